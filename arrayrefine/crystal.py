@@ -1,0 +1,123 @@
+"""Cell and symmetry of a crystal as arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import gemmi
+import numpy as np
+from numpy.typing import NDArray
+
+from arrayrefine.errors import InputError
+
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Crystal:
+    """Unit cell and space group.
+
+    Attributes
+    ----------
+    cell : tuple of 6 floats
+        a, b, c in Å; alpha, beta, gamma in degrees.
+    space_group : str
+        Extended Hermann-Mauguin symbol, e.g. ``"P 21 21 21"``, ``"R 3:H"``.
+    """
+
+    cell: tuple[float, float, float, float, float, float]
+    space_group: str
+
+    def __post_init__(self) -> None:
+        if gemmi.find_spacegroup_by_name(self.space_group) is None:
+            raise InputError(
+                f"space group '{self.space_group}' is not known; expected a Hermann-Mauguin symbol such as 'P 21 21 21'"
+            )
+
+    @classmethod
+    def from_gemmi(cls, cell: gemmi.UnitCell, space_group: gemmi.SpaceGroup) -> Crystal:
+        """Build from gemmi's objects."""
+        a, b, c, al, be, ga = (float(v) for v in cell.parameters)
+        return cls((a, b, c, al, be, ga), space_group.xhm())
+
+    @cached_property
+    def gemmi_cell(self) -> gemmi.UnitCell:
+        return gemmi.UnitCell(*self.cell)
+
+    @cached_property
+    def gemmi_space_group(self) -> gemmi.SpaceGroup:
+        group = gemmi.find_spacegroup_by_name(self.space_group)
+        assert group is not None
+        return group
+
+    @cached_property
+    def group_ops(self) -> gemmi.GroupOps:
+        return self.gemmi_space_group.operations()
+
+    @cached_property
+    def orth(self) -> Float:
+        """(3, 3) matrix, fractional to Cartesian (Å)."""
+        return np.array(self.gemmi_cell.orth.mat.tolist(), dtype=float)
+
+    @cached_property
+    def frac(self) -> Float:
+        """(3, 3) matrix, Cartesian (Å) to fractional."""
+        return np.array(self.gemmi_cell.frac.mat.tolist(), dtype=float)
+
+    @cached_property
+    def volume(self) -> float:
+        """Cell volume, Å³."""
+        return float(self.gemmi_cell.volume)
+
+    @cached_property
+    def primitive_rotations(self) -> NDArray[np.int32]:
+        """(G, 3, 3) integer rotations of the operators without centring, fractional."""
+        return np.array([op.rot for op in self.group_ops.sym_ops], dtype=np.int32) // gemmi.Op.DEN
+
+    @cached_property
+    def primitive_translations(self) -> Float:
+        """(G, 3) translations of the operators without centring, fractional."""
+        return np.array([op.tran for op in self.group_ops.sym_ops], dtype=float) / gemmi.Op.DEN
+
+    @cached_property
+    def centring(self) -> Float:
+        """(C, 3) centring translations, fractional; the first is zero."""
+        return np.array(list(self.group_ops.cen_ops), dtype=float) / gemmi.Op.DEN
+
+    @cached_property
+    def rotations(self) -> NDArray[np.int32]:
+        """(G·C, 3, 3) rotations of all operators, fractional; the first is the identity."""
+        return np.array([op.rot for op in self.group_ops], dtype=np.int32) // gemmi.Op.DEN
+
+    @cached_property
+    def translations(self) -> Float:
+        """(G·C, 3) translations of all operators, fractional."""
+        return np.array([op.tran for op in self.group_ops], dtype=float) / gemmi.Op.DEN
+
+    def fractional(self, xyz: Float) -> Float:
+        """Cartesian (N, 3) in Å to fractional (N, 3)."""
+        return xyz @ self.frac.T
+
+    def cartesian(self, fractional: Float) -> Float:
+        """Fractional (N, 3) to Cartesian (N, 3) in Å."""
+        return fractional @ self.orth.T
+
+    def inverse_d_squared(self, hkl: NDArray[np.integer]) -> Float:
+        """1/d² (R,), Å⁻², of reflections (R, 3)."""
+        s = np.asarray(hkl, dtype=float) @ self.frac
+        return np.einsum("ij,ij->i", s, s)
+
+    def epsilon(self, hkl: NDArray[np.integer]) -> Float:
+        """Epsilon factors (R,), centring not counted."""
+        return np.asarray(
+            self.group_ops.epsilon_factor_without_centering_array(np.ascontiguousarray(hkl, dtype=np.int32)), dtype=float
+        )
+
+    def centric(self, hkl: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """Centric flags (R,)."""
+        return np.asarray(self.group_ops.centric_flag_array(np.ascontiguousarray(hkl, dtype=np.int32)), dtype=bool)
+
+    def absent(self, hkl: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """Flags (R,) of systematically absent reflections."""
+        return np.asarray(self.group_ops.systematic_absences(np.ascontiguousarray(hkl, dtype=np.int32)), dtype=bool)

@@ -1,0 +1,111 @@
+"""Every option of a refinement, once. The command line, the TOML file and the documentation follow from here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Xray:
+    """Structure factors and the X-ray target."""
+
+    target: Literal["ml", "gaussian"] = "ml"
+    """X-ray target: maximum likelihood on amplitudes, or Gaussian least squares."""
+    method: Literal["fft", "direct"] = "fft"
+    """Structure factors by FFT or by direct summation."""
+    accuracy: float = 3e-4
+    """Largest relative error of F_calc that the FFT may make."""
+    precision: Literal["single", "double"] = "single"
+    """Floating-point precision of the density grids."""
+    sigma_a_bins: int = 30
+    """Largest number of resolution bins for sigma_A."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Restraints on coordinates and B factors: which terms act, and how tightly."""
+
+    torsions: bool = True
+    """Use torsion restraints."""
+    contacts: bool = True
+    """Use non-bonded contacts, symmetry mates included."""
+    contact_sigma: float = 0.2
+    """Standard uncertainty of a contact distance, Å."""
+    adp_distance: float = 4.0
+    """Atoms closer than this (Å) share similar B factors."""
+
+
+@dataclass(frozen=True)
+class Weighting:
+    """How the weights of the restraint terms are found."""
+
+    ratio: float = 0.2
+    """Wanted ratio of the restraint gradient to ... the X-ray gradient on the perturbed copy (smaller is tighter)."""
+    perturb_xyz: float = 0.1
+    """Displacement (Å, per coordinate) of the perturbed copy on which gradient norms are measured."""
+    perturb_b: float = 0.1
+    """Relative change of B on the perturbed copy."""
+    clamp: float = 3.0
+    """Weights stay within this factor of the resolution prior."""
+    geometry: float = 0.0
+    """Weight of the geometry term with ``--weights fixed`` (0: the resolution prior)."""
+    adp: float = 0.0
+    """Weight of the ADP term with ``--weights fixed`` (0: the resolution prior)."""
+    rmsz_low: float = 0.5
+    """Bond RMSZ below which restraints are loosened."""
+    rmsz_high: float = 1.0
+    """Bond RMSZ above which restraints are tightened."""
+
+
+@dataclass(frozen=True)
+class Minimiser:
+    """L-BFGS-B."""
+
+    max_iterations: int = 40
+    """Largest number of iterations in a step."""
+    tolerance: float = 1e-5
+    """A step ends when an iteration lowers the objective by less than this fraction."""
+    precondition: bool = True
+    """Change variables by the Gauss-Newton matrix of the restraints."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of a refinement."""
+
+    cycles: int = 5
+    """Number of macro-cycles; each runs the list of targets once."""
+    targets: tuple[str, ...] = ("xyz", "b")
+    """What is refined in turn within a cycle: scale, xyz, b, occupancy, or several joined by '+', such as xyz+b."""
+    weights: Literal["robust", "literal", "stale", "fixed"] = "robust"
+    """Weighting scheme. 'literal' and 'stale' are known to fail and are kept to show why."""
+    adp: Literal["kl", "variance", "none"] = "kl"
+    """Restraint on B factors: Kullback-Leibler divergence of neighbours, variance about the mean, or none."""
+    restraints: tuple[Path, ...] = ()
+    """Restraint CIF files for ligands; they win over every library."""
+    monomers: Path | None = None
+    """Monomer library folder (default: $CLIBD_MON, then the embedded library)."""
+    unknown: Literal["error", "hold"] = "error"
+    """Components without restraints: stop, or hold them in place."""
+    columns: str | None = None
+    """Data columns, such as FP,SIGFP (default: found by type and name)."""
+    free: str | None = None
+    """Free-flag column and the value of the test set, such as FreeR_flag=0 (default: found)."""
+    d_min: float | None = None
+    """Cut the data at this resolution, Å."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute."""
+    threads: int = 1
+    """Threads for FFTs."""
+    seed: int = 0
+    """Seed of every random number."""
+    perturb: float = 0.0
+    """Displace the start by this rms distance, Å, and B by up to 5 Å²."""
+    timings: bool = False
+    """Print the time spent in each part of an evaluation."""
+    xray: Xray = field(default_factory=Xray)
+    geometry: Geometry = field(default_factory=Geometry)
+    weighting: Weighting = field(default_factory=Weighting)
+    minimiser: Minimiser = field(default_factory=Minimiser)

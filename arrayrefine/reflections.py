@@ -1,0 +1,89 @@
+"""Measured reflections as arrays."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arrayrefine.crystal import Crystal
+
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Reflections:
+    """R unique reflections with a measured amplitude, in the asymmetric unit of reciprocal space.
+
+    Attributes
+    ----------
+    crystal : Crystal
+    hkl : (R, 3) int32
+    f_obs, sigma : (R,) float64
+        Amplitude and its standard uncertainty (> 0), on the scale of the file.
+    free : (R,) bool
+        True for the test set.
+    source : dict
+        Where the values came from (column names, conversion); goes into the report.
+    i_obs, sigma_i : (R,) float64 or None
+        Intensities, where the amplitudes were derived from them.
+    free_value : (R,) int32
+        The flag as it is written to `refined.mtz`: 0 = test set, 1 = work set.
+    """
+
+    crystal: Crystal
+    hkl: NDArray[np.int32]
+    f_obs: Float
+    sigma: Float
+    free: NDArray[np.bool_]
+    source: dict[str, object] = field(default_factory=dict)
+    i_obs: Float | None = None
+    sigma_i: Float | None = None
+
+    def __len__(self) -> int:
+        return len(self.f_obs)
+
+    @cached_property
+    def s_squared(self) -> Float:
+        """1/d² (R,), Å⁻²."""
+        return self.crystal.inverse_d_squared(self.hkl)
+
+    @cached_property
+    def epsilon(self) -> Float:
+        """Epsilon factors (R,), centring not counted."""
+        return self.crystal.epsilon(self.hkl)
+
+    @cached_property
+    def centric(self) -> NDArray[np.bool_]:
+        """Centric flags (R,)."""
+        return self.crystal.centric(self.hkl)
+
+    @property
+    def work(self) -> NDArray[np.bool_]:
+        """True for the work set (R,)."""
+        return ~self.free
+
+    @property
+    def d_min(self) -> float:
+        """High-resolution limit, Å."""
+        return float(1.0 / np.sqrt(self.s_squared.max()))
+
+    @property
+    def d_max(self) -> float:
+        """Low-resolution limit, Å."""
+        return float(1.0 / np.sqrt(self.s_squared.min()))
+
+    def select(self, mask: NDArray[np.bool_]) -> Reflections:
+        """The reflections where `mask` (R,) is True."""
+        return dataclasses.replace(
+            self,
+            hkl=self.hkl[mask],
+            f_obs=self.f_obs[mask],
+            sigma=self.sigma[mask],
+            free=self.free[mask],
+            i_obs=None if self.i_obs is None else self.i_obs[mask],
+            sigma_i=None if self.sigma_i is None else self.sigma_i[mask],
+        )

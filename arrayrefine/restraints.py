@@ -1,0 +1,110 @@
+"""Restraints as index / ideal / sigma arrays, built from gemmi's topology."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Bonds:
+    """index (n, 2); ideal, sigma (n,) in Å. Both atoms lie in the model as given."""
+
+    index: Int
+    ideal: Float
+    sigma: Float
+
+
+@dataclass(frozen=True)
+class Angles:
+    """index (n, 3), vertex in the middle; ideal, sigma (n,) in degrees."""
+
+    index: Int
+    ideal: Float
+    sigma: Float
+
+
+@dataclass(frozen=True)
+class Torsions:
+    """index (n, 4); ideal, sigma (n,) in degrees; period (n,) int >= 1."""
+
+    index: Int
+    ideal: Float
+    sigma: Float
+    period: Int
+
+
+@dataclass(frozen=True)
+class Chiralities:
+    """index (n, 4), centre first; ideal signed volume and sigma (n,) in Å³."""
+
+    index: Int
+    ideal: Float
+    sigma: Float
+
+
+@dataclass(frozen=True)
+class Planes:
+    """Atoms of all planes end to end: index (m,), plane (m,) running number 0..n-1 (sorted), sigma (m,) in Å."""
+
+    index: Int
+    plane: Int
+    sigma: Float
+
+
+@dataclass(frozen=True)
+class NonBonded:
+    """What the contact term needs to know about each atom and about the pairs that it must leave out.
+
+    Attributes
+    ----------
+    radius : (N,) float64
+        Van der Waals radius, Å (with implicit hydrogens where the model has none).
+    ion_radius : (N,) float64
+        Ionic radius, Å, nan where the library has none.
+    donor, acceptor, hydrogen : (N,) bool
+    metal : (N,) bool
+    excluded : (p, 2) int, i < j
+        Pairs left out altogether: 1-2, 1-3, links, metal-ligand.
+    one_four : (q, 2) int, i < j
+        Pairs at 1-4, softened.
+    conformer : (N,) int
+        0 for atoms in every conformer, else a number per altloc letter: two different non-zero numbers never meet.
+    """
+
+    radius: Float
+    ion_radius: Float
+    donor: NDArray[np.bool_]
+    acceptor: NDArray[np.bool_]
+    hydrogen: NDArray[np.bool_]
+    metal: NDArray[np.bool_]
+    excluded: Int
+    one_four: Int
+    conformer: Int
+
+
+@dataclass(frozen=True)
+class Restraints:
+    """All that is known about the geometry of a model.
+
+    Attributes
+    ----------
+    held : (N,) bool
+        Atoms of components without restraints that the user asked to hold in place.
+    notes : tuple of str
+        Everything left out, assumed or unusual; copied to the log and the report.
+    """
+
+    bonds: Bonds
+    angles: Angles
+    torsions: Torsions
+    chiralities: Chiralities
+    planes: Planes
+    non_bonded: NonBonded
+    held: NDArray[np.bool_]
+    notes: tuple[str, ...] = field(default=())

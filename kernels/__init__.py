@@ -1,0 +1,1 @@
+"""Array kernels: arrays in, arrays out; no files, no options, no crystallographic objects."""
