@@ -1,0 +1,126 @@
+"""Per-reflection negative log-likelihood of a measured amplitude, with derivatives by the model's amplitude.
+
+With X the argument of the Bessel function, every exponential is taken out of `I0`, `I1` and `cosh`, so that
+only (F - x)² and slowly varying terms remain: nothing overflows and no digits cancel at any argument.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import i0e, i1e
+
+Float: TypeAlias = NDArray[np.float64]
+
+LARGE_ARGUMENT = 300.0
+"""Beyond this X, 1 - m/X - m² is taken from its series in 1/X: the differences lose X² in precision."""
+
+_LOG_2PI = math.log(2.0 * math.pi)
+
+
+def _bessel_ratio_slope(argument: Float, ratio: Float) -> Float:
+    """Derivative of m(X) = I1/I0, which is 1 - m/X - m², for X >= 0."""
+    large = argument > LARGE_ARGUMENT
+    small = argument < 1e-4
+    x = np.where(large | small, 1.0, argument)
+    inner = 1.0 - np.where(large | small, 0.0, ratio) / x - np.where(large | small, 0.0, ratio) ** 2
+    t = 1.0 / np.where(large, argument, LARGE_ARGUMENT)
+    # From m = 1 - t/2 - t²/8 - t³/8 - 25t⁴/128 - 13t⁵/32 (Abramowitz & Stegun 9.7.1).
+    series = t * t * (0.5 + t * (0.25 + t * (0.375 + t * (0.78125 + t * 2.03125))))
+    return np.where(large, series, np.where(small, 0.5 - 0.1875 * argument**2, inner))
+
+
+def rice_ml(
+    f_obs: Float, x: Float, sigma_total: Float, centric: NDArray[np.bool_]
+) -> tuple[Float, Float, Float, Float]:
+    """Negative log of the Rice (acentric) or Woolfson (centric) distribution of an amplitude.
+
+    Acentric, X = 2Fx/Σ: -ln(2F/Σ) + (F² + x²)/Σ - ln I0(X).
+    Centric, Y = Fx/Σ: ½ ln(πΣ/2) + (F² + x²)/2Σ - ln cosh(Y).
+    (Murshudov, Vagin & Dodson (1997) Acta Cryst. D53, 240-255; Pannu & Read (1996) Acta Cryst. A52, 659-668.)
+
+    Parameters
+    ----------
+    f_obs : (R,) float64
+        Measured amplitude F >= 0.
+    x : (R,) float64
+        Expected amplitude |D F_c| >= 0, on the scale of `f_obs`.
+    sigma_total : (R,) float64
+        Variance Σ > 0: ε S + 2 σ² for acentric, ε S + σ² for centric reflections.
+    centric : (R,) bool
+
+    Returns
+    -------
+    nll : (R,) float64
+        -ln p(F). The density of an acentric F = 0 vanishes; there the constant -ln F, which no parameter can
+        change, is left out so that the value stays finite.
+    derivative, curvature : (R,) float64
+        First and second derivative by `x`. The curvature is exact, and negative for a strong reflection whose
+        `x` is small.
+    fom : (R,) float64
+        Expected cosine of the phase error m: I1(X)/I0(X), or tanh(Y).
+    """
+    product = f_obs * x / sigma_total
+    misfit = (f_obs - x) ** 2 / sigma_total
+
+    argument = 2.0 * product
+    scaled_i0 = i0e(argument)
+    m_acentric = i1e(argument) / scaled_i0
+    log_f = np.log(np.where(f_obs > 0.0, f_obs, 1.0))
+    nll_acentric = np.log(0.5 * sigma_total) - log_f + misfit - np.log(scaled_i0)
+    slope = _bessel_ratio_slope(argument, m_acentric)
+    curvature_acentric = 2.0 / sigma_total - slope * (2.0 * f_obs / sigma_total) ** 2
+
+    decay = np.exp(-2.0 * product)
+    m_centric = -np.expm1(-2.0 * product) / (1.0 + decay)
+    nll_centric = 0.5 * (_LOG_2PI + np.log(sigma_total) + misfit) - np.log1p(decay)
+    sech_squared = 4.0 * decay / (1.0 + decay) ** 2
+    curvature_centric = 1.0 / sigma_total - sech_squared * (f_obs / sigma_total) ** 2
+
+    fom = np.where(centric, m_centric, m_acentric)
+    derivative = np.where(centric, 1.0, 2.0) * (x - fom * f_obs) / sigma_total
+    nll = np.where(centric, nll_centric, nll_acentric)
+    return nll, derivative, np.where(centric, curvature_centric, curvature_acentric), fom
+
+
+def rice_ml_by_variance(
+    f_obs: Float, x: Float, sigma_total: Float, centric: NDArray[np.bool_], fom: Float
+) -> Float:
+    """Derivative of the value of `rice_ml` by Σ.
+
+    Parameters
+    ----------
+    f_obs, x, sigma_total, centric
+        As given to `rice_ml`.
+    fom : (R,) float64
+        As returned by `rice_ml` for the same arguments.
+
+    Returns
+    -------
+    (R,) float64
+        (1/Σ - ((F - x)² + 2 F x (1 - m))/Σ²), halved for centric reflections.
+    """
+    spread = (f_obs - x) ** 2 + 2.0 * f_obs * x * (1.0 - fom)
+    return np.where(centric, 0.5, 1.0) * (1.0 - spread / sigma_total) / sigma_total
+
+
+def gaussian(f_obs: Float, f_model: Float, sigma: Float) -> tuple[Float, Float, Float]:
+    """Negative log of a Gaussian distribution of the measured amplitude, without its constant ½ ln 2π.
+
+    Parameters
+    ----------
+    f_obs, f_model : (R,) float64
+        Measured and modelled amplitude on one scale.
+    sigma : (R,) float64
+        Standard uncertainty of `f_obs`, > 0.
+
+    Returns
+    -------
+    value, derivative, curvature : (R,) float64
+        ½ ((F_o - F)/σ)² + ln σ, and its first and second derivative by `f_model`.
+    """
+    z = (f_model - f_obs) / sigma
+    return 0.5 * z * z + np.log(sigma), z / sigma, 1.0 / (sigma * sigma)
