@@ -2,17 +2,58 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 SCHEMA = "arrayrefine.report/1"
+
+
+def json_ready(value: Any) -> Any:
+    """Turn a value into what strict JSON can hold.
+
+    Dataclasses and mappings become dicts with string keys; tuples, sets and arrays become lists; paths
+    become strings; NumPy scalars become Python numbers; nan and infinities become None, as JSON has no
+    word for them.
+
+    Raises
+    ------
+    TypeError
+        For anything else, naming its type: a report must not hold the accidental `repr` of an object.
+    """
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, np.generic):
+        return json_ready(value.item())
+    if isinstance(value, np.ndarray):
+        return json_ready(value.tolist())
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: json_ready(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(k): json_ready(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_ready(v) for v in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(json_ready(v) for v in value)
+    raise TypeError(f"a report cannot hold a {type(value).__name__}: {value!r}")
 
 
 @dataclass(frozen=True)
 class Statistics:
     """Quality of one model against the data and the restraint dictionary.
 
-    R factors are Σ|F_o − k F_c| / Σ F_o; RMSZ are over non-hydrogen restraints; None where nothing was there to measure.
+    R factors are Σ|F_o − k F_c| / Σ F_o; RMSZ are over non-hydrogen restraints; None where there was nothing
+    to measure.
     """
 
     r_work: float
@@ -78,3 +119,16 @@ class Report:
     restraints: tuple[dict[str, Any], ...] = ()
     device: str = ""
     stopped: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the content of `report.json`: `schema` first, then every field, nothing but JSON types."""
+        return {"schema": SCHEMA, **json_ready(self)}
+
+    def to_json(self) -> str:
+        """Return `as_dict` as indented, strict JSON text that ends in a newline."""
+        return json.dumps(self.as_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def with_warnings(self, *sentences: str) -> Report:
+        """Return this report with more warnings; a sentence that is there already is not repeated."""
+        new = tuple(s for s in dict.fromkeys(sentences) if s not in self.warnings)
+        return dataclasses.replace(self, warnings=self.warnings + new)
