@@ -42,7 +42,11 @@ class Weighting:
     """How the weights of the restraint terms are found."""
 
     ratio: float = 0.2
-    """Wanted ratio of the restraint gradient to ... the X-ray gradient on the perturbed copy (smaller is tighter)."""
+    """X-ray gradient over weighted geometry gradient on the perturbed copy (smaller is tighter)."""
+    ratio_adp: float = 0.2
+    """The same for B factors."""
+    adp_prior: float = 1.0
+    """Prior of the ADP weight as a multiple of that of the geometry weight."""
     perturb_xyz: float = 0.1
     """Displacement (Å, per coordinate) of the perturbed copy on which gradient norms are measured."""
     perturb_b: float = 0.1

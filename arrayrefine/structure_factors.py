@@ -119,6 +119,7 @@ class StructureFactors:
         self.threads = threads
         self.timer: dict[str, float] = {} if timer is None else timer
         self._elements, self._element, coefficients = it92(atoms.element)
+        self._coefficients = coefficients
         self._form_factor = scattering(coefficients, self.s_squared)
         if method == "direct":
             return
@@ -132,6 +133,10 @@ class StructureFactors:
         )  # fmt: skip
         element_volume = crystal.volume / np.prod(self.sampling.shape)
         self._factor = self._form_factor * np.exp(0.25 * self.sampling.blur * self.s_squared) * element_volume
+
+    def form_factors(self, s_squared: Float) -> tuple[Float, NDArray[np.int64]]:
+        """Form factors (E, S) at 1/d² (S,), and the row of every atom (N,)."""
+        return scattering(self._coefficients, s_squared), self._element
 
     def _time(self, part: str, since: float) -> float:
         now = time.perf_counter()

@@ -1,0 +1,164 @@
+"""L-BFGS-B over a masked vector, in the variable of the preconditioner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.optimize
+from numpy.typing import NDArray
+
+from arrayrefine.atoms import Atoms
+from arrayrefine.options import Minimiser
+from arrayrefine.parameters import Parameters
+from arrayrefine.preconditioner import ChangeOfVariable
+from arrayrefine.targets import Target
+from arrayrefine.weights import Weights
+
+Float = NDArray[np.float64]
+
+_FIRST_STEP = 0.5
+"""Fraction of the preconditioned Newton step that the first line search tries: contacts may switch on beyond it."""
+_MEMORY = 20
+
+
+@dataclass(frozen=True)
+class Objective:
+    """T = T_xray + w_geometry T_geometry + w_adp T_adp as a function of the free parameters.
+
+    Raises
+    ------
+    StaleWeightsError
+        On construction, if the weights were computed for another freeze state.
+    """
+
+    parameters: Parameters
+    weights: Weights
+    xray: Target
+    geometry: Target
+    adp: Target
+
+    def __post_init__(self) -> None:
+        self.weights.require(self.parameters)
+
+    def at(self, x: Float) -> tuple[float, Float]:
+        """Value, and gradient by the free parameters, at the vector `x`."""
+        atoms = self.parameters.unpack(x)
+        value, gradient = self.xray(atoms)
+        if self.weights.geometry is not None:
+            term, slope = self.geometry(atoms)
+            value, gradient = value + self.weights.geometry * term, gradient + self.weights.geometry * slope
+        if self.weights.adp is not None:
+            term, slope = self.adp(atoms)
+            value, gradient = value + self.weights.adp * term, gradient + self.weights.adp * slope
+        return value, self.parameters.pullback(gradient)
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Where a minimisation ended.
+
+    Attributes
+    ----------
+    atoms : Atoms
+        The best atoms met.
+    value, start_value : float
+    evaluations, iterations : int
+    reason : str
+        Why it ended, as a sentence.
+    """
+
+    atoms: Atoms
+    value: float
+    start_value: float
+    evaluations: int
+    iterations: int
+    reason: str
+
+
+class _Ended(Exception):
+    """Raised inside the objective to leave SciPy."""
+
+
+class _Run:
+    """Counts evaluations and keeps the best point, which SciPy does not hand out when it is left early."""
+
+    def __init__(self, objective: Objective, change: ChangeOfVariable, options: Minimiser, stop: Callable[[], bool]):
+        self.objective, self.change, self.options, self.stop = objective, change, options, stop
+        self.evaluations = 0
+        self.iterations = 0
+        self.start = self.best = np.inf
+        self.best_x = change.x0
+        self.last = np.inf
+        self.unit = 1.0
+        self.reason = ""
+
+    def __call__(self, p: Float) -> tuple[float, Float]:
+        if self.stop():
+            self.reason = "interrupted"
+            raise _Ended
+        x = self.change.to_x(self.unit * p)
+        value, gradient = self.objective.at(x)
+        self.evaluations += 1
+        if self.evaluations == 1:
+            self.start = self.last = value
+        if value < self.best:
+            self.best, self.best_x = value, x
+        return value, self.unit * self.change.pullback(gradient)
+
+    def after_iteration(self, _: Float) -> None:
+        self.iterations += 1
+        gain, total = self.last - self.best, self.start - self.best
+        self.last = self.best
+        if gain <= self.options.tolerance * max(total, 1.0):
+            self.reason = (
+                f"converged: the last iteration gained {gain:.2g}, below {self.options.tolerance:g} of the step's {total:.4g}"
+            )
+            raise _Ended
+
+
+def minimise(
+    objective: Objective, change: ChangeOfVariable, options: Minimiser, stop: Callable[[], bool] = lambda: False
+) -> Solution:
+    """Lower an objective from the reference atoms of its parameters.
+
+    Parameters
+    ----------
+    objective : Objective
+    change : ChangeOfVariable
+        Of the same parameters.
+    options : Minimiser
+    stop : callable
+        Polled before every evaluation; True ends the step with the best atoms so far.
+
+    Returns
+    -------
+    Solution
+        Never worse than the start.
+    """
+    run = _Run(objective, change, options, stop)
+    n = objective.parameters.size
+    try:
+        _, gradient = run(np.zeros(n))
+        norm = float(np.linalg.norm(gradient))
+        if norm == 0.0:
+            run.reason = "converged: the gradient is zero"
+            raise _Ended
+        # SciPy's first step has length one; this makes it the damped Newton step.
+        run.unit = _FIRST_STEP * norm
+        lower, upper = change.bounds(*objective.parameters.bounds())
+        result = scipy.optimize.minimize(
+            run, np.zeros(n), jac=True, method="L-BFGS-B", callback=run.after_iteration,
+            bounds=scipy.optimize.Bounds(lower / run.unit, upper / run.unit),
+            options={"maxiter": options.max_iterations, "maxcor": _MEMORY, "maxls": 12, "ftol": 0.0, "gtol": 0.0,
+                     "maxfun": 10 * options.max_iterations},
+        )  # fmt: skip
+        if run.iterations >= options.max_iterations:
+            run.reason = f"reached the limit of {options.max_iterations} iterations"
+        else:
+            run.reason = f"converged: {str(result.message).lower()}"
+    except _Ended:
+        pass
+    atoms = objective.parameters.unpack(run.best_x)
+    return Solution(atoms, run.best, run.start, run.evaluations, run.iterations, run.reason)

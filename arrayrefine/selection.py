@@ -1,0 +1,118 @@
+"""A small selection language: ``chain A and 10-40``, ``resname HOH or element Zn``, ``not (water or hydrogen)``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arrayrefine.atoms import Atoms
+from arrayrefine.errors import InputError
+
+Mask = NDArray[np.bool_]
+
+_TOKEN = re.compile(r"[()]|[^\s()]+")
+_RANGE = re.compile(r"^(-?\d+)(?:[-:](-?\d+))?$")
+_WATER = ("HOH", "DOD", "WAT", "H2O")
+
+_BY_NAME: dict[str, Callable[[Atoms], NDArray[np.str_]]] = {
+    "chain": lambda atoms: atoms.identity.chain,
+    "resname": lambda atoms: atoms.identity.residue_name,
+    "name": lambda atoms: atoms.identity.atom_name,
+    "element": lambda atoms: atoms.element,
+    "altloc": lambda atoms: atoms.identity.altloc,
+}
+_FLAGS: dict[str, Callable[[Atoms], Mask]] = {
+    "all": lambda atoms: np.ones(len(atoms), dtype=bool),
+    "none": lambda atoms: np.zeros(len(atoms), dtype=bool),
+    "water": lambda atoms: np.isin(atoms.identity.residue_name, _WATER),
+    "hydrogen": lambda atoms: atoms.is_hydrogen,
+    "backbone": lambda atoms: np.isin(atoms.identity.atom_name, ("N", "CA", "C", "O")),
+}
+_GRAMMAR = (
+    "expected terms such as 'chain A', 'resname HOH', 'name CA', 'element Zn', 'altloc B', a residue number or range "
+    "('10-40'), 'water', 'hydrogen', 'backbone', 'all', joined by 'and', 'or', 'not' and parentheses"
+)
+
+
+class _Parser:
+    def __init__(self, text: str, atoms: Atoms) -> None:
+        self.text = text
+        self.atoms = atoms
+        self.tokens = _TOKEN.findall(text)
+        self.position = 0
+
+    def fail(self, what: str) -> InputError:
+        return InputError(f"selection '{self.text}': {what}; {_GRAMMAR}")
+
+    def peek(self) -> str | None:
+        return self.tokens[self.position] if self.position < len(self.tokens) else None
+
+    def take(self) -> str:
+        token = self.peek()
+        if token is None:
+            raise self.fail("ends too early")
+        self.position += 1
+        return token
+
+    def either(self) -> Mask:
+        mask = self.both()
+        while self.peek() == "or":
+            self.take()
+            mask = mask | self.both()
+        return mask
+
+    def both(self) -> Mask:
+        mask = self.term()
+        while self.peek() == "and":
+            self.take()
+            mask = mask & self.term()
+        return mask
+
+    def term(self) -> Mask:
+        token = self.take()
+        if token == "not":
+            return ~self.term()
+        if token == "(":
+            mask = self.either()
+            if self.take() != ")":
+                raise self.fail("a parenthesis is not closed")
+            return mask
+        if token in _FLAGS:
+            return _FLAGS[token](self.atoms)
+        if token in _BY_NAME:
+            wanted = self.take().split(",")
+            return np.isin(_BY_NAME[token](self.atoms), ["" if w in ("''", '""') else w for w in wanted])
+        if token in ("resid", "residue"):
+            token = self.take()
+        match = _RANGE.match(token)
+        if match is None:
+            raise self.fail(f"'{token}' is not understood")
+        first = int(match[1])
+        last = int(match[2]) if match[2] is not None else first
+        number = self.atoms.identity.sequence_number
+        return (number >= first) & (number <= last)
+
+
+def select(atoms: Atoms, selection: str) -> Mask:
+    """Mask (N,) of the atoms that a selection names.
+
+    Parameters
+    ----------
+    atoms : Atoms
+    selection : str
+        Terms: ``chain A``, ``resname HOH``, ``name CA,CB``, ``element Zn``, ``altloc B``, residue numbers (``10-40``),
+        ``water``, ``hydrogen``, ``backbone``, ``all``, ``none``; joined by ``and``, ``or``, ``not``, parentheses.
+
+    Raises
+    ------
+    InputError
+        The text cannot be read.
+    """
+    parser = _Parser(selection, atoms)
+    mask = parser.either()
+    if parser.peek() is not None:
+        raise parser.fail(f"'{parser.peek()}' is left over")
+    return mask

@@ -1,0 +1,110 @@
+"""X-ray targets: -log p of the measured amplitudes given the model, and its gradient by the atoms."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arrayrefine.atoms import Atoms, Gradient
+from arrayrefine.kernels import likelihood
+from arrayrefine.reflections import Reflections
+from arrayrefine.structure_factors import StructureFactors
+
+Float = NDArray[np.float64]
+Complex = NDArray[np.complex128]
+
+_SHELLS = 60
+"""Resolution shells of the curvature sums."""
+
+
+@dataclass(frozen=True)
+class XrayTarget:
+    """-Σ log p(F_obs | F_model) over the work set, F_model = factor · (F_calc + solvent).
+
+    Scale, solvent and σ_A are numbers here: they are refitted between steps, never inside one.
+
+    Attributes
+    ----------
+    reflections : Reflections
+    structure_factors : StructureFactors
+        Of exactly these reflections.
+    factor : (R,) float64
+        k_iso · k_aniso.
+    solvent : (R,) complex128
+        k_mask · F_mask.
+    d, s : (R,) float64
+        σ_A parameters: ⟨F⟩ = D F_model with variance ε S; used by the likelihood "ml".
+    kind : "ml" or "gaussian"
+    timer : dict
+        Seconds are added under "likelihood".
+    """
+
+    reflections: Reflections
+    structure_factors: StructureFactors
+    factor: Float
+    solvent: Complex
+    d: Float
+    s: Float
+    kind: Literal["ml", "gaussian"] = "ml"
+    timer: dict[str, float] = field(default_factory=dict)
+
+    def _by_amplitude(self, f_calc: Complex) -> tuple[Float, Float, Float, Complex]:
+        """-log p, its first and second derivative by |F_calc + solvent| (R,), and the unit phase of that sum."""
+        total = f_calc + self.solvent
+        amplitude = np.abs(total)
+        unit = total / np.where(amplitude > 0, amplitude, 1.0)
+        data = self.reflections
+        if self.kind == "gaussian":
+            value, slope, curvature = likelihood.gaussian(data.f_obs, self.factor * amplitude, data.sigma)
+            chain = self.factor
+        else:
+            chain = self.factor * self.d
+            variance = data.epsilon * self.s + np.where(data.centric, 1.0, 2.0) * data.sigma**2
+            value, slope, curvature, _ = likelihood.rice_ml(data.f_obs, chain * amplitude, variance, data.centric)
+        return value, slope * chain, curvature * chain**2, unit
+
+    def values(self, f_calc: Complex) -> Float:
+        """-log p of every reflection (R,), test set included."""
+        return self._by_amplitude(f_calc)[0]
+
+    def __call__(self, atoms: Atoms) -> tuple[float, Gradient]:
+        """Value and gradient; only work reflections enter."""
+        f_calc = self.structure_factors(atoms)
+        start = time.perf_counter()
+        value, slope, _, unit = self._by_amplitude(f_calc)
+        work = self.reflections.work
+        total = float(value[work].sum())
+        d_f = np.where(work, slope, 0.0) * unit
+        self.timer["likelihood"] = self.timer.get("likelihood", 0.0) + time.perf_counter() - start
+        return total, self.structure_factors.pullback(d_f, atoms)
+
+    def curvature(self, atoms: Atoms) -> Gradient:
+        """Expected diagonal of the Hessian (h of one coordinate repeated three times, h of B, h of occupancy).
+
+        With random phases |∂F/∂x|² sums over the G operators to G (2π)² (s²/3) q² f² e^{-B s²/2}, of which a centric
+        reflection sees all along its phase and an acentric one half (Agarwal (1978) Acta Cryst. A34, 791-809;
+        Steiner, Lebedev & Murshudov (2003) Acta Cryst. D59, 2114-2124).
+        """
+        sf, data = self.structure_factors, self.reflections
+        _, _, curvature, _ = self._by_amplitude(sf(atoms))
+        seen = np.where(data.work, np.where(data.centric, 1.0, 0.5), 0.0)
+        edges = np.linspace(0.0, data.s_squared.max() * (1.0 + 1e-9), _SHELLS + 1)
+        shell = np.clip(np.searchsorted(edges, data.s_squared, side="right") - 1, 0, _SHELLS - 1)
+        weight = np.bincount(shell, seen * curvature, _SHELLS)
+        size = np.bincount(shell, seen * np.abs(curvature), _SHELLS)
+        weight = np.maximum(weight, 0.2 * size)
+        s_squared = 0.5 * (edges[1:] + edges[:-1])
+        n_centring = len(sf.crystal.centring)
+        weight *= len(sf.crystal.primitive_rotations) * n_centring**2
+        form_factor, element = sf.form_factors(s_squared)
+        decay = np.exp(-0.5 * atoms.b_iso[:, None] * s_squared)
+        scatter = decay * (form_factor**2)[element] * weight * atoms.multiplicity[:, None]
+        by_q = scatter.sum(axis=1)
+        q_squared = atoms.occupancy**2
+        h_xyz = (4.0 * np.pi**2 / 3.0) * q_squared * (scatter @ s_squared)
+        h_b = q_squared * (scatter @ s_squared**2) / 16.0
+        return Gradient(np.repeat(h_xyz[:, None], 3, axis=1), h_b, by_q)

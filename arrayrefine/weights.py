@@ -1,0 +1,221 @@
+"""Weights of the restraint terms, each bound to the freeze state that it was computed for.
+
+T = T_xray + w_geometry T_geometry + w_adp T_adp, with w = (‖∇T_xray‖ / ‖∇T_term‖) / ratio and both norms taken over
+only the unmasked slice of the parameter vector.
+
+Four schemes:
+
+robust
+    The norms are measured on a perturbed copy, where they reflect curvature rather than convergence; over per-atom
+    norms, without hydrogens, metals and outliers; clamped around a resolution prior; then steered by the bond RMSZ.
+literal
+    The same ratio at the current atoms with plain norms. At a minimum of T_x + w T_g the two gradients are equal and
+    opposite, so each round returns the old w / ratio: it drifts.
+stale
+    Literal norms measured once with coordinates and B both free, used ever after: the B step inherits a weight that
+    the coordinates' gradient made, and B collapses.
+fixed
+    Given numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arrayrefine.atoms import Atoms
+from arrayrefine.errors import StaleWeightsError
+from arrayrefine.options import Weighting
+from arrayrefine.parameters import B_BOUNDS, Parameters
+from arrayrefine.targets import Target
+
+Float = NDArray[np.float64]
+
+_METALS = frozenset(
+    "Li Na K Rb Cs Be Mg Ca Sr Ba Al Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Hf Ta W Re Os Ir "
+    "Pt Au Hg Tl Pb Bi La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Th U".split()
+)
+_OUTLIER = 3.0
+"""Per-atom norms beyond this multiple of their mean are left out (clashes, broken starts)."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Numbers, plus the mask they were computed for.
+
+    Attributes
+    ----------
+    geometry, adp : float or None
+        Weight of the term; None where the step frees nothing that the term acts on.
+    fingerprint : str
+        Of the `Parameters` that the weights were computed for.
+    explanation : dict
+        How each number came about (norms, ratio, prior, clamp, steering); JSON-ready.
+    """
+
+    geometry: float | None
+    adp: float | None
+    fingerprint: str
+    explanation: dict[str, Any] = field(default_factory=dict)
+
+    def require(self, parameters: Parameters) -> None:
+        """Raise StaleWeightsError unless the weights were computed for these masks."""
+        if self.fingerprint != parameters.fingerprint:
+            raise StaleWeightsError(
+                f"these weights were computed for the freeze state {self.fingerprint}, but the objective refines "
+                f"{parameters.describe()} (freeze state {parameters.fingerprint}); compute weights for this state, "
+                "or transfer them on purpose with Weights.rebound"
+            )
+
+    def rebound(self, parameters: Parameters) -> Weights:
+        """The same numbers declared valid for other masks: what the scheme 'stale' does, on purpose."""
+        n_xyz, n_b, _ = parameters.sizes
+        explanation = self.explanation | {"rebound_from": self.fingerprint}
+        geometry = self.geometry if n_xyz else None
+        adp = self.adp if n_b else None
+        explanation |= {"geometry": geometry, "adp": adp}
+        return Weights(geometry, adp, parameters.fingerprint, explanation)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the report."""
+        return {"geometry": self.geometry, "adp": self.adp, "fingerprint": self.fingerprint} | self.explanation
+
+
+@dataclass(frozen=True)
+class Steering:
+    """Factors learned from the RMSZ of earlier steps, applied after the clamp."""
+
+    geometry: float = 1.0
+    adp: float = 1.0
+
+
+def geometry_prior(d_min: float) -> float:
+    """Weight of the geometry term expected at a resolution: w₀(d) = 1 / (2 e^{0.9104 d + 0.2162}) on -log p.
+
+    Servalcat's starting weight (Yamashita et al. (2023) Acta Cryst. D79, 368-373), seen from the restraints' side.
+    """
+    return 1.0 / (2.0 * math.exp(0.9104 * d_min + 0.2162))
+
+
+def perturbed(atoms: Atoms, parameters: Parameters, options: Weighting, seed: int) -> Atoms:
+    """A copy with noise on the free values only: xyz + N(0, σ Å), B e^{N(0, σ)}; special positions are kept."""
+    rng = np.random.default_rng(seed)
+    shift = rng.normal(0.0, options.perturb_xyz, atoms.xyz.shape)
+    factor = np.exp(rng.normal(0.0, options.perturb_b, len(atoms)))
+    moved = parameters.at(atoms.replace(xyz=atoms.xyz, b_iso=atoms.b_iso))
+    x = moved.pack(atoms.replace(xyz=atoms.xyz + shift, b_iso=np.clip(atoms.b_iso * factor, *B_BOUNDS)))
+    return moved.unpack(x)
+
+
+def _robust_norm(per_atom: Float) -> float:
+    """Root mean square of per-atom norms without those beyond 3 x their mean."""
+    kept = per_atom[per_atom <= _OUTLIER * per_atom.mean()]
+    return float(np.sqrt(np.mean(kept**2))) if len(kept) else 0.0
+
+
+def _plain_norm(gradient: Float) -> float:
+    return float(np.linalg.norm(gradient))
+
+
+def _clamped(weight: float, prior: float, factor: float) -> tuple[float, str]:
+    if weight > prior * factor:
+        return prior * factor, "upper"
+    if weight < prior / factor:
+        return prior / factor, "lower"
+    return weight, "none"
+
+
+def robust_weights(
+    atoms: Atoms, parameters: Parameters, xray: Target, geometry: Target, adp: Target, *,
+    d_min: float, options: Weighting, steering: Steering, seed: int, clamp: bool = True,
+) -> Weights:  # fmt: skip
+    """Weights for the default scheme.
+
+    Parameters
+    ----------
+    atoms : Atoms
+    parameters : Parameters
+        The freeze state; only its slice enters the norms.
+    xray, geometry, adp : Target
+    d_min : float
+        High-resolution limit, Å; sets the prior.
+    options : Weighting
+    steering : Steering
+    seed : int
+        Of the perturbed copy.
+    clamp : bool
+        False where the prior does not apply (a target that is not -log p of the ML kind).
+    """
+    copy = perturbed(atoms, parameters, options, seed)
+    _, by_xray = xray(copy)
+    light = ~atoms.is_hydrogen & ~np.isin(atoms.element, list(_METALS))
+    prior = geometry_prior(d_min)
+    out: dict[str, Any] = {"scheme": "robust", "prior": prior}
+    found: dict[str, float | None] = {"geometry": None, "adp": None}
+    terms = (
+        ("geometry", parameters.xyz, geometry, options.ratio, prior, steering.geometry),
+        ("adp", parameters.b, adp, options.ratio_adp, prior * options.adp_prior, steering.adp),
+    )
+    for name, mask, target, ratio, term_prior, steer in terms:
+        if not mask.any():
+            continue
+        chosen = mask & light if (mask & light).any() else mask
+        _, by_term = target(copy)
+        norms = []
+        for gradient in (by_xray, by_term):
+            per_atom = np.linalg.norm(gradient.xyz, axis=1) if name == "geometry" else np.abs(gradient.b_iso)
+            norms.append(_robust_norm(per_atom[chosen]))
+        measured = norms[0] / norms[1] / ratio if norms[1] > 0 else term_prior
+        bounded, side = _clamped(measured, term_prior, options.clamp) if clamp else (measured, "off")
+        found[name] = bounded * steer
+        out[f"{name}_detail"] = {
+            "norm_xray": norms[0], "norm_term": norms[1], "ratio": ratio, "measured": measured, "prior": term_prior,
+            "clamp": side, "steering": steer,
+        }  # fmt: skip
+    return Weights(found["geometry"], found["adp"], parameters.fingerprint, out)
+
+
+def literal_weights(
+    atoms: Atoms, parameters: Parameters, xray: Target, geometry: Target, adp: Target, *, ratio: float = 1.0
+) -> Weights:
+    """‖∇T_xray‖ / ‖∇T_term‖ / ratio at the current atoms, plain norms over the unmasked slice."""
+    norm = _plain_norm(parameters.pullback(xray(atoms)[1]))
+    out: dict[str, Any] = {"scheme": "literal", "ratio": ratio, "norm_xray": norm}
+    found: dict[str, float | None] = {"geometry": None, "adp": None}
+    for name, mask, target in (("geometry", parameters.xyz, geometry), ("adp", parameters.b, adp)):
+        if not mask.any():
+            continue
+        term = _plain_norm(parameters.pullback(target(atoms)[1]))
+        out[f"norm_{name}"] = term
+        found[name] = norm / term / ratio if term > 0 else 0.0
+    return Weights(found["geometry"], found["adp"], parameters.fingerprint, out)
+
+
+def fixed_weights(parameters: Parameters, *, d_min: float, options: Weighting) -> Weights:
+    """Given numbers; zero means the resolution prior."""
+    prior = geometry_prior(d_min)
+    geometry = options.geometry or prior
+    adp = options.adp or prior * options.adp_prior
+    return Weights(
+        geometry if parameters.xyz.any() else None,
+        adp if parameters.b.any() else None,
+        parameters.fingerprint,
+        {"scheme": "fixed", "prior": prior},
+    )
+
+
+def steer(value: float | None, factor: float, options: Weighting) -> float:
+    """New steering factor of the geometry weight from the bond RMSZ after a step.
+
+    Inside the band nothing changes (hysteresis); outside, the weight is moved as if RMSZ went with its inverse, towards
+    the nearer quarter of the band, by at most a factor of two.
+    """
+    if value is None or options.rmsz_low <= value <= options.rmsz_high:
+        return factor
+    width = options.rmsz_high - options.rmsz_low
+    aim = options.rmsz_high - 0.25 * width if value > options.rmsz_high else options.rmsz_low + 0.25 * width
+    return float(np.clip(factor * np.clip(value / aim, 0.5, 2.0), 0.02, 50.0))
