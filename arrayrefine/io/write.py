@@ -1,0 +1,203 @@
+"""Writing the results: all files complete, or the old ones untouched."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from arrayrefine.atoms import Atoms
+from arrayrefine.errors import ArrayRefineError, InputError
+from arrayrefine.io.model import Model, with_atoms
+from arrayrefine.io.write_cif import cif_text
+from arrayrefine.io.write_mtz import Coefficients, mtz_bytes
+from arrayrefine.io.write_pdb import pdb_obstacle, pdb_text
+from arrayrefine.reflections import Reflections
+from arrayrefine.version import version as program_version
+
+
+class Account(Protocol):
+    """What the files need to know of the report."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report as JSON types."""
+        ...
+
+
+def write_outputs(
+    folder: str | Path,
+    model: Model,
+    atoms: Atoms,
+    reflections: Reflections,
+    maps: Coefficients,
+    report: Account,
+) -> tuple[Path, ...]:
+    """Write `refined.cif`, `refined.pdb` (where the model fits that format), `refined.mtz` and `report.json`.
+
+    Parameters
+    ----------
+    folder : path
+        Made where it does not exist. Files of these names in it are replaced, once all new ones are complete.
+        A `refined.pdb` that this run cannot replace would belong to another model: it is renamed to
+        `refined.pdb.old`.
+    model : Model
+        The model as read.
+    atoms : Atoms
+        Its refined values.
+    reflections : Reflections
+    maps : MapCoefficients
+    report : Report
+
+    Returns
+    -------
+    tuple of Path
+        The files written.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be made or written to.
+    ArrayRefineError
+        If writing fails half-way, as on a full disk; older files are then as they were.
+    """
+    folder = Path(folder)
+    check_folder(folder)
+    version = program_version()
+    content = report.as_dict()
+    content["data"] = {**_counts(atoms, reflections, maps), **content["data"]}
+    obstacle = pdb_obstacle(atoms)
+    if obstacle is not None:
+        content["warnings"].append(f"refined.pdb was not written: {obstacle}; use refined.cif")
+
+    structure = with_atoms(model, atoms)
+    files = {"refined.cif": cif_text(model.document, structure, content, version).encode()}
+    if obstacle is None:
+        files["refined.pdb"] = pdb_text(structure, content, f"arrayrefine {version}").encode()
+    history = f"arrayrefine {version}: FWT 2mFo-DFc, DELFWT mFo-DFc, FREE 0 is the test set"
+    files["refined.mtz"] = mtz_bytes(reflections, maps, history)
+    files["report.json"] = (
+        json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    ).encode()
+
+    written = replace_files(folder, files)
+    outdated = folder / "refined.pdb"
+    if obstacle is not None and outdated.exists():
+        os.replace(outdated, folder / "refined.pdb.old")
+    return written
+
+
+def check_folder(folder: str | Path) -> None:
+    """Make the output folder, and make sure that files can be written there.
+
+    Called before a refinement starts, so that hours of work do not end at a closed door.
+
+    Raises
+    ------
+    InputError
+        Naming the folder and the reason.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (FileExistsError, NotADirectoryError) as error:
+        file = next((p for p in (folder, *folder.parents) if p.is_file()), folder)
+        raise InputError(
+            f"output folder '{folder}' cannot be made: '{file}' is a file; give another folder with --out"
+        ) from error
+    except OSError as error:
+        raise InputError(
+            f"output folder '{folder}' cannot be written to: {error.strerror}; "
+            "change its permissions, make room, or give another folder with --out"
+        ) from error
+
+
+def replace_files(folder: Path, files: Mapping[str, bytes]) -> tuple[Path, ...]:
+    """Write files under temporary names, and give them their names only when all of them are on the disk.
+
+    Parameters
+    ----------
+    folder : Path
+        An existing folder.
+    files : mapping of file name to content
+
+    Raises
+    ------
+    ArrayRefineError
+        If a file cannot be written; the temporary files are then removed and older files are as they were.
+    """
+    parts = {folder / name: folder / f".{name}.{os.getpid()}.part" for name in files}
+    current = folder
+    try:
+        for (target, part), data in zip(parts.items(), files.values()):
+            current = target
+            _write(part, data)
+        _rename(parts)
+    except OSError as error:
+        room = "make room on the disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "see to the cause"
+        raise ArrayRefineError(
+            f"'{current}' could not be written: {error.strerror or error}; older files in '{folder}' are as "
+            f"they were; {room} or give another folder with --out, and run again"
+        ) from error
+    finally:
+        for part in parts.values():
+            part.unlink(missing_ok=True)
+    return tuple(parts)
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _rename(parts: Mapping[Path, Path]) -> None:
+    """Rename every part to its target; if one refuses, undo those that were renamed before it."""
+    saved = {target: part.with_suffix(".old") for target, part in parts.items() if target.exists()}
+    done: list[Path] = []
+    try:
+        for target, copy in saved.items():
+            _keep(target, copy)
+        for target, part in parts.items():
+            os.replace(part, target)
+            done.append(target)
+    except OSError:
+        for target in done:
+            if target in saved:
+                os.replace(saved[target], target)
+            else:
+                target.unlink()
+        raise
+    finally:
+        for copy in saved.values():
+            with contextlib.suppress(OSError):
+                copy.unlink(missing_ok=True)
+
+
+def _keep(target: Path, copy: Path) -> None:
+    try:
+        os.link(target, copy)
+    except OSError:  # some file systems have no hard links
+        shutil.copy2(target, copy)
+
+
+def _counts(atoms: Atoms, reflections: Reflections, maps: Coefficients) -> dict[str, Any]:
+    measured = int(np.isfinite(maps.f_obs).sum())
+    return {
+        "n_atoms": len(atoms),
+        "n_work": int(reflections.work.sum()),
+        "n_free": int(reflections.free.sum()),
+        "d_min": reflections.d_min,
+        "d_max": reflections.d_max,
+        "completeness": measured / max(len(maps.f_obs), 1),
+    }

@@ -1,0 +1,201 @@
+"""The refined model as mmCIF: the categories of the input, those that refinement changed written anew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gemmi
+from gemmi import cif
+
+METHOD = "X-RAY DIFFRACTION"
+
+# What an earlier refinement said about its own model. The items stay, their values would be false now.
+STALE_CATEGORIES = ("_refine_analyze.", "_refine_hist.", "_pdbx_refine_tls.", "_pdbx_refine_tls_group.")
+# Items of those, and of _refine, that identify a row or tell how the structure was solved.
+LASTING_ITEMS = {
+    "entry_id",
+    "pdbx_refine_id",
+    "pdbx_diffrn_id",
+    "cycle_id",
+    "id",
+    "refine_tls_id",
+    "pdbx_method_to_determine_struct",
+    "pdbx_starting_model",
+}
+
+Row = dict[str, str | None]
+
+
+def cif_text(
+    document: cif.Document | None, structure: gemmi.Structure, content: Mapping[str, Any], version: str
+) -> str:
+    """Return the content of `refined.cif`.
+
+    Parameters
+    ----------
+    document : gemmi.cif.Document or None
+        The input where it was mmCIF, not changed: all its categories are kept. None: everything that gemmi
+        knows of the structure is written.
+    structure : gemmi.Structure
+        Refined model.
+    content : mapping
+        `Report.as_dict`, with the counts of reflections in `content["data"]`.
+    version : str
+        Version of arrayrefine.
+    """
+    if document is None:
+        complete = structure.clone()
+        complete.setup_entities()
+        complete.assign_label_seq_id()
+        new = complete.make_mmcif_document()
+        block = new.sole_block()
+    else:
+        new = cif.Document()
+        for old in document:
+            new.add_copied_block(old)
+        block = next((b for b in new if b.find_values("_atom_site.id")), new[0])
+        groups = gemmi.MmcifOutputGroups(False)
+        groups.atoms = groups.auth_all = groups.group_pdb = True
+        block.find_mmcif_category("_atom_site_anisotrop.").erase()
+        structure.update_mmcif_block(block, groups)
+    _write_refinement(block, content)
+    _write_software(block, version)
+    options = cif.WriteOptions(cif.Style.Pdbx)
+    options.align_pairs = 33
+    options.align_loops = 30
+    return str(new.as_string(options))
+
+
+def _write_refinement(block: cif.Block, content: Mapping[str, Any]) -> None:
+    entry = cif.as_string(block.find_value("_entry.id") or block.name or "refined")
+    for category in STALE_CATEGORIES:
+        _blank(block, category)
+    hist = block.get_mmcif_category("_refine_hist.")
+    if hist:
+        data = content["data"]
+        hist["number_atoms_total"] = [_text(data.get("n_atoms"))] * len(next(iter(hist.values())))
+        block.set_mmcif_category("_refine_hist.", hist)
+
+    refine = {name: values[:1] or [None] for name, values in block.get_mmcif_category("_refine.").items()}
+    for name in refine:
+        if name not in LASTING_ITEMS:
+            refine[name] = [None]
+    refine.update({name: [value] for name, value in _refine_row(entry, content).items()})
+    block.set_mmcif_category("_refine.", refine)
+    _write_loop(block, "_refine_ls_restr.", [_restraint_row(r) for r in content["restraints"]])
+    _write_loop(block, "_refine_ls_shell.", [_shell_row(s) for s in content["shells"]])
+
+
+def _refine_row(entry: str, content: Mapping[str, Any]) -> Row:
+    """Items of _refine; None is written as '?'."""
+    final, data, scaling = content["final"], content["data"], content["scaling"]
+    n_work, n_free = data.get("n_work"), data.get("n_free")
+    n_obs = None if n_work is None or n_free is None else n_work + n_free
+    ml = content["options"].get("xray", {}).get("target", "ml") == "ml"
+    has_test_set = bool(n_free)
+    return {
+        "entry_id": entry,
+        "pdbx_refine_id": METHOD,
+        "ls_d_res_high": _text(data.get("d_min"), 3),
+        "ls_d_res_low": _text(data.get("d_max"), 3),
+        "ls_number_reflns_obs": _text(n_obs),
+        "ls_number_reflns_R_work": _text(n_work),
+        "ls_number_reflns_R_free": _text(n_free),
+        "ls_percent_reflns_obs": _percent(data.get("completeness")),
+        "ls_percent_reflns_R_free": _percent(n_free / n_obs if n_obs and n_free is not None else None),
+        "ls_R_factor_R_work": _text(final["r_work"], 5),
+        "ls_R_factor_R_free": _text(final["r_free"], 5),
+        "B_iso_mean": _text(final["b_mean"], 3),
+        "pdbx_ls_cross_valid_method": "THROUGHOUT" if has_test_set else "NONE",
+        "pdbx_R_Free_selection_details": _text(data.get("free_selection")),
+        "pdbx_stereochemistry_target_values": "MAXIMUM LIKELIHOOD" if ml else "LEAST SQUARES",
+        "pdbx_isotropic_thermal_model": "ISOTROPIC",
+        "solvent_model_details": "MASK" if scaling.get("k_sol") is not None else None,
+        "solvent_model_param_ksol": _text(scaling.get("k_sol"), 4),
+        "solvent_model_param_bsol": _text(scaling.get("b_sol"), 3),
+        "pdbx_solvent_vdw_probe_radii": _text(scaling.get("solvent_probe"), 2),
+        "pdbx_solvent_shrinkage_radii": _text(scaling.get("solvent_shrink"), 2),
+    }
+
+
+def _restraint_row(restraint: Mapping[str, Any]) -> Row:
+    return {
+        "pdbx_refine_id": METHOD,
+        "type": str(restraint["type"]),
+        "number": _text(restraint.get("count")),
+        "dev_ideal": _text(restraint.get("rmsd"), 4),
+        "dev_ideal_target": _text(restraint.get("target"), 4),
+        "weight": _text(restraint.get("weight"), 5),
+        "pdbx_restraint_function": _text(restraint.get("function")),
+    }
+
+
+def _shell_row(shell: Mapping[str, Any]) -> Row:
+    n_work, n_free = shell.get("n_work"), shell.get("n_free")
+    return {
+        "pdbx_refine_id": METHOD,
+        "d_res_high": _text(shell["d_high"], 3),
+        "d_res_low": _text(shell["d_low"], 3),
+        "number_reflns_obs": _text(None if n_work is None or n_free is None else n_work + n_free),
+        "number_reflns_R_work": _text(n_work),
+        "number_reflns_R_free": _text(n_free),
+        "percent_reflns_obs": _percent(shell.get("completeness")),
+        "R_factor_R_work": _text(shell.get("r_work"), 4),
+        "R_factor_R_free": _text(shell.get("r_free"), 4),
+        "correlation_coeff_Fo_to_Fc": _text(shell.get("cc_work"), 4),
+        "correlation_coeff_Fo_to_Fc_free": _text(shell.get("cc_free"), 4),
+    }
+
+
+def _write_software(block: cif.Block, version: str) -> None:
+    """Add the row of arrayrefine; of an earlier run with it only the version changes."""
+    table = block.get_mmcif_category("_software.")
+    names = table.get("name", [])
+    mine = [i for i, name in enumerate(names) if name == "arrayrefine"]
+    if mine and "version" in table:
+        table["version"][mine[0]] = version
+    else:
+        rows = len(next(iter(table.values()), []))
+        row = {
+            "name": "arrayrefine",
+            "classification": "refinement",
+            "version": version,
+            "pdbx_ordinal": str(_next_ordinal(table.get("pdbx_ordinal", []), rows)),
+        }
+        for name in row:
+            table.setdefault(name, [None] * rows)
+        for name, values in table.items():
+            values.append(row.get(name))
+    block.set_mmcif_category("_software.", table)
+
+
+def _next_ordinal(ordinals: Sequence[object], rows: int) -> int:
+    return max([rows, *(int(o) for o in ordinals if isinstance(o, str) and o.isdigit())]) + 1
+
+
+def _write_loop(block: cif.Block, category: str, rows: Sequence[Row]) -> None:
+    """Replace a category by these rows; without rows the values of the earlier refinement are blanked."""
+    if rows:
+        block.set_mmcif_category(category, {name: [row[name] for row in rows] for name in rows[0]})
+    else:
+        _blank(block, category)
+
+
+def _blank(block: cif.Block, category: str) -> None:
+    table = block.get_mmcif_category(category)
+    if table:
+        blanked = {
+            name: values if name in LASTING_ITEMS else [None] * len(values) for name, values in table.items()
+        }
+        block.set_mmcif_category(category, blanked)
+
+
+def _text(value: object, digits: int | None = None) -> str | None:
+    if value is None:
+        return None
+    return str(value) if digits is None else f"{float(str(value)):.{digits}f}"
+
+
+def _percent(fraction: float | None) -> str | None:
+    return None if fraction is None else f"{100.0 * fraction:.2f}"

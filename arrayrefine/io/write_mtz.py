@@ -1,0 +1,95 @@
+"""Reflections and map coefficients as an MTZ file."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import gemmi
+import numpy as np
+from numpy.typing import NDArray
+
+from arrayrefine.reflections import Reflections
+
+Float = NDArray[np.float64]
+Complex = NDArray[np.complex128]
+
+
+class Coefficients(Protocol):
+    """What the MTZ file needs to know of the maps; all arrays have length M."""
+
+    @property
+    def hkl(self) -> NDArray[np.int32]: ...
+    @property
+    def f_obs(self) -> Float: ...
+    @property
+    def sigma(self) -> Float: ...
+    @property
+    def free(self) -> NDArray[np.bool_]: ...
+    @property
+    def fc(self) -> Complex: ...
+    @property
+    def fwt(self) -> Complex: ...
+    @property
+    def delfwt(self) -> Complex: ...
+    @property
+    def fwt_nofill(self) -> Complex: ...
+    @property
+    def fom(self) -> Float: ...
+
+
+def mtz_bytes(reflections: Reflections, maps: Coefficients, history: str) -> bytes:
+    """Return the content of `refined.mtz`.
+
+    Columns: H K L, FP SIGFP, I SIGI (where the amplitudes came from intensities), FREE (0 = test set,
+    1 = work set), FC PHIC, FWT PHWT, FWT_nofill PHWT_nofill, DELFWT PHDELWT, FOM. Amplitudes are on the
+    scale of the input, phases in degrees, missing values nan. Coot opens FWT and DELFWT by their names.
+
+    Parameters
+    ----------
+    reflections : Reflections
+        Gives cell, space group and the intensities.
+    maps : MapCoefficients
+    history : str
+        One line about the origin of the file, at most 80 characters.
+    """
+    crystal = reflections.crystal
+    mtz = gemmi.Mtz(with_base=True)
+    mtz.spacegroup = crystal.gemmi_space_group
+    mtz.set_cell_for_all(crystal.gemmi_cell)
+    mtz.title = "refined by arrayrefine"
+    mtz.history = [history[:80]]
+    mtz.add_dataset("arrayrefine")
+    mtz.set_cell_for_all(crystal.gemmi_cell)
+
+    measured = np.isfinite(maps.f_obs)
+    columns: list[tuple[str, str, Float]] = [("FP", "F", maps.f_obs), ("SIGFP", "Q", maps.sigma)]
+    if reflections.i_obs is not None and reflections.sigma_i is not None:
+        row = _rows(reflections.hkl, maps.hkl)
+        columns += [("I", "J", _pick(reflections.i_obs, row)), ("SIGI", "Q", _pick(reflections.sigma_i, row))]
+    columns.append(("FREE", "I", np.where(measured, np.where(maps.free, 0.0, 1.0), np.nan)))
+    for f_name, phase_name, value in (
+        ("FC", "PHIC", maps.fc),
+        ("FWT", "PHWT", maps.fwt),
+        ("FWT_nofill", "PHWT_nofill", maps.fwt_nofill),
+        ("DELFWT", "PHDELWT", maps.delfwt),
+    ):
+        columns += [(f_name, "F", np.abs(value)), (phase_name, "P", np.degrees(np.angle(value)))]
+    columns.append(("FOM", "W", maps.fom))
+
+    for label, kind, _ in columns:
+        mtz.add_column(label, kind)
+    table = np.column_stack([maps.hkl.astype(float), *(values for _, _, values in columns)])
+    mtz.set_data(table.astype(np.float32))
+    mtz.ensure_asu()
+    mtz.sort()
+    return bytes(mtz.write_to_bytes())
+
+
+def _rows(of: NDArray[np.int32], within: NDArray[np.int32]) -> NDArray[np.int64]:
+    """For each row of `within` its position in `of`, or -1."""
+    place = {tuple(h): i for i, h in enumerate(of.tolist())}
+    return np.array([place.get(tuple(h), -1) for h in within.tolist()], dtype=np.int64)
+
+
+def _pick(values: Float, row: NDArray[np.int64]) -> Float:
+    return np.where(row >= 0, values[np.maximum(row, 0)], np.nan)

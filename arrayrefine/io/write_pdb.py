@@ -1,0 +1,105 @@
+"""The refined model as a PDB file, where it fits that format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gemmi
+import numpy as np
+
+from arrayrefine.atoms import Atoms
+
+HYBRID_36_SERIALS = 87_440_031  # largest serial number that five hybrid-36 characters can hold
+HYBRID_36_RESIDUES = 2_436_111  # the same for the four of a residue number
+
+
+def pdb_obstacle(atoms: Atoms) -> str | None:
+    """Say why a model does not fit the PDB format, or return None when it does.
+
+    Chain names have at most two characters, residue names three, atom names four; coordinates lie within
+    -999.999 and 9999.999 Å; serial and residue numbers fit hybrid-36.
+    """
+    who = atoms.identity
+    for what, names, limit in (
+        ("chain name", who.chain, 2),
+        ("residue name", who.residue_name, 3),
+        ("atom name", who.atom_name, 4),
+    ):
+        long = sorted({str(n) for n in names if len(n) > limit})
+        if long:
+            return f"{what} '{long[0]}' has {len(long[0])} characters, the PDB format holds {limit}"
+    if len(atoms) > HYBRID_36_SERIALS:
+        return f"{len(atoms)} atoms are more than serial numbers can count"
+    number = who.sequence_number
+    if len(number) and (number.min() < -999 or number.max() > HYBRID_36_RESIDUES):
+        extreme = number.min() if number.min() < -999 else number.max()
+        return f"residue number {extreme} does not fit into four characters"
+    outside = np.flatnonzero((atoms.xyz < -999.999).any(axis=1) | (atoms.xyz > 9999.999).any(axis=1))
+    if len(outside):
+        return f"the coordinates of {who.label(int(outside[0]))} do not fit into eight characters"
+    return None
+
+
+def pdb_text(structure: gemmi.Structure, content: Mapping[str, Any], software: str) -> str:
+    """Return the content of `refined.pdb`: the header of the input with a new REMARK 3, then the atoms.
+
+    Parameters
+    ----------
+    structure : gemmi.Structure
+        Refined model; not changed.
+    content : mapping
+        `Report.as_dict`, with the counts of reflections in `content["data"]`.
+    software : str
+        Program and version.
+    """
+    copy = structure.clone()
+    header = copy.make_pdb_headers().splitlines() if not copy.raw_remarks else copy.raw_remarks
+    remarks = [line.rstrip() for line in header if line.startswith("REMARK")]
+    kept = [line for line in remarks if _number(line) != 3]
+    before = [line for line in kept if _number(line) < 3]
+    after = [line for line in kept if _number(line) > 3]
+    copy.raw_remarks = [*before, *_remark_3(content, software), *after]
+    return str(copy.make_pdb_string())
+
+
+def _number(remark: str) -> int:
+    digits = remark[6:10].strip()
+    return int(digits) if digits.isdigit() else 0
+
+
+def _remark_3(content: Mapping[str, Any], software: str) -> list[str]:
+    """Refinement statistics, worded as readers of REMARK 3 expect them."""
+    final, data = content["final"], content["data"]
+    rows: list[tuple[str, object]] = [
+        ("RESOLUTION RANGE HIGH (ANGSTROMS)", _text(data.get("d_min"), 2)),
+        ("RESOLUTION RANGE LOW  (ANGSTROMS)", _text(data.get("d_max"), 2)),
+        ("COMPLETENESS FOR RANGE        (%)", _text(data.get("completeness"), 1, 100.0)),
+        ("NUMBER OF REFLECTIONS", data.get("n_work")),
+    ]
+    fit: list[tuple[str, object]] = [
+        ("R VALUE            (WORKING SET)", _text(final["r_work"], 4)),
+        ("FREE R VALUE", _text(final["r_free"], 4)),
+        ("FREE R VALUE TEST SET COUNT", data.get("n_free")),
+    ]
+    bond = f"{_text(final['bond_rmsd'], 4)}  Z {_text(final['bond_rmsz'], 2)}"
+    angle = f"{_text(final['angle_rmsd'], 3)}  Z {_text(final['angle_rmsz'], 2)}"
+    geometry: list[tuple[str, object]] = [
+        ("BOND LENGTHS       (ANGSTROMS)", bond),
+        ("BOND ANGLES          (DEGREES)", angle),
+    ]
+    lines = ["", " REFINEMENT.", f"   PROGRAM     : {software.upper()}", ""]
+    for title, block in (
+        ("DATA USED IN REFINEMENT.", rows),
+        ("FIT TO DATA USED IN REFINEMENT.", fit),
+        ("B VALUES.", [("MEAN B VALUE      (OVERALL, A**2)", _text(final["b_mean"], 2))]),
+        ("RMS DEVIATIONS FROM IDEAL VALUES.", geometry),
+    ):
+        lines.append(f"  {title}")
+        lines += [f"   {label:<35s}: {'NULL' if value is None else value}" for label, value in block]
+        lines.append("")
+    return [f"REMARK   3{line}"[:80] for line in lines]
+
+
+def _text(value: float | None, digits: int, factor: float = 1.0) -> str:
+    return "NULL" if value is None else f"{value * factor:.{digits}f}"

@@ -1,0 +1,429 @@
+"""Output files: content, and what becomes of older files when writing fails."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import gemmi
+import numpy as np
+import pytest
+
+from arrayrefine.atoms import Atoms
+from arrayrefine.crystal import Crystal
+from arrayrefine.errors import ArrayRefineError, InputError
+from arrayrefine.io import write
+from arrayrefine.io.model import Model, read_model
+from arrayrefine.io.write import check_folder, replace_files, write_outputs
+from arrayrefine.io.write_pdb import pdb_obstacle
+from arrayrefine.maps import MapCoefficients, map_coefficients
+from arrayrefine.options import Options
+from arrayrefine.reflections import Reflections
+from arrayrefine.report import Report, Statistics, Step, json_ready
+
+FILES = {"refined.cif", "refined.pdb", "refined.mtz", "report.json"}
+FINAL = Statistics(0.1723, 0.2115, 0.0121, 0.71, 1.234, 0.81, 21.5)
+
+
+def make_report() -> Report:
+    step = Step(1, "xyz", 30, {"geometry": 0.1, "adp": None}, 0.18, 0.21, 0.7, 0.8, 12, 0.5, "converged")
+    return Report(
+        inputs={"model": {"path": "m.pdb", "sha256": "00"}},
+        options=json_ready(Options()),
+        start=dataclasses.replace(FINAL, r_work=0.26),
+        final=FINAL,
+        steps=(step,),
+        warnings=("a warning",),
+        seconds=1.0,
+        scaling={"k_sol": 0.35, "b_sol": 46.0, "solvent_probe": 1.1, "solvent_shrink": 0.9},
+        shells=({"d_high": 2.0, "d_low": 20.0, "n_work": 90, "n_free": 10, "r_work": 0.17, "r_free": None},),
+        restraints=(
+            {"type": "bond", "count": 1000, "rmsd": 0.0121, "rmsz": 0.71, "target": 0.018},
+            {"type": "angle", "count": 1400, "rmsd": 1.234, "rmsz": 0.81, "target": None},
+        ),
+    )
+
+
+def make_data(
+    crystal: Crystal, d_min: float = 4.0, intensities: bool = False
+) -> tuple[Reflections, MapCoefficients]:
+    """Random amplitudes for every reflection to d_min, of which a tenth is not measured."""
+    rng = np.random.default_rng(3)
+    hkl = np.asarray(
+        gemmi.make_miller_array(crystal.gemmi_cell, crystal.gemmi_space_group, d_min), dtype=np.int32
+    )
+    n = len(hkl)
+    f_model = rng.normal(size=n) * 30 + 30j * rng.normal(size=n)
+    measured = rng.random(n) > 0.1
+    f_obs = np.where(measured, np.abs(f_model) + rng.random(n), np.nan)
+    sigma = np.where(measured, 1.0 + rng.random(n), np.nan)
+    free = rng.random(n) < 0.08
+    maps = map_coefficients(
+        hkl, f_obs, sigma, free, f_model, np.full(n, 0.8), np.full(n, 0.9), crystal.centric(hkl)
+    )
+    kept = {"i_obs": f_obs[measured] ** 2, "sigma_i": sigma[measured] * 2} if intensities else {}
+    reflections = Reflections(
+        crystal, hkl[measured], f_obs[measured], sigma[measured], (free & measured)[measured], **kept
+    )
+    return reflections, maps
+
+
+def moved(model: Model) -> Atoms:
+    rng = np.random.default_rng(5)
+    n = len(model.atoms)
+    return model.atoms.replace(
+        xyz=model.atoms.xyz + rng.normal(scale=0.1, size=(n, 3)),
+        b_iso=model.atoms.b_iso * 1.1 + 1.0,
+        occupancy=np.clip(model.atoms.occupancy, 0.2, 0.9),
+    )
+
+
+def small_pdb(folder: Path, chain: str = "A", residue: str = "ALA") -> Path:
+    path = folder / "small.pdb"
+    lines = [
+        "HEADER    TEST                                    01-JAN-01   1TST              ",
+        "TITLE     A PEPTIDE",
+        "EXPDTA    X-RAY DIFFRACTION",
+        "REMARK   2 RESOLUTION.    1.50 ANGSTROMS.",
+        "REMARK   3   PROGRAM     : OLD",
+        "REMARK   3   R VALUE            (WORKING SET) : 0.999",
+        "REMARK 280 CRYSTALLIZATION CONDITIONS: WATER",
+        "CRYST1   20.000   25.000   30.000  90.00  90.00  90.00 P 21 21 21    4",
+    ]
+    for i, (name, element) in enumerate((("N", "N"), ("CA", "C"), ("C", "C"), ("O", "O"), ("CB", "C"))):
+        lines.append(
+            f"ATOM  {i + 1:5d}  {name:<3s} {residue:>3s}{chain:>2s}{1:4d}    "
+            f"{1.5 * i + 1:8.3f}{2.0:8.3f}{3.0 + i:8.3f}  1.00 20.00          {element:>2s}"
+        )
+    path.write_text("\n".join([*lines, "END", ""]))
+    return path
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> tuple[Model, Reflections, MapCoefficients]:
+    model = read_model(small_pdb(tmp_path))
+    return model, *make_data(model.crystal)
+
+
+def categories(path: Path) -> set[str]:
+    return set(gemmi.cif.read(str(path)).sole_block().get_mmcif_category_names())
+
+
+@pytest.mark.parametrize(
+    ("name", "file"), [("1cbs", "model.cif"), ("1l2h", "model.cif"), ("1v9g", "model.cif")]
+)
+def test_mmcif_keeps_categories_and_holds_the_atoms(
+    case: Callable[[str], Path], tmp_path: Path, name: str, file: str
+) -> None:
+    source = case(name) / file
+    model = read_model(source)
+    atoms = moved(model)
+    write_outputs(tmp_path, model, atoms, *make_data(model.crystal, 6.0), make_report())
+    out = tmp_path / "refined.cif"
+    missing = categories(source) - categories(out) - {"_atom_site_anisotrop."}
+    assert not missing
+
+    again = read_model(out)
+    np.testing.assert_allclose(again.atoms.xyz, atoms.xyz, atol=1e-5)
+    np.testing.assert_allclose(again.atoms.b_iso, atoms.b_iso, atol=1e-3)
+    np.testing.assert_allclose(again.atoms.occupancy, atoms.occupancy, atol=1e-5)
+    for field in dataclasses.fields(model.atoms.identity):
+        np.testing.assert_array_equal(
+            getattr(again.atoms.identity, field.name), getattr(model.atoms.identity, field.name)
+        )
+    assert again.crystal == model.crystal
+    assert len(again.structure.connections) == len(model.structure.connections)
+
+
+def test_mmcif_statistics(case: Callable[[str], Path], tmp_path: Path) -> None:
+    model = read_model(case("1cbs") / "model.cif")
+    reflections, maps = make_data(model.crystal, 6.0)
+    write_outputs(tmp_path, model, model.atoms, reflections, maps, make_report())
+    block = gemmi.cif.read(str(tmp_path / "refined.cif")).sole_block()
+    refine = {k: v[0] for k, v in block.get_mmcif_category("_refine.").items()}
+    assert refine["entry_id"] == "1CBS"
+    assert float(refine["ls_R_factor_R_work"]) == pytest.approx(FINAL.r_work)
+    assert float(refine["ls_R_factor_R_free"]) == pytest.approx(FINAL.r_free)
+    assert int(refine["ls_number_reflns_R_free"]) == reflections.free.sum()
+    assert int(refine["ls_number_reflns_obs"]) == len(reflections)
+    assert float(refine["ls_d_res_high"]) == pytest.approx(reflections.d_min, abs=1e-3)
+    assert float(refine["B_iso_mean"]) == FINAL.b_mean
+    assert float(refine["pdbx_solvent_vdw_probe_radii"]) == 1.1
+    # values of the earlier refinement do not pass for ours
+    assert refine["ls_R_factor_obs"] is None
+    assert refine["pdbx_ls_sigma_F"] is None
+    assert block.get_mmcif_category("_refine_analyze.")["Luzzati_coordinate_error_obs"] == [None]
+
+    restraints = block.get_mmcif_category("_refine_ls_restr.")
+    assert restraints["type"] == ["bond", "angle"]
+    assert restraints["number"] == ["1000", "1400"]
+    assert restraints["dev_ideal"] == ["0.0121", "1.2340"]
+    assert restraints["dev_ideal_target"] == ["0.0180", None]
+    shells = block.get_mmcif_category("_refine_ls_shell.")
+    assert shells["R_factor_R_work"] == ["0.1700"]
+    assert shells["R_factor_R_free"] == [None]
+    assert shells["number_reflns_obs"] == ["100"]
+    software = block.get_mmcif_category("_software.")
+    assert software["name"] == ["X-PLOR"] * 3 + ["arrayrefine"]
+    assert software["pdbx_ordinal"] == ["1", "2", "3", "4"]
+
+
+def test_software_row_is_not_repeated(case: Callable[[str], Path], tmp_path: Path) -> None:
+    model = read_model(case("1cbs") / "model.cif")
+    data = make_data(model.crystal, 8.0)
+    write_outputs(tmp_path, model, model.atoms, *data, make_report())
+    again = read_model(tmp_path / "refined.cif")
+    write_outputs(tmp_path, again, again.atoms, *data, make_report())
+    block = gemmi.cif.read(str(tmp_path / "refined.cif")).sole_block()
+    assert block.get_mmcif_category("_software.")["name"].count("arrayrefine") == 1
+
+
+def test_document_of_the_model_is_not_changed(case: Callable[[str], Path], tmp_path: Path) -> None:
+    model = read_model(case("1cbs") / "model.cif")
+    assert model.document is not None
+    before = model.document.as_string()
+    write_outputs(tmp_path, model, moved(model), *make_data(model.crystal, 8.0), make_report())
+    assert model.document.as_string() == before
+
+
+def test_outputs_from_pdb(small: tuple[Model, Reflections, MapCoefficients], tmp_path: Path) -> None:
+    model, reflections, maps = small
+    atoms = moved(model)
+    out = tmp_path / "new" / "folder"
+    paths = write_outputs(out, model, atoms, reflections, maps, make_report())
+    assert {p.name for p in paths} == FILES == {p.name for p in out.iterdir()}
+    for name, tolerance in (("refined.pdb", 6e-4), ("refined.cif", 1e-5)):
+        again = read_model(out / name)
+        np.testing.assert_allclose(again.atoms.xyz, atoms.xyz, atol=tolerance)
+        np.testing.assert_allclose(again.atoms.b_iso, atoms.b_iso, atol=6e-3)
+        assert again.crystal == model.crystal
+    content = json.loads((out / "report.json").read_text())
+    assert content["final"]["r_free"] == FINAL.r_free
+    assert content["data"]["n_free"] == reflections.free.sum()
+    block = gemmi.cif.read(str(out / "refined.cif")).sole_block()
+    assert block.get_mmcif_category("_refine.")["ls_R_factor_R_work"] == ["0.17230"]
+
+
+def test_mmcif_from_pdb_has_what_deposition_needs(case: Callable[[str], Path], tmp_path: Path) -> None:
+    model = read_model(case("1rx2") / "model.pdb")
+    atoms = moved(model)
+    write_outputs(tmp_path, model, atoms, *make_data(model.crystal, 8.0), make_report())
+    block = gemmi.cif.read(str(tmp_path / "refined.cif")).sole_block()
+    assert len(block.get_mmcif_category("_entity_poly_seq.")["mon_id"]) == 159
+    assert {"_cell.", "_symmetry.", "_entity.", "_struct_asym.", "_struct_conn."} <= categories(
+        tmp_path / "refined.cif"
+    )
+    assert block.get_mmcif_category("_refine.")["pdbx_method_to_determine_struct"] == ["DIFFERENCE FOURIER"]
+    assert block.get_mmcif_category("_software.")["name"][-1] == "arrayrefine"
+    again = read_model(tmp_path / "refined.cif")
+    np.testing.assert_array_equal(again.atoms.identity.atom_name, model.atoms.identity.atom_name)
+    np.testing.assert_allclose(again.atoms.xyz, atoms.xyz, atol=1e-5)
+    assert len(again.structure.connections) == len(model.structure.connections)
+
+
+def test_pdb_header(small: tuple[Model, Reflections, MapCoefficients], tmp_path: Path) -> None:
+    model, reflections, maps = small
+    write_outputs(tmp_path / "out", model, model.atoms, reflections, maps, make_report())
+    text = (tmp_path / "out" / "refined.pdb").read_text()
+    assert text.startswith("HEADER    TEST")
+    assert "A PEPTIDE" in text
+    assert "REMARK 280 CRYSTALLIZATION" in text
+    assert "0.999" not in text
+    assert all(len(line) <= 80 for line in text.splitlines())
+    numbers = [int(line[7:10]) for line in text.splitlines() if line.startswith("REMARK")]
+    assert numbers == sorted(numbers)
+    found = gemmi.read_pdb_string(text).meta.refinement[0]
+    assert found.r_work == pytest.approx(FINAL.r_work)
+    assert found.r_free == pytest.approx(FINAL.r_free)
+    assert found.resolution_high == pytest.approx(reflections.d_min, abs=0.01)
+    assert found.mean_b == pytest.approx(FINAL.b_mean)
+
+
+def test_pdb_from_mmcif_has_one_set_of_remarks(case: Callable[[str], Path], tmp_path: Path) -> None:
+    model = read_model(case("1cbs") / "model.cif")
+    write_outputs(tmp_path, model, model.atoms, *make_data(model.crystal, 8.0), make_report())
+    text = (tmp_path / "refined.pdb").read_text()
+    assert text.count("RESOLUTION.    1.80 ANGSTROMS.") == 1
+    assert text.count("R VALUE            (WORKING SET)") == 1
+    assert len(read_model(tmp_path / "refined.pdb").atoms) == len(model.atoms)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("chain", "AAA", "chain name 'AAA'"),
+        ("residue_name", "A1BC2", "residue name 'A1BC2'"),
+        ("atom_name", "C12AB", "atom name 'C12AB'"),
+        ("sequence_number", -1000, "residue number -1000"),
+    ],
+)
+def test_what_does_not_fit_pdb(
+    small: tuple[Model, Reflections, MapCoefficients], tmp_path: Path, field: str, value: object, words: str
+) -> None:
+    atoms = small[0].atoms
+    assert pdb_obstacle(atoms) is None
+    identity = dataclasses.replace(atoms.identity, **{field: np.array([value] * len(atoms))})  # type: ignore[arg-type]
+    assert words in str(pdb_obstacle(dataclasses.replace(atoms, identity=identity)))
+
+
+def test_far_away_atom_does_not_fit_pdb(small: tuple[Model, Reflections, MapCoefficients]) -> None:
+    atoms = small[0].atoms
+    assert "coordinates of A/ALA 1/N" in str(pdb_obstacle(atoms.replace(xyz=atoms.xyz + 10_000.0)))
+
+
+def test_long_chain_names_give_no_pdb_and_a_note(case: Callable[[str], Path], tmp_path: Path) -> None:
+    document = gemmi.cif.read(str(case("1cbs") / "model.cif"))
+    for row in document.sole_block().find("_atom_site.", ["auth_asym_id"]):
+        row[0] = "AAA"
+    document.write_file(str(tmp_path / "long.cif"))
+    model = read_model(tmp_path / "long.cif")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "refined.pdb").write_text("of an earlier run")
+    paths = write_outputs(out, model, model.atoms, *make_data(model.crystal, 8.0), make_report())
+    assert {p.name for p in paths} == FILES - {"refined.pdb"}
+    assert not (out / "refined.pdb").exists()
+    assert (out / "refined.pdb.old").read_text() == "of an earlier run"
+    assert any("chain name 'AAA'" in w for w in json.loads((out / "report.json").read_text())["warnings"])
+    assert set(read_model(out / "refined.cif").atoms.identity.chain) == {"AAA"}
+
+
+@pytest.mark.parametrize("intensities", [False, True])
+def test_mtz(small: tuple[Model, Reflections, MapCoefficients], tmp_path: Path, intensities: bool) -> None:
+    model = small[0]
+    reflections, maps = make_data(model.crystal, intensities=intensities)
+    write_outputs(tmp_path, model, model.atoms, reflections, maps, make_report())
+    mtz = gemmi.read_mtz_file(str(tmp_path / "refined.mtz"))
+    types = {c.label: c.type for c in mtz.columns}
+    expected = {"H": "H", "K": "H", "L": "H", "FP": "F", "SIGFP": "Q", "FREE": "I", "FC": "F", "PHIC": "P"}
+    expected |= {
+        "FWT": "F",
+        "PHWT": "P",
+        "FWT_nofill": "F",
+        "PHWT_nofill": "P",
+        "DELFWT": "F",
+        "PHDELWT": "P",
+    }
+    expected |= {"FOM": "W"}
+    if intensities:
+        expected |= {"I": "J", "SIGI": "Q"}
+    assert types == expected
+    assert mtz.spacegroup.xhm() == model.crystal.space_group
+    np.testing.assert_allclose(mtz.cell.parameters, model.crystal.cell)
+    assert mtz.history
+    assert mtz.nreflections == len(maps)
+
+    order = {tuple(h): i for i, h in enumerate(maps.hkl.tolist())}
+    row = np.array([order[tuple(h)] for h in mtz.make_miller_array().tolist()])
+    column = {label: np.asarray(mtz.column_with_label(label).array) for label in types}
+    measured = np.isfinite(maps.f_obs)[row]
+    np.testing.assert_allclose(column["FP"], maps.f_obs[row], rtol=1e-6)
+    np.testing.assert_allclose(column["SIGFP"], maps.sigma[row], rtol=1e-6)
+    np.testing.assert_array_equal(column["FREE"][measured], np.where(maps.free[row][measured], 0, 1))
+    assert np.isnan(column["FREE"][~measured]).all()
+    for name, phase, value in (
+        ("FC", "PHIC", maps.fc),
+        ("FWT", "PHWT", maps.fwt),
+        ("FWT_nofill", "PHWT_nofill", maps.fwt_nofill),
+        ("DELFWT", "PHDELWT", maps.delfwt),
+    ):
+        np.testing.assert_allclose(
+            column[name] * np.exp(1j * np.radians(column[phase])), value[row], rtol=1e-4, atol=1e-4
+        )
+    assert np.isfinite(column["FWT"]).all()
+    assert np.isnan(column["DELFWT"][~measured]).all()
+    if intensities:
+        np.testing.assert_allclose(column["I"], maps.f_obs[row] ** 2, rtol=1e-5)
+        np.testing.assert_allclose(column["SIGI"], 2 * maps.sigma[row], rtol=1e-5)
+
+
+def old_files(folder: Path) -> None:
+    for name in FILES:
+        (folder / name).write_text(f"old {name}")
+
+
+def assert_old_files(folder: Path) -> None:
+    assert {p.name: p.read_text() for p in folder.iterdir()} == {name: f"old {name}" for name in FILES}
+
+
+def test_full_disk_leaves_old_files(
+    small: tuple[Model, Reflections, MapCoefficients], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    old_files(out)
+
+    def fill(path: Path, data: bytes) -> None:
+        path.write_bytes(data[:100])
+        if "mtz" in path.name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(write, "_write", fill)
+    model, reflections, maps = small
+    with pytest.raises(ArrayRefineError, match=r"refined\.mtz.*No space left.*make room"):
+        write_outputs(out, model, model.atoms, reflections, maps, make_report())
+    assert_old_files(out)
+
+
+def test_file_size_limit_leaves_old_files(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    old_files(tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
+    try:
+        with pytest.raises(ArrayRefineError, match=r"refined\.mtz"):
+            replace_files(tmp_path, {"refined.cif": b"x" * 1000, "refined.mtz": b"x" * 400_000})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert_old_files(tmp_path)
+
+
+def test_refused_rename_is_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old_files(tmp_path)
+    real = os.replace
+
+    def refuse(source: Path, target: Path) -> None:
+        if target.name == "refined.mtz" and source.suffix == ".part":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(ArrayRefineError, match="Permission denied"):
+        replace_files(tmp_path, {"refined.cif": b"new", "new.txt": b"new", "refined.mtz": b"new"})
+    assert_old_files(tmp_path)
+
+
+def test_interrupt_while_writing_removes_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old_files(tmp_path)
+
+    def interrupt(path: Path, data: bytes) -> None:
+        path.write_bytes(data)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(write, "_write", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        replace_files(tmp_path, {"refined.cif": b"new"})
+    assert_old_files(tmp_path)
+
+
+def test_folder_that_is_a_file(small: tuple[Model, Reflections, MapCoefficients], tmp_path: Path) -> None:
+    model, reflections, maps = small
+    (tmp_path / "out").write_text("a file")
+    for folder in (tmp_path / "out", tmp_path / "out" / "deeper"):
+        with pytest.raises(InputError, match=r"out' is a file.*--out"):
+            write_outputs(folder, model, model.atoms, reflections, maps, make_report())
+
+
+def test_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def deny(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "mkdir", deny)
+    with pytest.raises(InputError, match=r"cannot be written to: Permission denied.*--out"):
+        check_folder(tmp_path / "out")
