@@ -1,0 +1,142 @@
+"""Options: names that others script against, TOML, and values that are refused."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from arrayrefine.configuration import check_options, read_config
+from arrayrefine.errors import InputError
+from arrayrefine.options import Geometry, Minimiser, Options, Weighting, Xray
+
+FIXED = {
+    "cycles",
+    "targets",
+    "weights",
+    "adp",
+    "restraints",
+    "monomers",
+    "unknown",
+    "columns",
+    "free",
+    "d_min",
+    "device",
+    "threads",
+    "seed",
+    "perturb",
+    "timings",
+}
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "options.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_fixed_names_and_defaults() -> None:
+    options = Options()
+    assert {f.name for f in dataclasses.fields(options)} >= FIXED
+    assert options.weights == "robust"
+    assert options.xray.target == "ml"
+    assert options.weighting.ratio == 0.2
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        options.cycles = 3  # type: ignore[misc]
+
+
+def test_every_option_is_documented() -> None:
+    """The help text of the command line is the string below each field."""
+    import inspect
+
+    for group in (Options, Xray, Geometry, Weighting, Minimiser):
+        source = inspect.getsource(group)
+        for field in dataclasses.fields(group):
+            if not dataclasses.is_dataclass(field.default_factory):
+                after = source.split(f"    {field.name}: ", 1)[1].split("\n", 2)[1]
+                assert after.strip().startswith('"""'), f"{group.__name__}.{field.name}"
+
+
+def test_toml_values_and_types(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        'cycles = 3\ntargets = ["xyz+b"]\nd-min = 2\nrestraints = ["a.cif", "b.cif"]\nmonomers = "lib"\n'
+        'timings = true\n[weighting]\nratio = 0.5\n[xray]\nsigma-a-bins = 7\nprecision = "double"\n',
+    )
+    options = read_config(path)
+    assert options == dataclasses.replace(
+        Options(),
+        cycles=3,
+        targets=("xyz+b",),
+        d_min=2.0,
+        restraints=(Path("a.cif"), Path("b.cif")),
+        monomers=Path("lib"),
+        timings=True,
+        weighting=Weighting(ratio=0.5),
+        xray=Xray(sigma_a_bins=7, precision="double"),
+    )
+    assert isinstance(options.d_min, float)
+
+
+def test_toml_keeps_what_it_does_not_name(tmp_path: Path) -> None:
+    base = Options(perturb=0.2, weighting=Weighting(clamp=5.0))
+    options = read_config(write(tmp_path, "[weighting]\nratio = 0.1\n"), base)
+    assert options.perturb == 0.2
+    assert options.weighting == Weighting(ratio=0.1, clamp=5.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("cyles = 3", r"unknown key 'cyles'; did you mean 'cycles'\?"),
+        ("[xry]\naccuracy = 1", r"unknown key 'xry'; did you mean 'xray'\?"),
+        ("[xray]\nacuracy = 1e-3", r"unknown key 'xray.acuracy'; did you mean 'xray.accuracy'\?"),
+        ("ratio = 0.1", r"unknown key 'ratio'; did you mean 'weighting.ratio'\?"),
+        ("zzzzzz = 0.1", r"unknown key 'zzzzzz'; known keys: cycles, targets"),
+        ("cycles = 2.5", "'cycles' is 2.5, expected an integer"),
+        ("cycles = true", "'cycles' is True, expected an integer"),
+        ("timings = 1", "'timings' is 1, expected true or false"),
+        ("d_min = '2'", "'d_min' is '2', expected a number"),
+        ("weights = 'robbust'", "'weights' is 'robbust', expected one of 'robust', 'literal'"),
+        ("xray = 3", r"'xray' is 3, expected a table \[xray\]"),
+        ("cycles 3", "is no TOML"),
+    ],
+)
+def test_toml_errors_name_file_and_key(tmp_path: Path, text: str, words: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(InputError, match=words) as caught:
+        read_config(path)
+    assert str(path) in str(caught.value)
+
+
+def test_missing_toml(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.toml' cannot be read.*--config"):
+        read_config(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("options", "flag"),
+    [
+        (Options(cycles=-1), "--cycles"),
+        (Options(d_min=0.0), "--d-min"),
+        (Options(d_min=float("nan")), "--d-min"),
+        (Options(threads=0), "--threads"),
+        (Options(seed=-1), "--seed"),
+        (Options(perturb=-0.1), "--perturb"),
+        (Options(xray=Xray(accuracy=0.0)), "--xray.accuracy"),
+        (Options(xray=Xray(sigma_a_bins=0)), "--xray.sigma-a-bins"),
+        (Options(geometry=Geometry(contact_sigma=0.0)), "--geometry.contact-sigma"),
+        (Options(weighting=Weighting(ratio=0.0)), "--weighting.ratio"),
+        (Options(weighting=Weighting(clamp=0.5)), "--weighting.clamp"),
+        (Options(weighting=Weighting(rmsz_low=1.5)), "--weighting.rmsz-low"),
+        (Options(minimiser=Minimiser(max_iterations=0)), "--minimiser.max-iterations"),
+    ],
+)
+def test_values_that_no_refinement_can_use(options: Options, flag: str) -> None:
+    with pytest.raises(InputError, match=f"{flag}: found .* expected"):
+        check_options(options)
+
+
+def test_defaults_are_usable() -> None:
+    check_options(Options())
