@@ -1,0 +1,135 @@
+"""Structure factors of the flat bulk solvent."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from arrayrefine.atoms import Atoms
+from arrayrefine.crystal import Crystal
+from arrayrefine.kernels.lookup import look_up, plan
+from arrayrefine.kernels.mask import solvent_mask
+
+Float = NDArray[np.float64]
+Radii = Literal["cctbx", "refmac"]
+
+PROBE = MappingProxyType({"cctbx": 1.1, "refmac": 1.0})
+"""Å added to every radius (Jiang & Brünger 1994; the programs' defaults)."""
+SHRINK = MappingProxyType({"cctbx": 0.9, "refmac": 0.8})
+"""Å by which the solvent grows back."""
+LARGEST_STEP = 0.6
+"""Largest grid step, Å."""
+
+# Å; the values of cctbx/eltbx/van_der_waals_radii.py.
+_CCTBX_TEXT = """
+H 1.20 D 1.20 He 1.40 Li 1.82 Be 0.63 B 1.75 C 1.775 N 1.50 O 1.45 F 1.47 Ne 1.54 Na 2.27 Mg 1.73 Al 1.50
+Si 2.10 P 1.90 S 1.80 Cl 1.75 Ar 1.88 K 2.75 Ca 1.95 Sc 1.32 Ti 1.95 V 1.06 Cr 1.13 Mn 1.19 Fe 1.26 Co 1.13
+Ni 1.63 Cu 1.40 Zn 1.39 Ga 1.87 Ge 1.48 As 0.83 Se 1.90 Br 1.85 Kr 2.02 Rb 2.65 Sr 2.02 Y 1.61 Zr 1.42 Nb 1.33
+Mo 1.75 Tc 2.00 Ru 1.20 Rh 1.22 Pd 1.63 Ag 1.72 Cd 1.58 In 1.93 Sn 2.17 Sb 1.12 Te 1.26 I 1.98 Xe 2.16 Cs 3.01
+Ba 2.41 La 1.83 Ce 1.86 Pr 1.62 Nd 1.79 Pm 1.76 Sm 1.74 Eu 1.96 Gd 1.69 Tb 1.66 Dy 1.63 Ho 1.61 Er 1.59 Tm
+1.57 Yb 1.54 Lu 1.53 Hf 1.40 Ta 1.22 W 1.26 Re 1.30 Os 1.58 Ir 1.22 Pt 1.72 Au 1.66 Hg 1.55 Tl 1.96 Pb 2.02
+Bi 1.73 Po 1.21 At 1.12 Rn 2.30 Fr 3.24 Ra 2.57 Ac 2.12 Th 1.84 Pa 1.60 U 1.75 Np 1.71 Pu 1.67 Am 1.66 Cm
+1.65 Bk 1.64 Cf 1.63 Es 1.62 Fm 1.61 Md 1.60 No 1.59 Lr 1.58
+"""
+CCTBX_RADII = MappingProxyType(
+    {name: float(r) for name, r in zip(_CCTBX_TEXT.split()[::2], _CCTBX_TEXT.split()[1::2])}
+)
+"""Van der Waals radius by element, Å, as in cctbx."""
+REFMAC_RADII = MappingProxyType({"H": 1.40, "D": 1.40, "C": 2.00, "N": 1.12, "O": 1.08})
+"""Radius by element, Å, as in REFMAC; 1.6 for all others."""
+_OTHER_RADIUS = MappingProxyType({"cctbx": 1.0, "refmac": 1.6})
+
+
+def grid_shape(crystal: Crystal, step: float) -> tuple[int, int, int]:
+    """Smallest grid that the symmetry maps onto itself, with steps of at most `step` (Å) and a fast FFT."""
+    lengths = np.asarray(crystal.cell[:3])
+    # Every translation must be a whole number of steps, and axes that a rotation mixes must be divided alike.
+    multiple = [
+        next(k for k in range(1, 25) if np.allclose(k * t, np.rint(k * t), atol=1e-6))
+        for t in crystal.translations.T
+    ]
+    mixed = (crystal.rotations != 0).any(axis=0)
+    mixed |= mixed.T
+    mixed = np.linalg.matrix_power(mixed.astype(int), 3) > 0
+    shape = [0, 0, 0]
+    for axis in range(3):
+        linked = np.nonzero(mixed[axis])[0]
+        needed = max(int(np.ceil(lengths[i] / step)) for i in linked)
+        factor = int(np.lcm.reduce([multiple[i] for i in linked]))
+        n = max(needed, 1)
+        while n % factor or scipy.fft.next_fast_len(n, real=True) != n:
+            n += 1
+        shape[axis] = n
+    return shape[0], shape[1], shape[2]
+
+
+def atom_radii(atoms: Atoms, radii: Radii = "cctbx") -> Float:
+    """Radius (N,) of each atom without the probe, Å."""
+    table = CCTBX_RADII if radii == "cctbx" else REFMAC_RADII
+    names, member = np.unique(atoms.element, return_inverse=True)
+    return np.array([table.get(str(name), _OTHER_RADIUS[radii]) for name in names])[member.reshape(-1)]
+
+
+def mask_of(atoms: Atoms, crystal: Crystal, d_min: float, radii: Radii = "cctbx") -> NDArray[np.bool_]:
+    """Solvent mask (nu, nv, nw) of the unit cell, True in the solvent.
+
+    Hydrogen atoms are inside the radii of their parents, which stand for them, and atoms with occupancy zero
+    are not in the model's density: both are left out. Alternate conformers all count, whatever their
+    occupancy.
+
+    Parameters
+    ----------
+    atoms : Atoms
+    crystal : Crystal
+    d_min : float
+        Resolution of the data, Å; the grid step is at most min(0.6 Å, d_min/2).
+    radii : "cctbx" or "refmac"
+        Set of radii, with the probe and shrink distance that belong to it.
+    """
+    counted = ~atoms.is_hydrogen & (atoms.occupancy > 0.0)
+    return solvent_mask(
+        crystal.fractional(atoms.xyz[counted]),
+        atom_radii(atoms, radii)[counted] + PROBE[radii],
+        crystal.rotations,
+        crystal.translations,
+        crystal.orth,
+        grid_shape(crystal, min(LARGEST_STEP, 0.5 * d_min)),
+        SHRINK[radii],
+    )
+
+
+def solvent_structure_factors(
+    atoms: Atoms,
+    crystal: Crystal,
+    hkl: NDArray[np.integer],
+    d_min: float,
+    radii: Radii = "cctbx",
+    threads: int = 1,
+) -> NDArray[np.complex128]:
+    """Structure factors of a solvent of density one electron per Å³ in the mask.
+
+    Parameters
+    ----------
+    atoms, crystal, d_min, radii
+        See `mask_of`.
+    hkl : (R, 3) int
+        Reflections; any equivalents.
+    threads : int
+        For the FFT.
+
+    Returns
+    -------
+    (R,) complex128
+        F_mask = V/N Σ_mask e^{2πi h·x}, electrons.
+    """
+    mask = mask_of(atoms, crystal, d_min, radii)
+    transform = scipy.fft.rfftn(mask.astype(np.float32), workers=threads)
+    identity = np.eye(3, dtype=np.int32)[None]
+    shape = (mask.shape[0], mask.shape[1], mask.shape[2])
+    table = plan(np.asarray(hkl), identity, np.zeros((1, 3)), 1, shape, np.complex64)
+    factor = np.full((1, len(hkl)), crystal.volume / mask.size)
+    return look_up(transform[None], factor, table)
