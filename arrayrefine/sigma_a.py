@@ -1,0 +1,318 @@
+"""How far the model can be trusted at each resolution: D and S of the amplitude likelihood (sigma_A).
+
+The measured amplitude scatters about D |F_model| with variance ε S + (3 - c) σ², c = 1 acentric, 2 centric.
+D and S/Σ_N, with Σ_N the mean intensity of the shell, are piecewise linear (the latter in its logarithm) in
+1/d²: the ratio varies slowly, so few test reflections suffice. They maximise the likelihood of the test set
+alone, because the work set has been fitted (Lunin & Skovoroda (1995) Acta Cryst. A51, 880-887; Pannu & Read
+(1996) A52, 659-668).
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arrayrefine.errors import InputError
+from arrayrefine.kernels.likelihood import rice_ml, rice_ml_by_variance
+from arrayrefine.reflections import Reflections
+
+Float: TypeAlias = NDArray[np.float64]
+Bool: TypeAlias = NDArray[np.bool_]
+
+FREE_PER_BIN = 50
+FEWEST_FREE = 10
+"""With fewer test reflections than this, two numbers cannot be told from them and the work set is used."""
+D_LIMITS = (1e-3, 1.2)
+LOG_RATIO_LIMITS = (float(np.log(1e-6)), float(np.log(10.0)))
+OUTLIER = 30.0
+"""An intensity above this multiple of its shell's mean (chance e⁻³⁰) does not take part."""
+
+# Weak priors: mean and standard deviation of D and ln(S/Σ_N), and of the departure of a knot from the line
+# between its neighbours.
+_D_PRIOR, _LOG_RATIO_PRIOR = (0.9, 0.5), (float(np.log(0.2)), 2.0)
+_D_ROUGHNESS, _LOG_RATIO_ROUGHNESS = 0.05, 0.3
+
+
+@dataclass(frozen=True)
+class SigmaA:
+    """D and S as functions of resolution.
+
+    Attributes
+    ----------
+    knots : (K,) float64
+        1/d² at which D and S/Σ_N were estimated, Å⁻²; constant beyond the ends.
+    d_knots, log_ratio : (K,) float64
+        D and ln(S/Σ_N) there.
+    shells, log_mean_intensity : (W,) float64
+        1/d², Å⁻², and ln Σ_N: mean of F_o²/ε of all reflections.
+    count : (K,) int64
+        Reflections that each estimate rests on.
+    fom : (R,) float64
+        Expected cosine of the phase error of the reflections that were given.
+    log_likelihood : float
+        Of the reflections that were used, at the maximum.
+    notes : tuple of str
+        What a reader of the log should know about the estimate.
+    """
+
+    knots: Float
+    d_knots: Float
+    log_ratio: Float
+    shells: Float
+    log_mean_intensity: Float
+    count: NDArray[np.int64]
+    fom: Float
+    log_likelihood: float
+    notes: tuple[str, ...] = ()
+
+    def d(self, s_squared: Float) -> Float:
+        """D (R,) at 1/d² (R,), Å⁻²."""
+        return np.asarray(np.interp(s_squared, self.knots, self.d_knots))
+
+    def s(self, s_squared: Float) -> Float:
+        """S (R,) > 0 at 1/d² (R,), Å⁻², in units of F_o²."""
+        log_mean = np.interp(s_squared, self.shells, self.log_mean_intensity)
+        return np.asarray(np.exp(np.interp(s_squared, self.knots, self.log_ratio) + log_mean))
+
+    def sigma_total(self, reflections: Reflections) -> Float:
+        """Variance (R,) of the likelihood, ε S + (3 - c) σ²; see `kernels.likelihood.rice_ml`."""
+        return reflections.epsilon * self.s(reflections.s_squared) + _measurement(reflections)
+
+    def describe(self) -> list[dict[str, float | int]]:
+        """One JSON-ready record per bin: d (Å), D, S, S/Σ_N and the number of reflections used."""
+        rows = zip(self.knots, self.d_knots, self.s(self.knots), np.exp(self.log_ratio), self.count)
+        return [
+            {
+                "d": float(1.0 / np.sqrt(x)),
+                "D": float(d),
+                "S": float(s),
+                "S_over_mean_intensity": float(r),
+                "reflections": int(n),
+            }
+            for x, d, s, r, n in rows
+        ]
+
+
+def estimate_sigma_a(reflections: Reflections, f_model: NDArray[Any], max_bins: int = 30) -> SigmaA:
+    """Estimate D and S by maximum likelihood on the test set.
+
+    Parameters
+    ----------
+    reflections : Reflections
+    f_model : (R,) complex128 or float64
+        The scaled model, bulk solvent included (or its amplitudes).
+    max_bins : int
+        Largest number of resolution bins. Bins are equally wide in 1/d² and joined until each holds
+        `FREE_PER_BIN` test reflections.
+
+    Raises
+    ------
+    InputError
+        When there are no reflections, or a model that is not finite.
+    """
+    amplitude = np.abs(f_model).astype(float)
+    if len(reflections) == 0:
+        raise InputError("sigma_A needs reflections, found none; check the data file and --d-min")
+    if not np.isfinite(amplitude).all():
+        bad = int((~np.isfinite(amplitude)).sum())
+        raise InputError(f"F_model is not finite for {bad} reflections; check xyz, B and occupancies")
+    x = reflections.s_squared
+    shells, log_mean = _mean_intensity(reflections)
+    shell_mean = np.exp(np.interp(x, shells, log_mean))
+    sane = reflections.f_obs**2 <= OUTLIER * reflections.epsilon * shell_mean
+    used, notes = _choose(reflections, sane)
+    knots, count = _knots(x[used], max_bins)
+    fit = _Fit(
+        f_obs=reflections.f_obs[used],
+        amplitude=amplitude[used],
+        intensity=(reflections.epsilon * shell_mean)[used],
+        measurement=_measurement(reflections)[used],
+        centric=reflections.centric[used],
+        basis=_interpolation(x[used], knots),
+        prior=_prior(knots),
+    )
+    d_knots, log_ratio, value = _maximise(fit, len(knots))
+    d = np.interp(x, knots, d_knots)
+    variance = (
+        reflections.epsilon * shell_mean * np.exp(np.interp(x, knots, log_ratio)) + _measurement(reflections)
+    )
+    fom = rice_ml(reflections.f_obs, d * amplitude, variance, reflections.centric)[3]
+    return SigmaA(knots, d_knots, log_ratio, shells, log_mean, count, fom, -value, notes)
+
+
+def _measurement(reflections: Reflections) -> Float:
+    """(3 - c) σ² (R,)."""
+    return np.where(reflections.centric, 1.0, 2.0) * reflections.sigma**2
+
+
+def _choose(reflections: Reflections, sane: Bool) -> tuple[Bool, tuple[str, ...]]:
+    """Reflections to estimate from, and what to say about it."""
+    notes: list[str] = []
+    n_free = int(reflections.free.sum())
+    rejected = int((~sane & reflections.free).sum())
+    if rejected:
+        notes.append(
+            f"sigma_A: {rejected} of {n_free} test reflections are more than {OUTLIER:.0f} times stronger "
+            "than their shell and were left out of the estimate"
+        )
+    used = reflections.free & sane
+    if used.sum() < FEWEST_FREE:
+        notes.append(
+            f"sigma_A: {int(used.sum())} test reflections are too few (needs {FEWEST_FREE}), so D and S come "
+            "from the work set, which the model has been fitted to: they flatter the model"
+        )
+        used = sane if (sane & reflections.work).sum() < FEWEST_FREE else sane & reflections.work
+    elif used.sum() < 2 * FREE_PER_BIN:
+        notes.append(
+            f"sigma_A: {int(used.sum())} test reflections allow one resolution bin only, with D and S/mean "
+            "intensity the same at all resolutions"
+        )
+    if not used.any():
+        used = np.ones(len(reflections), dtype=np.bool_)
+    return used, tuple(notes)
+
+
+def _mean_intensity(reflections: Reflections) -> tuple[Float, Float]:
+    """1/d² (W,) and ln of the mean of F_o²/ε there, from all reflections but the absurdly strong."""
+    order = np.argsort(reflections.s_squared, kind="stable")
+    intensity = (reflections.f_obs**2 / reflections.epsilon)[order]
+    x = reflections.s_squared[order]
+    # A floor keeps the logarithm of an empty shell finite.
+    floor = max(1e-6 * float(intensity.mean()), np.finfo(float).tiny)
+    centres, means = [], []
+    for part in np.array_split(np.arange(len(x)), int(np.clip(len(x) // 100, 1, 50))):
+        usual = intensity[part]
+        usual = usual[usual <= OUTLIER / np.log(2.0) * np.median(usual) + floor]
+        centres.append(float(x[part].mean()))
+        means.append(float(np.log(max(float(usual.mean()), floor))))
+    return np.array(centres), np.array(means)
+
+
+def _knots(x: Float, max_bins: int) -> tuple[Float, NDArray[np.int64]]:
+    """Mean 1/d² and number of reflections of bins of equal width, each joined to the next until it holds
+    enough.
+    """
+    x = np.sort(x)
+    edges = np.linspace(x[0], x[-1], max(1, max_bins) + 1)[1:-1]
+    begin, ends = 0, []
+    for edge in edges:
+        end = int(np.searchsorted(x, edge, side="right"))
+        if min(end - begin, len(x) - end) >= FREE_PER_BIN:
+            ends.append(end)
+            begin = end
+    bounds = [0, *ends, len(x)]
+    parts = [x[i:j] for i, j in itertools.pairwise(bounds)]
+    return np.array([p.mean() for p in parts]), np.array([len(p) for p in parts], dtype=np.int64)
+
+
+def _interpolation(x: Float, knots: Float) -> Float:
+    """Matrix (n, K) of piecewise linear interpolation between knots, constant beyond the ends."""
+    if len(knots) == 1:
+        return np.ones((len(x), 1))
+    i = np.clip(np.searchsorted(knots, x, side="right") - 1, 0, len(knots) - 2)
+    t = np.clip((x - knots[i]) / (knots[i + 1] - knots[i]), 0.0, 1.0)
+    basis = np.zeros((len(x), len(knots)))
+    row = np.arange(len(x))
+    basis[row, i] = 1.0 - t
+    basis[row, i + 1] = t
+    return basis
+
+
+def _prior(knots: Float) -> tuple[Float, Float]:
+    """Mean (2K,) and inverse covariance (2K, 2K) of [D, ln ratio] at the knots."""
+    n = len(knots)
+    bend = np.zeros((max(n - 2, 0), n))
+    for i in range(n - 2):
+        left, right = knots[i + 1] - knots[i], knots[i + 2] - knots[i + 1]
+        bend[i, i : i + 3] = right / (left + right), -1.0, left / (left + right)
+    precision = np.zeros((2 * n, 2 * n))
+    rough = bend.T @ bend
+    precision[:n, :n] = rough / _D_ROUGHNESS**2 + np.eye(n) / (n * _D_PRIOR[1] ** 2)
+    precision[n:, n:] = rough / _LOG_RATIO_ROUGHNESS**2 + np.eye(n) / (n * _LOG_RATIO_PRIOR[1] ** 2)
+    return np.repeat([_D_PRIOR[0], _LOG_RATIO_PRIOR[0]], n), precision
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Reflections of the estimate; intensity (n,) is ε Σ_N, measurement (n,) is (3 - c) σ², basis (n, K)."""
+
+    f_obs: Float
+    amplitude: Float
+    intensity: Float
+    measurement: Float
+    centric: Bool
+    basis: Float
+    prior: tuple[Float, Float]
+
+    def value(self, p: Float) -> float:
+        """-log posterior of p = [D, ln ratio] at the knots."""
+        n = self.basis.shape[1]
+        model_variance = self.intensity * np.exp(self.basis @ p[n:])
+        nll = rice_ml(
+            self.f_obs, (self.basis @ p[:n]) * self.amplitude, model_variance + self.measurement, self.centric
+        )[0]
+        offset = p - self.prior[0]
+        return float(nll.sum() + 0.5 * offset @ self.prior[1] @ offset)
+
+    def _slopes(self, d: Float, log_ratio: Float) -> tuple[Float, Float, Float, Float]:
+        """Derivatives (n,) of each reflection's term by D and ln ratio, second derivative by D, and
+        variance.
+        """
+        model_variance = self.intensity * np.exp(log_ratio)
+        total = model_variance + self.measurement
+        x = d * self.amplitude
+        _, by_x, curvature, fom = rice_ml(self.f_obs, x, total, self.centric)
+        by_variance = rice_ml_by_variance(self.f_obs, x, total, self.centric, fom)
+        return by_x * self.amplitude, by_variance * model_variance, curvature * self.amplitude**2, total
+
+    def newton(self, p: Float) -> tuple[Float, Float, Float]:
+        """Gradient (2K,), Hessian (2K, 2K) and a positive diagonal (2K,) to damp it with."""
+        n, basis = self.basis.shape[1], self.basis
+        d, log_ratio = basis @ p[:n], basis @ p[n:]
+        by_d, by_log, d_d, total = self._slopes(d, log_ratio)
+        step = 1e-5
+        up = self._slopes(d, log_ratio + step)
+        down = self._slopes(d, log_ratio - step)
+        d_log = (up[0] - down[0]) / (2.0 * step)
+        log_log = (up[1] - down[1]) / (2.0 * step)
+        mean, precision = self.prior
+        gradient = np.concatenate([basis.T @ by_d, basis.T @ by_log]) + precision @ (p - mean)
+        hessian = precision.copy()
+        hessian[:n, :n] += basis.T @ (basis * d_d[:, None])
+        cross = basis.T @ (basis * d_log[:, None])
+        hessian[:n, n:] += cross
+        hessian[n:, :n] += cross.T
+        hessian[n:, n:] += basis.T @ (basis * log_log[:, None])
+        ridge = np.concatenate([basis.T @ (2.0 * self.amplitude**2 / total), basis.sum(axis=0)])
+        return gradient, hessian, ridge + np.diag(precision)
+
+
+def _maximise(fit: _Fit, n: int, iterations: int = 60) -> tuple[Float, Float, float]:
+    """D (K,), ln ratio (K,) and -log posterior at the maximum, by damped Newton steps within the limits."""
+
+    def clip(q: Float) -> Float:
+        return np.concatenate([np.clip(q[:n], *D_LIMITS), np.clip(q[n:], *LOG_RATIO_LIMITS)])
+
+    p = fit.prior[0]
+    value = fit.value(p)
+    damping = 1.0
+    for _ in range(iterations):
+        gradient, hessian, ridge = fit.newton(p)
+        for _ in range(20):
+            # The Hessian may be indefinite far from the maximum: a step that does not help is damped further.
+            q = clip(p - np.linalg.solve(hessian + damping * np.diag(ridge), gradient))
+            new_value = fit.value(q)
+            if np.isfinite(new_value) and new_value <= value:
+                break
+            damping *= 4.0
+        else:
+            break
+        gain, p, value = value - new_value, q, new_value
+        damping = max(damping / 10.0, 1e-8)
+        if gain < 1e-6 * (1.0 + 1e-3 * abs(value)) and damping < 1e-2:
+            break
+    return p[:n], p[n:], value
