@@ -121,3 +121,9 @@ class Crystal:
     def absent(self, hkl: NDArray[np.integer]) -> NDArray[np.bool_]:
         """Flags (R,) of systematically absent reflections."""
         return np.asarray(self.group_ops.systematic_absences(np.ascontiguousarray(hkl, dtype=np.int32)), dtype=bool)
+
+    def unique_reflections(self, d_min: float, d_max: float) -> NDArray[np.int32]:
+        """All unique reflections (M, 3) from d_max to d_min (Å), present by symmetry, in gemmi's asymmetric unit."""
+        # A hair of slack, so that the reflections at the limits themselves are among them.
+        hkl = gemmi.make_miller_array(self.gemmi_cell, self.gemmi_space_group, d_min * (1 - 1e-6), d_max * (1 + 1e-6))
+        return np.asarray(hkl, dtype=np.int32)

@@ -71,6 +71,8 @@ class Minimiser:
     """Largest number of iterations in a step."""
     tolerance: float = 1e-5
     """A step ends when an iteration lowers the objective by less than this fraction."""
+    early_stop: bool = True
+    """Leave out the remaining macro-cycles once a cycle no longer changes R-work and R-free."""
     precondition: bool = True
     """Change variables by the Gauss-Newton matrix of the restraints."""
 

@@ -1,0 +1,214 @@
+"""The path of a refinement: steps, their guard, and when to stop."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from arrayrefine import preconditioner, weights
+from arrayrefine.errors import InputError
+from arrayrefine.minimize import Objective, Solution, minimise
+from arrayrefine.parameters import KINDS, Parameters
+from arrayrefine.report import Step
+from arrayrefine.state import Problem, State, evaluate
+from arrayrefine.weights import Steering, Weights
+
+_R_WORK_RISE = 0.002
+"""R-work may rise by this much in a step before the guard refuses it."""
+_R_FREE_RISE = 0.008
+"""R-free may rise by this much above the best so far."""
+_RMSZ_SLACK = 1.15
+"""Bond RMSZ may exceed its band by this factor."""
+_RETRIES = 2
+_TIGHTEN = 3.0
+_SETTLED_R = 0.0005
+"""A cycle that moves R-work and R-free by less than this, with geometry in its band, is the last."""
+
+
+@dataclass(frozen=True)
+class Path:
+    """Where a refinement stands between two steps.
+
+    Attributes
+    ----------
+    state : State
+    steering : Steering
+    best_r_free : float
+        Lowest R-free so far (infinite without a test set).
+    stale : Weights or None
+        The weights that the scheme 'stale' computed at the start.
+    """
+
+    state: State
+    steering: Steering
+    best_r_free: float
+    stale: Weights | None = None
+
+
+def check_targets(targets: tuple[str, ...]) -> None:
+    """Raise InputError unless every step names kinds of parameters, or "scale"."""
+    for target in targets:
+        for kind in target.split("+"):
+            if kind not in KINDS and target != "scale":
+                raise InputError(
+                    f"--targets: '{target}' is not a step; expected scale, or one or several of {', '.join(KINDS)} "
+                    "joined by '+', such as: xyz b"
+                )
+    if not targets:
+        raise InputError("--targets: the list is empty; expected steps such as: xyz b")
+
+
+def start_path(problem: Problem, state: State) -> Path:
+    """Path at the start; computes the stale weights where that scheme is asked for."""
+    stale = None
+    if problem.options.weights == "stale":
+        everything = Parameters.of(state.atoms, "xyz+b", problem.restraints.held)
+        stale = weights.literal_weights(state.atoms, everything, state.xray, problem.geometry, problem.adp)
+        stale = dataclasses.replace(stale, explanation=stale.explanation | {"scheme": "stale"})
+    r_free = state.statistics.r_free
+    return Path(state, Steering(), r_free if r_free is not None else float("inf"), stale)
+
+
+def find_weights(problem: Problem, path: Path, parameters: Parameters) -> Weights:
+    """Weights of the chosen scheme for one freeze state."""
+    options, state = problem.options, path.state
+    targets = (state.xray, problem.geometry, problem.adp)
+    d_min = problem.reflections.d_min
+    if options.weights == "stale":
+        assert path.stale is not None
+        return path.stale.rebound(parameters)
+    if options.weights == "literal":
+        return weights.literal_weights(state.atoms, parameters, *targets)
+    if options.weights == "fixed":
+        return weights.fixed_weights(parameters, d_min=d_min, options=options.weighting)
+    return weights.robust_weights(
+        state.atoms, parameters, *targets, d_min=d_min, options=options.weighting, steering=path.steering,
+        seed=options.seed, clamp=options.xray.target == "ml",
+    )  # fmt: skip
+
+
+def minimise_step(
+    problem: Problem, state: State, parameters: Parameters, found: Weights, stop: Callable[[], bool]
+) -> Solution:
+    """One minimisation of the free parameters with given weights."""
+    objective = Objective(parameters, found, state.xray, problem.geometry, problem.adp)
+    curvature = state.xray.curvature(state.atoms)
+    if found.adp is not None:
+        curvature = curvature + found.adp * problem.adp.curvature(state.atoms)
+    jacobian = None
+    if found.geometry is not None and problem.options.minimiser.precondition:
+        jacobian = problem.geometry.jacobian(state.atoms)
+    change = preconditioner.build(parameters, curvature, jacobian, found.geometry or 0.0)
+    return minimise(objective, change, problem.options.minimiser, stop)
+
+
+def _objection(problem: Problem, path: Path, after: State) -> str:
+    """Why the guard refuses a step, or "" if it does not."""
+    before, now = path.state.statistics, after.statistics
+    high = problem.options.weighting.rmsz_high * _RMSZ_SLACK
+    was, z = before.bond_rmsz, now.bond_rmsz
+    if z is not None and was is not None and z > high and z > was:
+        return f"bond RMSZ rose from {was:.2f} to {z:.2f}"
+    mending = z is not None and was is not None and was > high and z < was
+    if not mending and now.r_work > before.r_work + _R_WORK_RISE:
+        return f"R-work rose from {before.r_work:.4f} to {now.r_work:.4f}"
+    if not mending and now.r_free is not None and now.r_free > path.best_r_free + _R_FREE_RISE:
+        return f"R-free rose to {now.r_free:.4f}, from {path.best_r_free:.4f} at its best"
+    return ""
+
+
+def _tightened(steering: Steering, parameters: Parameters) -> Steering:
+    return Steering(
+        steering.geometry * (_TIGHTEN if parameters.xyz.any() else 1.0),
+        steering.adp * (_TIGHTEN if parameters.b.any() else 1.0),
+    )
+
+
+def _accepted(path: Path, state: State, steering: Steering) -> Path:
+    r_free = state.statistics.r_free
+    best = min(path.best_r_free, r_free) if r_free is not None else path.best_r_free
+    return dataclasses.replace(path, state=state, steering=steering, best_r_free=best)
+
+
+def run_step(
+    problem: Problem, path: Path, cycle: int, target: str, stop: Callable[[], bool]
+) -> tuple[Path, Step]:
+    """Refine what `target` names, guard the result, and describe it."""
+    began = time.perf_counter()
+    problem.timer.clear()
+    if target == "scale":
+        path = _accepted(path, evaluate(problem, path.state.atoms, absorb_b=True), path.steering)
+        return path, _record(problem, path, cycle, target, 0, {}, 0, began, "scale, solvent and sigma_A refitted")
+    guarded = problem.options.weights in ("robust", "fixed")
+    parameters = Parameters.of(path.state.atoms, target, problem.restraints.held)
+    if parameters.size == 0:
+        note = "nothing to refine: no atom has such a free value"
+        return path, _record(problem, path, cycle, target, 0, {}, 0, began, note)
+    notes: list[str] = []
+    evaluations = 0
+    trial = path
+    for attempt in range(_RETRIES + 1):
+        found = find_weights(problem, trial, parameters)
+        solution = minimise_step(problem, path.state, parameters, found, stop)
+        evaluations += solution.evaluations
+        after = evaluate(problem, solution.atoms)
+        objection = _objection(problem, path, after) if guarded else ""
+        if not objection:
+            steering = trial.steering
+            if parameters.xyz.any() and problem.options.weights == "robust":
+                factor = weights.steer(after.statistics.bond_rmsz, steering.geometry, problem.options.weighting)
+                if factor != steering.geometry:
+                    notes.append(f"geometry weight x {factor / steering.geometry:.2f} from now on")
+                steering = dataclasses.replace(steering, geometry=factor)
+            path = _accepted(path, after, steering)
+            notes.insert(0, solution.reason)
+            break
+        if stop() or attempt == _RETRIES:
+            notes.append(f"{objection}: rolled back, the model of the step before is kept")
+            break
+        notes.append(f"{objection}: rolled back, tried again with restraint weight x {_TIGHTEN:g}")
+        trial = dataclasses.replace(trial, steering=_tightened(trial.steering, parameters))
+    return path, _record(
+        problem, path, cycle, target, parameters.size, found.as_dict(), evaluations, began, "; ".join(notes)
+    )
+
+
+def _record(
+    problem: Problem, path: Path, cycle: int, target: str, free: int, found: dict[str, object], evaluations: int,
+    began: float, note: str,
+) -> Step:  # fmt: skip
+    now = path.state.statistics
+    return Step(
+        cycle=cycle, target=target, free_parameters=free, weights={"geometry": None, "adp": None} | found,
+        r_work=now.r_work, r_free=now.r_free, bond_rmsz=now.bond_rmsz, angle_rmsz=now.angle_rmsz,
+        evaluations=evaluations, seconds=time.perf_counter() - began, note=note, timings=dict(problem.timer),
+    )  # fmt: skip
+
+
+def run_cycles(
+    problem: Problem, path: Path, stop: Callable[[], bool], on_step: Callable[[Step], None]
+) -> tuple[Path, tuple[Step, ...], str]:
+    """All macro-cycles; returns the last path, every step, and why it ended."""
+    steps: list[Step] = []
+    options = problem.options
+    for cycle in range(1, options.cycles + 1):
+        before = path.state.statistics
+        for target in options.targets:
+            path, step = run_step(problem, path, cycle, target, stop)
+            steps.append(step)
+            on_step(step)
+            if stop():
+                return path, tuple(steps), "interrupted: the best model so far was kept"
+        if options.minimiser.early_stop and _settled(problem, path, before.r_work, before.r_free):
+            return path, tuple(steps), f"converged: cycle {cycle} moved R-work and R-free by less than {_SETTLED_R:g}"
+    return path, tuple(steps), f"all {options.cycles} cycles done"
+
+
+def _settled(problem: Problem, path: Path, r_work: float, r_free: float | None) -> bool:
+    now, band = path.state.statistics, problem.options.weighting
+    still = abs(now.r_work - r_work) < _SETTLED_R and (
+        r_free is None or now.r_free is None or abs(now.r_free - r_free) < _SETTLED_R
+    )
+    return still and (now.bond_rmsz is None or now.bond_rmsz <= band.rmsz_high * _RMSZ_SLACK)

@@ -1,0 +1,241 @@
+"""The main job: a model and data in, a better model and an account of it out."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from arrayrefine import summaries
+from arrayrefine.atoms import Atoms
+from arrayrefine.errors import DeviceError, InputError
+from arrayrefine.io.model import Model, read_model
+from arrayrefine.io.reflections import read_reflections
+from arrayrefine.io.write import write_outputs
+from arrayrefine.kernels.backend import cuda_unavailable_reason
+from arrayrefine.macrocycle import check_targets, run_cycles, start_path
+from arrayrefine.maps import MapCoefficients, map_coefficients
+from arrayrefine.monomers import load_monomers
+from arrayrefine.options import Options
+from arrayrefine.parameters import B_BOUNDS
+from arrayrefine.reflections import Reflections
+from arrayrefine.report import Report, Step
+from arrayrefine.solvent import solvent_structure_factors
+from arrayrefine.state import Problem, State, evaluate
+from arrayrefine.structure_factors import StructureFactors
+from arrayrefine.targets.adp import AdpTarget
+from arrayrefine.targets.geometry import GeometryTarget
+from arrayrefine.topology import build_restraints
+
+_PERTURB_B = 5.0
+"""Å²; half width of the change of B that goes with --perturb."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished (or interrupted) refinement.
+
+    Attributes
+    ----------
+    model : Model
+        As read.
+    atoms : Atoms
+        Refined.
+    reflections : Reflections
+    maps : MapCoefficients
+    report : Report
+    """
+
+    model: Model
+    atoms: Atoms
+    reflections: Reflections
+    maps: MapCoefficients
+    report: Report
+
+    @property
+    def r_work(self) -> float:
+        """Final R-work."""
+        return self.report.final.r_work
+
+    @property
+    def r_free(self) -> float | None:
+        """Final R-free; None without a test set."""
+        return self.report.final.r_free
+
+    @property
+    def history(self) -> tuple[Step, ...]:
+        """One record per step."""
+        return self.report.steps
+
+    def write(self, folder: str | Path) -> tuple[Path, ...]:
+        """Write refined.cif, refined.pdb, refined.mtz and report.json; returns their paths."""
+        return write_outputs(Path(folder), self.model, self.atoms, self.reflections, self.maps, self.report)
+
+
+def choose_device(options: Options) -> str:
+    """Name of the device that computes, with the reason.
+
+    Raises
+    ------
+    DeviceError
+        CUDA was asked for: it is never replaced silently by the CPU.
+    """
+    reason = cuda_unavailable_reason() or "this version has no CUDA kernels"
+    if options.device == "cuda":
+        raise DeviceError(f"--device cuda: {reason}; use --device cpu or --device auto")
+    return "cpu (NumPy)" if options.device == "cpu" else f"cpu (NumPy), because {reason}"
+
+
+def perturb(atoms: Atoms, rms: float, seed: int) -> Atoms:
+    """Displace atoms by `rms` Å (root mean square of the displacement lengths) and B by up to ± 5 Å²."""
+    rng = np.random.default_rng(seed)
+    shift = rng.normal(0.0, rms / np.sqrt(3.0), atoms.xyz.shape)
+    shift = np.einsum("nij,nj->ni", atoms.site_projection, shift)
+    b_iso = np.clip(atoms.b_iso + rng.uniform(-_PERTURB_B, _PERTURB_B, len(atoms)), 2.0, B_BOUNDS[1])
+    return atoms.replace(xyz=atoms.xyz + shift, b_iso=b_iso)
+
+
+def prepare(
+    model_path: str | Path, data_path: str | Path, options: Options
+) -> tuple[Model, Problem, Atoms, list[str]]:
+    """Read everything and set up the targets; returns the starting atoms and all notes too."""
+    model = read_model(model_path)
+    reflections, data_notes = read_reflections(
+        data_path, model.crystal, columns=options.columns, free=options.free, d_min=options.d_min, seed=options.seed
+    )
+    names = sorted({str(name) for name in model.atoms.identity.residue_name})
+    library = load_monomers(names, options.restraints, options.monomers)
+    restraints = build_restraints(
+        model.structure, model.atoms, model.crystal, library, unknown=options.unknown
+    )
+    timer: dict[str, float] = {}
+    crystal = reflections.crystal
+    problem = Problem(
+        reflections,
+        restraints,
+        GeometryTarget.build(restraints, crystal, model.atoms, options.geometry, timer=timer),
+        AdpTarget.build(restraints, crystal, model.atoms, options.adp, options.geometry, timer=timer),
+        options,
+        timer,
+    )
+    notes = [*model.notes, *data_notes, *library.notes, *restraints.notes]
+    atoms = model.atoms
+    if options.perturb > 0:
+        atoms = perturb(atoms, options.perturb, options.seed)
+        notes.append(
+            f"the start was displaced by {options.perturb:g} Å rms and B by up to {_PERTURB_B:g} Å² (seed {options.seed})"
+        )
+    return model, problem, atoms, notes
+
+
+def _maps(problem: Problem, state: State) -> MapCoefficients:
+    """Map coefficients of all reflections to d_min, measured or not."""
+    data = problem.reflections
+    crystal = data.crystal
+    every = crystal.unique_reflections(data.d_min, data.d_max)
+    known = {tuple(h): i for i, h in enumerate(data.hkl.tolist())}
+    missing = np.array([h for h in every.tolist() if tuple(h) not in known], dtype=np.int32).reshape(-1, 3)
+    hkl = np.concatenate([data.hkl, missing])
+    f_model = state.f_model
+    if len(missing):
+        options = problem.options
+        f_calc = StructureFactors(
+            crystal, missing, state.atoms, method=options.xray.method, accuracy=options.xray.accuracy,
+            precision=options.xray.precision, threads=options.threads,
+        )(state.atoms)  # fmt: skip
+        f_mask = solvent_structure_factors(state.atoms, crystal, missing, data.d_min, threads=options.threads)
+        s_squared = crystal.inverse_d_squared(missing)
+        total = state.scale.amplitude_factor(missing) * (f_calc + state.scale.k_mask(s_squared) * f_mask)
+        f_model = np.concatenate([f_model, total])
+    gap = np.full(len(missing), np.nan)
+    return map_coefficients(
+        hkl,
+        np.concatenate([data.f_obs, gap]),
+        np.concatenate([data.sigma, gap]),
+        np.concatenate([data.free, np.zeros(len(missing), dtype=bool)]),
+        f_model,
+        np.concatenate([state.sigma_a.fom(data, state.f_model), gap]),
+        state.sigma_a.d(crystal.inverse_d_squared(hkl)),
+        crystal.centric(hkl),
+    )
+
+
+def refine(
+    model: str | Path,
+    data: str | Path,
+    options: Options | None = None,
+    *,
+    on_step: Callable[[Step], None] | None = None,
+    on_message: Callable[[str], None] | None = None,
+    stop: Callable[[], int | None] | None = None,
+) -> Result:
+    """Refine a model against measured reflections.
+
+    Parameters
+    ----------
+    model : path
+        PDB or mmCIF, .gz too.
+    data : path
+        MTZ or sf-mmCIF.
+    options : Options, optional
+    on_step : callable, optional
+        Called with the record of every step as it ends.
+    on_message : callable, optional
+        Called with every note (what was fixed up, skipped, assumed).
+    stop : callable, optional
+        Polled before every evaluation; anything but None ends the run with the best model so far.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    InputError, MonomerError, DeviceError
+        The input cannot be used as given; the message says what to do.
+    """
+    options = options or Options()
+    began = time.perf_counter()
+    device = choose_device(options)
+    check_targets(options.targets)
+    if options.cycles < 0:
+        raise InputError(f"--cycles {options.cycles}: expected 0 or more")
+    source, problem, atoms, notes = prepare(model, data, options)
+    say = on_message or (lambda _: None)
+    for note in notes:
+        say(note)
+
+    def interrupted() -> bool:
+        return stop is not None and stop() is not None
+
+    first = evaluate(problem, atoms)
+    path = start_path(problem, first)
+    if not interrupted() and options.cycles:
+        shifted = evaluate(problem, atoms, absorb_b=True)
+        path = dataclasses.replace(path, state=shifted)
+    path, steps, stopped = run_cycles(problem, path, interrupted, on_step or (lambda _: None))
+    state = path.state
+    notes += state.sigma_a.notes
+    report = Report(
+        inputs={
+            "model": {"path": str(model), "sha256": source.sha256},
+            "data": {"path": str(data), **problem.reflections.source},
+            "restraints": [str(p) for p in options.restraints],
+        },
+        options=dataclasses.asdict(options),
+        start=first.statistics,
+        final=state.statistics,
+        steps=steps,
+        warnings=tuple(dict.fromkeys(notes)),
+        seconds=time.perf_counter() - began,
+        scaling=summaries.scaling(state),
+        shells=summaries.shells(problem, state),
+        restraints=summaries.restraint_classes(problem, state),
+        device=device,
+        stopped=stopped,
+    )
+    return Result(source, state.atoms, problem.reflections, _maps(problem, state), report)

@@ -1,0 +1,141 @@
+"""A model with everything that is fitted to it but not refined with it: scale, solvent, sigma_A, statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arrayrefine.atoms import Atoms
+from arrayrefine.options import Options
+from arrayrefine.parameters import B_BOUNDS
+from arrayrefine.reflections import Reflections
+from arrayrefine.report import Statistics
+from arrayrefine.restraints import Restraints
+from arrayrefine.scaling import Scale, fit_scale, r_factor
+from arrayrefine.sigma_a import SigmaA, estimate_sigma_a
+from arrayrefine.solvent import solvent_structure_factors
+from arrayrefine.structure_factors import StructureFactors
+from arrayrefine.targets.adp import AdpTarget
+from arrayrefine.targets.geometry import GeometryTarget
+from arrayrefine.targets.xray import XrayTarget
+
+Complex = NDArray[np.complex128]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What stays the same during a refinement.
+
+    Attributes
+    ----------
+    reflections : Reflections
+    restraints : Restraints
+    geometry : GeometryTarget
+    adp : AdpTarget
+    options : Options
+    timer : dict
+        Seconds per part of the evaluations since it was last emptied.
+    """
+
+    reflections: Reflections
+    restraints: Restraints
+    geometry: GeometryTarget
+    adp: AdpTarget
+    options: Options
+    timer: dict[str, float] = field(default_factory=dict)
+
+    def structure_factors(self, atoms: Atoms) -> StructureFactors:
+        """Plan for the measured reflections, sampled for the B factors of `atoms`."""
+        options = self.options
+        return StructureFactors(
+            self.reflections.crystal, self.reflections.hkl, atoms, method=options.xray.method,
+            accuracy=options.xray.accuracy, precision=options.xray.precision, threads=options.threads,
+            timer=self.timer,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class State:
+    """Atoms, and what was fitted to them.
+
+    Attributes
+    ----------
+    xray : XrayTarget
+        With scale, solvent and sigma_A of these atoms.
+    f_calc, f_mask, f_model : (R,) complex128
+    statistics : Statistics
+    nll_work, nll_free : float
+        Mean -log p per reflection.
+    """
+
+    atoms: Atoms
+    xray: XrayTarget
+    scale: Scale
+    sigma_a: SigmaA
+    f_calc: Complex
+    f_mask: Complex
+    f_model: Complex
+    statistics: Statistics
+    nll_work: float
+    nll_free: float
+
+
+def geometry_statistics(geometry: GeometryTarget, atoms: Atoms) -> Mapping[str, float | None]:
+    """Bond and angle RMSD and RMSZ; None where the model has no such restraint."""
+    terms = geometry.terms(atoms)
+    out: dict[str, float | None] = {}
+    for name in ("bond", "angle"):
+        term = terms.get(name)
+        known = term is not None and term.count > 0
+        out[f"{name}_rmsd"] = term.rmsd if known and term is not None else None
+        out[f"{name}_rmsz"] = term.rmsz if known and term is not None else None
+    return out
+
+
+def _shifted(atoms: Atoms, shift: float) -> Atoms:
+    """All B moved by the same amount, within bounds."""
+    return atoms.replace(b_iso=np.clip(atoms.b_iso + shift, *B_BOUNDS))
+
+
+def evaluate(problem: Problem, atoms: Atoms, *, absorb_b: bool = False) -> State:
+    """Fit solvent, scale and sigma_A to `atoms` and measure the result.
+
+    Parameters
+    ----------
+    problem : Problem
+    atoms : Atoms
+    absorb_b : bool
+        Move the isotropic part of the anisotropic scale into the atoms' B.
+    """
+    data, options = problem.reflections, problem.options
+    structure_factors = problem.structure_factors(atoms)
+    f_calc = structure_factors(atoms)
+    f_mask = solvent_structure_factors(atoms, data.crystal, data.hkl, data.d_min, threads=options.threads)
+    scale = fit_scale(data, f_calc, f_mask)
+    if absorb_b:
+        moved = _shifted(atoms, scale.b_overall)
+        if not np.array_equal(moved.b_iso, atoms.b_iso):
+            return evaluate(problem, moved)
+    factor = scale.amplitude_factor(data.hkl)
+    solvent = scale.k_mask(data.s_squared) * f_mask
+    f_model = factor * (f_calc + solvent)
+    sigma_a = estimate_sigma_a(data, f_model, options.xray.sigma_a_bins)
+    xray = XrayTarget(
+        data, structure_factors, factor, solvent, sigma_a.d(data.s_squared), sigma_a.s(data.s_squared),
+        options.xray.target, problem.timer,
+    )  # fmt: skip
+    amplitude, values = np.abs(f_model), xray.values(f_calc)
+    work, free = data.work, data.free
+    statistics = Statistics(
+        r_work=r_factor(data.f_obs[work], amplitude[work]),
+        r_free=r_factor(data.f_obs[free], amplitude[free]) if free.any() else None,
+        b_mean=float(atoms.b_iso.mean()),
+        **geometry_statistics(problem.geometry, atoms),
+    )
+    return State(
+        atoms, xray, scale, sigma_a, f_calc, f_mask, f_model, statistics,
+        float(values[work].mean()), float(values[free].mean()) if free.any() else float("nan"),
+    )  # fmt: skip

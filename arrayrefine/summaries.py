@@ -1,0 +1,68 @@
+"""Tables of the report: resolution shells, restraint classes, scaling."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arrayrefine.scaling import r_factor
+from arrayrefine.state import Problem, State
+
+_SHELLS = 10
+_LEAST_IN_SHELL = 30
+
+_FUNCTION = "harmonic"
+_NAMES = {
+    "bond": "bond_d", "angle": "angle_deg", "torsion": "torsion_deg", "chirality": "chiral_volume",
+    "plane": "plane", "contact": "nonbonded",
+}  # fmt: skip
+
+
+def shells(problem: Problem, state: State) -> tuple[dict[str, Any], ...]:
+    """R factors and correlations in up to ten shells of equal d*³ width, lowest resolution first."""
+    data = problem.reflections
+    volume = data.s_squared**1.5
+    n = int(np.clip(len(data) // _LEAST_IN_SHELL, 1, _SHELLS))
+    edges = np.linspace(volume.min(), volume.max() * (1 + 1e-9), n + 1)
+    amplitude = np.abs(state.f_model)
+    rows = []
+    for low, high in zip(edges[:-1], edges[1:]):
+        inside = (volume >= low) & (volume < high)
+        row: dict[str, Any] = {"d_low": low ** (-1 / 3) if low > 0 else None, "d_high": high ** (-1 / 3)}
+        for name, chosen in (("work", inside & data.work), ("free", inside & data.free)):
+            some = bool(chosen.any())
+            row[f"n_{name}"] = int(chosen.sum())
+            row[f"r_{name}"] = r_factor(data.f_obs[chosen], amplitude[chosen]) if some else None
+            row[f"cc_{name}"] = _correlation(data.f_obs[chosen], amplitude[chosen])
+        rows.append(row)
+    return tuple(rows)
+
+
+def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float | None:
+    if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return None
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def restraint_classes(problem: Problem, state: State) -> tuple[dict[str, Any], ...]:
+    """Count, RMSD and RMSZ of each class of restraint."""
+    rows = []
+    for name, term in problem.geometry.terms(state.atoms).items():
+        if term.count:
+            rows.append(
+                {"type": f"a_{_NAMES.get(name, name)}", "count": term.count, "rmsd": term.rmsd, "rmsz": term.rmsz,
+                 "function": _FUNCTION}
+            )  # fmt: skip
+    return tuple(rows)
+
+
+def scaling(state: State) -> dict[str, Any]:
+    """Scale, solvent, sigma_A and likelihood, for the report."""
+    return {
+        "scale": state.scale.describe(),
+        "sigma_a": state.sigma_a.describe(),
+        "nll_work": state.nll_work,
+        "nll_free": state.nll_free,
+    }

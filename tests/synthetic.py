@@ -1,0 +1,62 @@
+"""Small made-up models for tests."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from arrayrefine.atoms import Atoms, Identity
+from arrayrefine.crystal import Crystal
+
+# One setting of every lattice type and several classes; both settings of R.
+CELLS: dict[str, tuple[float, float, float, float, float, float]] = {
+    "P 1": (12.0, 14.0, 17.0, 80.0, 95.0, 105.0),
+    "P -1": (12.0, 14.0, 17.0, 80.0, 95.0, 105.0),
+    "P 1 21 1": (12.0, 15.0, 16.0, 90.0, 104.0, 90.0),
+    "C 1 2 1": (22.0, 13.0, 16.0, 90.0, 104.0, 90.0),
+    "I 1 2 1": (22.0, 13.0, 16.0, 90.0, 104.0, 90.0),
+    "P 21 21 21": (13.0, 16.0, 19.0, 90.0, 90.0, 90.0),
+    "F 2 2 2": (22.0, 24.0, 26.0, 90.0, 90.0, 90.0),
+    "I 41 2 2": (19.0, 19.0, 25.0, 90.0, 90.0, 90.0),
+    "P 43 21 2": (17.0, 17.0, 21.0, 90.0, 90.0, 90.0),
+    "R 3:H": (24.0, 24.0, 20.0, 90.0, 90.0, 120.0),
+    "R 3 2:R": (17.0, 17.0, 17.0, 84.0, 84.0, 84.0),
+    "P 61 2 2": (19.0, 19.0, 27.0, 90.0, 90.0, 120.0),
+    "P 63": (19.0, 19.0, 17.0, 90.0, 90.0, 120.0),
+    "P 21 3": (23.0, 23.0, 23.0, 90.0, 90.0, 90.0),
+    "F 4 3 2": (36.0, 36.0, 36.0, 90.0, 90.0, 90.0),
+    "I 2 3": (28.0, 28.0, 28.0, 90.0, 90.0, 90.0),
+}
+
+
+def crystal(space_group: str) -> Crystal:
+    return Crystal(CELLS[space_group], space_group)
+
+
+def atoms_from(xyz: np.ndarray, element: list[str], b_iso: np.ndarray, occupancy: np.ndarray) -> Atoms:
+    """Atoms of one chain, one atom per residue, all on general positions."""
+    n = len(xyz)
+    identity = Identity(
+        chain=np.array(["A"] * n), residue_name=np.array(["UNK"] * n), atom_name=np.array(element),
+        altloc=np.array([""] * n), insertion_code=np.array([""] * n), sequence_number=np.arange(1, n + 1),
+        residue=np.arange(n),
+    )  # fmt: skip
+    return Atoms(
+        xyz, b_iso, occupancy, np.array(element), identity, np.tile(np.eye(3), (n, 1, 1)), np.ones(n, dtype=np.int64)
+    )
+
+
+def random_atoms(crystal: Crystal, n: int = 12, seed: int = 0) -> Atoms:
+    """Atoms anywhere, also outside the unit cell, of three elements."""
+    rng = np.random.default_rng(seed)
+    fractional = rng.uniform(-0.7, 1.6, (n, 3))
+    element = list(rng.choice(["C", "N", "S"], n))
+    return atoms_from(crystal.cartesian(fractional), element, rng.uniform(4.0, 40.0, n), rng.uniform(0.3, 1.0, n))
+
+
+def random_hkl(crystal: Crystal, d_min: float, n: int, seed: int = 0) -> np.ndarray:
+    """Some unique reflections, the highest resolution among them."""
+    every = crystal.unique_reflections(d_min, 1e3)
+    rng = np.random.default_rng(seed)
+    chosen = rng.permutation(len(every))[:n]
+    highest = np.argmax(crystal.inverse_d_squared(every))
+    return every[np.unique(np.append(chosen, highest))]

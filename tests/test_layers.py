@@ -1,0 +1,105 @@
+"""Imports go one way, and outside libraries stay where they belong."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# A module may import from layers below its own, and from its own layer when no cycle arises (checked separately).
+LAYERS = [
+    {"__main__"},
+    {"doctor", "progress", "configuration"},
+    {"refine"},
+    {"macrocycle", "summaries"},
+    {"state", "minimize"},
+    {"preconditioner", "weights", "parameters", "targets", "scaling", "sigma_a", "solvent", "maps", "report", "selection"},
+    {"structure_factors", "topology"},
+    {"io", "monomers", "restraints", "atoms", "crystal", "reflections", "form_factors", "options", "version"},
+    {"errors"},
+    {"kernels"},
+]
+RANK = {name: i for i, layer in enumerate(LAYERS) for name in layer}
+
+ALLOWED = {
+    "gemmi": {"io", "crystal", "monomers", "restraints", "topology", "form_factors", "doctor"},
+    "scipy.optimize": {"minimize"},
+    "cupy": {"kernels"},
+    "rich": {"progress", "__main__", "doctor"},
+    "tyro": {"configuration", "__main__"},
+}
+
+
+def _sources() -> list[tuple[str, Path]]:
+    files = [(p.stem if p.parent.name == "arrayrefine" else p.parent.name, p)
+             for p in sorted((ROOT / "arrayrefine").rglob("*.py")) if "kernels" not in p.parts[len(ROOT.parts):]]  # fmt: skip
+    files += [("kernels", p) for p in sorted((ROOT / "kernels").glob("*.py"))]
+    return [(concept, p) for concept, p in files if p.name != "__init__.py" or p.parent.name != "arrayrefine"]
+
+
+def _imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return found
+
+
+def _concept(name: str) -> str | None:
+    parts = name.split(".")
+    return parts[1] if parts[0] == "arrayrefine" and len(parts) > 1 else None
+
+
+@pytest.mark.parametrize(("concept", "path"), _sources(), ids=lambda v: v.name if isinstance(v, Path) else v)
+def test_imports_point_downwards(concept: str, path: Path) -> None:
+    assert concept in RANK, f"{path.name} is in no layer: add it to LAYERS"
+    for name in _imports(path):
+        other = _concept(name)
+        if other in RANK and other != concept:
+            assert RANK[other] >= RANK[concept], f"{path.name} imports {name} from a layer above its own"
+
+
+def test_no_cycles() -> None:
+    graph: dict[str, set[str]] = {}
+    for concept, path in _sources():
+        graph.setdefault(concept, set()).update(
+            c for c in map(_concept, _imports(path)) if c in RANK and c != concept
+        )
+    state: dict[str, int] = {}
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        assert state.get(name) != 1, f"import cycle: {' -> '.join((*trail, name))}"
+        if state.get(name) == 2:
+            return
+        state[name] = 1
+        for other in sorted(graph.get(name, ())):
+            visit(other, (*trail, name))
+        state[name] = 2
+
+    for name in sorted(graph):
+        visit(name, ())
+
+
+@pytest.mark.parametrize(("concept", "path"), _sources(), ids=lambda v: v.name if isinstance(v, Path) else v)
+def test_outside_libraries_stay_in_their_place(concept: str, path: Path) -> None:
+    for name in _imports(path):
+        for library, homes in ALLOWED.items():
+            if name == library or name.startswith(library + "."):
+                assert concept in homes, f"{path.name} imports {name}; only {sorted(homes)} may"
+    if concept == "kernels":
+        own = {n for n in map(_concept, _imports(path)) if n}
+        assert own <= {"kernels"}, f"{path.name} reaches out of the kernels: {own}"
+
+
+def test_import_does_nothing_visible() -> None:
+    code = "import arrayrefine, sys; assert 'cupy' not in sys.modules and 'matplotlib' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+    assert done.stderr == ""

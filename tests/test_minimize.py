@@ -1,0 +1,136 @@
+"""The minimiser and its change of variable."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse as sparse
+
+from arrayrefine import preconditioner, weights
+from arrayrefine.atoms import Atoms, Gradient
+from arrayrefine.minimize import Objective, minimise
+from arrayrefine.options import Minimiser
+from arrayrefine.parameters import Parameters
+from checks import dot_test
+from synthetic import crystal, random_atoms
+
+
+class Chain:
+    """½ Σ k ((x_i − x_{i+1} − d_i)/σ)²: stiff, sparse; minimum 0."""
+
+    def __init__(self, atoms: Atoms, sigma: float) -> None:
+        self.n = len(atoms)
+        rng = np.random.default_rng(0)
+        minimum = atoms.xyz + rng.normal(0, 0.2, atoms.xyz.shape)
+        rows = 3 * (self.n - 1)
+        data = np.concatenate([np.ones(rows), -np.ones(rows)]) / sigma
+        index = (np.tile(np.arange(rows), 2), np.concatenate([np.arange(rows), np.arange(rows) + 3]))
+        self.matrix = sparse.csr_matrix((data, index), shape=(rows, 3 * self.n))
+        self.right = self.matrix @ minimum.reshape(-1)
+
+    def jacobian(self, _: Atoms):
+        return self.matrix
+
+    def __call__(self, atoms: Atoms) -> tuple[float, Gradient]:
+        z = self.matrix @ atoms.xyz.reshape(-1) - self.right
+        g = (self.matrix.T @ z).reshape(-1, 3)
+        return 0.5 * float(z @ z), Gradient(g, np.zeros(self.n), np.zeros(self.n))
+
+
+class Well:
+    """½ h |x − x₀|² + ½ h_b |B − b₀|²."""
+
+    def __init__(self, atoms: Atoms, b: float) -> None:
+        self.centre, self.b, self.h = atoms.xyz + 0.05, b, 20.0
+
+    def __call__(self, atoms: Atoms) -> tuple[float, Gradient]:
+        dx, db = atoms.xyz - self.centre, atoms.b_iso - self.b
+        value = 0.5 * self.h * float((dx**2).sum()) + 0.5 * 0.01 * float((db**2).sum())
+        return value, Gradient(self.h * dx, 0.01 * db, np.zeros(len(atoms)))
+
+    def curvature(self, atoms: Atoms) -> Gradient:
+        n = len(atoms)
+        return Gradient(np.full((n, 3), self.h), np.full(n, 0.01), np.ones(n))
+
+
+@pytest.fixture
+def atoms() -> Atoms:
+    return random_atoms(crystal("P 1"), n=60)
+
+
+def _objective(atoms: Atoms, target: str, b: float = 20.0):
+    parameters = Parameters.of(atoms, target)
+    chain, well = Chain(atoms, 0.01), Well(atoms, b)
+    found = weights.Weights(
+        1.0 if parameters.xyz.any() else None, 0.0 if parameters.b.any() else None, parameters.fingerprint
+    )
+    return Objective(parameters, found, well, chain, lambda a: (0.0, Gradient.zeros(len(a)))), chain, well
+
+
+def test_change_of_variable_is_a_factor_of_the_matrix(atoms: Atoms) -> None:
+    objective, chain, well = _objective(atoms, "xyz")
+    change = preconditioner.build(objective.parameters, well.curvature(atoms), chain.matrix, 2.0)
+    h = 20.0 * (1 + 0.02)
+    matrix = (2.0 * chain.matrix.T @ chain.matrix).toarray() + h * np.eye(3 * len(atoms))
+    rng = np.random.default_rng(1)
+    p = rng.normal(size=objective.parameters.size)
+    step = change.to_x(p) - change.x0
+    assert step @ matrix @ step == pytest.approx(p @ p, rel=1e-8)
+
+
+@pytest.mark.parametrize("target", ["xyz", "b", "xyz+b"])
+def test_pullback_is_the_adjoint_of_the_change(atoms: Atoms, target: str) -> None:
+    objective, chain, well = _objective(atoms, target)
+    jacobian = chain.matrix if "xyz" in target else None
+    change = preconditioner.build(objective.parameters, well.curvature(atoms), jacobian, 1.0)
+    rng = np.random.default_rng(2)
+    p, g = rng.normal(size=(2, objective.parameters.size))
+    dot_test(float((change.to_x(p) - change.x0) @ g), float(p @ change.pullback(g)), 1e-8)
+
+
+def test_preconditioned_minimisation_needs_few_evaluations(atoms: Atoms) -> None:
+    objective, chain, well = _objective(atoms, "xyz")
+    round_map = preconditioner.build(objective.parameters, well.curvature(atoms), chain.matrix, 1.0)
+    plain = preconditioner.build(objective.parameters, well.curvature(atoms), None, 1.0)
+    options = Minimiser(max_iterations=500, tolerance=1e-9)
+    quick, slow = minimise(objective, round_map, options), minimise(objective, plain, options)
+    assert quick.value == pytest.approx(slow.value, rel=1e-3)
+    assert quick.evaluations < 20 < slow.evaluations
+    assert quick.reason.startswith("converged")
+    assert quick.value < quick.start_value
+
+
+def test_bounds_hold(atoms: Atoms) -> None:
+    objective, _, well = _objective(atoms, "b", b=-30.0)
+    change = preconditioner.build(objective.parameters, well.curvature(atoms), None, 0.0)
+    solution = minimise(objective, change, Minimiser(max_iterations=200, tolerance=1e-12))
+    assert np.allclose(solution.atoms.b_iso, 0.5)
+
+
+def test_iteration_limit_is_the_stated_reason(atoms: Atoms) -> None:
+    objective, _, well = _objective(atoms, "xyz")
+    change = preconditioner.build(objective.parameters, well.curvature(atoms), None, 0.0)
+    solution = minimise(objective, change, Minimiser(max_iterations=3, tolerance=0.0))
+    assert solution.reason == "reached the limit of 3 iterations"
+    assert solution.iterations == 3
+
+
+def test_interruption_keeps_the_best_point(atoms: Atoms) -> None:
+    objective, _, well = _objective(atoms, "xyz")
+    change = preconditioner.build(objective.parameters, well.curvature(atoms), None, 0.0)
+    calls = []
+    solution = minimise(objective, change, Minimiser(), lambda: calls.append(0) or len(calls) > 6)
+    assert solution.reason == "interrupted"
+    assert solution.evaluations == 6
+    assert solution.value < solution.start_value
+    assert objective.at(objective.parameters.pack(solution.atoms))[0] == pytest.approx(solution.value)
+
+
+def test_start_at_the_minimum_ends_at_once(atoms: Atoms) -> None:
+    objective, _, well = _objective(atoms, "b")
+    there = atoms.replace(b_iso=np.full(len(atoms), 20.0))
+    objective = Objective(objective.parameters.at(there), objective.weights, well, objective.geometry, objective.adp)
+    change = preconditioner.build(objective.parameters, well.curvature(there), None, 0.0)
+    solution = minimise(objective, change, Minimiser())
+    assert solution.evaluations == 1
+    assert "gradient is zero" in solution.reason

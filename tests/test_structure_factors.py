@@ -1,0 +1,134 @@
+"""F_calc against direct summation, gemmi and a P1 expansion; the adjoint against all of them."""
+
+from __future__ import annotations
+
+import gemmi
+import numpy as np
+import pytest
+
+from arrayrefine.atoms import Atoms
+from arrayrefine.crystal import Crystal
+from arrayrefine.io.model import read_model
+from arrayrefine.structure_factors import StructureFactors, blur_for, choose_sampling
+from checks import check_direction, dot_test
+from synthetic import CELLS, atoms_from, crystal, random_atoms, random_hkl
+
+D_MIN = 2.0
+
+
+def _error(f: np.ndarray, reference: np.ndarray) -> float:
+    return float(np.linalg.norm(f - reference) / np.linalg.norm(reference))
+
+
+def _gemmi_direct(atoms: Atoms, box: Crystal, hkl: np.ndarray) -> np.ndarray:
+    structure = gemmi.Structure()
+    structure.cell = gemmi.UnitCell(*box.cell)
+    structure.spacegroup_hm = box.space_group
+    structure.setup_cell_images()
+    small = gemmi.SmallStructure()
+    small.cell = structure.cell
+    residue = gemmi.Residue()
+    residue.name = "UNK"
+    for xyz, b, q, element in zip(atoms.xyz, atoms.b_iso, atoms.occupancy, atoms.element):
+        atom = gemmi.Atom()
+        atom.element, atom.b_iso, atom.occ = gemmi.Element(str(element)), b, q
+        atom.pos = gemmi.Position(*xyz)
+        residue.add_atom(atom)
+    chain = gemmi.Chain("A")
+    chain.add_residue(residue)
+    model = gemmi.Model(1)
+    model.add_chain(chain)
+    calculator = gemmi.StructureFactorCalculatorX(structure.cell)
+    return np.array([calculator.calculate_sf_from_model(model, [int(i) for i in h]) for h in hkl])
+
+
+@pytest.mark.parametrize("space_group", list(CELLS))
+def test_fft_and_direct_summation_agree_with_gemmi(space_group: str) -> None:
+    box = crystal(space_group)
+    atoms = random_atoms(box)
+    hkl = random_hkl(box, D_MIN, 150)
+    reference = _gemmi_direct(atoms, box, hkl)
+    assert _error(StructureFactors(box, hkl, atoms, method="direct")(atoms), reference) < 1e-6
+    assert _error(StructureFactors(box, hkl, atoms, precision="double")(atoms), reference) < 3e-4
+    assert _error(StructureFactors(box, hkl, atoms)(atoms), reference) < 3e-4
+
+
+@pytest.mark.parametrize("space_group", list(CELLS))
+def test_p1_expansion_gives_the_same_structure_factors(space_group: str) -> None:
+    box = crystal(space_group)
+    atoms = random_atoms(box, n=6)
+    hkl = random_hkl(box, D_MIN, 100)
+    fractional = box.fractional(atoms.xyz)
+    images = np.concatenate([fractional @ r.T + t for r, t in zip(box.rotations, box.translations)])
+    copies = len(box.rotations)
+    expanded = atoms_from(
+        box.cartesian(images), list(np.tile(atoms.element, copies)), np.tile(atoms.b_iso, copies),
+        np.tile(atoms.occupancy, copies),
+    )  # fmt: skip
+    p1 = Crystal(box.cell, "P 1")
+    symmetric = StructureFactors(box, hkl, atoms, precision="double", accuracy=1e-6)(atoms)
+    assert _error(StructureFactors(p1, hkl, expanded, precision="double", accuracy=1e-6)(expanded), symmetric) < 1e-5
+
+
+@pytest.mark.parametrize("space_group", ["P 1", "C 1 2 1", "R 3:H", "R 3 2:R", "P 61 2 2", "F 4 3 2"])
+@pytest.mark.parametrize("method", ["fft", "direct"])
+def test_pullback_is_the_adjoint(space_group: str, method: str) -> None:
+    """F is linear in the occupancies, so the dot test is exact there; xyz and B by finite differences."""
+    box = crystal(space_group)
+    atoms = random_atoms(box)
+    hkl = random_hkl(box, D_MIN, 80)
+    sf = StructureFactors(box, hkl, atoms, method=method, precision="double", accuracy=1e-7)
+    rng = np.random.default_rng(5)
+    y = rng.normal(size=len(hkl)) + 1j * rng.normal(size=len(hkl))
+    gradient = sf.pullback(y, atoms)
+    dot_test(float(np.vdot(y, sf(atoms)).real), float(gradient.occupancy @ atoms.occupancy), 1e-10)
+
+    def value(moved: Atoms) -> float:
+        return float(np.vdot(y, sf(moved)).real)
+
+    shift, change = rng.normal(size=atoms.xyz.shape), rng.normal(size=len(atoms))
+    check_direction(
+        lambda t: value(atoms.replace(xyz=atoms.xyz + t * shift)), float((gradient.xyz * shift).sum()), 1e-3, 1e-5
+    )
+    check_direction(
+        lambda t: value(atoms.replace(b_iso=atoms.b_iso + t * change)), float(gradient.b_iso @ change), 1e-2, 1e-5
+    )
+
+
+def test_gradients_by_fft_and_direct_summation_agree_within_the_stated_accuracy() -> None:
+    box = crystal("P 21 21 21")
+    atoms = random_atoms(box, n=30)
+    hkl = random_hkl(box, D_MIN, 400)
+    sf, exact = StructureFactors(box, hkl, atoms), StructureFactors(box, hkl, atoms, method="direct")
+    # A gradient as a target makes it: falling with resolution like F itself.
+    d_f = exact(random_atoms(box, n=30, seed=9))
+    fast, slow = sf.pullback(d_f, atoms), exact.pullback(d_f, atoms)
+    assert _error(fast.xyz, slow.xyz) < 1e-3
+    assert _error(fast.b_iso, slow.b_iso) < 1e-3
+    assert _error(fast.occupancy, slow.occupancy) < 1e-3
+
+
+@pytest.mark.parametrize("accuracy", [1e-2, 1e-3, 3e-4, 1e-5])
+def test_error_stays_below_the_accuracy_asked_for(accuracy: float, case) -> None:
+    model = read_model(case("1aba") / "model.pdb")
+    hkl = random_hkl(model.crystal, 2.0, 300)
+    exact = StructureFactors(model.crystal, hkl, model.atoms, method="direct")(model.atoms)
+    sf = StructureFactors(model.crystal, hkl, model.atoms, accuracy=accuracy, precision="double")
+    assert _error(sf(model.atoms), exact) < accuracy
+
+
+def test_finer_accuracy_costs_more_blur_and_sharp_atoms_more_than_flat_ones() -> None:
+    assert blur_for(1e-5, 3.0, 2.0, 5.0) > blur_for(1e-3, 3.0, 2.0, 5.0) > 0
+    assert blur_for(1e-3, 3.0, 2.0, 50.0) == 0
+    box = crystal("P 21 21 21")
+    sampling = choose_sampling(box, 2.0, np.full(10, 8.0), 3, 3e-4)
+    assert all(n >= 2.5 * length / 2.0 for n, length in zip(sampling.shape, box.cell))
+
+
+def test_special_position_counts_every_operator() -> None:
+    """An atom on the 2-fold of C2 with occupancy one half scatters like one atom per two operators."""
+    box = crystal("C 1 2 1")
+    atoms = atoms_from(np.array([[0.0, 3.0, 0.0]]), ["C"], np.array([10.0]), np.array([0.5]))
+    f = StructureFactors(box, np.array([[0, 0, 0]]), atoms, method="direct")(atoms)
+    form_factor = sum(gemmi.Element("C").it92.a) + gemmi.Element("C").it92.c
+    assert f[0].real == pytest.approx(2 * form_factor, rel=1e-9)  # two lattice points

@@ -1,0 +1,87 @@
+"""The X-ray targets: gradients, free reflections, curvature."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from arrayrefine.reflections import Reflections
+from arrayrefine.structure_factors import StructureFactors
+from arrayrefine.targets.xray import XrayTarget
+from checks import check_target
+from synthetic import crystal, random_atoms, random_hkl
+
+
+def _target(kind: str, space_group: str = "P 21 21 21", method: str = "fft", n: int = 25, count: int = 400):
+    box = crystal(space_group)
+    truth = random_atoms(box, n=n)
+    hkl = random_hkl(box, 2.0, count)
+    rng = np.random.default_rng(2)
+    sf = StructureFactors(box, hkl, truth, method=method, precision="double", accuracy=1e-7)
+    f_true = sf(truth)
+    f_obs = np.abs(f_true) * rng.normal(1.0, 0.1, len(hkl)).clip(0.2)
+    data = Reflections(box, hkl, f_obs, 0.05 * f_obs + 0.1, np.arange(len(hkl)) % 10 == 0)
+    f_mask = 3.0 * (rng.normal(size=len(hkl)) + 1j * rng.normal(size=len(hkl)))
+    target = XrayTarget(
+        data, sf, rng.uniform(0.8, 1.2, len(hkl)), f_mask, np.full(len(hkl), 0.9),
+        np.full(len(hkl), 0.2 * (f_obs**2).mean()), kind,
+    )  # fmt: skip
+    start = truth.replace(xyz=truth.xyz + rng.normal(0, 0.2, truth.xyz.shape))
+    return target, start, truth
+
+
+@pytest.mark.parametrize("kind", ["ml", "gaussian"])
+@pytest.mark.parametrize("method", ["fft", "direct"])
+@pytest.mark.parametrize("space_group", ["P 1", "P 61 2 2"])
+def test_gradient_by_finite_differences(kind: str, method: str, space_group: str) -> None:
+    target, atoms, _ = _target(kind, space_group, method)
+    check_target(target, atoms, tolerance=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["ml", "gaussian"])
+def test_free_reflections_never_enter(kind: str) -> None:
+    target, atoms, _ = _target(kind)
+    data = target.reflections
+    spoilt = dataclasses.replace(data, f_obs=np.where(data.free, 7.0 * data.f_obs + 5.0, data.f_obs))
+    value, gradient = target(atoms)
+    other, other_gradient = dataclasses.replace(target, reflections=spoilt)(atoms)
+    assert value == other
+    assert np.array_equal(gradient.xyz, other_gradient.xyz)
+    work = dataclasses.replace(data, f_obs=np.where(data.free, data.f_obs, 1.1 * data.f_obs))
+    assert dataclasses.replace(target, reflections=work)(atoms)[0] != value
+
+
+def test_the_truth_is_more_likely_than_a_displaced_model() -> None:
+    target, atoms, truth = _target("ml")
+    assert target(truth)[0] < target(atoms)[0]
+
+
+def test_expected_curvature_matches_gradient_differences() -> None:
+    """The mean diagonal of the Hessian, probed by random signs (Hutchinson), against the analytic expectation.
+
+    At the truth, where the curvature of the likelihood does not change sign.
+    """
+    target, _, truth = _target("ml", n=40, count=3000)
+    h = target.curvature(truth)
+    rng = np.random.default_rng(6)
+    ratios = []
+    for kind, step in (("xyz", 1e-3), ("b_iso", 1e-2)):
+        found = 0.0
+        for _ in range(6):
+            values = getattr(truth, kind)
+            sign = rng.choice([-1.0, 1.0], values.shape)
+            up = getattr(target(truth.replace(**{kind: values + step * sign}))[1], kind)
+            down = getattr(target(truth.replace(**{kind: values - step * sign}))[1], kind)
+            found += float((sign * (up - down)).sum()) / (2 * step) / 6
+        ratios.append(found / float(getattr(h, kind).sum()))
+    assert all(0.6 < r < 1.6 for r in ratios), ratios
+
+
+def test_values_cover_the_test_set_too() -> None:
+    target, atoms, _ = _target("ml")
+    values = target.values(target.structure_factors(atoms))
+    assert values.shape == (len(target.reflections),)
+    assert np.isfinite(values).all()
+    assert target(atoms)[0] == pytest.approx(values[target.reflections.work].sum())

@@ -1,0 +1,163 @@
+"""Weights: the slice they see, the state they are bound to, clamp and steering."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from arrayrefine import weights
+from arrayrefine.atoms import Atoms, Gradient
+from arrayrefine.errors import StaleWeightsError
+from arrayrefine.minimize import Objective
+from arrayrefine.options import Weighting
+from arrayrefine.parameters import Parameters
+from arrayrefine.weights import Steering
+from synthetic import crystal, random_atoms
+
+
+@dataclass(frozen=True)
+class Quadratic:
+    """½ k_x |xyz − x₀|² + ½ k_b |B − b₀|²."""
+
+    xyz: np.ndarray
+    b: np.ndarray
+    k_xyz: float
+    k_b: float
+
+    def __call__(self, atoms: Atoms) -> tuple[float, Gradient]:
+        dx, db = atoms.xyz - self.xyz, atoms.b_iso - self.b
+        value = 0.5 * self.k_xyz * (dx**2).sum() + 0.5 * self.k_b * (db**2).sum()
+        return float(value), Gradient(self.k_xyz * dx, self.k_b * db, np.zeros(len(atoms)))
+
+
+@pytest.fixture
+def atoms() -> Atoms:
+    return random_atoms(crystal("P 1"), n=400)
+
+
+def _targets(atoms: Atoms, k: float = 300.0, k_b: float = 0.02):
+    rng = np.random.default_rng(1)
+    here = (atoms.xyz + rng.normal(0, 0.01, atoms.xyz.shape), atoms.b_iso + rng.normal(0, 0.1, len(atoms)))
+    there = (atoms.xyz + rng.normal(0, 0.01, atoms.xyz.shape), atoms.b_iso + rng.normal(0, 0.1, len(atoms)))
+    return Quadratic(*here, k, k_b), Quadratic(*there, 4000.0, 0.0), Quadratic(*there, 0.0, 0.5)
+
+
+def _robust(atoms: Atoms, parameters: Parameters, targets, **changes):
+    keywords = {"d_min": 2.0, "options": Weighting(), "steering": Steering(), "seed": 0} | changes
+    return weights.robust_weights(atoms, parameters, *targets, **keywords)
+
+
+def test_robust_weight_measures_the_ratio_of_curvatures(atoms: Atoms) -> None:
+    """Half a perturbation away from both minima the norms stand as the curvatures do."""
+    found = _robust(atoms, Parameters.of(atoms, "xyz"), _targets(atoms), clamp=False)
+    assert found.geometry == pytest.approx(300.0 / 4000.0 / Weighting().ratio, rel=0.05)
+    assert found.adp is None
+    found = _robust(atoms, Parameters.of(atoms, "b"), _targets(atoms), clamp=False)
+    assert found.adp == pytest.approx(0.02 / 0.5 / Weighting().ratio_adp, rel=0.05)
+    assert found.geometry is None
+
+
+def test_robust_weight_does_not_depend_on_convergence(atoms: Atoms) -> None:
+    """The literal ratio returns w at a minimum of T_x + w T_g; the robust one does not care."""
+    xray, geometry, adp = _targets(atoms)
+    parameters = Parameters.of(atoms, "xyz")
+    for w in (0.01, 1.0):
+        k, g = xray.k_xyz, w * geometry.k_xyz
+        minimum = atoms.replace(xyz=(k * xray.xyz + g * geometry.xyz) / (k + g))
+        literal = weights.literal_weights(minimum, parameters, xray, geometry, adp)
+        assert literal.geometry == pytest.approx(w, rel=1e-6)
+        robust = _robust(minimum, parameters, (xray, geometry, adp), clamp=False)
+        assert robust.geometry == pytest.approx(300.0 / 4000.0 / Weighting().ratio, rel=0.05)
+
+
+def test_only_the_unmasked_slice_enters(atoms: Atoms) -> None:
+    """Frozen atoms with huge gradients change nothing: not in the robust, not in the literal scheme."""
+    xray, geometry, adp = _targets(atoms)
+    parameters = Parameters.frozen(atoms).unfreeze("xyz", "1-200").unfreeze("b", "1-200")
+    wild = Quadratic(
+        np.where(np.arange(400)[:, None] < 200, xray.xyz, xray.xyz + 50.0),
+        np.where(np.arange(400) < 200, xray.b, xray.b + 500.0), xray.k_xyz, xray.k_b,
+    )  # fmt: skip
+    for scheme in (_robust, lambda a, p, t: weights.literal_weights(a, p, *t)):
+        calm, stormy = scheme(atoms, parameters, (xray, geometry, adp)), scheme(atoms, parameters, (wild, geometry, adp))
+        assert stormy.geometry == calm.geometry
+        assert stormy.adp == calm.adp
+
+
+def test_robust_norm_leaves_out_hydrogens_metals_and_outliers(atoms: Atoms) -> None:
+    xray, geometry, adp = _targets(atoms)
+    parameters = Parameters.of(atoms, "xyz")
+    before = _robust(atoms, parameters, (xray, geometry, adp), clamp=False)
+    target = geometry.xyz.copy()
+    target[5] += 40.0  # a clash
+    after = _robust(atoms, parameters, (xray, Quadratic(target, geometry.b, 4000.0, 0.0), adp), clamp=False)
+    assert after.geometry == pytest.approx(before.geometry, rel=0.02)
+
+
+@pytest.mark.parametrize(("k", "side"), [(300000.0, "upper"), (1.0, "lower")])
+def test_clamp_around_the_prior_and_its_account(atoms: Atoms, k: float, side: str) -> None:
+    options = Weighting()
+    found = _robust(atoms, Parameters.of(atoms, "xyz"), _targets(atoms, k=k))
+    prior = weights.geometry_prior(2.0)
+    factor = options.clamp if side == "upper" else 1 / options.clamp
+    assert found.geometry == pytest.approx(prior * factor)
+    detail = found.explanation["geometry_detail"]
+    assert detail["clamp"] == side
+    assert detail["measured"] == pytest.approx(detail["norm_xray"] / detail["norm_term"] / options.ratio)
+    steered = _robust(atoms, Parameters.of(atoms, "xyz"), _targets(atoms, k=k), steering=Steering(2.0, 1.0))
+    assert steered.geometry == pytest.approx(2.0 * found.geometry)
+
+
+def test_prior_falls_with_better_data() -> None:
+    assert weights.geometry_prior(2.0) == pytest.approx(0.0652, abs=1e-3)
+    assert weights.geometry_prior(1.0) > weights.geometry_prior(3.0)
+
+
+def test_weights_are_refused_by_another_freeze_state(atoms: Atoms) -> None:
+    targets = _targets(atoms)
+    coordinates, displacement = Parameters.of(atoms, "xyz"), Parameters.of(atoms, "b")
+    found = _robust(atoms, coordinates, targets)
+    Objective(coordinates, found, *targets)
+    for other in (displacement, Parameters.of(atoms, "xyz+b"), coordinates.freeze("xyz", "1")):
+        with pytest.raises(StaleWeightsError, match="compute weights for this state"):
+            Objective(other, found, *targets)
+
+
+def test_stale_weights_pass_only_when_rebound_on_purpose(atoms: Atoms) -> None:
+    targets = _targets(atoms)
+    everything, displacement = Parameters.of(atoms, "xyz+b"), Parameters.of(atoms, "b")
+    stale = weights.literal_weights(atoms, everything, *targets)
+    rebound = stale.rebound(displacement)
+    Objective(displacement, rebound, *targets)
+    assert rebound.geometry is None
+    assert rebound.adp == stale.adp
+    assert rebound.explanation["rebound_from"] == everything.fingerprint
+    own = weights.literal_weights(atoms, displacement, *targets)
+    assert rebound.adp > 10 * own.adp  # made by the coordinates' gradient
+
+
+def test_fixed_weights(atoms: Atoms) -> None:
+    parameters = Parameters.of(atoms, "xyz")
+    assert weights.fixed_weights(parameters, d_min=2.0, options=Weighting(geometry=0.3)).geometry == 0.3
+    prior = weights.fixed_weights(parameters, d_min=2.0, options=Weighting())
+    assert prior.geometry == weights.geometry_prior(2.0)
+    assert prior.adp is None
+
+
+@pytest.mark.parametrize(
+    ("rmsz", "change"), [(0.75, "same"), (0.5, "same"), (1.0, "same"), (None, "same"), (1.3, "up"), (0.3, "down")]
+)
+def test_steering_moves_only_outside_the_band(rmsz: float | None, change: str) -> None:
+    factor = weights.steer(rmsz, 1.5, Weighting())
+    assert (factor == 1.5, factor > 1.5, factor < 1.5) == (change == "same", change == "up", change == "down")
+
+
+def test_perturbed_copy_moves_only_what_is_free_and_is_seeded(atoms: Atoms) -> None:
+    parameters = Parameters.frozen(atoms).unfreeze("b", "1-100")
+    copy = weights.perturbed(atoms, parameters, Weighting(), 3)
+    assert np.array_equal(copy.xyz, atoms.xyz)
+    assert (copy.b_iso[:100] != atoms.b_iso[:100]).all()
+    assert np.array_equal(copy.b_iso[100:], atoms.b_iso[100:])
+    assert np.array_equal(copy.b_iso, weights.perturbed(atoms, parameters, Weighting(), 3).b_iso)
