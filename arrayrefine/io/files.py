@@ -1,0 +1,115 @@
+"""What an input file is, found from its content and not from its name."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import re
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from arrayrefine.errors import InputError
+
+Kind = Literal["mtz", "pdb", "cif", "text", "binary"]
+
+_PDB_RECORD = re.compile(
+    rb"^(HEADER|TITLE |CRYST1|REMARK|ATOM  |HETATM|SEQRES|MODEL |SCALE1|COMPND"
+    rb"|EXPDTA|HELIX |SHEET |LINK  |SSBOND)",
+    re.MULTILINE,
+)
+_CIF_BLOCK = re.compile(rb"^\s*(data_|_[A-Za-z]\S*[.\s]|loop_)", re.MULTILINE | re.IGNORECASE)
+
+KIND_NAMES: dict[Kind, str] = {
+    "mtz": "an MTZ file",
+    "pdb": "a PDB coordinate file",
+    "cif": "a CIF file",
+    "text": "a text file of no known kind",
+    "binary": "a binary file of no known kind",
+}
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """A file that was read.
+
+    Attributes
+    ----------
+    path : Path
+    sha256 : str
+        Of the file as it lies on the disk, compressed or not.
+    content : bytes
+        Decompressed.
+    kind : str
+        "mtz", "pdb", "cif", "text" or "binary".
+    """
+
+    path: Path
+    sha256: str
+    content: bytes
+    kind: Kind
+
+    def text(self) -> str:
+        """Content as text; bytes that are not UTF-8 (old headers) become replacement characters."""
+        return self.content.decode("utf-8", errors="replace")
+
+
+def load(path: str | Path, role: str, expected: str) -> InputFile:
+    """Read a file and find what it is.
+
+    Parameters
+    ----------
+    path : str or Path
+        May be gzip-compressed, whatever its name.
+    role : str
+        What the user means it to be, e.g. ``"model"``; used in messages.
+    expected : str
+        The kinds that would do, e.g. ``"a PDB or mmCIF file"``; used in messages.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, a folder, unreadable, empty, or its compression is broken.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{role} '{path}' is a folder; expected {expected}: name a file inside it")
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(
+            f"{role} file '{path}' does not exist (looked in {Path.cwd()}); expected {expected}: check the "
+            "path"
+        ) from None
+    except OSError as error:
+        raise InputError(
+            f"{role} file '{path}' cannot be read ({error.strerror}); expected {expected}"
+        ) from error
+    content = raw
+    if raw[:2] == b"\x1f\x8b":
+        try:
+            content = gzip.decompress(raw)
+        except (OSError, EOFError, zlib.error) as error:
+            raise InputError(
+                f"{role} file '{path}' is gzip-compressed but damaged or cut short ({error}); fetch or copy "
+                "it again"
+            ) from error
+    if not content.strip():
+        raise InputError(f"{role} file '{path}' is empty; expected {expected}: fetch or copy it again")
+    return InputFile(path, hashlib.sha256(raw).hexdigest(), content, _kind(content))
+
+
+def _kind(content: bytes) -> Kind:
+    if content[:4] == b"MTZ ":
+        return "mtz"
+    head = content[:65536]
+    if b"\x00" in head:
+        return "binary"
+    if _PDB_RECORD.match(head):
+        return "pdb"
+    if _CIF_BLOCK.search(head):
+        return "cif"
+    if _PDB_RECORD.search(head):
+        return "pdb"
+    return "text"

@@ -1,0 +1,189 @@
+"""The test set: found by the conventions of CCP4, phenix and mmCIF, given by the user, or chosen."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arrayrefine.errors import InputError
+from arrayrefine.io.columns import find_label
+from arrayrefine.io.tables import Table
+
+Float = NDArray[np.float64]
+Bool = NDArray[np.bool_]
+
+_LABEL = re.compile(r"free|^test$|^test[-_ ]?(set|flag)s?$|^cv[-_ ]?test$", re.IGNORECASE)
+_REMEDY = "name column and value with free='NAME=VALUE', or have a new test set chosen with free='random'"
+
+
+@dataclass(frozen=True)
+class FreeColumn:
+    """A column of free flags.
+
+    Attributes
+    ----------
+    label : str
+    flags : (R,) float64
+        nan where missing. For mmCIF ``status``: 0 is "f", 1 is "o".
+    value : float or None
+        Value of the test set, None where it follows from the convention.
+    convention : str
+        In words, where it is known already.
+    """
+
+    label: str
+    flags: Float
+    value: float | None
+    convention: str = ""
+
+
+def find_free_column(table: Table, free: str | None) -> tuple[FreeColumn | None, tuple[str, ...]]:
+    """Find the column of free flags.
+
+    Parameters
+    ----------
+    table : Table
+    free : str or None
+        ``"NAME"``, ``"NAME=VALUE"``, ``"random"`` (leave flags of the file aside) or None (find them).
+
+    Returns
+    -------
+    FreeColumn or None
+        None where a test set has to be chosen.
+    notes : tuple of str
+    """
+    if free is not None:
+        return (None, ()) if free.strip().lower() == "random" else (_given(table, free), ())
+    if table.status is not None and (table.status == "f").any():
+        return _status(table), ()
+    labels = [label for label, kind in table.types.items() if kind == "I" and _LABEL.search(label)]
+    labels += [label for label, kind in table.types.items() if kind in "XR" and _LABEL.search(label)]
+    if not labels:
+        return None, ()
+    note = f"free flags of {labels[0]} are used; also there: {', '.join(labels[1:])}"
+    return FreeColumn(labels[0], table.values[labels[0]], None), (note,) if labels[1:] else ()
+
+
+def _status(table: Table) -> FreeColumn:
+    assert table.status is not None
+    flags = np.where(table.status == "f", 0.0, np.where(table.status == "o", 1.0, np.nan))
+    return FreeColumn("status", flags, 0.0, "mmCIF status, f is free")
+
+
+def _given(table: Table, free: str) -> FreeColumn:
+    name, equals, text = (part.strip() for part in free.rpartition("="))
+    if not equals:
+        name, text = text, ""
+    if name == "status" and table.status is not None:
+        if text not in ("", "f"):
+            raise InputError(f"free='{free}': the test set of mmCIF status is 'f'; expected free='status=f'")
+        return _status(table)
+    label = find_label(table, name, "the free flags")
+    if not text:
+        return FreeColumn(label, table.values[label], None)
+    try:
+        value = float(text)
+    except ValueError:
+        raise InputError(
+            f"free='{free}': '{text}' is no number; expected the value of the test set, as in free='{name}=0'"
+        ) from None
+    return FreeColumn(label, table.values[label], value, f"{label} = {value:g} is free, as given")
+
+
+def resolve(path: object, column: FreeColumn, flags: Float) -> tuple[Bool, float, str]:
+    """Which reflections are free.
+
+    Two values: the less frequent one is free, which covers phenix (0/1), SHELX (-1/1) and the 0/1 of CCP4
+    alike. More than two: 0 is free (CCP4, 0..19).
+
+    Parameters
+    ----------
+    path : path-like
+        For messages.
+    column : FreeColumn
+    flags : (R,) float64
+        Flags of the usable reflections.
+
+    Returns
+    -------
+    free : (R,) bool
+    value : float
+        Value of the test set in the file.
+    convention : str
+        In words.
+
+    Raises
+    ------
+    InputError
+        If all reflections are free, or none, or the convention is not clear.
+    """
+    where = f"data '{path}', column {column.label}"
+    present = flags[np.isfinite(flags)]
+    if not len(present):
+        raise InputError(f"{where}: no reflection has a free flag; {_REMEDY}")
+    found, counts = np.unique(present, return_counts=True)
+    listed = ", ".join(f"{v:g} ({n} times)" for v, n in zip(found[:8], counts)) + (
+        ", ..." if len(found) > 8 else ""
+    )
+    value, convention = column.value, column.convention
+    if value is None:
+        value, convention = _convention(where, found, counts, listed)
+    free = flags == value
+    if not free.any():
+        raise InputError(
+            f"{where}: no reflection is free ({value:g} was looked for, found {listed}); {_REMEDY}"
+        )
+    if free.all():
+        raise InputError(
+            f"{where}: all {len(flags)} reflections are free ({value:g}); none is left to refine; {_REMEDY}"
+        )
+    return free, value, convention
+
+
+def _convention(where: str, found: Float, counts: NDArray[np.int64], listed: str) -> tuple[float, str]:
+    if len(found) == 1:
+        raise InputError(
+            f"{where}: every flag is {found[0]:g}, so all reflections are free or none is; expected two or "
+            f"more values; {_REMEDY}"
+        )
+    if len(found) == 2:
+        if counts[0] == counts[1]:
+            raise InputError(
+                f"{where}: found {listed}, so the test set cannot be told from the work set; {_REMEDY}"
+            )
+        value = float(found[np.argmin(counts)])
+        return value, f"two values, the less frequent one ({value:g}) is free"
+    if 0.0 not in found or (found != np.round(found)).any():
+        raise InputError(f"{where}: found {listed}; expected 0/1, or 0..n with 0 for the test set; {_REMEDY}")
+    return 0.0, f"{len(found)} values, 0 is free (CCP4)"
+
+
+def choose_random(s_squared: Float, fraction: float, seed: int) -> Bool:
+    """Choose a test set at random, evenly over resolution.
+
+    Reflections sorted by resolution are cut into runs of 1/fraction, and one of each run is drawn: every
+    shell has its share, and the size is exact.
+
+    Parameters
+    ----------
+    s_squared : (R,) float64
+        1/d², Å⁻², of unique reflections in a fixed order.
+    fraction : float
+    seed : int
+
+    Returns
+    -------
+    (R,) bool
+    """
+    count = len(s_squared)
+    wanted = int(np.clip(round(count * fraction), min(1, count - 1), max(count - 1, 0)))
+    free = np.zeros(count, dtype=bool)
+    if wanted:
+        order = np.argsort(s_squared, kind="stable")
+        edges = np.linspace(0, count, wanted + 1).astype(np.int64)
+        drawn = np.random.default_rng(seed).integers(edges[:-1], edges[1:])
+        free[order[drawn]] = True
+    return free

@@ -1,0 +1,97 @@
+"""Equivalent measurements: into the asymmetric unit, and merged there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import gemmi
+import numpy as np
+from numpy.typing import NDArray
+
+from arrayrefine.crystal import Crystal
+
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Observations:
+    """M measurements on their way to unique reflections.
+
+    Attributes
+    ----------
+    hkl : (M, 3) int32
+    value, sigma : (M,) float64
+    flag : (M,) float64
+        Free flag as in the file, nan where missing.
+    row : (M,) int64
+        Row of the file; the two members of a (+)/(-) pair share it.
+    """
+
+    hkl: NDArray[np.int32]
+    value: Float
+    sigma: Float
+    flag: Float
+    row: NDArray[np.int64]
+
+    def select(self, mask: NDArray[np.bool_] | NDArray[np.int64]) -> Observations:
+        """The measurements where `mask` is True, or by index."""
+        return Observations(
+            self.hkl[mask], self.value[mask], self.sigma[mask], self.flag[mask], self.row[mask]
+        )
+
+
+def to_asu(observed: Observations, crystal: Crystal) -> Observations:
+    """Move the indices into the asymmetric unit of reciprocal space (CCP4's)."""
+    mtz = gemmi.Mtz(with_base=True)
+    mtz.spacegroup = crystal.gemmi_space_group
+    mtz.set_cell_for_all(crystal.gemmi_cell)
+    mtz.set_data(observed.hkl.astype(np.float32))
+    mtz.ensure_asu()
+    hkl = np.array(mtz.array)[:, :3].astype(np.int32)
+    return Observations(hkl, observed.value, observed.sigma, observed.flag, observed.row)
+
+
+@dataclass(frozen=True)
+class Merging:
+    """What was merged.
+
+    Attributes
+    ----------
+    pairs : int
+        Reflections with both members of a (+)/(-) pair.
+    duplicates : int
+        Further rows of the file for a reflection that has one already.
+    conflicts : int
+        Reflections that had different free flags; the lower value counts.
+    """
+
+    pairs: int
+    duplicates: int
+    conflicts: int
+
+
+def merge(observed: Observations) -> tuple[Observations, Merging]:
+    """Merge (+) with (-), and duplicates, by inverse-variance weights; the result is sorted by index.
+
+    Copies (same value, same sigma: expanded data, or one value in both columns of a pair) carry no new
+    information, so they keep their sigma.
+    """
+    order = np.lexsort((observed.row, *observed.hkl.T[::-1]))
+    observed = observed.select(order)
+    new = np.ones(len(order), dtype=bool)
+    new[1:] = (observed.hkl[1:] != observed.hkl[:-1]).any(axis=1)
+    start = np.flatnonzero(new)
+    weight = observed.sigma**-2.0
+    total = np.add.reduceat(weight, start)
+    value = np.add.reduceat(weight * observed.value, start) / total
+    sigma = total**-0.5
+    copies = np.ones(len(start), dtype=bool)
+    for array in (observed.value, observed.sigma):
+        copies &= np.minimum.reduceat(array, start) == np.maximum.reduceat(array, start)
+    value[copies], sigma[copies] = observed.value[start][copies], observed.sigma[start][copies]
+    # fmin ignores missing flags
+    flag = np.fmin.reduceat(observed.flag, start)
+    conflict = int((np.fmax.reduceat(observed.flag, start) > flag).sum())
+    rows = len(np.unique(observed.row))
+    merged = Observations(observed.hkl[start], value, sigma, flag, observed.row[start])
+    return merged, Merging(len(order) - rows, rows - len(start), conflict)

@@ -1,0 +1,296 @@
+"""Reading a model from PDB or mmCIF, and putting refined values back into its structure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import gemmi
+import numpy as np
+from numpy.typing import NDArray
+
+from arrayrefine.atoms import Atoms, Identity
+from arrayrefine.crystal import Crystal
+from arrayrefine.errors import InputError
+from arrayrefine.io import model_checks as checks
+from arrayrefine.io.files import KIND_NAMES, InputFile, load
+from arrayrefine.io.special_positions import Sites, find_sites
+
+Float = NDArray[np.float64]
+
+_EXPECTED = "a model as PDB or mmCIF (.gz too)"
+_SEQUENCE_NUMBER = re.compile(r"\s*-?\d+\s*|[A-Za-z][0-9A-Za-z]{3}")  # plain or hybrid-36
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model as it was read.
+
+    Attributes
+    ----------
+    path : Path
+    sha256 : str
+        Of the file.
+    crystal : Crystal
+        Cell and space group of the model file.
+    atoms : Atoms
+        Values in range, special positions exact; see `notes` for what was changed.
+    structure : gemmi.Structure
+        As read, first model only; its atoms are in the order of `atoms`. Parts of one chain that are
+        scattered over the file (protein, then waters) stand together.
+    document : gemmi.cif.Document or None
+        The mmCIF input, for writing its categories back; None for PDB.
+    notes : tuple of str
+        Everything that was changed, assumed or is unusual.
+    """
+
+    path: Path
+    sha256: str
+    crystal: Crystal
+    atoms: Atoms
+    structure: gemmi.Structure
+    document: gemmi.cif.Document | None
+    notes: tuple[str, ...]
+
+
+def read_model(path: str | Path) -> Model:
+    """Read a model.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, empty or no model; has no cell or space group; or has atoms without
+        coordinates, of unknown element, or given twice.
+    """
+    source = load(path, "model", _EXPECTED)
+    notes: list[str] = []
+    structure, document = _parse(source, notes)
+    _keep_first_model(source, structure, notes)
+    crystal = _crystal(source, structure, notes)
+    identity = _identity(structure)
+    xyz, b_iso, occupancy, element = _values(structure, notes)
+    checks.check_coordinates(source.path, identity, xyz)
+    checks.check_elements(source.path, identity, element)
+    checks.check_duplicates(source.path, identity)
+    b_iso, b_notes = checks.fix_b(identity, b_iso)
+    occupancy, occupancy_notes = checks.fix_occupancy(source.path, identity, occupancy)
+    sites = find_sites(crystal, xyz, identity.residue)
+    occupancy, site_notes = _site_occupancy(identity, occupancy, sites)
+    notes += [*b_notes, *occupancy_notes, *site_notes, *checks.overlap_notes(identity, sites.xyz)]
+    atoms = Atoms(sites.xyz, b_iso, occupancy, element, identity, sites.projection, sites.multiplicity)
+    return Model(source.path, source.sha256, crystal, atoms, structure, document, tuple(notes))
+
+
+def with_atoms(model: Model, atoms: Atoms) -> gemmi.Structure:
+    """Copy the structure of a model, with coordinates, B and occupancy of `atoms` and without ANISOU.
+
+    Raises
+    ------
+    InputError
+        If `atoms` are not as many as those of the model.
+    """
+    structure = model.structure.clone()
+    sites = [atom for chain in structure[0] for residue in chain for atom in residue]
+    if len(sites) != len(atoms):
+        raise InputError(
+            f"{len(atoms)} atoms cannot be put into '{model.path}' with {len(sites)} atoms; expected as "
+            "many: start from the atoms of this model"
+        )
+    isotropic = gemmi.SMat33f(0, 0, 0, 0, 0, 0)
+    values = zip(sites, atoms.xyz.tolist(), atoms.b_iso.tolist(), atoms.occupancy.tolist())
+    for site, position, b_iso, occupancy in values:
+        site.pos = gemmi.Position(*position)
+        site.b_iso = b_iso
+        site.occ = occupancy
+        site.aniso = isotropic
+    return structure
+
+
+def _parse(source: InputFile, notes: list[str]) -> tuple[gemmi.Structure, gemmi.cif.Document | None]:
+    found = KIND_NAMES[source.kind]
+    if source.kind not in ("pdb", "cif"):
+        hint = ": give it as the data" if source.kind == "mtz" else ""
+        raise InputError(f"model '{source.path}' is {found}; expected {_EXPECTED}{hint}")
+    document = None
+    try:
+        if source.kind == "pdb":
+            structure = gemmi.read_pdb_string(_checked_pdb(source, notes))
+            structure.merge_chain_parts()
+            structure.input_format = gemmi.CoorFormat.Pdb
+        else:
+            document = gemmi.cif.read_string(source.text())
+            structure = gemmi.make_structure_from_block(_atom_block(source, document))
+            structure.merge_chain_parts()
+            structure.input_format = gemmi.CoorFormat.Mmcif
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise InputError(
+            f"model '{source.path}' looks like {found} but cannot be parsed: {error}; expected {_EXPECTED}: "
+            "correct that line or fetch the file again"
+        ) from error
+    return structure, document
+
+
+def _atom_block(source: InputFile, document: gemmi.cif.Document) -> gemmi.cif.Block:
+    for block in document:
+        if block.find_mmcif_category("_atom_site."):
+            return block
+    tags = {
+        "_refln.": "reflections (give it as the data)",
+        "_chem_comp_atom.": "restraints (give it with --restraints)",
+    }
+    held = [what for tag, what in tags.items() if any(block.find_mmcif_category(tag) for block in document)]
+    if any(block.find_loop("_atom_site_label") for block in document):
+        held.append("a small-molecule structure, which is not supported")
+    raise InputError(
+        f"model '{source.path}' is a CIF file without an _atom_site category"
+        f"{'; it holds ' + ' and '.join(held) if held else ''}; expected {_EXPECTED}"
+    )
+
+
+def _checked_pdb(source: InputFile, notes: list[str]) -> str:
+    """Text of a PDB file whose atom records have numbers where the format wants them.
+
+    gemmi takes blanks and words for zero: an atom would be put to the origin, or vanish, without a word.
+    """
+    lines = source.text().splitlines()
+    blank = 0
+    for i, line in enumerate(lines):
+        if line.startswith("ENDMDL"):
+            break
+        if not line.startswith(("ATOM", "HETATM")):
+            continue
+        where = f"model '{source.path}', line {i + 1} ('{line[:30].strip()}')"
+        try:
+            _ = float(line[30:38]), float(line[38:46]), float(line[46:54])
+        except ValueError:
+            raise InputError(
+                f"{where}: found '{line[30:54]}' for the coordinates; expected three numbers in columns "
+                "31-54: complete or remove this atom"
+            ) from None
+        if not _SEQUENCE_NUMBER.fullmatch(line[22:26]):
+            raise InputError(
+                f"{where}: found '{line[22:26]}' for the residue number (columns 23-26); expected an "
+                "integer. PDB has room for two letters of chain name (columns 21-22): use mmCIF for longer "
+                "ones"
+            )
+        if len(line) > 54 and not line[54:60].strip():
+            lines[i] = f"{line[:54]}  1.00{line[60:]}"
+            blank += 1
+    if blank:
+        notes.append(f"occupancy was blank and is set to 1 for {blank} atom(s)")
+    return "\n".join(lines) + "\n"
+
+
+def _keep_first_model(source: InputFile, structure: gemmi.Structure, notes: list[str]) -> None:
+    count = len(structure)
+    while len(structure) > 1:
+        del structure[-1]
+    if count > 1:
+        notes.append(f"only the first of {count} models in '{source.path}' is refined")
+    if not count or not structure[0].count_atom_sites():
+        raise InputError(f"model '{source.path}' has no atoms; expected {_EXPECTED}")
+    operators = sum(not op.given for op in structure.ncs)
+    if operators:
+        notes.append(
+            f"{operators} operator(s) of non-crystallographic symmetry (MTRIX) are not applied: "
+            "only the atoms that are written out are refined"
+        )
+
+
+def _crystal(source: InputFile, structure: gemmi.Structure, notes: list[str]) -> Crystal:
+    cell = structure.cell
+    if not cell.is_crystal() or not np.isfinite(cell.parameters).all() or not cell.volume > 1.0:
+        raise InputError(
+            f"model '{source.path}' has no unit cell (found {_format_cell(cell)}); expected the cell of the "
+            "crystal: add a CRYST1 record (PDB) or _cell and _symmetry.space_group_name_H-M (mmCIF), as in "
+            "the header of the data"
+        )
+    group = structure.find_spacegroup()
+    if group is None:
+        raise InputError(
+            f"model '{source.path}' has no known space group (found '{structure.spacegroup_hm}'); expected a "
+            "Hermann-Mauguin symbol such as 'P 21 21 21': correct CRYST1 columns 56-66 or "
+            "_symmetry.space_group_name_H-M"
+        )
+    # 1 % of an angle or of a length, the same limit as between model and data
+    if not cell.is_compatible_with_spacegroup(group, 0.01):
+        raise InputError(
+            f"model '{source.path}': cell {_format_cell(cell)} does not fit space group {group.xhm()}; "
+            "correct one of them"
+        )
+    if cell.explicit_matrices:
+        structure.standardize_crystal_frame()
+        notes.append(
+            "SCALE records of a non-standard frame: coordinates are moved to the standard frame (a along x)"
+        )
+    structure.setup_cell_images()
+    return Crystal.from_gemmi(structure.cell, group)
+
+
+def _format_cell(cell: gemmi.UnitCell) -> str:
+    return " ".join(f"{v:g}" for v in cell.parameters)
+
+
+def _identity(structure: gemmi.Structure) -> Identity:
+    rows = []
+    running = -1
+    for chain in structure[0]:
+        for residue in chain:
+            running += 1
+            number, code = residue.seqid.num, residue.seqid.icode.strip()
+            for atom in residue:
+                altloc = atom.altloc if atom.altloc not in ("\0", " ") else ""
+                rows.append((chain.name, residue.name, atom.name, altloc, code, number, running))
+    chain_name, residue_name, atom_name, altlocs, codes, numbers, index = zip(*rows)
+    return Identity(
+        np.array(chain_name, dtype=np.str_),
+        np.array(residue_name, dtype=np.str_),
+        np.array(atom_name, dtype=np.str_),
+        np.array(altlocs, dtype=np.str_),
+        np.array(codes, dtype=np.str_),
+        np.array([0 if n is None else n for n in numbers], dtype=np.int64),
+        np.array(index, dtype=np.int64),
+    )
+
+
+def _values(structure: gemmi.Structure, notes: list[str]) -> tuple[Float, Float, Float, NDArray[np.str_]]:
+    """Coordinates (N, 3), B (N,), occupancy (N,) and element (N,)."""
+    sites = [atom for chain in structure[0] for residue in chain for atom in residue]
+    xyz = np.array([atom.pos.tolist() for atom in sites], dtype=float)
+    occupancy = np.array([atom.occ for atom in sites], dtype=float)
+    b_iso = np.array([atom.b_iso for atom in sites], dtype=float)
+    anisotropic = [i for i, atom in enumerate(sites) if atom.aniso.nonzero()]
+    for i in anisotropic:
+        b_iso[i] = sites[i].b_eq()
+    if anisotropic:
+        notes.append(f"ANISOU of {len(anisotropic)} atom(s) is taken to its isotropic equivalent")
+    # gemmi holds B and occupancy in single precision: 0.35 must not come out as 0.3499999940395355
+    element = np.array([atom.element.name for atom in sites], dtype=np.str_)
+    return xyz, np.round(b_iso, 5), np.round(occupancy, 6), element
+
+
+def _site_occupancy(identity: Identity, occupancy: Float, sites: Sites) -> tuple[Float, tuple[str, ...]]:
+    """Limit occupancies on special positions to 1/multiplicity, and say what lies there."""
+    special = np.flatnonzero(sites.multiplicity > 1)
+    if not len(special):
+        return occupancy, ()
+    notes = [
+        f"{len(special)} atom(s) on special positions are kept on them: {checks.named(identity, special)}"
+    ]
+    moved = special[sites.moved[special] > 0.01]
+    if len(moved):
+        notes.append(
+            f"{len(moved)} of them were moved onto the site by up to {sites.moved.max():.2f} Å: "
+            f"{checks.named(identity, moved)}"
+        )
+    full = 1.0 / sites.multiplicity
+    over = np.flatnonzero((occupancy > full + 0.01) & (sites.multiplicity > 1))
+    if len(over):
+        notes.append(
+            "every symmetry operator is counted, so an atom on an n-fold position has an occupancy of at "
+            f"most 1/n: lowered for {len(over)} atom(s): {checks.named(identity, over)}"
+        )
+        occupancy = occupancy.copy()
+        occupancy[over] = full[over]
+    return occupancy, tuple(notes)

@@ -1,0 +1,146 @@
+"""Values of a model that cannot be right: put into range with a note, or refused with an error."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from arrayrefine.atoms import Identity
+from arrayrefine.errors import InputError
+
+Float = NDArray[np.float64]
+
+B_MIN, B_MAX = 0.5, 300.0
+"""Range of B at the start, Å²."""
+
+DEFAULT_B = 30.0
+"""B where a model holds not one usable value, Å²."""
+
+OVERLAP = 0.1
+"""Distance below which two atoms are on top of each other, Å."""
+
+
+def named(identity: Identity, indices: Sequence[int] | NDArray[np.int64], limit: int = 5) -> str:
+    """Labels of the first `limit` atoms, and how many more there are."""
+    listed = ", ".join(identity.label(int(i)) for i in indices[:limit])
+    return listed if len(indices) <= limit else f"{listed} and {len(indices) - limit} more"
+
+
+def check_coordinates(path: object, identity: Identity, xyz: Float) -> None:
+    """Raise `InputError` for coordinates that are missing or not finite."""
+    bad = np.flatnonzero(~np.isfinite(xyz).all(axis=1))
+    if len(bad):
+        raise InputError(
+            f"model '{path}': {len(bad)} atom(s) without usable coordinates: {named(identity, bad)}; "
+            "expected three numbers (Å): complete or remove these atoms"
+        )
+
+
+def check_elements(path: object, identity: Identity, element: NDArray[np.str_]) -> None:
+    """Raise `InputError` for atoms of unknown element (gemmi's "X")."""
+    bad = np.flatnonzero(element == "X")
+    if len(bad):
+        raise InputError(
+            f"model '{path}': {len(bad)} atom(s) of unknown element: {named(identity, bad)}; expected a "
+            "symbol of the periodic table: correct the element (PDB columns 77-78, mmCIF "
+            "_atom_site.type_symbol)"
+        )
+
+
+def check_duplicates(path: object, identity: Identity) -> None:
+    """Raise `InputError` where two atoms have the same chain, residue, name and altloc."""
+    seen: dict[tuple[str, str, str, int, str, str], int] = {}
+    twice = []
+    columns = (
+        identity.chain.tolist(),
+        identity.residue_name.tolist(),
+        identity.insertion_code.tolist(),
+        identity.sequence_number.tolist(),
+        identity.atom_name.tolist(),
+        identity.altloc.tolist(),
+    )
+    for i, key in enumerate(zip(*columns)):
+        if seen.setdefault(key, i) != i:
+            twice.append(i)
+    if twice:
+        raise InputError(
+            f"model '{path}': {len(twice)} atom(s) given twice (same chain, residue, name and altloc): "
+            f"{named(identity, twice)}; expected each once: rename, renumber or remove one of each pair, or "
+            "give them different altlocs"
+        )
+
+
+def fix_b(identity: Identity, b_iso: Float) -> tuple[Float, tuple[str, ...]]:
+    """Put B factors (N,) into the range that refinement starts from.
+
+    Values that say nothing (zero, negative, not a number) become the median of the good ones, since an
+    atom that starts at the lowest B is a spike in the map; values beyond the range become its limits.
+    """
+    notes = []
+    good = np.isfinite(b_iso) & (b_iso >= B_MIN) & (b_iso <= B_MAX)
+    typical = float(np.median(b_iso[good])) if good.any() else DEFAULT_B
+    fixed = b_iso.copy()
+    void = np.flatnonzero(~np.isfinite(b_iso) | (b_iso <= 0.0))
+    if len(void):
+        fixed[void] = typical
+        source = "the median of the model" if good.any() else "a default, as no atom has a usable B"
+        notes.append(
+            f"B was zero, negative or not a number and is set to {typical:.1f} Å² ({source}) "
+            f"for {len(void)} atom(s): {named(identity, void)}"
+        )
+    with np.errstate(invalid="ignore"):
+        sharp = np.flatnonzero((fixed > 0.0) & (fixed < B_MIN))
+        blurred = np.flatnonzero(fixed > B_MAX)
+    for members, limit, side in ((sharp, B_MIN, "below"), (blurred, B_MAX, "above")):
+        if len(members):
+            fixed[members] = limit
+            notes.append(f"B was {side} {limit:g} Å² and is set to it for {len(members)} atom(s): "
+                         f"{named(identity, members)}")  # fmt: skip
+    return fixed, tuple(notes)
+
+
+def fix_occupancy(path: object, identity: Identity, occupancy: Float) -> tuple[Float, tuple[str, ...]]:
+    """Put occupancies (N,) into 0..1, and count the atoms of zero occupancy, which are kept."""
+    notes = []
+    fixed = occupancy.copy()
+    with np.errstate(invalid="ignore"):
+        cases = (
+            (~np.isfinite(occupancy), 1.0, "was not a number"),
+            (np.isfinite(occupancy) & (occupancy < 0.0), 0.0, "was negative"),
+            (np.isfinite(occupancy) & (occupancy > 1.0), 1.0, "was above 1"),
+        )
+    for where, value, fault in cases:
+        members = np.flatnonzero(where)
+        if len(members):
+            fixed[members] = value
+            notes.append(f"occupancy {fault} and is set to {value:g} for {len(members)} atom(s): "
+                         f"{named(identity, members)}")  # fmt: skip
+    zero = np.flatnonzero(fixed == 0.0)
+    if len(zero) == len(fixed):
+        raise InputError(
+            f"model '{path}': all {len(fixed)} atom(s) have zero occupancy, so nothing scatters; "
+            "expected occupancies between 0 and 1: set them (1.00 for a fully occupied atom)"
+        )
+    if len(zero):
+        notes.append(
+            f"{len(zero)} atom(s) of zero occupancy are kept; they do not scatter: {named(identity, zero)}"
+        )
+    return fixed, tuple(notes)
+
+
+def overlap_notes(identity: Identity, xyz: Float) -> tuple[str, ...]:
+    """Name pairs of atoms closer than 0.1 Å that exist at the same time (same or blank altloc)."""
+    pairs = cKDTree(xyz).query_pairs(OVERLAP, output_type="ndarray")
+    if not len(pairs):
+        return ()
+    first, second = identity.altloc[pairs[:, 0]], identity.altloc[pairs[:, 1]]
+    pairs = pairs[(first == second) | (first == "") | (second == "")]
+    if not len(pairs):
+        return ()
+    pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+    listed = ", ".join(f"{identity.label(int(i))} on {identity.label(int(j))}" for i, j in pairs[:5])
+    more = f" and {len(pairs) - 5} more" if len(pairs) > 5 else ""
+    return (f"{len(pairs)} pair(s) of atoms on top of each other (closer than {OVERLAP} Å): {listed}{more}",)

@@ -1,0 +1,334 @@
+"""Reading measured reflections: columns, test set, asymmetric unit, and amplitudes from intensities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import gemmi
+import numpy as np
+from numpy.typing import NDArray
+
+from arrayrefine.crystal import Crystal
+from arrayrefine.errors import InputError
+from arrayrefine.io.columns import Columns, choose_columns
+from arrayrefine.io.free_flags import FreeColumn, choose_random, find_free_column, resolve
+from arrayrefine.io.french_wilson import REJECT_BELOW, french_wilson
+from arrayrefine.io.merging import Observations, merge, to_asu
+from arrayrefine.io.tables import Table, read_table
+from arrayrefine.reflections import Reflections
+
+Float = NDArray[np.float64]
+Bool = NDArray[np.bool_]
+
+CELL_TOLERANCE = 0.01
+"""Relative difference of a length or an angle above which the cells of model and data are not the same
+crystal."""
+
+_CELL_REMARK = 0.001
+_FEW_FLAGS = 0.05  # share of missing free flags above which the note says what to do
+
+
+@dataclass
+class _Account:
+    """What was dropped, merged and assumed."""
+
+    notes: list[str] = field(default_factory=list)
+    dropped: dict[str, int] = field(default_factory=dict)
+    merged: dict[str, int] = field(default_factory=dict)
+
+    def drop(self, reason: str, count: int) -> None:
+        if count:
+            self.dropped[reason] = self.dropped.get(reason, 0) + int(count)
+
+    def all_notes(self) -> tuple[str, ...]:
+        if not self.dropped:
+            return tuple(self.notes)
+        listed = ", ".join(f"{n} {reason}" for reason, n in self.dropped.items())
+        return (*self.notes, f"dropped reflections: {listed}")
+
+
+def read_reflections(
+    path: str | Path,
+    crystal: Crystal,
+    *,
+    columns: str | None = None,
+    free: str | None = None,
+    d_min: float | None = None,
+    seed: int = 0,
+    free_fraction: float = 0.05,
+) -> tuple[Reflections, tuple[str, ...]]:
+    """Read reflections from MTZ or sf-mmCIF.
+
+    Parameters
+    ----------
+    path : str or Path
+    crystal : Crystal
+        The model's. The cell of the data wins where the file gives one (`source["cell"]` says which).
+    columns : str, optional
+        ``"F,SIGF"``; found by type and name otherwise.
+    free : str, optional
+        ``"NAME"`` or ``"NAME=VALUE"`` of the test set, or ``"random"`` to choose a new one; found otherwise.
+    d_min : float, optional
+        High-resolution cut, Å.
+    seed, free_fraction : int, float
+        Of a test set chosen at random.
+
+    Returns
+    -------
+    Reflections, and notes
+
+    Raises
+    ------
+    InputError
+        If the file cannot be used; the message says what was found and expected, and the remedy.
+    """
+    account = _Account()
+    table = read_table(path, account.notes)
+    common, cell_source = _common_crystal(table, crystal, account)
+    chosen, notes = choose_columns(table, columns)
+    account.notes += notes
+    column, notes = find_free_column(table, free)
+    account.notes += notes
+    observed = _usable_observations(table, chosen, column, common, account)
+    observed = _merged(observed, chosen, account)
+    observed = _cut(table, common, observed, d_min, account)
+    s_squared = common.inverse_d_squared(observed.hkl)
+    test_set, free_source = _test_set(table, column, observed.flag, s_squared, free_fraction, seed, account)
+    source: dict[str, object] = {"file": str(path), "sha256": table.file.sha256, "cell": cell_source}
+    source |= {"columns": chosen.labels, "kind": chosen.kind, "merged": account.merged, **free_source}
+    reflections = Reflections(common, observed.hkl, observed.value, observed.sigma, test_set, source)
+    if chosen.kind == "intensity":
+        reflections = _to_amplitudes(reflections, account)
+    source["dropped"] = account.dropped
+    source["completeness"] = _completeness(reflections)
+    _check_test_set(table, column, reflections, account)
+    return reflections, account.all_notes()
+
+
+def _common_crystal(table: Table, model: Crystal, account: _Account) -> tuple[Crystal, str]:
+    """Crystal of the data, with what the file does not say taken from the model."""
+    path = table.file.path
+    group = table.space_group or model.gemmi_space_group
+    cell = table.cell or model.gemmi_cell
+    ours, theirs = np.array(model.cell), np.array(cell.parameters)
+    difference = float(np.max(np.abs(theirs - ours) / ours))
+    same_group = group.operations() == model.gemmi_space_group.operations()
+    if difference > CELL_TOLERANCE or not same_group:
+        wrong = [
+            *(["cells"] if difference > CELL_TOLERANCE else []),
+            *([] if same_group else ["space groups"]),
+        ]
+        raise InputError(
+            f"{' and '.join(wrong)} of model and data differ: the model has {_describe(model.gemmi_cell)} "
+            f"{model.space_group}, data '{path}' have {_describe(cell)} {group.xhm()}; expected the same "
+            f"space group in the same setting and cells within {100 * CELL_TOLERANCE:g} %: reindex the "
+            "data, correct the header of the model, or solve the structure anew if this is another crystal "
+            "form"
+        )
+    missing = [
+        what for what, value in (("cell", table.cell), ("space group", table.space_group)) if value is None
+    ]
+    if missing:
+        account.notes.append(f"'{path}' gives no {' and no '.join(missing)}: the model's is used")
+    if difference > _CELL_REMARK:
+        account.notes.append(
+            f"cells of model ({_describe(model.gemmi_cell)}) and data ({_describe(cell)}) differ by "
+            f"{100 * difference:.2f} %: the data's is used"
+        )
+    if table.cell is None:
+        return model, "model"
+    return Crystal.from_gemmi(cell, model.gemmi_space_group), "data"
+
+
+def _describe(cell: gemmi.UnitCell) -> str:
+    return " ".join(f"{v:g}" for v in cell.parameters)
+
+
+def _usable_observations(
+    table: Table, chosen: Columns, column: FreeColumn | None, crystal: Crystal, account: _Account
+) -> Observations:
+    """Measurements that can be used, in the asymmetric unit."""
+    rows = np.arange(len(table.hkl))
+    flag = column.flags if column is not None else np.full(len(rows), np.nan)
+    active = _active(table, account)
+    values = np.stack([table.values[label] for label in chosen.value])
+    # a pair adds two measurements per row; a row is missing only where both are
+    account.drop("without a measured value", int((active & ~np.isfinite(values).any(axis=0)).sum()))
+    parts = []
+    for value, sigma_label in zip(values, chosen.sigma):
+        here = active & np.isfinite(value)
+        parts.append(
+            Observations(
+                table.hkl[here], value[here], table.values[sigma_label][here], flag[here], rows[here]
+            )
+        )
+    observed = Observations(
+        *(
+            np.concatenate([getattr(p, name) for p in parts])
+            for name in ("hkl", "value", "sigma", "flag", "row")
+        )
+    )
+    good_sigma = np.isfinite(observed.sigma) & (observed.sigma > 0.0)
+    negative = (
+        observed.value < 0.0 if chosen.kind == "amplitude" else np.zeros(len(observed.value), dtype=bool)
+    )
+    tests = (
+        ("with the index 0 0 0", (observed.hkl == 0).all(axis=1)),
+        ("with a sigma that is zero, negative or missing", ~good_sigma),
+        ("with a negative amplitude", negative),
+        ("systematically absent", crystal.absent(observed.hkl) if len(observed.hkl) else negative),
+    )
+    keep = np.ones(len(observed.value), dtype=bool)
+    for reason, bad in tests:
+        account.drop(reason, int((keep & bad).sum()))
+        keep &= ~bad
+    if not keep.any():
+        listed = ", ".join(f"{n} {reason}" for reason, n in account.dropped.items())
+        raise InputError(
+            f"data '{table.file.path}', columns {','.join(chosen.labels)}: no usable reflection is left of "
+            f"{len(rows)} ({listed}); expected positive sigmas and measured values: choose other columns "
+            "with columns='F,SIGF'"
+        )
+    return to_asu(observed.select(keep), crystal)
+
+
+def _active(table: Table, account: _Account) -> Bool:
+    """Rows that mmCIF status counts as observed."""
+    if table.status is None:
+        return np.ones(len(table.hkl), dtype=bool)
+    active = np.isin(table.status, ("o", "f", "", "?", "."))
+    for letter, count in zip(*np.unique(table.status[~active], return_counts=True)):
+        account.drop(f"with status '{letter}'", int(count))
+    return np.asarray(active, dtype=bool)
+
+
+def _merged(observed: Observations, chosen: Columns, account: _Account) -> Observations:
+    """Merge equivalent measurements, and say what was merged."""
+    observed, merging = merge(observed)
+    account.merged = {"pairs": merging.pairs, "duplicates": merging.duplicates}
+    if len(chosen.value) == 2:
+        account.notes.append(
+            f"{' and '.join(chosen.value)} are merged to their mean ({merging.pairs} reflections have both)"
+        )
+    if merging.duplicates:
+        account.notes.append(
+            f"{merging.duplicates} duplicate measurements were merged into their reflections"
+        )
+    if merging.conflicts:
+        account.notes.append(
+            f"{merging.conflicts} reflections had several free flags: the lower value counts"
+        )
+    return observed
+
+
+def _cut(
+    table: Table, crystal: Crystal, observed: Observations, d_min: float | None, account: _Account
+) -> Observations:
+    """Cut at high resolution."""
+    if d_min is None:
+        return observed
+    d = crystal.inverse_d_squared(observed.hkl) ** -0.5
+    # headers print d_min with few digits; the reflection at the limit belongs to it
+    keep = d >= d_min * (1.0 - 1e-4)
+    if not (d_min > 0.0 and keep.any()):
+        raise InputError(
+            f"d_min = {d_min:g} Å leaves no reflection of '{table.file.path}', which reaches from "
+            f"{d.max():.2f} to {d.min():.2f} Å; expected a limit inside this range"
+        )
+    account.drop(f"beyond d_min = {d_min:g} Å", int((~keep).sum()))
+    return observed.select(keep)
+
+
+def _test_set(
+    table: Table,
+    column: FreeColumn | None,
+    flag: Float,
+    s_squared: Float,
+    fraction: float,
+    seed: int,
+    account: _Account,
+) -> tuple[Bool, dict[str, object]]:
+    """Flags (R,) of the test set, and where it came from."""
+    if column is None:
+        if not 0.0 < fraction < 1.0:
+            raise InputError(f"free_fraction = {fraction:g}; expected a number between 0 and 1, such as 0.05")
+        test_set = choose_random(s_squared, fraction, seed)
+        account.notes.append(
+            f"no free flags are taken from '{table.file.path}': {int(test_set.sum())} of {len(test_set)} "
+            f"reflections ({100 * test_set.mean():.1f} %) are chosen at random with seed {seed} and "
+            "written out with the result; use those flags from now on"
+        )
+        return test_set, {
+            "free_column": None,
+            "free_convention": f"random, seed {seed}",
+            "free_file_value": None,
+        }
+    test_set, value, convention = resolve(table.file.path, column, flag)
+    missing = ~np.isfinite(flag)
+    if missing.any():
+        d = s_squared[missing] ** -0.5
+        advice = ""
+        if missing.mean() > _FEW_FLAGS:
+            limit = float((s_squared[~missing].max()) ** -0.5)
+            advice = f"; flags reach to {limit:.2f} Å (d_min={limit:.2f} leaves out what is beyond)"
+        account.notes.append(
+            f"{int(missing.sum())} reflections ({100 * missing.mean():.1f} %, {d.max():.2f}-{d.min():.2f} Å) "
+            f"have no free flag in {column.label} and count as work{advice}"
+        )
+    return test_set, {"free_column": column.label, "free_convention": convention, "free_file_value": value}
+
+
+def _check_test_set(
+    table: Table, column: FreeColumn | None, reflections: Reflections, account: _Account
+) -> None:
+    share = float(reflections.free.mean())
+    if column is not None and share > 0.2:
+        account.notes.append(f"the test set of '{table.file.path}' is unusually large: {100 * share:.0f} %")
+    if not reflections.free.any():
+        account.notes.append(f"too few reflections ({len(reflections)}) for a test set: there is no R-free")
+
+
+def _to_amplitudes(reflections: Reflections, account: _Account) -> Reflections:
+    """Convert intensities by French & Wilson."""
+    i_obs, sigma_i = reflections.f_obs, reflections.sigma
+    f, sigma_f, keep = french_wilson(
+        i_obs, sigma_i, reflections.s_squared, reflections.epsilon, reflections.centric
+    )
+    rejected = int((~keep).sum())
+    account.drop(f"strongly negative (I/sigma < {REJECT_BELOW:g})", rejected)
+    negative = int((keep & (i_obs < 0.0)).sum())
+    account.notes.append(
+        f"intensities are converted to amplitudes by French & Wilson: {int(keep.sum())} reflections, of "
+        f"which {negative} negative; {rejected} strong negatives rejected"
+    )
+    if not keep.any():
+        raise InputError(
+            f"all {len(keep)} intensities of {reflections.source['file']} are below {REJECT_BELOW:g} sigma; "
+            "expected measured intensities: choose other columns with columns='I,SIGI'"
+        )
+    source = reflections.source
+    source["french_wilson"] = {"negative": negative, "rejected": rejected}
+    converted = Reflections(
+        reflections.crystal,
+        reflections.hkl,
+        f,
+        sigma_f,
+        reflections.free,
+        source,
+        i_obs=i_obs,
+        sigma_i=sigma_i,
+    )
+    return converted if keep.all() else converted.select(keep)
+
+
+def _completeness(reflections: Reflections) -> float:
+    """Share of the unique reflections between the resolution limits of the data that are there."""
+    crystal = reflections.crystal
+    possible = gemmi.make_miller_array(
+        crystal.gemmi_cell,
+        crystal.gemmi_space_group,
+        reflections.d_min * (1 - 1e-6),
+        reflections.d_max * (1 + 1e-6),
+    )
+    return min(1.0, len(reflections) / max(1, len(possible)))

@@ -1,0 +1,185 @@
+"""MTZ and sf-mmCIF as one table of typed columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import gemmi
+import numpy as np
+from numpy.typing import NDArray
+
+from arrayrefine.errors import InputError
+from arrayrefine.io.files import KIND_NAMES, InputFile, load
+
+Float = NDArray[np.float64]
+
+_EXPECTED = "merged reflection data as MTZ or sf-mmCIF (.gz too)"
+
+# MTZ column types for items of the mmCIF category _refln; what is not listed is "R" (any real number)
+_CIF_TYPES = {
+    "F_meas_au": "F", "F_meas": "F", "F_meas_sigma_au": "Q", "F_meas_sigma": "Q",
+    "intensity_meas": "J", "intensity_sigma": "Q", "F_squared_meas": "J", "F_squared_sigma": "Q",
+    "pdbx_F_plus": "G", "pdbx_F_plus_sigma": "L", "pdbx_F_minus": "G", "pdbx_F_minus_sigma": "L",
+    "pdbx_I_plus": "K", "pdbx_I_plus_sigma": "M", "pdbx_I_minus": "K", "pdbx_I_minus_sigma": "M",
+    "F_calc": "F", "F_calc_au": "F", "pdbx_FWT": "F", "pdbx_DELFWT": "F", "pdbx_F_calc_with_solvent": "F",
+    "phase_calc": "P", "phase_meas": "P", "pdbx_PHWT": "P", "pdbx_DELPHWT": "P", "fom": "W",
+    "pdbx_r_free_flag": "I",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of a reflection file, as they are in the file.
+
+    Attributes
+    ----------
+    file : InputFile
+    hkl : (R, 3) int32
+    types : dict
+        MTZ column type by label, in the order of the file.
+    values : dict
+        Values (R,) float64 by label, nan where missing.
+    status : (R,) str or None
+        mmCIF ``_refln.status``.
+    cell : gemmi.UnitCell or None
+    space_group : gemmi.SpaceGroup or None
+    """
+
+    file: InputFile
+    hkl: NDArray[np.int32]
+    types: dict[str, str]
+    values: dict[str, Float]
+    status: NDArray[np.str_] | None
+    cell: gemmi.UnitCell | None
+    space_group: gemmi.SpaceGroup | None
+
+    def listing(self) -> str:
+        """What is there: labels with their types."""
+        shown = [f"{label} ({kind})" for label, kind in self.types.items() if kind != "H"]
+        if self.status is not None:
+            shown.append("status (text)")
+        return ", ".join(shown) if shown else "none"
+
+
+def read_table(path: object, notes: list[str]) -> Table:
+    """Read a reflection file.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, empty, truncated, unmerged or holds no reflections.
+    """
+    file = load(str(path), "data", _EXPECTED)
+    if file.kind == "mtz":
+        table = _read_mtz(file)
+    elif file.kind == "cif":
+        table = _read_cif(file, notes)
+    else:
+        hint = (
+            ": give it as the model" if file.kind == "pdb" else ": convert it first, for example with gemmi"
+        )
+        raise InputError(f"data '{file.path}' is {KIND_NAMES[file.kind]}; expected {_EXPECTED}{hint}")
+    if not len(table.hkl):
+        raise InputError(f"data '{file.path}' holds no reflections; expected {_EXPECTED}")
+    return table
+
+
+def _read_mtz(file: InputFile) -> Table:
+    try:
+        mtz = gemmi.read_mtz_file(str(file.path))
+    except (RuntimeError, ValueError) as error:
+        raise InputError(
+            f"data '{file.path}' is a damaged MTZ file of {len(file.content)} bytes ({error}); it may be cut "
+            "short: fetch or copy it again"
+        ) from error
+    if mtz.batches:
+        raise InputError(
+            f"data '{file.path}' holds unmerged observations ({len(mtz.batches)} batches); expected "
+            f"{_EXPECTED}: scale and merge first (AIMLESS, dials.scale, or gemmi merge)"
+        )
+    labels = mtz.column_labels()
+    if labels[:3] != ["H", "K", "L"] or [c.type for c in mtz.columns[:3]] != ["H", "H", "H"]:
+        raise InputError(
+            f"data '{file.path}': the first columns are {labels[:3]}; expected H, K, L: write it again"
+        )
+    data = np.array(mtz.array, dtype=float).reshape(-1, len(labels))
+    types, values = {}, {}
+    for i, column in enumerate(mtz.columns):
+        if column.label not in types:
+            types[column.label] = column.type
+            values[column.label] = data[:, i]
+    cells = [mtz.cell, *(dataset.cell for dataset in mtz.datasets)]
+    return Table(
+        file,
+        data[:, :3].astype(np.int32),
+        types,
+        values,
+        None,
+        next((c for c in cells if _usable(c)), None),
+        mtz.spacegroup,
+    )
+
+
+def _usable(cell: gemmi.UnitCell) -> bool:
+    return bool(cell.is_crystal() and np.isfinite(cell.parameters).all() and cell.volume > 1.0)
+
+
+def _read_cif(file: InputFile, notes: list[str]) -> Table:
+    try:
+        document = gemmi.cif.read_string(file.text())
+        blocks = list(gemmi.as_refln_blocks(document))
+    except (RuntimeError, ValueError) as error:
+        raise InputError(
+            f"data '{file.path}' looks like a CIF file but cannot be parsed: {error}; it may be cut short: "
+            "fetch or copy it again"
+        ) from error
+    filled = [b for b in blocks if b.default_loop is not None and b.is_merged()]
+    if not filled:
+        coordinates = any(b.block.find_mmcif_category("_atom_site.") for b in blocks)
+        unmerged = any(b.is_unmerged() for b in blocks)
+        hint = ""
+        if coordinates:
+            hint = "; it holds a model: give it as the model"
+        elif unmerged:
+            hint = "; it holds unmerged observations: scale and merge first"
+        raise InputError(
+            f"data '{file.path}' is a CIF file without a _refln category; expected {_EXPECTED}{hint}"
+        )
+    first = next((b for b in filled if _has_observations(b)), filled[0])
+    if len(filled) > 1:
+        notes.append(
+            f"'{file.path}' has {len(filled)} blocks of reflections; block '{first.block.name}' is used, as "
+            "the first with data"
+        )
+    return _cif_table(file, first)
+
+
+def _has_observations(block: gemmi.ReflnBlock) -> bool:
+    return any(_CIF_TYPES.get(label, "") in ("F", "J", "G", "K") for label in block.column_labels())
+
+
+def _cif_table(file: InputFile, block: gemmi.ReflnBlock) -> Table:
+    labels = block.column_labels()
+    indices = ("index_h", "index_k", "index_l")
+    if any(label not in labels for label in indices):
+        raise InputError(
+            f"data '{file.path}': the _refln category has no Miller indices (found {', '.join(labels)}); "
+            "expected index_h, index_k, index_l: write the file again"
+        )
+    miller = np.stack([block.make_float_array(label, np.nan) for label in indices], axis=1)
+    if not np.isfinite(miller).all():
+        raise InputError(
+            f"data '{file.path}': Miller indices are missing in _refln; the file may be cut short"
+        )
+    types, values = {}, {}
+    for label in labels:
+        if label in indices or label == "status" or label.endswith(("_id", "_code")):
+            continue
+        types[label] = _CIF_TYPES.get(label, "R")
+        values[label] = np.array(block.make_float_array(label, np.nan), dtype=float)
+    status = None
+    if "status" in labels:
+        column = block.block.find_values("_refln.status")
+        status = np.array([gemmi.cif.as_string(v).strip() for v in column], dtype=np.str_)
+    cell = block.cell if _usable(block.cell) else None
+    return Table(file, miller.astype(np.int32), types, values, status, cell, block.spacegroup)
