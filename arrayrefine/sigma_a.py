@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.errors import InputError
 from arrayrefine.kernels.likelihood import rice_ml, rice_ml_by_variance
+from arrayrefine.kernels.scale import roughness
 from arrayrefine.reflections import Reflections
 
 Float: TypeAlias = NDArray[np.float64]
@@ -51,10 +52,8 @@ class SigmaA:
         1/d², Å⁻², and ln Σ_N: mean of F_o²/ε of all reflections.
     count : (K,) int64
         Reflections that each estimate rests on.
-    fom : (R,) float64
-        Expected cosine of the phase error of the reflections that were given.
     log_likelihood : float
-        Of the reflections that were used, at the maximum.
+        Of the reflections that were used, at the maximum, priors included.
     notes : tuple of str
         What a reader of the log should know about the estimate.
     """
@@ -65,7 +64,6 @@ class SigmaA:
     shells: Float
     log_mean_intensity: Float
     count: NDArray[np.int64]
-    fom: Float
     log_likelihood: float
     notes: tuple[str, ...] = ()
 
@@ -81,6 +79,11 @@ class SigmaA:
     def sigma_total(self, reflections: Reflections) -> Float:
         """Variance (R,) of the likelihood, ε S + (3 - c) σ²; see `kernels.likelihood.rice_ml`."""
         return reflections.epsilon * self.s(reflections.s_squared) + _measurement(reflections)
+
+    def fom(self, reflections: Reflections, f_model: NDArray[Any]) -> Float:
+        """Expected cosine (R,) of the phase error of a scaled model (R,), complex or amplitude."""
+        x = self.d(reflections.s_squared) * np.abs(f_model)
+        return rice_ml(reflections.f_obs, x, self.sigma_total(reflections), reflections.centric)[3]
 
     def describe(self) -> list[dict[str, float | int]]:
         """One JSON-ready record per bin: d (Å), D, S, S/Σ_N and the number of reflections used."""
@@ -136,12 +139,7 @@ def estimate_sigma_a(reflections: Reflections, f_model: NDArray[Any], max_bins: 
         prior=_prior(knots),
     )
     d_knots, log_ratio, value = _maximise(fit, len(knots))
-    d = np.interp(x, knots, d_knots)
-    variance = (
-        reflections.epsilon * shell_mean * np.exp(np.interp(x, knots, log_ratio)) + _measurement(reflections)
-    )
-    fom = rice_ml(reflections.f_obs, d * amplitude, variance, reflections.centric)[3]
-    return SigmaA(knots, d_knots, log_ratio, shells, log_mean, count, fom, -value, notes)
+    return SigmaA(knots, d_knots, log_ratio, shells, log_mean, count, -value, notes)
 
 
 def _measurement(reflections: Reflections) -> Float:
@@ -225,12 +223,8 @@ def _interpolation(x: Float, knots: Float) -> Float:
 def _prior(knots: Float) -> tuple[Float, Float]:
     """Mean (2K,) and inverse covariance (2K, 2K) of [D, ln ratio] at the knots."""
     n = len(knots)
-    bend = np.zeros((max(n - 2, 0), n))
-    for i in range(n - 2):
-        left, right = knots[i + 1] - knots[i], knots[i + 2] - knots[i + 1]
-        bend[i, i : i + 3] = right / (left + right), -1.0, left / (left + right)
+    rough = roughness(knots)
     precision = np.zeros((2 * n, 2 * n))
-    rough = bend.T @ bend
     precision[:n, :n] = rough / _D_ROUGHNESS**2 + np.eye(n) / (n * _D_PRIOR[1] ** 2)
     precision[n:, n:] = rough / _LOG_RATIO_ROUGHNESS**2 + np.eye(n) / (n * _LOG_RATIO_PRIOR[1] ** 2)
     return np.repeat([_D_PRIOR[0], _LOG_RATIO_PRIOR[0]], n), precision

