@@ -32,14 +32,14 @@ FINAL = Statistics(0.1723, 0.2115, 0.0121, 0.71, 1.234, 0.81, 21.5)
 def make_report() -> Report:
     step = Step(1, "xyz", 30, {"geometry": 0.1, "adp": None}, 0.18, 0.21, 0.7, 0.8, 12, 0.5, "converged")
     return Report(
-        inputs={"model": {"path": "m.pdb", "sha256": "00"}},
+        inputs={"model": {"path": "m.pdb", "sha256": "00"}, "data": {"free_convention": "random, seed 0"}},
         options=json_ready(Options()),
         start=dataclasses.replace(FINAL, r_work=0.26),
         final=FINAL,
         steps=(step,),
         warnings=("a warning",),
         seconds=1.0,
-        scaling={"k_sol": 0.35, "b_sol": 46.0, "solvent_probe": 1.1, "solvent_shrink": 0.9},
+        scaling={"scale": {"k_sol": 0.35, "b_sol": 46.0}, "solvent_probe": 1.1, "solvent_shrink": 0.9},
         shells=({"d_high": 2.0, "d_low": 20.0, "n_work": 90, "n_free": 10, "r_work": 0.17, "r_free": None},),
         restraints=(
             {"type": "bond", "count": 1000, "rmsd": 0.0121, "rmsz": 0.71, "target": 0.018},
@@ -152,6 +152,8 @@ def test_mmcif_statistics(case: Callable[[str], Path], tmp_path: Path) -> None:
     assert int(refine["ls_number_reflns_obs"]) == len(reflections)
     assert float(refine["ls_d_res_high"]) == pytest.approx(reflections.d_min, abs=1e-3)
     assert float(refine["B_iso_mean"]) == FINAL.b_mean
+    assert refine["pdbx_R_Free_selection_details"] == "RANDOM"
+    assert float(refine["solvent_model_param_ksol"]) == 0.35
     assert float(refine["pdbx_solvent_vdw_probe_radii"]) == 1.1
     # values of the earlier refinement do not pass for ours
     assert refine["ls_R_factor_obs"] is None

@@ -73,13 +73,12 @@ def write_outputs(
     version = program_version()
     content = report.as_dict()
     content["data"] = {**_counts(atoms, reflections, maps), **content["data"]}
-    obstacle = pdb_obstacle(atoms)
-    if obstacle is not None:
-        content["warnings"].append(f"refined.pdb was not written: {obstacle}; use refined.cif")
+    without = left_out(atoms)
+    content["warnings"] += [sentence for sentence in without if sentence not in content["warnings"]]
 
     structure = with_atoms(model, atoms)
     files = {"refined.cif": cif_text(model.document, structure, content, version).encode()}
-    if obstacle is None:
+    if not without:
         files["refined.pdb"] = pdb_text(structure, content, f"arrayrefine {version}").encode()
     history = f"arrayrefine {version}: FWT 2mFo-DFc, DELFWT mFo-DFc, FREE 0 is the test set"
     files["refined.mtz"] = mtz_bytes(reflections, maps, history)
@@ -89,9 +88,15 @@ def write_outputs(
 
     written = replace_files(folder, files)
     outdated = folder / "refined.pdb"
-    if obstacle is not None and outdated.exists():
+    if without and outdated.exists():
         os.replace(outdated, folder / "refined.pdb.old")
     return written
+
+
+def left_out(atoms: Atoms) -> tuple[str, ...]:
+    """Say which file `write_outputs` will not write for this model, and why; empty when it writes all."""
+    obstacle = pdb_obstacle(atoms)
+    return (f"refined.pdb is not written: {obstacle}; use refined.cif",) if obstacle else ()
 
 
 def check_folder(folder: str | Path) -> None:

@@ -90,6 +90,8 @@ def _write_refinement(block: cif.Block, content: Mapping[str, Any]) -> None:
 def _refine_row(entry: str, content: Mapping[str, Any]) -> Row:
     """Items of _refine; None is written as '?'."""
     final, data, scaling = content["final"], content["data"], content["scaling"]
+    scale = scaling.get("scale", {})
+    chosen = str(content["inputs"].get("data", {}).get("free_convention", ""))
     n_work, n_free = data.get("n_work"), data.get("n_free")
     n_obs = None if n_work is None or n_free is None else n_work + n_free
     ml = content["options"].get("xray", {}).get("target", "ml") == "ml"
@@ -108,12 +110,12 @@ def _refine_row(entry: str, content: Mapping[str, Any]) -> Row:
         "ls_R_factor_R_free": _text(final["r_free"], 5),
         "B_iso_mean": _text(final["b_mean"], 3),
         "pdbx_ls_cross_valid_method": "THROUGHOUT" if has_test_set else "NONE",
-        "pdbx_R_Free_selection_details": _text(data.get("free_selection")),
+        "pdbx_R_Free_selection_details": "RANDOM" if chosen.startswith("random") else None,
         "pdbx_stereochemistry_target_values": "MAXIMUM LIKELIHOOD" if ml else "LEAST SQUARES",
         "pdbx_isotropic_thermal_model": "ISOTROPIC",
-        "solvent_model_details": "MASK" if scaling.get("k_sol") is not None else None,
-        "solvent_model_param_ksol": _text(scaling.get("k_sol"), 4),
-        "solvent_model_param_bsol": _text(scaling.get("b_sol"), 3),
+        "solvent_model_details": "MASK" if scale.get("k_sol") is not None else None,
+        "solvent_model_param_ksol": _text(scale.get("k_sol"), 4),
+        "solvent_model_param_bsol": _text(scale.get("b_sol"), 3),
         "pdbx_solvent_vdw_probe_radii": _text(scaling.get("solvent_probe"), 2),
         "pdbx_solvent_shrinkage_radii": _text(scaling.get("solvent_shrink"), 2),
     }

@@ -1,0 +1,202 @@
+"""The command line: refine, demo, doctor."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Annotated, Any
+
+import tyro
+from tyro.conf import Positional, arg, subcommand
+
+from arrayrefine.configuration import check_options, read_config
+from arrayrefine.errors import ArrayRefineError
+from arrayrefine.example import DATA, MODEL
+from arrayrefine.options import Options
+from arrayrefine.version import version
+
+# Whatever reads a file or computes is imported inside the commands, so that help and version come at once.
+
+DESCRIPTION = (
+    "Refine a macromolecular crystal structure against its diffraction data. "
+    "'arrayrefine --version' prints the version, 'arrayrefine refine --help' all options."
+)
+USER_ERROR = 2
+DEMO = Options(perturb=0.2)
+"""What `arrayrefine demo` does unless told otherwise."""
+
+
+@dataclass(frozen=True)
+class Refine:
+    """Refine a model against measured reflections."""
+
+    model: Annotated[Positional[Path], arg(metavar="MODEL")]
+    """Model: PDB or mmCIF, .gz too."""
+    data: Annotated[Positional[Path], arg(metavar="DATA")]
+    """Reflections: MTZ or sf-mmCIF."""
+    out: Path = Path("refined")
+    """Folder for refined.cif, refined.pdb, refined.mtz and report.json."""
+    config: Path | None = None
+    """TOML file with options; flags override it."""
+    options: Annotated[Options, arg(name="")] = field(default_factory=Options)
+
+    def __call__(self) -> int:
+        """Run the command; returns the exit status."""
+        return _refine(self.model, self.data, self.out, self.options, f"{self.model} against {self.data}")
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Refine the embedded example, a real crystal, from a perturbed start."""
+
+    out: Path = Path("arrayrefine-demo")
+    """Folder for refined.cif, refined.pdb, refined.mtz and report.json."""
+    config: Path | None = None
+    """TOML file with options; flags override it."""
+    options: Annotated[Options, arg(name="")] = DEMO
+
+    def __call__(self) -> int:
+        """Run the command; returns the exit status."""
+        what = "PDB entry 1RX2, dihydrofolate reductase with folate and NADP+, at 1.8 Å"
+        return _refine(MODEL, DATA, self.out, self.options, what)
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Say what works on this machine and what does not."""
+
+    def __call__(self) -> int:
+        """Run the command; the diagnosis is its result, so the exit status is 0 whatever it says."""
+        from arrayrefine.doctor import examine, report_lines
+
+        print("\n".join(report_lines(examine())))
+        return 0
+
+
+class StopRequest:
+    """Catches SIGINT and SIGTERM within a `with` block: the first asks for a stop, the second exits at once.
+
+    Called, it returns the number of the signal that asked for a stop, or None.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    def __call__(self) -> int | None:
+        return self.signal
+
+    def __enter__(self) -> StopRequest:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None:
+            raise SystemExit(128 + number)
+        self.signal = number
+        # os.write and not print: the signal may have come in the middle of one
+        os.write(2, b"\narrayrefine: stopping; the best model so far is written (again: exit at once)\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Returns
+    -------
+    int
+        0; 2 when the input cannot be used as given; 130 or 143 after SIGINT or SIGTERM.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments and arguments[0] in ("--version", "-V"):
+        print(f"arrayrefine {version()}")
+        return 0
+    try:
+        command = parse(arguments)
+        return command()
+    except ArrayRefineError as error:
+        print(f"arrayrefine: error: {error}", file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:  # the reader of our output, such as `head`, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def parse(arguments: Sequence[str]) -> Refine | Demo | Doctor:
+    """Turn arguments into a command; values of `--config` are the defaults that flags override.
+
+    Raises
+    ------
+    InputError
+        If the configuration cannot be used.
+    SystemExit
+        On unknown flags (status 2) and after help (status 0).
+    """
+    config = _config_path(arguments)
+    unknown: Any = tyro.MISSING
+    refine = Refine(unknown, unknown, options=read_config(config) if config else Options())
+    demo = Demo(options=read_config(config, DEMO) if config else DEMO)
+    commands: Any = (
+        Annotated[Refine, subcommand("refine", default=refine, prefix_name=False)]
+        | Annotated[Demo, subcommand("demo", default=demo, prefix_name=False)]
+        | Annotated[Doctor, subcommand("doctor", prefix_name=False)]
+    )
+    parsed: Refine | Demo | Doctor = tyro.cli(
+        commands, args=list(arguments), prog="arrayrefine", description=DESCRIPTION
+    )
+    return parsed
+
+
+def _config_path(arguments: Sequence[str]) -> Path | None:
+    """Value of the last `--config`, needed before the flags are parsed because it sets their defaults."""
+    found: Path | None = None
+    for i, argument in enumerate(arguments):
+        if argument.startswith("--config="):
+            found = Path(argument.removeprefix("--config="))
+        elif argument == "--config" and i + 1 < len(arguments):
+            found = Path(arguments[i + 1])
+    return found
+
+
+def _refine(model: Path, data: Path, out: Path, options: Options, what: str) -> int:
+    with StopRequest() as stop:
+        check_options(options)
+        from arrayrefine.io.write import check_folder, left_out
+        from arrayrefine.progress import Progress
+        from arrayrefine.refine import refine
+
+        new_folder = not out.exists()
+        check_folder(out)
+        progress = Progress()
+        progress.start(f"arrayrefine {version()}: {what}")
+        try:
+            result = refine(
+                model, data, options, on_step=progress.step, on_message=progress.message, stop=stop
+            )
+            files = result.write(out)
+        except BaseException:
+            if new_folder:
+                with contextlib.suppress(OSError):
+                    out.rmdir()
+            raise
+        report = result.report.with_warnings(*left_out(result.atoms))
+        progress.summary(report, files, options.timings)
+        return 0 if stop.signal is None else 128 + stop.signal
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""What a user sees while a refinement runs, and the summary at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from arrayrefine.report import Report, Step
+
+_SUMMARY = (
+    ("R-work", "r_work", 4),
+    ("R-free", "r_free", 4),
+    ("bond RMSD, Å", "bond_rmsd", 4),
+    ("bond RMSZ", "bond_rmsz", 2),
+    ("angle RMSD, °", "angle_rmsd", 2),
+    ("angle RMSZ", "angle_rmsz", 2),
+    ("mean B, Å²", "b_mean", 1),
+)
+_COLUMNS = (
+    f"{'cycle':>5}  {'free':<12} {'params':>7}  {'w(geometry)':>11} {'w(ADP)':>8}  "
+    f"{'R-work':>7} {'R-free':>7}  {'bond Z':>6} {'angle Z':>7}  {'evals':>5} {'seconds':>7}"
+)
+
+
+class Progress:
+    """Prints a refinement: on a terminal line by line, elsewhere only warnings and the summary.
+
+    Parameters
+    ----------
+    console : rich.console.Console, optional
+        Default: standard output.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(highlight=False)
+        self.live = self.console.is_terminal
+        self._header_done = False
+        self._said: set[str] = set()
+
+    def start(self, *lines: str) -> None:
+        """Say what is going to happen."""
+        for line in lines:
+            self._live(f"[bold]{escape(line)}[/]")
+
+    def message(self, text: str) -> None:
+        """Say a note of the refinement: something fixed up, left out or assumed."""
+        if self.live and text not in self._said:
+            self._said.add(text)
+            self._live(f"[yellow]•[/] {escape(text)}")
+
+    def step(self, step: Step) -> None:
+        """Print one line for a step; the first call prints the header of the table before it."""
+        if not self._header_done:
+            self._header_done = True
+            self._live("")
+            self._live(f"[dim]{_COLUMNS}[/]")
+        self._live(escape(step_line(step)))
+        if step.note:
+            self._live(f"[dim]{'':7}{escape(step.note)}[/]")
+
+    def summary(self, report: Report, files: Sequence[Path] = (), timings: bool = False) -> None:
+        """Print warnings not yet said, the time per part if wanted, and the table start → final."""
+        for warning in report.warnings:
+            if warning not in self._said:
+                self._plain(f"warning: {warning}")
+        if timings:
+            for line in timing_lines(report.steps):
+                self._plain(line)
+        if self.live:
+            self._live("")
+            self.console.print(_summary_table(report))
+        else:
+            for label, name, digits in _SUMMARY:
+                start, final = (_number(getattr(s, name), digits) for s in (report.start, report.final))
+                self._plain(f"{label:<14} {start:>8} -> {final:>8}")
+        if report.stopped:
+            self._plain(f"ended: {report.stopped}")
+        self._plain(f"{report.seconds:.1f} s on {report.device or 'cpu'}")
+        for path in files:
+            self._plain(f"wrote {path}")
+
+    def _live(self, markup: str) -> None:
+        if self.live:
+            self.console.print(markup, soft_wrap=True)
+
+    def _plain(self, text: str) -> None:
+        self.console.print(text, markup=False, soft_wrap=True)
+
+
+def step_line(step: Step) -> str:
+    """Return one row of the table of steps, as text."""
+    weights = step.weights
+    return (
+        f"{step.cycle:>5}  {step.target:<12} {step.free_parameters:>7}  "
+        f"{_weight(weights.get('geometry')):>11} {_weight(weights.get('adp')):>8}  "
+        f"{_number(step.r_work, 4):>7} {_number(step.r_free, 4):>7}  "
+        f"{_number(step.bond_rmsz, 2):>6} {_number(step.angle_rmsz, 2):>7}  "
+        f"{step.evaluations:>5} {step.seconds:>7.1f}"
+    )
+
+
+def timing_lines(steps: Sequence[Step]) -> list[str]:
+    """Return the time spent in each part of the evaluations: total and per evaluation.
+
+    A part's time per evaluation counts only the evaluations of steps in which that part ran.
+    """
+    parts: dict[str, tuple[float, int]] = {}
+    for step in steps:
+        for name, seconds in step.timings.items():
+            total, evaluations = parts.get(name, (0.0, 0))
+            parts[name] = (total + seconds, evaluations + step.evaluations)
+    lines = [f"{'part':<16} {'seconds':>9} {'ms per evaluation':>18}"]
+    for name, (total, evaluations) in sorted(parts.items(), key=lambda item: -item[1][0]):
+        each = f"{1e3 * total / evaluations:.2f}" if evaluations else "–"
+        lines.append(f"{name:<16} {total:>9.3f} {each:>18}")
+    evaluations = sum(step.evaluations for step in steps)
+    seconds = sum(step.seconds for step in steps)
+    each = f"{1e3 * seconds / evaluations:.2f}" if evaluations else "–"
+    lines.append(f"{'all of the steps':<16} {seconds:>9.3f} {each:>18}   ({evaluations} evaluations)")
+    return lines
+
+
+def _summary_table(report: Report) -> Table:
+    table = Table(title="Refinement", title_justify="left")
+    table.add_column("")
+    for heading in ("start", "final"):
+        table.add_column(heading, justify="right")
+    for label, name, digits in _SUMMARY:
+        table.add_row(label, *(_number(getattr(s, name), digits) for s in (report.start, report.final)))
+    return table
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None or value != value else f"{value:.{digits}f}"
+
+
+def _weight(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, (int, float)) and not isinstance(value, bool) else "–"
