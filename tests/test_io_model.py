@@ -1,0 +1,431 @@
+"""Reading models: what is kept, what is put right and said so, and what is refused."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import gemmi
+import numpy as np
+import pytest
+
+from arrayrefine.errors import InputError
+from arrayrefine.io.model import Model, read_model, with_atoms
+
+ANISOU = "ANISOU    1   CA GLY A   1     1000   2000   3000      0      0      0       C"
+CRYST = "CRYST1   20.000   30.000   40.000  90.00  90.00  90.00 P 21 21 21    4"
+
+
+def atom(
+    name: str = "CA",
+    altloc: str = " ",
+    residue: str = "GLY",
+    chain: str = " A",
+    number: str = "   1 ",
+    xyz: tuple[float, float, float] = (1.0, 2.0, 3.0),
+    occupancy: str = "  1.00",
+    b: str = " 20.00",
+    element: str = " C",
+    serial: str = "    1",
+) -> str:
+    """One ATOM record."""
+    position = "".join(f"{v:8.3f}" for v in xyz)
+    who = f"{serial} {name:>4}{altloc}{residue:>3}{chain:>2}{number}"
+    return f"ATOM  {who}   {position}{occupancy}{b}          {element}"
+
+
+def read(folder: Path, *records: str, header: str = CRYST, name: str = "model.pdb") -> Model:
+    """Read a PDB file of these records."""
+    path = folder / name
+    path.write_text("\n".join([header, *records, "END", ""]))
+    return read_model(path)
+
+
+def said(model: Model, pattern: str) -> bool:
+    """Whether one of the notes matches."""
+    return any(re.search(pattern, note) for note in model.notes)
+
+
+MMCIF = """data_test
+_cell.length_a 20
+_cell.length_b 30
+_cell.length_c 40
+_cell.angle_alpha 90
+_cell.angle_beta 90
+_cell.angle_gamma 90
+_symmetry.space_group_name_H-M 'P 21 21 21'
+_my_own.category kept
+loop_
+_atom_site.group_PDB
+_atom_site.id
+_atom_site.type_symbol
+_atom_site.label_atom_id
+_atom_site.label_alt_id
+_atom_site.label_comp_id
+_atom_site.label_asym_id
+_atom_site.label_entity_id
+_atom_site.label_seq_id
+_atom_site.pdbx_PDB_ins_code
+_atom_site.Cartn_x
+_atom_site.Cartn_y
+_atom_site.Cartn_z
+_atom_site.occupancy
+_atom_site.B_iso_or_equiv
+_atom_site.auth_seq_id
+_atom_site.auth_asym_id
+_atom_site.pdbx_PDB_model_num
+"""
+
+
+def test_values_and_names(tmp_path: Path) -> None:
+    model = read(
+        tmp_path,
+        atom("N", element=" N", number=" -12B"),
+        atom("CA", "A", number=" -12B", xyz=(2.0, 2.5, -3.25), occupancy="  0.35", b=" 35.70"),
+        atom("CA", "B", number=" -12B", xyz=(2.3, 2.5, -3.25), occupancy="  0.65"),
+        atom("ZN", residue="ZN", chain=" B", element="ZN", xyz=(7.0, 7.0, 7.0)),
+    )
+    atoms = model.atoms
+    assert len(atoms) == 4
+    assert atoms.xyz[1].tolist() == [2.0, 2.5, -3.25]
+    assert atoms.b_iso.tolist() == [20.0, 35.7, 20.0, 20.0]
+    assert atoms.occupancy.tolist() == [1.0, 0.35, 0.65, 1.0]
+    assert atoms.element.tolist() == ["N", "C", "C", "Zn"]
+    assert atoms.identity.altloc.tolist() == ["", "A", "B", ""]
+    assert atoms.identity.residue.tolist() == [0, 0, 0, 1]
+    assert atoms.identity.label(1) == "A/GLY -12B/CA.A"
+    assert atoms.multiplicity.tolist() == [1, 1, 1, 1]
+    np.testing.assert_array_equal(atoms.site_projection, np.tile(np.eye(3), (4, 1, 1)))
+    assert model.crystal.cell == (20.0, 30.0, 40.0, 90.0, 90.0, 90.0)
+    assert model.crystal.space_group == "P 21 21 21"
+    assert model.document is None
+    assert model.notes == ()
+
+
+def test_microheterogeneity_gives_each_residue_name_its_index(tmp_path: Path) -> None:
+    model = read(
+        tmp_path,
+        atom("CA", "A", "SER", occupancy="  0.50"),
+        atom("CA", "B", "THR", occupancy="  0.50", xyz=(1.3, 2, 3)),
+    )
+    assert model.atoms.identity.residue.tolist() == [0, 1]
+    assert model.notes == ()
+
+
+def test_gzip_and_digest(tmp_path: Path) -> None:
+    plain = read(tmp_path, atom())
+    path = tmp_path / "model.pdb.gz"
+    path.write_bytes(gzip.compress((tmp_path / "model.pdb").read_bytes()))
+    packed = read_model(path)
+    np.testing.assert_array_equal(packed.atoms.xyz, plain.atoms.xyz)
+    assert packed.sha256 != plain.sha256
+    path.write_bytes(path.read_bytes()[:-12])
+    with pytest.raises(InputError, match="damaged or cut short"):
+        read_model(path)
+
+
+def test_mmcif_with_long_chain_names_keeps_its_document(tmp_path: Path) -> None:
+    path = tmp_path / "model.cif"
+    path.write_text(
+        MMCIF
+        + "ATOM 1 C CA . GLY Axp 1 1 ? 1 2 3 1.0 20 1 HEV 1\nHETATM 2 O O . HOH B 2 . ? 5 6 7 0.5 9 2 HEV 1\n"
+    )
+    model = read_model(path)
+    assert model.atoms.identity.chain.tolist() == ["HEV", "HEV"]
+    assert model.atoms.occupancy.tolist() == [1.0, 0.5]
+    assert model.document is not None
+    assert model.document[0].find_value("_my_own.category") == "kept"
+    assert model.notes == ()
+
+
+def test_pdb_chain_names_of_two_letters_work_and_three_are_refused(tmp_path: Path) -> None:
+    assert read(tmp_path, atom(chain="AB")).atoms.identity.chain.tolist() == ["AB"]
+    with pytest.raises(InputError, match=r"line 2.*residue number.*two letters of chain name.*mmCIF"):
+        read(tmp_path, atom(chain="AB", number="C  1 "))
+
+
+def test_hybrid_36_serials_and_numbers(tmp_path: Path) -> None:
+    model = read(tmp_path, atom(serial="A0000"), atom(serial="zzzzz", number="A000 ", xyz=(8, 8, 8)))
+    assert model.atoms.identity.sequence_number.tolist() == [1, 10000]
+
+
+def test_blank_altlocs_mixed_with_letters(tmp_path: Path) -> None:
+    model = read(
+        tmp_path,
+        atom("N", element=" N"),
+        atom("CA", "A", xyz=(2, 2, 3), occupancy="  0.50"),
+        atom("CA", "B", xyz=(2.05, 2, 3), occupancy="  0.50"),
+        atom("C", xyz=(3, 2, 3)),
+    )
+    assert model.atoms.identity.altloc.tolist() == ["", "A", "B", ""]
+    assert model.notes == ()
+
+
+def test_single_atom(tmp_path: Path) -> None:
+    assert len(read(tmp_path, atom()).atoms) == 1
+
+
+def test_parts_of_a_chain_stand_together_and_match_the_structure(tmp_path: Path) -> None:
+    water = {"name": "O", "residue": "HOH", "element": " O"}
+    model = read(
+        tmp_path,
+        atom(),
+        atom(chain=" B", xyz=(5, 5, 5)),
+        atom(**water, number="   9 ", xyz=(9, 9, 9)),  # type: ignore[arg-type]
+    )
+    assert model.atoms.identity.chain.tolist() == ["A", "A", "B"]
+    order = [a.pos.tolist() for chain in model.structure[0] for residue in chain for a in residue]
+    np.testing.assert_array_equal(order, model.atoms.xyz)
+
+
+def test_only_the_first_model(tmp_path: Path) -> None:
+    model = read(tmp_path, "MODEL        1", atom(), "ENDMDL", "MODEL        2", atom(), "ENDMDL")
+    assert len(model.atoms) == len(model.structure) == 1
+    assert said(model, "first of 2 models")
+
+
+def test_anisou_becomes_isotropic(tmp_path: Path) -> None:
+    model = read(tmp_path, atom(), ANISOU)
+    assert model.atoms.b_iso[0] == pytest.approx(8 * np.pi**2 * 0.2, abs=1e-3)
+    assert said(model, "ANISOU of 1 atom")
+
+
+def test_with_atoms_returns_a_copy_with_new_values(tmp_path: Path) -> None:
+    model = read(tmp_path, atom(), ANISOU)
+    moved = model.atoms.replace(xyz=model.atoms.xyz + 0.5, b_iso=np.array([33.0]), occupancy=np.array([0.25]))
+    site = with_atoms(model, moved)[0][0][0][0]
+    assert site.pos.tolist() == [1.5, 2.5, 3.5]
+    assert (site.b_iso, site.occ) == (33.0, 0.25)
+    assert not site.aniso.nonzero()
+    original = model.structure[0][0][0][0]
+    assert original.pos.tolist() == [1.0, 2.0, 3.0]
+    assert original.aniso.nonzero()
+
+
+def test_with_atoms_refuses_atoms_of_another_model(tmp_path: Path) -> None:
+    one = read(tmp_path, atom())
+    two = read(tmp_path, atom(), atom("CB", xyz=(2, 2, 3)))
+    with pytest.raises(InputError, match="2 atoms cannot be put into"):
+        with_atoms(one, two.atoms)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "pattern"),
+    [
+        (" -5.00", 20.0, "zero, negative or not a number"),
+        ("  0.00", 20.0, "zero, negative or not a number"),
+        ("   nan", 20.0, "zero, negative or not a number"),
+        ("  0.20", 0.5, "below 0.5"),
+        ("999.00", 300.0, "above 300"),
+    ],
+)
+def test_absurd_b(tmp_path: Path, text: str, expected: float, pattern: str) -> None:
+    odd = atom("C", xyz=(3, 3, 3), b=text)
+    model = read(tmp_path, atom("N", element=" N"), atom("CB", xyz=(2, 2, 3)), odd)
+    assert model.atoms.b_iso.tolist() == [20.0, 20.0, expected]
+    assert said(model, f"{pattern}.*1 atom.*A/GLY 1/C$")
+
+
+def test_b_of_zero_everywhere(tmp_path: Path) -> None:
+    model = read(tmp_path, *(atom("C", number=f"{i:4d} ", xyz=(i, 5, 5), b="  0.00") for i in range(1, 9)))
+    assert (model.atoms.b_iso == 30.0).all()
+    assert said(model, r"30.0 Å² \(a default.*8 atom.*GLY 5/C and 3 more")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "pattern"),
+    [
+        (" -5.00", 0.0, "was negative"),
+        ("999.00", 1.0, "was above 1"),
+        ("   nan", 1.0, "was not a number"),
+        ("      ", 1.0, "was blank"),
+        ("  0.00", 0.0, "1 atom.*zero occupancy are kept"),
+    ],
+)
+def test_absurd_occupancy(tmp_path: Path, text: str, expected: float, pattern: str) -> None:
+    model = read(tmp_path, atom("N", element=" N"), atom("CB", xyz=(2, 2, 3), occupancy=text))
+    assert model.atoms.occupancy.tolist() == [1.0, expected]
+    assert said(model, pattern)
+
+
+def test_nothing_that_scatters(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"all 1 atom.*zero occupancy"):
+        read(tmp_path, atom(occupancy="  0.00"))
+
+
+@pytest.mark.parametrize("element", [" X", "QQ"])
+def test_unknown_element(tmp_path: Path, element: str) -> None:
+    with pytest.raises(InputError, match=r"1 atom.*unknown element: A/GLY 1/Q1.*columns 77-78"):
+        read(tmp_path, atom(), atom("Q1", xyz=(5, 5, 5), element=element))
+
+
+@pytest.mark.parametrize("field", [" " * 8, "     nan", "********"])
+def test_missing_coordinates(tmp_path: Path, field: str) -> None:
+    record = atom("CB", xyz=(5, 5, 5))
+    with pytest.raises(InputError, match="coordinates"):
+        read(tmp_path, atom(), record[:30] + field + record[38:])
+
+
+def test_missing_coordinates_in_mmcif(tmp_path: Path) -> None:
+    path = tmp_path / "model.cif"
+    path.write_text(MMCIF + "ATOM 1 C CA . GLY A 1 1 ? ? 2 3 1.0 20 1 A 1\n")
+    with pytest.raises(InputError, match=r"without usable coordinates: A/GLY 1/CA"):
+        read_model(path)
+
+
+def test_duplicate_atoms_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"given twice.*A/GLY 1/CA.A"):
+        read(tmp_path, atom("CA", "A"), atom("CA", "B", xyz=(2, 2, 2)), atom("CA", "A", xyz=(5, 5, 5)))
+
+
+def test_atoms_on_top_of_each_other_are_named(tmp_path: Path) -> None:
+    model = read(tmp_path, atom("N", element=" N"), atom("CB", xyz=(1.05, 2, 3)), atom("C", xyz=(3, 3, 3)))
+    assert said(model, "1 pair.*on top of each other.*A/GLY 1/N on A/GLY 1/CB")
+    apart = read(tmp_path, atom("N", "A", element=" N"), atom("CB", "B", xyz=(1.05, 2, 3)))
+    assert not said(apart, "on top")
+
+
+DUMMY = "CRYST1    1.000    1.000    1.000  90.00  90.00  90.00 P 1"
+
+
+@pytest.mark.parametrize("header", ["REMARK none", DUMMY])
+def test_no_cell(tmp_path: Path, header: str) -> None:
+    with pytest.raises(InputError, match=r"no unit cell.*add a CRYST1 record"):
+        read(tmp_path, atom(), header=header)
+
+
+def test_unknown_space_group(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no known space group.*'P 99'"):
+        read(tmp_path, atom(), header=CRYST.replace("P 21 21 21", "P 99      "))
+
+
+def test_cell_that_does_not_fit_the_space_group(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"20 30 40.*does not fit space group P 43"):
+        read(tmp_path, atom(), header=CRYST.replace("P 21 21 21", "P 43      "))
+
+
+def test_files_that_are_no_model(tmp_path: Path) -> None:
+    mtz = tmp_path / "data.mtz"
+    empty = gemmi.Mtz(with_base=True)
+    empty.spacegroup = gemmi.SpaceGroup("P 1")
+    empty.set_cell_for_all(gemmi.UnitCell(20, 30, 40, 90, 90, 90))
+    empty.set_data(np.array([[1, 2, 3]], dtype=np.float32))
+    empty.write_to_file(str(mtz))
+    cases = {
+        "missing.pdb": (None, "does not exist"),
+        "empty.pdb": (b"", "is empty"),
+        "blank.pdb": (b" \n\n", "is empty"),
+        "letter.txt": (b"Dear colleague,\nplease find attached\n", "a text file of no known kind"),
+        "picture.png": (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", "a binary file of no known kind"),
+        "header.pdb": (CRYST.encode() + b"\nEND\n", "has no atoms"),
+        "sf.cif": (b"data_x\nloop_\n_refln.index_h\n_refln.index_k\n1 2\n", "holds reflections"),
+        "lig.cif": (b"data_comp_X\nloop_\n_chem_comp_atom.atom_id\nC\n", "restraints"),
+        "broken.cif": (MMCIF.encode() + b"ATOM 1 C CA . GLY A\n", "cannot be parsed"),
+    }
+    for name, (content, pattern) in cases.items():
+        path = tmp_path / name
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(InputError, match=pattern) as caught:
+            read_model(path)
+        assert name in str(caught.value)
+    with pytest.raises(InputError, match=r"is an MTZ file; expected a model.*give it as the data"):
+        read_model(mtz)
+    with pytest.raises(InputError, match="is a folder"):
+        read_model(tmp_path)
+
+
+# cell and group with axes of known place, a point on one of them, its multiplicity, rank of the projection
+SITES = [
+    ("50.000   60.000   70.000  90.00 100.00  90.00 P 1 2 1", (0.0, 20.0, 0.0), 2, 1),
+    ("50.000   50.000   70.000  90.00  90.00 120.00 P 3", (0.0, 0.0, 11.0), 3, 1),
+    ("50.000   50.000   70.000  90.00  90.00  90.00 P 4 2 2", (0.0, 0.0, 0.0), 8, 0),
+    ("50.000   50.000   50.000  90.00  90.00  90.00 P 2 3", (0.0, 0.0, 0.0), 12, 0),
+    ("50.000   50.000   50.000  90.00  90.00  90.00 P 2 3", (6.0, 6.0, 6.0), 3, 1),
+    ("50.000   50.000   50.000  90.00  90.00  90.00 F 4 3 2", (0.0, 0.0, 0.0), 24, 0),
+]
+
+
+@pytest.mark.parametrize(("cell", "site", "multiplicity", "rank"), SITES)
+def test_special_positions(
+    tmp_path: Path, cell: str, site: tuple[float, float, float], multiplicity: int, rank: int
+) -> None:
+    rng = np.random.default_rng(1)
+    shift = rng.normal(size=3)
+    near = tuple(np.round(np.array(site) + 0.15 * shift / np.linalg.norm(shift), 3).tolist())
+    water = atom("O", residue="HOH", element=" O", xyz=near)
+    water = water.replace(" A   1", " W   1")
+    model = read(tmp_path, atom(xyz=(9, 11, 17)), water, header=f"CRYST1   {cell}")
+    atoms = model.atoms
+    assert atoms.multiplicity.tolist() == [1, multiplicity]
+    projection = atoms.site_projection[1]
+    np.testing.assert_allclose(projection @ projection, projection, atol=1e-9)
+    np.testing.assert_allclose(projection, projection.T, atol=1e-9)
+    assert np.linalg.matrix_rank(projection, tol=1e-6) == rank
+    # every operator of the site maps the atom onto itself; along the free directions it has not moved
+    images = with_atoms(model, atoms)
+    images.setup_cell_images()
+    assert images.cell.is_special_position(images[0][1][0][0].pos, 1e-3) == multiplicity - 1
+    np.testing.assert_allclose(projection @ (atoms.xyz[1] - near), 0.0, atol=1e-9)
+    assert atoms.occupancy.tolist() == [1.0, pytest.approx(1.0 / multiplicity)]
+    assert said(model, "1 atom.*special positions.*W/HOH 1/O")
+    assert said(model, r"moved onto the site by up to 0\.[01]")
+    assert said(model, "at most 1/n: lowered for 1 atom")
+
+
+def test_special_position_with_its_own_occupancy(tmp_path: Path) -> None:
+    header = f"CRYST1   {SITES[0][0]}"
+    water = atom("O", residue="HOH", element=" O", xyz=(0, 20, 0), occupancy="  0.50")
+    model = read(tmp_path, water, header=header)
+    assert model.atoms.occupancy.tolist() == [0.5]
+    assert not said(model, "moved|lowered")
+
+
+def test_disordered_molecule_beside_an_axis_is_left_where_it_is(tmp_path: Path) -> None:
+    header = f"CRYST1   {SITES[0][0]}"
+    first = atom("C1", residue="PO4", xyz=(0.3, 20, 0), occupancy="  0.50")
+    second = atom("C2", residue="PO4", xyz=(1.8, 20, 0), occupancy="  0.50")
+    model = read(tmp_path, first, second, header=header)
+    assert model.atoms.multiplicity.tolist() == [1, 1]
+    assert model.atoms.xyz[0].tolist() == [0.3, 20.0, 0.0]
+
+
+def test_point_between_two_axes_gets_a_group(tmp_path: Path) -> None:
+    # 0.35 Å from the centre of 222 along one axis: two of the four images are within reach
+    header = "CRYST1   50.000   60.000   70.000  90.00  90.00  90.00 P 2 2 2"
+    model = read(tmp_path, atom("O", residue="HOH", element=" O", xyz=(0.45, 0.05, 0.0)), header=header)
+    assert model.atoms.multiplicity[0] in (2, 4)
+    fractional = model.crystal.fractional(model.atoms.xyz)[0]
+    images = model.crystal.rotations @ fractional + model.crystal.translations
+    fixed = np.abs((images - fractional) - np.round(images - fractional)).max(axis=1) < 1e-9
+    assert fixed.sum() == model.atoms.multiplicity[0]
+
+
+def test_real_models(case: Callable[[str], Path]) -> None:
+    for name, count in (("1aba", 880), ("5uui", 1080), ("hewl_ssad", 2306)):
+        folder = case(name)
+        suffix = "cif" if (folder / "model.cif").exists() else "pdb"
+        model = read_model(folder / f"model.{suffix}")
+        assert len(model.atoms) == count
+    for suffix in ("pdb", "cif"):
+        model = read_model(case("5uui") / f"shaken.{suffix}")
+        waters = [model.atoms.identity.label(int(i)) for i in np.flatnonzero(model.atoms.multiplicity == 3)]
+        assert waters == ["A/HOH 351/O", "A/HOH 352/O"]
+
+
+def test_pdb_and_mmcif_of_the_same_model_agree(case: Callable[[str], Path]) -> None:
+    folder = case("1cbs")
+    pdb, cif = read_model(folder / "shaken.pdb").atoms, read_model(folder / "shaken.cif").atoms
+    np.testing.assert_allclose(pdb.xyz, cif.xyz, atol=1e-3)
+    np.testing.assert_allclose(pdb.b_iso, cif.b_iso, atol=0.01)
+    assert pdb.identity.atom_name.tolist() == cif.identity.atom_name.tolist()
+
+
+def test_a_large_model_reads_quickly(case: Callable[[str], Path]) -> None:
+    path = case("4iid") / "model.pdb"
+    start = time.process_time()
+    assert len(read_model(path).atoms) == 14782
+    assert time.process_time() - start < 2.0
