@@ -1,0 +1,132 @@
+"""Restraints on B factors as a target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arrayrefine.atoms import Atoms, Gradient
+from arrayrefine.crystal import Crystal
+from arrayrefine.kernels import adp
+from arrayrefine.kernels.contacts import neighbour_pairs
+from arrayrefine.options import Geometry
+from arrayrefine.restraints import Restraints
+
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+
+SIGMAS = {"bond": 0.1, "angle": 0.15, "torsion": 0.3, "other": 0.7}
+"""Sigma of the difference of two B relative to their geometric mean, by relation (Servalcat)."""
+
+
+@dataclass(frozen=True)
+class AdpTarget:
+    """Similarity of the B factors of neighbours; zero gradient by coordinates and occupancy.
+
+    Kind "kl": ½ Σ w (B₁ − B₂)² / (B₁ B₂) over pairs within a distance, symmetry mates included, w = 1/σ² of
+    the kind of pair, divided by (d / 2 Å)² beyond 2 Å as Servalcat does. Kind "variance": Σ (B − mean B)².
+    Kind "none": zero.
+
+    The pairs are those of the atoms given to `build`.
+    """
+
+    kind: Literal["kl", "variance", "none"]
+    i: Int
+    j: Int
+    weight: Float
+    timer: dict[str, float] = field(default_factory=dict, compare=False)
+
+    @classmethod
+    def build(
+        cls,
+        restraints: Restraints,
+        crystal: Crystal,
+        atoms: Atoms,
+        kind: Literal["kl", "variance", "none"] = "kl",
+        options: Geometry | None = None,
+        timer: dict[str, float] | None = None,
+    ) -> AdpTarget:
+        """Prepare the target.
+
+        Parameters
+        ----------
+        restraints : Restraints
+        crystal : Crystal
+        atoms : Atoms
+        kind : {"kl", "variance", "none"}
+        options : Geometry, optional
+            `adp_distance` is used.
+        timer : dict, optional
+            Seconds are added to its entry "adp".
+        """
+        options = Geometry() if options is None else options
+        timer = {} if timer is None else timer
+        if kind != "kl" or len(atoms) < 2:
+            return cls(kind, np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), timer)
+        i, j, distance = _nearest_pairs(restraints, crystal, atoms, options.adp_distance)
+        sigma = _sigmas(restraints, i, j, len(atoms))
+        return cls(kind, i, j, 1.0 / (sigma**2 * np.maximum(1.0, (0.5 * distance) ** 2)), timer)
+
+    def __call__(self, atoms: Atoms) -> tuple[float, Gradient]:
+        """Value (dimensionless for "kl", Å⁴ for "variance") and gradient."""
+        start = perf_counter()
+        n = len(atoms)
+        if self.kind == "kl":
+            value, gradient = adp.kl(atoms.b_iso, self.i, self.j, self.weight)
+        elif self.kind == "variance":
+            value, gradient = adp.variance(atoms.b_iso)
+        else:
+            value, gradient = 0.0, np.zeros(n)
+        self.timer["adp"] = self.timer.get("adp", 0.0) + perf_counter() - start
+        return value, Gradient(np.zeros((n, 3)), gradient, np.zeros(n))
+
+    def curvature(self, atoms: Atoms) -> Gradient:
+        """Diagonal of the second derivative by B, for scaling."""
+        n = len(atoms)
+        curvature = np.zeros(n)
+        if self.kind == "kl":
+            curvature = adp.kl_curvature(atoms.b_iso, self.i, self.j, self.weight)
+        elif self.kind == "variance":
+            curvature = np.full(n, 2.0)
+        return Gradient(np.zeros((n, 3)), curvature, np.zeros(n))
+
+
+def _nearest_pairs(
+    restraints: Restraints, crystal: Crystal, atoms: Atoms, cutoff: float
+) -> tuple[Int, Int, Float]:
+    """Pairs i < j within the cut-off, each once, with the shortest distance between any of their images."""
+    pairs = neighbour_pairs(
+        atoms.xyz, crystal.rotations, crystal.translations, crystal.orth, crystal.frac, cutoff
+    )
+    conformer = restraints.non_bonded.conformer
+    one, two = conformer[pairs.i], conformer[pairs.j]
+    keep = np.flatnonzero((pairs.i != pairs.j) & ((one == 0) | (two == 0) | (one == two)))
+    i, j = pairs.i[keep], pairs.j[keep]
+    fractional = crystal.fractional(atoms.xyz)
+    moved = np.einsum("pij,pj->pi", crystal.rotations[pairs.op[keep]], fractional[j]) + pairs.shift[keep]
+    distance = np.linalg.norm(crystal.cartesian(fractional[i] - moved), axis=1)
+    order = np.lexsort((distance, j, i))
+    i, j, distance = i[order], j[order], distance[order]
+    first = np.flatnonzero(np.r_[True, (np.diff(i) != 0) | (np.diff(j) != 0)][: len(i)])
+    return i[first], j[first], distance[first]
+
+
+def _sigmas(restraints: Restraints, i: Int, j: Int, n: int) -> Float:
+    """Sigma of each pair by its closest relation: bonded, in an angle, in a torsion, other."""
+    wanted = i * n + j
+    sigma = np.full(len(i), SIGMAS["other"])
+    for kind, index in (
+        ("torsion", restraints.torsions.index),
+        ("angle", restraints.angles.index),
+        ("bond", restraints.bonds.index),
+    ):
+        width = index.shape[1]
+        for a in range(width):
+            for b in range(a + 1, width):
+                low, high = np.minimum(index[:, a], index[:, b]), np.maximum(index[:, a], index[:, b])
+                sigma[np.isin(wanted, low * n + high)] = SIGMAS[kind]
+    return sigma
