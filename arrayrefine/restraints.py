@@ -50,7 +50,7 @@ class Chiralities:
 
 @dataclass(frozen=True)
 class Planes:
-    """Atoms of all planes end to end: index (m,), plane (m,) running number 0..n-1 (sorted), sigma (m,) in Å."""
+    """Atoms of all planes end to end: index (m,), plane (m,) number 0..n-1 (sorted), sigma (m,) in Å."""
 
     index: Int
     plane: Int
@@ -67,23 +67,31 @@ class NonBonded:
         Van der Waals radius, Å (with implicit hydrogens where the model has none).
     ion_radius : (N,) float64
         Ionic radius, Å, nan where the library has none.
+    radius_one_four : (N,) float64
+        Radius to use towards an atom three bonds away, Å: without implicit hydrogens, softened.
     donor, acceptor, hydrogen : (N,) bool
+        Hydrogen-bond donors and acceptors among heavier atoms (both for OH), and polar hydrogens.
     metal : (N,) bool
     excluded : (p, 2) int, i < j
-        Pairs left out altogether: 1-2, 1-3, links, metal-ligand.
+        Pairs left out within the model as given: 1-2, 1-3, rigid 1-4, links, metal-ligand.
+    excluded_images : (s, 2) int, i <= j
+        Pairs left out when one of them is a symmetry mate: links and metal coordination across symmetry.
     one_four : (q, 2) int, i < j
-        Pairs at 1-4, softened.
+        Pairs at 1-4 about bonds that can turn, softened.
     conformer : (N,) int
-        0 for atoms in every conformer, else a number per altloc letter: two different non-zero numbers never meet.
+        0 for atoms in every conformer, else a number per altloc letter: two different non-zero numbers
+        never meet.
     """
 
     radius: Float
     ion_radius: Float
+    radius_one_four: Float
     donor: NDArray[np.bool_]
     acceptor: NDArray[np.bool_]
     hydrogen: NDArray[np.bool_]
     metal: NDArray[np.bool_]
     excluded: Int
+    excluded_images: Int
     one_four: Int
     conformer: Int
 

@@ -40,11 +40,12 @@ def kl(b: Float, i: Int, j: Int, weight: Float) -> tuple[float, Float]:
 
 
 def kl_curvature(b: Float, i: Int, j: Int, weight: Float) -> Float:
-    """Diagonal of the second derivative of `kl` (N,), 1/Å⁴: w B₂/B₁³ for the first of a pair, w B₁/B₂³ for the second."""
+    """Diagonal of the second derivative of `kl` (N,), 1/Å⁴: w B₂/B₁³ for one of a pair, w B₁/B₂³ for the other."""
     safe = np.maximum(b, B_FLOOR)
     b1, b2 = safe[i], safe[j]
     n = len(b)
-    return np.bincount(i, weight * b2 / b1**3, minlength=n) + np.bincount(j, weight * b1 / b2**3, minlength=n)
+    one, two = np.bincount(i, weight * b2 / b1**3, n), np.bincount(j, weight * b1 / b2**3, n)
+    return one.astype(float) + two.astype(float)
 
 
 def variance(b: Float) -> tuple[float, Float]:

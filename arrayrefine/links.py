@@ -1,0 +1,143 @@
+"""Links between residues: those that the model names, checked, and those that it should have named."""
+
+from __future__ import annotations
+
+import gemmi
+
+FAR = 5.0
+"""Å; a named link longer than this is left out as a mistake."""
+SEARCH = 2.5
+"""Å; unnamed links are looked for up to here (covers S-S)."""
+_MARGIN = 1.3
+_POLYMER_LINKS = {("C", "N"), ("O3'", "P")}
+
+
+def complete_links(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str]:
+    """Check the connections of a structure in place and add the covalent links that it lacks.
+
+    Connections that cannot be used are removed. An unnamed link is added where the library knows a link
+    between two atoms that are closer than 1.3 times its ideal length, as Servalcat does.
+
+    Parameters
+    ----------
+    structure : gemmi.Structure
+        With cell, space group, images and entities set up.
+    monlib : gemmi.MonLib
+
+    Returns
+    -------
+    list of str
+        What was left out and what was added.
+    """
+    notes = _check_connections(structure, monlib)
+    added: list[str] = []
+    across: list[str] = []
+    known = {_pair_key(c.partner1, c.partner2) for c in structure.connections}
+    search = gemmi.NeighborSearch(structure[0], structure.cell, SEARCH).populate()
+    contacts = gemmi.ContactSearch(SEARCH)
+    contacts.ignore = gemmi.ContactSearch.Ignore.SameResidue
+    for contact in contacts.find_contacts(search):
+        one, two = contact.partner1, contact.partner2
+        if (
+            one.atom.is_hydrogen()
+            or two.atom.is_hydrogen()
+            or one.residue.is_water()
+            or two.residue.is_water()
+        ):
+            continue
+        if one.atom.element.is_metal or two.atom.element.is_metal or _is_polymer_link(one, two):
+            continue
+        link, *_ = monlib.match_link(
+            one.residue, one.atom.name, one.atom.altloc, two.residue, two.atom.name, two.atom.altloc,
+            (contact.dist / 1.4) ** 2,
+        )  # fmt: skip
+        if link is None or contact.dist > link.rt.bonds[0].value * _MARGIN:
+            continue
+        connection = gemmi.Connection()
+        connection.name = f"found{len(added) + len(across) + 1}"
+        connection.partner1, connection.partner2 = _address(one), _address(two)
+        if _pair_key(connection.partner1, connection.partner2) in known:
+            continue
+        connection.type = gemmi.ConnectionType.Disulf if link.id == "disulf" else gemmi.ConnectionType.Covale
+        same = contact.image_idx == 0 and one.atom.pos.dist(two.atom.pos) < contact.dist + 0.01
+        connection.asu = gemmi.Asu.Same if same else gemmi.Asu.Different
+        structure.connections.append(connection)
+        (added if same else across).append(f"{one} - {two} ({link.id}, {contact.dist:.2f} Å)")
+    if added:
+        notes.append(
+            f"{len(added)} links not named in the model were found and are restrained: " + "; ".join(added)
+        )
+    if across:
+        notes.append(
+            f"{len(across)} links to symmetry mates not named in the model were found: " + "; ".join(across)
+        )
+    return notes
+
+
+def _address(cra: gemmi.CRA) -> gemmi.AtomAddress:
+    return gemmi.AtomAddress(
+        cra.chain.name, cra.residue.seqid, cra.residue.name, cra.atom.name, cra.atom.altloc
+    )
+
+
+def _find(structure: gemmi.Structure, address: gemmi.AtomAddress) -> gemmi.Atom | None:
+    return structure[0].find_cra(address, ignore_segment=True).atom
+
+
+def _pair_key(one: gemmi.AtomAddress, two: gemmi.AtomAddress) -> frozenset[str]:
+    return frozenset((str(one), str(two)))
+
+
+def _is_polymer_link(one: gemmi.CRA, two: gemmi.CRA) -> bool:
+    """Whether the chain of a polymer itself makes this bond."""
+    if one.residue.entity_type != gemmi.EntityType.Polymer or one.residue.subchain != two.residue.subchain:
+        return False
+    following = one.chain.next_residue(one.residue)
+    if following is not None and following.seqid == two.residue.seqid:
+        return (one.atom.name, two.atom.name) in _POLYMER_LINKS
+    before = one.chain.previous_residue(one.residue)
+    if before is not None and before.seqid == two.residue.seqid:
+        return (two.atom.name, one.atom.name) in _POLYMER_LINKS
+    return False
+
+
+def _check_connections(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str]:
+    """Drop unusable connections and say on which side of the symmetry the others are."""
+    notes: list[str] = []
+    seen: set[frozenset[str]] = set()
+    drop, absent = [], []
+    for k, connection in enumerate(structure.connections):
+        if connection.type == gemmi.ConnectionType.Hydrog or connection.link_id == "gap":
+            continue
+        name = f"{connection.partner1} - {connection.partner2}"
+        one, two = _find(structure, connection.partner1), _find(structure, connection.partner2)
+        key = _pair_key(connection.partner1, connection.partner2)
+        if one is None or two is None:
+            absent.append(name)
+            drop.append(k)
+            continue
+        if key in seen:
+            drop.append(k)
+            continue
+        nearest = structure.cell.find_nearest_image(one.pos, two.pos, gemmi.Asu.Any).dist()
+        direct = one.pos.dist(two.pos)
+        if min(direct, nearest) > FAR:
+            notes.append(f"link {name} is {min(direct, nearest):.1f} Å long: left out")
+            drop.append(k)
+            continue
+        connection.asu = gemmi.Asu.Same if direct < nearest + 0.1 else gemmi.Asu.Different
+        if one.element.is_metal or two.element.is_metal:
+            connection.type = gemmi.ConnectionType.MetalC
+        if connection.link_id and connection.link_id not in monlib.links:
+            notes.append(
+                f"link {name} has the type {connection.link_id}, unknown to the library: matched by its atoms"
+            )
+            connection.link_id = ""
+        seen.add(key)
+    if absent:
+        notes.append(
+            f"{len(absent)} links name atoms that the model does not have: left out: {'; '.join(absent)}"
+        )
+    for k in reversed(drop):
+        structure.connections.pop(k)
+    return notes

@@ -1,0 +1,315 @@
+"""Where restraints of components come from: the user's CIFs, library folders, the embedded library."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import gemmi
+
+from arrayrefine.errors import InputError, MonomerError
+
+EMBEDDED = Path(__file__).resolve().parent / "data" / "monomers"
+"""Folder of the embedded selection of the CCP4 monomer library (LGPL-3, see its NOTICE.txt)."""
+
+_LINK_TAGS = ("_chem_link.mod_id_1", "_chem_link.mod_id_2")
+_MOD_TAGS = (
+    "_chem_mod.id",
+    *(f"_chem_mod_{kind}.mod_id" for kind in ("atom", "bond", "angle", "tor", "chir", "plane_atom", "tree")),
+)
+
+
+@dataclass(frozen=True)
+class EnergyType:
+    """Non-bonded properties of an energy type of the library.
+
+    Attributes
+    ----------
+    hydrogen_bond : str
+        "D" donor, "A" acceptor, "B" both, "H" polar hydrogen, "N" neither.
+    radius, radius_with_hydrogens, ion_radius : float
+        Van der Waals radius without and with implicit hydrogens, and ionic radius, Å; nan where unknown.
+    """
+
+    hydrogen_bond: str
+    radius: float
+    radius_with_hydrogens: float
+    ion_radius: float
+
+
+@dataclass(frozen=True)
+class MonomerLibrary:
+    """Restraint dictionaries for the components of a model.
+
+    Attributes
+    ----------
+    monlib : gemmi.MonLib
+        Components, links and modifications.
+    energy : mapping of str to EnergyType
+    sources : dict
+        Component name to the file that it was read from.
+    missing : tuple of str
+        Components found nowhere.
+    notes : tuple of str
+    """
+
+    monlib: gemmi.MonLib
+    energy: Mapping[str, EnergyType]
+    sources: Mapping[str, str]
+    missing: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def load_monomers(
+    residue_names: Sequence[str], restraints: Sequence[Path] = (), monomers: Path | None = None
+) -> MonomerLibrary:
+    """Load the restraints of the named components.
+
+    Search order: the CIFs in `restraints` (they win over every library, the last one over the earlier
+    ones), the folder `monomers`, the folder in the environment variable ``CLIBD_MON``, the embedded
+    library. Links, modifications and energy types come from the first of the folders that has them.
+
+    Parameters
+    ----------
+    residue_names : sequence of str
+        Components of the model.
+    restraints : sequence of Path
+        CIF files with components, links or modifications.
+    monomers : Path, optional
+        A folder laid out like the CCP4 monomer library.
+
+    Returns
+    -------
+    MonomerLibrary
+        Components found nowhere are in its `missing`; whether that is an error is for the caller to say.
+
+    Raises
+    ------
+    InputError
+        A folder or file that is not there, cannot be read, or has no restraints.
+    MonomerError
+        A user's component that leaves heavy atoms without any bond.
+    """
+    folders, notes = _library_folders(monomers)
+    monlib = gemmi.MonLib()
+    monlib.read_monomer_lib(f"{EMBEDDED}/", [])
+    _read_links(monlib, folders)
+    energy = _read_energy(next(f for f in folders if (f / "ener_lib.cif").is_file()) / "ener_lib.cif")
+    sources: dict[str, str] = {}
+    for path in restraints:
+        for name in _read_user_file(monlib, Path(path), notes):
+            if name in sources:
+                notes.append(
+                    f"component {name} is defined in {sources[name]} and in {path}: the latter is used"
+                )
+            sources[name] = str(path)
+    missing = []
+    for name in dict.fromkeys(residue_names):
+        if name in sources:
+            continue
+        found = _find_component(name, folders)
+        if found is None:
+            missing.append(name)
+            continue
+        _read_document(monlib, found)
+        if name not in monlib.monomers:
+            raise InputError(f"{found}: expected the component {name}, which is not in this file")
+        sources[name] = str(found)
+    return MonomerLibrary(monlib, energy, sources, tuple(missing), tuple(notes))
+
+
+def missing_components_message(missing: Mapping[str, Sequence[str]]) -> str:
+    """Say which components lack restraints, where they are, and what to do.
+
+    Parameters
+    ----------
+    missing : mapping of str to sequence of str
+        Component name to the labels of its residues.
+    """
+    lines = []
+    for name, residues in missing.items():
+        shown = ", ".join(residues[:5]) + (f" and {len(residues) - 5} more" if len(residues) > 5 else "")
+        lines.append(f"component {name} (residue {shown}) has no restraints in any library")
+    return (
+        "; ".join(lines)
+        + ". Give a restraint CIF with --restraints FILE (made by AceDRG, grade2 or eLBOW, for instance), "
+        "a fuller monomer library with --monomers DIR (or $CLIBD_MON), "
+        "or keep such residues fixed in place with --unknown hold."
+    )
+
+
+def _library_folders(monomers: Path | None) -> tuple[list[Path], list[str]]:
+    """Library folders in search order, the embedded one last, and notes."""
+    folders, notes = [], []
+    if monomers is not None:
+        if not Path(monomers).is_dir():
+            raise InputError(
+                f"{monomers}: not a folder; --monomers expects a monomer library "
+                "laid out as <first letter>/<NAME>.cif"
+            )
+        folders.append(Path(monomers))
+    variable = os.environ.get("CLIBD_MON", "")
+    if variable:
+        if Path(variable).is_dir():
+            folders.append(Path(variable))
+        else:
+            notes.append(f"CLIBD_MON names '{variable}', which is not a folder: ignored")
+    if not (EMBEDDED / "ener_lib.cif").is_file():
+        raise InputError(f"{EMBEDDED}: the embedded monomer library is missing; install arrayrefine again")
+    return [*folders, EMBEDDED], notes
+
+
+def _find_component(name: str, folders: Sequence[Path]) -> Path | None:
+    """File of a component in the first folder that has it."""
+    monlib = gemmi.MonLib()
+    for folder in folders:
+        monlib.monomer_dir = f"{folder}/"
+        path = Path(monlib.path(name))
+        if path.is_file():
+            return path
+    return None
+
+
+def _read_links(monlib: gemmi.MonLib, folders: Sequence[Path]) -> None:
+    """Replace the embedded links and modifications by those of the first folder that has its own."""
+    path = (
+        next(f for f in folders if (f / "list" / "mon_lib_list.cif").is_file()) / "list" / "mon_lib_list.cif"
+    )
+    if path.parent.parent == EMBEDDED:
+        return
+    for table in (monlib.links, monlib.modifications):
+        for name in list(table):
+            del table[name]
+    _read_document(monlib, path)
+
+
+def _read_document(monlib: gemmi.MonLib, path: Path, document: gemmi.cif.Document | None = None) -> None:
+    """Add what a CIF defines; gemmi's errors become ours."""
+    try:
+        monlib.read_monomer_doc(gemmi.cif.read(str(path)) if document is None else document)
+    except (ValueError, RuntimeError, OSError) as error:
+        raise InputError(f"{path}: cannot be read as a restraint CIF: {error}") from error
+
+
+def _read_energy(path: Path) -> dict[str, EnergyType]:
+    """Energy types of a library (`ener_lib.cif`)."""
+    tags = ["type", "hb_type", "vdw_radius", "vdwh_radius", "ion_radius"]
+    table = gemmi.cif.read(str(path)).find_block("energy").find("_lib_atom.", tags)
+    energy = {}
+    for row in table:
+        radius, with_hydrogens, ion = (gemmi.cif.as_number(row[k]) for k in (2, 3, 4))
+        if math.isnan(with_hydrogens):
+            with_hydrogens = radius
+        energy[row.str(0)] = EnergyType(row.str(1), radius, with_hydrogens, ion)
+    return energy
+
+
+def _read_user_file(monlib: gemmi.MonLib, path: Path, notes: list[str]) -> list[str]:
+    """Read a user's restraint CIF, replacing what was known; returns the names of its components."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file (--restraints expects a restraint CIF)")
+    try:
+        document = gemmi.cif.read(str(path))
+    except (ValueError, RuntimeError, OSError) as error:
+        raise InputError(f"{path}: cannot be read as a restraint CIF: {error}") from error
+    names, links, modifications = _contents(document)
+    if not (names or links or modifications):
+        what = "coordinates" if any(b.find_values("_atom_site.id") for b in document) else "no restraints"
+        raise InputError(
+            f"{path}: has {what}, but no component (data_comp_...), link list or modification list; "
+            "--restraints expects a restraint CIF, as made by AceDRG, grade2 or eLBOW"
+        )
+    for name, block in names.items():
+        _check_values(name, block, path)
+        if name in monlib.monomers:
+            del monlib.monomers[name]
+    for name in links:
+        if name in monlib.links:
+            notes.append(f"link {name} of the library is replaced by that in {path}")
+            del monlib.links[name]
+    _rename_modifications(document, [m for m in modifications if m in monlib.modifications], monlib)
+    _read_document(monlib, path, document)
+    _set_groups(monlib, document)
+    for name in names:
+        _check_connected(monlib, name, path)
+    return list(names)
+
+
+def _contents(document: gemmi.cif.Document) -> tuple[dict[str, gemmi.cif.Block], list[str], list[str]]:
+    """Components (name to block), link names and modification names that a document defines."""
+    names = {}
+    for block in document:
+        if block.find_values("_chem_comp_atom.atom_id"):
+            column = block.find_values("_chem_comp_atom.comp_id")
+            names[column.str(0) if column else block.name.removeprefix("comp_")] = block
+    links = [row.str(0) for block in document for row in block.find(["_chem_link.id"])]
+    modifications = [row.str(0) for block in document for row in block.find(["_chem_mod.id"])]
+    return names, links, modifications
+
+
+def _check_values(name: str, block: gemmi.cif.Block, path: Path) -> None:
+    """Refuse a component whose bonds have no lengths, such as a PDB component definition."""
+    if block.find_values("_chem_comp_bond.atom_id_1") and not block.find_values("_chem_comp_bond.value_dist"):
+        raise InputError(
+            f"{path}: component {name} lists bonds without lengths (a chemical definition, not restraints); "
+            "make a restraint CIF with AceDRG, grade2 or eLBOW"
+        )
+
+
+def _check_connected(monlib: gemmi.MonLib, name: str, path: Path) -> None:
+    """Refuse a component with several heavy atoms of which some have no usable bond."""
+    if name not in monlib.monomers:
+        raise InputError(f"{path}: component {name} cannot be read as restraints")
+    component = monlib.monomers[name]
+    heavy = [atom.id for atom in component.atoms if not atom.is_hydrogen()]
+    bonded = set()
+    for bond in component.rt.bonds:
+        if bond.value > 0 and bond.esd > 0:
+            bonded |= {bond.id1.atom, bond.id2.atom}
+    loose = [atom for atom in heavy if atom not in bonded]
+    if len(heavy) > 1 and loose:
+        raise MonomerError(
+            f"{path}: component {name} leaves {len(loose)} of {len(heavy)} heavy atoms "
+            f"without any restrained bond ({', '.join(loose[:8])}{', ...' if len(loose) > 8 else ''}); they would drift apart. "
+            "Make complete restraints with AceDRG, grade2 or eLBOW"
+        )
+
+
+def _set_groups(monlib: gemmi.MonLib, document: gemmi.cif.Document) -> None:
+    """Take a component's group from the list, or from its type where the group says nothing."""
+    for block in document:
+        for row in block.find("_chem_comp.", ["id", "?group", "?type"]):
+            name = row.str(0)
+            if name not in monlib.monomers:
+                continue
+            component = monlib.monomers[name]
+            if row.has(1):
+                component.set_group(row.str(1))
+            if component.group == gemmi.ChemComp.Group.Null and row.has(2):
+                kind = row.str(2).lower()
+                if "peptide linking" in kind:
+                    component.set_group("peptide")
+                elif "dna linking" in kind or "rna linking" in kind:
+                    component.set_group("DNA" if "dna" in kind else "RNA")
+
+
+def _rename_modifications(
+    document: gemmi.cif.Document, clashing: Sequence[str], monlib: gemmi.MonLib
+) -> None:
+    """Give modifications new names where theirs are taken, since other links rely on the old ones."""
+    for old in clashing:
+        number = 1
+        while f"{old}-{number}" in monlib.modifications:
+            number += 1
+        new = f"{old}-{number}"
+        for block in document:
+            if block.name == f"mod_{old}":
+                block.name = f"mod_{new}"
+            for tag in (*_LINK_TAGS, *_MOD_TAGS):
+                column = block.find_values(tag)
+                for k in range(len(column)):
+                    if column.str(k) == old:
+                        column[k] = new

@@ -1,0 +1,161 @@
+"""Which pairs of atoms may not come too close, and how close: the contact part of the geometry target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arrayrefine.atoms import Atoms
+from arrayrefine.crystal import Crystal
+from arrayrefine.kernels.contacts import Pairs, neighbour_pairs, pair_weights, repulsion_terms, separations
+from arrayrefine.restraints import NonBonded, Restraints
+
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+
+SKIN = 0.8
+"""Å; pairs this much beyond their limit are listed too: the list lasts until an atom moves by half of it."""
+SELF_CONTACT = 0.8
+"""Å; an atom closer to its own image sits on a special position."""
+HYDROGEN_BOND = -0.3
+"""Å; donor-acceptor pairs may come this much closer (REFMAC, Servalcat)."""
+POLAR_HYDROGEN = 0.1
+"""Å; a polar hydrogen may come to the acceptor's radius + this (REFMAC, Servalcat)."""
+
+
+@dataclass(frozen=True)
+class _List:
+    """Listed pairs at the coordinates they were listed for. Columns as in `repulsion_terms`."""
+
+    xyz: Float
+    i: Int
+    j: Int
+    rotation: Float
+    shift: Float
+    image: Int
+    d0: Float
+    weight: Float
+
+
+@dataclass(frozen=True)
+class Contacts:
+    """Repulsion of atoms that are not bonded, symmetry mates included.
+
+    Left out: the pairs that the restraints exclude, different conformers, atoms without occupancy, an
+    atom's own image on a special position, symmetry mates that cannot be there together (occupancies that
+    sum to at most 1), and pairs of which both atoms are held.
+    """
+
+    non_bonded: NonBonded
+    held: NDArray[np.bool_]
+    crystal: Crystal
+    sigma: float
+    _cache: dict[str, _List] = field(default_factory=dict, compare=False, repr=False)
+
+    @classmethod
+    def build(cls, restraints: Restraints, crystal: Crystal, atoms: Atoms, sigma: float) -> Contacts:
+        """Prepare, and list the pairs of `atoms`; sigma in Å."""
+        contacts = cls(restraints.non_bonded, restraints.held, crystal, sigma)
+        contacts._pairs(atoms)
+        return contacts
+
+    def evaluate(self, atoms: Atoms) -> tuple[Float, Float, Int, Float]:
+        """Contacts that are too short: z, jacobian (k, 2, 3), index (k, 2) and weight (k,)."""
+        pairs = self._pairs(atoms)
+        sigma = np.full(len(pairs.d0), self.sigma)
+        active, z, jacobian = repulsion_terms(
+            atoms.xyz,
+            pairs.i,
+            pairs.j,
+            pairs.rotation,
+            pairs.shift,
+            pairs.image,
+            pairs.d0,
+            sigma,
+            pairs.weight,
+        )
+        return z, jacobian, np.column_stack([pairs.i[active], pairs.j[active]]), pairs.weight[active]
+
+    def _pairs(self, atoms: Atoms) -> _List:
+        """The list in force, made anew when an atom has moved by half the skin."""
+        known = self._cache.get("list")
+        if known is not None and len(known.xyz) == len(atoms):
+            moved = atoms.xyz - known.xyz
+            if float(np.einsum("ij,ij->i", moved, moved).max(initial=0.0)) < (0.5 * SKIN) ** 2:
+                return known
+        self._cache["list"] = made = self._search(atoms)
+        return made
+
+    def _search(self, atoms: Atoms) -> _List:
+        nb, crystal = self.non_bonded, self.crystal
+        largest = 2.0 * float(nb.radius.max(initial=0.0))
+        pairs = neighbour_pairs(
+            atoms.xyz, crystal.rotations, crystal.translations, crystal.orth, crystal.frac, largest + SKIN
+        )
+        pairs = _select(pairs, self._allowed(pairs, atoms))
+        one_four = _found(pairs, nb.one_four, len(atoms)) & ~pairs.image
+        d0 = pair_distances(nb, pairs.i, pairs.j, one_four)
+        # not every image is needed with its rotation: keep those within reach first
+        image = np.flatnonzero(pairs.image)
+        rotation, shift = self._operators(pairs, image)
+        delta = separations(atoms.xyz, pairs.i, pairs.j, rotation, shift, image)
+        distance = np.sqrt(np.einsum("ij,ij->i", delta, delta))
+        near = (distance < d0 + SKIN) & ~((pairs.i == pairs.j) & (distance < SELF_CONTACT))
+        pairs, d0 = _select(pairs, near), d0[near]
+        image = np.flatnonzero(pairs.image)
+        rotation, shift = self._operators(pairs, image)
+        weight = pair_weights(pairs.i, pairs.j, atoms.multiplicity)
+        return _List(atoms.xyz.copy(), pairs.i, pairs.j, rotation, shift, image, d0, weight)
+
+    def _operators(self, pairs: Pairs, image: Int) -> tuple[Float, Float]:
+        """Cartesian rotations and translations of the pairs with an image."""
+        crystal = self.crystal
+        cartesian = np.einsum("ij,gjk,kl->gil", crystal.orth, crystal.rotations.astype(float), crystal.frac)
+        return cartesian[pairs.op[image]], crystal.cartesian(pairs.shift[image])
+
+    def _allowed(self, pairs: Pairs, atoms: Atoms) -> NDArray[np.bool_]:
+        nb, n = self.non_bonded, len(atoms)
+        i, j = pairs.i, pairs.j
+        occupancy = atoms.occupancy
+        ok = (occupancy[i] > 0) & (occupancy[j] > 0)
+        ok &= (nb.conformer[i] == 0) | (nb.conformer[j] == 0) | (nb.conformer[i] == nb.conformer[j])
+        ok &= ~(self.held[i] & self.held[j])
+        ok &= ~(pairs.image & (occupancy[i] + occupancy[j] <= 1.0 + 1e-3))
+        ok &= ~(~pairs.image & _found(pairs, nb.excluded, n))
+        ok &= ~(pairs.image & _found(pairs, nb.excluded_images, n))
+        return ok
+
+
+def _select(pairs: Pairs, keep: NDArray[np.bool_]) -> Pairs:
+    return Pairs(pairs.i[keep], pairs.j[keep], pairs.op[keep], pairs.shift[keep], pairs.image[keep])
+
+
+def _found(pairs: Pairs, table: Int, n: int) -> NDArray[np.bool_]:
+    """(p,) True for pairs that are in a table of pairs i <= j."""
+    if not len(table):
+        return np.zeros(len(pairs.i), dtype=bool)
+    keys = np.sort(table[:, 0] * n + table[:, 1])
+    wanted = pairs.i * n + pairs.j
+    place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    found: NDArray[np.bool_] = keys[place] == wanted
+    return found
+
+
+def pair_distances(nb: NonBonded, i: Int, j: Int, one_four: NDArray[np.bool_]) -> Float:
+    """Distance below which pairs repel (p,), Å.
+
+    The sum of the radii; less 0.3 for hydrogen bonds; acceptor's radius + 0.1 to a polar hydrogen; the sum
+    of ionic radii for metals where both are known. Atoms 1-4: the sum of radii without implicit hydrogens,
+    each less 0.1 (O, N) or 0.15 (others). REFMAC and Servalcat soften 1-4 by as much, but from the radii
+    with implicit hydrogens, which turns every gauche C-C-C-C (2.9-3.1 Å) into a clash against 3.5 Å.
+    """
+    d0: Float = nb.radius[i] + nb.radius[j]
+    ionic = nb.ion_radius[i] + nb.ion_radius[j]
+    d0 = np.where((nb.metal[i] | nb.metal[j]) & np.isfinite(ionic), ionic, d0)
+    bonding = (nb.acceptor[i] & nb.donor[j]) | (nb.donor[i] & nb.acceptor[j])
+    d0 = np.where(bonding, nb.radius[i] + nb.radius[j] + HYDROGEN_BOND, d0)
+    d0 = np.where(nb.hydrogen[i] & nb.acceptor[j], nb.radius[j] + POLAR_HYDROGEN, d0)
+    d0 = np.where(nb.acceptor[i] & nb.hydrogen[j], nb.radius[i] + POLAR_HYDROGEN, d0)
+    return np.where(one_four, nb.radius_one_four[i] + nb.radius_one_four[j], d0)

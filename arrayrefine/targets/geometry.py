@@ -1,0 +1,221 @@
+"""Restraints on coordinates as a target, with its statistics, outliers and Jacobian."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from arrayrefine.atoms import Atoms, Gradient
+from arrayrefine.crystal import Crystal
+from arrayrefine.kernels import geometry
+from arrayrefine.options import Geometry
+from arrayrefine.restraints import Restraints
+from arrayrefine.targets.contacts import Contacts
+
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+Kind = Literal["bond", "angle", "torsion", "chirality", "plane", "contact"]
+KINDS: tuple[Kind, ...] = ("bond", "angle", "torsion", "chirality", "plane", "contact")
+
+
+@dataclass(frozen=True)
+class TermResult:
+    """Agreement of one kind of restraint with its ideals, restraints on hydrogens left out.
+
+    Attributes
+    ----------
+    count : int
+        Restraints; for contacts, those that are too short.
+    rmsd : float or None
+        Root mean square deviation: Å (bond, plane, contact), degrees (angle, torsion), Å³ (chirality); None
+        if empty.
+    rmsz : float or None
+        The same in units of sigma.
+    value : float
+        ½ Σ z² of the whole term, hydrogens included.
+    """
+
+    count: int
+    rmsd: float | None
+    rmsz: float | None
+    value: float
+
+
+@dataclass(frozen=True)
+class Outlier:
+    """A restraint that is far from its ideal.
+
+    Attributes
+    ----------
+    kind : str
+    atoms : tuple of str
+        Labels; for planes, the atom that is out of its plane.
+    deviation, sigma, z : float
+        Deviation from the ideal, in the unit of the kind, its sigma, and their quotient.
+    """
+
+    kind: str
+    atoms: tuple[str, ...]
+    deviation: float
+    sigma: float
+    z: float
+
+
+@dataclass(frozen=True)
+class _Evaluated:
+    """One kind of restraint at some coordinates; `weight` is its share of the asymmetric unit."""
+
+    kind: Kind
+    z: Float
+    jacobian: Float
+    index: Int
+    sigma: Float
+    weight: Float | float = 1.0
+
+
+@dataclass(frozen=True)
+class GeometryTarget:
+    """½ Σ z² over bonds, angles, torsions, chirality, planes and contacts; zero gradient by B and occupancy.
+
+    Make it with `build`. Calling it costs a search for neighbours only when atoms have moved far.
+    """
+
+    restraints: Restraints
+    options: Geometry
+    contacts: Contacts | None
+    timer: dict[str, float] = field(default_factory=dict, compare=False)
+
+    @classmethod
+    def build(
+        cls,
+        restraints: Restraints,
+        crystal: Crystal,
+        atoms: Atoms,
+        options: Geometry | None = None,
+        timer: dict[str, float] | None = None,
+    ) -> GeometryTarget:
+        """Prepare the target.
+
+        Parameters
+        ----------
+        restraints : Restraints
+        crystal : Crystal
+        atoms : Atoms
+        options : Geometry, optional
+        timer : dict, optional
+            Seconds are added to its entries "geometry" and "contacts".
+        """
+        options = Geometry() if options is None else options
+        contacts = (
+            Contacts.build(restraints, crystal, atoms, options.contact_sigma) if options.contacts else None
+        )
+        return cls(restraints, options, contacts, {} if timer is None else timer)
+
+    def __call__(self, atoms: Atoms) -> tuple[float, Gradient]:
+        """Value (dimensionless) and gradient."""
+        total, gradient = 0.0, np.zeros((len(atoms), 3))
+        for term in self._terms(atoms):
+            value, part = geometry.accumulate(term.z, term.jacobian, term.index, len(atoms))
+            total += value
+            gradient += part
+        return total, Gradient(gradient, np.zeros(len(atoms)), np.zeros(len(atoms)))
+
+    def terms(self, atoms: Atoms) -> dict[str, TermResult]:
+        """Agreement per kind: "bond", "angle", "torsion", "chirality", "plane", "contact"."""
+        hydrogen = atoms.is_hydrogen
+        found: dict[str, TermResult] = {kind: TermResult(0, None, None, 0.0) for kind in KINDS}
+        for term in self._terms(atoms):
+            heavy = ~hydrogen[term.index].any(axis=1)
+            z = (term.z / np.sqrt(term.weight))[heavy]
+            value = 0.5 * float(term.z @ term.z)
+            if len(z):
+                deviation = z * term.sigma[heavy]
+                rmsd, rmsz = (float(np.sqrt(np.mean(np.square(v)))) for v in (deviation, z))
+                found[term.kind] = TermResult(len(z), rmsd, rmsz, value)
+            else:
+                found[term.kind] = TermResult(0, None, None, value)
+        return found
+
+    def outliers(self, atoms: Atoms, z: float = 5.0) -> list[Outlier]:
+        """Restraints with \\|z\\| above a limit, the worst first."""
+        found = []
+        for term in self._terms(atoms):
+            score = term.z / np.sqrt(term.weight)
+            rows = term.index
+            for k in np.flatnonzero(np.abs(score) > z):
+                labels = tuple(atoms.identity.label(int(a)) for a in rows[k])
+                found.append(
+                    Outlier(
+                        term.kind,
+                        labels,
+                        float(score[k] * term.sigma[k]),
+                        float(term.sigma[k]),
+                        float(score[k]),
+                    )
+                )
+        return sorted(found, key=lambda outlier: -abs(outlier.z))
+
+    def jacobian(self, atoms: Atoms, torsions: bool = False) -> sparse.csr_array:
+        """Derivative of all z by the coordinates, for a Gauss-Newton preconditioner.
+
+        Parameters
+        ----------
+        atoms : Atoms
+        torsions : bool
+            Include torsions, which are soft and far from linear.
+
+        Returns
+        -------
+        (rows, 3N) csr array, 1/Å
+            Column 3 k + axis belongs to atom k. Rows: bonds, angles, chirality, planes, short contacts.
+        """
+        rows, columns, values = [], [], []
+        count = 0
+        for term in self._terms(atoms):
+            if term.kind == "torsion" and not torsions:
+                continue
+            index = term.index
+            shape = (*index.shape, 3)
+            row = np.arange(count, count + len(index))
+            rows.append(np.broadcast_to(row[:, None, None], shape).ravel())
+            columns.append((3 * index[:, :, None] + np.arange(3)).ravel())
+            values.append(term.jacobian.ravel())
+            count += len(index)
+        if not rows:
+            return sparse.csr_array((0, 3 * len(atoms)))
+        entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
+        return sparse.csr_array(entries, shape=(count, 3 * len(atoms)))
+
+    def _terms(self, atoms: Atoms) -> Iterator[_Evaluated]:
+        """Evaluate each kind in turn, on the clock."""
+        r, xyz = self.restraints, atoms.xyz
+        start = perf_counter()
+        b, a, c, p = r.bonds, r.angles, r.chiralities, r.planes
+        evaluated = [
+            _Evaluated("bond", *geometry.bond(xyz, b.index, b.ideal, b.sigma), b.index, b.sigma),
+            _Evaluated("angle", *geometry.angle(xyz, a.index, a.ideal, a.sigma), a.index, a.sigma),
+            _Evaluated("chirality", *geometry.chirality(xyz, c.index, c.ideal, c.sigma), c.index, c.sigma),
+            _Evaluated("plane", *geometry.plane(xyz, p.index, p.plane, p.sigma), p.index[:, None], p.sigma),
+        ]
+        if self.options.torsions:
+            t = r.torsions
+            torsion = geometry.torsion(xyz, t.index, t.ideal, t.sigma, t.period)
+            evaluated.append(_Evaluated("torsion", *torsion, t.index, t.sigma))
+        yield from evaluated
+        self._clock("geometry", start)
+        if self.contacts is not None:
+            start = perf_counter()
+            z, jacobian, index, weight = self.contacts.evaluate(atoms)
+            yield _Evaluated(
+                "contact", z, jacobian, index, np.full(len(z), self.options.contact_sigma), weight
+            )
+            self._clock("contacts", start)
+
+    def _clock(self, part: str, start: float) -> None:
+        self.timer[part] = self.timer.get(part, 0.0) + perf_counter() - start

@@ -1,0 +1,257 @@
+"""From a model and its dictionaries to `Restraints`, through gemmi's topology."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import gemmi
+import numpy as np
+from numpy.typing import NDArray
+
+from arrayrefine.atoms import Atoms
+from arrayrefine.crystal import Crystal
+from arrayrefine.errors import InputError, MonomerError
+from arrayrefine.links import complete_links
+from arrayrefine.monomers import MonomerLibrary, missing_components_message
+from arrayrefine.nonbonded import (
+    build_non_bonded,
+    coordination_pairs,
+    covalent_pairs,
+    energy_types,
+    image_pairs,
+    metal_flags,
+    topological_pairs,
+)
+from arrayrefine.restraints import Restraints
+from arrayrefine.topology_terms import (
+    HYDROGEN_BOND_LENGTH,
+    TopologyModel,
+    image_links,
+    read_angles,
+    read_bonds,
+    read_chiralities,
+    read_planes,
+    read_torsions,
+    tie_hydrogens,
+)
+
+
+class _Log:
+    """Collects gemmi's warnings, which would otherwise go to stderr."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def write(self, text: str) -> None:
+        self.text += text
+
+    def flush(self) -> None:
+        pass
+
+    def lines(self) -> list[str]:
+        return [line for line in dict.fromkeys(s.strip() for s in self.text.splitlines()) if line]
+
+
+def build_restraints(
+    structure: gemmi.Structure,
+    atoms: Atoms,
+    crystal: Crystal,
+    library: MonomerLibrary,
+    *,
+    unknown: Literal["error", "hold"] = "error",
+) -> Restraints:
+    """Find everything that is known about the geometry of a model.
+
+    Parameters
+    ----------
+    structure : gemmi.Structure
+        The model; its first model is used, and is not changed.
+    atoms : Atoms
+        The same atoms in the same order.
+    crystal : Crystal
+    library : MonomerLibrary
+    unknown : {"error", "hold"}
+        What to do with components that have no restraints: stop, or hold their atoms in place.
+
+    Returns
+    -------
+    Restraints
+
+    Raises
+    ------
+    MonomerError
+        A component without restraints, and `unknown` is "error".
+    InputError
+        The topology cannot be made.
+    """
+    n = len(atoms)
+    if structure[0].count_atom_sites() != n:
+        raise ValueError(f"the structure has {structure[0].count_atom_sites()} atoms, the arrays have {n}")
+    notes = [*library.notes, *_check_components(structure, library, unknown)]
+    monlib = library.monlib.clone()
+    model = _prepare(structure, atoms, crystal, monlib, notes)
+    types, held, loose = _who_is_known(model, atoms, monlib, notes)
+    metal_parts = _components_with_metals(monlib, atoms)
+    across, links_across = image_links(model)
+    bonds, edges = read_bonds(model, list(library.monlib.links), held, across, notes)
+    guessed = covalent_pairs(atoms, crystal, held | loose)
+    bonds = tie_hydrogens(bonds, guessed, loose)
+    angles = read_angles(model, held, notes)
+    torsions, rigid = read_torsions(model, held, metal_parts)
+    chiralities = read_chiralities(model, held, metal_parts, edges, atoms.element, notes)
+    planes = read_planes(model, held)
+
+    kinds, unknown_types = energy_types(types, atoms.element, library.energy)
+    if unknown_types:
+        notes.append(
+            f"energy types unknown to the library, replaced by element: {', '.join(sorted(unknown_types))}"
+        )
+    coordination, coordination_across = coordination_pairs(atoms, crystal, metal_flags(atoms.element))
+    all_edges = np.vstack([edges, guessed, coordination])
+    groups = np.split(planes.index, np.flatnonzero(np.diff(planes.plane)) + 1)
+    excluded, one_four = topological_pairs(all_edges, rigid, groups, n)
+    excluded_images = image_pairs(np.vstack([links_across, coordination_across]), all_edges, n)
+    non_bonded = build_non_bonded(atoms, kinds, all_edges, (excluded, excluded_images, one_four))
+    return Restraints(bonds, angles, torsions, chiralities, planes, non_bonded, held, tuple(notes))
+
+
+def _check_components(
+    structure: gemmi.Structure, library: MonomerLibrary, unknown: Literal["error", "hold"]
+) -> list[str]:
+    """Stop at components without restraints, or say that they are held."""
+    where: dict[str, list[str]] = {}
+    for chain in structure[0]:
+        for residue in chain:
+            if residue.name not in library.monlib.monomers:
+                where.setdefault(residue.name, []).append(f"{chain.name} {residue.seqid}")
+    if where and unknown == "error":
+        raise MonomerError(missing_components_message(where))
+    return [
+        f"component {name} has no restraints: its {len(places)} residue(s) ({_listed(places)}) are held in place"
+        for name, places in where.items()
+    ]
+
+
+def _prepare(
+    structure: gemmi.Structure, atoms: Atoms, crystal: Crystal, monlib: gemmi.MonLib, notes: list[str]
+) -> TopologyModel:
+    """Copy the structure, complete its links and let gemmi make the topology."""
+    copy = structure.clone()
+    while len(copy) > 1:
+        del copy[len(copy) - 1]
+    copy.cell = crystal.gemmi_cell
+    copy.spacegroup_hm = crystal.space_group
+    copy.ncs.clear()
+    copy.setup_cell_images()
+    copy.setup_entities()
+    log = _Log()
+    monlib.update_old_atom_names(copy, log)
+    _name_deuterium(copy, monlib)
+    notes += complete_links(copy, monlib)
+    before = [(cra.atom.name, cra.atom.altloc) for cra in copy[0].all()]
+    try:
+        topology = gemmi.prepare_topology(copy, monlib, h_change=gemmi.HydrogenChange.NoChange, warnings=log)
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise InputError(f"no restraints can be made for this model: {error}") from error
+    # prepare_topology renumbers the atoms, so the order is read back rather than assumed
+    row, after = {}, []
+    for k, cra in enumerate(copy[0].all()):
+        row[cra.atom.serial] = k
+        after.append((cra.atom.name, cra.atom.altloc))
+    if before != after or len(row) != len(atoms):
+        raise InputError(
+            "atoms changed their order while bonds were named; look for duplicated atoms in the model"
+        )
+    notes += [f"gemmi: {line}" for line in log.lines() if "definition not found" not in line]
+    notes += _chain_notes(topology)
+    return TopologyModel(copy, topology, row, atoms.identity.altloc)
+
+
+def _name_deuterium(structure: gemmi.Structure, monlib: gemmi.MonLib) -> None:
+    """Name deuterium atoms of the copy as the dictionary names hydrogens."""
+    for chain in structure[0]:
+        for residue in chain:
+            if residue.name not in monlib.monomers or not any(a.element.name == "D" for a in residue):
+                continue
+            known = {a.id for a in monlib.monomers[residue.name].atoms}
+            taken = {(a.name, a.altloc) for a in residue}
+            for atom in residue:
+                name = "H" + atom.name[1:]
+                wrong = atom.element.name == "D" and atom.name not in known and name in known
+                if wrong and (name, atom.altloc) not in taken:
+                    atom.name = name
+
+
+def _chains(topology: gemmi.Topo) -> list[gemmi.Topo.ChainInfo]:
+    return [topology.chain_infos[k] for k in range(len(topology.chain_infos))]
+
+
+def _chain_notes(topology: gemmi.Topo) -> list[str]:
+    """Chain breaks and cis peptides."""
+    gaps, cis = [], []
+    linked = {frozenset((id(link.res1), id(link.res2))) for link in topology.extras if link.link_id}
+    for chain in _chains(topology):
+        for info in chain.res_infos:
+            for link in info.prev:
+                label = f"{chain.chain_ref.name} {link.res1.seqid}-{link.res2.seqid}"
+                joined = frozenset((id(link.res1), id(link.res2))) in linked
+                if link.link_id in ("gap", "") and not joined:
+                    gaps.append(label)
+                elif "CIS" in link.link_id:
+                    cis.append(label)
+    notes = []
+    for what, labels in (("chain breaks", gaps), ("cis peptides", cis)):
+        labels = list(dict.fromkeys(labels))
+        if labels:
+            notes.append(f"{len(labels)} {what}: {_listed(labels)}")
+    return notes
+
+
+def _who_is_known(
+    model: TopologyModel, atoms: Atoms, monlib: gemmi.MonLib, notes: list[str]
+) -> tuple[list[str | None], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Energy type of each atom; atoms to hold; and hydrogens that the dictionary does not name."""
+    types: list[str | None] = [None] * len(atoms)
+    held = np.ones(len(atoms), dtype=bool)
+    stray = np.zeros(len(atoms), dtype=bool)
+    for chain in _chains(model.topology):
+        for info in chain.res_infos:
+            known = info.res.name in monlib.monomers
+            tables: dict[str, dict[str, str]] = {}
+            for atom in info.res:
+                k = model.row[atom.serial]
+                if not known:
+                    continue
+                if atom.altloc not in tables:
+                    final = info.get_final_chemcomp(atom.altloc)
+                    tables[atom.altloc] = {a.id: a.chem_type for a in final.atoms}
+                types[k] = tables[atom.altloc].get(atom.name)
+                held[k] = False
+                stray[k] = types[k] is None
+    loose = stray & atoms.is_hydrogen
+    lost = stray & ~atoms.is_hydrogen
+    for mask, fate in (
+        (lost, "are held in place"),
+        (loose, f"are tied to the nearest atom by a bond of {HYDROGEN_BOND_LENGTH} Å"),
+    ):
+        if mask.any():
+            labels = _listed([atoms.identity.label(int(i)) for i in np.flatnonzero(mask)])
+            notes.append(
+                f"{mask.sum()} atoms that the dictionary does not name, or a link removes, {fate}: {labels}"
+            )
+    return types, held | lost, loose
+
+
+def _listed(labels: Sequence[str]) -> str:
+    return ", ".join(labels[:8]) + (", ..." if len(labels) > 8 else "")
+
+
+def _components_with_metals(monlib: gemmi.MonLib, atoms: Atoms) -> NDArray[np.bool_]:
+    """(N,) True for atoms of components that contain a metal, such as FeS clusters and haem."""
+    names = [
+        name
+        for name in set(atoms.identity.residue_name.tolist())
+        if name in monlib.monomers and any(a.el.is_metal for a in monlib.monomers[name].atoms)
+    ]
+    return np.isin(atoms.identity.residue_name, np.array(names, dtype=str))

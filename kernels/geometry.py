@@ -1,0 +1,226 @@
+"""Restraints on coordinates: the normalised deviation of each restraint and its derivative by the atoms it
+touches.
+
+Every function returns ``z``, the signed deviation divided by sigma, and ``jacobian``, the derivative of
+``z`` by the coordinates of each atom of the restraint. The value of a term is ``½ Σ z²``; `accumulate`
+turns the pair into value and gradient. All results are finite for coincident and collinear atoms, where a
+direction that does not exist is taken as zero.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+
+_DEGREES = 180.0 / np.pi
+_TINY = 1e-12
+_SHORT_SQUARED = 1e-6
+_COLLINEAR_SQUARED = 1e-4
+
+
+def accumulate(z: Float, jacobian: Float, index: Int, n_atoms: int) -> tuple[float, Float]:
+    """Sum restraints into a value and a gradient.
+
+    Parameters
+    ----------
+    z : (n,) float64
+        Normalised deviations.
+    jacobian : (n, k, 3) float64
+        Derivative of `z` by the coordinates of the k atoms of each restraint, 1/Å.
+    index : (n, k) or (n,) int
+        Atoms of each restraint.
+    n_atoms : int
+        N, length of the gradient.
+
+    Returns
+    -------
+    value : float
+        ½ Σ z².
+    gradient : (N, 3) float64
+        Its derivative by the coordinates, 1/Å.
+    """
+    gradient = np.empty((n_atoms, 3))
+    flat = index.ravel()
+    pull = (z[:, None, None] * jacobian).reshape(-1, 3)
+    for axis in range(3):
+        gradient[:, axis] = np.bincount(flat, weights=pull[:, axis], minlength=n_atoms)
+    return 0.5 * float(z @ z), gradient
+
+
+def _dot(a: Float, b: Float) -> Float:
+    product: Float = np.einsum("ij,ij->i", a, b)
+    return product
+
+
+def _cross(a: Float, b: Float) -> Float:
+    out = np.empty_like(a)
+    out[:, 0] = a[:, 1] * b[:, 2] - a[:, 2] * b[:, 1]
+    out[:, 1] = a[:, 2] * b[:, 0] - a[:, 0] * b[:, 2]
+    out[:, 2] = a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
+    return out
+
+
+def bond(xyz: Float, index: Int, ideal: Float, sigma: Float) -> tuple[Float, Float]:
+    """Distances of bonded atoms.
+
+    Parameters
+    ----------
+    xyz : (N, 3) float64, Å
+    index : (n, 2) int
+    ideal, sigma : (n,) float64, Å
+
+    Returns
+    -------
+    z : (n,) float64
+        (d − ideal) / sigma.
+    jacobian : (n, 2, 3) float64, 1/Å
+    """
+    delta = xyz[index[:, 0]] - xyz[index[:, 1]]
+    distance = np.sqrt(_dot(delta, delta))
+    unit = delta / (np.maximum(distance, _TINY) * sigma)[:, None]
+    return (distance - ideal) / sigma, np.stack([unit, -unit], axis=1)
+
+
+def angle(xyz: Float, index: Int, ideal: Float, sigma: Float) -> tuple[Float, Float]:
+    """Angles, vertex in the middle.
+
+    The angle is atan2(|a × b|, a·b), exact at 0° and 180°, where its derivative has no direction and is set
+    to zero.
+
+    Parameters
+    ----------
+    xyz : (N, 3) float64, Å
+    index : (n, 3) int
+    ideal, sigma : (n,) float64, degrees
+
+    Returns
+    -------
+    z : (n,) float64
+        (angle − ideal) / sigma.
+    jacobian : (n, 3, 3) float64, 1/Å
+    """
+    vertex = xyz[index[:, 1]]
+    a = xyz[index[:, 0]] - vertex
+    b = xyz[index[:, 2]] - vertex
+    normal = _cross(a, b)
+    sine = np.sqrt(_dot(normal, normal))
+    theta = np.arctan2(sine, _dot(a, b)) * _DEGREES
+    normal /= np.maximum(sine, _TINY)[:, None]
+    scale = _DEGREES / sigma
+    da = _cross(a, normal) * (scale / np.maximum(_dot(a, a), _SHORT_SQUARED))[:, None]
+    db = _cross(normal, b) * (scale / np.maximum(_dot(b, b), _SHORT_SQUARED))[:, None]
+    return (theta - ideal) / sigma, np.stack([da, -da - db, db], axis=1)
+
+
+def dihedral(xyz: Float, index: Int) -> tuple[Float, Float]:
+    """Torsion angles, IUPAC sign, and their derivative (Blondel & Karplus, J. Comput. Chem. 17, 1132, 1996).
+
+    Parameters
+    ----------
+    xyz : (N, 3) float64, Å
+    index : (n, 4) int
+
+    Returns
+    -------
+    phi : (n,) float64, degrees, −180..180
+    jacobian : (n, 4, 3) float64, degrees/Å
+        Damped where three atoms lie on a line.
+    """
+    r1, r2, r3, r4 = (xyz[index[:, k]] for k in range(4))
+    f, g, h = r1 - r2, r2 - r3, r4 - r3
+    a, b = _cross(f, g), _cross(h, g)
+    g_length = np.maximum(np.sqrt(_dot(g, g)), 1e-3)
+    phi = np.arctan2(_dot(_cross(b, a), g) / g_length, _dot(a, b)) * _DEGREES
+    a /= np.maximum(_dot(a, a), _COLLINEAR_SQUARED)[:, None]
+    b /= np.maximum(_dot(b, b), _COLLINEAR_SQUARED)[:, None]
+    d1 = -g_length[:, None] * a
+    d4 = g_length[:, None] * b
+    shift = (_dot(f, g) / g_length)[:, None] * a - (_dot(h, g) / g_length)[:, None] * b
+    return phi, np.stack([d1, -d1 + shift, -d4 - shift, d4], axis=1) * _DEGREES
+
+
+def torsion(xyz: Float, index: Int, ideal: Float, sigma: Float, period: Int) -> tuple[Float, Float]:
+    """Torsion angles with a period: the deviation from the nearest of the equivalent ideals.
+
+    Parameters
+    ----------
+    xyz : (N, 3) float64, Å
+    index : (n, 4) int
+    ideal, sigma : (n,) float64, degrees
+    period : (n,) int, >= 1
+        Number of equivalent ideals in 360°.
+
+    Returns
+    -------
+    z : (n,) float64
+        Deviation / sigma, the deviation within ±180°/period.
+    jacobian : (n, 4, 3) float64, 1/Å
+    """
+    phi, jacobian = dihedral(xyz, index)
+    turn = 360.0 / period
+    delta = phi - ideal
+    delta -= turn * np.rint(delta / turn)
+    return delta / sigma, jacobian / sigma[:, None, None]
+
+
+def chirality(xyz: Float, index: Int, ideal: Float, sigma: Float) -> tuple[Float, Float]:
+    """Signed volumes a·(b × c) of the three bonds of a centre.
+
+    Parameters
+    ----------
+    xyz : (N, 3) float64, Å
+    index : (n, 4) int
+        Centre first.
+    ideal, sigma : (n,) float64, Å³
+
+    Returns
+    -------
+    z : (n,) float64
+        (volume − ideal) / sigma.
+    jacobian : (n, 4, 3) float64, 1/Å
+    """
+    centre = xyz[index[:, 0]]
+    a, b, c = (xyz[index[:, k]] - centre for k in (1, 2, 3))
+    da, db, dc = _cross(b, c), _cross(c, a), _cross(a, b)
+    volume = _dot(a, da)
+    jacobian = np.stack([-(da + db + dc), da, db, dc], axis=1) / sigma[:, None, None]
+    return (volume - ideal) / sigma, jacobian
+
+
+def plane(xyz: Float, index: Int, plane: Int, sigma: Float) -> tuple[Float, Float]:
+    """Distances of atoms from the best plane of their group.
+
+    The plane minimises Σ z² itself, so the derivative of ½ Σ z² with normal and centroid held fixed is
+    exact; that of a single z is not. Planes of any size are handled together.
+
+    Parameters
+    ----------
+    xyz : (N, 3) float64, Å
+    index : (m,) int
+        Atoms of all planes, end to end.
+    plane : (m,) int
+        Number of the plane of each entry, ascending.
+    sigma : (m,) float64, Å
+
+    Returns
+    -------
+    z : (m,) float64
+        Distance / sigma; the sign follows the normal, which is arbitrary.
+    jacobian : (m, 1, 3) float64, 1/Å
+    """
+    if len(index) == 0:
+        return np.zeros(0), np.zeros((0, 1, 3))
+    starts = np.flatnonzero(np.r_[True, plane[1:] != plane[:-1]])
+    group = np.cumsum(np.r_[False, plane[1:] != plane[:-1]])
+    weight = 1.0 / sigma**2
+    position = xyz[index]
+    total = np.add.reduceat(weight, starts)
+    centroid = np.add.reduceat(position * weight[:, None], starts) / total[:, None]
+    delta = position - centroid[group]
+    moment = np.add.reduceat(delta[:, :, None] * (delta * weight[:, None])[:, None, :], starts)
+    _, vectors = np.linalg.eigh(moment)
+    normal = vectors[:, :, 0][group]
+    return _dot(delta, normal) / sigma, (normal / sigma[:, None])[:, None, :]
