@@ -86,6 +86,9 @@ def read_table(path: object, notes: list[str]) -> Table:
 
 def _read_mtz(file: InputFile) -> Table:
     try:
+        # gemmi reads on without a word where only the end of the headers is missing
+        if b"MTZENDOFHEADERS" not in file.content:
+            raise ValueError("the end of the headers is missing")
         mtz = gemmi.read_mtz_file(str(file.path))
     except (RuntimeError, ValueError) as error:
         raise InputError(

@@ -1,0 +1,561 @@
+"""Reading reflections: which columns, which test set, what is dropped, and what is refused."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gemmi
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from arrayrefine.crystal import Crystal
+from arrayrefine.errors import InputError
+from arrayrefine.io.model import read_model
+from arrayrefine.io.reflections import read_reflections
+from arrayrefine.reflections import Reflections
+
+CRYSTAL = Crystal((20.0, 30.0, 40.0, 90.0, 90.0, 90.0), "P 21 21 21")
+HKL = gemmi.make_miller_array(CRYSTAL.gemmi_cell, CRYSTAL.gemmi_space_group, 2.5)
+COUNT = len(HKL)
+RNG = np.random.default_rng(2)
+F = (RNG.rayleigh(50.0, COUNT) + 1.0).astype(np.float32).astype(float)
+SIGMA = np.full(COUNT, 2.0)
+CCP4 = np.arange(COUNT) % 20
+NAN = np.full(COUNT, np.nan)
+
+
+def write_mtz(
+    path: Path,
+    columns: dict[str, tuple[str, Any]],
+    *,
+    hkl: NDArray[np.integer] = HKL,
+    crystal: Crystal = CRYSTAL,
+) -> Path:
+    """Write an MTZ file of columns {label: (type, values)}."""
+    mtz = gemmi.Mtz(with_base=True)
+    mtz.spacegroup = crystal.gemmi_space_group
+    mtz.set_cell_for_all(crystal.gemmi_cell)
+    mtz.add_dataset("d")
+    for label, (kind, _) in columns.items():
+        mtz.add_column(label, kind)
+    values = [np.asarray(v, dtype=float) for _, v in columns.values()]
+    mtz.set_data(np.column_stack([hkl, *values]).astype(np.float32))
+    mtz.write_to_file(str(path))
+    return path
+
+
+def simple(path: Path, **more: tuple[str, Any]) -> Path:
+    """Write FP, SIGFP, CCP4's FreeR_flag and further columns, or other values of these."""
+    columns: dict[str, tuple[str, Any]] = {"FP": ("F", F), "SIGFP": ("Q", SIGMA), "FreeR_flag": ("I", CCP4)}
+    return write_mtz(path, columns | more)
+
+
+def said(notes: tuple[str, ...], text: str) -> bool:
+    """Whether one of the notes contains the text."""
+    return any(text in note for note in notes)
+
+
+def refused(path: Path, **options: Any) -> str:
+    """Message of the InputError that reading raises; it names the file."""
+    with pytest.raises(InputError) as caught:
+        read_reflections(path, CRYSTAL, **options)
+    message = str(caught.value)
+    assert path.name in message
+    return message
+
+
+def cif(path: Path, tags: str, rows: list[str], header: str = "") -> Path:
+    """Write an sf-mmCIF file with one loop."""
+    loop = "\n".join(f"_refln.{tag}" for tag in ("index_h", "index_k", "index_l", *tags.split()))
+    path.write_text(f"data_r1abcsf\n{header}\nloop_\n{loop}\n" + "\n".join(rows) + "\n")
+    return path
+
+
+CIF_HEADER = """_cell.length_a 20.0
+_cell.length_b 30.0
+_cell.length_c 40.0
+_cell.angle_alpha 90
+_cell.angle_beta 90
+_cell.angle_gamma 90
+_symmetry.space_group_name_H-M 'P 21 21 21'
+"""
+
+
+# --- real files: every case is read alike from its own file and from the normalised one ---
+
+CASES = [
+    "1aba", "1cbs", "1dur", "1ehz", "1l2h", "1rx2", "1v9g", "2r4r", "3g70", "3sb3",
+    "4iid", "4xof", "5e5z", "5kzb", "5orl", "5uui", "6mw0", "br_lcls", "hewl_ssad",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_real_crystals(case: Callable[[str], Path], name: str) -> None:
+    folder = case(name)
+    info = json.loads((folder / "info.json").read_text())
+    crystal = read_model(next(folder.glob("model.*"))).crystal
+    d_min = info["d_min"] if name == "br_lcls" else None
+    original = next(p for p in (folder / "data.mtz", folder / "data-sf.cif") if p.exists())
+    data, notes = read_reflections(original, crystal, d_min=d_min)
+    normalised, _ = read_reflections(folder / "norm.mtz", crystal)
+    kind = {"F": "amplitude", "I": "intensity"}[info["kind"]]
+    assert normalised.source["kind"] == data.source["kind"] == kind
+    assert len(normalised) == info["nref"]
+    assert normalised.free.sum() == info["nfree"]
+    assert data.d_min == pytest.approx(info["d_min"], abs=2e-3)
+    if name == "br_lcls":
+        # the file holds 511 reflections that its own refinement left out, and gave no flags
+        assert len(data) == info["nref"] + 509
+        assert data.free.sum() == info["nfree"]
+        assert said(notes, "511 reflections")
+        return
+    np.testing.assert_array_equal(data.hkl, normalised.hkl)
+    np.testing.assert_allclose(data.f_obs, normalised.f_obs, rtol=1e-6)
+    np.testing.assert_allclose(data.sigma, normalised.sigma, rtol=1e-6)
+    if kind == "intensity":
+        assert data.i_obs is not None
+        assert normalised.i_obs is not None
+        np.testing.assert_allclose(data.i_obs, normalised.i_obs, rtol=1e-6)
+    if info["free"].startswith("random"):
+        assert data.source["free_column"] is None
+        assert data.free.mean() == pytest.approx(0.05, abs=2e-3)
+        assert said(notes, "chosen at random with seed 0")
+    else:
+        np.testing.assert_array_equal(data.free, normalised.free)
+    assert not crystal.absent(data.hkl).any()
+    assert json.dumps(data.source)
+
+
+def test_data_without_cell_take_the_models(case: Callable[[str], Path]) -> None:
+    folder = case("1ehz")
+    crystal = read_model(folder / "model.pdb").crystal
+    data, notes = read_reflections(folder / "data-sf.cif", crystal)
+    assert data.crystal == crystal
+    assert data.source["cell"] == "model"
+    assert said(notes, "gives no cell and no space group: the model's is used")
+
+
+# --- columns ---
+
+
+def test_values_come_through_unchanged(tmp_path: Path) -> None:
+    data, notes = read_reflections(simple(tmp_path / "a.mtz"), CRYSTAL)
+    assert isinstance(data, Reflections)
+    lookup = {tuple(h): f for h, f in zip(HKL.tolist(), F)}
+    np.testing.assert_array_equal(data.f_obs, [lookup[tuple(h)] for h in data.hkl.tolist()])
+    assert (data.sigma == 2.0).all()
+    assert data.free.sum() == (CCP4 == 0).sum()
+    assert data.source["columns"] == ["FP", "SIGFP"]
+    assert data.source["completeness"] == 1.0
+    assert data.i_obs is None
+    assert data.hkl.dtype == np.int32
+    assert notes == ()
+
+
+def test_columns_found_by_name_and_type(tmp_path: Path) -> None:
+    calculated = {"FC": ("F", F), "SIGFC": ("Q", SIGMA), "FWT": ("F", F), "F-model": ("F", F)}
+    cases: list[tuple[dict[str, tuple[str, Any]], list[str]]] = [
+        ({"FOBS": ("F", F), "SIGFOBS": ("Q", SIGMA)}, ["FOBS", "SIGFOBS"]),
+        ({"F-obs": ("F", F), "SIGF-obs": ("Q", SIGMA)}, ["F-obs", "SIGF-obs"]),
+        ({"Native": ("F", F), "Error": ("Q", SIGMA)}, ["Native", "Error"]),
+        ({"IMEAN": ("J", F), "SIGIMEAN": ("Q", SIGMA)}, ["IMEAN", "SIGIMEAN"]),
+        ({"I": ("J", F), "SIGI": ("Q", SIGMA), "F": ("F", F), "SIGF": ("Q", SIGMA)}, ["F", "SIGF"]),
+        ({"F": ("F", NAN), "SIGF": ("Q", NAN), "I": ("J", F), "SIGI": ("Q", SIGMA)}, ["I", "SIGI"]),
+        (
+            {"F-obs-filtered": ("F", F), "SIGF-obs-filtered": ("Q", SIGMA), "I-obs": ("J", F),
+             "SIGI-obs": ("Q", SIGMA)},
+            ["I-obs", "SIGI-obs"],
+        ),
+        (
+            {"F(+)": ("G", F), "SIGF(+)": ("L", SIGMA), "F(-)": ("G", F + 1), "SIGF(-)": ("L", SIGMA)},
+            ["F(+)", "SIGF(+)", "F(-)", "SIGF(-)"],
+        ),
+        (
+            {"I(+)": ("K", F), "SIGI(+)": ("M", SIGMA), "I(-)": ("K", F), "SIGI(-)": ("M", SIGMA),
+             "IMEAN": ("J", F), "SIGIMEAN": ("Q", SIGMA)},
+            ["IMEAN", "SIGIMEAN"],
+        ),
+    ]  # fmt: skip
+    for columns, expected in cases:
+        path = write_mtz(tmp_path / "a.mtz", calculated | columns | {"FREE": ("I", CCP4)})
+        data, _ = read_reflections(path, CRYSTAL)
+        assert data.source["columns"] == expected
+
+
+def test_columns_given(tmp_path: Path) -> None:
+    path = simple(tmp_path / "a.mtz", F2=("F", 2 * F), SIGF2=("Q", SIGMA), I=("J", F), SIGI=("Q", SIGMA))
+    for columns in ("F2,SIGF2", "F2", "f2, sigf2"):
+        data, _ = read_reflections(path, CRYSTAL, columns=columns)
+        assert data.source["columns"] == ["F2", "SIGF2"]
+        assert data.f_obs.sum() == pytest.approx(2 * F.sum(), rel=1e-6)
+    data, notes = read_reflections(path, CRYSTAL, columns="I,SIGI")
+    assert data.source["kind"] == "intensity"
+    assert data.i_obs is not None
+    assert said(notes, "French & Wilson")
+    _, notes = read_reflections(path, CRYSTAL)
+    assert said(notes, "also there: F2,SIGF2; I,SIGI")
+
+
+def test_columns_that_cannot_be_used(tmp_path: Path) -> None:
+    path = simple(tmp_path / "a.mtz", PHI=("P", F))
+    assert "no column 'FX'" in refused(path, columns="FX,SIGFX")
+    assert "FP (F), SIGFP (Q), FreeR_flag (I), PHI (P)" in refused(path, columns="FX,SIGFX")
+    faults = {"PHI,SIGFP": "PHI is of type P", "FP,PHI": "PHI is of type P", "a,b,c": "names 3 columns"}
+    for columns, fault in faults.items():
+        with pytest.raises(InputError, match=fault):
+            read_reflections(path, CRYSTAL, columns=columns)
+
+
+def test_no_usable_columns_lists_what_is_there(tmp_path: Path) -> None:
+    path = write_mtz(tmp_path / "a.mtz", {"FC": ("F", F), "PHIC": ("P", F), "FREE": ("I", CCP4)})
+    message = refused(path)
+    assert "no column of measured amplitudes or intensities" in message
+    assert "FC (F), PHIC (P), FREE (I)" in message
+
+
+def test_no_sigma_column(tmp_path: Path) -> None:
+    path = write_mtz(tmp_path / "a.mtz", {"FP": ("F", F), "FREE": ("I", CCP4)})
+    message = refused(path)
+    assert "FP has no column of standard uncertainties" in message
+    assert "write the file again with sigmas" in message
+    assert "belongs to FP" in refused(path, columns="FP")
+
+
+def test_pairs_are_merged_to_the_weighted_mean(tmp_path: Path) -> None:
+    minus, sigma_minus = F + 3.0, np.full(COUNT, 4.0)
+    minus[0], sigma_minus[0] = np.nan, np.nan
+    minus[1], sigma_minus[1] = F[1], SIGMA[1]
+    columns = {"F(+)": ("G", F), "SIGF(+)": ("L", SIGMA), "F(-)": ("G", minus), "SIGF(-)": ("L", sigma_minus)}
+    data, notes = read_reflections(write_mtz(tmp_path / "a.mtz", columns), CRYSTAL)
+    row = {tuple(h): i for i, h in enumerate(data.hkl.tolist())}
+    at = [row[tuple(h)] for h in HKL[:3].tolist()]
+    # alone, a copy, and (F/4 + (F+3)/16) / (1/4 + 1/16)
+    np.testing.assert_allclose(data.f_obs[at], [F[0], F[1], F[2] + 0.6], rtol=1e-6)
+    np.testing.assert_allclose(data.sigma[at], [2.0, 2.0, (1 / 4 + 1 / 16) ** -0.5], rtol=1e-6)
+    assert said(notes, f"F(+) and F(-) are merged to their mean ({COUNT - 1} reflections have both)")
+
+
+# --- what is dropped, moved and merged ---
+
+
+def test_bad_values_are_dropped_and_counted(tmp_path: Path) -> None:
+    value, sigma = F.copy(), SIGMA.copy()
+    value[100:102] = np.nan
+    value[102] = -4.0
+    value[103] = 0.0
+    sigma[104], sigma[105], sigma[106:109] = 0.0, np.nan, -1.0
+    data, notes = read_reflections(simple(tmp_path / "a.mtz", FP=("F", value), SIGFP=("Q", sigma)), CRYSTAL)
+    assert len(data) == COUNT - 8
+    assert (data.f_obs == 0.0).sum() == 1
+    assert data.source["dropped"] == {
+        "without a measured value": 2,
+        "with a sigma that is zero, negative or missing": 5,
+        "with a negative amplitude": 1,
+    }
+    assert said(notes, "dropped reflections: 2 without a measured value, 5 with a sigma")
+    assert data.source["completeness"] == pytest.approx(1.0 - 8 / COUNT)
+
+
+def test_all_sigmas_bad(tmp_path: Path) -> None:
+    message = refused(simple(tmp_path / "a.mtz", SIGFP=("Q", -SIGMA)))
+    assert f"no usable reflection is left of {COUNT}" in message
+    assert f"{COUNT} with a sigma that is zero, negative or missing" in message
+
+
+def test_absences_and_origin_are_dropped(tmp_path: Path) -> None:
+    hkl = np.vstack([HKL, [[0, 0, 0], [3, 0, 0], [0, 0, 5]]])
+    extra = {k: (t, np.append(v, [9, 9, 9])) for k, (t, v) in {"F": ("F", F), "SIGF": ("Q", SIGMA)}.items()}
+    data, _ = read_reflections(write_mtz(tmp_path / "a.mtz", extra, hkl=hkl), CRYSTAL)
+    assert data.source["dropped"] == {"with the index 0 0 0": 1, "systematically absent": 2}
+    assert len(data) == COUNT
+
+
+def test_any_indices_come_to_the_asymmetric_unit_and_duplicates_are_merged(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    operators = list(CRYSTAL.group_ops.sym_ops)
+    moved = np.array([operators[rng.integers(4)].apply_to_hkl(h) for h in HKL.tolist()])
+    moved *= rng.choice([-1, 1], COUNT)[:, None]
+    hkl = np.vstack([moved, -moved[:10]])
+    columns = {
+        "F": ("F", np.append(F, F[:10] + 10.0)),
+        "SIGF": ("Q", np.append(SIGMA, np.full(10, 1.0))),
+        "FREE": ("I", np.append(CCP4, CCP4[:10])),
+    }
+    data, notes = read_reflections(write_mtz(tmp_path / "a.mtz", columns, hkl=hkl), CRYSTAL)
+    straight, _ = read_reflections(simple(tmp_path / "b.mtz"), CRYSTAL)
+    np.testing.assert_array_equal(data.hkl, straight.hkl)
+    np.testing.assert_array_equal(data.free, straight.free)
+    different = np.flatnonzero(~np.isclose(data.f_obs, straight.f_obs))
+    assert len(different) == 10
+    np.testing.assert_allclose((data.f_obs - straight.f_obs)[different], 8.0, rtol=1e-4)
+    np.testing.assert_allclose(data.sigma[different], (1 + 1 / 4) ** -0.5)
+    assert said(notes, "10 duplicate measurements were merged")
+
+
+def test_copies_keep_their_sigma(tmp_path: Path) -> None:
+    columns = {"F": ("F", np.tile(F, 2)), "SIGF": ("Q", np.tile(SIGMA, 2))}
+    data, _ = read_reflections(write_mtz(tmp_path / "a.mtz", columns, hkl=np.vstack([HKL, -HKL])), CRYSTAL)
+    assert len(data) == COUNT
+    assert (data.sigma == 2.0).all()
+
+
+def test_resolution_cut(tmp_path: Path) -> None:
+    path = simple(tmp_path / "a.mtz")
+    data, _ = read_reflections(path, CRYSTAL, d_min=3.9)
+    d = CRYSTAL.inverse_d_squared(HKL) ** -0.5
+    assert len(data) == (d >= 3.9).sum()
+    assert data.source["dropped"] == {"beyond d_min = 3.9 Å": (d < 3.9).sum()}
+    for d_min in (100.0, 0.0, -1.0, float("nan")):
+        assert "leaves no reflection" in refused(path, d_min=d_min)
+
+
+# --- free flags ---
+
+
+@pytest.mark.parametrize(
+    ("label", "flags", "value", "convention"),
+    [
+        ("FreeR_flag", CCP4, 0, "20 values, 0 is free"),
+        ("R-free-flags", (CCP4 == 0).astype(int), 1, "less frequent one (1)"),
+        ("FREE", (CCP4 != 0).astype(int), 0, "less frequent one (0)"),
+        ("test", np.where(CCP4 == 0, -1, 1), -1, "less frequent one (-1)"),
+    ],
+)
+def test_conventions(
+    tmp_path: Path, label: str, flags: NDArray[np.int64], value: int, convention: str
+) -> None:
+    path = write_mtz(tmp_path / "a.mtz", {"F": ("F", F), "SIGF": ("Q", SIGMA), label: ("I", flags)})
+    data, _ = read_reflections(path, CRYSTAL)
+    assert data.free.sum() == (CCP4 == 0).sum()
+    assert data.source["free_column"] == label
+    assert data.source["free_file_value"] == value
+    assert convention in str(data.source["free_convention"])
+
+
+def test_free_given(tmp_path: Path) -> None:
+    other = np.where(CCP4 < 2, 1, 0)
+    path = simple(tmp_path / "a.mtz", cross=("I", other))
+    for free, count in (
+        ("FreeR_flag=3", (CCP4 == 3).sum()),
+        ("freer_flag", (CCP4 == 0).sum()),
+        ("cross", other.sum()),
+        ("cross=0", (1 - other).sum()),
+    ):
+        data, _ = read_reflections(path, CRYSTAL, free=free)
+        assert data.free.sum() == count
+    assert "no column 'nix'" in refused(path, free="nix=1")
+    with pytest.raises(InputError, match="'x' is no number"):
+        read_reflections(path, CRYSTAL, free="cross=x")
+
+
+def test_all_free_or_none(tmp_path: Path) -> None:
+    for value in (0, 1):
+        path = simple(tmp_path / "a.mtz", FreeR_flag=("I", np.full(COUNT, value)))
+        message = refused(path)
+        assert f"every flag is {value}, so all reflections are free or none is" in message
+        assert "free='random'" in message
+    assert f"all {COUNT} reflections are free" in refused(path, free="FreeR_flag=1")
+    assert "no reflection is free (0 was looked for" in refused(path, free="FreeR_flag=0")
+    assert "no reflection has a free flag" in refused(simple(tmp_path / "b.mtz", FreeR_flag=("I", NAN)))
+    data, notes = read_reflections(path, CRYSTAL, free="random")
+    assert 0.04 < data.free.mean() < 0.06
+    assert said(notes, "chosen at random")
+
+
+def test_flags_of_no_known_convention(tmp_path: Path) -> None:
+    assert "expected 0/1, or 0..n" in refused(simple(tmp_path / "a.mtz", FreeR_flag=("I", CCP4 + 1)))
+    half = np.arange(COUNT - COUNT % 2) % 2
+    even = {"F": ("F", F[: len(half)]), "SIGF": ("Q", SIGMA[: len(half)]), "FREE": ("I", half)}
+    path = write_mtz(tmp_path / "b.mtz", even, hkl=HKL[: len(half)])
+    assert "cannot be told from the work set" in refused(path)
+
+
+def test_missing_flags_are_work_and_counted(tmp_path: Path) -> None:
+    d = CRYSTAL.inverse_d_squared(HKL) ** -0.5
+    flags = np.where(d < 3.0, np.nan, CCP4)
+    data, notes = read_reflections(simple(tmp_path / "a.mtz", FreeR_flag=("I", flags)), CRYSTAL)
+    assert data.free.sum() == (flags == 0).sum()
+    assert not data.free[data.s_squared > 1 / 9.0].any()
+    assert said(notes, f"{(d < 3.0).sum()} reflections")
+    assert said(notes, "d_min=3.0")
+
+
+def test_no_flags_are_chosen_with_the_seed(tmp_path: Path) -> None:
+    columns = {"F": ("F", F), "SIGF": ("Q", SIGMA)}
+    path = write_mtz(tmp_path / "a.mtz", columns)
+    first, notes = read_reflections(path, CRYSTAL, seed=3)
+    again, _ = read_reflections(path, CRYSTAL, seed=3)
+    other, _ = read_reflections(path, CRYSTAL, seed=4)
+    tenth, _ = read_reflections(path, CRYSTAL, free_fraction=0.1)
+    order = RNG.permutation(COUNT)
+    shuffled = {k: (t, np.asarray(v)[order]) for k, (t, v) in columns.items()}
+    mixed, _ = read_reflections(write_mtz(tmp_path / "b.mtz", shuffled, hkl=HKL[order]), CRYSTAL, seed=3)
+    np.testing.assert_array_equal(first.free, again.free)
+    np.testing.assert_array_equal(first.free, mixed.free)
+    assert (first.free != other.free).any()
+    assert first.free.sum() == round(0.05 * COUNT)
+    assert tenth.free.sum() == round(0.1 * COUNT)
+    assert said(notes, "chosen at random with seed 3")
+    # every tenth of the resolution range has its share
+    for shell in np.array_split(np.argsort(first.s_squared), 10):
+        assert 0.03 < first.free[shell].mean() < 0.07
+
+
+# --- cells and space groups ---
+
+
+def test_different_cell(tmp_path: Path) -> None:
+    path = simple(tmp_path / "a.mtz")
+    model = Crystal((20.0, 30.5, 40.0, 90.0, 90.0, 90.0), "P 21 21 21")
+    with pytest.raises(InputError, match=r"cells of model and data differ.*20 30\.5 40.*20 30 40"):
+        read_reflections(path, model)
+    near = Crystal((20.0, 30.2, 40.0, 90.0, 90.0, 90.0), "P 21 21 21")
+    data, notes = read_reflections(path, near)
+    assert data.crystal.cell == CRYSTAL.cell
+    assert data.source["cell"] == "data"
+    assert said(notes, "differ by 0.66 %: the data's is used")
+
+
+@pytest.mark.parametrize(
+    ("data_group", "model_group", "cell"),
+    [
+        ("P 43", "P 41", (50.0, 50.0, 70.0, 90.0, 90.0, 90.0)),
+        ("P 21 21 2", "P 21 21 21", (50.0, 60.0, 70.0, 90.0, 90.0, 90.0)),
+        ("P 21 21 2", "P 2 21 21", (50.0, 60.0, 70.0, 90.0, 90.0, 90.0)),
+        ("I 1 2 1", "C 1 2 1", (50.0, 60.0, 70.0, 90.0, 95.0, 90.0)),
+    ],
+)
+def test_different_space_groups(
+    tmp_path: Path, data_group: str, model_group: str, cell: tuple[float, float, float, float, float, float]
+) -> None:
+    crystal = Crystal(cell, data_group)
+    columns = {"F": ("F", [9.0]), "SIGF": ("Q", [1.0])}
+    path = write_mtz(tmp_path / "a.mtz", columns, hkl=np.array([[2, 4, 6]]), crystal=crystal)
+    expected = rf"space groups of model and data differ.*{model_group},.*{data_group};"
+    with pytest.raises(InputError, match=expected):
+        read_reflections(path, Crystal(cell, model_group))
+
+
+def test_two_names_of_one_group_agree(tmp_path: Path) -> None:
+    cell = (50.0, 60.0, 70.0, 90.0, 95.0, 90.0)
+    crystal = Crystal(cell, "P 1 21 1")
+    hkl = gemmi.make_miller_array(crystal.gemmi_cell, crystal.gemmi_space_group, 8.0)
+    columns = {"F": ("F", np.full(len(hkl), 9.0)), "SIGF": ("Q", np.ones(len(hkl)))}
+    path = write_mtz(tmp_path / "a.mtz", columns, hkl=hkl, crystal=crystal)
+    data, _ = read_reflections(path, Crystal(cell, "P 21"))
+    assert len(data) == len(hkl)
+
+
+# --- sf-mmCIF ---
+
+
+def rows(status: Callable[[int], str] = lambda i: "o") -> list[str]:
+    """Indices, amplitude, sigma, status."""
+    return [f"{h} {k} {m} {F[i]:.3f} 2.0 {status(i)}" for i, (h, k, m) in enumerate(HKL.tolist())]
+
+
+def test_cif_status(tmp_path: Path) -> None:
+    codes = "foooooooooooooo<x-h?"
+    path = cif(
+        tmp_path / "a.cif", "F_meas_au F_meas_sigma_au status", rows(lambda i: codes[i % 20]), CIF_HEADER
+    )
+    data, notes = read_reflections(path, CRYSTAL)
+    counts = {code: sum(codes[i % 20] == code for i in range(COUNT)) for code in set(codes)}
+    assert data.free.sum() == counts["f"]
+    assert len(data) == counts["f"] + counts["o"] + counts["?"]
+    assert data.source["dropped"] == {f"with status '{c}'": counts[c] for c in "-<hx"}
+    assert data.source["columns"] == ["F_meas_au", "F_meas_sigma_au"]
+    assert said(notes, f"{counts['?']} reflections")
+    given, _ = read_reflections(path, CRYSTAL, free="status=f")
+    np.testing.assert_array_equal(given.free, data.free)
+
+
+def test_cif_status_without_test_set_is_no_flag(tmp_path: Path) -> None:
+    path = cif(tmp_path / "a.cif", "F_meas_au F_meas_sigma_au status", rows(), CIF_HEADER)
+    data, notes = read_reflections(path, CRYSTAL)
+    assert said(notes, "chosen at random")
+    assert data.free.sum() == round(0.05 * COUNT)
+    everything = cif(tmp_path / "b.cif", "F_meas_au F_meas_sigma_au status", rows(lambda i: "f"), CIF_HEADER)
+    assert f"all {COUNT} reflections are free" in refused(everything)
+    assert "no reflection is free" in refused(path, free="status")
+
+
+def test_cif_r_free_flag_and_gzip(tmp_path: Path) -> None:
+    tags = "F_meas F_meas_sigma status pdbx_r_free_flag"
+    path = cif(tmp_path / "a.cif", tags, [f"{row} {CCP4[i]}" for i, row in enumerate(rows())], CIF_HEADER)
+    packed = tmp_path / "a.cif.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    data, _ = read_reflections(packed, CRYSTAL)
+    assert data.free.sum() == (CCP4 == 0).sum()
+    assert data.source["free_column"] == "pdbx_r_free_flag"
+
+
+def test_cif_intensities_and_pairs(tmp_path: Path) -> None:
+    mean = cif(tmp_path / "a.cif", "intensity_meas intensity_sigma status", rows(), CIF_HEADER)
+    assert read_reflections(mean, CRYSTAL)[0].source["columns"] == ["intensity_meas", "intensity_sigma"]
+    tags = "pdbx_I_plus pdbx_I_plus_sigma pdbx_I_minus pdbx_I_minus_sigma"
+    pairs = cif(tmp_path / "b.cif", tags, [f"{h} {k} {m} 90 2 ? ?" for h, k, m in HKL.tolist()], CIF_HEADER)
+    data, _ = read_reflections(pairs, CRYSTAL)
+    assert data.source["kind"] == "intensity"
+    assert data.i_obs is not None
+    assert (data.i_obs == 90.0).all()
+
+
+def test_cif_blocks(tmp_path: Path) -> None:
+    first = cif(tmp_path / "a.cif", "phase_calc", ["1 2 3 90.0"], CIF_HEADER).read_text()
+    second = cif(tmp_path / "b.cif", "F_meas_au F_meas_sigma_au status", rows(), CIF_HEADER).read_text()
+    path = tmp_path / "c.cif"
+    path.write_text(first.replace("r1abcsf", "r1abcAsf") + second)
+    data, notes = read_reflections(path, CRYSTAL)
+    assert len(data) == COUNT
+    assert said(notes, "2 blocks of reflections; block 'r1abcsf' is used")
+
+
+# --- files that are no data ---
+
+
+def test_files_that_are_no_data(tmp_path: Path) -> None:
+    whole = simple(tmp_path / "whole.mtz").read_bytes()
+    cases: dict[str, tuple[bytes | None, str]] = {
+        "missing.mtz": (None, "does not exist"),
+        "empty.mtz": (b"", "is empty"),
+        "half.mtz": (whole[: len(whole) // 2], "damaged MTZ file.*cut short.*copy it again"),
+        "stub.mtz": (whole[:60], "damaged MTZ file"),
+        "headless.mtz": (whole[:-700], "damaged MTZ file"),
+        "half.cif": (b"data_a\nloop_\n_refln.index_h\n_refln.index_k\n1 2 3\n", "cannot be parsed"),
+        "model.pdb": (b"HEADER    PROTEIN\n", "give it as the model"),
+        "model.cif": (b"data_a\nloop_\n_atom_site.id\n_atom_site.Cartn_x\n1 2.0\n", "give it as the model"),
+        "notes.txt": (b"nothing but words\n", "text file of no known kind"),
+    }
+    for name, (content, pattern) in cases.items():
+        path = tmp_path / name
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(InputError, match=pattern):
+            read_reflections(path, CRYSTAL)
+        assert name in refused(path)
+    assert "is a folder" in refused(tmp_path)
+
+
+def test_gzipped_mtz(tmp_path: Path) -> None:
+    plain = simple(tmp_path / "a.mtz")
+    packed = tmp_path / "b.mtz.gz"
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    np.testing.assert_array_equal(
+        read_reflections(packed, CRYSTAL)[0].f_obs, read_reflections(plain, CRYSTAL)[0].f_obs
+    )
+
+
+def test_unmerged_data_are_refused(tmp_path: Path) -> None:
+    mtz = gemmi.read_mtz_file(str(simple(tmp_path / "a.mtz")))
+    mtz.batches.append(gemmi.Mtz.Batch())
+    mtz.add_column("BATCH", "B")
+    mtz.add_column("M/ISYM", "Y")
+    path = tmp_path / "unmerged.mtz"
+    mtz.write_to_file(str(path))
+    assert "unmerged observations (1 batches)" in refused(path)
