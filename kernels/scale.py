@@ -30,9 +30,8 @@ LARGEST_BINS = 20
 
 # Standard deviations of weak priors, in units of the misfit of one reflection; they decide only where the
 # data do not: a crystal without solvent, a handful of reflections. On nineteen crystals, each with its
-# deposited and a shaken model, the mean R_free is .2603 with the parametric form and .2542 with bins; it
-# moves by less than 0.0003 for a roughness of ln k between 0.010 and 0.032 and of k_mask between 0.06 and
-# 0.18.
+# deposited and a shaken model, the mean R_free is .2590 with the parametric form and .2523 with bins, and
+# within 0.0001 of that for a roughness of ln k between 0.010 and 0.032 and of k_mask between 0.06 and 0.18.
 _PRIOR_K_SOL, _PRIOR_B_SOL, _PRIOR_ANISO, _PRIOR_B = 0.2, 60.0, 50.0, 1000.0
 _ROUGHNESS_LOG_K, _ROUGHNESS_K_MASK = 0.018, 0.1
 
