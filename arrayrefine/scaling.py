@@ -175,11 +175,23 @@ def fit_scale(reflections: Reflections, f_calc: Complex, f_mask: Complex, work_o
     _check(reflections, f_calc, f_mask, order)
     basis = anisotropy_basis(reflections.crystal)
     data = _sorted_data(reflections, f_calc, f_mask, order, basis)
+    scale, p = _parametric_scale(reflections.crystal, data, basis)
+    if len(order) < FEWEST_FOR_BINS:
+        few = f"{len(order)} work reflections are too few to scale in bins (needs {FEWEST_FOR_BINS})"
+        return dataclasses.replace(scale, notes=(f"{few}: parametric scale",))
+    in_bins = _binned_scale(scale, p, data, basis)
+    if not in_bins.r_work < scale.r_work:
+        return dataclasses.replace(scale, notes=("bins did not lower R_work: parametric scale",))
+    return in_bins
+
+
+def _parametric_scale(crystal: Crystal, data: Data, basis: Float) -> tuple[Scale, Float]:
+    """The scale without bins, and its parameter vector."""
     simple = Parametric(data)
     p = minimise(simple, simple.start(), data.f_obs)
     empty = np.zeros(0)
     scale = Scale(
-        crystal=reflections.crystal,
+        crystal=crystal,
         k_overall=float(np.exp(p[0])),
         b_overall=float(p[1]),
         b_aniso=np.einsum("n,nij->ij", p[2:-2], basis),
@@ -191,14 +203,13 @@ def fit_scale(reflections: Reflections, f_calc: Complex, f_mask: Complex, work_o
         mask_values=empty,
         r_work=r_factor(data.f_obs, simple.value(p)),
     )
-    if len(order) < FEWEST_FOR_BINS:
-        few = f"{len(order)} work reflections are too few to scale in bins (needs {FEWEST_FOR_BINS})"
-        return dataclasses.replace(scale, notes=(f"{few}: parametric scale",))
+    return scale, p
+
+
+def _binned_scale(scale: Scale, p: Float, data: Data, basis: Float) -> Scale:
+    """The scale with bins, starting from the parametric one and its vector p."""
     binned = Binned(data, p)
     q = minimise(binned, binned.start(), data.f_obs)
-    binned_r = r_factor(data.f_obs, binned.value(q))
-    if not binned_r < scale.r_work:
-        return dataclasses.replace(scale, notes=("bins did not lower R_work: parametric scale",))
     log_k, aniso, values = binned.split(q)
     return dataclasses.replace(
         scale,
@@ -207,7 +218,7 @@ def fit_scale(reflections: Reflections, f_calc: Complex, f_mask: Complex, work_o
         log_k=log_k - (p[0] - 0.25 * p[1] * binned.knots),
         mask_knots=binned.mask_knots,
         mask_values=values,
-        r_work=binned_r,
+        r_work=r_factor(data.f_obs, binned.value(q)),
     )
 
 
