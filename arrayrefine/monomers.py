@@ -273,8 +273,8 @@ def _check_connected(monlib: gemmi.MonLib, name: str, path: Path) -> None:
     if len(heavy) > 1 and loose:
         raise MonomerError(
             f"{path}: component {name} leaves {len(loose)} of {len(heavy)} heavy atoms "
-            f"without any restrained bond ({', '.join(loose[:8])}{', ...' if len(loose) > 8 else ''}); they would drift apart. "
-            "Make complete restraints with AceDRG, grade2 or eLBOW"
+            f"without any restrained bond ({', '.join(loose[:8])}{', ...' if len(loose) > 8 else ''}); "
+            "they would drift apart. Make complete restraints with AceDRG, grade2 or eLBOW"
         )
 
 

@@ -88,7 +88,7 @@ def build_restraints(
     n = len(atoms)
     if structure[0].count_atom_sites() != n:
         raise ValueError(f"the structure has {structure[0].count_atom_sites()} atoms, the arrays have {n}")
-    notes = [*library.notes, *_check_components(structure, library, unknown)]
+    notes = _check_components(structure, library, unknown)
     monlib = library.monlib.clone()
     model = _prepare(structure, atoms, crystal, monlib, notes)
     types, held, loose = _who_is_known(model, atoms, monlib, notes)
@@ -99,7 +99,7 @@ def build_restraints(
     bonds = tie_hydrogens(bonds, guessed, loose)
     angles = read_angles(model, held, notes)
     torsions, rigid = read_torsions(model, held, metal_parts)
-    chiralities = read_chiralities(model, held, metal_parts, edges, atoms.element, notes)
+    chiralities = read_chiralities(model, held, metal_parts, edges, atoms, notes)
     planes = read_planes(model, held)
 
     kinds, unknown_types = energy_types(types, atoms.element, library.energy)
@@ -128,7 +128,7 @@ def _check_components(
     if where and unknown == "error":
         raise MonomerError(missing_components_message(where))
     return [
-        f"component {name} has no restraints: its {len(places)} residue(s) ({_listed(places)}) are held in place"
+        f"component {name} has no restraints: {len(places)} residue(s) held in place ({_listed(places)})"
         for name, places in where.items()
     ]
 

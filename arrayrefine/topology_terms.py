@@ -11,6 +11,8 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
+from arrayrefine.atoms import Atoms
+from arrayrefine.kernels.geometry import chirality
 from arrayrefine.restraints import Angles, Bonds, Chiralities, Int, Planes, Torsions
 
 CHIRAL_SIGMA = 0.2
@@ -226,44 +228,42 @@ def read_torsions(model: TopologyModel, held: Mask, metal_parts: Mask) -> tuple[
     return torsions, _table(rigid, 2)
 
 
-def _without_hand(edges: Int, element: NDArray[np.str_]) -> Mask:
-    """(N,) True for atoms with three equal neighbours that have no others: sulfonates, phosphates, CF3.
+def _equal_ends(edges: Int, atoms: Atoms) -> Mask:
+    """(N,) True for atoms with two or more equal neighbours that have no others: CH(CH3)2, SO3, PO2.
 
-    Hydrogens do not count.
+    Hydrogens do not count; conformers of one atom count once.
     """
-    heavy = ~np.isin(element, ("H", "D"))
+    heavy = ~atoms.is_hydrogen
     both = np.vstack([edges, edges[:, ::-1]])
     both = both[heavy[both].all(axis=1)]
-    degree = np.bincount(both[:, 0], minlength=len(element))
+    degree = np.bincount(both[:, 0], minlength=len(atoms))
     ends = both[degree[both[:, 1]] == 1]
-    found = np.zeros(len(element), dtype=bool)
-    for symbol in np.unique(element[ends[:, 1]]):
-        centres = ends[element[ends[:, 1]] == symbol, 0]
-        found |= np.bincount(centres, minlength=len(element)) >= 3
+    _, name = np.unique(atoms.identity.atom_name, return_inverse=True)
+    _, first = np.unique(np.column_stack([ends[:, 0], name[ends[:, 1]]]), axis=0, return_index=True)
+    ends = ends[first]
+    found = np.zeros(len(atoms), dtype=bool)
+    for symbol in np.unique(atoms.element[ends[:, 1]]):
+        centres = ends[atoms.element[ends[:, 1]] == symbol, 0]
+        found |= np.bincount(centres, minlength=len(atoms)) >= 2
     return found
 
 
 def read_chiralities(
-    model: TopologyModel,
-    held: Mask,
-    metal_parts: Mask,
-    edges: Int,
-    element: NDArray[np.str_],
-    notes: list[str],
+    model: TopologyModel, held: Mask, metal_parts: Mask, edges: Int, atoms: Atoms, notes: list[str]
 ) -> Chiralities:
     """Chiral volumes with one sign.
 
     Components with metals are left out: the atom names of FeS clusters are arbitrary, so are their signs.
-    So are centres with three equal ends such as sulfonates, which some dictionaries give a hand.
+    Where two ends are equal the sign only says which end has which name, and a model named the other way
+    cannot get there without tearing: such centres keep the sign that they have.
     """
     index, ideal = [], []
-    no_hand = _without_hand(edges, element)
     unknown = skipped = 0
     for centre in model.topology.chirs:
         if centre.restr.sign == gemmi.ChiralityType.Both:
             continue
         rows = model.rows(centre.atoms)
-        if held[rows].all() or no_hand[rows[0]]:
+        if held[rows].all():
             continue
         if metal_parts[rows].any():
             skipped += 1
@@ -282,8 +282,22 @@ def read_chiralities(
         )
     table = _table(index, 4)
     fine = ~_mixed(model.altloc, table)
-    value = np.array(ideal, dtype=float)[fine]
-    return Chiralities(table[fine], value, np.full(len(value), CHIRAL_SIGMA))
+    table, value = table[fine], np.array(ideal, dtype=float)[fine]
+    present = _volumes(atoms.xyz, table)
+    other_hand = _equal_ends(edges, atoms)[table[:, 0]] & (present * value < 0)
+    if other_hand.any():
+        notes.append(
+            f"{other_hand.sum()} centres with equal ends are named the other way than in the dictionary; "
+            "they keep their hand: " + _short([atoms.identity.label(int(i)) for i in table[other_hand, 0]])
+        )
+    value[other_hand] *= -1.0
+    return Chiralities(table, value, np.full(len(value), CHIRAL_SIGMA))
+
+
+def _volumes(xyz: NDArray[np.float64], index: Int) -> NDArray[np.float64]:
+    """Signed volumes (n,), Å³, centre first."""
+    ones = np.ones(len(index))
+    return chirality(xyz, index, 0.0 * ones, ones)[0]
 
 
 def read_planes(model: TopologyModel, held: Mask) -> Planes:

@@ -40,12 +40,13 @@ def kl(b: Float, i: Int, j: Int, weight: Float) -> tuple[float, Float]:
 
 
 def kl_curvature(b: Float, i: Int, j: Int, weight: Float) -> Float:
-    """Diagonal of the second derivative of `kl` (N,), 1/Å⁴: w B₂/B₁³ for one of a pair, w B₁/B₂³ for the other."""
+    """Diagonal of the second derivative of `kl` (N,), 1/Å⁴: Σ w B₂/B₁³ over the neighbours of each atom."""
     safe = np.maximum(b, B_FLOOR)
     b1, b2 = safe[i], safe[j]
     n = len(b)
     one, two = np.bincount(i, weight * b2 / b1**3, n), np.bincount(j, weight * b1 / b2**3, n)
-    return one.astype(float) + two.astype(float)
+    curvature: Float = one.astype(float) + two.astype(float)
+    return curvature
 
 
 def variance(b: Float) -> tuple[float, Float]:

@@ -1,0 +1,202 @@
+"""Where restraints come from: search order, users' files, errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import gemmi
+import pytest
+
+from arrayrefine.errors import InputError, MonomerError
+from arrayrefine.monomers import EMBEDDED, load_monomers, missing_components_message
+
+HEADER = """data_comp_list
+loop_
+_chem_comp.id
+_chem_comp.three_letter_code
+_chem_comp.name
+_chem_comp.group
+_chem_comp.number_atoms_all
+_chem_comp.number_atoms_nh
+_chem_comp.desc_level
+{name} {name} 'a test' {group} 3 3 .
+data_comp_{name}
+loop_
+_chem_comp_atom.comp_id
+_chem_comp_atom.atom_id
+_chem_comp_atom.type_symbol
+_chem_comp_atom.type_energy
+_chem_comp_atom.charge
+{name} C1 C CH3 0
+{name} C2 C CH2 0
+{name} O3 O OH1 0
+loop_
+_chem_comp_bond.comp_id
+_chem_comp_bond.atom_id_1
+_chem_comp_bond.atom_id_2
+_chem_comp_bond.type
+"""
+VALUES = "_chem_comp_bond.value_dist\n_chem_comp_bond.value_dist_esd\n"
+
+
+def component(name: str, *, length: float = 1.5, complete: bool = True, group: str = "non-polymer") -> str:
+    """A small restraint CIF; incomplete ones leave O3 without a bond."""
+    rows = f"{name} C1 C2 single {length} 0.02\n"
+    if complete:
+        rows += f"{name} C2 O3 single 1.43 0.02\n"
+    return HEADER.format(name=name, group=group) + VALUES + rows
+
+
+@pytest.fixture(autouse=True)
+def _no_library_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CLIBD_MON", raising=False)
+
+
+def _folder(path: Path, name: str, length: float) -> Path:
+    (path / name[0].lower()).mkdir(parents=True)
+    (path / name[0].lower() / f"{name}.cif").write_text(component(name, length=length))
+    return path
+
+
+def _length(library, name: str) -> float:
+    return float(library.monlib.monomers[name].rt.bonds[0].value)
+
+
+def test_embedded_library_serves_the_common_components() -> None:
+    library = load_monomers(["ALA", "HOH", "FOL", "NAP", "SF4", "ZN", "DA"])
+    assert library.missing == ()
+    assert all(source.startswith(str(EMBEDDED)) for source in library.sources.values())
+    assert library.monlib.get_link("TRANS") is not None
+    assert library.energy["CH3"].radius_with_hydrogens > library.energy["CH3"].radius
+    assert library.energy["OH1"].hydrogen_bond == "B"
+
+
+def test_embedded_library_has_its_notice() -> None:
+    notice = (EMBEDDED / "NOTICE.txt").read_text()
+    assert "CCP4 monomer library" in notice
+    assert "LGPL-3" in notice
+    assert "LESSER GENERAL PUBLIC LICENSE" in (EMBEDDED / "LGPL-3.txt").read_text()
+
+
+def test_search_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's file, then the folder given, then the environment's, then the embedded library."""
+    user = tmp_path / "user.cif"
+    user.write_text(component("ACT", length=1.1))
+    given = _folder(tmp_path / "given", "ACT", 1.2)
+    variable = _folder(tmp_path / "variable", "ACT", 1.3)
+    monkeypatch.setenv("CLIBD_MON", str(variable))
+    assert _length(load_monomers(["ACT"], [user], given), "ACT") == pytest.approx(1.1)
+    assert _length(load_monomers(["ACT"], [], given), "ACT") == pytest.approx(1.2)
+    library = load_monomers(["ACT", "GOL"])
+    assert _length(library, "ACT") == pytest.approx(1.3)
+    assert library.sources["GOL"].startswith(str(EMBEDDED))
+    monkeypatch.delenv("CLIBD_MON")
+    assert load_monomers(["ACT"]).sources["ACT"].startswith(str(EMBEDDED))
+
+
+def test_folder_without_links_borrows_them(tmp_path: Path) -> None:
+    library = load_monomers(["XYZ", "ALA"], [], _folder(tmp_path / "partial", "XYZ", 1.4))
+    assert library.monlib.get_link("disulf") is not None
+    assert "CH1" in library.energy
+
+
+def test_folder_with_its_own_links(tmp_path: Path) -> None:
+    folder = _folder(tmp_path / "own", "XYZ", 1.4)
+    (folder / "list").mkdir()
+    (folder / "list" / "mon_lib_list.cif").write_text(
+        "data_link_list\nloop_\n_chem_link.id\n_chem_link.comp_id_1\n_chem_link.mod_id_1\n_chem_link.group_comp_1\n"
+        "_chem_link.comp_id_2\n_chem_link.mod_id_2\n_chem_link.group_comp_2\n_chem_link.name\n"
+        "MINE XYZ . . XYZ . . mine\n"
+        "data_link_MINE\nloop_\n_chem_link_bond.link_id\n_chem_link_bond.atom_1_comp_id\n_chem_link_bond.atom_id_1\n"
+        "_chem_link_bond.atom_2_comp_id\n_chem_link_bond.atom_id_2\n_chem_link_bond.type\n"
+        "_chem_link_bond.value_dist\n_chem_link_bond.value_dist_esd\nMINE 1 O3 2 C1 single 1.4 0.02\n"
+    )
+    library = load_monomers(["XYZ"], [], folder)
+    assert list(library.monlib.links) == ["MINE"]
+
+
+def test_missing_components_are_listed() -> None:
+    assert load_monomers(["ALA", "Q0Q"]).missing == ("Q0Q",)
+    message = missing_components_message({"Q0Q": ["A 1", "A 2", "A 3", "A 4", "A 5", "A 6", "A 7"]})
+    for part in ("Q0Q", "A 1", "A 5 and 2 more", "--restraints", "--monomers", "--unknown hold"):
+        assert part in message
+    assert "A 6" not in message
+
+
+@pytest.mark.parametrize(
+    ("case_name", "files", "component_name"),
+    [
+        ("1rx2", ["FOL.cif", "NAP.cif"], "NAP"),
+        ("br_lcls", ["LYR_open.cif"], "LYR"),
+        ("5uui", ["MTN_restraints.cif"], "MTN"),
+    ],
+)
+def test_real_user_files(
+    case: Callable[[str], Path], case_name: str, files: list[str], component_name: str
+) -> None:
+    folder = case(case_name)
+    library = load_monomers([component_name], [folder / f for f in files])
+    assert library.sources[component_name] == str(folder / files[-1])
+    assert len(library.monlib.monomers[component_name].rt.bonds) > 10
+
+
+def test_group_from_the_list_makes_a_peptide(case: Callable[[str], Path]) -> None:
+    library = load_monomers(["LYR"], [case("br_lcls") / "LYR_open.cif"])
+    assert library.monlib.monomers["LYR"].group == gemmi.ChemComp.Group.Peptide
+
+
+def test_a_file_of_coordinates_is_refused(case: Callable[[str], Path]) -> None:
+    path = case("hewl_ssad") / "RTSAD_HEWL_refine_25.cif"
+    with pytest.raises(InputError, match=r"RTSAD_HEWL_refine_25\.cif: has coordinates"):
+        load_monomers([], [path])
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("not a cif", "cannot be read"),
+        ("data_empty\n_cell.length_a 10\n", "no restraints"),
+        ("", "no restraints"),
+        (HEADER.format(name="LIG", group="non-polymer") + "LIG C1 C2 single\n", "without lengths"),
+    ],
+)
+def test_unusable_files(tmp_path: Path, text: str, what: str) -> None:
+    path = tmp_path / "lig.cif"
+    path.write_text(text)
+    with pytest.raises(InputError, match=what) as error:
+        load_monomers(["LIG"], [path])
+    assert str(path) in str(error.value)
+
+
+def test_a_component_that_leaves_atoms_loose_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "lig.cif"
+    path.write_text(component("LIG", complete=False))
+    with pytest.raises(MonomerError, match=r"LIG leaves 1 of 3 heavy atoms .*O3"):
+        load_monomers(["LIG"], [path])
+
+
+def test_missing_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        load_monomers([], [tmp_path / "absent.cif"])
+    with pytest.raises(InputError, match="not a folder"):
+        load_monomers([], [], tmp_path / "absent")
+    monkeypatch.setenv("CLIBD_MON", str(tmp_path / "absent"))
+    library = load_monomers(["ALA"])
+    assert any("CLIBD_MON" in note for note in library.notes)
+
+
+def test_a_users_modification_does_not_disturb_the_librarys(tmp_path: Path) -> None:
+    known = load_monomers([]).monlib
+    name = next(iter(known.modifications))
+    before = len(known.get_mod(name).atom_mods)
+    path = tmp_path / "link.cif"
+    path.write_text(
+        "data_mod_list\nloop_\n_chem_mod.id\n_chem_mod.name\n_chem_mod.comp_id\n_chem_mod.group_id\n"
+        f"{name} mine LIG .\ndata_mod_{name}\nloop_\n_chem_mod_atom.mod_id\n_chem_mod_atom.function\n"
+        "_chem_mod_atom.atom_id\n_chem_mod_atom.new_atom_id\n_chem_mod_atom.new_type_symbol\n"
+        f"_chem_mod_atom.new_type_energy\n{name} delete QQ . . .\n"
+    )
+    library = load_monomers([], [path]).monlib
+    assert len(library.get_mod(name).atom_mods) == before
+    assert [m.old_id for m in library.get_mod(f"{name}-1").atom_mods] == ["QQ"]

@@ -1,0 +1,359 @@
+"""From models to restraints: traps of dictionaries, links, conformers, unknown components."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import gemmi
+import numpy as np
+import pytest
+
+from arrayrefine.atoms import Atoms
+from arrayrefine.crystal import Crystal
+from arrayrefine.errors import MonomerError
+from arrayrefine.io.model import read_model
+from arrayrefine.kernels import geometry
+from arrayrefine.monomers import load_monomers
+from arrayrefine.restraints import Restraints
+from arrayrefine.topology import build_restraints
+
+EXTRA_FILES = {
+    "1rx2": ["FOL.cif", "NAP.cif"],
+    "br_lcls": ["LYR_open.cif"],
+    "5uui": ["MTN_restraints.cif"],
+}
+PEPTIDE = """CRYST1   40.000   40.000   40.000  90.00  90.00  90.00 P 1
+ATOM      1  N   ALA A   1      -0.525   1.362   0.000  1.00 10.00           N
+ATOM      2  CA  ALA A   1       0.000   0.000   0.000  1.00 10.00           C
+ATOM      3  C   ALA A   1       1.520   0.000   0.000  1.00 10.00           C
+ATOM      4  O   ALA A   1       2.197   1.023   0.000  1.00 10.00           O
+ATOM      5  CB  ALA A   1      -0.507  -0.774  -1.205  1.00 10.00           C
+"""
+
+
+@dataclass(frozen=True)
+class Built:
+    atoms: Atoms
+    crystal: Crystal
+    restraints: Restraints
+
+    def name(self, i: int) -> str:
+        return f"{self.atoms.identity.residue_name[i]}/{self.atoms.identity.atom_name[i]}"
+
+
+@pytest.fixture(autouse=True)
+def _no_library_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CLIBD_MON", raising=False)
+
+
+def build(path: Path, files: list[Path] | None = None, **options: str) -> Built:
+    model = read_model(path)
+    library = load_monomers(model.structure[0].get_all_residue_names(), files or [])
+    restraints = build_restraints(model.structure, model.atoms, model.crystal, library, **options)  # type: ignore
+    return Built(model.atoms, model.crystal, restraints)
+
+
+@pytest.fixture
+def built(case: Callable[[str], Path]) -> Callable[..., Built]:
+    def make(name: str, **options: str) -> Built:
+        folder = case(name)
+        path = next(p for p in (folder / "model.pdb", folder / "model.cif") if p.exists())
+        return build(path, [folder / f for f in EXTRA_FILES.get(name, [])], **options)
+
+    return make
+
+
+def _pairs(table: np.ndarray) -> set[tuple[int, int]]:
+    return {(int(min(p)), int(max(p))) for p in table}
+
+
+def _atom(built: Built, residue: int, name: str, chain: str = "A") -> int:
+    identity = built.atoms.identity
+    found = np.flatnonzero(
+        (identity.sequence_number == residue) & (identity.atom_name == name) & (identity.chain == chain)
+    )
+    return int(found[0])
+
+
+@pytest.mark.parametrize(
+    "name", ["1aba", "1cbs", "1dur", "1ehz", "1rx2", "3sb3", "4xof", "5uui", "6mw0", "br_lcls", "hewl_ssad"]
+)
+def test_deposited_models_agree_with_their_restraints(name: str, built: Callable[..., Built]) -> None:
+    """Wrong indices, ideals or units would show as enormous deviations."""
+    b = built(name)
+    r, xyz = b.restraints, b.atoms.xyz
+    heavy = ~b.atoms.is_hydrogen
+    z, _ = geometry.bond(xyz, r.bonds.index, r.bonds.ideal, r.bonds.sigma)
+    assert np.sqrt(np.mean(z[heavy[r.bonds.index].all(axis=1)] ** 2)) < 3.0
+    z, _ = geometry.angle(xyz, r.angles.index, r.angles.ideal, r.angles.sigma)
+    assert np.sqrt(np.mean(z[heavy[r.angles.index].all(axis=1)] ** 2)) < 2.6
+    volume, _ = geometry.chirality(xyz, r.chiralities.index, np.zeros(len(r.chiralities.ideal)), np.ones(1))
+    assert np.mean(np.sign(volume) == np.sign(r.chiralities.ideal)) > 0.96
+    bonded = np.unique(r.bonds.index)
+    lonely = np.setdiff1d(np.flatnonzero(heavy & ~r.held), bonded)
+    single = np.bincount(b.atoms.identity.residue)[b.atoms.identity.residue[lonely]]
+    water = np.isin(b.atoms.identity.residue_name[lonely], ("HOH", "DOD"))
+    assert ((single == 1) | water).all(), [b.name(i) for i in lonely]
+
+
+def test_sigmas_and_periods_are_usable(built: Callable[..., Built]) -> None:
+    for name in ("1rx2", "1dur", "br_lcls"):
+        r = built(name).restraints
+        for part in (r.bonds, r.angles, r.torsions, r.chiralities, r.planes):
+            assert (part.sigma > 0).all()
+        assert (r.torsions.period >= 1).all()
+        assert np.isfinite(r.angles.ideal).all()
+        assert (np.bincount(r.planes.plane) >= 4).all()
+        assert (np.diff(r.planes.plane) >= 0).all()
+
+
+def test_leucine_is_restrained_only_where_it_turns(built: Callable[..., Built]) -> None:
+    """Ring and 'const' torsions of dictionaries, with sigma 0 and period 0, would bend every Leu."""
+    b = built("1aba")
+    names = {
+        tuple(b.name(i) for i in row)
+        for row in b.restraints.torsions.index
+        if (b.atoms.identity.residue_name[row] == "LEU").all()
+        and len(set(b.atoms.identity.residue[row])) == 1
+    }
+    assert names == {
+        ("LEU/N", "LEU/CA", "LEU/CB", "LEU/CG"),
+        ("LEU/CA", "LEU/CB", "LEU/CG", "LEU/CD1"),
+    }
+    z, _ = geometry.torsion(
+        b.atoms.xyz, b.restraints.torsions.index, b.restraints.torsions.ideal, b.restraints.torsions.sigma,
+        b.restraints.torsions.period,
+    )  # fmt: skip
+    assert np.median(np.abs(z)) < 1.5
+
+
+def test_omega_is_restrained(built: Callable[..., Built]) -> None:
+    b = built("1aba")
+    names = [[b.name(i).split("/")[1] for i in row] for row in b.restraints.torsions.index]
+    omega = np.array([n == ["CA", "C", "N", "CA"] for n in names])
+    assert omega.sum() >= 80
+    z, _ = geometry.torsion(
+        b.atoms.xyz, b.restraints.torsions.index[omega], b.restraints.torsions.ideal[omega],
+        b.restraints.torsions.sigma[omega], b.restraints.torsions.period[omega],
+    )  # fmt: skip
+    assert np.abs(z).max() < 6.0
+    assert any("cis peptides: A 65-66" in note for note in b.restraints.notes)
+
+
+def test_iron_sulphur_clusters_have_no_hand(built: Callable[..., Built]) -> None:
+    b = built("1dur")
+    r, residue = b.restraints, b.atoms.identity.residue_name
+    cluster = residue == "SF4"
+    assert not cluster[r.chiralities.index].any()
+    assert not cluster[r.torsions.index].any()
+    assert cluster[r.bonds.index].all(axis=1).sum() == 24
+    links = cluster[r.bonds.index].sum(axis=1) == 1
+    assert links.sum() == 8
+    assert any("components with metals" in note for note in r.notes)
+
+
+@pytest.mark.parametrize(("name", "centre"), [("1aba", "MES/S"), ("6mw0", "MLE/CG")])
+def test_centres_with_equal_ends_keep_their_hand(name: str, centre: str, built: Callable[..., Built]) -> None:
+    """Which end of a sulfonate or an isopropyl group has which name is no reason to turn it inside out."""
+    b = built(name)
+    c = b.restraints.chiralities
+    volume, _ = geometry.chirality(b.atoms.xyz, c.index, np.zeros(len(c.ideal)), np.ones(1))
+    rows = [k for k, i in enumerate(c.index[:, 0]) if b.name(i) == centre]
+    assert rows
+    assert (np.sign(c.ideal[rows]) == np.sign(volume[rows])).all()
+    assert any(
+        "keep their hand" in note and centre.replace("/", " ").split()[0] in note
+        for note in b.restraints.notes
+    )
+
+
+def test_real_hands_are_restrained_as_the_dictionary_says(case: Callable[[str], Path]) -> None:
+    """The mirror image of a model keeps the ideals of L amino acids."""
+    model = read_model(case("1aba") / "model.pdb")
+    library = load_monomers(model.structure[0].get_all_residue_names())
+    mirrored = model.structure.clone()
+    for cra in mirrored[0].all():
+        cra.atom.pos = gemmi.Position(-cra.atom.pos.x, cra.atom.pos.y, cra.atom.pos.z)
+    atoms = model.atoms.replace(xyz=model.atoms.xyz * [-1.0, 1.0, 1.0])
+    right = build_restraints(model.structure, model.atoms, model.crystal, library).chiralities
+    left = build_restraints(mirrored, atoms, model.crystal, library).chiralities
+    centre = model.atoms.identity.atom_name[right.index[:, 0]] == "CA"
+    assert centre.sum() > 70
+    np.testing.assert_array_equal(right.index, left.index)
+    np.testing.assert_allclose(right.ideal[centre], left.ideal[centre])
+
+
+def test_metal_and_ligand_are_not_contacts(built: Callable[..., Built]) -> None:
+    b = built("1dur")
+    excluded = _pairs(b.restraints.non_bonded.excluded)
+    iron, sulphur = (
+        np.flatnonzero(b.atoms.element == "Fe"),
+        np.flatnonzero(b.atoms.identity.atom_name == "SG"),
+    )
+    near = [
+        (int(min(i, j)), int(max(i, j)))
+        for i in iron for j in sulphur if np.linalg.norm(b.atoms.xyz[i] - b.atoms.xyz[j]) < 3.0
+    ]  # fmt: skip
+    assert len(near) == 8
+    assert set(near) <= excluded
+
+
+def test_metals_without_a_dictionary_length_are_free(built: Callable[..., Built]) -> None:
+    """gemmi guesses 1.74 Å for Mn-O of 2.4 Å: no restraint, no contact either, nor with symmetry mates."""
+    b = built("1rx2")
+    metal = b.atoms.element == "Mn"
+    assert not metal[b.restraints.bonds.index].any()
+    assert metal[b.restraints.non_bonded.excluded].any()
+    across = b.restraints.non_bonded.excluded_images
+    assert metal[across].any()
+    notes = " | ".join(b.restraints.notes)
+    assert "3 metal-ligand links" in notes
+    assert "2 links to symmetry mates" in notes
+
+
+def test_no_restraint_between_conformers(built: Callable[..., Built]) -> None:
+    for name in ("1aba", "4xof", "6mw0"):
+        b = built(name)
+        altloc = b.atoms.identity.altloc
+        assert (altloc != "").sum() > 20
+        r = b.restraints
+        for index in (r.bonds.index, r.angles.index, r.torsions.index, r.chiralities.index):
+            for row in altloc[index]:
+                assert len(set(row.tolist()) - {""}) <= 1
+        for k in range(r.planes.plane[-1] + 1):
+            assert len(set(altloc[r.planes.index[r.planes.plane == k]].tolist()) - {""}) <= 1
+        letters = r.non_bonded.conformer
+        assert ((letters == 0) == (altloc == "")).all()
+
+
+def test_disulfide_named_and_unnamed(case: Callable[[str], Path]) -> None:
+    """The same restraints with and without SSBOND; without, the find is reported."""
+    path = case("1aba") / "model.pdb"
+    named = build(path)
+    model = read_model(path)
+    structure = model.structure.clone()
+    structure.connections.clear()
+    library = load_monomers(structure[0].get_all_residue_names())
+    found = build_restraints(structure, model.atoms, model.crystal, library)
+    pair = tuple(sorted((_atom(named, 14, "SG"), _atom(named, 17, "SG"))))
+    assert pair in _pairs(named.restraints.bonds.index)
+    assert _pairs(found.bonds.index) == _pairs(named.restraints.bonds.index)
+    assert any("links not named" in note and "CYS 14" in note for note in found.notes)
+    assert len(structure.connections) == 0
+
+
+def test_glycans_are_found_without_link_records(case: Callable[[str], Path]) -> None:
+    path = case("4iid") / "model.pdb"
+    model = read_model(path)
+    library = load_monomers(model.structure[0].get_all_residue_names())
+    named = build_restraints(model.structure, model.atoms, model.crystal, library)
+    structure = model.structure.clone()
+    structure.connections.clear()
+    found = build_restraints(structure, model.atoms, model.crystal, library)
+    missing = _pairs(named.bonds.index) - _pairs(found.bonds.index)
+    assert len(missing) <= 1
+    assert len(_pairs(found.bonds.index) - _pairs(named.bonds.index)) <= 1
+
+
+def test_no_bond_across_a_gap(built: Callable[..., Built]) -> None:
+    b = built("3g70")
+    assert any("chain breaks" in note and "166-171" in note for note in b.restraints.notes)
+    pair = tuple(sorted((_atom(b, 166, "C"), _atom(b, 171, "N"))))
+    assert pair not in _pairs(b.restraints.bonds.index)
+
+
+def test_unknown_component_is_an_error_that_helps(built: Callable[..., Built]) -> None:
+    with pytest.raises(MonomerError, match="A4W") as error:
+        built("5orl")
+    for part in ("A 407", "--restraints", "--monomers", "--unknown hold"):
+        assert part in str(error.value)
+
+
+def test_unknown_component_held(built: Callable[..., Built]) -> None:
+    b = built("5orl", unknown="hold")
+    r = b.restraints
+    ligand = b.atoms.identity.residue_name == "A4W"
+    assert (r.held == ligand).all()
+    assert ligand.sum() == 14
+    for index in (r.bonds.index, r.angles.index, r.torsions.index, r.chiralities.index):
+        assert not r.held[index].all(axis=1).any()
+    assert (r.non_bonded.radius[ligand] > 1.0).all()
+    assert any("A4W" in note and "held" in note for note in r.notes)
+    excluded = _pairs(r.non_bonded.excluded)
+    i = np.flatnonzero(ligand)
+    bonded = [(a, c) for a in i for c in i if a < c and np.linalg.norm(b.atoms.xyz[a] - b.atoms.xyz[c]) < 1.6]
+    assert bonded
+    assert set(bonded) <= excluded
+
+
+def test_an_atom_that_the_dictionary_does_not_name_is_held(tmp_path: Path) -> None:
+    path = tmp_path / "odd.pdb"
+    extra = "ATOM      6  QX  ALA A   1      -0.507  -2.274  -1.205  1.00 10.00           C\nEND\n"
+    path.write_text(PEPTIDE + extra)
+    b = build(path)
+    assert b.restraints.held.tolist() == [False] * 5 + [True]
+    assert any("A/ALA 1/QX" in note and "held" in note for note in b.restraints.notes)
+    assert (4, 5) in _pairs(b.restraints.non_bonded.excluded)
+
+
+def test_an_unknown_hydrogen_stays_with_its_atom(tmp_path: Path) -> None:
+    path = tmp_path / "odd.pdb"
+    extra = "ATOM      6  HQ  ALA A   1      -0.507  -1.724  -1.205  1.00 10.00           H\nEND\n"
+    path.write_text(PEPTIDE + extra)
+    b = build(path)
+    assert not b.restraints.held.any()
+    assert (4, 5) in _pairs(b.restraints.bonds.index)
+
+
+def test_the_structure_is_left_alone(case: Callable[[str], Path]) -> None:
+    model = read_model(case("1rx2") / "model.pdb")
+    library = load_monomers(model.structure[0].get_all_residue_names())
+    before = model.structure.make_pdb_string()
+    links = len(library.monlib.links)
+    first = build_restraints(model.structure, model.atoms, model.crystal, library)
+    second = build_restraints(model.structure, model.atoms, model.crystal, library)
+    assert model.structure.make_pdb_string() == before
+    assert len(library.monlib.links) == links
+    np.testing.assert_array_equal(first.bonds.index, second.bonds.index)
+    assert first.notes == second.notes
+
+
+def test_radii_with_and_without_hydrogens(built: Callable[..., Built]) -> None:
+    """Implicit hydrogens widen carbon only in residues that lack their own."""
+    without, present = built("1aba"), built("4xof")
+    for b, methyl in ((without, 1.94), (present, 1.70)):
+        identity = b.atoms.identity
+        atom = (identity.residue_name == "ALA") & (identity.atom_name == "CB")
+        assert atom.any()
+        np.testing.assert_allclose(b.restraints.non_bonded.radius[atom], methyl)
+    nb = without.restraints.non_bonded
+    carbonyl = without.atoms.identity.atom_name == "O"
+    amide = (without.atoms.identity.atom_name == "N") & (without.atoms.identity.residue_name == "LEU")
+    assert nb.acceptor[carbonyl].all()
+    assert nb.donor[amide].all()
+    assert present.restraints.non_bonded.hydrogen.any()
+
+
+def test_excluded_and_one_four_do_not_overlap(built: Callable[..., Built]) -> None:
+    b = built("1aba")
+    nb = b.restraints.non_bonded
+    excluded, softened = _pairs(nb.excluded), _pairs(nb.one_four)
+    assert not excluded & softened
+    assert _pairs(b.restraints.bonds.index) <= excluded
+    assert _pairs(b.restraints.angles.index[:, [0, 2]]) <= excluded
+    ring = np.flatnonzero((b.atoms.identity.residue_name == "PHE") & (b.atoms.identity.atom_name == "CG"))[0]
+    across = ring + 5
+    assert b.atoms.identity.atom_name[across] == "CZ"
+    assert (ring, across) in excluded
+
+
+def test_wrong_number_of_atoms_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.pdb"
+    path.write_text(PEPTIDE + "END\n")
+    model = read_model(path)
+    structure = gemmi.Structure()
+    structure.add_model(gemmi.Model(1))
+    with pytest.raises(ValueError, match="0 atoms"):
+        build_restraints(structure, model.atoms, model.crystal, load_monomers(["ALA"]))
