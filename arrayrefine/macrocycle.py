@@ -23,6 +23,8 @@ _RMSZ_SLACK = 1.15
 """Bond RMSZ may exceed its band by this factor."""
 _RETRIES = 2
 _TIGHTEN = 3.0
+_STEERINGS = 2
+"""Times that a step may steer its weight and go on."""
 _SETTLED_R = 0.0005
 """A cycle that moves R-work and R-free by less than this, with geometry in its band, is the last."""
 
@@ -94,27 +96,34 @@ def minimise_step(
 ) -> Solution:
     """One minimisation of the free parameters with given weights."""
     objective = Objective(parameters, found, state.xray, problem.geometry, problem.adp)
-    curvature = state.xray.curvature(state.atoms)
-    if found.adp is not None:
-        curvature = curvature + found.adp * problem.adp.curvature(state.atoms)
-    jacobian = None
-    if found.geometry is not None and problem.options.minimiser.precondition:
-        jacobian = problem.geometry.jacobian(state.atoms)
-    change = preconditioner.build(parameters, curvature, jacobian, found.geometry or 0.0)
+    jacobian = adp_matrix = None
+    if problem.options.minimiser.precondition:
+        jacobian = problem.geometry.jacobian(state.atoms) if found.geometry is not None else None
+        adp_matrix = problem.adp.log_matrix(state.atoms) if found.adp is not None else None
+    change = preconditioner.build(
+        parameters, state.xray.curvature(state.atoms), jacobian=jacobian, geometry=found.geometry or 0.0,
+        adp_matrix=adp_matrix, adp=found.adp or 0.0,
+    )  # fmt: skip
     return minimise(objective, change, problem.options.minimiser, stop)
+
+
+def _strain(problem: Problem, state: State) -> float:
+    """How far the geometry is above its band: 1 at its upper edge, of bonds or angles whichever is worse."""
+    band, now = problem.options.weighting, state.statistics
+    return max((now.bond_rmsz or 0.0) / band.rmsz_high, (now.angle_rmsz or 0.0) / band.angle_rmsz_high)
 
 
 def _objection(problem: Problem, path: Path, after: State) -> str:
     """Why the guard refuses a step, or "" if it does not."""
     before, now = path.state.statistics, after.statistics
-    high = problem.options.weighting.rmsz_high * _RMSZ_SLACK
-    was, z = before.bond_rmsz, now.bond_rmsz
-    if z is not None and was is not None and z > high and z > was:
-        return f"bond RMSZ rose from {was:.2f} to {z:.2f}"
-    mending = z is not None and was is not None and was > high and z < was
-    if not mending and now.r_work > before.r_work + _R_WORK_RISE:
+    was, strain = _strain(problem, path.state), _strain(problem, after)
+    if strain > _RMSZ_SLACK and strain > was:
+        return f"bond RMSZ rose from {before.bond_rmsz:.2f} to {now.bond_rmsz:.2f}, angle RMSZ to {now.angle_rmsz:.2f}"
+    if was > 1.0 and strain < was:
+        return ""  # mending a strained model may cost agreement
+    if now.r_work > before.r_work + _R_WORK_RISE:
         return f"R-work rose from {before.r_work:.4f} to {now.r_work:.4f}"
-    if not mending and now.r_free is not None and now.r_free > path.best_r_free + _R_FREE_RISE:
+    if now.r_free is not None and now.r_free > path.best_r_free + _R_FREE_RISE:
         return f"R-free rose to {now.r_free:.4f}, from {path.best_r_free:.4f} at its best"
     return ""
 
@@ -140,39 +149,63 @@ def run_step(
     problem.timer.clear()
     if target == "scale":
         path = _accepted(path, evaluate(problem, path.state.atoms, absorb_b=True), path.steering)
-        return path, _record(problem, path, cycle, target, 0, {}, 0, began, "scale, solvent and sigma_A refitted")
+        return path, _record(
+            problem, path, cycle, target, 0, {}, 0, began, "scale, solvent and sigma_A refitted"
+        )
     guarded = problem.options.weights in ("robust", "fixed")
     parameters = Parameters.of(path.state.atoms, target, problem.restraints.held)
     if parameters.size == 0:
         note = "nothing to refine: no atom has such a free value"
         return path, _record(problem, path, cycle, target, 0, {}, 0, began, note)
-    notes: list[str] = []
-    evaluations = 0
-    trial = path
+    trial, notes, evaluations = path, [], 0
     for attempt in range(_RETRIES + 1):
-        found = find_weights(problem, trial, parameters)
-        solution = minimise_step(problem, path.state, parameters, found, stop)
-        evaluations += solution.evaluations
-        after = evaluate(problem, solution.atoms)
-        objection = _objection(problem, path, after) if guarded else ""
+        candidate, found, reason, count = _refine_in_band(problem, trial, path.state, parameters, stop)
+        evaluations += count
+        objection = _objection(problem, path, candidate.state) if guarded else ""
         if not objection:
-            steering = trial.steering
-            if parameters.xyz.any() and problem.options.weights == "robust":
-                factor = weights.steer(after.statistics.bond_rmsz, steering.geometry, problem.options.weighting)
-                if factor != steering.geometry:
-                    notes.append(f"geometry weight x {factor / steering.geometry:.2f} from now on")
-                steering = dataclasses.replace(steering, geometry=factor)
-            path = _accepted(path, after, steering)
-            notes.insert(0, solution.reason)
+            path = candidate
+            notes.insert(0, reason)
             break
         if stop() or attempt == _RETRIES:
             notes.append(f"{objection}: rolled back, the model of the step before is kept")
             break
         notes.append(f"{objection}: rolled back, tried again with restraint weight x {_TIGHTEN:g}")
-        trial = dataclasses.replace(trial, steering=_tightened(trial.steering, parameters))
+        trial = dataclasses.replace(trial, steering=_tightened(candidate.steering, parameters))
     return path, _record(
         problem, path, cycle, target, parameters.size, found.as_dict(), evaluations, began, "; ".join(notes)
     )
+
+
+def _refine_in_band(
+    problem: Problem, path: Path, start: State, parameters: Parameters, stop: Callable[[], bool]
+) -> tuple[Path, Weights, str, int]:
+    """Minimise from `start`; where the RMSZ ends outside its band, steer the weight and go on from there.
+
+    Returns the path after it, the last weights, why it ended, and the number of evaluations.
+    """
+    notes: list[str] = []
+    evaluations = 0
+    state, steering = start, path.steering
+    for attempt in range(_STEERINGS + 1):
+        here = parameters.at(state.atoms)
+        found = find_weights(problem, dataclasses.replace(path, state=state, steering=steering), here)
+        solution = minimise_step(problem, state, here, found, stop)
+        evaluations += solution.evaluations
+        state = evaluate(problem, solution.atoms)
+        notes.append(solution.reason)
+        if problem.options.weights != "robust" or not parameters.xyz.any():
+            break
+        now = state.statistics
+        factor = weights.steer(now.bond_rmsz, now.angle_rmsz, steering.geometry, problem.options.weighting)
+        if factor == steering.geometry or stop():
+            break
+        further = "gone on" if attempt < _STEERINGS else "from the next step on"
+        notes.append(
+            f"bond RMSZ {now.bond_rmsz:.2f}, angle RMSZ {now.angle_rmsz or 0:.2f} outside the band: geometry weight x "
+            f"{factor / steering.geometry:.2f}, {further}"
+        )
+        steering = dataclasses.replace(steering, geometry=factor)
+    return _accepted(path, state, steering), found, "; ".join(notes), evaluations
 
 
 def _record(
@@ -202,13 +235,17 @@ def run_cycles(
             if stop():
                 return path, tuple(steps), "interrupted: the best model so far was kept"
         if options.minimiser.early_stop and _settled(problem, path, before.r_work, before.r_free):
-            return path, tuple(steps), f"converged: cycle {cycle} moved R-work and R-free by less than {_SETTLED_R:g}"
+            return (
+                path,
+                tuple(steps),
+                f"converged: cycle {cycle} moved R-work and R-free by less than {_SETTLED_R:g}",
+            )
     return path, tuple(steps), f"all {options.cycles} cycles done"
 
 
 def _settled(problem: Problem, path: Path, r_work: float, r_free: float | None) -> bool:
-    now, band = path.state.statistics, problem.options.weighting
+    now = path.state.statistics
     still = abs(now.r_work - r_work) < _SETTLED_R and (
         r_free is None or now.r_free is None or abs(now.r_free - r_free) < _SETTLED_R
     )
-    return still and (now.bond_rmsz is None or now.bond_rmsz <= band.rmsz_high * _RMSZ_SLACK)
+    return still and _strain(problem, path.state) <= _RMSZ_SLACK

@@ -21,6 +21,8 @@ Float = NDArray[np.float64]
 _FIRST_STEP = 0.5
 """Fraction of the preconditioned Newton step that the first line search tries: contacts may switch on beyond it."""
 _MEMORY = 20
+_WORTH = 0.3
+"""Total gain per free parameter below which nothing is worth pursuing: noise alone gives ½ each."""
 
 
 @dataclass(frozen=True)
@@ -105,16 +107,15 @@ class _Run:
             self.start = self.last = value
         if value < self.best:
             self.best, self.best_x = value, x
-        return value, self.unit * self.change.pullback(gradient)
+        return value, self.unit * self.change.pullback(x, gradient)
 
     def after_iteration(self, _: Float) -> None:
         self.iterations += 1
         gain, total = self.last - self.best, self.start - self.best
         self.last = self.best
-        if gain <= self.options.tolerance * max(total, 1.0):
-            self.reason = (
-                f"converged: the last iteration gained {gain:.2g}, below {self.options.tolerance:g} of the step's {total:.4g}"
-            )
+        enough = self.options.tolerance * max(total, _WORTH * len(self.best_x))
+        if gain <= enough:
+            self.reason = f"converged: the last iteration gained {gain:.2g} of {total:.4g}, below {enough:.2g}"
             raise _Ended
 
 
@@ -147,7 +148,7 @@ def minimise(
             raise _Ended
         # SciPy's first step has length one; this makes it the damped Newton step.
         run.unit = _FIRST_STEP * norm
-        lower, upper = change.bounds(*objective.parameters.bounds())
+        lower, upper = change.bounds()
         result = scipy.optimize.minimize(
             run, np.zeros(n), jac=True, method="L-BFGS-B", callback=run.after_iteration,
             bounds=scipy.optimize.Bounds(lower / run.unit, upper / run.unit),

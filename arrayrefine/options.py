@@ -43,9 +43,9 @@ class Weighting:
 
     ratio: float = 0.2
     """X-ray gradient over weighted geometry gradient on the perturbed copy (smaller is tighter)."""
-    ratio_adp: float = 0.2
+    ratio_adp: float = 3.0
     """The same for B factors."""
-    adp_prior: float = 1.0
+    adp_prior: float = 0.33
     """Prior of the ADP weight as a multiple of that of the geometry weight."""
     perturb_xyz: float = 0.1
     """Displacement (Å, per coordinate) of the perturbed copy on which gradient norms are measured."""
@@ -61,6 +61,8 @@ class Weighting:
     """Bond RMSZ below which restraints are loosened."""
     rmsz_high: float = 1.0
     """Bond RMSZ above which restraints are tightened."""
+    angle_rmsz_high: float = 1.25
+    """Angle RMSZ above which restraints are tightened."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Minimiser:
 
     max_iterations: int = 40
     """Largest number of iterations in a step."""
-    tolerance: float = 1e-5
+    tolerance: float = 1e-3
     """A step ends when an iteration lowers the objective by less than this fraction."""
     early_stop: bool = True
     """Leave out the remaining macro-cycles once a cycle no longer changes R-work and R-free."""

@@ -167,7 +167,7 @@ class StructureFactors:
             self.sampling.shape, self.crystal.orth, self._dtype,
         )  # fmt: skip
         now = self._time("splat", start)
-        transforms = scipy.fft.rfftn(grids, axes=(1, 2, 3), overwrite_x=True, workers=self.threads)
+        transforms = scipy.fft.rfftn(grids, axes=(1, 2, 3), workers=self.threads)
         now = self._time("fft", now)
         f = lookup.look_up(transforms, self._factor, self._table)
         self._time("lookup", now)

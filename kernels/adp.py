@@ -39,16 +39,6 @@ def kl(b: Float, i: Int, j: Int, weight: Float) -> tuple[float, Float]:
     return value, gradient
 
 
-def kl_curvature(b: Float, i: Int, j: Int, weight: Float) -> Float:
-    """Diagonal of the second derivative of `kl` (N,), 1/Å⁴: Σ w B₂/B₁³ over the neighbours of each atom."""
-    safe = np.maximum(b, B_FLOOR)
-    b1, b2 = safe[i], safe[j]
-    n = len(b)
-    one, two = np.bincount(i, weight * b2 / b1**3, n), np.bincount(j, weight * b1 / b2**3, n)
-    curvature: Float = one.astype(float) + two.astype(float)
-    return curvature
-
-
 def variance(b: Float) -> tuple[float, Float]:
     """Sum of squared deviations from the mean, Σ (B − mean B)².
 

@@ -132,25 +132,42 @@ def splat(
     for atoms, index, e, _, _ in _blocks(fractional, exponent, radius, grid_id, orth, shape, dtype):
         e *= scale[atoms, None]
         np.add.at(flat, index.reshape(-1), e.reshape(-1))
-    for axis in range(3):
-        grids = _fold(grids, axis + 1, shape[axis], pad[axis])
-    return grids
+    return _fold(grids, shape, pad)
 
 
-def _fold(grids: Array, axis: int, n: int, pad: int) -> Array:
-    """Add the margins of `axis` back into the period of `n` points; the adjoint of wrapping."""
-    if pad == 0:
-        return grids
-    grids = np.moveaxis(grids, axis, 0)
-    folded = grids[pad : pad + n].copy()
+def _margins(n: int, pad: int) -> Iterator[tuple[slice, slice]]:
+    """Pieces of the margins of a padded axis, each with the part of the central period that it repeats."""
     for begin, end in ((0, pad), (pad + n, n + 2 * pad)):
         i = begin
         while i < end:  # more than once where the sphere is wider than the cell
             j = (i - pad) % n
             run = min(end - i, n - j)
-            folded[j : j + run] += grids[i : i + run]
+            yield slice(i, i + run), slice(pad + j, pad + j + run)
             i += run
-    return np.moveaxis(folded, 0, axis)
+
+
+def _fold(grids: Array, shape: tuple[int, int, int], pad: tuple[int, int, int]) -> Array:
+    """Add the margins into the central period, in place; returns a view of that period."""
+    for axis in range(3):
+        view = np.moveaxis(grids, axis + 1, 0)
+        for margin, centre in _margins(shape[axis], pad[axis]):
+            view[centre] += view[margin]
+        grids = np.moveaxis(view[pad[axis] : pad[axis] + shape[axis]], 0, axis + 1)
+    return grids
+
+
+def _wrap(maps: Array, pad: tuple[int, int, int]) -> Array:
+    """Repeat periodic maps into margins on every side: the adjoint of `_fold`."""
+    n = maps.shape[1:]
+    padded = np.empty((len(maps), *(m + 2 * p for m, p in zip(n, pad))), maps.dtype)
+    inner = [slice(p, p + m) for m, p in zip(n, pad)]
+    padded[(slice(None), *inner)] = maps
+    for axis in (2, 1, 0):
+        done = tuple(inner[:axis]) + (slice(None),) * (3 - axis)
+        view = np.moveaxis(padded[(slice(None), *done)], axis + 1, 0)
+        for margin, centre in _margins(n[axis], pad[axis]):
+            view[margin] = view[centre]
+    return padded
 
 
 def gather(
@@ -184,7 +201,7 @@ def gather(
         return d_amplitude, d_xyz, d_exponent
     shape = (int(maps.shape[1]), int(maps.shape[2]), int(maps.shape[3]))
     pad = _pad(float(_classes(radius, orth, shape)[0][-1]), orth, shape)
-    flat = np.pad(maps, [(0, 0), *((p, p) for p in pad)], mode="wrap").reshape(-1)
+    flat = _wrap(maps, pad).reshape(-1)
     moments = np.empty((n, 5))
     offset = np.empty((n, 3))
     for atoms, index, e, d, c in _blocks(fractional, exponent, radius, grid_id, orth, shape, maps.dtype):

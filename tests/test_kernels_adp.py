@@ -39,16 +39,6 @@ def test_equal_b_cost_nothing() -> None:
         np.testing.assert_allclose(gradient, 0.0, atol=1e-9)
 
 
-def test_kl_curvature_is_the_second_derivative() -> None:
-    h = 1e-4
-    numeric = np.empty(25)
-    for k in range(25):
-        step = np.zeros(25)
-        step[k] = h
-        numeric[k] = (adp.kl(B + step, ONE, TWO, W)[1][k] - adp.kl(B - step, ONE, TWO, W)[1][k]) / (2 * h)
-    np.testing.assert_allclose(adp.kl_curvature(B, ONE, TWO, W), numeric, rtol=1e-6)
-
-
 def test_kl_is_finite_at_absurd_b() -> None:
     value, gradient = adp.kl(np.array([-5.0, 0.0, 999.0]), np.array([0, 1]), np.array([1, 2]), np.ones(2))
     assert np.isfinite(value)

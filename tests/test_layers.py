@@ -19,15 +19,15 @@ LAYERS = [
     {"macrocycle", "summaries"},
     {"state", "minimize"},
     {"preconditioner", "weights", "parameters", "targets", "scaling", "sigma_a", "solvent", "maps", "report", "selection"},
-    {"structure_factors", "topology"},
-    {"io", "monomers", "restraints", "atoms", "crystal", "reflections", "form_factors", "options", "version"},
+    {"structure_factors", "topology", "topology_terms", "links", "nonbonded"},
+    {"io", "monomers", "restraints", "atoms", "crystal", "reflections", "form_factors", "options", "version", "example"},
     {"errors"},
     {"kernels"},
 ]
 RANK = {name: i for i, layer in enumerate(LAYERS) for name in layer}
 
 ALLOWED = {
-    "gemmi": {"io", "crystal", "monomers", "restraints", "topology", "form_factors", "doctor"},
+    "gemmi": {"io", "crystal", "monomers", "restraints", "topology", "topology_terms", "links", "nonbonded", "form_factors", "doctor"},
     "scipy.optimize": {"minimize"},
     "cupy": {"kernels"},
     "rich": {"progress", "__main__", "doctor"},

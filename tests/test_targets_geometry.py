@@ -314,3 +314,26 @@ def test_single_atom(tmp_path: Path) -> None:
     geometry = GeometryTarget.build(restraints, crystal, atoms)
     assert geometry.jacobian(atoms).shape == (0, 3)
     assert geometry.terms(atoms)["bond"].rmsz is None
+
+
+def test_log_matrix_is_the_second_derivative_of_the_strong_pairs(loaded: Callable[..., Loaded]) -> None:
+    """By ln B, at equal B, where Gauss-Newton is exact; weak pairs keep their diagonal, so the matrix bounds it."""
+    atoms, crystal, restraints = loaded("1aba")
+    target = AdpTarget.build(restraints, crystal, atoms)
+    flat = atoms.replace(b_iso=np.full(len(atoms), 20.0))
+    matrix = target.log_matrix(flat)
+    rng = np.random.default_rng(0)
+    v = rng.normal(size=len(atoms))
+    step = 1e-4
+
+    def slope(t: float) -> np.ndarray:
+        b = 20.0 * np.exp(t * v)
+        return target(flat.replace(b_iso=b))[1].b_iso * b
+
+    exact = float(v @ (slope(step) - slope(-step))) / (2 * step)
+    assert exact == pytest.approx(float(v @ (matrix @ v)), rel=0.1)
+    unit = np.zeros(len(atoms))
+    unit[10] = 1.0
+    b = [20.0 * np.exp(t * unit) for t in (step, -step)]
+    diagonal = [target(flat.replace(b_iso=x))[1].b_iso[10] * x[10] for x in b]
+    assert (diagonal[0] - diagonal[1]) / (2 * step) == pytest.approx(matrix[10, 10], rel=1e-5)

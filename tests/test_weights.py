@@ -81,7 +81,10 @@ def test_only_the_unmasked_slice_enters(atoms: Atoms) -> None:
         np.where(np.arange(400) < 200, xray.b, xray.b + 500.0), xray.k_xyz, xray.k_b,
     )  # fmt: skip
     for scheme in (_robust, lambda a, p, t: weights.literal_weights(a, p, *t)):
-        calm, stormy = scheme(atoms, parameters, (xray, geometry, adp)), scheme(atoms, parameters, (wild, geometry, adp))
+        calm, stormy = (
+            scheme(atoms, parameters, (xray, geometry, adp)),
+            scheme(atoms, parameters, (wild, geometry, adp)),
+        )
         assert stormy.geometry == calm.geometry
         assert stormy.adp == calm.adp
 
@@ -111,8 +114,8 @@ def test_clamp_around_the_prior_and_its_account(atoms: Atoms, k: float, side: st
 
 
 def test_prior_falls_with_better_data() -> None:
-    assert weights.geometry_prior(2.0) == pytest.approx(0.0652, abs=1e-3)
-    assert weights.geometry_prior(1.0) > weights.geometry_prior(3.0)
+    assert weights.geometry_prior(2.0) == pytest.approx(0.08)
+    assert weights.geometry_prior(1.0) > weights.geometry_prior(1.5) > weights.geometry_prior(3.0)
 
 
 def test_weights_are_refused_by_another_freeze_state(atoms: Atoms) -> None:
@@ -147,10 +150,12 @@ def test_fixed_weights(atoms: Atoms) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rmsz", "change"), [(0.75, "same"), (0.5, "same"), (1.0, "same"), (None, "same"), (1.3, "up"), (0.3, "down")]
-)
-def test_steering_moves_only_outside_the_band(rmsz: float | None, change: str) -> None:
-    factor = weights.steer(rmsz, 1.5, Weighting())
+    ("bond", "angle", "change"),
+    [(0.75, 0.9, "same"), (0.5, 0.2, "same"), (1.0, 1.2, "same"), (None, None, "same"), (1.3, 1.0, "up"),
+     (0.3, 0.5, "down"), (0.7, 1.6, "up"), (0.3, 1.6, "up"), (0.7, None, "same")],
+)  # fmt: skip
+def test_steering_moves_only_outside_the_band(bond: float | None, angle: float | None, change: str) -> None:
+    factor = weights.steer(bond, angle, 1.5, Weighting())
     assert (factor == 1.5, factor > 1.5, factor < 1.5) == (change == "same", change == "up", change == "down")
 
 

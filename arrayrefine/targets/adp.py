@@ -7,6 +7,7 @@ from time import perf_counter
 from typing import Literal
 
 import numpy as np
+import scipy.sparse as sparse
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms, Gradient
@@ -21,6 +22,9 @@ Int = NDArray[np.int64]
 
 SIGMAS = {"bond": 0.1, "angle": 0.15, "torsion": 0.3, "other": 0.7}
 """Sigma of the difference of two B relative to their geometric mean, by relation (Servalcat)."""
+
+_STRONG = 1.0 / 0.25**2
+"""Weight from which a pair enters the preconditioner in full: bonds and angles."""
 
 
 @dataclass(frozen=True)
@@ -84,15 +88,22 @@ class AdpTarget:
         self.timer["adp"] = self.timer.get("adp", 0.0) + perf_counter() - start
         return value, Gradient(np.zeros((n, 3)), gradient, np.zeros(n))
 
-    def curvature(self, atoms: Atoms) -> Gradient:
-        """Diagonal of the second derivative by B, for scaling."""
-        n = len(atoms)
-        curvature = np.zeros(n)
-        if self.kind == "kl":
-            curvature = adp.kl_curvature(atoms.b_iso, self.i, self.j, self.weight)
-        elif self.kind == "variance":
-            curvature = np.full(n, 2.0)
-        return Gradient(np.zeros((n, 3)), curvature, np.zeros(n))
+    def log_matrix(self, atoms: Atoms) -> sparse.csr_array:
+        """Approximate second derivative (N, N) by ln B, positive semi-definite, for a preconditioner.
+
+        By ln B the term is 2 w sinh²((u₁ − u₂)/2), whose Gauss-Newton matrix is w cosh²((u₁ − u₂)/2) [1 −1; −1 1]. Pairs
+        that no bond or angle joins are weak and many; only their diagonal is kept, so that the factor stays sparse.
+        """
+        n, b = len(atoms), atoms.b_iso
+        if self.kind == "variance":
+            return sparse.csr_array(sparse.diags_array(2.0 * b**2))
+        b1, b2 = b[self.i], b[self.j]
+        w = self.weight * 0.25 * (b1 + b2) ** 2 / (b1 * b2)
+        diagonal = np.bincount(self.i, w, n) + np.bincount(self.j, w, n)
+        strong = self.weight >= _STRONG
+        i, j, w = self.i[strong], self.j[strong], w[strong]
+        off = sparse.coo_array((-w, (i, j)), shape=(n, n))
+        return sparse.csr_array(off + off.T + sparse.diags_array(diagonal))
 
 
 def _nearest_pairs(

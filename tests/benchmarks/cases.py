@@ -1,0 +1,208 @@
+"""Refine real crystals from their perturbed starts and have an outside program score the results.
+
+    python tests/benchmarks/cases.py                                   # arrayrefine alone
+    python tests/benchmarks/cases.py 1aba 1rx2 --servalcat servalcat --monomers MONOMER_LIBRARY
+
+With --servalcat the same start is also refined by Servalcat (10 cycles, defaults), and both models are scored by
+Servalcat with zero cycles on the same data. The folder of cases is ARRAYREFINE_DATA (default ../shared/data); each case
+holds model.*, shaken.pdb and norm.mtz (F or I, sigma, FREE with 0 = test set).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import gemmi
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = Path(os.environ.get("ARRAYREFINE_DATA", ROOT.parent / "shared" / "data"))
+DEFAULT = ("1aba", "1cbs", "1rx2", "3sb3", "5kzb", "2r4r", "3g70", "4iid")
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+def run(command: list[str], folder: Path, env: dict[str, str] | None = None) -> tuple[float, str]:
+    """CPU seconds (user + system) and output of a command; raises on failure."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        command, cwd=folder, env={**os.environ, **ONE_THREAD, **(env or {})}, capture_output=True, text=True
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode:
+        raise RuntimeError(
+            f"{' '.join(command)} ended with {done.returncode}: {(done.stdout + done.stderr)[-800:]}"
+        )
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, done.stdout
+
+
+def ligand_files(case: Path) -> list[Path]:
+    """Restraint CIFs that come with a case."""
+    skip = ("model", "shaken", "data", "norm")
+    return sorted(p for p in case.glob("*.cif") if not p.name.startswith(skip))
+
+
+def positions(path: Path) -> dict[tuple[str, ...], list[float]]:
+    """Non-hydrogen, non-water atoms by identity."""
+    return {
+        (chain.name, str(residue.seqid), residue.name, atom.name, atom.altloc): atom.pos.tolist()
+        for chain in gemmi.read_structure(str(path))[0]
+        for residue in chain
+        for atom in residue
+        if not atom.is_hydrogen() and residue.name not in ("HOH", "DOD")
+    }
+
+
+def distance(model: Path, case: Path) -> float:
+    """Rms distance (Å) to the deposited model."""
+    reference = positions(next(p for p in (case / "model.pdb", case / "model.cif") if p.exists()))
+    ours = positions(model)
+    common = [k for k in reference if k in ours]
+    d = np.array([np.subtract(reference[k], ours[k]) for k in common])
+    return float(np.sqrt((d**2).sum(axis=1).mean()))
+
+
+class Servalcat:
+    """Servalcat as a peer and as the outside judge."""
+
+    def __init__(self, executable: str, monomers: str) -> None:
+        self.executable = executable
+        self.env = {"CLIBD_MON": monomers.rstrip("/") + "/"}
+
+    def refine(
+        self, case: Path, model: Path, folder: Path, cycles: int
+    ) -> tuple[float, Path, dict[str, Any]]:
+        """CPU seconds, refined model, statistics of the last cycle."""
+        command = [
+            self.executable, "refine_xtal_norefmac", "--model", str(model), "--hklin", str(case / "norm.mtz"),
+            "-s", "neutron" if case.name == "1v9g" else "xray", "--ncycle", str(cycles),
+            "--allow_unusual_occupancies", "-o", "servalcat",
+        ]  # fmt: skip
+        ligands = ligand_files(case)
+        if ligands:
+            command += ["--ligand", *map(str, ligands)]
+        seconds, _ = run(command, folder, self.env)
+        stats = json.loads((folder / "servalcat_stats.json").read_text())[-1]
+        return seconds, folder / "servalcat.pdb", stats
+
+    def score(self, case: Path, model: Path) -> dict[str, float]:
+        """R-work, R-free, bond and angle RMSZ after zero cycles."""
+        with tempfile.TemporaryDirectory() as folder:
+            _, _, stats = self.refine(case, model, Path(folder), 0)
+        data, geometry = stats["data"]["summary"], stats["geom"]["summary"]["r.m.s.Z"]
+        return {
+            "r_work": data.get("Rwork", data.get("R1work")),
+            "r_free": data.get("Rfree", data.get("R1free")),
+            "bond_rmsz": geometry.get("Bond distances, non H"),
+            "angle_rmsz": geometry.get("Bond angles, non H"),
+        }
+
+
+def arrayrefine(
+    case: Path, start: Path, folder: Path, extra: list[str]
+) -> tuple[float, Path, dict[str, Any]]:
+    """CPU seconds, refined model and report."""
+    command = [
+        sys.executable,
+        "-m",
+        "arrayrefine",
+        "refine",
+        str(start),
+        str(case / "norm.mtz"),
+        "--out",
+        str(folder),
+    ]
+    ligands = ligand_files(case)
+    if ligands:
+        command += ["--restraints", *map(str, ligands)]
+    seconds, _ = run([*command, *extra], ROOT)
+    return seconds, folder / "refined.pdb", json.loads((folder / "report.json").read_text())
+
+
+def compare(case: Path, start_name: str, peer: Servalcat | None, extra: list[str]) -> list[dict[str, Any]]:
+    """One row per program for one case."""
+    start = next(p for p in (case / f"{start_name}.pdb", case / f"{start_name}.cif") if p.exists())
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        seconds, model, report = arrayrefine(case, start, folder, extra)
+        final = report["final"]
+        row: dict[str, Any] = {
+            "case": case.name, "program": "arrayrefine", "cpu_seconds": seconds, "rmsd": distance(model, case),
+            **{k: final[k] for k in ("r_work", "r_free", "bond_rmsz", "angle_rmsz")},
+            "evaluations": sum(step["evaluations"] for step in report["steps"]), "cycles": report["steps"][-1]["cycle"],
+        }  # fmt: skip
+        if peer:
+            row["outside"] = peer.score(case, model)
+        rows.append(row)
+        if peer:
+            seconds, model, _ = peer.refine(case, start, folder, 10)
+            scores = peer.score(case, model)
+            rows.append(
+                {"case": case.name, "program": "Servalcat", "cpu_seconds": seconds, "rmsd": distance(model, case),
+                 "outside": scores}
+            )  # fmt: skip
+    return rows
+
+
+def line(row: dict[str, Any]) -> str:
+    """One line of the Markdown table."""
+
+    def pair(values: dict[str, Any] | None, first: str, second: str, form: str) -> str:
+        if not values or values.get(first) is None:
+            return "–"
+        return " / ".join("–" if values.get(k) is None else format(values[k], form) for k in (first, second))
+
+    outside = row.get("outside")
+    return (
+        f"| {row['case']} | {row['program']} | {pair(row, 'r_work', 'r_free', '.4f')} "
+        f"| {pair(row, 'bond_rmsz', 'angle_rmsz', '.2f')} | {pair(outside, 'r_work', 'r_free', '.4f')} "
+        f"| {pair(outside, 'bond_rmsz', 'angle_rmsz', '.2f')} | {row['rmsd']:.3f} | {row['cpu_seconds']:.0f} "
+        f"| {row.get('evaluations', '–')} |"
+    )
+
+
+HEADER = """| case | program | own R / R-free | own bond / angle RMSZ | outside R / R-free | outside bond / angle RMSZ \
+| rmsd to deposited, Å | CPU s | evaluations |
+|---|---|---|---|---|---|---|---|---|"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("cases", nargs="*", default=list(DEFAULT))
+    parser.add_argument("--servalcat", help="Servalcat's executable: the peer, and the judge")
+    parser.add_argument(
+        "--monomers", default=os.environ.get("CLIBD_MON", ""), help="monomer library for Servalcat"
+    )
+    parser.add_argument("--start", default="shaken", help="shaken or model")
+    parser.add_argument("--json", type=Path, help="write the rows here too")
+    parser.add_argument("extra", nargs=argparse.REMAINDER, help="after --: options for arrayrefine")
+    args = parser.parse_args()
+    extra = [e for e in args.extra if e != "--"]
+    peer = Servalcat(args.servalcat, args.monomers) if args.servalcat else None
+    print(HEADER, flush=True)
+    rows = []
+    for name in args.cases:
+        try:
+            found = compare(DATA / name, args.start, peer, extra)
+        except RuntimeError as error:
+            print(f"| {name} | failed: {error} |", flush=True)
+            continue
+        rows += found
+        for row in found:
+            print(line(row), flush=True)
+    if args.json:
+        args.json.write_text(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()
