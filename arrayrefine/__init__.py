@@ -1,0 +1,69 @@
+"""Macromolecular crystallographic refinement on arrays.
+
+``refine(model, data, options)`` is the main job. The pieces that it is made of can be used alone: see `read_model`,
+`read_reflections`, `prepare`, `evaluate`, `Parameters`, `find_weights`, `minimise_step`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from arrayrefine.atoms import Atoms, Gradient
+    from arrayrefine.crystal import Crystal
+    from arrayrefine.errors import ArrayRefineError, DeviceError, InputError, MonomerError, StaleWeightsError
+    from arrayrefine.io.model import read_model
+    from arrayrefine.io.reflections import read_reflections
+    from arrayrefine.macrocycle import find_weights, minimise_step
+    from arrayrefine.options import Options
+    from arrayrefine.parameters import Parameters
+    from arrayrefine.refine import Result, prepare, refine
+    from arrayrefine.reflections import Reflections
+    from arrayrefine.state import Problem, State, evaluate
+    from arrayrefine.structure_factors import StructureFactors
+    from arrayrefine.version import version as version
+    from arrayrefine.weights import Weights
+
+_HOMES = {
+    "Atoms": "atoms", "Gradient": "atoms", "Crystal": "crystal", "Reflections": "reflections", "Options": "options",
+    "ArrayRefineError": "errors", "DeviceError": "errors", "InputError": "errors", "MonomerError": "errors",
+    "StaleWeightsError": "errors", "read_model": "io.model", "read_reflections": "io.reflections",
+    "Parameters": "parameters", "Weights": "weights", "find_weights": "macrocycle", "minimise_step": "macrocycle",
+    "Problem": "state", "State": "state", "evaluate": "state", "StructureFactors": "structure_factors",
+    "Result": "refine", "prepare": "refine", "refine": "refine",
+}  # fmt: skip
+
+__all__ = [  # noqa: RUF022 - grouped as the documentation is
+    "refine", "prepare", "Result", "Options",
+    "read_model", "read_reflections", "Atoms", "Gradient", "Crystal", "Reflections",
+    "Problem", "State", "evaluate", "StructureFactors", "Parameters", "Weights", "find_weights", "minimise_step",
+    "ArrayRefineError", "InputError", "MonomerError", "StaleWeightsError", "DeviceError",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that `import arrayrefine` and the command line's help cost nothing."""
+    if name == "__version__":
+        return importlib.import_module("arrayrefine.version").version()
+    if name not in _HOMES:
+        raise AttributeError(f"module 'arrayrefine' has no attribute '{name}'")
+    value = getattr(importlib.import_module(f"arrayrefine.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """Keeps `arrayrefine.refine` the function: importing the submodule would bind the module to that name."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value.refine if name == "refine" and isinstance(value, ModuleType) else value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -184,9 +184,7 @@ def _refine(model: Path, data: Path, out: Path, options: Options, what: str) -> 
         progress = Progress()
         progress.start(f"arrayrefine {version()}: {what}")
         try:
-            result = refine(
-                model, data, options, on_step=progress.step, on_message=progress.message, stop=stop
-            )
+            result = refine(model, data, options, on_step=progress.step, on_message=progress.message, stop=stop)
             files = result.write(out)
         except BaseException:
             if new_folder:

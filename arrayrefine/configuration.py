@@ -40,9 +40,7 @@ def read_config(path: str | Path, base: Options | None = None) -> Options:
         remedy = "give the path of a TOML file to --config"
         raise InputError(f"configuration '{path}' cannot be read: {error.strerror}; {remedy}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"configuration '{path}' is no TOML: {error}; expected lines such as 'cycles = 10'"
-        ) from error
+        raise InputError(f"configuration '{path}' is no TOML: {error}; expected lines such as 'cycles = 10'") from error
     return typing.cast(Options, _merge(base or Options(), content, f"configuration '{path}'", ""))
 
 
@@ -55,9 +53,7 @@ def check_options(options: Options) -> None:
         Naming the option, its value, and what is expected.
     """
     _require(options.cycles >= 0, "--cycles", options.cycles, "0 or more")
-    _require(
-        options.d_min is None or options.d_min > 0, "--d-min", options.d_min, "a resolution in Å above 0"
-    )
+    _require(options.d_min is None or options.d_min > 0, "--d-min", options.d_min, "a resolution in Å above 0")
     _require(options.threads >= 1, "--threads", options.threads, "1 or more")
     _require(options.seed >= 0, "--seed", options.seed, "0 or more")
     _require(0 <= options.perturb <= 2, "--perturb", options.perturb, "a distance of 0 to 2 Å")
@@ -79,12 +75,8 @@ def check_options(options: Options) -> None:
     _require(weighting.geometry >= 0, "--weighting.geometry", weighting.geometry, "0 or more")
     _require(weighting.adp >= 0, "--weighting.adp", weighting.adp, "0 or more")
     low, high = weighting.rmsz_low, weighting.rmsz_high
-    _require(
-        0 <= low < high, "--weighting.rmsz-low", low, f"0 or more and below --weighting.rmsz-high ({high})"
-    )
-    _require(
-        minimiser.max_iterations >= 1, "--minimiser.max-iterations", minimiser.max_iterations, "1 or more"
-    )
+    _require(0 <= low < high, "--weighting.rmsz-low", low, f"0 or more and below --weighting.rmsz-high ({high})")
+    _require(minimiser.max_iterations >= 1, "--minimiser.max-iterations", minimiser.max_iterations, "1 or more")
     _require(minimiser.tolerance >= 0, "--minimiser.tolerance", minimiser.tolerance, "0 or more")
 
 

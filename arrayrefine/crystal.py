@@ -106,12 +106,13 @@ class Crystal:
     def inverse_d_squared(self, hkl: NDArray[np.integer]) -> Float:
         """1/d² (R,), Å⁻², of reflections (R, 3)."""
         s = np.asarray(hkl, dtype=float) @ self.frac
-        return np.einsum("ij,ij->i", s, s)
+        return np.asarray(np.einsum("ij,ij->i", s, s))
 
     def epsilon(self, hkl: NDArray[np.integer]) -> Float:
         """Epsilon factors (R,), centring not counted."""
         return np.asarray(
-            self.group_ops.epsilon_factor_without_centering_array(np.ascontiguousarray(hkl, dtype=np.int32)), dtype=float
+            self.group_ops.epsilon_factor_without_centering_array(np.ascontiguousarray(hkl, dtype=np.int32)),
+            dtype=float,
         )
 
     def centric(self, hkl: NDArray[np.integer]) -> NDArray[np.bool_]:

@@ -109,9 +109,7 @@ def _monomers() -> list[Finding]:
 
 def _example() -> list[Finding]:
     size = sum(path.stat().st_size for path in (MODEL, DATA))
-    return [
-        Finding("example", "works", f"1RX2 is installed ({size // 1024} KiB); run it with: arrayrefine demo")
-    ]
+    return [Finding("example", "works", f"1RX2 is installed ({size // 1024} KiB); run it with: arrayrefine demo")]
 
 
 def _kernels() -> list[Finding]:

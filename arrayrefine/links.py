@@ -38,12 +38,7 @@ def complete_links(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str
     contacts.ignore = gemmi.ContactSearch.Ignore.SameResidue
     for contact in contacts.find_contacts(search):
         one, two = contact.partner1, contact.partner2
-        if (
-            one.atom.is_hydrogen()
-            or two.atom.is_hydrogen()
-            or one.residue.is_water()
-            or two.residue.is_water()
-        ):
+        if one.atom.is_hydrogen() or two.atom.is_hydrogen() or one.residue.is_water() or two.residue.is_water():
             continue
         if one.atom.element.is_metal or two.atom.element.is_metal or _is_polymer_link(one, two):
             continue
@@ -64,20 +59,14 @@ def complete_links(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str
         structure.connections.append(connection)
         (added if same else across).append(f"{one} - {two} ({link.id}, {contact.dist:.2f} Å)")
     if added:
-        notes.append(
-            f"{len(added)} links not named in the model were found and are restrained: " + "; ".join(added)
-        )
+        notes.append(f"{len(added)} links not named in the model were found and are restrained: " + "; ".join(added))
     if across:
-        notes.append(
-            f"{len(across)} links to symmetry mates not named in the model were found: " + "; ".join(across)
-        )
+        notes.append(f"{len(across)} links to symmetry mates not named in the model were found: " + "; ".join(across))
     return notes
 
 
 def _address(cra: gemmi.CRA) -> gemmi.AtomAddress:
-    return gemmi.AtomAddress(
-        cra.chain.name, cra.residue.seqid, cra.residue.name, cra.atom.name, cra.atom.altloc
-    )
+    return gemmi.AtomAddress(cra.chain.name, cra.residue.seqid, cra.residue.name, cra.atom.name, cra.atom.altloc)
 
 
 def _find(structure: gemmi.Structure, address: gemmi.AtomAddress) -> gemmi.Atom | None:
@@ -129,15 +118,11 @@ def _check_connections(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list
         if one.element.is_metal or two.element.is_metal:
             connection.type = gemmi.ConnectionType.MetalC
         if connection.link_id and connection.link_id not in monlib.links:
-            notes.append(
-                f"link {name} has the type {connection.link_id}, unknown to the library: matched by its atoms"
-            )
+            notes.append(f"link {name} has the type {connection.link_id}, unknown to the library: matched by its atoms")
             connection.link_id = ""
         seen.add(key)
     if absent:
-        notes.append(
-            f"{len(absent)} links name atoms that the model does not have: left out: {'; '.join(absent)}"
-        )
+        notes.append(f"{len(absent)} links name atoms that the model does not have: left out: {'; '.join(absent)}")
     for k in reversed(drop):
         structure.connections.pop(k)
     return notes

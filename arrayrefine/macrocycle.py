@@ -64,37 +64,64 @@ def check_targets(targets: tuple[str, ...]) -> None:
 
 def start_path(problem: Problem, state: State) -> Path:
     """Path at the start; computes the stale weights where that scheme is asked for."""
-    stale = None
-    if problem.options.weights == "stale":
-        everything = Parameters.of(state.atoms, "xyz+b", problem.restraints.held)
-        stale = weights.literal_weights(state.atoms, everything, state.xray, problem.geometry, problem.adp)
-        stale = dataclasses.replace(stale, explanation=stale.explanation | {"scheme": "stale"})
+    stale = stale_weights(problem, state) if problem.options.weights == "stale" else None
     r_free = state.statistics.r_free
     return Path(state, Steering(), r_free if r_free is not None else float("inf"), stale)
 
 
-def find_weights(problem: Problem, path: Path, parameters: Parameters) -> Weights:
-    """Weights of the chosen scheme for one freeze state."""
-    options, state = problem.options, path.state
+def find_weights(
+    problem: Problem,
+    state: State,
+    parameters: Parameters,
+    steering: Steering | None = None,
+    stale: Weights | None = None,
+) -> Weights:
+    """Weights of the chosen scheme for one freeze state.
+
+    Parameters
+    ----------
+    problem : Problem
+        Its options choose the scheme.
+    state : State
+    parameters : Parameters
+        The freeze state; the weights are valid for no other.
+    steering : Steering, optional
+        What earlier steps learned.
+    stale : Weights, optional
+        For the scheme 'stale': the weights that were computed once, at the start.
+    """
+    options = problem.options
     targets = (state.xray, problem.geometry, problem.adp)
     d_min = problem.reflections.d_min
     if options.weights == "stale":
-        assert path.stale is not None
-        return path.stale.rebound(parameters)
+        return (stale or stale_weights(problem, state)).rebound(parameters)
     if options.weights == "literal":
         return weights.literal_weights(state.atoms, parameters, *targets)
     if options.weights == "fixed":
         return weights.fixed_weights(parameters, d_min=d_min, options=options.weighting)
     return weights.robust_weights(
-        state.atoms, parameters, *targets, d_min=d_min, options=options.weighting, steering=path.steering,
-        seed=options.seed, clamp=options.xray.target == "ml",
+        state.atoms, parameters, *targets, d_min=d_min, options=options.weighting, steering=steering or Steering(),
+        seed=options.seed, clamp=options.xray.target == "ml", metal=problem.restraints.non_bonded.metal,
     )  # fmt: skip
 
 
+def stale_weights(problem: Problem, state: State) -> Weights:
+    """Literal weights with coordinates and B both free, to be used for every later step."""
+    everything = Parameters.of(state.atoms, "xyz+b", problem.restraints.held)
+    found = weights.literal_weights(state.atoms, everything, state.xray, problem.geometry, problem.adp)
+    return dataclasses.replace(found, explanation=found.explanation | {"scheme": "stale"})
+
+
 def minimise_step(
-    problem: Problem, state: State, parameters: Parameters, found: Weights, stop: Callable[[], bool]
+    problem: Problem, state: State, parameters: Parameters, found: Weights, stop: Callable[[], bool] = lambda: False
 ) -> Solution:
-    """One minimisation of the free parameters with given weights."""
+    """One minimisation of the free parameters with given weights; scale and sigma_A are those of `state`.
+
+    Raises
+    ------
+    StaleWeightsError
+        The weights were computed for another freeze state.
+    """
     objective = Objective(parameters, found, state.xray, problem.geometry, problem.adp)
     jacobian = adp_matrix = None
     if problem.options.minimiser.precondition:
@@ -141,23 +168,20 @@ def _accepted(path: Path, state: State, steering: Steering) -> Path:
     return dataclasses.replace(path, state=state, steering=steering, best_r_free=best)
 
 
-def run_step(
-    problem: Problem, path: Path, cycle: int, target: str, stop: Callable[[], bool]
-) -> tuple[Path, Step]:
+def run_step(problem: Problem, path: Path, cycle: int, target: str, stop: Callable[[], bool]) -> tuple[Path, Step]:
     """Refine what `target` names, guard the result, and describe it."""
     began = time.perf_counter()
     problem.timer.clear()
     if target == "scale":
         path = _accepted(path, evaluate(problem, path.state.atoms, absorb_b=True), path.steering)
-        return path, _record(
-            problem, path, cycle, target, 0, {}, 0, began, "scale, solvent and sigma_A refitted"
-        )
+        return path, _record(problem, path, cycle, target, 0, {}, 0, began, "scale, solvent and sigma_A refitted")
     guarded = problem.options.weights in ("robust", "fixed")
     parameters = Parameters.of(path.state.atoms, target, problem.restraints.held)
     if parameters.size == 0:
         note = "nothing to refine: no atom has such a free value"
         return path, _record(problem, path, cycle, target, 0, {}, 0, began, note)
-    trial, notes, evaluations = path, [], 0
+    notes: list[str] = []
+    trial, evaluations = path, 0
     for attempt in range(_RETRIES + 1):
         candidate, found, reason, count = _refine_in_band(problem, trial, path.state, parameters, stop)
         evaluations += count
@@ -188,7 +212,7 @@ def _refine_in_band(
     state, steering = start, path.steering
     for attempt in range(_STEERINGS + 1):
         here = parameters.at(state.atoms)
-        found = find_weights(problem, dataclasses.replace(path, state=state, steering=steering), here)
+        found = find_weights(problem, state, here, steering, path.stale)
         solution = minimise_step(problem, state, here, found, stop)
         evaluations += solution.evaluations
         state = evaluate(problem, solution.atoms)

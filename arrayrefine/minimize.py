@@ -79,7 +79,7 @@ class Solution:
     reason: str
 
 
-class _Ended(Exception):
+class _EndedError(Exception):
     """Raised inside the objective to leave SciPy."""
 
 
@@ -99,7 +99,7 @@ class _Run:
     def __call__(self, p: Float) -> tuple[float, Float]:
         if self.stop():
             self.reason = "interrupted"
-            raise _Ended
+            raise _EndedError
         x = self.change.to_x(self.unit * p)
         value, gradient = self.objective.at(x)
         self.evaluations += 1
@@ -116,7 +116,7 @@ class _Run:
         enough = self.options.tolerance * max(total, _WORTH * len(self.best_x))
         if gain <= enough:
             self.reason = f"converged: the last iteration gained {gain:.2g} of {total:.4g}, below {enough:.2g}"
-            raise _Ended
+            raise _EndedError
 
 
 def minimise(
@@ -145,7 +145,7 @@ def minimise(
         norm = float(np.linalg.norm(gradient))
         if norm == 0.0:
             run.reason = "converged: the gradient is zero"
-            raise _Ended
+            raise _EndedError
         # SciPy's first step has length one; this makes it the damped Newton step.
         run.unit = _FIRST_STEP * norm
         lower, upper = change.bounds()
@@ -159,7 +159,7 @@ def minimise(
             run.reason = f"reached the limit of {options.max_iterations} iterations"
         else:
             run.reason = f"converged: {str(result.message).lower()}"
-    except _Ended:
+    except _EndedError:
         pass
     atoms = objective.parameters.unpack(run.best_x)
     return Solution(atoms, run.best, run.start, run.evaluations, run.iterations, run.reason)

@@ -102,9 +102,7 @@ def load_monomers(
     for path in restraints:
         for name in _read_user_file(monlib, Path(path), notes):
             if name in sources:
-                notes.append(
-                    f"component {name} is defined in {sources[name]} and in {path}: the latter is used"
-                )
+                notes.append(f"component {name} is defined in {sources[name]} and in {path}: the latter is used")
             sources[name] = str(path)
     missing = []
     for name in dict.fromkeys(residue_names):
@@ -147,8 +145,7 @@ def _library_folders(monomers: Path | None) -> tuple[list[Path], list[str]]:
     if monomers is not None:
         if not Path(monomers).is_dir():
             raise InputError(
-                f"{monomers}: not a folder; --monomers expects a monomer library "
-                "laid out as <first letter>/<NAME>.cif"
+                f"{monomers}: not a folder; --monomers expects a monomer library laid out as <first letter>/<NAME>.cif"
             )
         folders.append(Path(monomers))
     variable = os.environ.get("CLIBD_MON", "")
@@ -175,9 +172,7 @@ def _find_component(name: str, folders: Sequence[Path]) -> Path | None:
 
 def _read_links(monlib: gemmi.MonLib, folders: Sequence[Path]) -> None:
     """Replace the embedded links and modifications by those of the first folder that has its own."""
-    path = (
-        next(f for f in folders if (f / "list" / "mon_lib_list.cif").is_file()) / "list" / "mon_lib_list.cif"
-    )
+    path = next(f for f in folders if (f / "list" / "mon_lib_list.cif").is_file()) / "list" / "mon_lib_list.cif"
     if path.parent.parent == EMBEDDED:
         return
     for table in (monlib.links, monlib.modifications):
@@ -296,9 +291,7 @@ def _set_groups(monlib: gemmi.MonLib, document: gemmi.cif.Document) -> None:
                     component.set_group("DNA" if "dna" in kind else "RNA")
 
 
-def _rename_modifications(
-    document: gemmi.cif.Document, clashing: Sequence[str], monlib: gemmi.MonLib
-) -> None:
+def _rename_modifications(document: gemmi.cif.Document, clashing: Sequence[str], monlib: gemmi.MonLib) -> None:
     """Give modifications new names where theirs are taken, since other links rely on the old ones."""
     for old in clashing:
         number = 1

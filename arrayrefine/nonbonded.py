@@ -42,9 +42,7 @@ def covalent_pairs(atoms: Atoms, crystal: Crystal, loose: NDArray[np.bool_]) -> 
     if not loose.any():
         return np.zeros((0, 2), dtype=np.int64)
     reach = 2.8
-    pairs = neighbour_pairs(
-        atoms.xyz, crystal.rotations, crystal.translations, crystal.orth, crystal.frac, reach
-    )
+    pairs = neighbour_pairs(atoms.xyz, crystal.rotations, crystal.translations, crystal.orth, crystal.frac, reach)
     keep = ~pairs.image & (loose[pairs.i] | loose[pairs.j])
     i, j = pairs.i[keep], pairs.j[keep]
     radius = np.array([gemmi.Element(str(e)).covalent_r for e in atoms.element])

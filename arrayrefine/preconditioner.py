@@ -35,24 +35,31 @@ class _Cholesky:
 
     def __init__(self, matrix: Any) -> None:
         factor = splu(
-            sparse.csc_matrix(matrix), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
+            sparse.csc_matrix(matrix),
+            permc_spec="MMD_AT_PLUS_A",
+            diag_pivot_thresh=0.0,
+            options={"SymmetricMode": True},
         )
         if not np.array_equal(factor.perm_r, factor.perm_c):
             raise ArithmeticError("the factorisation pivoted")
         self._order = factor.perm_c
         self._root = np.sqrt(factor.U.diagonal())
         # A triangular matrix is its own factor: SuperLU then only serves the two solves.
-        self._lower = splu(factor.L.tocsc(), permc_spec="NATURAL", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+        self._lower = splu(
+            factor.L.tocsc(), permc_spec="NATURAL", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
+        )
 
     def forward(self, p: Float) -> Float:
         """Pᵀ L^{-T} D^{-1/2} p."""
-        return np.asarray(self._lower.solve(p / self._root, trans="T"))[self._order]
+        solved: Float = self._lower.solve(p / self._root, trans="T")
+        return np.asarray(solved[self._order])
 
     def adjoint(self, g: Float) -> Float:
         """D^{-1/2} L^{-1} P g."""
         permuted = np.empty_like(g)
         permuted[self._order] = g
-        return np.asarray(self._lower.solve(permuted)) / self._root
+        solved: Float = self._lower.solve(permuted)
+        return np.asarray(solved / self._root)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ import numpy as np
 
 from arrayrefine import summaries
 from arrayrefine.atoms import Atoms
-from arrayrefine.errors import DeviceError, InputError
+from arrayrefine.configuration import check_options
+from arrayrefine.errors import DeviceError
 from arrayrefine.io.model import Model, read_model
 from arrayrefine.io.reflections import read_reflections
 from arrayrefine.io.write import write_outputs
@@ -99,9 +100,7 @@ def perturb(atoms: Atoms, rms: float, seed: int) -> Atoms:
     return atoms.replace(xyz=atoms.xyz + shift, b_iso=b_iso)
 
 
-def prepare(
-    model_path: str | Path, data_path: str | Path, options: Options
-) -> tuple[Model, Problem, Atoms, list[str]]:
+def prepare(model_path: str | Path, data_path: str | Path, options: Options) -> tuple[Model, Problem, Atoms, list[str]]:
     """Read everything and set up the targets; returns the starting atoms and all notes too."""
     model = read_model(model_path)
     reflections, data_notes = read_reflections(
@@ -109,9 +108,7 @@ def prepare(
     )
     names = sorted({str(name) for name in model.atoms.identity.residue_name})
     library = load_monomers(names, options.restraints, options.monomers)
-    restraints = build_restraints(
-        model.structure, model.atoms, model.crystal, library, unknown=options.unknown
-    )
+    restraints = build_restraints(model.structure, model.atoms, model.crystal, library, unknown=options.unknown)
     timer: dict[str, float] = {}
     crystal = reflections.crystal
     problem = Problem(
@@ -127,7 +124,8 @@ def prepare(
     if options.perturb > 0:
         atoms = perturb(atoms, options.perturb, options.seed)
         notes.append(
-            f"the start was displaced by {options.perturb:g} Å rms and B by up to {_PERTURB_B:g} Å² (seed {options.seed})"
+            f"the start was displaced by {options.perturb:g} Å rms and B by up to {_PERTURB_B:g} Å² "
+            f"(seed {options.seed})"
         )
     return model, problem, atoms, notes
 
@@ -162,6 +160,17 @@ def _maps(problem: Problem, state: State) -> MapCoefficients:
         state.sigma_a.d(crystal.inverse_d_squared(hkl)),
         crystal.centric(hkl),
     )
+
+
+def _limits(problem: Problem, state: State) -> list[str]:
+    """Sentences about B factors that ended on their bounds."""
+    b = state.atoms.b_iso
+    out = []
+    for bound, chosen in zip(B_BOUNDS, (b <= B_BOUNDS[0], b >= B_BOUNDS[1])):
+        if chosen.any():
+            first = state.atoms.identity.label(int(np.flatnonzero(chosen)[0]))
+            out.append(f"{int(chosen.sum())} atoms ended at the limit of B, {bound:g} Å²; the first is {first}")
+    return out
 
 
 def refine(
@@ -201,9 +210,8 @@ def refine(
     options = options or Options()
     began = time.perf_counter()
     device = choose_device(options)
+    check_options(options)
     check_targets(options.targets)
-    if options.cycles < 0:
-        raise InputError(f"--cycles {options.cycles}: expected 0 or more")
     source, problem, atoms, notes = prepare(model, data, options)
     say = on_message or (lambda _: None)
     for note in notes:
@@ -219,7 +227,10 @@ def refine(
         path = dataclasses.replace(path, state=shifted)
     path, steps, stopped = run_cycles(problem, path, interrupted, on_step or (lambda _: None))
     state = path.state
-    notes += state.sigma_a.notes
+    late = [*state.scale.notes, *state.sigma_a.notes, *_limits(problem, state)]
+    for note in late:
+        say(note)
+    notes += late
     report = Report(
         inputs={
             "model": {"path": str(model), "sha256": source.sha256},

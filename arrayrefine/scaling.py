@@ -137,8 +137,7 @@ class Scale:
             "k_overall": self.k_overall,
             "b_overall": self.b_overall,
             "b_aniso": {
-                f"{i + 1}{j + 1}": float(tensor[i, j])
-                for i, j in ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
+                f"{i + 1}{j + 1}": float(tensor[i, j]) for i, j in ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
             },
             "k_sol": self.k_sol,
             "b_sol": self.b_sol,
@@ -238,9 +237,7 @@ def _sorted_data(
 
 def _check(reflections: Reflections, f_calc: Complex, f_mask: Complex, used: NDArray[np.int64]) -> None:
     if len(used) == 0:
-        raise InputError(
-            f"no work reflections among {len(reflections)}: the scale needs some; see --free"
-        )
+        raise InputError(f"no work reflections among {len(reflections)}: the scale needs some; see --free")
     for name, values in (("F_calc", f_calc), ("F_mask", f_mask)):
         if values.shape != reflections.f_obs.shape:
             raise InputError(f"{name} has shape {values.shape}, expected {reflections.f_obs.shape} as F_obs")

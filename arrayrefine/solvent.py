@@ -45,9 +45,7 @@ Ba 2.41 La 1.83 Ce 1.86 Pr 1.62 Nd 1.79 Pm 1.76 Sm 1.74 Eu 1.96 Gd 1.69 Tb 1.66 
 Bi 1.73 Po 1.21 At 1.12 Rn 2.30 Fr 3.24 Ra 2.57 Ac 2.12 Th 1.84 Pa 1.60 U 1.75 Np 1.71 Pu 1.67 Am 1.66 Cm
 1.65 Bk 1.64 Cf 1.63 Es 1.62 Fm 1.61 Md 1.60 No 1.59 Lr 1.58
 """
-CCTBX_RADII = MappingProxyType(
-    {name: float(r) for name, r in zip(_CCTBX_TEXT.split()[::2], _CCTBX_TEXT.split()[1::2])}
-)
+CCTBX_RADII = MappingProxyType({name: float(r) for name, r in zip(_CCTBX_TEXT.split()[::2], _CCTBX_TEXT.split()[1::2])})
 """Van der Waals radius by element, Å, as in cctbx."""
 REFMAC_RADII = MappingProxyType({"H": 1.40, "D": 1.40, "C": 2.00, "N": 1.12, "O": 1.08})
 """Radius by element, Å, as in REFMAC; 1.6 for all others."""
@@ -59,8 +57,7 @@ def grid_shape(crystal: Crystal, step: float) -> tuple[int, int, int]:
     lengths = np.asarray(crystal.cell[:3])
     # Every translation must be a whole number of steps, and axes that a rotation mixes must be divided alike.
     multiple = [
-        next(k for k in range(1, 25) if np.allclose(k * t, np.rint(k * t), atol=1e-6))
-        for t in crystal.translations.T
+        next(k for k in range(1, 25) if np.allclose(k * t, np.rint(k * t), atol=1e-6)) for t in crystal.translations.T
     ]
     mixed = (crystal.rotations != 0).any(axis=0)
     mixed |= mixed.T

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ def shells(problem: Problem, state: State) -> tuple[dict[str, Any], ...]:
     edges = np.linspace(volume.min(), volume.max() * (1 + 1e-9), n + 1)
     amplitude = np.abs(state.f_model)
     rows = []
-    for low, high in zip(edges[:-1], edges[1:]):
+    for low, high in itertools.pairwise(edges):
         inside = (volume >= low) & (volume < high)
         row: dict[str, Any] = {"d_low": low ** (-1 / 3) if low > 0 else None, "d_high": high ** (-1 / 3)}
         for name, chosen in (("work", inside & data.work), ("free", inside & data.free)):

@@ -104,9 +104,7 @@ def build_restraints(
 
     kinds, unknown_types = energy_types(types, atoms.element, library.energy)
     if unknown_types:
-        notes.append(
-            f"energy types unknown to the library, replaced by element: {', '.join(sorted(unknown_types))}"
-        )
+        notes.append(f"energy types unknown to the library, replaced by element: {', '.join(sorted(unknown_types))}")
     coordination, coordination_across = coordination_pairs(atoms, crystal, metal_flags(atoms.element))
     all_edges = np.vstack([edges, guessed, coordination])
     groups = np.split(planes.index, np.flatnonzero(np.diff(planes.plane)) + 1)
@@ -160,9 +158,7 @@ def _prepare(
         row[cra.atom.serial] = k
         after.append((cra.atom.name, cra.atom.altloc))
     if before != after or len(row) != len(atoms):
-        raise InputError(
-            "atoms changed their order while bonds were named; look for duplicated atoms in the model"
-        )
+        raise InputError("atoms changed their order while bonds were named; look for duplicated atoms in the model")
     notes += [f"gemmi: {line}" for line in log.lines() if "definition not found" not in line]
     notes += _chain_notes(topology)
     return TopologyModel(copy, topology, row, atoms.identity.altloc)
@@ -237,9 +233,7 @@ def _who_is_known(
     ):
         if mask.any():
             labels = _listed([atoms.identity.label(int(i)) for i in np.flatnonzero(mask)])
-            notes.append(
-                f"{mask.sum()} atoms that the dictionary does not name, or a link removes, {fate}: {labels}"
-            )
+            notes.append(f"{mask.sum()} atoms that the dictionary does not name, or a link removes, {fate}: {labels}")
     return types, held | lost, loose
 
 

@@ -120,8 +120,7 @@ def read_bonds(
         )
     if simple:
         notes.append(
-            f"{len(simple)} links unknown to the library are restrained by their distance alone: "
-            + _short(simple)
+            f"{len(simple)} links unknown to the library are restrained by their distance alone: " + _short(simple)
         )
     if across:
         notes.append(f"{len(across)} links to symmetry mates are not restrained (kept out of contacts)")
@@ -180,9 +179,7 @@ def read_angles(model: TopologyModel, held: Mask, notes: list[str]) -> Angles:
     table = _table(index, 3)
     fine = ~_mixed(model.altloc, table)
     value = np.abs(np.array(ideal, dtype=float)[fine])
-    return Angles(
-        table[fine], np.where(value > 180.0, 360.0 - value, value), np.array(sigma, dtype=float)[fine]
-    )
+    return Angles(table[fine], np.where(value > 180.0, 360.0 - value, value), np.array(sigma, dtype=float)[fine])
 
 
 def read_torsions(model: TopologyModel, held: Mask, metal_parts: Mask) -> tuple[Torsions, Int]:
@@ -204,12 +201,7 @@ def read_torsions(model: TopologyModel, held: Mask, metal_parts: Mask) -> tuple[
         rows = model.rows(torsion.atoms)
         if is_rigid:
             rigid.append(rows[1:3])
-        if (
-            held[rows].all()
-            or metal_parts[rows].any()
-            or not restraint.esd > 0
-            or label.startswith(_RIGID_LABELS[1:])
-        ):
+        if held[rows].all() or metal_parts[rows].any() or not restraint.esd > 0 or label.startswith(_RIGID_LABELS[1:]):
             continue
         if restraint.period < 1 and not is_link:
             continue
@@ -277,9 +269,7 @@ def read_chiralities(
     if unknown:
         notes.append(f"{unknown} chiral centres without an ideal volume are not restrained")
     if skipped:
-        notes.append(
-            f"{skipped} chiral centres of components with metals are not restrained: names are arbitrary"
-        )
+        notes.append(f"{skipped} chiral centres of components with metals are not restrained: names are arbitrary")
     table = _table(index, 4)
     fine = ~_mixed(model.altloc, table)
     table, value = table[fine], np.array(ideal, dtype=float)[fine]
@@ -309,17 +299,10 @@ def read_planes(model: TopologyModel, held: Mask) -> Planes:
     for plane in model.topology.planes:
         esd = plane.restr.esd
         rows = model.rows(plane.atoms)
-        if (
-            len(rows) < 4
-            or not esd > 0
-            or held[rows].all()
-            or _mixed(model.altloc, _table([rows], len(rows)))[0]
-        ):
+        if len(rows) < 4 or not esd > 0 or held[rows].all() or _mixed(model.altloc, _table([rows], len(rows)))[0]:
             continue
         index += rows
         number += [count] * len(rows)
         sigma += [esd] * len(rows)
         count += 1
-    return Planes(
-        np.array(index, dtype=np.int64), np.array(number, dtype=np.int64), np.array(sigma, dtype=float)
-    )
+    return Planes(np.array(index, dtype=np.int64), np.array(number, dtype=np.int64), np.array(sigma, dtype=float))

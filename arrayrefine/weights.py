@@ -20,7 +20,6 @@ fixed
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,10 +34,6 @@ from arrayrefine.targets import Target
 
 Float = NDArray[np.float64]
 
-_METALS = frozenset(
-    "Li Na K Rb Cs Be Mg Ca Sr Ba Al Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Hf Ta W Re Os Ir "
-    "Pt Au Hg Tl Pb Bi La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Th U".split()
-)
 _OUTLIER = 3.0
 """Per-atom norms beyond this multiple of their mean are left out (clashes, broken starts)."""
 
@@ -138,6 +133,7 @@ def _clamped(weight: float, prior: float, factor: float) -> tuple[float, str]:
 def robust_weights(
     atoms: Atoms, parameters: Parameters, xray: Target, geometry: Target, adp: Target, *,
     d_min: float, options: Weighting, steering: Steering, seed: int, clamp: bool = True,
+    metal: NDArray[np.bool_] | None = None,
 ) -> Weights:  # fmt: skip
     """Weights for the default scheme.
 
@@ -155,10 +151,12 @@ def robust_weights(
         Of the perturbed copy.
     clamp : bool
         False where the prior does not apply (a target that is not -log p of the ML kind).
+    metal : (N,) bool, optional
+        Atoms left out of the norms, as hydrogens are: a few heavy scatterers would decide for all.
     """
     copy = perturbed(atoms, parameters, options, seed)
     _, by_xray = xray(copy)
-    light = ~atoms.is_hydrogen & ~np.isin(atoms.element, list(_METALS))
+    counted = ~atoms.is_hydrogen if metal is None else ~(atoms.is_hydrogen | metal)
     prior = geometry_prior(d_min)
     out: dict[str, Any] = {"scheme": "robust", "prior": prior}
     found: dict[str, float | None] = {"geometry": None, "adp": None}
@@ -169,7 +167,7 @@ def robust_weights(
     for name, mask, target, ratio, term_prior, steer in terms:
         if not mask.any():
             continue
-        chosen = mask & light if (mask & light).any() else mask
+        chosen = mask & counted if (mask & counted).any() else mask
         _, by_term = target(copy)
         norms = []
         for gradient in (by_xray, by_term):

@@ -102,9 +102,7 @@ def neighbour_pairs(
         if not blocks:
             continue
         atom = np.concatenate([atoms for _, atoms in blocks])
-        lattice = np.repeat(
-            np.array([vector for vector, _ in blocks]), [len(atoms) for _, atoms in blocks], axis=0
-        )
+        lattice = np.repeat(np.array([vector for vector, _ in blocks]), [len(atoms) for _, atoms in blocks], axis=0)
         other = cKDTree((image[atom] + lattice) @ orth.T)
         near = tree.sparse_distance_matrix(other, cutoff, output_type="ndarray")
         keep = near["i"] <= atom[near["j"]]

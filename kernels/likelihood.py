@@ -86,9 +86,7 @@ def rice_ml(
     return nll, derivative, np.where(centric, curvature_centric, curvature_acentric), fom
 
 
-def rice_ml_by_variance(
-    f_obs: Float, x: Float, sigma_total: Float, centric: NDArray[np.bool_], fom: Float
-) -> Float:
+def rice_ml_by_variance(f_obs: Float, x: Float, sigma_total: Float, centric: NDArray[np.bool_], fom: Float) -> Float:
     """Derivative of the value of `rice_ml` by Σ.
 
     Parameters

@@ -84,7 +84,7 @@ def look_up(transforms: Array, factor: Array, table: LookUp) -> Array:
         total += grid.take(table.index).reshape(shape) * f.astype(table.sign.dtype)
     total.imag *= table.sign
     total *= table.phase
-    return total.sum(axis=0, dtype=np.complex128)
+    return np.asarray(total.sum(axis=0, dtype=np.complex128))
 
 
 def scatter(gradient: Array, factor: Array, table: LookUp, shape: tuple[int, int, int]) -> Array:

@@ -10,7 +10,7 @@ from arrayrefine.atoms import Atoms, Gradient
 
 
 def check_direction(
-    function: Callable[[float], float], slope: float, step: float, tolerance: float, what: str = "directional derivative"
+    function: Callable[[float], float], slope: float, step: float, tolerance: float, what: str = "derivative"
 ) -> None:
     """Compare a directional derivative with a fourth-order central difference of t -> function(t)."""
     f = [function(k * step) for k in (-2, -1, 1, 2)]

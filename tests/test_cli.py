@@ -318,15 +318,11 @@ def test_terminal_shows_steps_as_they_come() -> None:
     assert "what [this] is" in shown
     assert shown.count("w(geometry)") == 1
     assert shown.count("xyz") == 2
-    assert all(
-        text in shown for text in ("0.0421", "0.1800", "0.2100", "0.70", "0.80", " 40 ", "2.0", "converged")
-    )
+    assert all(text in shown for text in ("0.0421", "0.1800", "0.2100", "0.70", "0.80", " 40 ", "2.0", "converged"))
     progress.summary(REPORT, (Path("refined/refined.cif"),))
     shown = stream.getvalue()
     assert shown.count("12 atoms") == 1
-    assert all(
-        text in shown for text in ("0.2623", "0.1723", "final", "–", "done", "wrote refined/refined.cif")
-    )
+    assert all(text in shown for text in ("0.2623", "0.1723", "final", "–", "done", "wrote refined/refined.cif"))
 
 
 def test_pipe_gets_only_warnings_and_summary() -> None:

@@ -130,8 +130,7 @@ def test_gzip_and_digest(tmp_path: Path) -> None:
 def test_mmcif_with_long_chain_names_keeps_its_document(tmp_path: Path) -> None:
     path = tmp_path / "model.cif"
     path.write_text(
-        MMCIF
-        + "ATOM 1 C CA . GLY Axp 1 1 ? 1 2 3 1.0 20 1 HEV 1\nHETATM 2 O O . HOH B 2 . ? 5 6 7 0.5 9 2 HEV 1\n"
+        MMCIF + "ATOM 1 C CA . GLY Axp 1 1 ? 1 2 3 1.0 20 1 HEV 1\nHETATM 2 O O . HOH B 2 . ? 5 6 7 0.5 9 2 HEV 1\n"
     )
     model = read_model(path)
     assert model.atoms.identity.chain.tolist() == ["HEV", "HEV"]

@@ -326,9 +326,7 @@ def test_resolution_cut(tmp_path: Path) -> None:
         ("test", np.where(CCP4 == 0, -1, 1), -1, "less frequent one (-1)"),
     ],
 )
-def test_conventions(
-    tmp_path: Path, label: str, flags: NDArray[np.int64], value: int, convention: str
-) -> None:
+def test_conventions(tmp_path: Path, label: str, flags: NDArray[np.int64], value: int, convention: str) -> None:
     path = write_mtz(tmp_path / "a.mtz", {"F": ("F", F), "SIGF": ("Q", SIGMA), label: ("I", flags)})
     data, _ = read_reflections(path, CRYSTAL)
     assert data.free.sum() == (CCP4 == 0).sum()
@@ -461,9 +459,7 @@ def rows(status: Callable[[int], str] = lambda i: "o") -> list[str]:
 
 def test_cif_status(tmp_path: Path) -> None:
     codes = "foooooooooooooo<x-h?"
-    path = cif(
-        tmp_path / "a.cif", "F_meas_au F_meas_sigma_au status", rows(lambda i: codes[i % 20]), CIF_HEADER
-    )
+    path = cif(tmp_path / "a.cif", "F_meas_au F_meas_sigma_au status", rows(lambda i: codes[i % 20]), CIF_HEADER)
     data, notes = read_reflections(path, CRYSTAL)
     counts = {code: sum(codes[i % 20] == code for i in range(COUNT)) for code in set(codes)}
     assert data.free.sum() == counts["f"]
@@ -546,9 +542,7 @@ def test_gzipped_mtz(tmp_path: Path) -> None:
     plain = simple(tmp_path / "a.mtz")
     packed = tmp_path / "b.mtz.gz"
     packed.write_bytes(gzip.compress(plain.read_bytes()))
-    np.testing.assert_array_equal(
-        read_reflections(packed, CRYSTAL)[0].f_obs, read_reflections(plain, CRYSTAL)[0].f_obs
-    )
+    np.testing.assert_array_equal(read_reflections(packed, CRYSTAL)[0].f_obs, read_reflections(plain, CRYSTAL)[0].f_obs)
 
 
 def test_unmerged_data_are_refused(tmp_path: Path) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from arrayrefine.kernels import density
 from checks import check_direction, dot_test
 from synthetic import CELLS, crystal
+
+from arrayrefine.kernels import density
 
 SHAPE = (12, 15, 18)
 

@@ -65,9 +65,7 @@ def test_jacobian_is_the_derivative_of_each_deviation(name: str) -> None:
     _, jacobian = kernel(xyz)
     h = 1e-6
     numeric = (kernel(xyz + h * direction)[0] - kernel(xyz - h * direction)[0]) / (2 * h)
-    np.testing.assert_allclose(
-        np.einsum("nkx,nkx->n", jacobian, direction[index]), numeric, rtol=1e-5, atol=1e-4
-    )
+    np.testing.assert_allclose(np.einsum("nkx,nkx->n", jacobian, direction[index]), numeric, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", KERNELS)

@@ -42,9 +42,7 @@ def test_derivative_by_x_matches_finite_differences():
 def test_derivative_by_variance_matches_finite_differences():
     f_obs, x, variance, centric = cases(np.random.default_rng(2))
     h = 1e-5 * variance
-    numeric = (
-        rice_ml(f_obs, x, variance + h, centric)[0] - rice_ml(f_obs, x, variance - h, centric)[0]
-    ) / (2 * h)
+    numeric = (rice_ml(f_obs, x, variance + h, centric)[0] - rice_ml(f_obs, x, variance - h, centric)[0]) / (2 * h)
     fom = rice_ml(f_obs, x, variance, centric)[3]
     analytic = rice_ml_by_variance(f_obs, x, variance, centric, fom)
     np.testing.assert_allclose(numeric * variance, analytic * variance, rtol=1e-6, atol=1e-6)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.sparse as sparse
+from checks import dot_test
+from synthetic import crystal, random_atoms
 
 from arrayrefine import preconditioner, weights
 from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.minimize import Objective, minimise
 from arrayrefine.options import Minimiser
 from arrayrefine.parameters import Parameters
-from checks import dot_test
-from synthetic import crystal, random_atoms
 
 
 class Chain:

@@ -132,9 +132,7 @@ def test_missing_components_are_listed() -> None:
         ("5uui", ["MTN_restraints.cif"], "MTN"),
     ],
 )
-def test_real_user_files(
-    case: Callable[[str], Path], case_name: str, files: list[str], component_name: str
-) -> None:
+def test_real_user_files(case: Callable[[str], Path], case_name: str, files: list[str], component_name: str) -> None:
     folder = case(case_name)
     library = load_monomers([component_name], [folder / f for f in files])
     assert library.sources[component_name] == str(folder / files[-1])

@@ -6,13 +6,13 @@ import dataclasses
 
 import numpy as np
 import pytest
+from checks import dot_test
+from synthetic import crystal, random_atoms
 
 from arrayrefine.atoms import Gradient
 from arrayrefine.errors import InputError
 from arrayrefine.parameters import Parameters
 from arrayrefine.selection import select
-from checks import dot_test
-from synthetic import crystal, random_atoms
 
 
 @pytest.fixture

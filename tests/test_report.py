@@ -14,9 +14,7 @@ from arrayrefine.report import SCHEMA, Report, Statistics, Step, json_ready
 
 START = Statistics(0.26, 0.27, 0.03, 1.8, 2.5, 1.6, 20.0)
 FINAL = Statistics(0.17, None, 0.012, 0.7, 1.2, 0.8, float("nan"))
-STEP = Step(
-    1, "xyz", 3639, {"geometry": np.float32(0.25), "adp": None}, 0.2, 0.22, 0.7, 0.8, 31, 1.5, "converged"
-)
+STEP = Step(1, "xyz", 3639, {"geometry": np.float32(0.25), "adp": None}, 0.2, 0.22, 0.7, 0.8, 31, 1.5, "converged")
 
 
 def report() -> Report:

@@ -115,8 +115,7 @@ def test_leucine_is_restrained_only_where_it_turns(built: Callable[..., Built]) 
     names = {
         tuple(b.name(i) for i in row)
         for row in b.restraints.torsions.index
-        if (b.atoms.identity.residue_name[row] == "LEU").all()
-        and len(set(b.atoms.identity.residue[row])) == 1
+        if (b.atoms.identity.residue_name[row] == "LEU").all() and len(set(b.atoms.identity.residue[row])) == 1
     }
     assert names == {
         ("LEU/N", "LEU/CA", "LEU/CB", "LEU/CG"),
@@ -163,10 +162,7 @@ def test_centres_with_equal_ends_keep_their_hand(name: str, centre: str, built: 
     rows = [k for k, i in enumerate(c.index[:, 0]) if b.name(i) == centre]
     assert rows
     assert (np.sign(c.ideal[rows]) == np.sign(volume[rows])).all()
-    assert any(
-        "keep their hand" in note and centre.replace("/", " ").split()[0] in note
-        for note in b.restraints.notes
-    )
+    assert any("keep their hand" in note and centre.replace("/", " ").split()[0] in note for note in b.restraints.notes)
 
 
 def test_real_hands_are_restrained_as_the_dictionary_says(case: Callable[[str], Path]) -> None:

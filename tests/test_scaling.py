@@ -220,9 +220,7 @@ def test_jacobian_matches_finite_differences(form):
     order = np.argsort(reflections.s_squared)
     s = reflections.hkl[order] @ reflections.crystal.frac
     aniso = -0.25 * np.einsum("ri,nij,rj->rn", s, anisotropy_basis(reflections.crystal), s)
-    data = Data(
-        reflections.f_obs[order], f_calc[order], f_mask[order], reflections.s_squared[order], aniso
-    )
+    data = Data(reflections.f_obs[order], f_calc[order], f_mask[order], reflections.s_squared[order], aniso)
     fit = Parametric(data)
     p = fit.start()
     if form == "binned":

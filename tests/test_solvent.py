@@ -30,9 +30,7 @@ def gemmi_mask(crystal, structure, shape, radii, island=None):
     grid = gemmi.FloatGrid(*shape)
     grid.set_unit_cell(crystal.gemmi_cell)
     grid.spacegroup = crystal.gemmi_space_group
-    masker = gemmi.SolventMasker(
-        {"cctbx": gemmi.AtomicRadiiSet.Cctbx, "refmac": gemmi.AtomicRadiiSet.Refmac}[radii]
-    )
+    masker = gemmi.SolventMasker({"cctbx": gemmi.AtomicRadiiSet.Cctbx, "refmac": gemmi.AtomicRadiiSet.Refmac}[radii])
     if island is not None:
         masker.island_min_volume = island
     masker.put_mask_on_float_grid(grid, structure[0])
@@ -96,9 +94,7 @@ def test_mask_agrees_with_gemmi(case, name: str, radii):
     assert (mask == (np.array(grid) > 0.5)).mean() > 0.995
     hkl = random_hkl(crystal, d_min, 2000)
     island = 50.0 if radii == "refmac" else 0.0
-    map_f = gemmi.transform_map_to_f_phi(
-        gemmi_mask(crystal, model.structure, mask.shape, radii, island), half_l=True
-    )
+    map_f = gemmi.transform_map_to_f_phi(gemmi_mask(crystal, model.structure, mask.shape, radii, island), half_l=True)
     expected = np.asarray(map_f.get_value_by_hkl(np.ascontiguousarray(hkl)), dtype=complex)
     f_mask = solvent_structure_factors(model.atoms, crystal, hkl, d_min, radii)
     assert np.real(np.vdot(expected, f_mask)) > 0.99 * np.linalg.norm(expected) * np.linalg.norm(f_mask)

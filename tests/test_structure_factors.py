@@ -5,13 +5,13 @@ from __future__ import annotations
 import gemmi
 import numpy as np
 import pytest
+from checks import check_direction, dot_test
+from synthetic import CELLS, atoms_from, crystal, random_atoms, random_hkl
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
 from arrayrefine.io.model import read_model
 from arrayrefine.structure_factors import StructureFactors, blur_for, choose_sampling
-from checks import check_direction, dot_test
-from synthetic import CELLS, atoms_from, crystal, random_atoms, random_hkl
 
 D_MIN = 2.0
 

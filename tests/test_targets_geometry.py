@@ -78,9 +78,7 @@ def check_xyz(target: GeometryTarget, atoms: Atoms) -> None:
     for seed in range(3):
         direction = np.random.default_rng(seed).normal(size=atoms.xyz.shape)
         slope = float((gradient.xyz * direction).sum())
-        check_direction(
-            lambda t, d=direction: target(atoms.replace(xyz=atoms.xyz + t * d))[0], slope, 1e-5, 1e-6
-        )
+        check_direction(lambda t, d=direction: target(atoms.replace(xyz=atoms.xyz + t * d))[0], slope, 1e-5, 1e-6)
 
 
 @pytest.mark.parametrize(
@@ -101,9 +99,7 @@ def test_gradient_of_the_adp_target(kind: str, loaded: Callable[..., Loaded]) ->
     direction = np.random.default_rng(0).normal(size=len(atoms))
     slope = float(gradient.b_iso @ direction)
     if kind != "none":
-        check_direction(
-            lambda t: target(atoms.replace(b_iso=atoms.b_iso + t * direction))[0], slope, 1e-3, 1e-6
-        )
+        check_direction(lambda t: target(atoms.replace(b_iso=atoms.b_iso + t * direction))[0], slope, 1e-3, 1e-6)
     assert (value > 0) == (kind != "none")
     assert not gradient.xyz.any()
 
@@ -154,9 +150,7 @@ def test_p1_energy_does_not_depend_on_place_or_lattice_copy(loaded: Callable[...
     atoms, crystal, restraints = loaded("1aba")
     reference = GeometryTarget.build(restraints, crystal, atoms)(atoms)[0]
     lattice = atoms.replace(xyz=atoms.xyz + crystal.cartesian(np.array([[1.0, -2.0, 3.0]])))
-    assert GeometryTarget.build(restraints, crystal, lattice)(lattice)[0] == pytest.approx(
-        reference, rel=1e-9
-    )
+    assert GeometryTarget.build(restraints, crystal, lattice)(lattice)[0] == pytest.approx(reference, rel=1e-9)
     for rotation, translation in zip(crystal.rotations, crystal.translations):
         moved = crystal.cartesian(crystal.fractional(atoms.xyz) @ rotation.T + translation)
         mate = atoms.replace(xyz=moved)
@@ -265,9 +259,7 @@ def test_one_four_is_softer_than_a_contact(loaded: Callable[..., Loaded]) -> Non
     nb = restraints.non_bonded
     i, j = nb.one_four[:, 0], nb.one_four[:, 1]
     soft = pair_distances(nb, i, j, np.ones(len(i), bool))
-    hard = pair_distances(
-        dataclasses.replace(nb, acceptor=np.zeros_like(nb.acceptor)), i, j, np.zeros(len(i), bool)
-    )
+    hard = pair_distances(dataclasses.replace(nb, acceptor=np.zeros_like(nb.acceptor)), i, j, np.zeros(len(i), bool))
     assert (soft < hard).all()
 
 

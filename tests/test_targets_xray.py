@@ -6,12 +6,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+from checks import check_target
+from synthetic import crystal, random_atoms, random_hkl
 
 from arrayrefine.reflections import Reflections
 from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.targets.xray import XrayTarget
-from checks import check_target
-from synthetic import crystal, random_atoms, random_hkl
 
 
 def _target(kind: str, space_group: str = "P 21 21 21", method: str = "fft", n: int = 25, count: int = 400):

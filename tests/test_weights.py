@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from synthetic import crystal, random_atoms
 
 from arrayrefine import weights
 from arrayrefine.atoms import Atoms, Gradient
@@ -14,7 +15,6 @@ from arrayrefine.minimize import Objective
 from arrayrefine.options import Weighting
 from arrayrefine.parameters import Parameters
 from arrayrefine.weights import Steering
-from synthetic import crystal, random_atoms
 
 
 @dataclass(frozen=True)

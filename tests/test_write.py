@@ -48,23 +48,17 @@ def make_report() -> Report:
     )
 
 
-def make_data(
-    crystal: Crystal, d_min: float = 4.0, intensities: bool = False
-) -> tuple[Reflections, MapCoefficients]:
+def make_data(crystal: Crystal, d_min: float = 4.0, intensities: bool = False) -> tuple[Reflections, MapCoefficients]:
     """Random amplitudes for every reflection to d_min, of which a tenth is not measured."""
     rng = np.random.default_rng(3)
-    hkl = np.asarray(
-        gemmi.make_miller_array(crystal.gemmi_cell, crystal.gemmi_space_group, d_min), dtype=np.int32
-    )
+    hkl = np.asarray(gemmi.make_miller_array(crystal.gemmi_cell, crystal.gemmi_space_group, d_min), dtype=np.int32)
     n = len(hkl)
     f_model = rng.normal(size=n) * 30 + 30j * rng.normal(size=n)
     measured = rng.random(n) > 0.1
     f_obs = np.where(measured, np.abs(f_model) + rng.random(n), np.nan)
     sigma = np.where(measured, 1.0 + rng.random(n), np.nan)
     free = rng.random(n) < 0.08
-    maps = map_coefficients(
-        hkl, f_obs, sigma, free, f_model, np.full(n, 0.8), np.full(n, 0.9), crystal.centric(hkl)
-    )
+    maps = map_coefficients(hkl, f_obs, sigma, free, f_model, np.full(n, 0.8), np.full(n, 0.9), crystal.centric(hkl))
     kept = {"i_obs": f_obs[measured] ** 2, "sigma_i": sigma[measured] * 2} if intensities else {}
     reflections = Reflections(
         crystal, hkl[measured], f_obs[measured], sigma[measured], (free & measured)[measured], **kept
@@ -113,9 +107,7 @@ def categories(path: Path) -> set[str]:
     return set(gemmi.cif.read(str(path)).sole_block().get_mmcif_category_names())
 
 
-@pytest.mark.parametrize(
-    ("name", "file"), [("1cbs", "model.cif"), ("1l2h", "model.cif"), ("1v9g", "model.cif")]
-)
+@pytest.mark.parametrize(("name", "file"), [("1cbs", "model.cif"), ("1l2h", "model.cif"), ("1v9g", "model.cif")])
 def test_mmcif_keeps_categories_and_holds_the_atoms(
     case: Callable[[str], Path], tmp_path: Path, name: str, file: str
 ) -> None:
@@ -399,9 +391,7 @@ def test_refused_rename_is_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert_old_files(tmp_path)
 
 
-def test_interrupt_while_writing_removes_temporary_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupt_while_writing_removes_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old_files(tmp_path)
 
     def interrupt(path: Path, data: bytes) -> None:

@@ -146,8 +146,7 @@ def find_label(table: Table, name: str, what: str) -> str:
     if len(same) == 1:
         return same[0]
     raise InputError(
-        f"data '{table.file.path}' has no column '{name}' for {what}; found {table.listing()}: name one of "
-        "these"
+        f"data '{table.file.path}' has no column '{name}' for {what}; found {table.listing()}: name one of these"
     )
 
 

@@ -79,21 +79,17 @@ def load(path: str | Path, role: str, expected: str) -> InputFile:
         raw = path.read_bytes()
     except FileNotFoundError:
         raise InputError(
-            f"{role} file '{path}' does not exist (looked in {Path.cwd()}); expected {expected}: check the "
-            "path"
+            f"{role} file '{path}' does not exist (looked in {Path.cwd()}); expected {expected}: check the path"
         ) from None
     except OSError as error:
-        raise InputError(
-            f"{role} file '{path}' cannot be read ({error.strerror}); expected {expected}"
-        ) from error
+        raise InputError(f"{role} file '{path}' cannot be read ({error.strerror}); expected {expected}") from error
     content = raw
     if raw[:2] == b"\x1f\x8b":
         try:
             content = gzip.decompress(raw)
         except (OSError, EOFError, zlib.error) as error:
             raise InputError(
-                f"{role} file '{path}' is gzip-compressed but damaged or cut short ({error}); fetch or copy "
-                "it again"
+                f"{role} file '{path}' is gzip-compressed but damaged or cut short ({error}); fetch or copy it again"
             ) from error
     if not content.strip():
         raise InputError(f"{role} file '{path}' is empty; expected {expected}: fetch or copy it again")

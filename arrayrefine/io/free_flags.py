@@ -125,17 +125,13 @@ def resolve(path: object, column: FreeColumn, flags: Float) -> tuple[Bool, float
     if not len(present):
         raise InputError(f"{where}: no reflection has a free flag; {_REMEDY}")
     found, counts = np.unique(present, return_counts=True)
-    listed = ", ".join(f"{v:g} ({n} times)" for v, n in zip(found[:8], counts)) + (
-        ", ..." if len(found) > 8 else ""
-    )
+    listed = ", ".join(f"{v:g} ({n} times)" for v, n in zip(found[:8], counts)) + (", ..." if len(found) > 8 else "")
     value, convention = column.value, column.convention
     if value is None:
         value, convention = _convention(where, found, counts, listed)
     free = flags == value
     if not free.any():
-        raise InputError(
-            f"{where}: no reflection is free ({value:g} was looked for, found {listed}); {_REMEDY}"
-        )
+        raise InputError(f"{where}: no reflection is free ({value:g} was looked for, found {listed}); {_REMEDY}")
     if free.all():
         raise InputError(
             f"{where}: all {len(flags)} reflections are free ({value:g}); none is left to refine; {_REMEDY}"
@@ -151,9 +147,7 @@ def _convention(where: str, found: Float, counts: NDArray[np.int64], listed: str
         )
     if len(found) == 2:
         if counts[0] == counts[1]:
-            raise InputError(
-                f"{where}: found {listed}, so the test set cannot be told from the work set; {_REMEDY}"
-            )
+            raise InputError(f"{where}: found {listed}, so the test set cannot be told from the work set; {_REMEDY}")
         value = float(found[np.argmin(counts)])
         return value, f"two values, the less frequent one ({value:g}) is free"
     if 0.0 not in found or (found != np.round(found)).any():

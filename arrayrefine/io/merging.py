@@ -35,9 +35,7 @@ class Observations:
 
     def select(self, mask: NDArray[np.bool_] | NDArray[np.int64]) -> Observations:
         """The measurements where `mask` is True, or by index."""
-        return Observations(
-            self.hkl[mask], self.value[mask], self.sigma[mask], self.flag[mask], self.row[mask]
-        )
+        return Observations(self.hkl[mask], self.value[mask], self.sigma[mask], self.flag[mask], self.row[mask])
 
 
 def to_asu(observed: Observations, crystal: Crystal) -> Observations:

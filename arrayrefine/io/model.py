@@ -221,9 +221,7 @@ def _crystal(source: InputFile, structure: gemmi.Structure, notes: list[str]) ->
         )
     if cell.explicit_matrices:
         structure.standardize_crystal_frame()
-        notes.append(
-            "SCALE records of a non-standard frame: coordinates are moved to the standard frame (a along x)"
-        )
+        notes.append("SCALE records of a non-standard frame: coordinates are moved to the standard frame (a along x)")
     structure.setup_cell_images()
     return Crystal.from_gemmi(structure.cell, group)
 
@@ -275,9 +273,7 @@ def _site_occupancy(identity: Identity, occupancy: Float, sites: Sites) -> tuple
     special = np.flatnonzero(sites.multiplicity > 1)
     if not len(special):
         return occupancy, ()
-    notes = [
-        f"{len(special)} atom(s) on special positions are kept on them: {checks.named(identity, special)}"
-    ]
+    notes = [f"{len(special)} atom(s) on special positions are kept on them: {checks.named(identity, special)}"]
     moved = special[sites.moved[special] > 0.01]
     if len(moved):
         notes.append(

@@ -125,9 +125,7 @@ def fix_occupancy(path: object, identity: Identity, occupancy: Float) -> tuple[F
             "expected occupancies between 0 and 1: set them (1.00 for a fully occupied atom)"
         )
     if len(zero):
-        notes.append(
-            f"{len(zero)} atom(s) of zero occupancy are kept; they do not scatter: {named(identity, zero)}"
-        )
+        notes.append(f"{len(zero)} atom(s) of zero occupancy are kept; they do not scatter: {named(identity, zero)}")
     return fixed, tuple(notes)
 
 

@@ -126,9 +126,7 @@ def _common_crystal(table: Table, model: Crystal, account: _Account) -> tuple[Cr
             "data, correct the header of the model, or solve the structure anew if this is another crystal "
             "form"
         )
-    missing = [
-        what for what, value in (("cell", table.cell), ("space group", table.space_group)) if value is None
-    ]
+    missing = [what for what, value in (("cell", table.cell), ("space group", table.space_group)) if value is None]
     if missing:
         account.notes.append(f"'{path}' gives no {' and no '.join(missing)}: the model's is used")
     if difference > _CELL_REMARK:
@@ -159,20 +157,13 @@ def _usable_observations(
     for value, sigma_label in zip(values, chosen.sigma):
         here = active & np.isfinite(value)
         parts.append(
-            Observations(
-                table.hkl[here], value[here], table.values[sigma_label][here], flag[here], rows[here]
-            )
+            Observations(table.hkl[here], value[here], table.values[sigma_label][here], flag[here], rows[here])
         )
     observed = Observations(
-        *(
-            np.concatenate([getattr(p, name) for p in parts])
-            for name in ("hkl", "value", "sigma", "flag", "row")
-        )
+        *(np.concatenate([getattr(p, name) for p in parts]) for name in ("hkl", "value", "sigma", "flag", "row"))
     )
     good_sigma = np.isfinite(observed.sigma) & (observed.sigma > 0.0)
-    negative = (
-        observed.value < 0.0 if chosen.kind == "amplitude" else np.zeros(len(observed.value), dtype=bool)
-    )
+    negative = observed.value < 0.0 if chosen.kind == "amplitude" else np.zeros(len(observed.value), dtype=bool)
     tests = (
         ("with the index 0 0 0", (observed.hkl == 0).all(axis=1)),
         ("with a sigma that is zero, negative or missing", ~good_sigma),
@@ -212,13 +203,9 @@ def _merged(observed: Observations, chosen: Columns, account: _Account) -> Obser
             f"{' and '.join(chosen.value)} are merged to their mean ({merging.pairs} reflections have both)"
         )
     if merging.duplicates:
-        account.notes.append(
-            f"{merging.duplicates} duplicate measurements were merged into their reflections"
-        )
+        account.notes.append(f"{merging.duplicates} duplicate measurements were merged into their reflections")
     if merging.conflicts:
-        account.notes.append(
-            f"{merging.conflicts} reflections had several free flags: the lower value counts"
-        )
+        account.notes.append(f"{merging.conflicts} reflections had several free flags: the lower value counts")
     return observed
 
 
@@ -279,9 +266,7 @@ def _test_set(
     return test_set, {"free_column": column.label, "free_convention": convention, "free_file_value": value}
 
 
-def _check_test_set(
-    table: Table, column: FreeColumn | None, reflections: Reflections, account: _Account
-) -> None:
+def _check_test_set(table: Table, column: FreeColumn | None, reflections: Reflections, account: _Account) -> None:
     share = float(reflections.free.mean())
     if column is not None and share > 0.2:
         account.notes.append(f"the test set of '{table.file.path}' is unusually large: {100 * share:.0f} %")
@@ -292,9 +277,7 @@ def _check_test_set(
 def _to_amplitudes(reflections: Reflections, account: _Account) -> Reflections:
     """Convert intensities by French & Wilson."""
     i_obs, sigma_i = reflections.f_obs, reflections.sigma
-    f, sigma_f, keep = french_wilson(
-        i_obs, sigma_i, reflections.s_squared, reflections.epsilon, reflections.centric
-    )
+    f, sigma_f, keep = french_wilson(i_obs, sigma_i, reflections.s_squared, reflections.epsilon, reflections.centric)
     rejected = int((~keep).sum())
     account.drop(f"strongly negative (I/sigma < {REJECT_BELOW:g})", rejected)
     negative = int((keep & (i_obs < 0.0)).sum())

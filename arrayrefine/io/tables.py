@@ -75,9 +75,7 @@ def read_table(path: object, notes: list[str]) -> Table:
     elif file.kind == "cif":
         table = _read_cif(file, notes)
     else:
-        hint = (
-            ": give it as the model" if file.kind == "pdb" else ": convert it first, for example with gemmi"
-        )
+        hint = ": give it as the model" if file.kind == "pdb" else ": convert it first, for example with gemmi"
         raise InputError(f"data '{file.path}' is {KIND_NAMES[file.kind]}; expected {_EXPECTED}{hint}")
     if not len(table.hkl):
         raise InputError(f"data '{file.path}' holds no reflections; expected {_EXPECTED}")
@@ -102,9 +100,7 @@ def _read_mtz(file: InputFile) -> Table:
         )
     labels = mtz.column_labels()
     if labels[:3] != ["H", "K", "L"] or [c.type for c in mtz.columns[:3]] != ["H", "H", "H"]:
-        raise InputError(
-            f"data '{file.path}': the first columns are {labels[:3]}; expected H, K, L: write it again"
-        )
+        raise InputError(f"data '{file.path}': the first columns are {labels[:3]}; expected H, K, L: write it again")
     data = np.array(mtz.array, dtype=float).reshape(-1, len(labels))
     types, values = {}, {}
     for i, column in enumerate(mtz.columns):
@@ -145,9 +141,7 @@ def _read_cif(file: InputFile, notes: list[str]) -> Table:
             hint = "; it holds a model: give it as the model"
         elif unmerged:
             hint = "; it holds unmerged observations: scale and merge first"
-        raise InputError(
-            f"data '{file.path}' is a CIF file without a _refln category; expected {_EXPECTED}{hint}"
-        )
+        raise InputError(f"data '{file.path}' is a CIF file without a _refln category; expected {_EXPECTED}{hint}")
     first = next((b for b in filled if _has_observations(b)), filled[0])
     if len(filled) > 1:
         notes.append(
@@ -171,9 +165,7 @@ def _cif_table(file: InputFile, block: gemmi.ReflnBlock) -> Table:
         )
     miller = np.stack([block.make_float_array(label, np.nan) for label in indices], axis=1)
     if not np.isfinite(miller).all():
-        raise InputError(
-            f"data '{file.path}': Miller indices are missing in _refln; the file may be cut short"
-        )
+        raise InputError(f"data '{file.path}': Miller indices are missing in _refln; the file may be cut short")
     types, values = {}, {}
     for label in labels:
         if label in indices or label == "status" or label.endswith(("_id", "_code")):

@@ -82,9 +82,7 @@ def write_outputs(
         files["refined.pdb"] = pdb_text(structure, content, f"arrayrefine {version}").encode()
     history = f"arrayrefine {version}: FWT 2mFo-DFc, DELFWT mFo-DFc, FREE 0 is the test set"
     files["refined.mtz"] = mtz_bytes(reflections, maps, history)
-    files["report.json"] = (
-        json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    ).encode()
+    files["report.json"] = (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
     written = replace_files(folder, files)
     outdated = folder / "refined.pdb"

@@ -187,9 +187,7 @@ def _write_loop(block: cif.Block, category: str, rows: Sequence[Row]) -> None:
 def _blank(block: cif.Block, category: str) -> None:
     table = block.get_mmcif_category(category)
     if table:
-        blanked = {
-            name: values if name in LASTING_ITEMS else [None] * len(values) for name, values in table.items()
-        }
+        blanked = {name: values if name in LASTING_ITEMS else [None] * len(values) for name, values in table.items()}
         block.set_mmcif_category(category, blanked)
 
 

@@ -91,8 +91,8 @@ class AdpTarget:
     def log_matrix(self, atoms: Atoms) -> sparse.csr_array:
         """Approximate second derivative (N, N) by ln B, positive semi-definite, for a preconditioner.
 
-        By ln B the term is 2 w sinh²((u₁ − u₂)/2), whose Gauss-Newton matrix is w cosh²((u₁ − u₂)/2) [1 −1; −1 1]. Pairs
-        that no bond or angle joins are weak and many; only their diagonal is kept, so that the factor stays sparse.
+        By ln B the term is 2 w sinh²((u₁ − u₂)/2), whose Gauss-Newton matrix is w cosh²((u₁ − u₂)/2) [1 −1; −1 1].
+        Pairs that no bond or angle joins are weak and many; only their diagonal is kept, so that the factor stays sparse.
         """
         n, b = len(atoms), atoms.b_iso
         if self.kind == "variance":
@@ -106,13 +106,9 @@ class AdpTarget:
         return sparse.csr_array(off + off.T + sparse.diags_array(diagonal))
 
 
-def _nearest_pairs(
-    restraints: Restraints, crystal: Crystal, atoms: Atoms, cutoff: float
-) -> tuple[Int, Int, Float]:
+def _nearest_pairs(restraints: Restraints, crystal: Crystal, atoms: Atoms, cutoff: float) -> tuple[Int, Int, Float]:
     """Pairs i < j within the cut-off, each once, with the shortest distance between any of their images."""
-    pairs = neighbour_pairs(
-        atoms.xyz, crystal.rotations, crystal.translations, crystal.orth, crystal.frac, cutoff
-    )
+    pairs = neighbour_pairs(atoms.xyz, crystal.rotations, crystal.translations, crystal.orth, crystal.frac, cutoff)
     conformer = restraints.non_bonded.conformer
     one, two = conformer[pairs.i], conformer[pairs.j]
     keep = np.flatnonzero((pairs.i != pairs.j) & ((one == 0) | (two == 0) | (one == two)))

@@ -112,9 +112,7 @@ class GeometryTarget:
             Seconds are added to its entries "geometry" and "contacts".
         """
         options = Geometry() if options is None else options
-        contacts = (
-            Contacts.build(restraints, crystal, atoms, options.contact_sigma) if options.contacts else None
-        )
+        contacts = Contacts.build(restraints, crystal, atoms, options.contact_sigma) if options.contacts else None
         return cls(restraints, options, contacts, {} if timer is None else timer)
 
     def __call__(self, atoms: Atoms) -> tuple[float, Gradient]:
@@ -212,9 +210,7 @@ class GeometryTarget:
         if self.contacts is not None:
             start = perf_counter()
             z, jacobian, index, weight = self.contacts.evaluate(atoms)
-            yield _Evaluated(
-                "contact", z, jacobian, index, np.full(len(z), self.options.contact_sigma), weight
-            )
+            yield _Evaluated("contact", z, jacobian, index, np.full(len(z), self.options.contact_sigma), weight)
             self._clock("contacts", start)
 
     def _clock(self, part: str, start: float) -> None:

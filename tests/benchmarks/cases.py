@@ -37,9 +37,7 @@ def run(command: list[str], folder: Path, env: dict[str, str] | None = None) -> 
     )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
-        raise RuntimeError(
-            f"{' '.join(command)} ended with {done.returncode}: {(done.stdout + done.stderr)[-800:]}"
-        )
+        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {(done.stdout + done.stderr)[-800:]}")
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, done.stdout
 
 
@@ -76,9 +74,7 @@ class Servalcat:
         self.executable = executable
         self.env = {"CLIBD_MON": monomers.rstrip("/") + "/"}
 
-    def refine(
-        self, case: Path, model: Path, folder: Path, cycles: int
-    ) -> tuple[float, Path, dict[str, Any]]:
+    def refine(self, case: Path, model: Path, folder: Path, cycles: int) -> tuple[float, Path, dict[str, Any]]:
         """CPU seconds, refined model, statistics of the last cycle."""
         command = [
             self.executable, "refine_xtal_norefmac", "--model", str(model), "--hklin", str(case / "norm.mtz"),
@@ -105,9 +101,7 @@ class Servalcat:
         }
 
 
-def arrayrefine(
-    case: Path, start: Path, folder: Path, extra: list[str]
-) -> tuple[float, Path, dict[str, Any]]:
+def arrayrefine(case: Path, start: Path, folder: Path, extra: list[str]) -> tuple[float, Path, dict[str, Any]]:
     """CPU seconds, refined model and report."""
     command = [
         sys.executable,
@@ -175,14 +169,10 @@ HEADER = """| case | program | own R / R-free | own bond / angle RMSZ | outside 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", default=list(DEFAULT))
     parser.add_argument("--servalcat", help="Servalcat's executable: the peer, and the judge")
-    parser.add_argument(
-        "--monomers", default=os.environ.get("CLIBD_MON", ""), help="monomer library for Servalcat"
-    )
+    parser.add_argument("--monomers", default=os.environ.get("CLIBD_MON", ""), help="monomer library for Servalcat")
     parser.add_argument("--start", default="shaken", help="shaken or model")
     parser.add_argument("--json", type=Path, help="write the rows here too")
     parser.add_argument("extra", nargs=argparse.REMAINDER, help="after --: options for arrayrefine")
