@@ -173,7 +173,7 @@ def run_step(problem: Problem, path: Path, cycle: int, target: str, stop: Callab
     began = time.perf_counter()
     problem.timer.clear()
     if target == "scale":
-        path = _accepted(path, evaluate(problem, path.state.atoms, absorb_b=True), path.steering)
+        path = _accepted(path, evaluate(problem, path.state.atoms), path.steering)
         return path, _record(problem, path, cycle, target, 0, {}, 0, began, "scale, solvent and sigma_A refitted")
     guarded = problem.options.weights in ("robust", "fixed")
     parameters = Parameters.of(path.state.atoms, target, problem.restraints.held)
@@ -183,7 +183,9 @@ def run_step(problem: Problem, path: Path, cycle: int, target: str, stop: Callab
     notes: list[str] = []
     trial, evaluations = path, 0
     for attempt in range(_RETRIES + 1):
-        candidate, found, reason, count = _refine_in_band(problem, trial, path.state, parameters, stop)
+        candidate, found, reason, count = _refine_in_band(
+            problem, trial, path.state, parameters, stop, loosen=attempt == 0
+        )
         evaluations += count
         objection = _objection(problem, path, candidate.state) if guarded else ""
         if not objection:
@@ -201,11 +203,11 @@ def run_step(problem: Problem, path: Path, cycle: int, target: str, stop: Callab
 
 
 def _refine_in_band(
-    problem: Problem, path: Path, start: State, parameters: Parameters, stop: Callable[[], bool]
+    problem: Problem, path: Path, start: State, parameters: Parameters, stop: Callable[[], bool], loosen: bool
 ) -> tuple[Path, Weights, str, int]:
     """Minimise from `start`; where the RMSZ ends outside its band, steer the weight and go on from there.
 
-    Returns the path after it, the last weights, why it ended, and the number of evaluations.
+    A retry that was tightened on purpose does not `loosen` again. Returns the path after it, the last weights, why it ended, and the number of evaluations.
     """
     notes: list[str] = []
     evaluations = 0
@@ -221,7 +223,7 @@ def _refine_in_band(
             break
         now = state.statistics
         factor = weights.steer(now.bond_rmsz, now.angle_rmsz, steering.geometry, problem.options.weighting)
-        if factor == steering.geometry or stop():
+        if factor == steering.geometry or (factor < steering.geometry and not loosen) or stop():
             break
         further = "gone on" if attempt < _STEERINGS else "from the next step on"
         notes.append(

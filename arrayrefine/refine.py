@@ -220,11 +220,10 @@ def refine(
     def interrupted() -> bool:
         return stop is not None and stop() is not None
 
-    first = evaluate(problem, atoms)
+    first = evaluate(problem, atoms, absorb_b=False)
     path = start_path(problem, first)
     if not interrupted() and options.cycles:
-        shifted = evaluate(problem, atoms, absorb_b=True)
-        path = dataclasses.replace(path, state=shifted)
+        path = dataclasses.replace(path, state=evaluate(problem, atoms))
     path, steps, stopped = run_cycles(problem, path, interrupted, on_step or (lambda _: None))
     state = path.state
     late = [*state.scale.notes, *state.sigma_a.notes, *_limits(problem, state)]

@@ -24,6 +24,9 @@ from arrayrefine.targets.xray import XrayTarget
 
 Complex = NDArray[np.complex128]
 
+_NEGLIGIBLE_B = 0.05
+"""Å²; a smaller overall B stays in the scale."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -95,12 +98,13 @@ def geometry_statistics(geometry: GeometryTarget, atoms: Atoms) -> Mapping[str, 
     return out
 
 
-def _shifted(atoms: Atoms, shift: float) -> Atoms:
-    """All B moved by the same amount, within bounds."""
-    return atoms.replace(b_iso=np.clip(atoms.b_iso + shift, *B_BOUNDS))
+def _absorbable(atoms: Atoms, b_overall: float) -> float:
+    """The part of `b_overall` that can be added to every B without leaving the bounds."""
+    low, high = B_BOUNDS[0] - float(atoms.b_iso.min()), B_BOUNDS[1] - float(atoms.b_iso.max())
+    return float(np.clip(b_overall, min(low, 0.0), max(high, 0.0)))
 
 
-def evaluate(problem: Problem, atoms: Atoms, *, absorb_b: bool = False) -> State:
+def evaluate(problem: Problem, atoms: Atoms, *, absorb_b: bool = True) -> State:
     """Fit solvent, scale and sigma_A to `atoms` and measure the result.
 
     Parameters
@@ -108,17 +112,25 @@ def evaluate(problem: Problem, atoms: Atoms, *, absorb_b: bool = False) -> State
     problem : Problem
     atoms : Atoms
     absorb_b : bool
-        Move the isotropic part of the anisotropic scale into the atoms' B.
+        Move the isotropic part of the scale into the atoms' B: scale and B are two names for one thing, and without
+        this B drifts while the scale makes up for it.
+
+    Returns
+    -------
+    State
+        Its atoms are those given, but for the common shift of B.
     """
     data, options = problem.reflections, problem.options
     structure_factors = problem.structure_factors(atoms)
     f_calc = structure_factors(atoms)
     f_mask = solvent_structure_factors(atoms, data.crystal, data.hkl, data.d_min, threads=options.threads)
     scale = fit_scale(data, f_calc, f_mask)
-    if absorb_b:
-        moved = _shifted(atoms, scale.b_overall)
-        if not np.array_equal(moved.b_iso, atoms.b_iso):
-            return evaluate(problem, moved)
+    shift = _absorbable(atoms, scale.b_overall) if absorb_b and len(atoms) else 0.0
+    if abs(shift) > _NEGLIGIBLE_B:
+        atoms = atoms.replace(b_iso=atoms.b_iso + shift)
+        structure_factors = problem.structure_factors(atoms)
+        f_calc = f_calc * np.exp(-0.25 * shift * data.s_squared)
+        scale = fit_scale(data, f_calc, f_mask)
     factor = scale.amplitude_factor(data.hkl)
     solvent = scale.k_mask(data.s_squared) * f_mask
     f_model = factor * (f_calc + solvent)
