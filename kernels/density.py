@@ -81,7 +81,9 @@ def _blocks(
         chosen = chosen[np.argsort(base[chosen], kind="stable")]
         for start in range(0, len(chosen), _BLOCK):
             atoms = chosen[start : start + _BLOCK]
-            e = left[atoms] @ right
+            # Some BLAS builds raise the invalid flag on finite input, from lanes that they do not use.
+            with np.errstate(invalid="ignore"):
+                e = left[atoms] @ right
             np.exp(e, out=e)
             yield atoms, base[atoms, None] + flat, e, d[atoms], c
 
