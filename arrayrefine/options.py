@@ -43,9 +43,9 @@ class Weighting:
 
     ratio: float = 0.2
     """X-ray gradient over weighted geometry gradient on the perturbed copy (smaller is tighter)."""
-    ratio_adp: float = 3.0
+    ratio_adp: float = 2.0
     """The same for B factors."""
-    adp_prior: float = 0.33
+    adp_prior: float = 0.5
     """Prior of the ADP weight as a multiple of that of the geometry weight."""
     perturb_xyz: float = 0.1
     """Displacement (Å, per coordinate) of the perturbed copy on which gradient norms are measured."""

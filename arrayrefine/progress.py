@@ -59,6 +59,8 @@ class Progress:
             self._live("")
             self._live(f"[dim]{_COLUMNS}[/]")
         self._live(escape(step_line(step)))
+        if step.weights.get("sentence"):
+            self._live(f"[dim]{'':7}weights {escape(str(step.weights['sentence']))}[/]")
         if step.note:
             self._live(f"[dim]{'':7}{escape(step.note)}[/]")
 

@@ -108,6 +108,8 @@ def test_clamp_around_the_prior_and_its_account(atoms: Atoms, k: float, side: st
     assert found.geometry == pytest.approx(prior * factor)
     detail = found.explanation["geometry_detail"]
     assert detail["clamp"] == side
+    assert f"clamp {side}" in found.sentence()
+    assert f"ratio {options.ratio:g}" in found.as_dict()["sentence"]
     assert detail["measured"] == pytest.approx(detail["norm_xray"] / detail["norm_term"] / options.ratio)
     steered = _robust(atoms, Parameters.of(atoms, "xyz"), _targets(atoms, k=k), steering=Steering(2.0, 1.0))
     assert steered.geometry == pytest.approx(2.0 * found.geometry)
