@@ -77,13 +77,27 @@ class Weights:
         explanation |= {"geometry": geometry, "adp": adp}
         return Weights(geometry, adp, parameters.fingerprint, explanation)
 
+    def sentence(self) -> str:
+        """How the numbers came about, for the log."""
+        parts = []
+        for name in ("geometry", "adp"):
+            value, detail = getattr(self, name), self.explanation.get(f"{name}_detail")
+            if value is None:
+                continue
+            text = f"w({name}) {value:.3g}"
+            if detail:
+                text += (
+                    f" = |g_xray| {detail['norm_xray']:.3g} / |g_{name}| {detail['norm_term']:.3g} / ratio "
+                    f"{detail['ratio']:g} = {detail['measured']:.3g}, prior {detail['prior']:.3g}, "
+                    f"clamp {detail['clamp']}, steering x {detail['steering']:.2f}"
+                )
+            parts.append(text)
+        return f"{self.explanation.get('scheme', 'given')}: " + "; ".join(parts)
+
     def as_dict(self) -> dict[str, Any]:
         """For the report."""
-        return {
-            "geometry": self.geometry,
-            "adp": self.adp,
-            "fingerprint": self.fingerprint,
-        } | self.explanation
+        numbers = {"geometry": self.geometry, "adp": self.adp, "fingerprint": self.fingerprint}
+        return {**numbers, **self.explanation, "sentence": self.sentence()}
 
 
 @dataclass(frozen=True)
