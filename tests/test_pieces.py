@@ -1,0 +1,122 @@
+"""The pieces used alone, through the public names."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import arrayrefine as ar
+from arrayrefine.atoms import Atoms
+from arrayrefine.example import DATA, MODEL
+from arrayrefine.state import Problem, State
+
+OPTIONS = ar.Options(d_min=3.0, perturb=0.2)
+
+
+@pytest.fixture(scope="module")
+def prepared() -> tuple[Problem, State]:
+    """The embedded example to 3 Å, read, set up and scored."""
+    _, problem, atoms, _ = ar.prepare(MODEL, DATA, OPTIONS)
+    return problem, ar.evaluate(problem, atoms)
+
+
+def test_model_and_data_alone() -> None:
+    model = ar.read_model(MODEL)
+    reflections, notes = ar.read_reflections(DATA, model.crystal, d_min=2.5)
+    assert len(model.atoms) == 1503
+    assert model.crystal.space_group == "P 21 21 21"
+    assert reflections.d_min >= 2.5
+    assert 0.03 < reflections.free.mean() < 0.07
+    assert all(isinstance(note, str) for note in notes)
+
+
+def test_unfreeze_moves_the_selected_atoms_only(prepared: tuple[Problem, State]) -> None:
+    problem, state = prepared
+    atoms = state.atoms
+    parameters = ar.Parameters.frozen(atoms).unfreeze("xyz", "chain A and 10-40")
+    number, chain = atoms.identity.sequence_number, atoms.identity.chain
+    chosen = (chain == "A") & (number >= 10) & (number <= 40)
+    assert parameters.size == 3 * chosen.sum()
+    weights = ar.find_weights(problem, state, parameters)
+    assert weights.geometry is not None
+    assert weights.geometry > 0
+    assert weights.adp is None
+    solution = ar.minimise_step(problem, state, parameters, weights)
+    assert solution.value < solution.start_value
+    moved = np.linalg.norm(solution.atoms.xyz - atoms.xyz, axis=1)
+    assert np.array_equal(moved > 0, chosen)
+    assert np.array_equal(solution.atoms.b_iso, atoms.b_iso)
+    after = ar.evaluate(problem, solution.atoms)
+    assert after.statistics.r_work < state.statistics.r_work
+    assert after.statistics.bond_rmsz is not None
+    assert state.statistics.bond_rmsz is not None
+    assert after.statistics.bond_rmsz < state.statistics.bond_rmsz
+
+
+def test_freeze_takes_back(prepared: tuple[Problem, State]) -> None:
+    _, state = prepared
+    all_b = ar.Parameters.frozen(state.atoms).unfreeze("b")
+    without_water = all_b.freeze("b", "water")
+    assert without_water.size == int((state.atoms.identity.residue_name != "HOH").sum())
+    assert all_b.fingerprint != without_water.fingerprint
+    assert without_water.unfreeze("b", "water").fingerprint == all_b.fingerprint
+
+
+def test_pack_unpack_pullback(prepared: tuple[Problem, State]) -> None:
+    _, state = prepared
+    parameters = ar.Parameters.frozen(state.atoms).unfreeze("xyz", "1-5").unfreeze("b", "resname FOL")
+    x = parameters.pack(state.atoms)
+    assert x.shape == (parameters.size,)
+    back = parameters.unpack(x)
+    assert np.array_equal(back.xyz, state.atoms.xyz)
+    value, gradient = state.xray(state.atoms)
+    slope = parameters.pullback(gradient)
+    assert np.isfinite(value)
+    rng = np.random.default_rng(0)
+    direction = rng.normal(size=len(x))
+    h = 1e-3
+    ahead, behind = (state.xray(parameters.unpack(x + sign * h * direction))[0] for sign in (1, -1))
+    assert (ahead - behind) / (2 * h) == pytest.approx(float(slope @ direction), rel=0.02)
+
+
+def test_targets_are_called_on_atoms(prepared: tuple[Problem, State]) -> None:
+    problem, state = prepared
+    for target in (state.xray, problem.geometry, problem.adp):
+        value, gradient = target(state.atoms)
+        again, second = target(state.atoms)
+        assert value == again
+        assert np.array_equal(gradient.xyz, second.xyz)  # returned anew, never accumulated
+        assert np.array_equal(gradient.b_iso, second.b_iso)
+        assert gradient.xyz.shape == state.atoms.xyz.shape
+        assert np.isfinite(value)
+
+
+def test_weights_of_one_freeze_state_are_refused_by_another(prepared: tuple[Problem, State]) -> None:
+    problem, state = prepared
+    everything = ar.Parameters.frozen(state.atoms).unfreeze("xyz").unfreeze("b")
+    weights = ar.find_weights(problem, state, everything)
+    only_b = ar.Parameters.frozen(state.atoms).unfreeze("b")
+    with pytest.raises(ar.StaleWeightsError, match="freeze state"):
+        ar.minimise_step(problem, state, only_b, weights)
+    fewer = everything.freeze("xyz", "name CA and 7")
+    with pytest.raises(ar.StaleWeightsError):
+        ar.minimise_step(problem, state, fewer, weights)
+    moved = state.atoms.replace(b_iso=state.atoms.b_iso + 1.0)
+    assert everything.at(moved).fingerprint == everything.fingerprint  # masks count, values do not
+
+
+def test_selection_of_nothing_known_is_an_error(prepared: tuple[Problem, State]) -> None:
+    _, state = prepared
+    with pytest.raises(ar.InputError, match="not understood"):
+        ar.Parameters.frozen(state.atoms).unfreeze("xyz", "chian A")
+    with pytest.raises(ar.InputError, match="xyz, b, occupancy"):
+        ar.Parameters.frozen(state.atoms).unfreeze("u_aniso")
+
+
+def test_structure_factors_alone() -> None:
+    model = ar.read_model(MODEL)
+    hkl = model.crystal.unique_reflections(4.0, 50.0)
+    atoms: Atoms = model.atoms
+    by_fft = ar.StructureFactors(model.crystal, hkl, atoms)(atoms)
+    directly = ar.StructureFactors(model.crystal, hkl, atoms, method="direct")(atoms)
+    assert np.linalg.norm(by_fft - directly) < 3e-4 * np.linalg.norm(directly)

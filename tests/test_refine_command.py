@@ -1,0 +1,150 @@
+"""The command line on real input, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import gemmi
+import pytest
+
+from arrayrefine.example import DATA, MODEL
+
+Case = Callable[[str], Path]
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = ["refined.cif", "refined.mtz", "refined.pdb", "report.json"]
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return subprocess.Popen(
+        [sys.executable, "-m", "arrayrefine", *map(str, arguments)], text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path, "COLUMNS": "110"},
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=100)
+    return process.returncode, out, err
+
+
+def test_demo_with_two_steps(tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    command = ["demo", "--out", out, "--cycles", "1", "--targets", "xyz", "b", "--d-min", "2.2", "--timings"]
+    status, text, errors = finish(start(*command))
+    assert (status, errors) == (0, "")
+    assert sorted(p.name for p in out.iterdir()) == FILES
+    report = json.loads((out / "report.json").read_text())
+    final = report["final"]
+    assert final["r_work"] < report["start"]["r_work"] - 0.03
+    assert 0.4 < final["bond_rmsz"] < 1.2
+    assert f"R-free           {report['start']['r_free']:.4f} ->   {final['r_free']:.4f}" in text
+    for part in ("splat", "fft", "lookup", "likelihood", "geometry", "contacts", "adp"):
+        assert f"\n{part} " in text
+        assert any(step["timings"].get(part, 0) > 0 for step in report["steps"])
+    assert "\x1b" not in text  # a pipe gets no colours
+
+
+def test_quick_refinement_from_mmcif_with_a_configuration(case: Case, tmp_path: Path) -> None:
+    folder, out = case("6mw0"), tmp_path / "refined"
+    config = tmp_path / "options.toml"
+    config.write_text('cycles = 1\nd_min = 1.2\ntargets = ["xyz+b"]\n[weighting]\nratio = 0.25\n')
+    command = ["refine", folder / "shaken.cif", folder / "norm.mtz", "--out", out, "--config", config]
+    status, _, errors = finish(start(*command, "--xray.target", "gaussian"))
+    assert (status, errors) == (0, "")
+    report = json.loads((out / "report.json").read_text())
+    assert [s["target"] for s in report["steps"]] == ["xyz+b"]
+    assert report["options"]["weighting"]["ratio"] == 0.25
+    assert report["options"]["xray"]["target"] == "gaussian"
+    assert report["final"]["r_work"] < report["start"]["r_work"]
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "wait"),
+    [
+        pytest.param(signal.SIGINT, 130, 4.0, id="Ctrl-C while refining"),
+        pytest.param(signal.SIGTERM, 143, 4.0, id="SIGTERM while refining"),
+        pytest.param(signal.SIGINT, 130, 0.0, id="Ctrl-C while reading"),
+    ],
+)
+def test_interrupted_run_writes_the_best_model_so_far(
+    tmp_path: Path, number: signal.Signals, status: int, wait: float
+) -> None:
+    out = tmp_path / "refined"
+    process = start("demo", "--out", out, "--cycles", "200", "--minimiser.no-early-stop", "--d-min", "2.2")
+    deadline = time.monotonic() + 60
+    while not out.is_dir() and time.monotonic() < deadline:  # made once the signals are caught
+        time.sleep(0.02)
+    time.sleep(wait)
+    assert process.poll() is None, process.communicate()
+    process.send_signal(number)
+    found, text, errors = finish(process)
+    assert found == status, errors
+    assert "best model so far" in errors
+    assert "ended: interrupted" in text
+    assert sorted(p.name for p in out.iterdir()) == FILES
+    report = json.loads((out / "report.json").read_text())
+    assert "interrupted" in report["stopped"]
+    assert report["final"]["r_work"] <= report["start"]["r_work"] + 1e-4
+    assert gemmi.read_structure(str(out / "refined.pdb"))[0].count_atom_sites() == 1503
+    assert gemmi.read_mtz_file(str(out / "refined.mtz")).nreflections > 5000
+
+
+def bad_inputs(folder: Path) -> dict[str, tuple[list[object], list[str]]]:
+    """Arguments of `refine`, and what its message has to say."""
+    empty, text, cut = folder / "empty.pdb", folder / "words.mtz", folder / "cut.mtz"
+    empty.write_bytes(b"")
+    text.write_text("these are no reflections\n")
+    cut.write_bytes(DATA.read_bytes()[:20000])
+    structure = gemmi.read_structure(str(MODEL))
+    structure.cell = gemmi.UnitCell()
+    structure.write_pdb(str(folder / "nocell.pdb"))
+    other = gemmi.read_structure(str(MODEL))
+    other.spacegroup_hm = "P 21 21 2"
+    other.write_pdb(str(folder / "other.pdb"))
+    return {
+        "no file": (["nowhere.pdb", DATA], ["nowhere.pdb"]),
+        "empty file": ([empty, DATA], ["empty.pdb", "empty"]),
+        "wrong kind": ([MODEL, text], ["words.mtz"]),
+        "files exchanged": ([DATA, MODEL], ["data.mtz"]),
+        "truncated": ([MODEL, cut], ["cut.mtz"]),
+        "no cell": ([folder / "nocell.pdb", DATA], ["nocell.pdb", "cell"]),
+        "other space group": ([folder / "other.pdb", DATA], ["P 21 21 2", "P 21 21 21"]),
+        "no such column": ([MODEL, DATA, "--columns", "F,SIGF"], ["FP", "SIGFP"]),
+        "no such free column": ([MODEL, DATA, "--free", "Rfree=0"], ["FREE"]),
+        "too little resolution": ([MODEL, DATA, "--d-min", "200"], ["200"]),
+        "no GPU": ([MODEL, DATA, "--device", "cuda"], ["--device cpu"]),
+        "no such step": ([MODEL, DATA, "--targets", "tls"], ["tls", "occupancy"]),
+    }
+
+
+def test_input_that_cannot_be_used_is_one_message_and_status_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from arrayrefine.__main__ import main
+
+    for name, (arguments, words) in bad_inputs(tmp_path).items():
+        out = tmp_path / "out"
+        status = main(["refine", *map(str, arguments), "--out", str(out)])
+        said = capsys.readouterr()
+        assert status == 2, name
+        assert said.err.startswith("arrayrefine: error: "), name
+        assert "Traceback" not in said.err, name
+        for word in words:
+            assert word in said.err, f"{name}: {said.err}"
+        assert not out.exists(), name
+
+
+def test_component_without_restraints_names_the_remedies(case: Case, tmp_path: Path) -> None:
+    folder = case("5orl")
+    status, _, errors = finish(start("refine", folder / "shaken.pdb", folder / "norm.mtz", "--out", tmp_path / "out"))
+    assert status == 2
+    assert all(word in errors for word in ("A4W", "A 407", "--restraints", "--monomers", "--unknown hold"))
+    assert not (tmp_path / "out").exists()
