@@ -107,7 +107,7 @@ def find_weights(
 
 def stale_weights(problem: Problem, state: State) -> Weights:
     """Literal weights with coordinates and B both free, to be used for every later step."""
-    everything = Parameters.of(state.atoms, "xyz+b", problem.restraints.held)
+    everything = Parameters.of(state.atoms, "xyz+b", problem.restraints.held, problem.hydrogens.riding)
     found = weights.literal_weights(state.atoms, everything, state.xray, problem.geometry, problem.adp)
     return dataclasses.replace(found, explanation=found.explanation | {"scheme": "stale"})
 
@@ -176,7 +176,7 @@ def run_step(problem: Problem, path: Path, cycle: int, target: str, stop: Callab
         path = _accepted(path, evaluate(problem, path.state.atoms), path.steering)
         return path, _record(problem, path, cycle, target, 0, {}, 0, began, "scale, solvent and sigma_A refitted")
     guarded = problem.options.weights in ("robust", "fixed")
-    parameters = Parameters.of(path.state.atoms, target, problem.restraints.held)
+    parameters = Parameters.of(path.state.atoms, target, problem.restraints.held, problem.hydrogens.riding)
     if parameters.size == 0:
         note = "nothing to refine: no atom has such a free value"
         return path, _record(problem, path, cycle, target, 0, {}, 0, began, note)
@@ -207,7 +207,8 @@ def _refine_in_band(
 ) -> tuple[Path, Weights, str, int]:
     """Minimise from `start`; where the RMSZ ends outside its band, steer the weight and go on from there.
 
-    A retry that was tightened on purpose does not `loosen` again. Returns the path after it, the last weights, why it ended, and the number of evaluations.
+    A retry that was tightened on purpose does not `loosen` again. Returns the path after it, the last weights,
+    why it ended, and the number of evaluations.
     """
     notes: list[str] = []
     evaluations = 0

@@ -97,6 +97,10 @@ class Options:
     """Monomer library folder (default: $CLIBD_MON, then the embedded library)."""
     unknown: Literal["error", "hold"] = "error"
     """Components without restraints: stop, or hold them in place."""
+    hydrogens: Literal["add", "keep", "strip"] = "add"
+    """Hydrogens: add the dictionary's, riding on their parents; keep the model's as free atoms; or strip them."""
+    write_hydrogens: Literal["auto", "yes", "no"] = "auto"
+    """Write riding hydrogens to the output; auto: if the model had hydrogens."""
     columns: str | None = None
     """Data columns, such as FP,SIGFP (default: found by type and name)."""
     free: str | None = None

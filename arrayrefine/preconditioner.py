@@ -163,7 +163,8 @@ def build(
     h_q = _floored(xray.occupancy[parameters.occupancy])
     xyz: _Cholesky | Float = 1.0 / np.sqrt(h_xyz)
     if n_xyz and jacobian is not None:
-        free = jacobian[:, np.repeat(parameters.xyz, 3)]
+        folded = parameters.riding.fold_columns(jacobian, len(parameters.xyz))
+        free = folded[:, np.repeat(parameters.xyz, 3)]
         xyz = _Cholesky(geometry * (free.T @ free) + sparse.diags_array(h_xyz))
     b: _Cholesky | Float = 1.0 / np.sqrt(h_b)
     start = parameters.reference.b_iso[parameters.b]

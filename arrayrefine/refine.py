@@ -14,6 +14,7 @@ from arrayrefine import summaries
 from arrayrefine.atoms import Atoms
 from arrayrefine.configuration import check_options
 from arrayrefine.errors import DeviceError
+from arrayrefine.hydrogens import Hydrogens, add_hydrogens, output_atoms, strip_hydrogens
 from arrayrefine.io.model import Model, read_model
 from arrayrefine.io.reflections import read_reflections
 from arrayrefine.io.write import write_outputs
@@ -108,21 +109,34 @@ def prepare(model_path: str | Path, data_path: str | Path, options: Options) -> 
     )
     names = sorted({str(name) for name in model.atoms.identity.residue_name})
     library = load_monomers(names, options.restraints, options.monomers)
+    hydrogens = Hydrogens.none(len(model.atoms))
+    hydrogen_notes: tuple[str, ...] = ()
+    if options.hydrogens == "strip":
+        model, hydrogen_notes = strip_hydrogens(model)
+        hydrogens = Hydrogens.none(len(model.atoms))
+    elif options.hydrogens == "add":
+        model, hydrogens, hydrogen_notes = add_hydrogens(model, model.crystal, library)
+    riding = hydrogens.riding.mask(len(model.atoms))
     restraints = build_restraints(model.structure, model.atoms, model.crystal, library, unknown=options.unknown)
+    restraints = restraints.without(riding)
     timer: dict[str, float] = {}
     crystal = reflections.crystal
     problem = Problem(
         reflections,
         restraints,
         GeometryTarget.build(restraints, crystal, model.atoms, options.geometry, timer=timer),
-        AdpTarget.build(restraints, crystal, model.atoms, options.adp, options.geometry, timer=timer),
+        AdpTarget.build(restraints, crystal, model.atoms, options.adp, options.geometry, timer=timer, skip=riding),
         options,
+        hydrogens,
         timer,
     )
-    notes = [*model.notes, *data_notes, *library.notes, *restraints.notes]
+    notes = [*model.notes, *hydrogen_notes, *data_notes, *library.notes, *restraints.notes]
     atoms = model.atoms
     if options.perturb > 0:
-        atoms = perturb(atoms, options.perturb, options.seed)
+        moved = perturb(hydrogens.without(atoms), options.perturb, options.seed)
+        xyz, b_iso = atoms.xyz.copy(), atoms.b_iso.copy()
+        xyz[hydrogens.own], b_iso[hydrogens.own] = moved.xyz, moved.b_iso
+        atoms = hydrogens.riding.follow(atoms, atoms.replace(xyz=xyz, b_iso=b_iso))
         notes.append(
             f"the start was displaced by {options.perturb:g} Å rms and B by up to {_PERTURB_B:g} Å² "
             f"(seed {options.seed})"
@@ -164,11 +178,12 @@ def _maps(problem: Problem, state: State) -> MapCoefficients:
 
 def _limits(problem: Problem, state: State) -> list[str]:
     """Sentences about B factors that ended on their bounds."""
-    b = state.atoms.b_iso
+    atoms = problem.hydrogens.without(state.atoms)
+    b = atoms.b_iso
     out = []
     for bound, chosen in zip(B_BOUNDS, (b <= B_BOUNDS[0], b >= B_BOUNDS[1])):
         if chosen.any():
-            first = state.atoms.identity.label(int(np.flatnonzero(chosen)[0]))
+            first = atoms.identity.label(int(np.flatnonzero(chosen)[0]))
             out.append(f"{int(chosen.sum())} atoms ended at the limit of B, {bound:g} Å²; the first is {first}")
     return out
 
@@ -248,4 +263,5 @@ def refine(
         device=device,
         stopped=stopped,
     )
-    return Result(source, state.atoms, problem.reflections, _maps(problem, state), report)
+    written, refined = output_atoms(source, problem.hydrogens, state.atoms, options.write_hydrogens)
+    return Result(written, refined, problem.reflections, _maps(problem, state), report)

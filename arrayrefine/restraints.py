@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -116,3 +117,24 @@ class Restraints:
     non_bonded: NonBonded
     held: NDArray[np.bool_]
     notes: tuple[str, ...] = field(default=())
+
+    def without(self, mask: NDArray[np.bool_]) -> Restraints:
+        """The restraints that involve none of the atoms in `mask` (N,); contacts are kept."""
+
+        def clear(index: Int) -> NDArray[np.bool_]:
+            return np.asarray(~mask[index].any(axis=1))
+
+        b, a, t, c = self.bonds, self.angles, self.torsions, self.chiralities
+        kb, ka, kt, kc = clear(b.index), clear(a.index), clear(t.index), clear(c.index)
+        kp = ~mask[self.planes.index]
+        plane = self.planes.plane[kp]
+        large = np.bincount(plane, minlength=1)[plane] > 3 if len(plane) else np.zeros(0, dtype=bool)
+        number = np.unique(plane[large], return_inverse=True)[1].astype(np.int64)
+        return dataclasses.replace(
+            self,
+            bonds=Bonds(b.index[kb], b.ideal[kb], b.sigma[kb]),
+            angles=Angles(a.index[ka], a.ideal[ka], a.sigma[ka]),
+            torsions=Torsions(t.index[kt], t.ideal[kt], t.sigma[kt], t.period[kt]),
+            chiralities=Chiralities(c.index[kc], c.ideal[kc], c.sigma[kc]),
+            planes=Planes(self.planes.index[kp][large], number, self.planes.sigma[kp][large]),
+        )

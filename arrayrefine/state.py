@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
+from arrayrefine.hydrogens import Hydrogens
 from arrayrefine.options import Options
 from arrayrefine.parameters import B_BOUNDS
 from arrayrefine.reflections import Reflections
@@ -39,6 +40,7 @@ class Problem:
     geometry : GeometryTarget
     adp : AdpTarget
     options : Options
+    hydrogens : Hydrogens
     timer : dict
         Seconds per part of the evaluations since it was last emptied.
     """
@@ -48,6 +50,7 @@ class Problem:
     geometry: GeometryTarget
     adp: AdpTarget
     options: Options
+    hydrogens: Hydrogens
     timer: dict[str, float] = field(default_factory=dict)
 
     def structure_factors(self, atoms: Atoms) -> StructureFactors:
@@ -121,6 +124,7 @@ def evaluate(problem: Problem, atoms: Atoms, *, absorb_b: bool = True) -> State:
         Its atoms are those given, but for the common shift of B.
     """
     data, options = problem.reflections, problem.options
+    atoms = problem.hydrogens.place(atoms)
     structure_factors = problem.structure_factors(atoms)
     f_calc = structure_factors(atoms)
     f_mask = solvent_structure_factors(atoms, data.crystal, data.hkl, data.d_min, threads=options.threads)
@@ -144,7 +148,7 @@ def evaluate(problem: Problem, atoms: Atoms, *, absorb_b: bool = True) -> State:
     statistics = Statistics(
         r_work=r_factor(data.f_obs[work], amplitude[work]),
         r_free=r_factor(data.f_obs[free], amplitude[free]) if free.any() else None,
-        b_mean=float(atoms.b_iso.mean()),
+        b_mean=float(atoms.b_iso[problem.hydrogens.own].mean()),
         **geometry_statistics(problem.geometry, atoms),
     )
     return State(

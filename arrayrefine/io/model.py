@@ -68,7 +68,7 @@ def read_model(path: str | Path) -> Model:
     structure, document = _parse(source, notes)
     _keep_first_model(source, structure, notes)
     crystal = _crystal(source, structure, notes)
-    identity = _identity(structure)
+    identity = identity_of(structure)
     xyz, b_iso, occupancy, element = _values(structure, notes)
     checks.check_coordinates(source.path, identity, xyz)
     checks.check_elements(source.path, identity, element)
@@ -230,7 +230,8 @@ def _format_cell(cell: gemmi.UnitCell) -> str:
     return " ".join(f"{v:g}" for v in cell.parameters)
 
 
-def _identity(structure: gemmi.Structure) -> Identity:
+def identity_of(structure: gemmi.Structure) -> Identity:
+    """Who the atoms of the first model are, in its order."""
     rows = []
     running = -1
     for chain in structure[0]:

@@ -53,6 +53,7 @@ class AdpTarget:
         kind: Literal["kl", "variance", "none"] = "kl",
         options: Geometry | None = None,
         timer: dict[str, float] | None = None,
+        skip: NDArray[np.bool_] | None = None,
     ) -> AdpTarget:
         """Prepare the target.
 
@@ -66,12 +67,17 @@ class AdpTarget:
             `adp_distance` is used.
         timer : dict, optional
             Seconds are added to its entry "adp".
+        skip : (N,) bool, optional
+            Atoms without a B of their own.
         """
         options = Geometry() if options is None else options
         timer = {} if timer is None else timer
         if kind != "kl" or len(atoms) < 2:
             return cls(kind, np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), timer)
         i, j, distance = _nearest_pairs(restraints, crystal, atoms, options.adp_distance)
+        if skip is not None:
+            own = ~(skip[i] | skip[j])
+            i, j, distance = i[own], j[own], distance[own]
         sigma = _sigmas(restraints, i, j, len(atoms))
         return cls(kind, i, j, 1.0 / (sigma**2 * np.maximum(1.0, (0.5 * distance) ** 2)), timer)
 
@@ -92,7 +98,7 @@ class AdpTarget:
         """Approximate second derivative (N, N) by ln B, positive semi-definite, for a preconditioner.
 
         By ln B the term is 2 w sinh²((u₁ − u₂)/2), whose Gauss-Newton matrix is w cosh²((u₁ − u₂)/2) [1 −1; −1 1].
-        Pairs that no bond or angle joins are weak and many; only their diagonal is kept, so that the factor stays sparse.
+        Pairs that no bond or angle joins are weak and many; only their diagonal is kept: the factor stays sparse.
         """
         n, b = len(atoms), atoms.b_iso
         if self.kind == "variance":

@@ -1,0 +1,239 @@
+"""Riding hydrogens: added from the dictionary, placed by gemmi, taken off again for the output."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from dataclasses import dataclass, field, fields
+from typing import Literal
+
+import gemmi
+import numpy as np
+from numpy.typing import NDArray
+
+from arrayrefine.atoms import Atoms, Identity
+from arrayrefine.crystal import Crystal
+from arrayrefine.io.model import Model, identity_of
+from arrayrefine.links import complete_links
+from arrayrefine.monomers import MonomerLibrary
+from arrayrefine.riding import Riding
+
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+Key = tuple[int, str, str]
+"""Running number of the residue, atom name, altloc."""
+
+B_RATIO = 1.2
+"""B of a hydrogen over that of its parent."""
+_OLD, _NEW = "o", "n"
+"""Flags of atoms that were there, and of hydrogens that were added."""
+
+
+@dataclass(frozen=True)
+class Hydrogens:
+    """What is needed to place the hydrogens of a model again when its other atoms have moved.
+
+    Attributes
+    ----------
+    riding : Riding
+    own : (H,) int
+        The atoms with parameters of their own in the complete model, in the order of the model as read.
+    keys : tuple
+        Of each riding atom, in the order of `riding.child`.
+    template : gemmi.Structure or None
+        The model without riding hydrogens, its links named.
+    library : gemmi.MonLib or None
+    bare : Model or None
+        The model as read, without the hydrogens that were replaced.
+    had : bool
+        Whether the model as read had hydrogens.
+    """
+
+    riding: Riding
+    own: Int
+    keys: tuple[Key, ...] = ()
+    template: gemmi.Structure | None = None
+    library: gemmi.MonLib | None = None
+    bare: Model | None = None
+    had: bool = False
+    _placed: dict[bytes, Float] = field(default_factory=dict, compare=False, repr=False)
+
+    @classmethod
+    def none(cls, n: int) -> Hydrogens:
+        """No atom rides."""
+        return cls(Riding.none(), np.arange(n))
+
+    def place(self, atoms: Atoms) -> Atoms:
+        """Put every hydrogen where the dictionary wants it around the present positions of the other atoms."""
+        if self.template is None or self.library is None:
+            return atoms
+        child, parent = self.riding.child, self.riding.parent
+        where = atoms.xyz[self.own].tobytes()
+        if where not in self._placed:
+            self._placed.clear()
+            self._placed[where] = self._positions(atoms)
+        xyz, b_iso, occupancy = atoms.xyz.copy(), atoms.b_iso.copy(), atoms.occupancy
+        xyz[child] = self._placed[where]
+        b_iso[child] = B_RATIO * b_iso[parent]
+        return atoms.replace(xyz=xyz, b_iso=b_iso, occupancy=occupancy)
+
+    def _positions(self, atoms: Atoms) -> Float:
+        """Coordinates (M, 3) of the riding atoms."""
+        assert self.template is not None
+        assert self.library is not None
+        structure = self.template.clone()
+        for site, position in zip(_sites(structure), atoms.xyz[self.own].tolist()):
+            site.pos = gemmi.Position(*position)
+        found, _ = _add(structure, self.library)
+        old = atoms.xyz[self.riding.child]
+        # Where a link has come or gone a hydrogen may be missing: it stays where its parent has taken it.
+        return np.array([found[key].pos.tolist() if key in found else xyz for key, xyz in zip(self.keys, old)])
+
+    def without(self, atoms: Atoms) -> Atoms:
+        """The atoms of the model as read."""
+        keep = self.own
+        identity = Identity(**{f.name: getattr(atoms.identity, f.name)[keep] for f in fields(Identity)})
+        return Atoms(
+            atoms.xyz[keep], atoms.b_iso[keep], atoms.occupancy[keep], atoms.element[keep], identity,
+            atoms.site_projection[keep], atoms.multiplicity[keep],
+        )  # fmt: skip
+
+
+def output_atoms(
+    model: Model, hydrogens: Hydrogens, atoms: Atoms, write: Literal["auto", "yes", "no"]
+) -> tuple[Model, Atoms]:
+    """The model and atoms to write: with the riding hydrogens or without them."""
+    wanted = write == "yes" or (write == "auto" and hydrogens.had)
+    if hydrogens.bare is None or wanted:
+        return model, atoms
+    return hydrogens.bare, hydrogens.without(atoms)
+
+
+def strip_hydrogens(model: Model) -> tuple[Model, tuple[str, ...]]:
+    """The model without any hydrogen or deuterium."""
+    keep = np.flatnonzero(~model.atoms.is_hydrogen)
+    count = len(model.atoms) - len(keep)
+    if not count:
+        return model, ()
+    structure = model.structure.clone()
+    structure.remove_hydrogens()
+    atoms = Hydrogens(Riding.none(), keep).without(model.atoms)
+    return dataclasses.replace(model, atoms=atoms, structure=structure), (f"{count} hydrogens were removed",)
+
+
+def add_hydrogens(model: Model, crystal: Crystal, library: MonomerLibrary) -> tuple[Model, Hydrogens, tuple[str, ...]]:
+    """Give a model the hydrogens of its dictionary, riding; those that it had in known components are replaced.
+
+    Water stays as it is. A hydrogen that turns freely (of OH, say) gets occupancy zero from gemmi: it neither scatters
+    nor repels.
+
+    Returns
+    -------
+    model : Model
+        With hydrogens; the other atoms as they were.
+    hydrogens : Hydrogens
+    notes : tuple of str
+    """
+    monlib = library.monlib.clone()
+    bare = model.structure.clone()
+    known = {name for name in bare[0].get_all_residue_names() if name in monlib.monomers}
+    kept = _strip(bare, known)
+    template = bare.clone()
+    template.cell = crystal.gemmi_cell
+    template.spacegroup_hm = crystal.space_group
+    template.ncs.clear()
+    template.setup_cell_images()
+    template.setup_entities()
+    monlib.update_old_atom_names(template, io.StringIO())
+    complete_links(template, monlib)
+    found, parents = _add(template.clone(), monlib)
+    complete_structure = bare.clone()
+    residues = [residue for chain in complete_structure[0] for residue in chain]
+    for (number, _, _), site in found.items():
+        site.flag = _NEW
+        residues[number].add_atom(site)
+    complete, hydrogens = _assemble(model.atoms, kept, complete_structure, found, parents)
+    hydrogens = dataclasses.replace(
+        hydrogens, template=template, library=monlib, had=bool(model.atoms.is_hydrogen.any()),
+        bare=dataclasses.replace(model, atoms=hydrogens.without(complete), structure=bare),
+    )  # fmt: skip
+    note = f"{len(found)} hydrogens were added; they ride on their parents"
+    free = sum(site.occ == 0 for site in found.values())
+    if free:
+        note += f" ({free} that turn freely have occupancy 0)"
+    if len(kept) < len(model.atoms):
+        note += f"; they replace {len(model.atoms) - len(kept)} of the model"
+    return dataclasses.replace(model, atoms=complete, structure=complete_structure), hydrogens, (note,)
+
+
+def _sites(structure: gemmi.Structure) -> list[gemmi.Atom]:
+    return [site for chain in structure[0] for residue in chain for site in residue]
+
+
+def _strip(structure: gemmi.Structure, known: set[str]) -> Int:
+    """Remove the hydrogens of known components, waters aside; returns the indices of the atoms that stay."""
+    kept, index = [], 0
+    for chain in structure[0]:
+        for residue in chain:
+            goes = residue.name in known and not residue.is_water()
+            for site in residue:
+                if not (goes and site.is_hydrogen()):
+                    kept.append(index)
+                index += 1
+            if goes:
+                residue.remove_hydrogens()
+    return np.array(kept, dtype=np.int64)
+
+
+def _add(structure: gemmi.Structure, monlib: gemmi.MonLib) -> tuple[dict[Key, gemmi.Atom], dict[Key, int]]:
+    """Add hydrogens to `structure`; returns them, and for each the number of its parent among the atoms before."""
+    for site in _sites(structure):
+        site.flag = _OLD
+    topology = gemmi.prepare_topology(
+        structure,
+        monlib,
+        h_change=gemmi.HydrogenChange.ReAddButWater,
+        warnings=io.StringIO(),
+        ignore_unknown_links=True,
+    )
+    found: dict[Key, gemmi.Atom] = {}
+    new: dict[int, Key] = {}
+    old: dict[int, int] = {}
+    for number, residue in enumerate(residue for chain in structure[0] for residue in chain):
+        for site in residue:
+            if site.flag == _OLD:
+                old[site.serial] = len(old)
+            else:
+                new[site.serial] = (number, site.name, site.altloc)
+                found[new[site.serial]] = site
+    parents: dict[Key, int] = {}
+    for bond in topology.bonds:
+        one, two = (site.serial for site in bond.atoms)
+        for child, parent in ((one, two), (two, one)):
+            if child in new and parent in old:
+                parents.setdefault(new[child], old[parent])
+    return {key: site for key, site in found.items() if key in parents}, parents
+
+
+def _assemble(
+    old: Atoms, kept: Int, structure: gemmi.Structure, found: dict[Key, gemmi.Atom], parents: dict[Key, int]
+) -> tuple[Atoms, Hydrogens]:
+    """Arrays of the complete structure; the values of the other atoms are the old ones."""
+    identity = identity_of(structure)
+    sites = _sites(structure)
+    own = np.array([k for k, site in enumerate(sites) if site.flag != _NEW], dtype=np.int64)
+    child = np.array([k for k, site in enumerate(sites) if site.flag == _NEW], dtype=np.int64)
+    keys = tuple((int(identity.residue[k]), sites[k].name, sites[k].altloc) for k in child)
+    parent = own[[parents[key] for key in keys]] if keys else np.zeros(0, dtype=np.int64)
+    n = len(sites)
+    xyz, b_iso, occupancy = np.zeros((n, 3)), np.zeros(n), np.zeros(n)
+    projection, multiplicity = np.tile(np.eye(3), (n, 1, 1)), np.ones(n, dtype=np.int64)
+    xyz[own], b_iso[own], occupancy[own] = old.xyz[kept], old.b_iso[kept], old.occupancy[kept]
+    projection[own], multiplicity[own] = old.site_projection[kept], old.multiplicity[kept]
+    if keys:
+        xyz[child] = [found[key].pos.tolist() for key in keys]
+        b_iso[child] = B_RATIO * b_iso[parent]
+        occupancy[child] = np.minimum([found[key].occ for key in keys], occupancy[parent])
+    element = np.array([site.element.name for site in sites], dtype=np.str_)
+    atoms = Atoms(xyz, b_iso, occupancy, element, identity, projection, multiplicity)
+    return atoms, Hydrogens(Riding(child, parent), own, keys)
