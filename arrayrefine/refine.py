@@ -15,7 +15,7 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.configuration import check_options
 from arrayrefine.errors import DeviceError
 from arrayrefine.hydrogens import Hydrogens, add_hydrogens, output_atoms, strip_hydrogens
-from arrayrefine.io.model import Model, read_model
+from arrayrefine.io.model import Model, in_crystal, read_model
 from arrayrefine.io.reflections import read_reflections
 from arrayrefine.io.write import write_outputs
 from arrayrefine.kernels.backend import cuda_unavailable_reason
@@ -107,6 +107,8 @@ def prepare(model_path: str | Path, data_path: str | Path, options: Options) -> 
     reflections, data_notes = read_reflections(
         data_path, model.crystal, columns=options.columns, free=options.free, d_min=options.d_min, seed=options.seed
     )
+    crystal = reflections.crystal
+    model = in_crystal(model, crystal)
     names = sorted({str(name) for name in model.atoms.identity.residue_name})
     library = load_monomers(names, options.restraints, options.monomers)
     hydrogens = Hydrogens.none(len(model.atoms))
@@ -115,12 +117,11 @@ def prepare(model_path: str | Path, data_path: str | Path, options: Options) -> 
         model, hydrogen_notes = strip_hydrogens(model)
         hydrogens = Hydrogens.none(len(model.atoms))
     elif options.hydrogens == "add":
-        model, hydrogens, hydrogen_notes = add_hydrogens(model, model.crystal, library)
+        model, hydrogens, hydrogen_notes = add_hydrogens(model, crystal, library)
     riding = hydrogens.riding.mask(len(model.atoms))
-    restraints = build_restraints(model.structure, model.atoms, model.crystal, library, unknown=options.unknown)
+    restraints = build_restraints(model.structure, model.atoms, crystal, library, unknown=options.unknown)
     restraints = restraints.without(riding)
     timer: dict[str, float] = {}
-    crystal = reflections.crystal
     problem = Problem(
         reflections,
         restraints,

@@ -12,8 +12,9 @@ import gemmi
 import numpy as np
 import pytest
 
+from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
-from arrayrefine.io.model import Model, read_model, with_atoms
+from arrayrefine.io.model import Model, in_crystal, read_model, with_atoms
 
 ANISOU = "ANISOU    1   CA GLY A   1     1000   2000   3000      0      0      0       C"
 CRYST = "CRYST1   20.000   30.000   40.000  90.00  90.00  90.00 P 21 21 21    4"
@@ -428,3 +429,37 @@ def test_a_large_model_reads_quickly(case: Callable[[str], Path]) -> None:
     start = time.process_time()
     assert len(read_model(path).atoms) == 14782
     assert time.process_time() - start < 2.0
+
+
+# --- one crystal for model and data ---
+
+
+def test_in_the_cell_of_the_data_sites_follow_their_axes(tmp_path: Path) -> None:
+    """A sulphate on a two-fold axis at x = 1/2, z = 1/2, and a general atom, in a cell 0.8 % larger."""
+    model = read(
+        tmp_path,
+        atom(name="S", residue="SO4", xyz=(17.821, 5.0, 24.905), element=" S", occupancy="  0.50"),
+        atom(name="O1", residue="SO4", xyz=(19.021, 5.8, 25.0), element=" O", occupancy="  0.50"),
+        atom(name="CA", number="   2 ", xyz=(3.0, 4.0, 5.0)),
+        header="CRYST1   40.000   45.000   50.000  90.00  95.00  90.00 P 1 2 1      2",
+    )
+    cell = tuple(f * v for f, v in zip((1.008, 1.008, 1.008, 1, 1, 1), model.crystal.cell))
+    crystal = Crystal(cell, model.crystal.space_group)  # type: ignore[arg-type]
+    moved = in_crystal(model, crystal)
+    assert moved.crystal == crystal
+    assert moved.structure.cell.parameters == crystal.cell
+    assert model.structure.cell.parameters == model.crystal.cell, "the model as read must not change"
+    assert moved.atoms.multiplicity.tolist() == model.atoms.multiplicity.tolist() == [2, 1, 1]
+    np.testing.assert_allclose(moved.atoms.xyz[1:], model.atoms.xyz[1:], atol=1e-9)
+    fractional = crystal.fractional(moved.atoms.xyz)[0]
+    np.testing.assert_allclose(fractional[[0, 2]], 0.5, atol=1e-9)
+    assert moved.atoms.xyz[0, 1] == pytest.approx(5.0, abs=1e-9), "along the axis the Cartesian coordinate is kept"
+    assert said(moved, "Cartesian coordinates are kept")
+    assert said(moved, r"moved onto the site by up to 0\.2")
+    assert in_crystal(model, model.crystal) is model
+
+
+def test_a_cell_that_differs_by_rounding_is_not_worth_a_note(tmp_path: Path) -> None:
+    model = read(tmp_path, atom())
+    crystal = Crystal((20.0000001, *model.crystal.cell[1:]), model.crystal.space_group)
+    assert in_crystal(model, crystal).notes == model.notes

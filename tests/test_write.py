@@ -17,7 +17,7 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import ArrayRefineError, InputError
 from arrayrefine.io import write
-from arrayrefine.io.model import Model, read_model
+from arrayrefine.io.model import Model, in_crystal, read_model
 from arrayrefine.io.write import check_folder, replace_files, write_outputs
 from arrayrefine.io.write_pdb import pdb_obstacle
 from arrayrefine.maps import MapCoefficients, map_coefficients
@@ -419,3 +419,23 @@ def test_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Path, "mkdir", deny)
     with pytest.raises(InputError, match=r"cannot be written to: Permission denied.*--out"):
         check_folder(tmp_path / "out")
+
+
+@pytest.mark.parametrize("file", ["model.cif", "model.pdb"])
+def test_the_cell_of_the_data_is_written(case: Callable[[str], Path], tmp_path: Path, file: str) -> None:
+    """The cell of the model and that of the data may differ a little; every file carries that of the data."""
+    source = read_model(case("1cbs" if file == "model.cif" else "3sb3") / file)
+    cell = tuple(f * v for f, v in zip((1.008, 1.008, 1.008, 1, 1, 1), source.crystal.cell))
+    crystal = Crystal(cell, source.crystal.space_group)  # type: ignore[arg-type]
+    model = in_crystal(source, crystal)
+    write_outputs(tmp_path, model, model.atoms, *make_data(crystal, 8.0), make_report())
+    for name in ("refined.cif", "refined.pdb"):
+        written = gemmi.read_structure(str(tmp_path / name))
+        np.testing.assert_allclose(written.cell.parameters, cell, atol=1e-3)
+        np.testing.assert_allclose(written.cell.frac.mat.tolist(), crystal.frac, atol=1e-6)
+        positions = np.array([a.pos.tolist() for c in written[0] for r in c for a in r])
+        np.testing.assert_allclose(positions, model.atoms.xyz, atol=2e-3)
+    block = gemmi.cif.read(str(tmp_path / "refined.cif")).sole_block()
+    assert block.find_value("_symmetry.space_group_name_H-M") is not None
+    if file == "model.cif":
+        assert float(block.find_value("_atom_sites.fract_transf_matrix[1][1]")) == pytest.approx(1 / cell[0], rel=1e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,13 @@ from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
 from arrayrefine.io import model_checks as checks
 from arrayrefine.io.files import KIND_NAMES, InputFile, load
-from arrayrefine.io.special_positions import Sites, find_sites
+from arrayrefine.io.special_positions import Sites, find_sites, follow_sites
 
 Float = NDArray[np.float64]
 
 _EXPECTED = "a model as PDB or mmCIF (.gz too)"
+_CELL_REMARK = 0.001
+"""Relative change of a cell length or angle above which it is worth a note."""
 _SEQUENCE_NUMBER = re.compile(r"\s*-?\d+\s*|[A-Za-z][0-9A-Za-z]{3}")  # plain or hybrid-36
 
 
@@ -33,7 +36,7 @@ class Model:
     sha256 : str
         Of the file.
     crystal : Crystal
-        Cell and space group of the model file.
+        Cell and space group: those of the model file, until `in_crystal` puts others.
     atoms : Atoms
         Values in range, special positions exact; see `notes` for what was changed.
     structure : gemmi.Structure
@@ -43,6 +46,8 @@ class Model:
         The mmCIF input, for writing its categories back; None for PDB.
     notes : tuple of str
         Everything that was changed, assumed or is unusual.
+    file_notes : tuple of str
+        Those of the notes that concern the file, not its atoms.
     """
 
     path: Path
@@ -52,6 +57,7 @@ class Model:
     structure: gemmi.Structure
     document: gemmi.cif.Document | None
     notes: tuple[str, ...]
+    file_notes: tuple[str, ...] = ()
 
 
 def read_model(path: str | Path) -> Model:
@@ -68,18 +74,67 @@ def read_model(path: str | Path) -> Model:
     structure, document = _parse(source, notes)
     _keep_first_model(source, structure, notes)
     crystal = _crystal(source, structure, notes)
+    atoms, atom_notes = _atoms(source.path, structure, crystal)
+    every = (*notes, *atom_notes)
+    return Model(source.path, source.sha256, crystal, atoms, structure, document, every, tuple(notes))
+
+
+def in_crystal(model: Model, crystal: Crystal) -> Model:
+    """The model as read, in the cell of its data: structure, special positions and arrays alike.
+
+    Cartesian coordinates are kept, as REFMAC and Servalcat do. Only atoms on special positions follow their
+    symmetry elements, which are at fixed fractional coordinates.
+
+    Parameters
+    ----------
+    model : Model
+        As read; changes made to its atoms since are lost.
+    crystal : Crystal
+        Nearly the same cell, in the same space group.
+
+    Returns
+    -------
+    Model
+        `model` itself where it has this crystal already.
+    """
+    if crystal == model.crystal:
+        return model
+    structure = model.structure.clone()
+    structure.cell = gemmi.UnitCell(*crystal.cell)
+    structure.setup_cell_images()
+    atoms, notes = _atoms(model.path, structure, crystal, model.crystal)
+    file_notes = model.file_notes
+    old, new = np.array(model.crystal.cell), np.array(crystal.cell)
+    if float(np.max(np.abs(new - old) / old)) > _CELL_REMARK:
+        file_notes = (
+            *file_notes,
+            f"the model is put into the cell of the data ({_format_cell(crystal.gemmi_cell)}): Cartesian coordinates "
+            "are kept, atoms on special positions follow their symmetry elements",
+        )
+    return dataclasses.replace(
+        model, crystal=crystal, atoms=atoms, structure=structure, notes=(*file_notes, *notes), file_notes=file_notes
+    )
+
+
+def _atoms(
+    path: Path, structure: gemmi.Structure, crystal: Crystal, before: Crystal | None = None
+) -> tuple[Atoms, tuple[str, ...]]:
+    """Atoms of a structure, checked and on their sites; with `before`, the sites that they had in another cell."""
+    notes: list[str] = []
     identity = identity_of(structure)
     xyz, b_iso, occupancy, element = _values(structure, notes)
-    checks.check_coordinates(source.path, identity, xyz)
-    checks.check_elements(source.path, identity, element)
-    checks.check_duplicates(source.path, identity)
+    checks.check_coordinates(path, identity, xyz)
+    checks.check_elements(path, identity, element)
+    checks.check_duplicates(path, identity)
     b_iso, b_notes = checks.fix_b(identity, b_iso)
-    occupancy, occupancy_notes = checks.fix_occupancy(source.path, identity, occupancy)
-    sites = find_sites(crystal, xyz, identity.residue)
+    occupancy, occupancy_notes = checks.fix_occupancy(path, identity, occupancy)
+    start = xyz if before is None else follow_sites(before, crystal, xyz, identity.residue)
+    sites = find_sites(crystal, start, identity.residue)
+    if before is not None:
+        sites = dataclasses.replace(sites, moved=np.linalg.norm(sites.xyz - xyz, axis=1))
     occupancy, site_notes = _site_occupancy(identity, occupancy, sites)
     notes += [*b_notes, *occupancy_notes, *site_notes, *checks.overlap_notes(identity, sites.xyz)]
-    atoms = Atoms(sites.xyz, b_iso, occupancy, element, identity, sites.projection, sites.multiplicity)
-    return Model(source.path, source.sha256, crystal, atoms, structure, document, tuple(notes))
+    return Atoms(sites.xyz, b_iso, occupancy, element, identity, sites.projection, sites.multiplicity), tuple(notes)
 
 
 def with_atoms(model: Model, atoms: Atoms) -> gemmi.Structure:

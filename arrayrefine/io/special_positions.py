@@ -76,6 +76,35 @@ def find_sites(crystal: Crystal, xyz: Float, residue: Int) -> Sites:
     return sites
 
 
+def follow_sites(before: Crystal, after: Crystal, xyz: Float, residue: Int) -> Float:
+    """Take the atoms on special positions of one cell to those of another, nearly the same.
+
+    Parameters
+    ----------
+    before, after : Crystal
+        The same space group in two cells.
+    xyz : (N, 3) float64
+        Cartesian coordinates, Å.
+    residue : (N,) int64
+        See `find_sites`.
+
+    Returns
+    -------
+    (N, 3) float64
+        Å. On special positions of `before`: on the same symmetry element in `after`, as near as that allows to
+        where the atom was. All others as they were.
+    """
+    sites = find_sites(before, xyz, residue)
+    out = xyz.copy()
+    for i in np.flatnonzero(sites.multiplicity > 1):
+        site = sites.xyz[i]
+        operators = np.flatnonzero(_images(before, site)[1] < _EXACT)
+        allowed = (after.orth @ after.rotations[operators] @ after.frac).mean(axis=0)
+        anchor = after.orth @ (before.frac @ site)
+        out[i] = anchor + allowed @ (site - anchor)
+    return out
+
+
 def _near_own_image(crystal: Crystal, xyz: Float, distance: Float) -> NDArray[np.bool_]:
     """True (N,) for atoms that have an image of themselves closer than `distance` (N,)."""
     fractional = crystal.fractional(xyz)

@@ -24,6 +24,10 @@ LASTING_ITEMS = {
     "pdbx_starting_model",
 }
 
+CELL_ITEMS = ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")
+CELL_PRECISION = 6e-4
+"""Å and degrees; files give three decimals."""
+
 Row = dict[str, str | None]
 
 
@@ -57,6 +61,7 @@ def cif_text(
         block = next((b for b in new if b.find_values("_atom_site.id")), new[0])
         groups = gemmi.MmcifOutputGroups(False)
         groups.atoms = groups.auth_all = groups.group_pdb = True
+        _write_cell(block, structure)
         block.find_mmcif_category("_atom_site_anisotrop.").erase()
         structure.update_mmcif_block(block, groups)
     _write_refinement(block, content)
@@ -65,6 +70,28 @@ def cif_text(
     options.align_pairs = 33
     options.align_loops = 30
     return str(new.as_string(options))
+
+
+def _write_cell(block: cif.Block, structure: gemmi.Structure) -> None:
+    """Where the cell is not that of the document, write it and what follows from it."""
+    table = block.get_mmcif_category("_cell.")
+    new = structure.cell.parameters
+    old = [cif.as_number(str(table.get(name, ["?"])[0])) for name in CELL_ITEMS]
+    if all(abs(a - b) < CELL_PRECISION for a, b in zip(old, new)):
+        return
+    table.update({name: [f"{value:.3f}"] for name, value in zip(CELL_ITEMS, new)})
+    for name in table:
+        if name.endswith("_esd") or name.startswith("reciprocal_"):
+            table[name] = [None]
+    if "volume" in table:
+        table["volume"] = [f"{structure.cell.volume:.3f}"]
+    block.set_mmcif_category("_cell.", table)
+    sites = block.get_mmcif_category("_atom_sites.")
+    frac = structure.cell.frac
+    for i, (row, shift) in enumerate(zip(frac.mat.tolist(), frac.vec.tolist()), 1):
+        sites.update({f"fract_transf_matrix[{i}][{j}]": [f"{value:.9f}"] for j, value in enumerate(row, 1)})
+        sites[f"fract_transf_vector[{i}]"] = [f"{shift:.5f}"]
+    block.set_mmcif_category("_atom_sites.", sites)
 
 
 def _write_refinement(block: cif.Block, content: Mapping[str, Any]) -> None:
