@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -342,7 +343,6 @@ def test_free_given(tmp_path: Path) -> None:
         ("FreeR_flag=3", (CCP4 == 3).sum()),
         ("freer_flag", (CCP4 == 0).sum()),
         ("cross", other.sum()),
-        ("cross=0", (1 - other).sum()),
     ):
         data, _ = read_reflections(path, CRYSTAL, free=free)
         assert data.free.sum() == count
@@ -363,6 +363,55 @@ def test_all_free_or_none(tmp_path: Path) -> None:
     data, notes = read_reflections(path, CRYSTAL, free="random")
     assert 0.04 < data.free.mean() < 0.06
     assert said(notes, "chosen at random")
+
+
+@pytest.mark.parametrize(
+    ("work", "free", "value"), [(0, 1, 1), (1, 0, 0), (CCP4 + 1, 0, 0)], ids=["phenix", "ccp4 0/1", "ccp4"]
+)
+def test_negative_flags_are_missing(tmp_path: Path, work: Any, free: int, value: int) -> None:
+    """phenix's 0/1 with -1 for "missing" are three values, but not CCP4's: 90 % would become the test set."""
+    in_test_set = np.arange(COUNT) % 10 == 3
+    missing = np.arange(COUNT) % 50 == 7
+    flags = np.where(missing, -1, np.where(in_test_set, free, work))
+    data, notes = read_reflections(simple(tmp_path / "a.mtz", FreeR_flag=("I", flags)), CRYSTAL)
+    np.testing.assert_array_equal(np.sort(data.f_obs[data.free]), np.sort(F[in_test_set]))
+    assert data.source["free_file_value"] == value
+    assert f"{missing.sum()} negative flags count as missing" in str(data.source["free_convention"])
+    assert said(notes, f"{missing.sum()} reflections")
+
+
+def test_a_test_set_of_more_than_half_is_refused(tmp_path: Path) -> None:
+    large = np.where(CCP4 < 12, 0, CCP4)
+    message = refused(simple(tmp_path / "a.mtz", FreeR_flag=("I", large)))
+    assert "60 %" in message
+    assert "free='NAME=VALUE'" in message
+    assert "free='random'" in message
+    other = simple(tmp_path / "b.mtz", cross=("I", np.where(CCP4 < 2, 1, 0)))
+    assert "looks like the work set" in refused(other, free="cross=0")
+    gap = np.where(CCP4 < 2, 0.0, np.where(CCP4 == 2, 1.0, np.nan))
+    assert "of the reflections with a flag" in re.sub(
+        r"the \d+ refl", "the refl", refused(simple(tmp_path / "c.mtz", cross=("I", gap)), free="cross=0")
+    )
+    _, notes = read_reflections(
+        simple(tmp_path / "d.mtz", cross=("I", np.where(CCP4 < 6, 0, 1))), CRYSTAL, free="cross=0"
+    )
+    assert said(notes, "unusually large: 30 %")
+
+
+@pytest.mark.parametrize(("work", "free"), [(0, 1), (1, 0)], ids=["phenix", "ccp4"])
+def test_a_reflection_that_is_free_in_any_copy_is_free(tmp_path: Path, work: int, free: int) -> None:
+    flags = np.where(CCP4 == 0, free, work)
+    doubted = np.concatenate([np.flatnonzero(CCP4 == 0)[:4], np.flatnonzero(CCP4 == 5)[:3]])
+    columns = {
+        "F": ("F", np.append(F, F[doubted])),
+        "SIGF": ("Q", np.append(SIGMA, SIGMA[doubted])),
+        "FREE": ("I", np.append(flags, np.where(flags[doubted] == free, work, free))),
+    }
+    hkl = np.vstack([HKL, -HKL[doubted]])
+    data, notes = read_reflections(write_mtz(tmp_path / "a.mtz", columns, hkl=hkl), CRYSTAL)
+    expected = (CCP4 == 0) | np.isin(np.arange(COUNT), doubted)
+    np.testing.assert_array_equal(np.sort(data.f_obs[data.free]), np.sort(F[expected]))
+    assert said(notes, "7 reflections are free in some copies only: they count as free")
 
 
 def test_flags_of_no_known_convention(tmp_path: Path) -> None:

@@ -16,6 +16,9 @@ Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
 _LABEL = re.compile(r"free|^test$|^test[-_ ]?(set|flag)s?$|^cv[-_ ]?test$", re.IGNORECASE)
+LARGEST_SHARE = 0.5
+"""Share of the flagged reflections above which a test set cannot be one: the work set was taken for it."""
+
 _REMEDY = "name column and value with free='NAME=VALUE', or have a new test set chosen with free='random'"
 
 
@@ -93,23 +96,25 @@ def _given(table: Table, free: str) -> FreeColumn:
     return FreeColumn(label, table.values[label], value, f"{label} = {value:g} is free, as given")
 
 
-def resolve(path: object, column: FreeColumn, flags: Float) -> tuple[Bool, float, str]:
-    """Which reflections are free.
+def resolve(path: object, column: FreeColumn, flags: Float) -> tuple[Float, float, str]:
+    """Which measurements are free.
 
     Two values: the less frequent one is free, which covers phenix (0/1), SHELX (-1/1) and the 0/1 of CCP4
-    alike. More than two: 0 is free (CCP4, 0..19).
+    alike. More than two: 0 is free (CCP4, 0..19). Negative flags are how some programs write "missing", and
+    count as that except in SHELX's pair and where a negative value was given for the test set.
 
     Parameters
     ----------
     path : path-like
         For messages.
     column : FreeColumn
-    flags : (R,) float64
-        Flags of the usable reflections.
+    flags : (M,) float64
+        Flags of the usable measurements.
 
     Returns
     -------
-    free : (R,) bool
+    flags : (M,) float64
+        0 in the test set, 1 in the work set, nan where missing: of several copies the lowest decides.
     value : float
         Value of the test set in the file.
     convention : str
@@ -118,25 +123,58 @@ def resolve(path: object, column: FreeColumn, flags: Float) -> tuple[Bool, float
     Raises
     ------
     InputError
-        If all reflections are free, or none, or the convention is not clear.
+        If all reflections are free, or none, or more than half, or the convention is not clear.
     """
     where = f"data '{path}', column {column.label}"
-    present = flags[np.isfinite(flags)]
-    if not len(present):
+    known = np.isfinite(flags)
+    negative = known & (flags < 0.0)
+    shelx = set(np.unique(flags[known]).tolist()) == {-1.0, 1.0}
+    if not shelx and (column.value is None or column.value >= 0.0):
+        known &= ~negative
+    if not known.any():
         raise InputError(f"{where}: no reflection has a free flag; {_REMEDY}")
-    found, counts = np.unique(present, return_counts=True)
+    found, counts = np.unique(flags[known], return_counts=True)
     listed = ", ".join(f"{v:g} ({n} times)" for v, n in zip(found[:8], counts)) + (", ..." if len(found) > 8 else "")
     value, convention = column.value, column.convention
     if value is None:
         value, convention = _convention(where, found, counts, listed)
-    free = flags == value
-    if not free.any():
-        raise InputError(f"{where}: no reflection is free ({value:g} was looked for, found {listed}); {_REMEDY}")
-    if free.all():
+    if (negative & ~known).any():
+        convention += f"; {int(negative.sum())} negative flags count as missing"
+    resolved = np.where(known, np.where(flags == value, 0.0, 1.0), np.nan)
+    check_share(path, column, resolved, value, listed)
+    return resolved, value, convention
+
+
+def check_share(path: object, column: FreeColumn, flags: Float, value: float, listed: str = "") -> None:
+    """Refuse a test set that is empty, everything, or more than half of what has a flag.
+
+    Parameters
+    ----------
+    path, column
+        For messages.
+    flags : (M,) float64
+        0 in the test set, 1 in the work set, nan where missing.
+    value : float
+        Value of the test set in the file.
+    listed : str
+        What was found.
+
+    Raises
+    ------
+    InputError
+    """
+    where = f"data '{path}', column {column.label}"
+    free, known = int((flags == 0.0).sum()), int(np.isfinite(flags).sum())
+    found = f", found {listed}" if listed else ""
+    if not free:
+        raise InputError(f"{where}: no reflection is free ({value:g} was looked for{found}); {_REMEDY}")
+    if free == len(flags):
+        raise InputError(f"{where}: all {free} reflections are free ({value:g}); none is left to refine; {_REMEDY}")
+    if free > LARGEST_SHARE * known:
         raise InputError(
-            f"{where}: all {len(flags)} reflections are free ({value:g}); none is left to refine; {_REMEDY}"
+            f"{where}: {free} of the {known} reflections with a flag ({100 * free / known:.0f} %) would be free "
+            f"({value:g}{found}); expected a test set of 2-20 %, so this looks like the work set; {_REMEDY}"
         )
-    return free, value, convention
 
 
 def _convention(where: str, found: Float, counts: NDArray[np.int64], listed: str) -> tuple[float, str]:

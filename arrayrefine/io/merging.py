@@ -22,7 +22,7 @@ class Observations:
     hkl : (M, 3) int32
     value, sigma : (M,) float64
     flag : (M,) float64
-        Free flag as in the file, nan where missing.
+        0 in the test set, 1 in the work set, nan where missing.
     row : (M,) int64
         Row of the file; the two members of a (+)/(-) pair share it.
     """
@@ -60,7 +60,7 @@ class Merging:
     duplicates : int
         Further rows of the file for a reflection that has one already.
     conflicts : int
-        Reflections that had different free flags; the lower value counts.
+        Reflections of which some copies were free and others not; they are free.
     """
 
     pairs: int
@@ -87,7 +87,7 @@ def merge(observed: Observations) -> tuple[Observations, Merging]:
     for array in (observed.value, observed.sigma):
         copies &= np.minimum.reduceat(array, start) == np.maximum.reduceat(array, start)
     value[copies], sigma[copies] = observed.value[start][copies], observed.sigma[start][copies]
-    # fmin ignores missing flags
+    # a reflection that any copy names free must not be refined against; fmin ignores missing flags
     flag = np.fmin.reduceat(observed.flag, start)
     conflict = int((np.fmax.reduceat(observed.flag, start) > flag).sum())
     rows = len(np.unique(observed.row))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
 from arrayrefine.io.columns import Columns, choose_columns
-from arrayrefine.io.free_flags import FreeColumn, choose_random, find_free_column, resolve
+from arrayrefine.io.free_flags import FreeColumn, check_share, choose_random, find_free_column, resolve
 from arrayrefine.io.french_wilson import REJECT_BELOW, french_wilson
 from arrayrefine.io.merging import Observations, merge, to_asu
 from arrayrefine.io.tables import Table, read_table
@@ -91,12 +92,16 @@ def read_reflections(
     column, notes = find_free_column(table, free)
     account.notes += notes
     observed = _usable_observations(table, chosen, column, common, account)
+    observed, flag_source = _resolved(table, column, observed)
     observed = _merged(observed, chosen, account)
     observed = _cut(table, common, observed, d_min, account)
     s_squared = common.inverse_d_squared(observed.hkl)
-    test_set, free_source = _test_set(table, column, observed.flag, s_squared, free_fraction, seed, account)
+    if column is None:
+        test_set, flag_source = _random_test_set(table, s_squared, free_fraction, seed, account)
+    else:
+        test_set = _test_set(table, column, flag_source, observed.flag, s_squared, account)
     source: dict[str, object] = {"file": str(path), "sha256": table.file.sha256, "cell": cell_source}
-    source |= {"columns": chosen.labels, "kind": chosen.kind, "merged": account.merged, **free_source}
+    source |= {"columns": chosen.labels, "kind": chosen.kind, "merged": account.merged, **flag_source}
     reflections = Reflections(common, observed.hkl, observed.value, observed.sigma, test_set, source)
     if chosen.kind == "intensity":
         reflections = _to_amplitudes(reflections, account)
@@ -194,6 +199,17 @@ def _active(table: Table, account: _Account) -> Bool:
     return np.asarray(active, dtype=bool)
 
 
+def _resolved(
+    table: Table, column: FreeColumn | None, observed: Observations
+) -> tuple[Observations, dict[str, object]]:
+    """Measurements with flags that mean the same whatever the convention of the file, and that convention."""
+    if column is None:
+        return observed, {}
+    flag, value, convention = resolve(table.file.path, column, observed.flag)
+    source = {"free_column": column.label, "free_convention": convention, "free_file_value": value}
+    return dataclasses.replace(observed, flag=flag), source
+
+
 def _merged(observed: Observations, chosen: Columns, account: _Account) -> Observations:
     """Merge equivalent measurements, and say what was merged."""
     observed, merging = merge(observed)
@@ -205,7 +221,7 @@ def _merged(observed: Observations, chosen: Columns, account: _Account) -> Obser
     if merging.duplicates:
         account.notes.append(f"{merging.duplicates} duplicate measurements were merged into their reflections")
     if merging.conflicts:
-        account.notes.append(f"{merging.conflicts} reflections had several free flags: the lower value counts")
+        account.notes.append(f"{merging.conflicts} reflections are free in some copies only: they count as free")
     return observed
 
 
@@ -227,31 +243,26 @@ def _cut(
     return observed.select(keep)
 
 
-def _test_set(
-    table: Table,
-    column: FreeColumn | None,
-    flag: Float,
-    s_squared: Float,
-    fraction: float,
-    seed: int,
-    account: _Account,
+def _random_test_set(
+    table: Table, s_squared: Float, fraction: float, seed: int, account: _Account
 ) -> tuple[Bool, dict[str, object]]:
-    """Flags (R,) of the test set, and where it came from."""
-    if column is None:
-        if not 0.0 < fraction < 1.0:
-            raise InputError(f"free_fraction = {fraction:g}; expected a number between 0 and 1, such as 0.05")
-        test_set = choose_random(s_squared, fraction, seed)
-        account.notes.append(
-            f"no free flags are taken from '{table.file.path}': {int(test_set.sum())} of {len(test_set)} "
-            f"reflections ({100 * test_set.mean():.1f} %) are chosen at random with seed {seed} and "
-            "written out with the result; use those flags from now on"
-        )
-        return test_set, {
-            "free_column": None,
-            "free_convention": f"random, seed {seed}",
-            "free_file_value": None,
-        }
-    test_set, value, convention = resolve(table.file.path, column, flag)
+    """Flags (R,) of a new test set, and where it came from."""
+    if not 0.0 < fraction < 1.0:
+        raise InputError(f"free_fraction = {fraction:g}; expected a number between 0 and 1, such as 0.05")
+    test_set = choose_random(s_squared, fraction, seed)
+    account.notes.append(
+        f"no free flags are taken from '{table.file.path}': {int(test_set.sum())} of {len(test_set)} "
+        f"reflections ({100 * test_set.mean():.1f} %) are chosen at random with seed {seed} and "
+        "written out with the result; use those flags from now on"
+    )
+    return test_set, {"free_column": None, "free_convention": f"random, seed {seed}", "free_file_value": None}
+
+
+def _test_set(
+    table: Table, column: FreeColumn, source: dict[str, object], flag: Float, s_squared: Float, account: _Account
+) -> Bool:
+    """Flags (R,) of the test set of the file; `flag` is 0 in it, 1 in the work set, nan where missing."""
+    check_share(table.file.path, column, flag, float(str(source["free_file_value"])))
     missing = ~np.isfinite(flag)
     if missing.any():
         d = s_squared[missing] ** -0.5
@@ -263,7 +274,7 @@ def _test_set(
             f"{int(missing.sum())} reflections ({100 * missing.mean():.1f} %, {d.max():.2f}-{d.min():.2f} Å) "
             f"have no free flag in {column.label} and count as work{advice}"
         )
-    return test_set, {"free_column": column.label, "free_convention": convention, "free_file_value": value}
+    return np.asarray(flag == 0.0)
 
 
 def _check_test_set(table: Table, column: FreeColumn | None, reflections: Reflections, account: _Account) -> None:
