@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import gemmi
 
 FAR = 5.0
@@ -108,8 +110,10 @@ def _check_connections(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list
         if key in seen:
             drop.append(k)
             continue
-        nearest = structure.cell.find_nearest_image(one.pos, two.pos, gemmi.Asu.Any).dist()
-        direct = one.pos.dist(two.pos)
+        own_mate = one.serial == two.serial
+        where = gemmi.Asu.Different if own_mate else gemmi.Asu.Any
+        nearest = structure.cell.find_nearest_image(one.pos, two.pos, where).dist()
+        direct = math.inf if own_mate else one.pos.dist(two.pos)
         if min(direct, nearest) > FAR:
             notes.append(f"link {name} is {min(direct, nearest):.1f} Å long: left out")
             drop.append(k)

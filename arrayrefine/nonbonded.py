@@ -136,13 +136,31 @@ def topological_pairs(edges: Int, rigid: Int, planes: Sequence[Int], n: int) -> 
     return excluded, one_four
 
 
-def image_pairs(links: Int, edges: Int, n: int) -> Int:
-    """Pairs without contacts across symmetry: linked atoms and the neighbours of either (1-2 and 1-3)."""
-    if not len(links):
+def image_pairs(links: Int, coordination: Int, edges: Int, n: int) -> Int:
+    """Pairs without contacts across symmetry.
+
+    Parameters
+    ----------
+    links : (s, 2) int
+        Atoms linked to a symmetry mate: 1-2, 1-3 and 1-4 pairs are left out.
+    coordination : (m, 2) int
+        Metals and their ligands across symmetry: 1-2 and 1-3 pairs are left out.
+    edges : (b, 2) int
+        Bonds within the model as given.
+    n : int
+        Number of atoms.
+
+    Returns
+    -------
+    (p, 2) int, i <= j
+    """
+    every = np.vstack([links, coordination])
+    if not len(every):
         return np.zeros((0, 2), dtype=np.int64)
-    bonds = _adjacency(edges, n)
-    across = _adjacency(links, n)
-    return _upper(across + across @ bonds + bonds @ across + across @ across, diagonal=True)[0]
+    bonds, across, linked = _adjacency(edges, n), _adjacency(every, n), _adjacency(links, n)
+    near = across + across @ bonds + bonds @ across + across @ across
+    two = bonds @ bonds
+    return _upper(near + bonds @ linked @ bonds + linked @ two + two @ linked, diagonal=True)[0]
 
 
 def energy_types(

@@ -93,8 +93,7 @@ def build_restraints(
     model = _prepare(structure, atoms, crystal, monlib, notes)
     types, held, loose = _who_is_known(model, atoms, monlib, notes)
     metal_parts = _components_with_metals(monlib, atoms)
-    across, links_across = image_links(model)
-    bonds, edges = read_bonds(model, list(library.monlib.links), held, across, notes)
+    bonds, edges = read_bonds(model, list(library.monlib.links), held, notes)
     guessed = covalent_pairs(atoms, crystal, held | loose)
     bonds = tie_hydrogens(bonds, guessed, loose)
     angles = read_angles(model, held, notes)
@@ -109,7 +108,7 @@ def build_restraints(
     all_edges = np.vstack([edges, guessed, coordination])
     groups = np.split(planes.index, np.flatnonzero(np.diff(planes.plane)) + 1)
     excluded, one_four = topological_pairs(all_edges, rigid, groups, n)
-    excluded_images = image_pairs(np.vstack([links_across, coordination_across]), all_edges, n)
+    excluded_images = image_pairs(image_links(model), coordination_across, all_edges, n)
     non_bonded = build_non_bonded(atoms, kinds, all_edges, (excluded, excluded_images, one_four))
     return Restraints(bonds, angles, torsions, chiralities, planes, non_bonded, held, tuple(notes))
 
@@ -183,16 +182,26 @@ def _chains(topology: gemmi.Topo) -> list[gemmi.Topo.ChainInfo]:
     return [topology.chain_infos[k] for k in range(len(topology.chain_infos))]
 
 
+def _ends(link: gemmi.Topo.Link) -> dict[tuple[str, str, str], str]:
+    """The residues of a link (subchain, number, name), and the conformer of each."""
+    ends = ((link.res1, link.alt1), (link.res2, link.alt2))
+    return {(residue.subchain, str(residue.seqid), residue.name): altloc for residue, altloc in ends}
+
+
+def _same_ends(one: dict[tuple[str, str, str], str], two: dict[tuple[str, str, str], str]) -> bool:
+    """Whether two links join the same residues, in conformers that can be there together."""
+    return one.keys() == two.keys() and all("\0" in (one[k], two[k]) or one[k] == two[k] for k in one)
+
+
 def _chain_notes(topology: gemmi.Topo) -> list[str]:
     """Chain breaks and cis peptides."""
     gaps, cis = [], []
-    linked = {frozenset((id(link.res1), id(link.res2))) for link in topology.extras if link.link_id}
+    named = [_ends(link) for link in topology.extras if link.link_id and link.asu != gemmi.Asu.Different]
     for chain in _chains(topology):
         for info in chain.res_infos:
             for link in info.prev:
                 label = f"{chain.chain_ref.name} {link.res1.seqid}-{link.res2.seqid}"
-                joined = frozenset((id(link.res1), id(link.res2))) in linked
-                if link.link_id in ("gap", "") and not joined:
+                if link.link_id in ("gap", "") and not any(_same_ends(_ends(link), ends) for ends in named):
                     gaps.append(label)
                 elif "CIS" in link.link_id:
                     cis.append(label)

@@ -44,6 +44,16 @@ class TopologyModel:
     row: dict[int, int]
     altloc: NDArray[np.str_]
 
+    def across(self, kind: gemmi.RKind) -> set[int]:
+        """Numbers of the bonds, angles, ... of links to symmetry mates: not between the atoms as the model has them."""
+        return {
+            rule.index
+            for link in self.topology.extras
+            if link.asu == gemmi.Asu.Different
+            for rule in link.link_rules
+            if rule.rkind == kind
+        }
+
     def rows(self, atoms: Sequence[gemmi.Atom]) -> list[int]:
         """Positions in `Atoms` of gemmi's atoms."""
         row = self.row
@@ -64,21 +74,13 @@ def _table(rows: Sequence[Sequence[int]], width: int) -> Int:
     return np.array(rows, dtype=np.int64).reshape(-1, width)
 
 
-def image_links(model: TopologyModel) -> tuple[set[int], Int]:
-    """Links to symmetry mates: numbers of their bonds in the topology, and the atoms (s, 2)."""
-    numbers, pairs = set(), []
-    for link in model.topology.extras:
-        if link.asu == gemmi.Asu.Different:
-            for rule in link.link_rules:
-                if rule.rkind == gemmi.RKind.Bond:
-                    numbers.add(rule.index)
-                    pairs.append(model.rows(model.topology.bonds[rule.index].atoms))
-    return numbers, _table(pairs, 2)
+def image_links(model: TopologyModel) -> Int:
+    """Bonded atoms of links to symmetry mates (s, 2); an atom may be linked to its own mate."""
+    pairs = [model.rows(model.topology.bonds[number].atoms) for number in sorted(model.across(gemmi.RKind.Bond))]
+    return _table(pairs, 2)
 
 
-def read_bonds(
-    model: TopologyModel, known_links: Collection[str], held: Mask, across: Collection[int], notes: list[str]
-) -> tuple[Bonds, Int]:
+def read_bonds(model: TopologyModel, known_links: Collection[str], held: Mask, notes: list[str]) -> tuple[Bonds, Int]:
     """Bonds, and all pairs that count as bonded (n, 2), restrained or not.
 
     A bond from a metal that no library link describes has only a guessed length, which can be wrong by 0.5
@@ -91,12 +93,13 @@ def read_bonds(
         for rule in link.link_rules
         if rule.rkind == gemmi.RKind.Bond
     }
+    across = model.across(gemmi.RKind.Bond)
     index, ideal, sigma, edges = [], [], [], []
     free_metal, simple, no_sigma = [], [], 0
     for number, bond in enumerate(model.topology.bonds):
-        if number in across:
-            continue
         pair = model.rows(bond.atoms)
+        if number in across or pair[0] == pair[1]:
+            continue
         edges.append(pair)
         if held[pair[0]] and held[pair[1]]:
             continue
@@ -163,7 +166,10 @@ def read_angles(model: TopologyModel, held: Mask, notes: list[str]) -> Angles:
     """Angles with a positive sigma."""
     index, ideal, sigma = [], [], []
     no_sigma = 0
-    for angle in model.topology.angles:
+    across = model.across(gemmi.RKind.Angle)
+    for number, angle in enumerate(model.topology.angles):
+        if number in across:
+            continue
         rows = model.rows(angle.atoms)
         if held[rows].all():
             continue
@@ -191,7 +197,10 @@ def read_torsions(model: TopologyModel, held: Mask, metal_parts: Mask) -> tuple[
     of links (omega), where it comes with a real sigma, and taken as 1.
     """
     index, ideal, sigma, period, rigid = [], [], [], [], []
-    for torsion in model.topology.torsions:
+    across = model.across(gemmi.RKind.Torsion)
+    for number, torsion in enumerate(model.topology.torsions):
+        if number in across:
+            continue
         restraint = torsion.restr
         label = restraint.label
         is_link = label in _LINK_TORSIONS
@@ -251,8 +260,9 @@ def read_chiralities(
     """
     index, ideal = [], []
     unknown = skipped = 0
-    for centre in model.topology.chirs:
-        if centre.restr.sign == gemmi.ChiralityType.Both:
+    across = model.across(gemmi.RKind.Chirality)
+    for number, centre in enumerate(model.topology.chirs):
+        if number in across or centre.restr.sign == gemmi.ChiralityType.Both:
             continue
         rows = model.rows(centre.atoms)
         if held[rows].all():
@@ -296,7 +306,10 @@ def read_planes(model: TopologyModel, held: Mask) -> Planes:
     number: list[int] = []
     sigma: list[float] = []
     count = 0
-    for plane in model.topology.planes:
+    across = model.across(gemmi.RKind.Plane)
+    for k, plane in enumerate(model.topology.planes):
+        if k in across:
+            continue
         esd = plane.restr.esd
         rows = model.rows(plane.atoms)
         if len(rows) < 4 or not esd > 0 or held[rows].all() or _mixed(model.altloc, _table([rows], len(rows)))[0]:

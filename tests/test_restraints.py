@@ -17,6 +17,7 @@ from arrayrefine.io.model import read_model
 from arrayrefine.kernels import geometry
 from arrayrefine.monomers import load_monomers
 from arrayrefine.restraints import Restraints
+from arrayrefine.targets.geometry import GeometryTarget
 from arrayrefine.topology import build_restraints
 
 EXTRA_FILES = {
@@ -258,6 +259,69 @@ def test_no_bond_across_a_gap(built: Callable[..., Built]) -> None:
     assert any("chain breaks" in note and "166-171" in note for note in b.restraints.notes)
     pair = tuple(sorted((_atom(b, 166, "C"), _atom(b, 171, "N"))))
     assert pair not in _pairs(b.restraints.bonds.index)
+
+
+@pytest.mark.parametrize(
+    ("name", "breaks"), [("3sb3", ""), ("6mw0", ""), ("1ehz", ""), ("3g70", "A 166-171, B 166-171")]
+)
+def test_chain_breaks_are_where_nothing_is_bonded(name: str, breaks: str, built: Callable[..., Built]) -> None:
+    """Modified residues are bonded by links of the model, which are no breaks."""
+    notes = [note for note in built(name).restraints.notes if "chain breaks" in note]
+    assert [note.split(": ")[1] for note in notes] == ([breaks] if breaks else [])
+
+
+CYSTEINE = (
+    ("N", (-1.048, 5.075, -2.287)), ("CA", (0.099, 4.201, -2.534)), ("C", (-0.242, 2.761, -2.174)),
+    ("O", (-1.169, 2.515, -1.382)), ("CB", (1.339, 4.675, -1.781)), ("SG", (1.015, 5.000, 0.000)),
+)  # fmt: skip
+
+
+def _cysteines(path: Path, space_group: str, mates: bool, links: list[str]) -> Path:
+    """A cysteine with its sulphur 1.015 Å from y at x = z = 0; its mate about y in the next cell where asked."""
+    lines = [*links, f"CRYST1   40.000   40.000   40.000  90.00  90.00  90.00 {space_group:11s}"]
+    for number, mate in ((69, False), (200, True)):
+        for name, (x, y, z) in CYSTEINE if mates or not mate else ():
+            xyz = (40.0 - x, y, -z) if mate else (x, y, z)
+            position = "".join(f"{v:8.3f}" for v in xyz)
+            serial = len(lines)
+            lines.append(
+                f"ATOM  {serial:5d}  {name:<3s} CYS A{number:4d}    {position}  1.00 20.00           {name[0]}"
+            )
+    path.write_text("\n".join([*lines, "END", ""]))
+    return path
+
+
+def _ssbond(one: int, two: int) -> str:
+    return f"SSBOND   1 CYS A {one:4d}    CYS A {two:4d}                          1555   2555  2.03  "
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("own", [True, False], ids=["own mate", "other residue's mate"])
+def test_a_disulfide_to_a_symmetry_mate(tmp_path: Path, own: bool, named: bool) -> None:
+    """No term of such a link applies to the atoms as the model has them, and nothing pushes it open."""
+    first, second = (69, 69) if own else (69, 200)
+    links = [_ssbond(first, second)] if named else []
+    b = build(_cysteines(tmp_path / "a.pdb", "P 1 2 1" if own else "P 1", not own, links))
+    r = b.restraints
+    inside = 1 if own else 2
+    assert len(r.bonds.index) == 5 * inside
+    assert (r.bonds.index[:, 0] != r.bonds.index[:, 1]).all()
+    for index in (r.bonds.index, r.angles.index, r.torsions.index, r.chiralities.index):
+        numbers = b.atoms.identity.sequence_number[index]
+        assert (numbers == numbers[:, :1]).all()
+        assert all(len(set(row)) == len(row) for row in index.tolist())
+    assert any("1 links to symmetry mates are not restrained" in note for note in r.notes)
+    sulphur, mate = _atom(b, first, "SG"), _atom(b, second, "SG")
+    images = _pairs(r.non_bonded.excluded_images)
+    for atom in ("SG", "CB", "CA"):
+        other = _atom(b, second, atom)
+        assert (min(sulphur, other), max(sulphur, other)) in images
+    beta = sorted((_atom(b, first, "CB"), _atom(b, second, "CB")))
+    assert tuple(beta) in images
+    assert (min(sulphur, mate), max(sulphur, mate)) not in _pairs(r.non_bonded.excluded)
+    target = GeometryTarget.build(r, b.crystal, b.atoms)
+    labels = [o.atoms for o in target.outliers(b.atoms, 1.0) if o.kind == "contact"]
+    assert not [pair for pair in labels if all(atom.split("/")[-1] in ("SG", "CB", "CA") for atom in pair)]
 
 
 def test_unknown_component_is_an_error_that_helps(built: Callable[..., Built]) -> None:
