@@ -25,6 +25,7 @@ from arrayrefine.kernels.mask import solvent_mask
 Float = NDArray[np.float64]
 Radii = Literal["cctbx", "refmac"]
 
+DEFAULT_RADII: Radii = "refmac"
 PROBE = MappingProxyType({"cctbx": 1.1, "refmac": 1.0})
 """Å added to every radius (Jiang & Brünger 1994; the programs' defaults)."""
 SHRINK = MappingProxyType({"cctbx": 0.9, "refmac": 0.8})
@@ -74,7 +75,7 @@ def grid_shape(crystal: Crystal, step: float) -> tuple[int, int, int]:
     return shape[0], shape[1], shape[2]
 
 
-def atom_radii(atoms: Atoms, radii: Radii = "refmac") -> Float:
+def atom_radii(atoms: Atoms, radii: Radii = DEFAULT_RADII) -> Float:
     """Radius (N,) of each atom without the probe, Å."""
     table = CCTBX_RADII if radii == "cctbx" else REFMAC_RADII
     names, member = np.unique(atoms.element, return_inverse=True)
@@ -85,7 +86,7 @@ def mask_of(
     atoms: Atoms,
     crystal: Crystal,
     d_min: float,
-    radii: Radii = "refmac",
+    radii: Radii = DEFAULT_RADII,
     smallest_island: float = SMALLEST_ISLAND,
 ) -> NDArray[np.bool_]:
     """Solvent mask (nu, nv, nw) of the unit cell, True in the solvent.
@@ -141,7 +142,7 @@ def solvent_structure_factors(
     crystal: Crystal,
     hkl: NDArray[np.integer],
     d_min: float,
-    radii: Radii = "refmac",
+    radii: Radii = DEFAULT_RADII,
     threads: int = 1,
 ) -> NDArray[np.complex128]:
     """Structure factors of a solvent of density one electron per Å³ in the mask.

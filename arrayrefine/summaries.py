@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.scaling import r_factor
+from arrayrefine.solvent import DEFAULT_RADII, PROBE, SHRINK
 from arrayrefine.state import Problem, State
 
 _SHELLS = 10
@@ -22,14 +23,15 @@ _NAMES = {
 
 
 def shells(problem: Problem, state: State) -> tuple[dict[str, Any], ...]:
-    """R factors and correlations in up to ten shells of equal d*³ width, lowest resolution first."""
+    """R factors, correlations and completeness in up to ten shells of equal d*³ width, lowest resolution first."""
     data = problem.reflections
     volume = data.s_squared**1.5
     n = int(np.clip(len(data) // _LEAST_IN_SHELL, 1, _SHELLS))
     edges = np.linspace(volume.min(), volume.max() * (1 + 1e-9), n + 1)
+    possible = _possible(problem, edges)
     amplitude = np.abs(state.f_model)
     rows = []
-    for low, high in itertools.pairwise(edges):
+    for count, (low, high) in zip(possible, itertools.pairwise(edges)):
         inside = (volume >= low) & (volume < high)
         row: dict[str, Any] = {"d_low": low ** (-1 / 3) if low > 0 else None, "d_high": high ** (-1 / 3)}
         for name, chosen in (("work", inside & data.work), ("free", inside & data.free)):
@@ -37,8 +39,19 @@ def shells(problem: Problem, state: State) -> tuple[dict[str, Any], ...]:
             row[f"n_{name}"] = int(chosen.sum())
             row[f"r_{name}"] = r_factor(data.f_obs[chosen], amplitude[chosen]) if some else None
             row[f"cc_{name}"] = _correlation(data.f_obs[chosen], amplitude[chosen])
+        row["completeness"] = min(1.0, int(inside.sum()) / count) if count else None
         rows.append(row)
     return tuple(rows)
+
+
+def _possible(problem: Problem, edges: NDArray[np.float64]) -> list[int]:
+    """Number of unique reflections that each shell could hold."""
+    data = problem.reflections
+    every = data.crystal.inverse_d_squared(data.crystal.unique_reflections(data.d_min, data.d_max)) ** 1.5
+    # equivalents differ by rounding: the outermost ones belong to the outermost shells
+    shell = np.clip(np.searchsorted(edges, every, side="right") - 1, 0, len(edges) - 2)
+    counts: list[int] = np.bincount(shell, minlength=len(edges) - 1).tolist()
+    return counts
 
 
 def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float | None:
@@ -66,4 +79,7 @@ def scaling(state: State) -> dict[str, Any]:
         "sigma_a": state.sigma_a.describe(),
         "nll_work": state.nll_work,
         "nll_free": state.nll_free,
+        "solvent_radii": DEFAULT_RADII,
+        "solvent_probe": PROBE[DEFAULT_RADII],
+        "solvent_shrink": SHRINK[DEFAULT_RADII],
     }

@@ -166,6 +166,20 @@ def test_mmcif_statistics(case: Callable[[str], Path], tmp_path: Path) -> None:
     assert software["pdbx_ordinal"] == ["1", "2", "3", "4"]
 
 
+@pytest.mark.parametrize("form", ["binned", "parametric"])
+def test_k_sol_only_where_it_scaled_the_solvent(
+    small: tuple[Model, Reflections, MapCoefficients], tmp_path: Path, form: str
+) -> None:
+    """With bins the fitted k_sol and B_sol are only where these started."""
+    model, *data = small
+    scaling = {"scale": {"form": form, "k_sol": 0.35, "b_sol": 46.0}}
+    write_outputs(tmp_path, model, model.atoms, *data, dataclasses.replace(make_report(), scaling=scaling))
+    refined = gemmi.cif.read(str(tmp_path / "refined.cif")).sole_block().get_mmcif_category("_refine.")
+    assert refined["solvent_model_details"] == ["MASK"]
+    assert refined["solvent_model_param_ksol"] == ([None] if form == "binned" else ["0.3500"])
+    assert refined["solvent_model_param_bsol"] == ([None] if form == "binned" else ["46.000"])
+
+
 def test_software_row_is_not_repeated(case: Callable[[str], Path], tmp_path: Path) -> None:
     model = read_model(case("1cbs") / "model.cif")
     data = make_data(model.crystal, 8.0)

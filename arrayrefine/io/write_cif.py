@@ -118,6 +118,8 @@ def _refine_row(entry: str, content: Mapping[str, Any]) -> Row:
     """Items of _refine; None is written as '?'."""
     final, data, scaling = content["final"], content["data"], content["scaling"]
     scale = scaling.get("scale", {})
+    # with bins, k_sol and b_sol are where their fit started, not what scales the solvent
+    parametric = scale.get("form") != "binned"
     chosen = str(content["inputs"].get("data", {}).get("free_convention", ""))
     n_work, n_free = data.get("n_work"), data.get("n_free")
     n_obs = None if n_work is None or n_free is None else n_work + n_free
@@ -141,8 +143,8 @@ def _refine_row(entry: str, content: Mapping[str, Any]) -> Row:
         "pdbx_stereochemistry_target_values": "MAXIMUM LIKELIHOOD" if ml else "LEAST SQUARES",
         "pdbx_isotropic_thermal_model": "ISOTROPIC",
         "solvent_model_details": "MASK" if scale.get("k_sol") is not None else None,
-        "solvent_model_param_ksol": _text(scale.get("k_sol"), 4),
-        "solvent_model_param_bsol": _text(scale.get("b_sol"), 3),
+        "solvent_model_param_ksol": _text(scale.get("k_sol"), 4) if parametric else None,
+        "solvent_model_param_bsol": _text(scale.get("b_sol"), 3) if parametric else None,
         "pdbx_solvent_vdw_probe_radii": _text(scaling.get("solvent_probe"), 2),
         "pdbx_solvent_shrinkage_radii": _text(scaling.get("solvent_shrink"), 2),
     }
