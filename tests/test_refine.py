@@ -171,7 +171,7 @@ def test_no_cycles_only_scores() -> None:
 
 def test_stop_at_once_returns_the_start() -> None:
     result = refine(MODEL, DATA, Options(d_min=3.0, perturb=0.2), stop=lambda: 15)
-    assert result.report.final.r_work == pytest.approx(result.report.start.r_work, abs=1e-4)
+    assert result.report.final.r_work == pytest.approx(result.report.start.r_work, abs=2e-3)  # B is rescaled
     start = refine(MODEL, DATA, Options(d_min=3.0, perturb=0.2, cycles=0))
     assert np.array_equal(result.atoms.xyz, start.atoms.xyz)
     assert "interrupted" in result.report.stopped
