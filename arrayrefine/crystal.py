@@ -13,6 +13,8 @@ from arrayrefine.errors import InputError
 
 Float = NDArray[np.float64]
 
+_LARGEST_OBLIQUITY = 3.0  # degrees
+
 
 @dataclass(frozen=True)
 class Crystal:
@@ -94,6 +96,13 @@ class Crystal:
     def translations(self) -> Float:
         """(G·C, 3) translations of all operators, fractional."""
         return np.array([op.tran for op in self.group_ops], dtype=float) / gemmi.Op.DEN
+
+    @cached_property
+    def twin_laws(self) -> tuple[str, ...]:
+        """Operators on hkl that map the lattice, within an obliquity of 3°, but not the crystal onto itself."""
+        laws = gemmi.find_twin_laws(self.gemmi_cell, self.gemmi_space_group, _LARGEST_OBLIQUITY, False)
+        # exact ones first: those with fractions relate only part of the reflections
+        return tuple(sorted((law.as_hkl().triplet() for law in laws), key=lambda text: "/" in text))
 
     def fractional(self, xyz: Float) -> Float:
         """Cartesian (N, 3) in Å to fractional (N, 3)."""

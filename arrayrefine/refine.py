@@ -13,6 +13,7 @@ import numpy as np
 from arrayrefine import summaries
 from arrayrefine.atoms import Atoms
 from arrayrefine.configuration import check_options
+from arrayrefine.data_checks import check_data
 from arrayrefine.errors import DeviceError
 from arrayrefine.hydrogens import Hydrogens, add_hydrogens, output_atoms, strip_hydrogens
 from arrayrefine.io.model import Model, in_crystal, read_model
@@ -131,7 +132,7 @@ def prepare(model_path: str | Path, data_path: str | Path, options: Options) -> 
         hydrogens,
         timer,
     )
-    notes = [*model.notes, *hydrogen_notes, *data_notes, *library.notes, *restraints.notes]
+    notes = [*model.notes, *hydrogen_notes, *data_notes, *check_data(reflections), *library.notes, *restraints.notes]
     atoms = model.atoms
     if options.perturb > 0:
         moved = perturb(hydrogens.without(atoms), options.perturb, options.seed)

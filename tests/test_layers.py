@@ -24,6 +24,7 @@ LAYERS = [
         "parameters",
         "targets",
         "scaling",
+        "data_checks",
         "sigma_a",
         "solvent",
         "maps",

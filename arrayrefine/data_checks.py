@@ -1,0 +1,180 @@
+"""What the measurements alone say about the crystal: twinning, anisotropy, completeness."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arrayrefine.reflections import Reflections
+from arrayrefine.scaling import anisotropy_basis
+
+Float = NDArray[np.float64]
+
+TWINNED_BELOW = 0.44
+"""Mean |L|: 0.5 of acentric reflections without twinning, 0.375 of a perfect twin (Padilla & Yeates 2003)."""
+ANISOTROPIC_ABOVE = 25.0
+"""Å²; between the largest and the smallest principal value of the B of the data."""
+INCOMPLETE_BELOW = 0.7
+
+_SHELLS = 20
+_LEAST_IN_SHELL = 50
+_SIGNAL = 3.0  # mean I/sigma of a shell that counts as strong
+_FEWEST = 500  # strong acentric reflections; with these the mean |L| is good to 0.013
+_OFFSETS = tuple(o for o in itertools.product((-2, 0, 2), repeat=3) if o > (0, 0, 0))
+
+
+def check_data(reflections: Reflections) -> tuple[str, ...]:
+    """Say what is unusual about the data, before a model is compared with them.
+
+    Parameters
+    ----------
+    reflections : Reflections
+
+    Returns
+    -------
+    tuple of str
+        Sentences about twinning, anisotropy and completeness; empty for ordinary data.
+    """
+    checks = (_twinning, _anisotropy, _completeness)
+    return tuple(sentence for check in checks for sentence in check(reflections))
+
+
+def l_test(reflections: Reflections) -> tuple[float, int]:
+    """The L-test for twinning of Padilla & Yeates (2003), Acta Cryst. D59, 1124-1130.
+
+    L = (I₁ - I₂)/(I₁ + I₂) of acentric reflections whose indices differ by 0 or ± 2, so that neither anisotropy nor
+    pseudo-centring matters. Only shells with a mean I/sigma of at least 3 are used: noise hides twinning.
+
+    Returns
+    -------
+    mean : float
+        Mean |L|; nan without pairs.
+    count : int
+        Number of reflections used.
+    """
+    intensity, _ = _intensities(reflections)
+    used = _strong(reflections) & ~reflections.centric
+    hkl, intensity = reflections.hkl[used].astype(np.int64), intensity[used]
+    if not len(hkl):
+        return float("nan"), 0
+    side = 2 * int(np.abs(hkl).max()) + 8
+    weight = np.array([side * side, side, 1], dtype=np.int64)
+    key = hkl @ weight
+    order = np.argsort(key)
+    key, intensity = key[order], intensity[order]
+    total, pairs = 0.0, 0
+    for offset in _OFFSETS:
+        wanted = key + int(np.array(offset) @ weight)
+        place = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
+        there = key[place] == wanted
+        one, two = intensity[there], intensity[place[there]]
+        some = one + two > 0.0
+        ratio = np.abs(one - two)[some] / (one + two)[some]
+        total += float(np.minimum(ratio, 1.0).sum())
+        pairs += int(some.sum())
+    return (total / pairs if pairs else float("nan")), len(hkl)
+
+
+def second_moment(reflections: Reflections) -> float:
+    """<I²>/<I>² of strong acentric reflections, mean of the shells: 2 without twinning, 1.5 of a perfect twin."""
+    intensity, _ = _intensities(reflections)
+    intensity = intensity / reflections.epsilon
+    used = _strong(reflections) & ~reflections.centric
+    moments = []
+    for shell in _shells(reflections):
+        values = intensity[shell[used[shell]]]
+        if len(values) >= _LEAST_IN_SHELL // 2 and values.mean() > 0.0:
+            moments.append(float(np.mean(values**2) / np.mean(values) ** 2))
+    return float(np.mean(moments)) if moments else float("nan")
+
+
+def anisotropy(reflections: Reflections) -> Float:
+    """Anisotropic part of the B of the data.
+
+    Wilson's distribution with the mean exp(-½ sᵀ B s) times a function of resolution, fitted to the intensities by
+    maximum likelihood: a gamma regression with logarithmic link.
+
+    Returns
+    -------
+    (3, 3) float64
+        Traceless symmetric Cartesian tensor, Å².
+    """
+    basis = anisotropy_basis(reflections.crystal)
+    intensity, _ = _intensities(reflections)
+    y = np.maximum(intensity / reflections.epsilon, 0.0)
+    for shell in _shells(reflections):
+        y[shell] /= max(float(y[shell].mean()), 1e-30)
+    used = _strong(reflections)
+    if not len(basis) or used.sum() < _FEWEST:
+        return np.zeros((3, 3))
+    s = reflections.hkl[used].astype(float) @ reflections.crystal.frac
+    columns = [np.ones(len(s)), reflections.s_squared[used], *(-0.5 * np.einsum("ri,nij,rj->nr", s, basis, s))]
+    design = np.stack(columns, axis=1)
+    solve = np.linalg.pinv(design)
+    p = np.zeros(design.shape[1])
+    for _ in range(20):
+        step = solve @ (y[used] * np.exp(-design @ p) - 1.0)
+        p += step
+        if float(np.abs(design @ step).max()) < 1e-3:
+            break
+    return np.asarray(np.einsum("n,nij->ij", p[2:], basis))
+
+
+def _intensities(reflections: Reflections) -> tuple[Float, Float]:
+    """Intensities and I/sigma (R,)."""
+    if reflections.i_obs is not None and reflections.sigma_i is not None:
+        return reflections.i_obs, reflections.i_obs / reflections.sigma_i
+    return reflections.f_obs**2, 0.5 * reflections.f_obs / reflections.sigma
+
+
+def _shells(reflections: Reflections) -> list[NDArray[np.int64]]:
+    """Reflections in up to twenty shells of equal count, lowest resolution first."""
+    number = int(np.clip(len(reflections) // _LEAST_IN_SHELL, 1, _SHELLS))
+    return np.array_split(np.argsort(reflections.s_squared, kind="stable"), number)
+
+
+def _strong(reflections: Reflections) -> NDArray[np.bool_]:
+    """(R,) True for all reflections of the shells with enough signal: single ones are not chosen by their size."""
+    _, ratio = _intensities(reflections)
+    out = np.zeros(len(reflections), dtype=bool)
+    for shell in _shells(reflections):
+        out[shell] = ratio[shell].mean() >= _SIGNAL
+    return out
+
+
+def _twinning(reflections: Reflections) -> list[str]:
+    mean, count = l_test(reflections)
+    laws = reflections.crystal.twin_laws
+    if count < _FEWEST or not mean < TWINNED_BELOW or not laws:
+        return []
+    return [
+        f"the data look twinned: mean |L| of the L-test is {mean:.3f} (0.5 without twinning, 0.375 of a perfect twin), "
+        f"<I²>/<I>² is {second_moment(reflections):.2f} (2.0 and 1.5), and the lattice allows the twin law "
+        f"{' or '.join(laws[:2])}; twinning is not modelled: R factors and maps do not mean what they do without it"
+    ]
+
+
+def _anisotropy(reflections: Reflections) -> list[str]:
+    principal = np.linalg.eigvalsh(anisotropy(reflections))
+    spread = float(principal[-1] - principal[0])
+    if spread < ANISOTROPIC_ABOVE:
+        return []
+    ratio = float(np.exp(0.5 * spread / reflections.d_min**2))
+    return [
+        f"the data are strongly anisotropic: their B is {', '.join(f'{b:+.0f}' for b in principal)} Å² about its mean "
+        f"in the three principal directions, so that mean intensities at {reflections.d_min:.2f} Å differ by a factor "
+        f"of {ratio:.0f}; they reach this resolution in some directions only"
+    ]
+
+
+def _completeness(reflections: Reflections) -> list[str]:
+    possible = len(reflections.crystal.unique_reflections(reflections.d_min, reflections.d_max))
+    share = len(reflections) / max(possible, 1)
+    if share >= INCOMPLETE_BELOW:
+        return []
+    return [
+        f"only {100 * share:.0f} % of the reflections from {reflections.d_max:.1f} to {reflections.d_min:.2f} Å are "
+        "there: maps will show artefacts"
+    ]

@@ -1,0 +1,113 @@
+"""What the data alone say: twinning, anisotropy and completeness, made up and of real crystals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from arrayrefine.crystal import Crystal
+from arrayrefine.data_checks import anisotropy, check_data, l_test, second_moment
+from arrayrefine.io.model import read_model
+from arrayrefine.io.reflections import read_reflections
+from arrayrefine.reflections import Reflections
+
+TETRAGONAL = Crystal((60.0, 60.0, 80.0, 90.0, 90.0, 90.0), "P 43")
+ORTHORHOMBIC = Crystal((40.0, 61.0, 83.0, 90.0, 90.0, 90.0), "P 21 21 21")
+MONOCLINIC = Crystal((45.0, 61.0, 77.0, 90.0, 106.0, 90.0), "P 1 21 1")
+
+
+def wilson(
+    crystal: Crystal, domains: int = 1, noise: float = 0.05, tensor: np.ndarray | None = None, amplitudes: bool = False
+) -> Reflections:
+    """Intensities by Wilson's distribution, the mean of `domains` unrelated ones: 2 for a perfect twin."""
+    rng = np.random.default_rng(11)
+    hkl = crystal.unique_reflections(2.8, 60.0)
+    s = hkl @ crystal.frac
+    n = len(hkl)
+    centric = crystal.centric(hkl)
+    parts = [np.where(centric, rng.chisquare(1, n), rng.exponential(size=n)) for _ in range(domains)]
+    mean = 900.0 * crystal.epsilon(hkl) * np.exp(-0.5 * 30.0 * (s**2).sum(axis=1))
+    if tensor is not None:
+        mean *= np.exp(-0.5 * np.einsum("ri,ij,rj->r", s, tensor, s))
+    sigma = np.full(n, noise * float(np.median(mean)))
+    intensity = mean * np.mean(parts, axis=0) + sigma * rng.normal(size=n)
+    f = np.sqrt(np.maximum(intensity, 0.0))
+    sigma_f = sigma / (2.0 * np.maximum(f, np.sqrt(sigma)))
+    free = np.zeros(n, dtype=bool)
+    if amplitudes:
+        return Reflections(crystal, hkl, f, sigma_f, free)
+    return Reflections(crystal, hkl, f, sigma_f, free, i_obs=intensity, sigma_i=sigma)
+
+
+def said(notes: tuple[str, ...], text: str) -> bool:
+    return any(text in note for note in notes)
+
+
+@pytest.mark.parametrize("amplitudes", [False, True])
+@pytest.mark.parametrize(("domains", "mean", "moment"), [(1, 0.5, 2.0), (2, 0.375, 1.5)])
+def test_statistics_of_twins(domains: int, mean: float, moment: float, amplitudes: bool) -> None:
+    """The values of Padilla & Yeates, whatever the anisotropy."""
+    tensor = np.diag([15.0, 15.0, -30.0])
+    data = wilson(TETRAGONAL, domains, 0.01, tensor, amplitudes)
+    found, count = l_test(data)
+    assert count == (~data.centric).sum()
+    assert found == pytest.approx(mean, abs=0.012)
+    assert second_moment(wilson(TETRAGONAL, domains)) == pytest.approx(moment, abs=0.06)
+
+
+def test_twinning_needs_a_twin_law() -> None:
+    assert TETRAGONAL.twin_laws == ("-h,k,-l",)
+    assert ORTHORHOMBIC.twin_laws == ()
+    notes = check_data(wilson(TETRAGONAL, 2))
+    assert said(notes, "look twinned")
+    assert said(notes, "-h,k,-l")
+    assert check_data(wilson(TETRAGONAL)) == ()
+    assert check_data(wilson(ORTHORHOMBIC, 2)) == ()
+
+
+def test_weak_shells_and_small_data_say_nothing_of_twinning() -> None:
+    weak = wilson(TETRAGONAL, 2, noise=3.0)
+    assert l_test(weak)[1] < 0.3 * len(weak)
+    few = wilson(TETRAGONAL, 2)
+    few = few.select(few.s_squared < 1 / 8.0**2)
+    assert len(few) < 400
+    assert not said(check_data(few), "twinned")
+    alone = few.select(np.arange(len(few)) < 1)
+    assert np.isnan(l_test(alone)[0])
+    assert not said(check_data(alone), "twinned")
+
+
+def test_the_tensor_is_found() -> None:
+    truth = np.array([[20.0, 0.0, 7.0], [0.0, -35.0, 0.0], [7.0, 0.0, 15.0]])
+    data = wilson(MONOCLINIC, tensor=truth)
+    np.testing.assert_allclose(anisotropy(data), truth, atol=2.5)
+    spread = np.ptp(np.linalg.eigvalsh(truth))
+    assert spread > 55.0
+    assert said(check_data(data), "strongly anisotropic")
+    assert check_data(wilson(MONOCLINIC, tensor=0.2 * truth)) == ()
+
+
+def test_missing_reflections_are_noted() -> None:
+    data = wilson(ORTHORHOMBIC)
+    there = np.random.default_rng(0).random(len(data)) < 0.6
+    assert said(check_data(data.select(there)), "only 60 %")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "1aba", "1cbs", "1dur", "1ehz", "1l2h", "1rx2", "1v9g", "2r4r", "3g70", "3sb3",
+        "4iid", "4xof", "5e5z", "5kzb", "5orl", "5uui", "6mw0", "br_lcls", "hewl_ssad",
+    ],
+)  # fmt: skip
+def test_real_crystals(case: Callable[[str], Path], name: str) -> None:
+    """1l2h and 5uui are twinned; 2r4r and 5kzb diffract anisotropically."""
+    folder = case(name)
+    crystal = read_model(next(folder.glob("model.*"))).crystal
+    notes = check_data(read_reflections(folder / "norm.mtz", crystal)[0])
+    assert said(notes, "twinned") == (name in ("1l2h", "5uui"))
+    assert said(notes, "anisotropic") == (name in ("2r4r", "5kzb"))
+    assert not said(notes, "artefacts")
