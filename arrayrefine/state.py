@@ -101,12 +101,6 @@ def geometry_statistics(geometry: GeometryTarget, atoms: Atoms) -> Mapping[str, 
     return out
 
 
-def _absorbable(atoms: Atoms, b_overall: float) -> float:
-    """The part of `b_overall` that can be added to every B without leaving the bounds."""
-    low, high = B_BOUNDS[0] - float(atoms.b_iso.min()), B_BOUNDS[1] - float(atoms.b_iso.max())
-    return float(np.clip(b_overall, min(low, 0.0), max(high, 0.0)))
-
-
 def evaluate(problem: Problem, atoms: Atoms, *, absorb_b: bool = True) -> State:
     """Fit solvent, scale and sigma_A to `atoms` and measure the result.
 
@@ -129,11 +123,11 @@ def evaluate(problem: Problem, atoms: Atoms, *, absorb_b: bool = True) -> State:
     f_calc = structure_factors(atoms)
     f_mask = solvent_structure_factors(atoms, data.crystal, data.hkl, data.d_min, threads=options.threads)
     scale = fit_scale(data, f_calc, f_mask)
-    shift = _absorbable(atoms, scale.b_overall) if absorb_b and len(atoms) else 0.0
+    shift = scale.overall_b(data.s_squared) if absorb_b else 0.0
     if abs(shift) > _NEGLIGIBLE_B:
-        atoms = atoms.replace(b_iso=atoms.b_iso + shift)
+        atoms = atoms.replace(b_iso=np.clip(atoms.b_iso + shift, *B_BOUNDS))
         structure_factors = problem.structure_factors(atoms)
-        f_calc = f_calc * np.exp(-0.25 * shift * data.s_squared)
+        f_calc = structure_factors(atoms)
         scale = fit_scale(data, f_calc, f_mask)
     factor = scale.amplitude_factor(data.hkl)
     solvent = scale.k_mask(data.s_squared) * f_mask
