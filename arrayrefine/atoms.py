@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,34 @@ class Identity:
 
 
 @dataclass(frozen=True)
+class Riding:
+    """Which atoms ride on which, and so have no parameters of their own.
+
+    Attributes
+    ----------
+    child, parent : (M,) int
+        Every child once; no parent is a child.
+    """
+
+    child: NDArray[np.int64]
+    parent: NDArray[np.int64]
+
+    @classmethod
+    def none(cls) -> Riding:
+        """Nothing rides."""
+        return cls(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self.child)
+
+    def mask(self, n: int) -> NDArray[np.bool_]:
+        """(n,) True for atoms that ride."""
+        mask = np.zeros(n, dtype=bool)
+        mask[self.child] = True
+        return mask
+
+
+@dataclass(frozen=True)
 class Atoms:
     """N atoms of the asymmetric unit, in the order of the model file.
 
@@ -59,6 +87,8 @@ class Atoms:
         Projection (Cartesian) onto the displacements that the site symmetry allows; identity off special positions.
     multiplicity : (N,) int64
         Number of operators that map the atom onto itself (1 = general position).
+    riding : Riding
+        Atoms that follow others.
     """
 
     xyz: Float
@@ -68,6 +98,7 @@ class Atoms:
     identity: Identity
     site_projection: Float
     multiplicity: NDArray[np.int64]
+    riding: Riding = field(default_factory=Riding.none)
 
     def __len__(self) -> int:
         return len(self.b_iso)

@@ -11,12 +11,11 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
-from arrayrefine.atoms import Atoms, Identity
+from arrayrefine.atoms import Atoms, Identity, Riding
 from arrayrefine.crystal import Crystal
 from arrayrefine.io.model import Model, identity_of
 from arrayrefine.links import complete_links
 from arrayrefine.monomers import MonomerLibrary
-from arrayrefine.riding import Riding
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -35,11 +34,10 @@ class Hydrogens:
 
     Attributes
     ----------
-    riding : Riding
     own : (H,) int
         The atoms with parameters of their own in the complete model, in the order of the model as read.
     keys : tuple
-        Of each riding atom, in the order of `riding.child`.
+        Of each riding atom, in the order of `Atoms.riding`.
     template : gemmi.Structure or None
         The model without riding hydrogens, its links named.
     library : gemmi.MonLib or None
@@ -49,7 +47,6 @@ class Hydrogens:
         Whether the model as read had hydrogens.
     """
 
-    riding: Riding
     own: Int
     keys: tuple[Key, ...] = ()
     template: gemmi.Structure | None = None
@@ -61,13 +58,13 @@ class Hydrogens:
     @classmethod
     def none(cls, n: int) -> Hydrogens:
         """No atom rides."""
-        return cls(Riding.none(), np.arange(n))
+        return cls(np.arange(n))
 
     def place(self, atoms: Atoms) -> Atoms:
         """Put every hydrogen where the dictionary wants it around the present positions of the other atoms."""
         if self.template is None or self.library is None:
             return atoms
-        child, parent = self.riding.child, self.riding.parent
+        child, parent = atoms.riding.child, atoms.riding.parent
         where = atoms.xyz[self.own].tobytes()
         if where not in self._placed:
             self._placed.clear()
@@ -85,7 +82,7 @@ class Hydrogens:
         for site, position in zip(_sites(structure), atoms.xyz[self.own].tolist()):
             site.pos = gemmi.Position(*position)
         found, _ = _add(structure, self.library)
-        old = atoms.xyz[self.riding.child]
+        old = atoms.xyz[atoms.riding.child]
         # Where a link has come or gone a hydrogen may be missing: it stays where its parent has taken it.
         return np.array([found[key].pos.tolist() if key in found else xyz for key, xyz in zip(self.keys, old)])
 
@@ -117,7 +114,7 @@ def strip_hydrogens(model: Model) -> tuple[Model, tuple[str, ...]]:
         return model, ()
     structure = model.structure.clone()
     structure.remove_hydrogens()
-    atoms = Hydrogens(Riding.none(), keep).without(model.atoms)
+    atoms = Hydrogens(keep).without(model.atoms)
     return dataclasses.replace(model, atoms=atoms, structure=structure), (f"{count} hydrogens were removed",)
 
 
@@ -212,6 +209,10 @@ def _add(structure: gemmi.Structure, monlib: gemmi.MonLib) -> tuple[dict[Key, ge
         for child, parent in ((one, two), (two, one)):
             if child in new and parent in old:
                 parents.setdefault(new[child], old[parent])
+    parent_sites = [site for site in _sites(structure) if site.flag == _OLD]
+    for key, number in parents.items():
+        if not np.isfinite(found[key].pos.tolist()).all():  # its neighbours lie on top of each other
+            found[key].pos = parent_sites[number].pos + gemmi.Position(0.0, 0.0, 1.0)
     return {key: site for key, site in found.items() if key in parents}, parents
 
 
@@ -235,5 +236,6 @@ def _assemble(
         b_iso[child] = B_RATIO * b_iso[parent]
         occupancy[child] = np.minimum([found[key].occ for key in keys], occupancy[parent])
     element = np.array([site.element.name for site in sites], dtype=np.str_)
-    atoms = Atoms(xyz, b_iso, occupancy, element, identity, projection, multiplicity)
-    return atoms, Hydrogens(Riding(child, parent), own, keys)
+    riding = Riding(child, parent)
+    atoms = Atoms(xyz, b_iso, occupancy, element, identity, projection, multiplicity, riding)
+    return atoms, Hydrogens(own, keys)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,16 +18,21 @@ from arrayrefine.weights import Steering, Weights
 
 _R_WORK_RISE = 0.002
 """R-work may rise by this much in a step before the guard refuses it."""
-_R_FREE_RISE = 0.008
-"""R-free may rise by this much above the best so far."""
+_R_WORK_MENDING = 0.05
+"""And by this much in a step that mends a strained model."""
+_NLL_RISE = 0.01
+"""-log p per work reflection may rise by this much; its sigma_A is estimated anew, with some noise."""
 _RMSZ_SLACK = 1.15
 """Bond RMSZ may exceed its band by this factor."""
 _RETRIES = 2
+_SAID_B = 0.05
+"""Å²; a smaller common shift of B is not worth a note."""
 _TIGHTEN = 3.0
 _STEERINGS = 2
 """Times that a step may steer its weight and go on."""
 _SETTLED_R = 0.0005
-"""A cycle that moves R-work and R-free by less than this, with geometry in its band, is the last."""
+_SETTLED_NLL = 0.001
+"""A cycle that moves R-work and -log p per work reflection by less, with geometry in its band, is the last."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +43,12 @@ class Path:
     ----------
     state : State
     steering : Steering
-    best_r_free : float
-        Lowest R-free so far (infinite without a test set).
     stale : Weights or None
         The weights that the scheme 'stale' computed at the start.
     """
 
     state: State
     steering: Steering
-    best_r_free: float
     stale: Weights | None = None
 
 
@@ -65,8 +68,7 @@ def check_targets(targets: tuple[str, ...]) -> None:
 def start_path(problem: Problem, state: State) -> Path:
     """Path at the start; computes the stale weights where that scheme is asked for."""
     stale = stale_weights(problem, state) if problem.options.weights == "stale" else None
-    r_free = state.statistics.r_free
-    return Path(state, Steering(), r_free if r_free is not None else float("inf"), stale)
+    return Path(state, Steering(), stale)
 
 
 def find_weights(
@@ -98,7 +100,7 @@ def find_weights(
     if options.weights == "literal":
         return weights.literal_weights(state.atoms, parameters, *targets)
     if options.weights == "fixed":
-        return weights.fixed_weights(parameters, d_min=d_min, options=options.weighting)
+        return weights.fixed_weights(parameters, d_min=d_min, options=options.weighting, steering=steering)
     return weights.robust_weights(
         state.atoms, parameters, *targets, d_min=d_min, options=options.weighting, steering=steering or Steering(),
         seed=options.seed, clamp=options.xray.target == "ml", metal=problem.restraints.non_bonded.metal,
@@ -107,7 +109,7 @@ def find_weights(
 
 def stale_weights(problem: Problem, state: State) -> Weights:
     """Literal weights with coordinates and B both free, to be used for every later step."""
-    everything = Parameters.of(state.atoms, "xyz+b", problem.restraints.held, problem.hydrogens.riding)
+    everything = Parameters.of(state.atoms, "xyz+b", problem.restraints.held)
     found = weights.literal_weights(state.atoms, everything, state.xray, problem.geometry, problem.adp)
     return dataclasses.replace(found, explanation=found.explanation | {"scheme": "stale"})
 
@@ -136,22 +138,24 @@ def minimise_step(
 
 def _strain(problem: Problem, state: State) -> float:
     """How far the geometry is above its band: 1 at its upper edge, of bonds or angles whichever is worse."""
-    band, now = problem.options.weighting, state.statistics
-    return max((now.bond_rmsz or 0.0) / band.rmsz_high, (now.angle_rmsz or 0.0) / band.angle_rmsz_high)
+    band = problem.options.weighting
+    bond, angle = state.core_rmsz
+    return max((bond or 0.0) / band.rmsz_high, (angle or 0.0) / band.angle_rmsz_high)
 
 
 def _objection(problem: Problem, path: Path, after: State) -> str:
-    """Why the guard refuses a step, or "" if it does not."""
+    """Why the guard refuses a step, or "" if it does not. The test set has no say: it would cease to be one."""
     before, now = path.state.statistics, after.statistics
+    if not (math.isfinite(now.r_work) and math.isfinite(after.nll_work)):
+        return "R-work or the likelihood is not a number"
     was, strain = _strain(problem, path.state), _strain(problem, after)
     if strain > _RMSZ_SLACK and strain > was:
-        return f"bond RMSZ rose from {before.bond_rmsz:.2f} to {now.bond_rmsz:.2f}, angle RMSZ to {now.angle_rmsz:.2f}"
-    if was > 1.0 and strain < was:
-        return ""  # mending a strained model may cost agreement
-    if now.r_work > before.r_work + _R_WORK_RISE:
+        return f"bond RMSZ went from {before.bond_rmsz:.2f} to {now.bond_rmsz:.2f}, angle RMSZ to {now.angle_rmsz:.2f}"
+    mending = was > 1.0 and strain < was
+    if now.r_work > before.r_work + (_R_WORK_MENDING if mending else _R_WORK_RISE):
         return f"R-work rose from {before.r_work:.4f} to {now.r_work:.4f}"
-    if now.r_free is not None and now.r_free > path.best_r_free + _R_FREE_RISE:
-        return f"R-free rose to {now.r_free:.4f}, from {path.best_r_free:.4f} at its best"
+    if not mending and after.nll_work > path.state.nll_work + _NLL_RISE:
+        return f"-log p per work reflection rose from {path.state.nll_work:.4f} to {after.nll_work:.4f}"
     return ""
 
 
@@ -162,21 +166,15 @@ def _tightened(steering: Steering, parameters: Parameters) -> Steering:
     )
 
 
-def _accepted(path: Path, state: State, steering: Steering) -> Path:
-    r_free = state.statistics.r_free
-    best = min(path.best_r_free, r_free) if r_free is not None else path.best_r_free
-    return dataclasses.replace(path, state=state, steering=steering, best_r_free=best)
-
-
 def run_step(problem: Problem, path: Path, cycle: int, target: str, stop: Callable[[], bool]) -> tuple[Path, Step]:
     """Refine what `target` names, guard the result, and describe it."""
     began = time.perf_counter()
     problem.timer.clear()
     if target == "scale":
-        path = _accepted(path, evaluate(problem, path.state.atoms), path.steering)
+        path = dataclasses.replace(path, state=evaluate(problem, path.state.atoms))
         return path, _record(problem, path, cycle, target, 0, {}, 0, began, "scale, solvent and sigma_A refitted")
     guarded = problem.options.weights in ("robust", "fixed")
-    parameters = Parameters.of(path.state.atoms, target, problem.restraints.held, problem.hydrogens.riding)
+    parameters = Parameters.of(path.state.atoms, target, problem.restraints.held)
     if parameters.size == 0:
         note = "nothing to refine: no atom has such a free value"
         return path, _record(problem, path, cycle, target, 0, {}, 0, began, note)
@@ -191,6 +189,8 @@ def run_step(problem: Problem, path: Path, cycle: int, target: str, stop: Callab
         if not objection:
             path = candidate
             notes.insert(0, reason)
+            if abs(path.state.b_shift) > _SAID_B:
+                notes.append(f"all B moved by {path.state.b_shift:+.2f} Å², out of the scale")
             break
         if stop() or attempt == _RETRIES:
             notes.append(f"{objection}: rolled back, the model of the step before is kept")
@@ -222,17 +222,17 @@ def _refine_in_band(
         notes.append(solution.reason)
         if problem.options.weights != "robust" or not parameters.xyz.any():
             break
-        now = state.statistics
-        factor = weights.steer(now.bond_rmsz, now.angle_rmsz, steering.geometry, problem.options.weighting)
+        bond, angle = state.core_rmsz
+        factor = weights.steer(bond, angle, steering.geometry, problem.options.weighting)
         if factor == steering.geometry or (factor < steering.geometry and not loosen) or stop():
             break
         further = "gone on" if attempt < _STEERINGS else "from the next step on"
         notes.append(
-            f"bond RMSZ {now.bond_rmsz:.2f}, angle RMSZ {now.angle_rmsz or 0:.2f} outside the band: geometry weight x "
+            f"bond RMSZ {bond or 0:.2f}, angle RMSZ {angle or 0:.2f} outside the band: geometry weight x "
             f"{factor / steering.geometry:.2f}, {further}"
         )
         steering = dataclasses.replace(steering, geometry=factor)
-    return _accepted(path, state, steering), found, "; ".join(notes), evaluations
+    return dataclasses.replace(path, state=state, steering=steering), found, "; ".join(notes), evaluations
 
 
 def _record(
@@ -254,25 +254,24 @@ def run_cycles(
     steps: list[Step] = []
     options = problem.options
     for cycle in range(1, options.cycles + 1):
-        before = path.state.statistics
+        before = path.state
         for target in options.targets:
             path, step = run_step(problem, path, cycle, target, stop)
             steps.append(step)
             on_step(step)
             if stop():
                 return path, tuple(steps), "interrupted: the best model so far was kept"
-        if options.minimiser.early_stop and _settled(problem, path, before.r_work, before.r_free):
-            return (
-                path,
-                tuple(steps),
-                f"converged: cycle {cycle} moved R-work and R-free by less than {_SETTLED_R:g}",
-            )
+        if options.minimiser.early_stop and path.state is before:
+            return path, tuple(steps), f"stopped: no step of cycle {cycle} made the model better"
+        if options.minimiser.early_stop and _settled(problem, path, before):
+            return path, tuple(steps), f"converged: cycle {cycle} moved R-work by less than {_SETTLED_R:g}"
     return path, tuple(steps), f"all {options.cycles} cycles done"
 
 
-def _settled(problem: Problem, path: Path, r_work: float, r_free: float | None) -> bool:
-    now = path.state.statistics
-    still = abs(now.r_work - r_work) < _SETTLED_R and (
-        r_free is None or now.r_free is None or abs(now.r_free - r_free) < _SETTLED_R
+def _settled(problem: Problem, path: Path, before: State) -> bool:
+    now = path.state
+    still = (
+        abs(now.statistics.r_work - before.statistics.r_work) < _SETTLED_R
+        and abs(now.nll_work - before.nll_work) < _SETTLED_NLL
     )
-    return still and _strain(problem, path.state) <= _RMSZ_SLACK
+    return still and _strain(problem, now) <= _RMSZ_SLACK

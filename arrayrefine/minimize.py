@@ -158,7 +158,7 @@ def minimise(
         if run.iterations >= options.max_iterations:
             run.reason = f"reached the limit of {options.max_iterations} iterations"
         else:
-            run.reason = f"converged: {str(result.message).lower()}"
+            run.reason = f"{'converged' if result.success else 'stopped'}: {str(result.message).strip().lower()}"
     except _EndedError:
         pass
     atoms = objective.parameters.unpack(run.best_x)

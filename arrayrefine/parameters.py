@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.errors import InputError
-from arrayrefine.riding import Riding
+from arrayrefine.riding import fold, follow
 from arrayrefine.selection import select
 
 Float = NDArray[np.float64]
@@ -33,30 +33,27 @@ class Parameters:
     reference : Atoms
         Where the frozen values come from, and what selections are read against.
     xyz, b, occupancy : (N,) bool
-        True where the atom's value is refined.
-    riding : Riding
-        Atoms without parameters of their own.
+        True where the atom's value is refined; never for atoms that ride on others.
     """
 
     reference: Atoms
     xyz: Mask
     b: Mask
     occupancy: Mask
-    riding: Riding = field(default_factory=Riding.none)
 
     @classmethod
-    def frozen(cls, atoms: Atoms, riding: Riding | None = None) -> Parameters:
+    def frozen(cls, atoms: Atoms) -> Parameters:
         """Nothing is refined."""
         none = np.zeros(len(atoms), dtype=bool)
-        return cls(atoms, none, none, none, riding or Riding.none())
+        return cls(atoms, none, none, none)
 
     @classmethod
-    def of(cls, atoms: Atoms, target: str, held: Mask | None = None, riding: Riding | None = None) -> Parameters:
+    def of(cls, atoms: Atoms, target: str, held: Mask | None = None) -> Parameters:
         """Free the kinds that a step names, such as "xyz" or "xyz+b", on all atoms but `held`.
 
         Occupancies are freed only where they lie below 1 in the model: a full atom stays full.
         """
-        parameters = cls.frozen(atoms, riding)
+        parameters = cls.frozen(atoms)
         movable = np.ones(len(atoms), dtype=bool) if held is None else ~held
         for kind in target.split("+"):
             mask = movable & (atoms.occupancy < 1.0) if kind == "occupancy" else movable
@@ -66,7 +63,7 @@ class Parameters:
     def _with(self, kind: str, mask: Mask) -> Parameters:
         if kind not in KINDS:
             raise InputError(f"parameter kind '{kind}' is not known; expected one of {', '.join(KINDS)}")
-        mask = mask & ~self.riding.mask(len(mask))
+        mask = mask & ~self.reference.riding.mask(len(mask))
         if kind == "xyz":
             return dataclasses.replace(self, xyz=mask)
         if kind == "b":
@@ -140,11 +137,11 @@ class Parameters:
             occupancy = occupancy.copy()
             occupancy[self.occupancy] = x[n_xyz + n_b :]
         moved = self.reference.replace(xyz=xyz, b_iso=b_iso, occupancy=occupancy)
-        return self.riding.follow(self.reference, moved)
+        return follow(self.reference, moved)
 
     def pullback(self, gradient: Gradient) -> Float:
         """Gradient by the vector: the adjoint of `unpack`."""
-        gradient = self.riding.fold(self.reference, gradient)
+        gradient = fold(self.reference, gradient)
         xyz = np.einsum("nji,nj->ni", self.reference.site_projection[self.xyz], gradient.xyz[self.xyz])
         return np.concatenate([xyz.reshape(-1), gradient.b_iso[self.b], gradient.occupancy[self.occupancy]])
 

@@ -19,11 +19,16 @@ from scipy.sparse.linalg import splu
 
 from arrayrefine.atoms import Gradient
 from arrayrefine.parameters import B_BOUNDS, Parameters
+from arrayrefine.riding import fold_columns
 
 Float = NDArray[np.float64]
 
 _DAMPING = 0.02
 """Fraction of the mean curvature added to every diagonal entry: keeps atoms that nothing sees from running away."""
+_LARGEST_SHIFT = 2.0
+"""Å; no coordinate goes further in one step: a line search that does has lost its way."""
+_STIFFNESS = 1e-3
+"""Least X-ray curvature of a coordinate, as a fraction of the mean curvature of the weighted restraints."""
 _CLEARANCE = 1.5
 """Where a B starts within this factor of its bounds, real bounds are needed, and B is scaled by the diagonal."""
 _LARGEST_LOG = 7.0
@@ -97,7 +102,7 @@ class ChangeOfVariable:
         """Vector of the parameters (n,), B and occupancy within bounds."""
         xyz, b, q = self._slices()
         x = self.x0.copy()
-        x[xyz] += _forward(self.xyz, p[xyz])
+        x[xyz] += np.clip(_forward(self.xyz, p[xyz]), -_LARGEST_SHIFT, _LARGEST_SHIFT)
         x[b] *= np.exp(np.clip(_forward(self.b, p[b]), -_LARGEST_LOG, _LARGEST_LOG))
         x[q] += self.occupancy * p[q]
         return np.clip(x, self.lower, self.upper)
@@ -107,9 +112,10 @@ class ChangeOfVariable:
         xyz, b, q = self._slices()
         # Behind a clip nothing changes; where real bounds act, the minimiser wants the slope at the bound.
         inside = (x[b] > self.lower[b]) & (x[b] < self.upper[b]) | (not isinstance(self.b, _Cholesky))
+        near = np.abs(x[xyz] - self.x0[xyz]) < _LARGEST_SHIFT
         return np.concatenate(
             [
-                _adjoint(self.xyz, gradient[xyz]),
+                _adjoint(self.xyz, np.where(near, gradient[xyz], 0.0)),
                 _adjoint(self.b, np.where(inside, gradient[b] * x[b], 0.0)),
                 self.occupancy * gradient[q],
             ]
@@ -163,9 +169,11 @@ def build(
     h_q = _floored(xray.occupancy[parameters.occupancy])
     xyz: _Cholesky | Float = 1.0 / np.sqrt(h_xyz)
     if n_xyz and jacobian is not None:
-        folded = parameters.riding.fold_columns(jacobian, len(parameters.xyz))
+        folded = fold_columns(parameters.reference.riding, jacobian, len(parameters.xyz))
         free = folded[:, np.repeat(parameters.xyz, 3)]
-        xyz = _Cholesky(geometry * (free.T @ free) + sparse.diags_array(h_xyz))
+        normal = geometry * (free.T @ free)
+        least = _STIFFNESS * float(normal.diagonal().mean())
+        xyz = _Cholesky(normal + sparse.diags_array(np.maximum(h_xyz, least)))
     b: _Cholesky | Float = 1.0 / np.sqrt(h_b)
     start = parameters.reference.b_iso[parameters.b]
     clear = (start > _CLEARANCE * B_BOUNDS[0]) & (start < B_BOUNDS[1] / _CLEARANCE)

@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from arrayrefine.options import Options
 from arrayrefine.parameters import B_BOUNDS
 from arrayrefine.reflections import Reflections
 from arrayrefine.report import Report, Step
+from arrayrefine.riding import follow
 from arrayrefine.solvent import solvent_structure_factors
 from arrayrefine.state import Problem, State, evaluate
 from arrayrefine.structure_factors import StructureFactors
@@ -34,6 +36,8 @@ from arrayrefine.targets.adp import AdpTarget
 from arrayrefine.targets.geometry import GeometryTarget
 from arrayrefine.topology import build_restraints
 
+_R_FREE_RISE = 0.01
+"""R-free may end this much above its lowest value before that is worth a warning."""
 _PERTURB_B = 5.0
 """Å²; half width of the change of B that goes with --perturb."""
 
@@ -119,7 +123,7 @@ def prepare(model_path: str | Path, data_path: str | Path, options: Options) -> 
         hydrogens = Hydrogens.none(len(model.atoms))
     elif options.hydrogens == "add":
         model, hydrogens, hydrogen_notes = add_hydrogens(model, crystal, library)
-    riding = hydrogens.riding.mask(len(model.atoms))
+    riding = model.atoms.riding.mask(len(model.atoms))
     restraints = build_restraints(model.structure, model.atoms, crystal, library, unknown=options.unknown)
     restraints = restraints.without(riding)
     timer: dict[str, float] = {}
@@ -138,7 +142,7 @@ def prepare(model_path: str | Path, data_path: str | Path, options: Options) -> 
         moved = perturb(hydrogens.without(atoms), options.perturb, options.seed)
         xyz, b_iso = atoms.xyz.copy(), atoms.b_iso.copy()
         xyz[hydrogens.own], b_iso[hydrogens.own] = moved.xyz, moved.b_iso
-        atoms = hydrogens.riding.follow(atoms, atoms.replace(xyz=xyz, b_iso=b_iso))
+        atoms = follow(atoms, atoms.replace(xyz=xyz, b_iso=b_iso))
         notes.append(
             f"the start was displaced by {options.perturb:g} Å rms and B by up to {_PERTURB_B:g} Å² "
             f"(seed {options.seed})"
@@ -188,6 +192,20 @@ def _limits(problem: Problem, state: State) -> list[str]:
             first = atoms.identity.label(int(np.flatnonzero(chosen)[0]))
             out.append(f"{int(chosen.sum())} atoms ended at the limit of B, {bound:g} Å²; the first is {first}")
     return out
+
+
+def _hindsight(first: State, steps: tuple[Step, ...]) -> list[str]:
+    """Say so where R-free was lower on the way than at the end; it has no part in the course of the refinement."""
+    values = [(s.r_free, f"after cycle {s.cycle}, {s.target}") for s in steps if s.r_free is not None]
+    if first.statistics.r_free is not None:
+        values.insert(0, (first.statistics.r_free, "at the start"))
+    if not values or values[-1][0] <= min(values)[0] + _R_FREE_RISE:
+        return []
+    best, where = min(values)
+    return [
+        f"R-free ended at {values[-1][0]:.4f}; it was {best:.4f} {where}: the model may fit noise, "
+        "try fewer cycles or tighter weights"
+    ]
 
 
 def refine(
@@ -243,7 +261,7 @@ def refine(
         path = dataclasses.replace(path, state=evaluate(problem, atoms))
     path, steps, stopped = run_cycles(problem, path, interrupted, on_step or (lambda _: None))
     state = path.state
-    late = [*state.scale.notes, *state.sigma_a.notes, *_limits(problem, state)]
+    late = [*state.scale.notes, *state.sigma_a.notes, *_limits(problem, state), *_hindsight(first, steps)]
     for note in late:
         say(note)
     notes += late
@@ -251,7 +269,7 @@ def refine(
         inputs={
             "model": {"path": str(model), "sha256": source.sha256},
             "data": {"path": str(data), **problem.reflections.source},
-            "restraints": [str(p) for p in options.restraints],
+            "restraints": [{"path": str(p), "sha256": sha256(p.read_bytes()).hexdigest()} for p in options.restraints],
         },
         options=dataclasses.asdict(options),
         start=first.statistics,

@@ -21,8 +21,8 @@ Complex = NDArray[np.complex128]
 
 FEWEST_FOR_BINS = 5000
 """With fewer work reflections than this the parametric form is used alone. Bins then follow the noise, and the model
-comes to lean on them: refined with bins, 4300 reflections at 3.2 Å ended at R-free 0.275 on the scale of another program,
-without them at 0.252; from 5700 reflections on the two agreed within 0.003."""
+comes to lean on them: refined with bins, 4300 reflections at 3.2 Å ended at R-free 0.275 on the scale of
+another program, without them at 0.252; from 5700 reflections on the two agreed within 0.003."""
 
 
 def r_factor(f_obs: Float, f_model: Float) -> float:

@@ -75,6 +75,11 @@ class State:
     statistics : Statistics
     nll_work, nll_free : float
         Mean -log p per reflection.
+    core_rmsz : tuple of two floats or None
+        Bond and angle RMSZ without components that hold a metal: what the weights are steered by. The dictionary's
+        distances in clusters are often far from the truth, and no weight can mend that.
+    b_shift : float
+        What was added to every B, out of the scale, Å².
     """
 
     atoms: Atoms
@@ -87,6 +92,8 @@ class State:
     statistics: Statistics
     nll_work: float
     nll_free: float
+    core_rmsz: tuple[float | None, float | None]
+    b_shift: float
 
 
 def geometry_statistics(geometry: GeometryTarget, atoms: Atoms) -> Mapping[str, float | None]:
@@ -124,8 +131,9 @@ def evaluate(problem: Problem, atoms: Atoms, *, absorb_b: bool = True) -> State:
     f_mask = solvent_structure_factors(atoms, data.crystal, data.hkl, data.d_min, threads=options.threads)
     scale = fit_scale(data, f_calc, f_mask)
     shift = scale.overall_b(data.s_squared) if absorb_b else 0.0
-    if abs(shift) > _NEGLIGIBLE_B:
-        atoms = atoms.replace(b_iso=np.clip(atoms.b_iso + shift, *B_BOUNDS))
+    moved = abs(shift) > _NEGLIGIBLE_B
+    if moved:
+        atoms = problem.hydrogens.place(atoms.replace(b_iso=np.clip(atoms.b_iso + shift, *B_BOUNDS)))
         structure_factors = problem.structure_factors(atoms)
         f_calc = structure_factors(atoms)
         scale = fit_scale(data, f_calc, f_mask)
@@ -148,4 +156,5 @@ def evaluate(problem: Problem, atoms: Atoms, *, absorb_b: bool = True) -> State:
     return State(
         atoms, xray, scale, sigma_a, f_calc, f_mask, f_model, statistics,
         float(values[work].mean()), float(values[free].mean()) if free.any() else float("nan"),
+        problem.geometry.core_rmsz(atoms), shift if moved else 0.0,
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from checks import check_direction, dot_test
 from synthetic import crystal, random_atoms
 
-from arrayrefine.atoms import Gradient
+from arrayrefine.atoms import Gradient, Riding
 from arrayrefine.hydrogens import B_RATIO
 from arrayrefine.kernels import geometry
 from arrayrefine.macrocycle import find_weights
@@ -19,22 +20,22 @@ from arrayrefine.minimize import Objective
 from arrayrefine.options import Options, Xray
 from arrayrefine.parameters import Parameters
 from arrayrefine.refine import prepare, refine
-from arrayrefine.riding import Riding
+from arrayrefine.riding import fold, follow
 from arrayrefine.state import evaluate
 
 Case = Callable[[str], Path]
 
 
 def test_follow_and_fold_are_adjoint() -> None:
-    atoms = random_atoms(crystal("P 1"), n=9)
     riding = Riding(np.array([1, 2, 8]), np.array([0, 0, 5]))
+    atoms = dataclasses.replace(random_atoms(crystal("P 1"), n=9), riding=riding)
     rng = np.random.default_rng(0)
     dx, db, dq = rng.normal(size=(9, 3)), rng.normal(size=9), rng.normal(size=9)
     own = ~riding.mask(9)
     for part in (dx, db, dq):
         part[~own] = 0.0
-    start = riding.follow(atoms, atoms)
-    moved = riding.follow(
+    start = follow(atoms, atoms)
+    moved = follow(
         atoms, atoms.replace(xyz=atoms.xyz + dx, b_iso=atoms.b_iso + db, occupancy=atoms.occupancy + dq)
     )
     assert np.allclose(start.xyz, atoms.xyz)
@@ -42,7 +43,7 @@ def test_follow_and_fold_are_adjoint() -> None:
     y = Gradient(rng.normal(size=(9, 3)), rng.normal(size=9), rng.normal(size=9))
     left = ((moved.xyz - start.xyz) * y.xyz).sum() + (moved.b_iso - start.b_iso) @ y.b_iso
     left += (moved.occupancy - start.occupancy) @ y.occupancy
-    back = riding.fold(atoms, y)
+    back = fold(atoms, y)
     right = (dx * back.xyz).sum() + db @ back.b_iso + dq @ back.occupancy
     dot_test(float(left), float(right), 1e-12)
     assert not back.xyz[riding.child].any()
@@ -55,8 +56,8 @@ def _prepared(folder: Path, model: str = "model.pdb", **changes: object):
 
 
 def test_hydrogens_sit_at_dictionary_distances(case: Case) -> None:
-    _, problem, atoms, notes = _prepared(case("1aba"))
-    riding = problem.hydrogens.riding
+    _, _, atoms, notes = _prepared(case("1aba"))
+    riding = atoms.riding
     length = np.linalg.norm(atoms.xyz[riding.child] - atoms.xyz[riding.parent], axis=1)
     assert len(riding) > 700
     assert ((length > 0.8) & (length < 1.4)).all()
@@ -71,7 +72,7 @@ def test_hydrogens_sit_at_dictionary_distances(case: Case) -> None:
 def test_placed_anew_when_their_parents_move(case: Case) -> None:
     _, problem, atoms, _ = _prepared(case("1aba"))
     rng = np.random.default_rng(0)
-    own, riding = problem.hydrogens.own, problem.hydrogens.riding
+    own, riding = problem.hydrogens.own, atoms.riding
     xyz = atoms.xyz.copy()
     xyz[own] += rng.normal(0, 0.05, (len(own), 3))
     placed = problem.hydrogens.place(atoms.replace(xyz=xyz))
@@ -87,9 +88,9 @@ def test_gradient_of_the_whole_objective_with_riding_atoms(case: Case, target: s
     """X-ray, contacts and ADP through the riding atoms, against finite differences."""
     _, problem, atoms, _ = _prepared(case("5e5z"), xray=Xray(precision="double", accuracy=1e-8))
     state = evaluate(problem, atoms)
-    riding = problem.hydrogens.riding
+    riding = atoms.riding
     assert len(riding) > 20
-    parameters = Parameters.of(state.atoms, target, riding=riding)
+    parameters = Parameters.of(state.atoms, target)
     assert not (parameters.xyz | parameters.b)[riding.child].any()
     objective = Objective(
         parameters, find_weights(problem, state, parameters), state.xray, problem.geometry, problem.adp
@@ -102,7 +103,7 @@ def test_gradient_of_the_whole_objective_with_riding_atoms(case: Case, target: s
 
 def test_restraints_leave_riding_atoms_out_but_contacts_see_them(case: Case) -> None:
     _, problem, atoms, _ = _prepared(case("1aba"))
-    riding = problem.hydrogens.riding.mask(len(atoms))
+    riding = atoms.riding.mask(len(atoms))
     r = problem.restraints
     for index in (r.bonds.index, r.angles.index, r.torsions.index, r.chiralities.index, r.planes.index):
         assert not riding[index].any()
@@ -142,10 +143,10 @@ def test_model_with_hydrogens_gets_riding_ones_back(case: Case, tmp_path: Path) 
 
 def test_keep_and_strip(case: Case) -> None:
     folder = case("4xof")
-    kept, problem, atoms, _ = _prepared(folder, "shaken.pdb", hydrogens="keep")
-    assert not len(problem.hydrogens.riding)
+    kept, _, atoms, _ = _prepared(folder, "shaken.pdb", hydrogens="keep")
+    assert not len(atoms.riding)
     assert atoms.is_hydrogen.sum() == 704
-    _, problem, atoms, notes = _prepared(folder, "shaken.pdb", hydrogens="strip")
+    _, _, atoms, notes = _prepared(folder, "shaken.pdb", hydrogens="strip")
     assert not atoms.is_hydrogen.any()
     assert len(atoms) == len(kept.atoms) - 704
     assert "704 hydrogens were removed" in notes
@@ -155,8 +156,8 @@ def test_deuterated_neutron_model_and_unknown_component(case: Case) -> None:
     for name, options in (("1v9g", {}), ("5orl", {"unknown": "hold"})):
         folder = case(name)
         start = next(p for p in (folder / "shaken.pdb", folder / "shaken.cif") if p.exists())
-        _, problem, _, _ = _prepared(folder, start.name, **options)
-        riding = problem.hydrogens.riding
+        _, problem, atoms, _ = _prepared(folder, start.name, **options)
+        riding = atoms.riding
         assert len(riding) > 100
         assert not np.isin(riding.parent, riding.child).any()
         assert not problem.restraints.held[riding.child].any()

@@ -71,8 +71,9 @@ def _objective(atoms: Atoms, target: str, b: float = 20.0):
 def test_change_of_variable_is_a_factor_of_the_matrix(atoms: Atoms) -> None:
     objective, chain, well = _objective(atoms, "xyz")
     change = preconditioner.build(objective.parameters, well.curvature(atoms), jacobian=chain.matrix, geometry=2.0)
-    h = 20.0 * (1 + 0.02)
-    matrix = (2.0 * chain.matrix.T @ chain.matrix).toarray() + h * np.eye(3 * len(atoms))
+    matrix = (2.0 * chain.matrix.T @ chain.matrix).toarray()
+    h = max(20.0 * (1 + 0.02), 1e-3 * matrix.diagonal().mean())  # what the data do not see gets some stiffness
+    matrix += h * np.eye(3 * len(atoms))
     rng = np.random.default_rng(1)
     p = rng.normal(size=objective.parameters.size)
     step = change.to_x(p) - change.x0
@@ -128,9 +129,9 @@ def test_interruption_keeps_the_best_point(atoms: Atoms) -> None:
     objective, _, well = _objective(atoms, "xyz")
     change = preconditioner.build(objective.parameters, well.curvature(atoms))
     calls = []
-    solution = minimise(objective, change, Minimiser(), lambda: calls.append(0) or len(calls) > 6)
+    solution = minimise(objective, change, Minimiser(tolerance=0.0), lambda: calls.append(0) or len(calls) > 15)
     assert solution.reason == "interrupted"
-    assert solution.evaluations == 6
+    assert solution.evaluations == 15
     assert solution.value < solution.start_value
     assert objective.at(objective.parameters.pack(solution.atoms))[0] == pytest.approx(solution.value)
 

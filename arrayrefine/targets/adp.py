@@ -105,7 +105,7 @@ class AdpTarget:
             return sparse.csr_array(sparse.diags_array(2.0 * b**2))
         b1, b2 = b[self.i], b[self.j]
         w = self.weight * 0.25 * (b1 + b2) ** 2 / (b1 * b2)
-        diagonal = np.bincount(self.i, w, n) + np.bincount(self.j, w, n)
+        diagonal = (np.bincount(self.i, w, n) + np.bincount(self.j, w, n)).astype(float)
         strong = self.weight >= _STRONG
         i, j, w = self.i[strong], self.j[strong], w[strong]
         off = sparse.coo_array((-w, (i, j)), shape=(n, n))

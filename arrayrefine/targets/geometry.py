@@ -140,6 +140,17 @@ class GeometryTarget:
                 found[term.kind] = TermResult(0, None, None, value)
         return found
 
+    def core_rmsz(self, atoms: Atoms) -> tuple[float | None, float | None]:
+        """Bond and angle RMSZ over atoms that are neither hydrogens nor in a component with a metal; None for none."""
+        residue = atoms.identity.residue
+        left_out = atoms.is_hydrogen | np.isin(residue, residue[self.restraints.non_bonded.metal])
+        found: dict[str, float | None] = {"bond": None, "angle": None}
+        for term in self._terms(atoms):
+            if term.kind in found:
+                z = term.z[~left_out[term.index].any(axis=1)]
+                found[term.kind] = float(np.sqrt(np.mean(z**2))) if len(z) else None
+        return found["bond"], found["angle"]
+
     def outliers(self, atoms: Atoms, z: float = 5.0) -> list[Outlier]:
         """Restraints with \\|z\\| above a limit, the worst first."""
         found = []

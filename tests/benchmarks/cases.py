@@ -42,9 +42,9 @@ def run(command: list[str], folder: Path, env: dict[str, str] | None = None) -> 
 
 
 def ligand_files(case: Path) -> list[Path]:
-    """Restraint CIFs that come with a case."""
-    skip = ("model", "shaken", "data", "norm")
-    return sorted(p for p in case.glob("*.cif") if not p.name.startswith(skip))
+    """Restraint CIFs that come with a case: those that describe components, and not a model or data."""
+    texts = {path: path.read_text() for path in case.glob("*.cif")}
+    return sorted(p for p, text in texts.items() if "_chem_comp_atom." in text and "_atom_site." not in text)
 
 
 def positions(path: Path) -> dict[tuple[str, ...], list[float]]:
