@@ -153,7 +153,8 @@ def _twinning(reflections: Reflections) -> list[str]:
     return [
         f"the data look twinned: mean |L| of the L-test is {mean:.3f} (0.5 without twinning, 0.375 of a perfect twin), "
         f"<I²>/<I>² is {second_moment(reflections):.2f} (2.0 and 1.5), and the lattice allows the twin law "
-        f"{' or '.join(exact or laws[:1])}; twinning is not modelled: R factors and maps do not mean what they do without it"
+        f"{' or '.join(exact or laws[:1])}; twinning is not modelled: R factors and maps "
+        "do not mean what they do without it"
     ]
 
 

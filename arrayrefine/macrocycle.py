@@ -100,7 +100,7 @@ def find_weights(
     if options.weights == "literal":
         return weights.literal_weights(state.atoms, parameters, *targets)
     if options.weights == "fixed":
-        return weights.fixed_weights(parameters, d_min=d_min, options=options.weighting, steering=steering)
+        return weights.fixed_weights(parameters, d_min=d_min, options=options.weighting)
     return weights.robust_weights(
         state.atoms, parameters, *targets, d_min=d_min, options=options.weighting, steering=steering or Steering(),
         seed=options.seed, clamp=options.xray.target == "ml", metal=problem.restraints.non_bonded.metal,
@@ -159,11 +159,20 @@ def _objection(problem: Problem, path: Path, after: State) -> str:
     return ""
 
 
-def _tightened(steering: Steering, parameters: Parameters) -> Steering:
+def _other_weights(steering: Steering, parameters: Parameters, factor: float) -> Steering:
     return Steering(
-        steering.geometry * (_TIGHTEN if parameters.xyz.any() else 1.0),
-        steering.adp * (_TIGHTEN if parameters.b.any() else 1.0),
+        steering.geometry * (factor if parameters.xyz.any() else 1.0),
+        steering.adp * (factor if parameters.b.any() else 1.0),
     )
+
+
+def _remedy(path: Path, after: Solution) -> float:
+    """Factor on the restraint weights for another try at a refused step.
+
+    Where the step lowered the objective but made the data less likely, the restraints pulled too hard; where the data
+    became more likely and the model worse all the same, they held too little.
+    """
+    return 1.0 / _TIGHTEN if path.state.xray(after.atoms)[0] > path.state.xray(path.state.atoms)[0] else _TIGHTEN
 
 
 def run_step(problem: Problem, path: Path, cycle: int, target: str, stop: Callable[[], bool]) -> tuple[Path, Step]:
@@ -180,9 +189,10 @@ def run_step(problem: Problem, path: Path, cycle: int, target: str, stop: Callab
         return path, _record(problem, path, cycle, target, 0, {}, 0, began, note)
     notes: list[str] = []
     trial, evaluations = path, 0
-    for attempt in range(_RETRIES + 1):
-        candidate, found, reason, count = _refine_in_band(
-            problem, trial, path.state, parameters, stop, loosen=attempt == 0
+    retries = _RETRIES if problem.options.weights == "robust" else 0
+    for attempt in range(retries + 1):
+        candidate, found, solution, reason, count = _refine_in_band(
+            problem, trial, path.state, parameters, stop, steer=attempt == 0
         )
         evaluations += count
         objection = _objection(problem, path, candidate.state) if guarded else ""
@@ -192,23 +202,24 @@ def run_step(problem: Problem, path: Path, cycle: int, target: str, stop: Callab
             if abs(path.state.b_shift) > _SAID_B:
                 notes.append(f"all B moved by {path.state.b_shift:+.2f} Å², out of the scale")
             break
-        if stop() or attempt == _RETRIES:
+        if stop() or attempt == retries:
             notes.append(f"{objection}: rolled back, the model of the step before is kept")
             break
-        notes.append(f"{objection}: rolled back, tried again with restraint weight x {_TIGHTEN:g}")
-        trial = dataclasses.replace(trial, steering=_tightened(candidate.steering, parameters))
+        factor = _remedy(path, solution)
+        notes.append(f"{objection}: rolled back, tried again with restraint weight x {factor:.2g}")
+        trial = dataclasses.replace(trial, steering=_other_weights(candidate.steering, parameters, factor))
     return path, _record(
         problem, path, cycle, target, parameters.size, found.as_dict(), evaluations, began, "; ".join(notes)
     )
 
 
 def _refine_in_band(
-    problem: Problem, path: Path, start: State, parameters: Parameters, stop: Callable[[], bool], loosen: bool
-) -> tuple[Path, Weights, str, int]:
+    problem: Problem, path: Path, start: State, parameters: Parameters, stop: Callable[[], bool], steer: bool
+) -> tuple[Path, Weights, Solution, str, int]:
     """Minimise from `start`; where the RMSZ ends outside its band, steer the weight and go on from there.
 
-    A retry that was tightened on purpose does not `loosen` again. Returns the path after it, the last weights,
-    why it ended, and the number of evaluations.
+    A retry, whose weight was changed on purpose, does not `steer` it back. Returns the path after it, the last weights
+    and solution, why it ended, and the number of evaluations.
     """
     notes: list[str] = []
     evaluations = 0
@@ -220,11 +231,11 @@ def _refine_in_band(
         evaluations += solution.evaluations
         state = evaluate(problem, solution.atoms)
         notes.append(solution.reason)
-        if problem.options.weights != "robust" or not parameters.xyz.any():
+        if not steer or problem.options.weights != "robust" or not parameters.xyz.any():
             break
         bond, angle = state.core_rmsz
         factor = weights.steer(bond, angle, steering.geometry, problem.options.weighting)
-        if factor == steering.geometry or (factor < steering.geometry and not loosen) or stop():
+        if factor == steering.geometry or stop():
             break
         further = "gone on" if attempt < _STEERINGS else "from the next step on"
         notes.append(
@@ -232,7 +243,7 @@ def _refine_in_band(
             f"{factor / steering.geometry:.2f}, {further}"
         )
         steering = dataclasses.replace(steering, geometry=factor)
-    return dataclasses.replace(path, state=state, steering=steering), found, "; ".join(notes), evaluations
+    return dataclasses.replace(path, state=state, steering=steering), found, solution, "; ".join(notes), evaluations
 
 
 def _record(

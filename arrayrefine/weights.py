@@ -22,7 +22,6 @@ fixed
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -220,18 +219,16 @@ def literal_weights(
     return Weights(found["geometry"], found["adp"], parameters.fingerprint, out)
 
 
-def fixed_weights(
-    parameters: Parameters, *, d_min: float, options: Weighting, steering: Steering | None = None
-) -> Weights:
-    """Given numbers; zero means the resolution prior. Only a retry of the guard tightens them, by `steering`."""
-    prior, steering = geometry_prior(d_min), steering or Steering()
-    geometry = (options.geometry or prior) * steering.geometry
-    adp = (options.adp or prior * options.adp_prior) * steering.adp
+def fixed_weights(parameters: Parameters, *, d_min: float, options: Weighting) -> Weights:
+    """Given numbers; zero means the resolution prior."""
+    prior = geometry_prior(d_min)
+    geometry = options.geometry or prior
+    adp = options.adp or prior * options.adp_prior
     return Weights(
         geometry if parameters.xyz.any() else None,
         adp if parameters.b.any() else None,
         parameters.fingerprint,
-        {"scheme": "fixed", "prior": prior, "steering": dataclasses.asdict(steering)},
+        {"scheme": "fixed", "prior": prior},
     )
 
 

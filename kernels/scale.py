@@ -25,7 +25,7 @@ MASK_D_MIN = 3.0
 """The solvent's part is too small beyond this resolution (Å) to be fitted bin by bin; there it falls off
 with b_sol.
 """
-REFLECTIONS_PER_BIN = 300
+REFLECTIONS_PER_BIN = 150
 LARGEST_BINS = 20
 
 # Standard deviations of weak priors, in units of the misfit of one reflection; they decide only where the

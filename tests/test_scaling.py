@@ -206,7 +206,7 @@ def test_factor_is_the_derivative_of_the_model():
 
 
 def test_description_is_json():
-    reflections, f_calc, f_mask, _ = made_up(noise=0.1, k_iso=lambda x: 1 + 0.2 * np.sin(30 * np.sqrt(x)))
+    reflections, f_calc, f_mask, _ = made_up(n=8000, noise=0.1, k_iso=lambda x: 1 + 0.2 * np.sin(30 * np.sqrt(x)))
     text = json.dumps(fit_scale(reflections, f_calc, f_mask).describe(), allow_nan=False)
     back = json.loads(text)
     assert back["form"] == "binned"
