@@ -25,6 +25,9 @@ from arrayrefine.targets.xray import XrayTarget
 
 Complex = NDArray[np.complex128]
 
+_FEW = 2.0
+"""Percent of the atoms that a common shift of B may take to a bound."""
+_CLEAR = (B_BOUNDS[0] + 1.0, B_BOUNDS[1] - 10.0)
 _NEGLIGIBLE_B = 0.05
 """Å²; a smaller overall B stays in the scale."""
 
@@ -108,6 +111,12 @@ def geometry_statistics(geometry: GeometryTarget, atoms: Atoms) -> Mapping[str, 
     return out
 
 
+def _absorbable(b_iso: NDArray[np.float64], shift: float) -> float:
+    """As much of a common shift as leaves all but a few atoms clear of the bounds: what differs there must survive."""
+    low, high = np.percentile(b_iso, (_FEW, 100.0 - _FEW))
+    return float(np.clip(shift, min(0.0, _CLEAR[0] - low), max(0.0, _CLEAR[1] - high)))
+
+
 def evaluate(problem: Problem, atoms: Atoms, *, absorb_b: bool = True) -> State:
     """Fit solvent, scale and sigma_A to `atoms` and measure the result.
 
@@ -130,7 +139,7 @@ def evaluate(problem: Problem, atoms: Atoms, *, absorb_b: bool = True) -> State:
     f_calc = structure_factors(atoms)
     f_mask = solvent_structure_factors(atoms, data.crystal, data.hkl, data.d_min, threads=options.threads)
     scale = fit_scale(data, f_calc, f_mask)
-    shift = scale.overall_b(data.s_squared) if absorb_b else 0.0
+    shift = _absorbable(atoms.b_iso, scale.overall_b(data.s_squared)) if absorb_b else 0.0
     moved = abs(shift) > _NEGLIGIBLE_B
     if moved:
         atoms = problem.hydrogens.place(atoms.replace(b_iso=np.clip(atoms.b_iso + shift, *B_BOUNDS)))
