@@ -45,7 +45,7 @@ class Weighting:
     """X-ray gradient over weighted geometry gradient on the perturbed copy (smaller is tighter)."""
     ratio_adp: float = 2.0
     """The same for B factors."""
-    adp_prior: float = 0.5
+    adp_prior: float = 0.33
     """Prior of the ADP weight as a multiple of that of the geometry weight."""
     perturb_xyz: float = 0.1
     """Displacement (Å, per coordinate) of the perturbed copy on which gradient norms are measured."""
@@ -59,9 +59,9 @@ class Weighting:
     """Weight of the ADP term with ``--weights fixed`` (0: the resolution prior)."""
     rmsz_low: float = 0.5
     """Bond RMSZ below which restraints are loosened."""
-    rmsz_high: float = 1.0
+    rmsz_high: float = 0.75
     """Bond RMSZ above which restraints are tightened."""
-    angle_rmsz_high: float = 1.25
+    angle_rmsz_high: float = 1.1
     """Angle RMSZ above which restraints are tightened."""
 
 

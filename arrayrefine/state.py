@@ -28,6 +28,8 @@ Complex = NDArray[np.complex128]
 _FEW = 2.0
 """Percent of the atoms that a common shift of B may take to a bound."""
 _CLEAR = (B_BOUNDS[0] + 1.0, B_BOUNDS[1] - 10.0)
+_LEAST_D_MIN = 5.0
+"""Å; data that end before hardly tell an overall B from the solvent."""
 _NEGLIGIBLE_B = 0.05
 """Å²; a smaller overall B stays in the scale."""
 
@@ -139,7 +141,9 @@ def evaluate(problem: Problem, atoms: Atoms, *, absorb_b: bool = True) -> State:
     f_calc = structure_factors(atoms)
     f_mask = solvent_structure_factors(atoms, data.crystal, data.hkl, data.d_min, threads=options.threads)
     scale = fit_scale(data, f_calc, f_mask)
-    shift = _absorbable(atoms.b_iso, scale.overall_b(data.s_squared)) if absorb_b else 0.0
+    shift = 0.0
+    if absorb_b and data.d_min < _LEAST_D_MIN:
+        shift = _absorbable(atoms.b_iso, scale.overall_b(data.s_squared))
     moved = abs(shift) > _NEGLIGIBLE_B
     if moved:
         atoms = problem.hydrogens.place(atoms.replace(b_iso=np.clip(atoms.b_iso + shift, *B_BOUNDS)))

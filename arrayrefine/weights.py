@@ -109,13 +109,13 @@ class Steering:
 
 
 def geometry_prior(d_min: float) -> float:
-    """Weight of the geometry term expected at a resolution (Å), on -log p: 0.08, times (2/d)³ below 2 Å.
+    """Weight of the geometry term expected at a resolution (Å), on -log p: 0.12, times (2/d)³ below 2 Å.
 
     The weights that bring the bond RMSZ into 0.5-1.0 were 0.05 to 0.14 on ten crystals between 1.8 and 3.4 Å, without
     a trend, and 0.6 at 1.15 Å, where the measured ones rise as the curvature of the data does. (Servalcat's starting
     weight, 1/(2 e^{0.9104 d + 0.2162}) in these terms, falls to 0.02 at 3.2 Å, and lets bonds go to RMSZ 1.8 there.)
     """
-    return 0.08 * max(1.0, 2.0 / d_min) ** 3
+    return 0.12 * max(1.0, 2.0 / d_min) ** 3
 
 
 def perturbed(atoms: Atoms, parameters: Parameters, options: Weighting, seed: int) -> Atoms:
