@@ -116,7 +116,7 @@ def test_clamp_around_the_prior_and_its_account(atoms: Atoms, k: float, side: st
 
 
 def test_prior_falls_with_better_data() -> None:
-    assert weights.geometry_prior(2.0) == pytest.approx(0.08)
+    assert weights.geometry_prior(2.0) == pytest.approx(0.12)
     assert weights.geometry_prior(1.0) > weights.geometry_prior(1.5) > weights.geometry_prior(3.0)
 
 
@@ -153,7 +153,7 @@ def test_fixed_weights(atoms: Atoms) -> None:
 
 @pytest.mark.parametrize(
     ("bond", "angle", "change"),
-    [(0.75, 0.9, "same"), (0.5, 0.2, "same"), (1.0, 1.2, "same"), (None, None, "same"), (1.3, 1.0, "up"),
+    [(0.75, 0.9, "same"), (0.5, 0.2, "same"), (0.75, 1.1, "same"), (None, None, "same"), (1.3, 1.0, "up"),
      (0.3, 0.5, "down"), (0.7, 1.6, "up"), (0.3, 1.6, "up"), (0.7, None, "same")],
 )  # fmt: skip
 def test_steering_moves_only_outside_the_band(bond: float | None, angle: float | None, change: str) -> None:
