@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
+import numbers
 import sys
 import types
 import typing
@@ -18,6 +20,36 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+
+_ABOVE_0 = (sys.float_info.min, math.inf, "a number above 0")
+_FROM_0 = (0.0, math.inf, "0 or more")
+_FROM_1 = (1.0, math.inf, "1 or more")
+_LIMITS = {
+    "cycles": _FROM_0,
+    "d_min": (sys.float_info.min, math.inf, "a resolution in Å above 0"),
+    "threads": _FROM_1,
+    "seed": _FROM_0,
+    "perturb": (0.0, 2.0, "a distance of 0 to 2 Å"),
+    "xray.accuracy": (sys.float_info.min, 0.1, "above 0, at most 0.1"),
+    "xray.sigma_a_bins": _FROM_1,
+    "geometry.contact_sigma": _ABOVE_0,
+    "geometry.adp_distance": _ABOVE_0,
+    "weighting.ratio": _ABOVE_0,
+    "weighting.ratio_adp": _ABOVE_0,
+    "weighting.adp_prior": _ABOVE_0,
+    "weighting.perturb_xyz": _ABOVE_0,
+    "weighting.perturb_b": _ABOVE_0,
+    "weighting.clamp": _FROM_1,
+    "weighting.geometry": _FROM_0,
+    "weighting.adp": _FROM_0,
+    "weighting.rmsz_low": _FROM_0,
+    "weighting.rmsz_high": _ABOVE_0,
+    "weighting.angle_rmsz_high": _ABOVE_0,
+    "minimiser.max_iterations": _FROM_1,
+    "minimiser.tolerance": _FROM_0,
+}
+"""Smallest and largest value of every number among the options, and both in words."""
 
 
 def read_config(path: str | Path, base: Options | None = None) -> Options:
@@ -45,39 +77,67 @@ def read_config(path: str | Path, base: Options | None = None) -> Options:
 
 
 def check_options(options: Options) -> None:
-    """Refuse values that no refinement can use.
+    """Refuse values that no refinement can use: of the wrong type, not among the choices, or out of range.
 
     Raises
     ------
     InputError
         Naming the option, its value, and what is expected.
     """
-    _require(options.cycles >= 0, "--cycles", options.cycles, "0 or more")
-    _require(options.d_min is None or options.d_min > 0, "--d-min", options.d_min, "a resolution in Å above 0")
-    _require(options.threads >= 1, "--threads", options.threads, "1 or more")
-    _require(options.seed >= 0, "--seed", options.seed, "0 or more")
-    _require(0 <= options.perturb <= 2, "--perturb", options.perturb, "a distance of 0 to 2 Å")
-    xray, geometry, weighting, minimiser = (
-        options.xray,
-        options.geometry,
-        options.weighting,
-        options.minimiser,
-    )
-    _require(0 < xray.accuracy <= 0.1, "--xray.accuracy", xray.accuracy, "above 0, at most 0.1")
-    _require(xray.sigma_a_bins >= 1, "--xray.sigma-a-bins", xray.sigma_a_bins, "1 or more")
-    for name in ("contact_sigma", "adp_distance"):
-        value = getattr(geometry, name)
-        _require(value > 0, f"--geometry.{name.replace('_', '-')}", value, "above 0")
-    for name in ("ratio", "perturb_xyz", "perturb_b"):
-        value = getattr(weighting, name)
-        _require(value > 0, f"--weighting.{name.replace('_', '-')}", value, "above 0")
-    _require(weighting.clamp >= 1, "--weighting.clamp", weighting.clamp, "1 or more")
-    _require(weighting.geometry >= 0, "--weighting.geometry", weighting.geometry, "0 or more")
-    _require(weighting.adp >= 0, "--weighting.adp", weighting.adp, "0 or more")
-    low, high = weighting.rmsz_low, weighting.rmsz_high
-    _require(0 <= low < high, "--weighting.rmsz-low", low, f"0 or more and below --weighting.rmsz-high ({high})")
-    _require(minimiser.max_iterations >= 1, "--minimiser.max-iterations", minimiser.max_iterations, "1 or more")
-    _require(minimiser.tolerance >= 0, "--minimiser.tolerance", minimiser.tolerance, "0 or more")
+    _check_group(options, "")
+    if options.hydrogens == "strip" and options.write_hydrogens == "yes":
+        raise InputError(
+            "--hydrogens strip leaves nothing for --write-hydrogens yes to write; "
+            "leave out one of them (--hydrogens add computes and writes hydrogens)"
+        )
+    low, high = options.weighting.rmsz_low, options.weighting.rmsz_high
+    _require(low < high, "--weighting.rmsz-low", low, f"a value below --weighting.rmsz-high ({high:g})")
+
+
+def _check_group(group: Any, prefix: str) -> None:
+    """Check every field of a dataclass of options against its type, then against its limits."""
+    hints = typing.get_type_hints(type(group))
+    for field in dataclasses.fields(group):
+        name, value, hint = f"{prefix}{field.name}", getattr(group, field.name), hints[field.name]
+        flag = f"--{name.replace('_', '-')}"
+        _require(_fits(value, hint), flag, value, _expected(hint))
+        if dataclasses.is_dataclass(hint):
+            _check_group(value, f"{name}.")
+        elif name in _LIMITS and value is not None:
+            low, high, expected = _LIMITS[name]
+            _require(math.isfinite(value) and low <= value <= high, flag, value, expected)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of the type of an option; NumPy numbers and an integer for a float are."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, argument) for argument in arguments)
+    if origin is typing.Literal:
+        return isinstance(value, str) and value in arguments
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(item, arguments[0]) for item in value)
+    if hint in (int, float):
+        kind = numbers.Integral if hint is int else numbers.Real
+        return isinstance(value, kind) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def _expected(hint: Any) -> str:
+    """Say what type of value an option takes."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_expected(argument) for argument in arguments)
+    if origin is typing.Literal:
+        return f"one of {', '.join(map(repr, arguments))}"
+    if origin is tuple:
+        example = "(Path('ligand.cif'),)" if arguments[0] is Path else "('xyz', 'b')"
+        return f"a tuple such as {example}"
+    names = {
+        str: "text", float: "a number", int: "an integer", bool: "True or False", Path: "a pathlib.Path",
+        type(None): "None",
+    }  # fmt: skip
+    return names.get(hint, f"an instance of {getattr(hint, '__name__', hint)}")
 
 
 def _require(condition: bool, flag: str, value: object, expected: str) -> None:

@@ -54,9 +54,9 @@ class Weighting:
     clamp: float = 3.0
     """Weights stay within this factor of the resolution prior."""
     geometry: float = 0.0
-    """Weight of the geometry term with ``--weights fixed`` (0: the resolution prior)."""
+    """Weight of the geometry term with --weights fixed (0: the resolution prior)."""
     adp: float = 0.0
-    """Weight of the ADP term with ``--weights fixed`` (0: the resolution prior)."""
+    """Weight of the ADP term with --weights fixed (0: the resolution prior)."""
     rmsz_low: float = 0.5
     """Bond RMSZ below which restraints are loosened."""
     rmsz_high: float = 0.75
@@ -74,7 +74,7 @@ class Minimiser:
     tolerance: float = 1e-3
     """A step ends when an iteration lowers the objective by less than this fraction."""
     early_stop: bool = True
-    """Leave out the remaining macro-cycles once a cycle no longer changes R-work and R-free."""
+    """Leave out the remaining macro-cycles once a cycle no longer changes R-work and the likelihood."""
     precondition: bool = True
     """Change variables by the Gauss-Newton matrix of the restraints."""
 
@@ -104,7 +104,8 @@ class Options:
     columns: str | None = None
     """Data columns, such as FP,SIGFP (default: found by type and name)."""
     free: str | None = None
-    """Free-flag column and the value of the test set, such as FreeR_flag=0 (default: found)."""
+    """Free-flag column and the value of the test set, such as FreeR_flag=0 (default: found), or 'random': choose a
+    new test set by the seed."""
     d_min: float | None = None
     """Cut the data at this resolution, Å."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

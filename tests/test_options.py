@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from arrayrefine.configuration import check_options, read_config
+from arrayrefine.configuration import _LIMITS, check_options, read_config
 from arrayrefine.errors import InputError
 from arrayrefine.options import Geometry, Minimiser, Options, Weighting, Xray
 
+GROUPS = ("xray", "geometry", "weighting", "minimiser")
 FIXED = {
     "cycles",
     "targets",
@@ -130,12 +134,58 @@ def test_missing_toml(tmp_path: Path) -> None:
         (Options(weighting=Weighting(ratio=0.0)), "--weighting.ratio"),
         (Options(weighting=Weighting(clamp=0.5)), "--weighting.clamp"),
         (Options(weighting=Weighting(rmsz_low=1.5)), "--weighting.rmsz-low"),
+        (Options(weighting=Weighting(angle_rmsz_high=0.0)), "--weighting.angle-rmsz-high"),
+        (Options(weighting=Weighting(adp_prior=-1.0)), "--weighting.adp-prior"),
+        (Options(weighting=Weighting(ratio_adp=-1.0)), "--weighting.ratio-adp"),
+        (Options(weighting=Weighting(ratio=float("inf"))), "--weighting.ratio"),
         (Options(minimiser=Minimiser(max_iterations=0)), "--minimiser.max-iterations"),
     ],
 )
 def test_values_that_no_refinement_can_use(options: Options, flag: str) -> None:
     with pytest.raises(InputError, match=f"{flag}: found .* expected"):
         check_options(options)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"weights": "foo"}, "--weights: found 'foo', expected one of 'robust', 'literal', 'stale', 'fixed'"),
+        ({"adp": "varience"}, "--adp: found 'varience', expected one of 'kl', 'variance', 'none'"),
+        ({"hydrogens": "none"}, "--hydrogens: found 'none', expected one of 'add'"),
+        ({"write_hydrogens": True}, "--write-hydrogens: found True, expected one of 'auto'"),
+        ({"device": "gpu"}, "--device: found 'gpu', expected one of 'auto', 'cpu', 'cuda'"),
+        ({"targets": "xyz"}, "--targets: found 'xyz', expected a tuple such as ('xyz', 'b')"),
+        ({"targets": ("xyz", 3)}, "--targets: found ('xyz', 3), expected a tuple"),
+        ({"restraints": "foo.cif"}, "--restraints: found 'foo.cif', expected a tuple such as (Path("),
+        ({"monomers": "lib"}, "--monomers: found 'lib', expected a pathlib.Path or None"),
+        ({"cycles": 5.5}, "--cycles: found 5.5, expected an integer"),
+        ({"cycles": True}, "--cycles: found True, expected an integer"),
+        ({"timings": 1}, "--timings: found 1, expected True or False"),
+        ({"d_min": "2"}, "--d-min: found '2', expected a number or None"),
+        ({"free": 0}, "--free: found 0, expected text or None"),
+        ({"xray": Geometry()}, "expected an instance of Xray"),
+        ({"hydrogens": "strip", "write_hydrogens": "yes"}, "nothing for --write-hydrogens yes to write"),
+    ],
+)
+def test_values_of_the_wrong_type_or_not_among_the_choices(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=re.escape(words)):
+        check_options(dataclasses.replace(Options(), **changes))
+
+
+def test_every_number_has_limits() -> None:
+    groups = [("", Options()), *((f"{name}.", getattr(Options(), name)) for name in GROUPS)]
+    numbers = {
+        f"{prefix}{field.name}"
+        for prefix, group in groups
+        for field in dataclasses.fields(group)
+        if field.type in ("int", "float", "float | None")
+    }
+    assert numbers == set(_LIMITS)
+
+
+def test_numpy_numbers_and_whole_numbers_are_numbers() -> None:
+    check_options(Options(cycles=np.int64(3), d_min=np.float32(2.0)))  # type: ignore[arg-type]
+    check_options(Options(d_min=2))
 
 
 def test_defaults_are_usable() -> None:
