@@ -30,6 +30,8 @@ DESCRIPTION = (
 USER_ERROR = 2
 DEMO = Options(perturb=0.2)
 """What `arrayrefine demo` does unless told otherwise."""
+LISTS = ("--targets", "--restraints")
+"""Flags that take several values."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,7 @@ def parse(arguments: Sequence[str]) -> Refine | Demo | Doctor:
     SystemExit
         On unknown flags (status 2) and after help (status 0).
     """
+    arguments = _files_first(arguments)
     config = _config_path(arguments)
     unknown: Any = tyro.MISSING
     refine = Refine(unknown, unknown, options=read_config(config) if config else Options())
@@ -159,6 +162,45 @@ def parse(arguments: Sequence[str]) -> Refine | Demo | Doctor:
         commands, args=list(arguments), prog="arrayrefine", description=DESCRIPTION
     )
     return parsed
+
+
+def _files_first(arguments: Sequence[str]) -> list[str]:
+    """Put MODEL and DATA of `refine` before the flags where they follow the list of a flag that takes several values.
+
+    Such a list ends at the next flag only, so that `--targets xyz b MODEL DATA --cycles 3` would lose both files.
+    """
+    if not arguments or arguments[0] != "refine":
+        return list(arguments)
+    rest = list(arguments[1:])
+    files, i = 0, 0
+    runs: list[tuple[int, int]] = []
+    while i < len(rest):
+        flag = rest[i].replace("_", "-")
+        i += 1
+        if not flag.startswith("-"):
+            files += 1
+        elif flag in LISTS:
+            start = i
+            while i < len(rest) and not rest[i].startswith("-"):
+                i += 1
+            runs.append((start, i))
+        elif "=" not in flag and not _is_switch(flag):
+            i += 1
+    long = [(start, end) for start, end in runs if end - start > 2]
+    if files or len(long) != 1:
+        return list(arguments)
+    _, end = long[0]
+    return ["refine", *rest[end - 2 : end], *rest[: end - 2], *rest[end:]]
+
+
+def _is_switch(flag: str) -> bool:
+    """Whether a flag takes no value."""
+    group, _, name = flag.removeprefix("--").rpartition(".")
+    name = name.removeprefix("no-").replace("-", "_")
+    if group:
+        owner = getattr(Options(), group, None)
+        return isinstance(getattr(owner, name, None), bool)
+    return flag in ("-h", "--help") or isinstance(getattr(Options(), name, None), bool)
 
 
 def _config_path(arguments: Sequence[str]) -> Path | None:

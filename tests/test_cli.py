@@ -147,6 +147,30 @@ def test_flags_reach_the_options() -> None:
     assert command.options == expected
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--targets", "xyz", "b", "model.pdb", "data.mtz", "--cycles", "3"),
+        ("--targets", "xyz", "b", "model.pdb", "data.mtz", "--timings"),
+        ("--timings", "--targets", "xyz", "b", "model.pdb", "data.mtz", "--seed=2"),
+        ("--cycles", "3", "--minimiser.no-early-stop", "--targets", "xyz", "b", "model.pdb", "data.mtz"),
+        ("--seed", "2", "--targets", "xyz", "b", "model.pdb", "data.mtz", "--restraints", "a.cif"),
+        ("--restraints", "a.cif", "model.pdb", "data.mtz", "--out", "there"),
+    ],
+)
+def test_files_after_a_list_of_values(arguments: tuple[str, ...]) -> None:
+    command = cli.parse(["refine", *arguments])
+    assert isinstance(command, cli.Refine)
+    assert (command.model, command.data) == (Path("model.pdb"), Path("data.mtz"))
+    assert command.options.targets == ("xyz", "b")
+    assert command.options.restraints == ((Path("a.cif"),) if "a.cif" in arguments else ())
+
+
+def test_lists_are_the_options_that_take_several_values() -> None:
+    several = [f"--{f.name}" for f in dataclasses.fields(Options) if str(f.type).startswith("tuple")]
+    assert tuple(several) == cli.LISTS
+
+
 def test_defaults() -> None:
     command = parsed()
     assert command.options == Options()
