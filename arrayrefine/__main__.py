@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -121,6 +122,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         0; 2 when the input cannot be used as given; 130 or 143 after SIGINT or SIGTERM.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # Å and ° cannot be written in every locale
+            stream.reconfigure(errors="replace")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments and arguments[0] in ("--version", "-V"):
         print(f"arrayrefine {version()}")
@@ -217,10 +221,11 @@ def _config_path(arguments: Sequence[str]) -> Path | None:
 def _refine(model: Path, data: Path, out: Path, options: Options, what: str) -> int:
     with StopRequest() as stop:
         check_options(options)
-        from arrayrefine.io.write import check_folder, left_out
+        from arrayrefine.io.write import check_folder, check_inputs, left_out
         from arrayrefine.progress import Progress
         from arrayrefine.refine import refine
 
+        check_inputs(out, (model, data, *options.restraints))
         new_folder = not out.exists()
         check_folder(out)
         progress = Progress()

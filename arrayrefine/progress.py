@@ -27,7 +27,7 @@ _COLUMNS = (
 
 
 class Progress:
-    """Prints a refinement: on a terminal line by line, elsewhere only warnings and the summary.
+    """Prints a refinement: on a terminal line by line, elsewhere only warnings, steps rolled back, and the summary.
 
     Parameters
     ----------
@@ -65,10 +65,14 @@ class Progress:
             self._live(f"[dim]{'':7}{escape(step.note)}[/]")
 
     def summary(self, report: Report, files: Sequence[Path] = (), timings: bool = False) -> None:
-        """Print warnings not yet said, the time per part if wanted, and the table start → final."""
+        """Print what was not yet said of warnings and steps rolled back, the timings if wanted, and start → final."""
         for warning in report.warnings:
             if warning not in self._said:
                 self._plain(f"warning: {warning}")
+        if not self.live:
+            for step in report.steps:
+                if "rolled back" in step.note:
+                    self._plain(f"cycle {step.cycle}, {step.target}: {step.note}")
         if timings:
             for line in timing_lines(report.steps):
                 self._plain(line)

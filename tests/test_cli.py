@@ -363,6 +363,44 @@ def test_pipe_gets_only_warnings_and_summary() -> None:
     assert "\x1b" not in shown
 
 
+def test_pipe_is_told_of_steps_rolled_back() -> None:
+    target, stream = console(False)
+    back = dataclasses.replace(STEP, cycle=3, target="b", note="converged; rolled back: R-work rose")
+    Progress(target).summary(dataclasses.replace(REPORT, steps=(STEP, back)))
+    lines = stream.getvalue().splitlines()
+    assert [line for line in lines if "cycle" in line] == ["cycle 3, b: converged; rolled back: R-work rose"]
+
+
+def test_own_input_is_not_overwritten(
+    fake: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def body(*_: object, **__: object) -> Report:
+        raise AssertionError("must not start")
+
+    fake(body)
+    loop = tmp_path / "loop"
+    loop.mkdir()
+    monkeypatch.chdir(tmp_path)
+    for given, arguments in {
+        "loop/refined.pdb": ("loop/refined.pdb", "d.mtz"),
+        str(loop / "refined.mtz"): ("m.pdb", str(loop / "refined.mtz")),
+        "loop/../loop/refined.cif": ("m.pdb", "d.mtz", "--restraints", "loop/../loop/refined.cif"),
+    }.items():
+        assert cli.main(["refine", *arguments, "--out", "loop"]) == 2
+        error = capsys.readouterr().err
+        assert "would be replaced by the output 'loop/refined." in error
+        assert f"input '{given}'" in error
+        assert "--out" in error
+
+
+def test_output_that_the_locale_cannot_write() -> None:
+    plain = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C"}
+    root = str(Path(__file__).resolve().parents[1])
+    code = "import arrayrefine.__main__ as m; m.Doctor.__call__ = lambda s: print('1 \\u00c5') or 0; m.main(['doctor'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=root, env={**os.environ, **plain})
+    assert (done.stdout, done.stderr) == (b"1 ?\n", b"")
+
+
 def test_step_line_is_aligned_with_missing_values() -> None:
     bare = Step(1, "scale", 0, {}, 0.2, None, None, float("nan"), 0, 0.1, "")
     assert len(step_line(bare)) == len(step_line(STEP))

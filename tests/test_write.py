@@ -426,6 +426,18 @@ def test_folder_that_is_a_file(small: tuple[Model, Reflections, MapCoefficients]
             write_outputs(folder, model, model.atoms, reflections, maps, make_report())
 
 
+@pytest.mark.parametrize("kind", ["model", "data", "restraints"])
+def test_input_is_not_replaced(
+    small: tuple[Model, Reflections, MapCoefficients], tmp_path: Path, kind: str
+) -> None:
+    model, reflections, maps = small
+    source = {"path": str(tmp_path / "other" / ".." / "refined.mtz")}
+    report = dataclasses.replace(make_report(), inputs={kind: [source] if kind == "restraints" else source})
+    with pytest.raises(InputError, match=r"input '.*' would be replaced by the output '.*refined\.mtz'.*--out"):
+        write_outputs(tmp_path, model, model.atoms, reflections, maps, report)
+    assert not (tmp_path / "refined.cif").exists()
+
+
 def test_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def deny(*_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))

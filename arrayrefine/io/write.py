@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +22,9 @@ from arrayrefine.io.write_mtz import Coefficients, mtz_bytes
 from arrayrefine.io.write_pdb import pdb_obstacle, pdb_text
 from arrayrefine.reflections import Reflections
 from arrayrefine.version import version as program_version
+
+NAMES = ("refined.cif", "refined.pdb", "refined.mtz", "report.json")
+"""Files that a refinement writes."""
 
 
 class Account(Protocol):
@@ -64,14 +67,15 @@ def write_outputs(
     Raises
     ------
     InputError
-        If the folder cannot be made or written to.
+        If the folder cannot be made or written to, or if an input of this refinement would be replaced.
     ArrayRefineError
         If writing fails half-way, as on a full disk; older files are then as they were.
     """
     folder = Path(folder)
+    content = report.as_dict()
+    check_inputs(folder, _input_paths(content["inputs"]))
     check_folder(folder)
     version = program_version()
-    content = report.as_dict()
     content["data"] = {**_counts(atoms, reflections, maps), **content["data"]}
     without = left_out(atoms)
     content["warnings"] += [sentence for sentence in without if sentence not in content["warnings"]]
@@ -122,6 +126,30 @@ def check_folder(folder: str | Path) -> None:
             f"output folder '{folder}' cannot be written to: {error.strerror}; "
             "change its permissions, make room, or give another folder with --out"
         ) from error
+
+
+def check_inputs(folder: str | Path, inputs: Iterable[str | Path]) -> None:
+    """Refuse an output folder in which a file of the input would be replaced by one of the output.
+
+    Raises
+    ------
+    InputError
+        Naming both files.
+    """
+    targets = {Path(folder, name).resolve(): Path(folder, name) for name in (*NAMES, "refined.pdb.old")}
+    for path in inputs:
+        target = targets.get(Path(path).resolve())
+        if target is not None:
+            raise InputError(
+                f"the input '{path}' would be replaced by the output '{target}'; give another folder with --out"
+            )
+
+
+def _input_paths(inputs: Mapping[str, Any]) -> list[str]:
+    """Paths of the files that a report names as its inputs."""
+    single = [inputs.get(kind) for kind in ("model", "data")]
+    found = [*single, *inputs.get("restraints", ())]
+    return [str(source["path"]) for source in found if source and source.get("path")]
 
 
 def replace_files(folder: Path, files: Mapping[str, bytes]) -> tuple[Path, ...]:
