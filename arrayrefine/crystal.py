@@ -45,16 +45,19 @@ class Crystal:
 
     @cached_property
     def gemmi_cell(self) -> gemmi.UnitCell:
+        """The cell as gemmi's object, without symmetry images."""
         return gemmi.UnitCell(*self.cell)
 
     @cached_property
     def gemmi_space_group(self) -> gemmi.SpaceGroup:
+        """The space group as gemmi's object, in the setting of `space_group`."""
         group = gemmi.find_spacegroup_by_name(self.space_group)
         assert group is not None
         return group
 
     @cached_property
     def group_ops(self) -> gemmi.GroupOps:
+        """Symmetry operators and centring translations as gemmi's object."""
         return self.gemmi_space_group.operations()
 
     @cached_property
