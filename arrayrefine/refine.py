@@ -20,7 +20,6 @@ from arrayrefine.hydrogens import Hydrogens, add_hydrogens, output_atoms, strip_
 from arrayrefine.io.model import Model, in_crystal, read_model
 from arrayrefine.io.reflections import read_reflections
 from arrayrefine.io.write import write_outputs
-from arrayrefine.kernels.backend import cuda_unavailable_reason
 from arrayrefine.macrocycle import check_targets, run_cycles, start_path
 from arrayrefine.maps import MapCoefficients, map_coefficients
 from arrayrefine.monomers import load_monomers
@@ -91,9 +90,9 @@ def choose_device(options: Options) -> str:
     DeviceError
         CUDA was asked for: it is never replaced silently by the CPU.
     """
-    reason = cuda_unavailable_reason() or "this version has no CUDA kernels"
+    reason = "this version has no CUDA kernels"
     if options.device == "cuda":
-        raise DeviceError(f"--device cuda: {reason}; use --device cpu or --device auto")
+        raise DeviceError(f"--device cuda: {reason}, whatever is installed; use --device cpu or --device auto")
     return "cpu (NumPy)" if options.device == "cpu" else f"cpu (NumPy), because {reason}"
 
 
@@ -107,7 +106,33 @@ def perturb(atoms: Atoms, rms: float, seed: int) -> Atoms:
 
 
 def prepare(model_path: str | Path, data_path: str | Path, options: Options) -> tuple[Model, Problem, Atoms, list[str]]:
-    """Read everything and set up the targets; returns the starting atoms and all notes too."""
+    """Read everything and set up the targets.
+
+    Parameters
+    ----------
+    model_path : path
+        PDB or mmCIF, .gz too.
+    data_path : path
+        MTZ or sf-mmCIF.
+    options : Options
+        Checked already, see `check_options`.
+
+    Returns
+    -------
+    model : Model
+        As read, in the crystal of the data, with the hydrogens that were added or without those stripped.
+    problem : Problem
+        Reflections, restraints and targets.
+    atoms : Atoms
+        The start: those of `model`, displaced where the options say so.
+    notes : list of str
+        What was fixed up, left out or assumed.
+
+    Raises
+    ------
+    InputError, MonomerError
+        The input cannot be used as given.
+    """
     model = read_model(model_path)
     reflections, data_notes = read_reflections(
         data_path, model.crystal, columns=options.columns, free=options.free, d_min=options.d_min, seed=options.seed
