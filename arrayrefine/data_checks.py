@@ -18,6 +18,10 @@ ANISOTROPIC_ABOVE = 25.0
 """Å²; between the largest and the smallest principal value of the B of the data."""
 INCOMPLETE_BELOW = 0.7
 
+_ACENTRIC_LIMIT, _CENTRIC_LIMIT = 40.0, 60.0
+"""Intensity over its mean; far beyond what anisotropy and pseudo-translation do to a normal crystal."""
+_TOO_MANY = 0.01  # more than this is no outlier but an unusual crystal
+
 _SHELLS = 20
 _LEAST_IN_SHELL = 50
 _SIGNAL = 3.0  # mean I/sigma of a shell that counts as strong
@@ -39,6 +43,41 @@ def check_data(reflections: Reflections) -> tuple[str, ...]:
     """
     checks = (_twinning, _anisotropy, _completeness)
     return tuple(sentence for check in checks for sentence in check(reflections))
+
+
+def without_outliers(reflections: Reflections) -> tuple[Reflections, tuple[str, ...]]:
+    """Leave out reflections that are impossibly strong for their resolution (Read (1999) Acta Cryst. D55, 1759-1764).
+
+    The mean intensity of a shell is taken from its median, which an outlier does not move. A normalised intensity above
+    the limits has a probability below 1e-9; a spot on an ice ring or a mis-scaled image has not. Left in, one of them
+    outweighs all others in scale and target.
+
+    Returns
+    -------
+    reflections : Reflections
+        Work and test reflections alike are left out.
+    notes : tuple of str
+    """
+    normalised = _normalised(reflections)
+    out = normalised > np.where(reflections.centric, _CENTRIC_LIMIT, _ACENTRIC_LIMIT)
+    if not out.any() or out.mean() > _TOO_MANY:
+        return reflections, ()
+    worst = np.flatnonzero(out)[np.argsort(-normalised[out])][:5]
+    named = ", ".join(f"{tuple(int(i) for i in reflections.hkl[k])} ({normalised[k]:.0f} x)" for k in worst)
+    note = f"{int(out.sum())} reflections are impossibly strong for their resolution and left out: {named}"
+    return reflections.select(~out), (note,)
+
+
+def _normalised(reflections: Reflections) -> Float:
+    """F²/(ε ⟨F²/ε⟩) (R,), the mean from the median of the shell: ln 2 of it for acentric, 0.455 for centric."""
+    intensity = reflections.f_obs**2 / reflections.epsilon
+    order = np.argsort(reflections.s_squared, kind="stable")
+    scaled = intensity / np.where(reflections.centric, 0.455, np.log(2.0))
+    shells = np.array_split(order, max(1, min(_SHELLS, len(order) // _LEAST_IN_SHELL)))
+    mean = np.empty(len(order))
+    for shell in shells:
+        mean[shell] = np.median(scaled[shell])
+    return np.asarray(intensity / np.where(mean > 0, mean, np.inf))
 
 
 def l_test(reflections: Reflections) -> tuple[float, int]:

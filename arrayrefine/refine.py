@@ -14,7 +14,7 @@ import numpy as np
 from arrayrefine import summaries
 from arrayrefine.atoms import Atoms
 from arrayrefine.configuration import check_options
-from arrayrefine.data_checks import check_data
+from arrayrefine.data_checks import check_data, without_outliers
 from arrayrefine.errors import DeviceError
 from arrayrefine.hydrogens import Hydrogens, add_hydrogens, output_atoms, strip_hydrogens
 from arrayrefine.io.model import Model, in_crystal, read_model
@@ -139,6 +139,7 @@ def prepare(model_path: str | Path, data_path: str | Path, options: Options) -> 
     )
     crystal = reflections.crystal
     model = in_crystal(model, crystal)
+    reflections, outlier_notes = without_outliers(reflections)
     names = sorted({str(name) for name in model.atoms.identity.residue_name})
     library = load_monomers(names, options.restraints, options.monomers)
     hydrogens = Hydrogens.none(len(model.atoms))
@@ -161,7 +162,8 @@ def prepare(model_path: str | Path, data_path: str | Path, options: Options) -> 
         hydrogens,
         timer,
     )
-    notes = [*model.notes, *hydrogen_notes, *data_notes, *check_data(reflections), *library.notes, *restraints.notes]
+    notes = [*model.notes, *hydrogen_notes, *data_notes, *outlier_notes, *check_data(reflections)]
+    notes += [*library.notes, *restraints.notes]
     atoms = model.atoms
     if options.perturb > 0:
         moved = perturb(hydrogens.without(atoms), options.perturb, options.seed)

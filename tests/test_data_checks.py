@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from arrayrefine.crystal import Crystal
-from arrayrefine.data_checks import anisotropy, check_data, l_test, second_moment
+from arrayrefine.data_checks import anisotropy, check_data, l_test, second_moment, without_outliers
 from arrayrefine.io.model import read_model
 from arrayrefine.io.reflections import read_reflections
 from arrayrefine.reflections import Reflections
@@ -111,3 +112,23 @@ def test_real_crystals(case: Callable[[str], Path], name: str) -> None:
     assert said(notes, "twinned") == (name in ("1l2h", "5uui"))
     assert said(notes, "anisotropic") == (name in ("2r4r", "5kzb"))
     assert not said(notes, "artefacts")
+
+
+@pytest.mark.parametrize("factor", [30.0, 1e4])
+def test_one_impossible_reflection_is_left_out_and_named(case, factor: float) -> None:
+    model = read_model(case("1aba") / "model.pdb")
+    data, _ = read_reflections(case("1aba") / "norm.mtz", model.crystal)
+    strongest = int(np.argmax(np.where(data.free, 0.0, data.f_obs)))
+    f_obs = data.f_obs.copy()
+    f_obs[strongest] *= factor
+    cleaned, notes = without_outliers(dataclasses.replace(data, f_obs=f_obs))
+    assert len(cleaned) == len(data) - 1
+    assert str(tuple(int(i) for i in data.hkl[strongest])) in notes[0]
+
+
+@pytest.mark.parametrize("name", ["1aba", "1cbs", "1rx2", "3sb3", "5kzb", "2r4r", "1ehz", "5e5z", "6mw0", "4xof"])
+def test_nothing_is_left_out_of_ordinary_data(case, name: str) -> None:
+    folder = case(name)
+    model = read_model(next(p for p in (folder / "model.pdb", folder / "model.cif") if p.exists()))
+    data, _ = read_reflections(folder / "norm.mtz", model.crystal)
+    assert without_outliers(data) == (data, ())
