@@ -147,16 +147,28 @@ def _library_folders(monomers: Path | None) -> tuple[list[Path], list[str]]:
             raise InputError(
                 f"{monomers}: not a folder; --monomers expects a monomer library laid out as <first letter>/<NAME>.cif"
             )
+        if not _has_library(Path(monomers)):
+            raise InputError(
+                f"{monomers}: no monomer library in this folder; --monomers expects <first letter>/<NAME>.cif, "
+                "list/mon_lib_list.cif or ener_lib.cif in it (give single restraint CIFs with --restraints)"
+            )
         folders.append(Path(monomers))
     variable = os.environ.get("CLIBD_MON", "")
     if variable:
-        if Path(variable).is_dir():
+        if Path(variable).is_dir() and _has_library(Path(variable)):
             folders.append(Path(variable))
         else:
-            notes.append(f"CLIBD_MON names '{variable}', which is not a folder: ignored")
+            what = "has no monomer library" if Path(variable).is_dir() else "is not a folder"
+            notes.append(f"CLIBD_MON names '{variable}', which {what}: ignored")
     if not (EMBEDDED / "ener_lib.cif").is_file():
         raise InputError(f"{EMBEDDED}: the embedded monomer library is missing; install arrayrefine again")
     return [*folders, EMBEDDED], notes
+
+
+def _has_library(folder: Path) -> bool:
+    """Whether a folder has components in folders of one letter, or one of the lists of a library."""
+    lists = (folder / "list" / "mon_lib_list.cif", folder / "ener_lib.cif")
+    return any(path.is_file() for path in lists) or next(folder.glob("?/*.cif"), None) is not None
 
 
 def _find_component(name: str, folders: Sequence[Path]) -> Path | None:

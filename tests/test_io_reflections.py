@@ -356,7 +356,7 @@ def test_all_free_or_none(tmp_path: Path) -> None:
         path = simple(tmp_path / "a.mtz", FreeR_flag=("I", np.full(COUNT, value)))
         message = refused(path)
         assert f"every flag is {value}, so all reflections are free or none is" in message
-        assert "free='random'" in message
+        assert "--free random" in message
     assert f"all {COUNT} reflections are free" in refused(path, free="FreeR_flag=1")
     assert "no reflection is free (0 was looked for" in refused(path, free="FreeR_flag=0")
     assert "no reflection has a free flag" in refused(simple(tmp_path / "b.mtz", FreeR_flag=("I", NAN)))
@@ -384,8 +384,8 @@ def test_a_test_set_of_more_than_half_is_refused(tmp_path: Path) -> None:
     large = np.where(CCP4 < 12, 0, CCP4)
     message = refused(simple(tmp_path / "a.mtz", FreeR_flag=("I", large)))
     assert "60 %" in message
-    assert "free='NAME=VALUE'" in message
-    assert "free='random'" in message
+    assert "--free NAME=VALUE" in message
+    assert "--free random" in message
     other = simple(tmp_path / "b.mtz", cross=("I", np.where(CCP4 < 2, 1, 0)))
     assert "looks like the work set" in refused(other, free="cross=0")
     gap = np.where(CCP4 < 2, 0.0, np.where(CCP4 == 2, 1.0, np.nan))
@@ -429,7 +429,7 @@ def test_missing_flags_are_work_and_counted(tmp_path: Path) -> None:
     assert data.free.sum() == (flags == 0).sum()
     assert not data.free[data.s_squared > 1 / 9.0].any()
     assert said(notes, f"{(d < 3.0).sum()} reflections")
-    assert said(notes, "d_min=3.0")
+    assert said(notes, "--d-min 3.0")
 
 
 def test_no_flags_are_chosen_with_the_seed(tmp_path: Path) -> None:

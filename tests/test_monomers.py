@@ -198,3 +198,16 @@ def test_a_users_modification_does_not_disturb_the_librarys(tmp_path: Path) -> N
     library = load_monomers([], [path]).monlib
     assert len(library.get_mod(name).atom_mods) == before
     assert [m.old_id for m in library.get_mod(f"{name}-1").atom_mods] == ["QQ"]
+
+
+def test_folder_without_a_library_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "LIG.cif").write_text("data_x\n")
+    with pytest.raises(InputError, match=r"no monomer library in this folder; --monomers expects .*--restraints"):
+        load_monomers(["ALA"], monomers=tmp_path)
+
+
+def test_clibd_mon_without_a_library_is_ignored_with_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIBD_MON", str(tmp_path))
+    library = load_monomers(["ALA"])
+    assert library.notes == (f"CLIBD_MON names '{tmp_path}', which has no monomer library: ignored",)
+    assert library.sources["ALA"].startswith(str(EMBEDDED))

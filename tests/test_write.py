@@ -214,6 +214,18 @@ def test_outputs_from_pdb(small: tuple[Model, Reflections, MapCoefficients], tmp
     assert content["data"]["n_free"] == reflections.free.sum()
     block = gemmi.cif.read(str(out / "refined.cif")).sole_block()
     assert block.get_mmcif_category("_refine.")["ls_R_factor_R_work"] == ["0.17230"]
+    assert (block.name, block.find_value("_entry.id")) == ("1TST", "1TST")
+
+
+def test_mmcif_of_a_model_without_entry_is_named_after_its_file(tmp_path: Path) -> None:
+    source = small_pdb(tmp_path)
+    source.write_text(source.read_text().split("\n", 1)[1])  # without HEADER
+    model = read_model(source)
+    report = dataclasses.replace(make_report(), inputs={"model": {"path": "my models/first try.2.pdb.gz"}})
+    write_outputs(tmp_path / "out", model, model.atoms, *make_data(model.crystal), report)
+    block = gemmi.cif.read(str(tmp_path / "out" / "refined.cif")).sole_block()
+    assert block.name == "first_try"
+    assert block.get_mmcif_category("_refine.")["entry_id"] == ["first_try"]
 
 
 def test_mmcif_from_pdb_has_what_deposition_needs(case: Callable[[str], Path], tmp_path: Path) -> None:
@@ -241,6 +253,8 @@ def test_pdb_header(small: tuple[Model, Reflections, MapCoefficients], tmp_path:
     assert "A PEPTIDE" in text
     assert "REMARK 280 CRYSTALLIZATION" in text
     assert "0.999" not in text
+    assert "1.50 ANGSTROMS" not in text
+    assert f"REMARK   2 RESOLUTION. {reflections.d_min:7.2f} ANGSTROMS." in text
     assert all(len(line) <= 80 for line in text.splitlines())
     numbers = [int(line[7:10]) for line in text.splitlines() if line.startswith("REMARK")]
     assert numbers == sorted(numbers)
@@ -253,9 +267,11 @@ def test_pdb_header(small: tuple[Model, Reflections, MapCoefficients], tmp_path:
 
 def test_pdb_from_mmcif_has_one_set_of_remarks(case: Callable[[str], Path], tmp_path: Path) -> None:
     model = read_model(case("1cbs") / "model.cif")
-    write_outputs(tmp_path, model, model.atoms, *make_data(model.crystal, 8.0), make_report())
+    reflections, maps = make_data(model.crystal, 8.0)
+    write_outputs(tmp_path, model, model.atoms, reflections, maps, make_report())
     text = (tmp_path / "refined.pdb").read_text()
-    assert text.count("RESOLUTION.    1.80 ANGSTROMS.") == 1
+    assert text.count("REMARK   2 RESOLUTION.") == 1
+    assert f"REMARK   2 RESOLUTION. {reflections.d_min:7.2f} ANGSTROMS." in text
     assert text.count("R VALUE            (WORKING SET)") == 1
     assert len(read_model(tmp_path / "refined.pdb").atoms) == len(model.atoms)
 

@@ -72,12 +72,12 @@ def choose_columns(table: Table, columns: str | None) -> tuple[Columns, tuple[st
     if candidates:
         raise InputError(
             f"data '{path}': {', '.join(candidates[0][1].value)} has no column of standard uncertainties; "
-            f"found {table.listing()}; expected one, such as SIGFP for FP: name it with columns='F,SIGF', or "
+            f"found {table.listing()}; expected one, such as SIGFP for FP: name it with --columns F,SIGF, or "
             "write the file again with sigmas"
         )
     raise InputError(
         f"data '{path}' has no column of measured amplitudes or intensities; found {table.listing()}; "
-        "expected types F or J with Q, G with L, or K with M: name two columns with columns='F,SIGF' if "
+        "expected types F or J with Q, G with L, or K with M: name two columns with --columns F,SIGF if "
         "they are there under another type"
     )
 
@@ -154,7 +154,7 @@ def _given(table: Table, columns: str) -> Columns:
     names = [name.strip() for name in columns.split(",") if name.strip()]
     if len(names) not in (1, 2, 4):
         raise InputError(
-            f"columns='{columns}' names {len(names)} columns; expected a value and its sigma, such as "
+            f"--columns {columns} names {len(names)} columns; expected a value and its sigma, such as "
             "'FP,SIGFP', or a pair such as 'F(+),SIGF(+),F(-),SIGF(-)'"
         )
     labels = [find_label(table, name, "the data") for name in names]
@@ -163,7 +163,7 @@ def _given(table: Table, columns: str) -> Columns:
     kind = kinds.pop()
     if kind is None or kinds:
         raise InputError(
-            f"columns='{columns}': {', '.join(f'{v} is of type {table.types[v]}' for v in values)}; expected "
+            f"--columns {columns}: {', '.join(f'{v} is of type {table.types[v]}' for v in values)}; expected "
             f"amplitudes (F, G) or intensities (J, K); found {table.listing()}: name two of these"
         )
     if not sigmas:
@@ -171,13 +171,13 @@ def _given(table: Table, columns: str) -> Columns:
         if sigma is None:
             raise InputError(
                 f"data '{table.file.path}': no column of standard uncertainties belongs to {values[0]}; "
-                f"found {table.listing()}: name it, as in columns='{values[0]},SIG{values[0]}'"
+                f"found {table.listing()}: name it, as in --columns {values[0]},SIG{values[0]}"
             )
         sigmas = (sigma,)
     wrong = [label for label in sigmas if table.types[label] not in "QLM"]
     if wrong:
         raise InputError(
-            f"columns='{columns}': {wrong[0]} is of type {table.types[wrong[0]]}; expected standard "
+            f"--columns {columns}: {wrong[0]} is of type {table.types[wrong[0]]}; expected standard "
             f"uncertainties (Q, L or M); found {table.listing()}"
         )
     return Columns(kind, values, sigmas)

@@ -19,7 +19,10 @@ _LABEL = re.compile(r"free|^test$|^test[-_ ]?(set|flag)s?$|^cv[-_ ]?test$", re.I
 LARGEST_SHARE = 0.5
 """Share of the flagged reflections above which a test set cannot be one: the work set was taken for it."""
 
-_REMEDY = "name column and value with free='NAME=VALUE', or have a new test set chosen with free='random'"
+_REMEDY = (
+    "name column and value with --free NAME=VALUE, or have a new test set chosen with --free random "
+    "(Options.free in Python)"
+)
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def _given(table: Table, free: str) -> FreeColumn:
         name, text = text, ""
     if name == "status" and table.status is not None:
         if text not in ("", "f"):
-            raise InputError(f"free='{free}': the test set of mmCIF status is 'f'; expected free='status=f'")
+            raise InputError(f"--free {free}: the test set of mmCIF status is 'f'; expected --free status=f")
         return _status(table)
     label = find_label(table, name, "the free flags")
     if not text:
@@ -91,7 +94,7 @@ def _given(table: Table, free: str) -> FreeColumn:
         value = float(text)
     except ValueError:
         raise InputError(
-            f"free='{free}': '{text}' is no number; expected the value of the test set, as in free='{name}=0'"
+            f"--free {free}: '{text}' is no number; expected the value of the test set, as in --free {name}=0"
         ) from None
     return FreeColumn(label, table.values[label], value, f"{label} = {value:g} is free, as given")
 

@@ -184,7 +184,7 @@ def _usable_observations(
         raise InputError(
             f"data '{table.file.path}', columns {','.join(chosen.labels)}: no usable reflection is left of "
             f"{len(rows)} ({listed}); expected positive sigmas and measured values: choose other columns "
-            "with columns='F,SIGF'"
+            "with --columns F,SIGF"
         )
     return to_asu(observed.select(keep), crystal)
 
@@ -236,7 +236,7 @@ def _cut(
     keep = d >= d_min * (1.0 - 1e-4)
     if not (d_min > 0.0 and keep.any()):
         raise InputError(
-            f"d_min = {d_min:g} Å leaves no reflection of '{table.file.path}', which reaches from "
+            f"--d-min {d_min:g} leaves no reflection of '{table.file.path}', which reaches from "
             f"{d.max():.2f} to {d.min():.2f} Å; expected a limit inside this range"
         )
     account.drop(f"beyond d_min = {d_min:g} Å", int((~keep).sum()))
@@ -269,7 +269,7 @@ def _test_set(
         advice = ""
         if missing.mean() > _FEW_FLAGS:
             limit = float((s_squared[~missing].max()) ** -0.5)
-            advice = f"; flags reach to {limit:.2f} Å (d_min={limit:.2f} leaves out what is beyond)"
+            advice = f"; flags reach to {limit:.2f} Å (--d-min {limit:.2f} leaves out what is beyond)"
         account.notes.append(
             f"{int(missing.sum())} reflections ({100 * missing.mean():.1f} %, {d.max():.2f}-{d.min():.2f} Å) "
             f"have no free flag in {column.label} and count as work{advice}"
@@ -299,7 +299,7 @@ def _to_amplitudes(reflections: Reflections, account: _Account) -> Reflections:
     if not keep.any():
         raise InputError(
             f"all {len(keep)} intensities of {reflections.source['file']} are below {REJECT_BELOW:g} sigma; "
-            "expected measured intensities: choose other columns with columns='I,SIGI'"
+            "expected measured intensities: choose other columns with --columns I,SIGI"
         )
     source = reflections.source
     source["french_wilson"] = {"negative": negative, "rejected": rejected}

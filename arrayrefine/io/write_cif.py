@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import gemmi
@@ -52,6 +54,7 @@ def cif_text(
         complete = structure.clone()
         complete.setup_entities()
         complete.assign_label_seq_id()
+        complete.name = _entry_name(structure, content)
         new = complete.make_mmcif_document()
         block = new.sole_block()
     else:
@@ -70,6 +73,13 @@ def cif_text(
     options.align_pairs = 33
     options.align_loops = 30
     return str(new.as_string(options))
+
+
+def _entry_name(structure: gemmi.Structure, content: Mapping[str, Any]) -> str:
+    """Name of a block for a model that was no mmCIF: its entry, else the stem of its file."""
+    file = Path(str(content["inputs"].get("model", {}).get("path", ""))).name
+    entry = dict(structure.info.items()).get("_entry.id", "")
+    return re.sub(r"\s", "_", entry.strip() or file.split(".")[0] or "refined")
 
 
 def _write_cell(block: cif.Block, structure: gemmi.Structure) -> None:

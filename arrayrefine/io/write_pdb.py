@@ -42,7 +42,7 @@ def pdb_obstacle(atoms: Atoms) -> str | None:
 
 
 def pdb_text(structure: gemmi.Structure, content: Mapping[str, Any], software: str) -> str:
-    """Return the content of `refined.pdb`: the header of the input with a new REMARK 3, then the atoms.
+    """Return the content of `refined.pdb`: the header of the input with new REMARKs 2 and 3, then the atoms.
 
     Parameters
     ----------
@@ -57,10 +57,17 @@ def pdb_text(structure: gemmi.Structure, content: Mapping[str, Any], software: s
     header = copy.make_pdb_headers().splitlines() if not copy.raw_remarks else copy.raw_remarks
     remarks = [line.rstrip() for line in header if line.startswith("REMARK")]
     kept = [line for line in remarks if _number(line) != 3]
-    before = [line for line in kept if _number(line) < 3]
+    before = [_resolution(line, content["data"].get("d_min")) for line in kept if _number(line) < 3]
     after = [line for line in kept if _number(line) > 3]
     copy.raw_remarks = [*before, *_remark_3(content, software), *after]
     return str(copy.make_pdb_string())
+
+
+def _resolution(remark: str, d_min: float | None) -> str:
+    """REMARK 2 with the resolution of this refinement; other remarks as they are."""
+    if d_min is None or not remark.startswith("REMARK   2 RESOLUTION."):
+        return remark
+    return f"REMARK   2 RESOLUTION. {d_min:7.2f} ANGSTROMS."
 
 
 def _number(remark: str) -> int:
