@@ -6,6 +6,8 @@ import math
 
 import gemmi
 
+from arrayrefine.wording import counted, listed
+
 FAR = 5.0
 """Å; a named link longer than this is left out as a mistake."""
 SEARCH = 2.5
@@ -61,9 +63,10 @@ def complete_links(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str
         structure.connections.append(connection)
         (added if same else across).append(f"{one} - {two} ({link.id}, {contact.dist:.2f} Å)")
     if added:
-        notes.append(f"{len(added)} links not named in the model were found and are restrained: " + "; ".join(added))
+        notes.append(f"{counted(len(added), 'link')} found, not named in the model, restrained: {listed(added, '; ')}")
     if across:
-        notes.append(f"{len(across)} links to symmetry mates not named in the model were found: " + "; ".join(across))
+        what = counted(len(across), "link")
+        notes.append(f"{what} to symmetry mates found, not named in the model: {listed(across, '; ')}")
     return notes
 
 
@@ -126,7 +129,8 @@ def _check_connections(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list
             connection.link_id = ""
         seen.add(key)
     if absent:
-        notes.append(f"{len(absent)} links name atoms that the model does not have: left out: {'; '.join(absent)}")
+        what = counted(len(absent), "link")
+        notes.append(f"{what} left out, of atoms that the model does not have: {listed(absent, '; ')}")
     for k in reversed(drop):
         structure.connections.pop(k)
     return notes

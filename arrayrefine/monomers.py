@@ -11,6 +11,7 @@ from pathlib import Path
 import gemmi
 
 from arrayrefine.errors import InputError, MonomerError
+from arrayrefine.wording import listed
 
 EMBEDDED = Path(__file__).resolve().parent / "data" / "monomers"
 """Folder of the embedded selection of the CCP4 monomer library (LGPL-3, see its NOTICE.txt)."""
@@ -129,8 +130,7 @@ def missing_components_message(missing: Mapping[str, Sequence[str]]) -> str:
     """
     lines = []
     for name, residues in missing.items():
-        shown = ", ".join(residues[:5]) + (f" and {len(residues) - 5} more" if len(residues) > 5 else "")
-        lines.append(f"component {name} (residue {shown}) has no restraints in any library")
+        lines.append(f"component {name} (residue {listed(residues)}) has no restraints in any library")
     return (
         "; ".join(lines)
         + ". Give a restraint CIF with --restraints FILE (made by AceDRG, grade2 or eLBOW, for instance), "
@@ -280,7 +280,7 @@ def _check_connected(monlib: gemmi.MonLib, name: str, path: Path) -> None:
     if len(heavy) > 1 and loose:
         raise MonomerError(
             f"{path}: component {name} leaves {len(loose)} of {len(heavy)} heavy atoms "
-            f"without any restrained bond ({', '.join(loose[:8])}{', ...' if len(loose) > 8 else ''}); "
+            f"without any restrained bond ({listed(loose)}); "
             "they would drift apart. Make complete restraints with AceDRG, grade2 or eLBOW"
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import gemmi
@@ -35,6 +34,7 @@ from arrayrefine.topology_terms import (
     read_torsions,
     tie_hydrogens,
 )
+from arrayrefine.wording import are, counted, listed
 
 
 class _Log:
@@ -125,7 +125,7 @@ def _check_components(
     if where and unknown == "error":
         raise MonomerError(missing_components_message(where))
     return [
-        f"component {name} has no restraints: {len(places)} residue(s) held in place ({_listed(places)})"
+        f"component {name} has no restraints: {counted(len(places), 'residue')} held in place ({listed(places)})"
         for name, places in where.items()
     ]
 
@@ -206,10 +206,10 @@ def _chain_notes(topology: gemmi.Topo) -> list[str]:
                 elif "CIS" in link.link_id:
                     cis.append(label)
     notes = []
-    for what, labels in (("chain breaks", gaps), ("cis peptides", cis)):
+    for what, labels in (("chain break", gaps), ("cis peptide", cis)):
         labels = list(dict.fromkeys(labels))
         if labels:
-            notes.append(f"{len(labels)} {what}: {_listed(labels)}")
+            notes.append(f"{counted(len(labels), what)}: {listed(labels)}")
     return notes
 
 
@@ -237,17 +237,16 @@ def _who_is_known(
     loose = stray & atoms.is_hydrogen
     lost = stray & ~atoms.is_hydrogen
     for mask, fate in (
-        (lost, "are held in place"),
-        (loose, f"are tied to the nearest atom by a bond of {HYDROGEN_BOND_LENGTH} Å"),
+        (lost, "held in place"),
+        (loose, f"tied to the nearest atom by a bond of {HYDROGEN_BOND_LENGTH} Å"),
     ):
         if mask.any():
-            labels = _listed([atoms.identity.label(int(i)) for i in np.flatnonzero(mask)])
-            notes.append(f"{mask.sum()} atoms that the dictionary does not name, or a link removes, {fate}: {labels}")
+            labels = listed([atoms.identity.label(int(i)) for i in np.flatnonzero(mask)])
+            n = int(mask.sum())
+            notes.append(
+                f"{counted(n, 'atom')} that the dictionary does not name, or a link removes, {are(n)} {fate}: {labels}"
+            )
     return types, held | lost, loose
-
-
-def _listed(labels: Sequence[str]) -> str:
-    return ", ".join(labels[:8]) + (", ..." if len(labels) > 8 else "")
 
 
 def _components_with_metals(monlib: gemmi.MonLib, atoms: Atoms) -> NDArray[np.bool_]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from arrayrefine.atoms import Atoms
 from arrayrefine.kernels.geometry import chirality
 from arrayrefine.restraints import Angles, Bonds, Chiralities, Int, Planes, Torsions
+from arrayrefine.wording import are, counted, listed
 
 CHIRAL_SIGMA = 0.2
 """Å³."""
@@ -118,17 +119,20 @@ def read_bonds(model: TopologyModel, known_links: Collection[str], held: Mask, n
         sigma.append(restraint.esd)
     if free_metal:
         notes.append(
-            f"{len(free_metal)} metal-ligand links without a dictionary length are not restrained "
-            f"(kept out of contacts): {_short(free_metal)}"
+            f"{counted(len(free_metal), 'metal-ligand link')} without a dictionary length {are(len(free_metal))} "
+            f"not restrained (kept out of contacts): {_short(free_metal)}"
         )
     if simple:
         notes.append(
-            f"{len(simple)} links unknown to the library are restrained by their distance alone: " + _short(simple)
+            f"{counted(len(simple), 'link')} unknown to the library {are(len(simple))} restrained by distance alone: "
+            + _short(simple)
         )
     if across:
-        notes.append(f"{len(across)} links to symmetry mates are not restrained (kept out of contacts)")
+        n = len(across)
+        notes.append(f"{counted(n, 'link')} to symmetry mates {are(n)} not restrained (kept out of contacts)")
     if no_sigma:
-        notes.append(f"{no_sigma} bonds without a positive sigma in the dictionary are not restrained")
+        what = counted(no_sigma, "bond")
+        notes.append(f"{what} without a positive sigma in the dictionary {are(no_sigma)} not restrained")
     pairs = _table(index, 2)
     fine = ~_mixed(model.altloc, pairs)
     _, first = np.unique(np.sort(pairs, axis=1), axis=0, return_index=True)
@@ -140,8 +144,7 @@ def read_bonds(model: TopologyModel, known_links: Collection[str], held: Mask, n
 
 def _short(labels: Sequence[str]) -> str:
     counts = Counter(labels)
-    shown = [f"{k} x {label}" if k > 1 else label for label, k in list(counts.items())[:8]]
-    return ", ".join(shown) + (", ..." if len(counts) > 8 else "")
+    return listed([f"{k} x {label}" if k > 1 else label for label, k in counts.items()])
 
 
 def tie_hydrogens(bonds: Bonds, guessed: Int, hydrogen: Mask) -> Bonds:

@@ -46,7 +46,7 @@ LAYERS = [
         "version",
         "example",
     },
-    {"errors"},
+    {"errors", "wording"},
     {"kernels"},
 ]
 RANK = {name: i for i, layer in enumerate(LAYERS) for name in layer}

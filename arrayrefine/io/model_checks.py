@@ -10,6 +10,7 @@ from scipy.spatial import cKDTree
 
 from arrayrefine.atoms import Identity
 from arrayrefine.errors import InputError
+from arrayrefine.wording import counted, listed
 
 Float = NDArray[np.float64]
 
@@ -139,6 +140,5 @@ def overlap_notes(identity: Identity, xyz: Float) -> tuple[str, ...]:
     if not len(pairs):
         return ()
     pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
-    listed = ", ".join(f"{identity.label(int(i))} on {identity.label(int(j))}" for i, j in pairs[:5])
-    more = f" and {len(pairs) - 5} more" if len(pairs) > 5 else ""
-    return (f"{len(pairs)} pair(s) of atoms on top of each other (closer than {OVERLAP} Å): {listed}{more}",)
+    labels = listed([f"{identity.label(int(i))} on {identity.label(int(j))}" for i, j in pairs])
+    return (f"{counted(len(pairs), 'pair')} of atoms on top of each other (closer than {OVERLAP} Å): {labels}",)

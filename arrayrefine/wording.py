@@ -1,0 +1,24 @@
+"""Numbers and lists in the sentences that a user reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+SHOWN = 6
+"""Items of a list that a sentence names."""
+
+
+def counted(number: int, noun: str) -> str:
+    """Return "1 link", "2 links"; nouns take an s."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def are(number: int) -> str:
+    """Return the verb for a count, "is" or "are"."""
+    return "is" if number == 1 else "are"
+
+
+def listed(items: Sequence[str], separator: str = ", ") -> str:
+    """Join the first six items, and say how many more there are."""
+    more = len(items) - SHOWN
+    return separator.join(items[:SHOWN]) + (f" and {more} more" if more > 0 else "")
