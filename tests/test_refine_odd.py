@@ -74,7 +74,7 @@ def test_absurd_b_and_occupancy(refined: Refined) -> None:
     said = " ".join(result.report.warnings)
     assert all(
         text in said
-        for text in ("for 2 atom(s): A/LEU 1/N, A/LEU 1/CA", "B was above 300", "negative", "above 1", "zero occupancy")
+        for text in ("for 2 atoms: A/LEU 1/N, A/LEU 1/CA", "B was above 300", "negative", "above 1", "zero occupancy")
     )
     assert result.atoms.b_iso.max() <= 300.0
     assert result.atoms.b_iso.min() >= 0.5

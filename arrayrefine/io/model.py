@@ -17,6 +17,7 @@ from arrayrefine.errors import InputError
 from arrayrefine.io import model_checks as checks
 from arrayrefine.io.files import KIND_NAMES, InputFile, load
 from arrayrefine.io.special_positions import Sites, find_sites, follow_sites
+from arrayrefine.wording import are, counted
 
 Float = NDArray[np.float64]
 
@@ -233,7 +234,7 @@ def _checked_pdb(source: InputFile, notes: list[str]) -> str:
             lines[i] = f"{line[:54]}  1.00{line[60:]}"
             blank += 1
     if blank:
-        notes.append(f"occupancy was blank and is set to 1 for {blank} atom(s)")
+        notes.append(f"occupancy was blank and is set to 1 for {counted(blank, 'atom')}")
     return "\n".join(lines) + "\n"
 
 
@@ -318,7 +319,7 @@ def _values(structure: gemmi.Structure, notes: list[str]) -> tuple[Float, Float,
     for i in anisotropic:
         b_iso[i] = sites[i].b_eq()
     if anisotropic:
-        notes.append(f"ANISOU of {len(anisotropic)} atom(s) is taken to its isotropic equivalent")
+        notes.append(f"ANISOU of {counted(len(anisotropic), 'atom')} is taken to its isotropic equivalent")
     # gemmi holds B and occupancy in single precision: 0.35 must not come out as 0.3499999940395355
     element = np.array([atom.element.name for atom in sites], dtype=np.str_)
     return xyz, np.round(b_iso, 5), np.round(occupancy, 6), element
@@ -329,7 +330,8 @@ def _site_occupancy(identity: Identity, occupancy: Float, sites: Sites) -> tuple
     special = np.flatnonzero(sites.multiplicity > 1)
     if not len(special):
         return occupancy, ()
-    notes = [f"{len(special)} atom(s) on special positions are kept on them: {checks.named(identity, special)}"]
+    n = len(special)
+    notes = [f"{counted(n, 'atom')} on special positions {are(n)} kept on them: {checks.named(identity, special)}"]
     moved = special[sites.moved[special] > 0.01]
     if len(moved):
         notes.append(
@@ -341,7 +343,7 @@ def _site_occupancy(identity: Identity, occupancy: Float, sites: Sites) -> tuple
     if len(over):
         notes.append(
             "every symmetry operator is counted, so an atom on an n-fold position has an occupancy of at "
-            f"most 1/n: lowered for {len(over)} atom(s): {checks.named(identity, over)}"
+            f"most 1/n: lowered for {counted(len(over), 'atom')}: {checks.named(identity, over)}"
         )
         occupancy = occupancy.copy()
         occupancy[over] = full[over]

@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 
 from arrayrefine.atoms import Identity
 from arrayrefine.errors import InputError
-from arrayrefine.wording import counted, listed
+from arrayrefine.wording import are, counted, listed
 
 Float = NDArray[np.float64]
 
@@ -35,7 +35,7 @@ def check_coordinates(path: object, identity: Identity, xyz: Float) -> None:
     bad = np.flatnonzero(~np.isfinite(xyz).all(axis=1))
     if len(bad):
         raise InputError(
-            f"model '{path}': {len(bad)} atom(s) without usable coordinates: {named(identity, bad)}; "
+            f"model '{path}': {counted(len(bad), 'atom')} without usable coordinates: {named(identity, bad)}; "
             "expected three numbers (Å): complete or remove these atoms"
         )
 
@@ -45,7 +45,7 @@ def check_elements(path: object, identity: Identity, element: NDArray[np.str_]) 
     bad = np.flatnonzero(element == "X")
     if len(bad):
         raise InputError(
-            f"model '{path}': {len(bad)} atom(s) of unknown element: {named(identity, bad)}; expected a "
+            f"model '{path}': {counted(len(bad), 'atom')} of unknown element: {named(identity, bad)}; expected a "
             "symbol of the periodic table: correct the element (PDB columns 77-78, mmCIF "
             "_atom_site.type_symbol)"
         )
@@ -68,7 +68,7 @@ def check_duplicates(path: object, identity: Identity) -> None:
             twice.append(i)
     if twice:
         raise InputError(
-            f"model '{path}': {len(twice)} atom(s) given twice (same chain, residue, name and altloc): "
+            f"model '{path}': {counted(len(twice), 'atom')} given twice (same chain, residue, name and altloc): "
             f"{named(identity, twice)}; expected each once: rename, renumber or remove one of each pair, or "
             "give them different altlocs"
         )
@@ -90,7 +90,7 @@ def fix_b(identity: Identity, b_iso: Float) -> tuple[Float, tuple[str, ...]]:
         source = "the median of the model" if good.any() else "a default, as no atom has a usable B"
         notes.append(
             f"B was zero, negative or not a number and is set to {typical:.1f} Å² ({source}) "
-            f"for {len(void)} atom(s): {named(identity, void)}"
+            f"for {counted(len(void), 'atom')}: {named(identity, void)}"
         )
     with np.errstate(invalid="ignore"):
         sharp = np.flatnonzero((fixed > 0.0) & (fixed < B_MIN))
@@ -98,7 +98,7 @@ def fix_b(identity: Identity, b_iso: Float) -> tuple[Float, tuple[str, ...]]:
     for members, limit, side in ((sharp, B_MIN, "below"), (blurred, B_MAX, "above")):
         if len(members):
             fixed[members] = limit
-            notes.append(f"B was {side} {limit:g} Å² and is set to it for {len(members)} atom(s): "
+            notes.append(f"B was {side} {limit:g} Å² and is set to it for {counted(len(members), 'atom')}: "
                          f"{named(identity, members)}")  # fmt: skip
     return fixed, tuple(notes)
 
@@ -117,16 +117,17 @@ def fix_occupancy(path: object, identity: Identity, occupancy: Float) -> tuple[F
         members = np.flatnonzero(where)
         if len(members):
             fixed[members] = value
-            notes.append(f"occupancy {fault} and is set to {value:g} for {len(members)} atom(s): "
+            notes.append(f"occupancy {fault} and is set to {value:g} for {counted(len(members), 'atom')}: "
                          f"{named(identity, members)}")  # fmt: skip
     zero = np.flatnonzero(fixed == 0.0)
     if len(zero) == len(fixed):
         raise InputError(
-            f"model '{path}': all {len(fixed)} atom(s) have zero occupancy, so nothing scatters; "
+            f"model '{path}': all {counted(len(fixed), 'atom')} have zero occupancy, so nothing scatters; "
             "expected occupancies between 0 and 1: set them (1.00 for a fully occupied atom)"
         )
     if len(zero):
-        notes.append(f"{len(zero)} atom(s) of zero occupancy are kept; they do not scatter: {named(identity, zero)}")
+        what = f"{counted(len(zero), 'atom')} of zero occupancy {are(len(zero))} kept, without scattering"
+        notes.append(f"{what}: {named(identity, zero)}")
     return fixed, tuple(notes)
 
 
