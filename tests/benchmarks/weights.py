@@ -1,7 +1,7 @@
 """Twenty macro-cycles with three ways to find weights, and the figure of them in the README.
 
     python tests/benchmarks/weights.py                       # 1aba and 1rx2, docs/weights.png
-    python tests/benchmarks/weights.py 5kzb --cycles 8 --out /tmp/weights.png --json /tmp/weights.json
+    python tests/benchmarks/weights.py 5kzb --cycles 8 --out weights.png --json weights.json
 
 robust   the default
 literal  the ratio of the gradients' norms at the current model, taken anew before each step
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from arrayrefine import Options, refine
-from arrayrefine.options import Minimiser
+from arrayrefine.options import Minimiser, Weighting
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("ARRAYREFINE_DATA", ROOT.parent / "shared" / "data"))
@@ -74,7 +74,7 @@ def draw(runs: dict[str, dict[str, dict[str, Any]]], path: Path) -> None:
             cycle = [i / 2 for i in range(len(run["r_free"]))]
             above.plot(cycle, run["r_free"], **style)
             below.plot(cycle, run["bond_rmsz"], **style)
-        below.axhspan(0.5, 1.0, color="0.9", zorder=0)
+        below.axhspan(Weighting().rmsz_low, Weighting().rmsz_high, color="0.9", zorder=0)
         below.set_yscale("log")
         above.set_title(case)
         below.set_xlabel("macro-cycle (a step of xyz, then one of B)")
