@@ -34,6 +34,7 @@ from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.targets.adp import AdpTarget
 from arrayrefine.targets.geometry import GeometryTarget
 from arrayrefine.topology import build_restraints
+from arrayrefine.wording import counted
 
 _R_FREE_RISE = 0.01
 """R-free may end this much above its lowest value before that is worth a warning."""
@@ -217,7 +218,7 @@ def _limits(problem: Problem, state: State) -> list[str]:
     for bound, chosen in zip(B_BOUNDS, (b <= B_BOUNDS[0], b >= B_BOUNDS[1])):
         if chosen.any():
             first = atoms.identity.label(int(np.flatnonzero(chosen)[0]))
-            out.append(f"{int(chosen.sum())} atoms ended at the limit of B, {bound:g} Å²; the first is {first}")
+            out.append(f"{counted(int(chosen.sum()), 'atom')} ended at the limit of B, {bound:g} Å²; the first is {first}")
     return out
 
 
