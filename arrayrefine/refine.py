@@ -218,7 +218,8 @@ def _limits(problem: Problem, state: State) -> list[str]:
     for bound, chosen in zip(B_BOUNDS, (b <= B_BOUNDS[0], b >= B_BOUNDS[1])):
         if chosen.any():
             first = atoms.identity.label(int(np.flatnonzero(chosen)[0]))
-            out.append(f"{counted(int(chosen.sum()), 'atom')} ended at the limit of B, {bound:g} Å²; the first is {first}")
+            number = counted(int(chosen.sum()), "atom")
+            out.append(f"{number} ended at the limit of B, {bound:g} Å²; the first is {first}")
     return out
 
 
