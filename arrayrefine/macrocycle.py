@@ -267,11 +267,13 @@ def run_cycles(
     for cycle in range(1, options.cycles + 1):
         before = path.state
         for target in options.targets:
+            if stop():
+                return path, tuple(steps), "interrupted: the best model so far was kept"
             path, step = run_step(problem, path, cycle, target, stop)
             steps.append(step)
             on_step(step)
-            if stop():
-                return path, tuple(steps), "interrupted: the best model so far was kept"
+        if stop():
+            return path, tuple(steps), "interrupted: the best model so far was kept"
         if options.minimiser.early_stop and path.state is before:
             return path, tuple(steps), f"stopped: no step of cycle {cycle} made the model better"
         if options.minimiser.early_stop and _settled(problem, path, before):

@@ -194,9 +194,7 @@ def _maps(problem: Problem, state: State) -> MapCoefficients:
             precision=options.xray.precision, threads=options.threads,
         )(state.atoms)  # fmt: skip
         f_mask = solvent_structure_factors(state.atoms, crystal, missing, data.d_min, threads=options.threads)
-        s_squared = crystal.inverse_d_squared(missing)
-        total = state.scale.amplitude_factor(missing) * (f_calc + state.scale.k_mask(s_squared) * f_mask)
-        f_model = np.concatenate([f_model, total])
+        f_model = np.concatenate([f_model, state.scale.apply(f_calc, f_mask, missing)])
     gap = np.full(len(missing), np.nan)
     return map_coefficients(
         hkl,

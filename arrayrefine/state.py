@@ -152,10 +152,10 @@ def evaluate(problem: Problem, atoms: Atoms, *, absorb_b: bool = True) -> State:
         scale = fit_scale(data, f_calc, f_mask)
     factor = scale.amplitude_factor(data.hkl)
     solvent = scale.k_mask(data.s_squared) * f_mask
-    f_model = factor * (f_calc + solvent)
+    f_model = scale.apply(f_calc, f_mask, data.hkl)
     sigma_a = estimate_sigma_a(data, f_model, options.xray.sigma_a_bins)
     xray = XrayTarget(
-        data, structure_factors, factor, solvent, sigma_a.d(data.s_squared), sigma_a.s(data.s_squared),
+        data, structure_factors, factor, solvent, sigma_a.d(data.s_squared), sigma_a.sigma_total(data),
         options.xray.target, problem.timer,
     )  # fmt: skip
     amplitude, values = np.abs(f_model), xray.values(f_calc)

@@ -77,6 +77,7 @@ def scaling(state: State) -> dict[str, Any]:
     return {
         "scale": state.scale.describe(),
         "sigma_a": state.sigma_a.describe(),
+        "steered_by": dict(zip(("bond_rmsz", "angle_rmsz"), state.core_rmsz)),
         "nll_work": state.nll_work,
         "nll_free": state.nll_free,
         "solvent_radii": DEFAULT_RADII,

@@ -13,8 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from arrayrefine.kernels.geometry import accumulate
-
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
@@ -214,19 +212,3 @@ def repulsion_terms(
         mates = np.flatnonzero(row >= 0)
         back[mates] = np.einsum("pij,pi->pj", rotation[row[mates]], back[mates])
     return active, (distance - d0[active]) * scale, np.stack([unit, back], axis=1)
-
-
-def repulsion(
-    xyz: Float,
-    i: Int,
-    j: Int,
-    rotation: Float,
-    shift: Float,
-    image: Int,
-    d0: Float,
-    sigma: Float,
-    weight: Float,
-) -> tuple[float, Float]:
-    """Value ½ Σ weight ((d0 − d)/sigma)² below d0 and its gradient (N, 3), 1/Å; see `repulsion_terms`."""
-    active, z, jacobian = repulsion_terms(xyz, i, j, rotation, shift, image, d0, sigma, weight)
-    return accumulate(z, jacobian, np.column_stack([i[active], j[active]]), len(xyz))

@@ -171,7 +171,7 @@ def test_no_cycles_only_scores() -> None:
 
 def test_stop_at_once_returns_the_start() -> None:
     result = refine(MODEL, DATA, Options(d_min=3.0, perturb=0.2), stop=lambda: 15)
-    assert result.report.final.r_work == pytest.approx(result.report.start.r_work, abs=2e-3)  # B is rescaled
+    assert result.report.final.r_work == pytest.approx(result.report.start.r_work, abs=1e-4)
     start = refine(MODEL, DATA, Options(d_min=3.0, perturb=0.2, cycles=0))
     assert np.array_equal(result.atoms.xyz, start.atoms.xyz)
     assert "interrupted" in result.report.stopped
@@ -212,6 +212,7 @@ def test_kinds_of_crystals(case: Case, name: str, start: str, options: dict[str,
     assert 0.3 < final.bond_rmsz < 1.3
     assert final.angle_rmsz is not None
     # The dictionary's angles in a cubane are 3 sigma from those of any real one; the weights are steered without them.
+    assert result.report.scaling["steered_by"]["angle_rmsz"] < 1.5
     assert final.angle_rmsz < (1.8 if name == "1dur" else 1.5)
 
 
@@ -285,7 +286,10 @@ def test_steps_together_apart_and_of_scale(case: Case, tmp_path: Path) -> None:
     joint = result.history[1].weights
     assert joint["geometry"] > 0
     assert joint["adp"] > 0
-    assert result.atoms.occupancy[5:9].mean() > 0.7  # these atoms are all there
+    # All of these atoms are there, and the data say so while nothing else (such as a B that has settled around the
+    # halves) can answer for them.
+    alone = refine(tmp_path / "half.pdb", case("5e5z") / "norm.mtz", Options(cycles=1, targets=("occupancy",)))
+    assert (alone.atoms.occupancy[5:9] > 0.85).all()
     assert np.array_equal(result.atoms.occupancy[9:], result.model.atoms.occupancy[9:])
 
 

@@ -26,7 +26,7 @@ def _target(kind: str, space_group: str = "P 21 21 21", method: str = "fft", n: 
     f_mask = 3.0 * (rng.normal(size=len(hkl)) + 1j * rng.normal(size=len(hkl)))
     target = XrayTarget(
         data, sf, rng.uniform(0.8, 1.2, len(hkl)), f_mask, np.full(len(hkl), 0.9),
-        np.full(len(hkl), 0.2 * (f_obs**2).mean()), kind,
+        data.epsilon * 0.2 * (f_obs**2).mean() + np.where(data.centric, 1.0, 2.0) * data.sigma**2, kind,
     )  # fmt: skip
     start = truth.replace(xyz=truth.xyz + rng.normal(0, 0.2, truth.xyz.shape))
     return target, start, truth

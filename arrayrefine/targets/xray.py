@@ -36,8 +36,8 @@ class XrayTarget:
         k_iso · k_aniso.
     solvent : (R,) complex128
         k_mask · F_mask.
-    d, s : (R,) float64
-        σ_A parameters: ⟨F⟩ = D F_model with variance ε S; used by the likelihood "ml".
+    d, variance : (R,) float64
+        σ_A parameters: ⟨F⟩ = D F_model, and Σ = ε S + (3 − c) σ² (see `SigmaA.sigma_total`); for the likelihood "ml".
     kind : "ml" or "gaussian"
     timer : dict
         Seconds are added under "likelihood".
@@ -48,7 +48,7 @@ class XrayTarget:
     factor: Float
     solvent: Complex
     d: Float
-    s: Float
+    variance: Float
     kind: Literal["ml", "gaussian"] = "ml"
     timer: dict[str, float] = field(default_factory=dict)
 
@@ -63,8 +63,9 @@ class XrayTarget:
             chain = self.factor
         else:
             chain = self.factor * self.d
-            variance = data.epsilon * self.s + np.where(data.centric, 1.0, 2.0) * data.sigma**2
-            value, slope, curvature, _ = likelihood.rice_ml(data.f_obs, chain * amplitude, variance, data.centric)
+            value, slope, curvature, _ = likelihood.rice_ml(
+                data.f_obs, chain * amplitude, self.variance, data.centric
+            )
         return value, slope * chain, curvature * chain**2, unit
 
     def values(self, f_calc: Complex) -> Float:
