@@ -1,4 +1,4 @@
-"""The one place that knows which array library holds an array.
+"""The one place that knows which array library holds an array, and the only one that imports CuPy.
 
 The backend follows the array that is passed in; there is no process-wide switch.
 """
@@ -7,10 +7,18 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+
+_OPTIONS = ("-std=c++17",)
+_functions: dict[tuple[ModuleType, int, str, str], Any] = {}
+_modules: dict[tuple[ModuleType, int, str], Any] = {}
+_launches: Counter[str] = Counter()
 
 
 def array_module(array: Any) -> ModuleType:
@@ -33,3 +41,71 @@ def cuda_unavailable_reason() -> str | None:
     except Exception as error:  # CuPy raises its own and the driver's error types
         return f"CuPy cannot reach a CUDA device: {error}"
     return None
+
+
+def to_device(array: Any, dtype: Any = None) -> Any:
+    """Copy an array to the device as a C-contiguous one; what is there already with that type is returned as it is."""
+    import cupy
+
+    return cupy.ascontiguousarray(cupy.asarray(array, dtype=dtype))
+
+
+def to_host(array: Any) -> Any:
+    """Return a NumPy array with the values of `array`; this waits for the device."""
+    return array.get() if array_module(array) is not np else np.asarray(array)
+
+
+def _function(module: str, kernel: str) -> Any:
+    """Compiled kernel of `kernels/<module>.cu` on the current device."""
+    import cupy
+
+    device = int(cupy.cuda.runtime.getDevice())
+    function = _functions.get((cupy, device, module, kernel))
+    if function is None:
+        built = _modules.get((cupy, device, module))
+        if built is None:
+            code = Path(__file__).with_name(f"{module}.cu").read_text(encoding="utf-8")
+            built = cupy.RawModule(code=code, options=_OPTIONS)
+            _modules[cupy, device, module] = built
+        function = built.get_function(kernel)
+        _functions[cupy, device, module, kernel] = function
+    return function
+
+
+def launch(
+    module: str,
+    kernel: str,
+    grid: tuple[int, ...],
+    block: tuple[int, ...],
+    args: Sequence[Any],
+    shared_mem: int = 0,
+) -> None:
+    """Launch a kernel on the current stream; it is compiled at its first launch and kept.
+
+    Parameters
+    ----------
+    module : str
+        Name of the source, `kernels/<module>.cu`.
+    kernel : str
+        Name of an `extern "C" __global__` function in it.
+    grid, block : tuple of 1 to 3 ints
+        Blocks, and threads of a block. A grid without blocks is an empty task: nothing is launched.
+    args : sequence
+        Device arrays (or None for a null pointer) and NumPy scalars of the declared types.
+    shared_mem : int
+        Dynamic shared memory, bytes.
+    """
+    if 0 in grid:
+        return
+    _function(module, kernel)(grid, block, tuple(args), shared_mem=shared_mem)
+    _launches[kernel] += 1
+
+
+def launch_counts() -> dict[str, int]:
+    """Launches by kernel name since the last reset. A launch captured in a graph counts once, at its capture."""
+    return dict(_launches)
+
+
+def reset_launch_counts() -> None:
+    """Start the count of launches again."""
+    _launches.clear()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
+import emulator
 import pytest
 
 DATA = Path(os.environ.get("ARRAYREFINE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
@@ -22,3 +24,13 @@ def case() -> Callable[[str], Path]:
         return folder
 
     return find
+
+
+@pytest.fixture
+def emulated_cuda() -> Iterator[ModuleType]:
+    """`cupy` as the emulator offers it, for one test."""
+    reason = emulator.unavailable_reason()
+    if reason:
+        pytest.skip(reason)
+    with emulator.installed() as cupy:
+        yield cupy
