@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import i0e, i1e
 
+from arrayrefine.kernels.backend import array_module
+
 Float: TypeAlias = NDArray[np.float64]
 
 LARGE_ARGUMENT = 300.0
@@ -63,6 +65,10 @@ def rice_ml(
     fom : (R,) float64
         Expected cosine of the phase error m: I1(X)/I0(X), or tanh(Y).
     """
+    if array_module(f_obs) is not np:
+        from arrayrefine.kernels import likelihood_cuda
+
+        return likelihood_cuda.rice_ml(f_obs, x, sigma_total, centric)
     product = f_obs * x / sigma_total
     misfit = (f_obs - x) ** 2 / sigma_total
 
@@ -101,6 +107,11 @@ def rice_ml_by_variance(f_obs: Float, x: Float, sigma_total: Float, centric: NDA
     (R,) float64
         (1/Σ - ((F - x)² + 2 F x (1 - m))/Σ²), halved for centric reflections.
     """
+    if array_module(f_obs) is not np:
+        from arrayrefine.kernels import likelihood_cuda
+
+        by_variance: Float = likelihood_cuda.rice_ml_by_variance(f_obs, x, sigma_total, centric, fom)
+        return by_variance
     spread = (f_obs - x) ** 2 + 2.0 * f_obs * x * (1.0 - fom)
     return np.where(centric, 0.5, 1.0) * (1.0 - spread / sigma_total) / sigma_total
 
@@ -120,5 +131,9 @@ def gaussian(f_obs: Float, f_model: Float, sigma: Float) -> tuple[Float, Float, 
     value, derivative, curvature : (R,) float64
         ½ ((F_o - F)/σ)² + ln σ, and its first and second derivative by `f_model`.
     """
+    if array_module(f_obs) is not np:
+        from arrayrefine.kernels import likelihood_cuda
+
+        return likelihood_cuda.gaussian(f_obs, f_model, sigma)
     z = (f_model - f_obs) / sigma
     return 0.5 * z * z + np.log(sigma), z / sigma, 1.0 / (sigma * sigma)
