@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 _OPTIONS = ("-std=c++17",)
+_NULL = np.uintp(0)  # None is a null pointer in recent CuPy only
 _functions: dict[tuple[ModuleType, int, str, str], Any] = {}
 _modules: dict[tuple[ModuleType, int, str], Any] = {}
 _launches: Counter[str] = Counter()
@@ -97,7 +98,8 @@ def launch(
     """
     if 0 in grid:
         return
-    _function(module, kernel)(grid, block, tuple(args), shared_mem=shared_mem)
+    values = tuple(_NULL if a is None else a for a in args)
+    _function(module, kernel)(grid, block, values, shared_mem=shared_mem)
     _launches[kernel] += 1
 
 

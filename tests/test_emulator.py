@@ -131,6 +131,7 @@ def test_kinds_of_arguments(emulated_cuda: ModuleType, kernel: Callable[[str], A
         ({0: np.zeros(4, np.float32)}, TypeError, "not a device array"),
         ({0: "float64"}, TypeError, "float64"),
         ({0: "strided"}, ValueError, "not C-contiguous"),
+        ({0: None}, TypeError, "null pointer"),
         ({3: np.int32(1)}, TypeError, "takes 3 arguments"),
     ],
 )
@@ -149,7 +150,7 @@ def test_wrong_arguments(
 )
 def test_wrong_launches(kernel: Callable[[str], Any], grid: Any, block: Any, shared: int) -> None:
     with pytest.raises(RuntimeError, match="INVALID_VALUE"):
-        kernel("backwards")(grid, block, (None,), shared_mem=shared)
+        kernel("backwards")(grid, block, (np.uintp(0),), shared_mem=shared)
 
 
 def test_writing_outside_an_array(emulated_cuda: ModuleType, kernel: Callable[[str], Any]) -> None:

@@ -194,8 +194,10 @@ class RawKernel:
         """Bytes of one argument: the address of an array, or the value of a scalar."""
         where = f"argument {i} of {self.name} ({parameter})"
         if parameter.pointer:
-            if given is None:
+            if type(given) is np.uint64 and given == 0:
                 return np.zeros(1, np.uintp)
+            if given is None:
+                raise TypeError(f"{where} is None, which older CuPy passes wrongly: a null pointer is np.uintp(0)")
             if not isinstance(given, arrays.ndarray):
                 raise TypeError(f"{where} is {type(given).__name__}, not a device array")
             if not given.flags.c_contiguous:
