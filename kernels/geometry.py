@@ -12,6 +12,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from arrayrefine.kernels.backend import array_module
+
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
@@ -42,6 +44,10 @@ def accumulate(z: Float, jacobian: Float, index: Int, n_atoms: int) -> tuple[flo
     gradient : (N, 3) float64
         Its derivative by the coordinates, 1/Å.
     """
+    if array_module(z) is not np:
+        from arrayrefine.kernels import geometry_cuda
+
+        return geometry_cuda.accumulate(z, jacobian, index, n_atoms)
     gradient = np.empty((n_atoms, 3))
     flat = index.ravel()
     pull = (z[:, None, None] * jacobian).reshape(-1, 3)
@@ -78,6 +84,10 @@ def bond(xyz: Float, index: Int, ideal: Float, sigma: Float) -> tuple[Float, Flo
         (d − ideal) / sigma.
     jacobian : (n, 2, 3) float64, 1/Å
     """
+    if array_module(xyz) is not np:
+        from arrayrefine.kernels import geometry_cuda
+
+        return geometry_cuda.bond(xyz, index, ideal, sigma)
     delta = xyz[index[:, 0]] - xyz[index[:, 1]]
     distance = np.sqrt(_dot(delta, delta))
     unit = delta / (np.maximum(distance, _TINY) * sigma)[:, None]
@@ -102,6 +112,10 @@ def angle(xyz: Float, index: Int, ideal: Float, sigma: Float) -> tuple[Float, Fl
         (angle − ideal) / sigma.
     jacobian : (n, 3, 3) float64, 1/Å
     """
+    if array_module(xyz) is not np:
+        from arrayrefine.kernels import geometry_cuda
+
+        return geometry_cuda.angle(xyz, index, ideal, sigma)
     vertex = xyz[index[:, 1]]
     a = xyz[index[:, 0]] - vertex
     b = xyz[index[:, 2]] - vertex
@@ -129,6 +143,10 @@ def dihedral(xyz: Float, index: Int) -> tuple[Float, Float]:
     jacobian : (n, 4, 3) float64, degrees/Å
         Damped where three atoms lie on a line.
     """
+    if array_module(xyz) is not np:
+        from arrayrefine.kernels import geometry_cuda
+
+        return geometry_cuda.dihedral(xyz, index)
     r1, r2, r3, r4 = (xyz[index[:, k]] for k in range(4))
     f, g, h = r1 - r2, r2 - r3, r4 - r3
     a, b = _cross(f, g), _cross(h, g)
@@ -159,6 +177,10 @@ def torsion(xyz: Float, index: Int, ideal: Float, sigma: Float, period: Int) -> 
         Deviation / sigma, the deviation within ±180°/period.
     jacobian : (n, 4, 3) float64, 1/Å
     """
+    if array_module(xyz) is not np:
+        from arrayrefine.kernels import geometry_cuda
+
+        return geometry_cuda.torsion(xyz, index, ideal, sigma, period)
     phi, jacobian = dihedral(xyz, index)
     turn = 360.0 / period
     delta = phi - ideal
@@ -182,6 +204,10 @@ def chirality(xyz: Float, index: Int, ideal: Float, sigma: Float) -> tuple[Float
         (volume − ideal) / sigma.
     jacobian : (n, 4, 3) float64, 1/Å
     """
+    if array_module(xyz) is not np:
+        from arrayrefine.kernels import geometry_cuda
+
+        return geometry_cuda.chirality(xyz, index, ideal, sigma)
     centre = xyz[index[:, 0]]
     a, b, c = (xyz[index[:, k]] - centre for k in (1, 2, 3))
     da, db, dc = _cross(b, c), _cross(c, a), _cross(a, b)
@@ -211,6 +237,10 @@ def plane(xyz: Float, index: Int, plane: Int, sigma: Float) -> tuple[Float, Floa
         Distance / sigma; the sign follows the normal, which is arbitrary.
     jacobian : (m, 1, 3) float64, 1/Å
     """
+    if array_module(xyz) is not np:
+        from arrayrefine.kernels import geometry_cuda
+
+        return geometry_cuda.plane(xyz, index, plane, sigma)
     if len(index) == 0:
         return np.zeros(0), np.zeros((0, 1, 3))
     starts = np.flatnonzero(np.r_[True, plane[1:] != plane[:-1]])
