@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from arrayrefine.kernels.backend import array_module
+
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
@@ -29,6 +31,10 @@ def kl(b: Float, i: Int, j: Int, weight: Float) -> tuple[float, Float]:
     value : float
     gradient : (N,) float64, 1/Å²
     """
+    if array_module(b) is not np:
+        from arrayrefine.kernels import adp_cuda
+
+        return adp_cuda.kl(b, i, j, weight)
     safe = np.maximum(b, B_FLOOR)
     b1, b2 = safe[i], safe[j]
     ratio = b1 / b2
@@ -53,5 +59,9 @@ def variance(b: Float) -> tuple[float, Float]:
     value : float, Å⁴
     gradient : (N,) float64, Å²
     """
+    if array_module(b) is not np:
+        from arrayrefine.kernels import adp_cuda
+
+        return adp_cuda.variance(b)
     delta = b - b.mean() if len(b) else b
     return float(delta @ delta), 2.0 * delta
