@@ -1,0 +1,461 @@
+// Atoms to grid and back; see density.py for the equations and density_cuda.py for the buffers.
+//
+// Floor for N atoms with P points each (N P = 1.1e7 at 15,000 atoms, 2.3 A), K = 4 channels, grid of 3.3e6 points:
+// splat   writes 4 K bytes per grid point, 53 MB: 16 us at 3.3 TB/s; bricks 5x a sphere, 5 N P (3 + K) FMA: 13 us.
+// gather  reads 4 K bytes per (atom, point) from the second-level cache, 180 MB: 35 us; N P (6 + K) FMA: 5 us.
+// Exponentials: 3 (splat) and 2 (gather) per row of 8 points; along a row e[i+1] = e[i] r[i], r[i+1] = r[i] q.
+//
+// Coordinates are those of the frame in which the first axis of the cell is along x and the second in the plane xy, so
+// the step between grid points is an upper triangular matrix: cell = {xx, xy, xz, yy, yz, zz, then the grid steps per
+// Angstrom across the faces of the cell along the three axes}.
+
+typedef unsigned long long Key;  // atom << 30 | cell of the lattice image, 10 bits for each axis
+
+#define BRICK_X 8
+#define BRICK_Y 8
+#define BRICK_Z 16
+#define THREADS 128
+#define SORTED_IN_SHARED 1024
+#define FULL 0xffffffffu
+#define LOG2E 1.4426950408889634
+#define LN2 0.6931471805599453
+#define DEEPEST 100.0   // powers of two below which a Gaussian is cut off, whatever its radius
+#define STEEPEST 1.9    // k s^2 (powers of two) above which the middle of a row may underflow where its ends count
+#define MARGIN 1e-5     // relative, for points on the surface of the sphere
+#define TOO_MANY 1      // bits of the status
+#define NOT_FINITE 2
+#define NO_SUCH_MODEL 4
+
+__device__ __forceinline__ float power2(float x) { return exp2f(x); }
+__device__ __forceinline__ double power2(double x) { return exp2(x); }
+__device__ __forceinline__ float root(float x) { return sqrtf(x); }
+__device__ __forceinline__ double root(double x) { return sqrt(x); }
+
+template <class T> struct alignas(16) Four { T x, y, z, w; };
+
+struct Step { double xx, xy, xz, yy, yz, zz; };
+
+__device__ __forceinline__ Step read_step(const double* cell) {
+  return {cell[0], cell[1], cell[2], cell[3], cell[4], cell[5]};
+}
+
+__device__ __forceinline__ int floor_divide(int a, int b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
+
+__device__ __forceinline__ double in_cell(double x, int n) { return (x - floor(x)) * (double)n; }
+
+// The radius beyond which a Gaussian of k (powers of two per square Angstrom) counts for nothing; keeps NaN.
+__device__ __forceinline__ double cut(double radius, double k) {
+  return fmin(radius, sqrt(DEEPEST / k)) + 0.0 * (radius + k);
+}
+
+// Squared distance of the origin from the range [low, high] on one axis.
+template <class T> __device__ __forceinline__ T gap_squared(T low, T high) {
+  const T gap = low > (T)0 ? low : (high < (T)0 ? -high : (T)0);
+  return gap * gap;
+}
+
+// Squared distance of the origin from a box that encloses `a` x `b` x `c` points, the first of them at (x, y, z).
+template <class T>
+__device__ __forceinline__ T box_distance(T x, T y, T z, T a, T b, T c, T xx, T xy, T xz, T yy, T yz, T zz) {
+  const T zero = (T)0, xb = xy * b, xc = xz * c, yc = yz * c;
+  return gap_squared(x + min(xb, zero) + min(xc, zero), x + xx * a + max(xb, zero) + max(xc, zero)) +
+         gap_squared(y + min(yc, zero), y + yy * b + max(yc, zero)) + gap_squared(z, z + zz * c);
+}
+
+// Bricks along one axis that the range u - reach ... u + reach meets. Bricks of successive cells are numbered on.
+struct Range { int first, count; };
+
+__device__ __forceinline__ Range brick_range(double u, double reach, int n, int width) {
+  const int low = (int)ceil(u - reach), high = (int)floor(u + reach), bricks = (n + width - 1) / width;
+  if (low > high) return {0, 0};
+  const int cell_low = floor_divide(low, n), cell_high = floor_divide(high, n);
+  const int first = cell_low * bricks + (low - cell_low * n) / width;
+  const int last = cell_high * bricks + (high - cell_high * n) / width;
+  return {first, last - first + 1};
+}
+
+// One warp visits the bricks that its atom reaches: it counts them, or writes the atom into their lists.
+template <bool WRITE>
+__device__ __forceinline__ void visit_bricks(
+    int atom, int lane, const double* fractional, double radius, const int* model, int n_models, const double* cell,
+    int nx, int ny, int nz, int* count, const int* begin, int capacity, Key* keys, int* status) {
+  const Step s = read_step(cell);
+  const double ux = in_cell(fractional[3 * atom], nx), uy = in_cell(fractional[3 * atom + 1], ny),
+               uz = in_cell(fractional[3 * atom + 2], nz);
+  const double rx = radius * cell[6], ry = radius * cell[7], rz = radius * cell[8];
+  const int m = model ? model[atom] : 0;
+  const bool sane = rx < 500.0 * nx && ry < 500.0 * ny && rz < 500.0 * nz && ux + uy + uz < 4e9;  // false for NaN
+  const bool known = m >= 0 && m < n_models;
+  if (!sane || !known) {
+    if (!WRITE && lane == 0) atomicOr(status, (sane ? 0 : NOT_FINITE) | (known ? 0 : NO_SUCH_MODEL));
+    return;
+  }
+  const int bx = (nx + BRICK_X - 1) / BRICK_X, by = (ny + BRICK_Y - 1) / BRICK_Y, bz = (nz + BRICK_Z - 1) / BRICK_Z;
+  const Range x = brick_range(ux, rx, nx, BRICK_X), y = brick_range(uy, ry, ny, BRICK_Y),
+              z = brick_range(uz, rz, nz, BRICK_Z);
+  const double limit = radius * radius * (1.0 + MARGIN);
+  const int total = x.count * y.count * z.count;
+  for (int i = lane; i < total; i += 32) {
+    const int plane = i / z.count, gz = z.first + i - plane * z.count;
+    const int gx = x.first + plane / y.count, gy = y.first + plane % y.count;
+    const int tx = floor_divide(gx, bx), ty = floor_divide(gy, by), tz = floor_divide(gz, bz);
+    const int px = (gx - tx * bx) * BRICK_X, py = (gy - ty * by) * BRICK_Y, pz = (gz - tz * bz) * BRICK_Z;
+    const double ox = (double)tx * nx + px - ux, oy = (double)ty * ny + py - uy, oz = (double)tz * nz + pz - uz;
+    const double apart = box_distance<double>(
+        s.xx * ox + s.xy * oy + s.xz * oz, s.yy * oy + s.yz * oz, s.zz * oz, min(BRICK_X, nx - px) - 1,
+        min(BRICK_Y, ny - py) - 1, min(BRICK_Z, nz - pz) - 1, s.xx, s.xy, s.xz, s.yy, s.yz, s.zz);
+    if (!(apart <= limit)) continue;
+    const int brick = ((m * bx + gx - tx * bx) * by + gy - ty * by) * bz + gz - tz * bz;
+    if (WRITE) {
+      const int place = begin[brick] + atomicSub(&count[brick], 1) - 1;
+      if (place < capacity)
+        keys[place] = (Key)atom << 30 | (Key)(tx + 512) << 20 | (Key)(ty + 512) << 10 | (Key)(tz + 512);
+    } else {
+      atomicAdd(&count[brick], 1);
+    }
+  }
+}
+
+// What the splat wants of every atom, and the number of atoms that reach each brick.
+template <class T>
+__device__ __forceinline__ void count_body(
+    const double* fractional, const double* amplitude, const double* exponent, const double* radius, const T* channel,
+    const int* model, int n_atoms, int channels, int padded, int n_models, const double* cell, int nx, int ny, int nz,
+    double* position, T* form, T* weight, int* count, int* status) {
+  const int atom = blockIdx.x * (THREADS / 32) + threadIdx.x / 32, lane = threadIdx.x & 31;
+  if (atom >= n_atoms) return;
+  const double k = exponent[atom] * LOG2E, r = cut(radius[atom], k);
+  if (lane < 3) position[3 * atom + lane] = in_cell(fractional[3 * atom + lane], lane == 0 ? nx : lane == 1 ? ny : nz);
+  if (lane == 0) {
+    form[4 * atom] = (T)k;
+    form[4 * atom + 1] = (T)(r * r * (1.0 + MARGIN));
+    form[4 * atom + 2] = (T)(exp2(-k * r * r) * (1.0 - MARGIN));
+    form[4 * atom + 3] = (T)exp2(-2.0 * k * cell[0] * cell[0]);
+  }
+  if (lane < padded)
+    weight[padded * atom + lane] =
+        lane < channels ? (T)(amplitude[atom] * (double)channel[channels * atom + lane]) : (T)0;
+  visit_bricks<false>(atom, lane, fractional, r, model, n_models, cell, nx, ny, nz, count, nullptr, 0, nullptr, status);
+}
+
+#define COUNT(NAME, T)                                                                                                \
+  extern "C" __global__ void __launch_bounds__(THREADS)                                                               \
+      NAME(const double* __restrict__ fractional, const double* __restrict__ amplitude,                               \
+           const double* __restrict__ exponent, const double* __restrict__ radius, const T* __restrict__ channel,     \
+           const int* __restrict__ model, int n_atoms, int channels, int padded, int n_models,                        \
+           const double* __restrict__ cell, int nx, int ny, int nz, double* __restrict__ position,                    \
+           T* __restrict__ form, T* __restrict__ weight, int* __restrict__ count, int* __restrict__ status) {         \
+    count_body<T>(fractional, amplitude, exponent, radius, channel, model, n_atoms, channels, padded, n_models, cell, \
+                  nx, ny, nz, position, form, weight, count, status);                                                 \
+  }
+COUNT(count_f, float)
+COUNT(count_d, double)
+
+// A stretch of the list for every brick. The stretches lie in any order; what is in them does not depend on it.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    allocate(const int* __restrict__ count, int n_bricks, int capacity, int* __restrict__ cursor,
+             int* __restrict__ begin, int* __restrict__ end, int* __restrict__ status) {
+  const int brick = blockIdx.x * THREADS + threadIdx.x, lane = threadIdx.x & 31;
+  const int mine = brick < n_bricks ? count[brick] : 0;
+  int sum = mine;
+  for (int d = 1; d < 32; d *= 2) {
+    const int before = __shfl_up_sync(FULL, sum, d);
+    if (lane >= d) sum += before;
+  }
+  int first = 0;
+  if (lane == 31 && sum) first = atomicAdd(cursor, sum);
+  first = __shfl_sync(FULL, first, 31) + sum - mine;
+  if (brick >= n_bricks) return;
+  if (mine > capacity - first) atomicOr(status, TOO_MANY);
+  begin[brick] = min(first, capacity);
+  end[brick] = mine > capacity - first ? capacity : first + mine;
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    fill(const double* __restrict__ fractional, const double* __restrict__ exponent, const double* __restrict__ radius,
+         const int* __restrict__ model, int n_atoms, int n_models, const double* __restrict__ cell, int nx, int ny,
+         int nz, int* __restrict__ count, const int* __restrict__ begin, int capacity, Key* __restrict__ keys,
+         int* __restrict__ status) {
+  const int atom = blockIdx.x * (THREADS / 32) + threadIdx.x / 32, lane = threadIdx.x & 31;
+  if (atom >= n_atoms) return;
+  const double r = cut(radius[atom], exponent[atom] * LOG2E);
+  visit_bricks<true>(atom, lane, fractional, r, model, n_models, cell, nx, ny, nz, count, begin, capacity, keys,
+                     status);
+}
+
+__device__ __forceinline__ void put_in_order(Key* key, int low, int high, int n) {
+  if (high >= n) return;
+  const Key a = key[low], b = key[high];
+  if (a > b) key[low] = b, key[high] = a;
+}
+
+// Bitonic, every comparison upwards: places from n on behave as if they held infinity.
+__device__ void sort_keys(Key* key, int n) {
+  for (int k = 2; k / 2 < n; k *= 2) {
+    const int half = k / 2, pairs = (n + k - 1) / k * half;
+    __syncthreads();
+    for (int t = threadIdx.x; t < pairs; t += THREADS) {
+      const int start = t / half * k, i = t % half;
+      put_in_order(key, start + i, start + k - 1 - i, n);
+    }
+    for (int j = half / 2; j > 0; j /= 2) {
+      __syncthreads();
+      for (int t = threadIdx.x; t < pairs; t += THREADS) {
+        const int low = t / j * 2 * j + t % j;
+        put_in_order(key, low, low + j, n);
+      }
+    }
+  }
+  __syncthreads();
+}
+
+// Sorts the list of every brick by atom and image, so that its sums are taken in one order.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    order(const int* __restrict__ begin, const int* __restrict__ end, Key* keys) {
+  __shared__ Key near[SORTED_IN_SHARED];
+  Key* mine = keys + begin[blockIdx.x];
+  const int n = end[blockIdx.x] - begin[blockIdx.x];
+  if (n < 2) return;
+  if (n > SORTED_IN_SHARED) {
+    sort_keys(mine, n);
+    return;
+  }
+  for (int i = threadIdx.x; i < n; i += THREADS) near[i] = mine[i];
+  sort_keys(near, n);
+  for (int i = threadIdx.x; i < n; i += THREADS) mine[i] = near[i];
+}
+
+// Gaussian at the 8 points of a row; x leads from the atom to the fifth of them, rest is the squared distance of the
+// row, k in powers of two.
+template <class T> __device__ __forceinline__ void row_of_eight(T k, T x, T rest, T s, T q, T* e) {
+  if (k * s * s < (T)STEEPEST) {
+    T up = power2(-k * s * (x + x + s)), down = power2(k * s * (x + x - s));
+    e[4] = power2(-k * (x * x + rest));
+    e[5] = e[4] * up, up *= q;
+    e[3] = e[4] * down, down *= q;
+    e[6] = e[5] * up, up *= q;
+    e[2] = e[3] * down, down *= q;
+    e[7] = e[6] * up;
+    e[1] = e[2] * down, down *= q;
+    e[0] = e[1] * down;
+  } else {
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+      const T at = x + (T)(i - 4) * s;
+      e[i] = power2(-k * (at * at + rest));
+    }
+  }
+}
+
+// One block owns one brick: a thread one row along x, K channels in registers; a warp 8 x 4 x 8 points.
+template <class T, int K>
+__device__ __forceinline__ void splat_body(
+    const Key* __restrict__ keys, const int* __restrict__ begin, const int* __restrict__ end,
+    const double* __restrict__ position, const T* __restrict__ form, const T* __restrict__ weight,
+    const double* __restrict__ cell, int nx, int ny, int nz, int channels, T* __restrict__ out) {
+  __shared__ Four<T> place[THREADS];  // from the atom to the first point of the brick, and k
+  __shared__ Four<T> limits[THREADS];  // squared radius, least value, ratio of ratios
+  __shared__ T factor[THREADS * K];
+  const int by = (ny + BRICK_Y - 1) / BRICK_Y, bz = (nz + BRICK_Z - 1) / BRICK_Z, bx = (nx + BRICK_X - 1) / BRICK_X;
+  const int brick = blockIdx.x, column = brick / bz, layer = column / by, model = layer / bx;
+  const int px = (layer - model * bx) * BRICK_X, py = (column - layer * by) * BRICK_Y,
+            pz = (brick - column * bz) * BRICK_Z;
+  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+  const int corner_y = (warp >> 1) * 4, corner_z = (warp & 1) * 8;
+  const int j = corner_y + (lane >> 3), l = corner_z + (lane & 7);
+  const Step s = read_step(cell);
+  const T xx = (T)s.xx, xy = (T)s.xy, xz = (T)s.xz, yy = (T)s.yy, yz = (T)s.yz, zz = (T)s.zz;
+  const T row_x = xx * (T)4 + xy * (T)j + xz * (T)l, row_y = yy * (T)j + yz * (T)l, row_z = zz * (T)l;
+  const T warp_x = xy * (T)corner_y + xz * (T)corner_z, warp_y = yy * (T)corner_y + yz * (T)corner_z,
+          warp_z = zz * (T)corner_z;
+  T sum[K][8];
+#pragma unroll
+  for (int k = 0; k < K; k++)
+#pragma unroll
+    for (int i = 0; i < 8; i++) sum[k][i] = (T)0;
+
+  const int last = end[brick];
+  for (int first = begin[brick]; first < last; first += THREADS) {
+    const int n = min(THREADS, last - first), mine = threadIdx.x;
+    if (mine < n) {
+      const Key key = keys[first + mine];
+      const int atom = (int)(key >> 30), tx = (int)(key >> 20 & 1023) - 512, ty = (int)(key >> 10 & 1023) - 512,
+                tz = (int)(key & 1023) - 512;
+      const double ox = (double)tx * nx + px - position[3 * (long long)atom],
+                   oy = (double)ty * ny + py - position[3 * (long long)atom + 1],
+                   oz = (double)tz * nz + pz - position[3 * (long long)atom + 2];
+      const Four<T> f = reinterpret_cast<const Four<T>*>(form)[atom];
+      place[mine] = {(T)(s.xx * ox + s.xy * oy + s.xz * oz), (T)(s.yy * oy + s.yz * oz), (T)(s.zz * oz), f.x};
+      limits[mine] = {f.y, f.z, f.w, (T)0};
+#pragma unroll
+      for (int k = 0; k < K; k++) factor[mine * K + k] = weight[(long long)atom * K + k];
+    }
+    __syncthreads();
+    for (int group = 0; group < n; group += 32) {
+      bool near = false;
+      if (group + lane < n) {
+        const Four<T> p = place[group + lane];
+        near = box_distance<T>(p.x + warp_x, p.y + warp_y, p.z + warp_z, (T)(BRICK_X - 1), (T)3, (T)7, xx, xy, xz, yy,
+                               yz, zz) <= limits[group + lane].x;
+      }
+      for (unsigned left = __ballot_sync(FULL, near); left; left &= left - 1) {
+        const int a = group + __ffs((int)left) - 1;
+        const Four<T> p = place[a], f = limits[a];
+        const T y = p.y + row_y, z = p.z + row_z, rest = y * y + z * z;
+        if (rest > f.x) continue;
+        T e[8];
+        row_of_eight<T>(p.w, p.x + row_x, rest, xx, f.z, e);
+        T w[K];
+#pragma unroll
+        for (int k = 0; k < K; k++) w[k] = factor[a * K + k];
+#pragma unroll
+        for (int i = 0; i < 8; i++)
+          if (e[i] >= f.y)
+#pragma unroll
+            for (int k = 0; k < K; k++) sum[k][i] += w[k] * e[i];
+      }
+    }
+    __syncthreads();
+  }
+
+  if (py + j >= ny || pz + l >= nz) return;
+  const long long plane = (long long)ny * nz;
+  T* target = out + ((long long)model * channels * nx + px) * plane + (long long)(py + j) * nz + pz + l;
+#pragma unroll
+  for (int k = 0; k < K; k++)
+    if (k < channels)
+#pragma unroll
+      for (int i = 0; i < 8; i++)
+        if (px + i < nx) target[((long long)k * nx + i) * plane] = sum[k][i];
+}
+
+#define SPLAT(NAME, T, K, BLOCKS)                                                                                     \
+  extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)                                                       \
+      NAME(const Key* __restrict__ keys, const int* __restrict__ begin, const int* __restrict__ end,                  \
+           const double* __restrict__ position, const T* __restrict__ form, const T* __restrict__ weight,             \
+           const double* __restrict__ cell, int nx, int ny, int nz, int channels, T* __restrict__ out) {              \
+    splat_body<T, K>(keys, begin, end, position, form, weight, cell, nx, ny, nz, channels, out);                      \
+  }
+SPLAT(splat_f1, float, 1, 7)
+SPLAT(splat_f2, float, 2, 6)
+SPLAT(splat_f4, float, 4, 5)
+SPLAT(splat_f6, float, 6, 4)
+SPLAT(splat_f8, float, 8, 3)
+SPLAT(splat_d1, double, 1, 3)
+SPLAT(splat_d2, double, 2, 3)
+SPLAT(splat_d4, double, 4, 2)
+SPLAT(splat_d6, double, 6, 2)
+SPLAT(splat_d8, double, 8, 2)
+
+template <class T> __device__ __forceinline__ T warp_sum(T v) {
+  for (int d = 16; d; d /= 2) v += __shfl_xor_sync(FULL, v, d);
+  return v;
+}
+
+// One warp owns one atom: a lane takes rows along x, whose neighbours along z are read by its neighbours.
+template <class T, int K>
+__device__ __forceinline__ void gather_body(
+    const T* __restrict__ maps, const double* __restrict__ fractional, const double* __restrict__ amplitude,
+    const double* __restrict__ exponent, const double* __restrict__ radius, const T* __restrict__ channel,
+    const int* __restrict__ model, int n_atoms, int channels, int n_models, const double* __restrict__ cell,
+    const double* __restrict__ frame, int nx, int ny, int nz, double* __restrict__ by_amplitude,
+    double* __restrict__ by_xyz, double* __restrict__ by_exponent) {
+  const int atom = blockIdx.x * (THREADS / 32) + threadIdx.x / 32, lane = threadIdx.x & 31;
+  if (atom >= n_atoms) return;
+  const Step s = read_step(cell);
+  const double ux = in_cell(fractional[3 * atom], nx), uy = in_cell(fractional[3 * atom + 1], ny),
+               uz = in_cell(fractional[3 * atom + 2], nz);
+  const double k2 = exponent[atom] * LOG2E, r = cut(radius[atom], k2);
+  const int m = model ? model[atom] : 0;
+  T zeroth = 0, first_x = 0, first_y = 0, first_z = 0, second = 0;
+  if (r * cell[6] < 500.0 * nx && r * cell[7] < 500.0 * ny && r * cell[8] < 500.0 * nz && ux + uy + uz < 4e9 &&
+      m >= 0 && m < n_models) {
+    const double ax = rint(ux), ay = rint(uy), az = rint(uz), fx = ux - ax, fy = uy - ay, fz = uz - az;
+    const T dx = (T)(s.xx * fx + s.xy * fy + s.xz * fz), dy = (T)(s.yy * fy + s.yz * fz), dz = (T)(s.zz * fz);
+    const T xx = (T)s.xx, xy = (T)s.xy, xz = (T)s.xz, yy = (T)s.yy, yz = (T)s.yz, zz = (T)s.zz;
+    const T k = (T)k2, q = (T)exp2(-2.0 * k2 * s.xx * s.xx), limit = (T)(r * r * (1.0 + MARGIN / 4)), per_x = (T)1 / xx;
+    const int low_y = (int)ceil(fy - r * cell[7]), low_z = (int)ceil(fz - r * cell[8]);
+    const int wide_y = (int)floor(fy + r * cell[7]) - low_y + 1, wide_z = (int)floor(fz + r * cell[8]) - low_z + 1;
+    const long long plane = (long long)ny * nz, grid = plane * nx;
+    const T* map = maps + (long long)m * channels * grid;
+    T c[K];
+#pragma unroll
+    for (int i = 0; i < K; i++) c[i] = i < channels ? channel[(long long)channels * atom + i] : (T)0;
+    const int rows = wide_y * wide_z;
+    for (int row = lane; row < rows; row += 32) {
+      const int j = low_y + row / wide_z, l = low_z + row % wide_z;
+      const T y = yy * (T)j + yz * (T)l - dy, z = zz * (T)l - dz, rest = y * y + z * z;
+      if (!(rest <= limit)) continue;
+      const T at = xy * (T)j + xz * (T)l - dx, half = root(limit - rest);
+      const int low = (int)ceil((-half - at) * per_x), high = (int)floor((half - at) * per_x);
+      const int iy = (int)ay + j, iz = (int)az + l;
+      const T* here = map + (long long)(iy - floor_divide(iy, ny) * ny) * nz + iz - floor_divide(iz, nz) * nz;
+      int ix = (int)ax + low;
+      ix -= floor_divide(ix, nx) * nx;
+      T row_0 = 0, row_1 = 0, row_2 = 0;
+      for (int i = low; i <= high; i += 8) {
+        T x = at + xx * (T)i, e = power2(-k * (x * x + rest)), ratio = power2(-k * xx * (x + x + xx));
+#pragma unroll
+        for (int t = 0; t < 8; t++) {
+          if (i + t <= high) {
+            const T* point = here + ix * plane;
+            T v = 0;
+#pragma unroll
+            for (int n = 0; n < K; n++)
+              if (n < channels) v += c[n] * point[n * grid];
+            v *= e;
+            row_0 += v;
+            row_1 += v * x;
+            row_2 += v * x * x;
+            x += xx;
+            e *= ratio;
+            ratio *= q;
+            ix = ix + 1 == nx ? 0 : ix + 1;
+          }
+        }
+      }
+      zeroth += row_0;
+      first_x += row_1;
+      first_y += row_0 * y;
+      first_z += row_0 * z;
+      second += row_2 + row_0 * rest;
+    }
+  } else {
+    zeroth = first_x = first_y = first_z = second = (T)__longlong_as_double(0x7ff8000000000000LL);  // not a number
+  }
+  zeroth = warp_sum(zeroth);
+  first_x = warp_sum(first_x);
+  first_y = warp_sum(first_y);
+  first_z = warp_sum(first_z);
+  second = warp_sum(second);
+  if (lane < 3) {  // back to the axes of the crystal
+    const double* f = frame + 3 * lane;
+    by_xyz[3 * atom + lane] = 2.0 * LN2 * amplitude[atom] * k2 *
+                              (f[0] * (double)first_x + f[1] * (double)first_y + f[2] * (double)first_z);
+  }
+  if (lane == 0) {
+    by_amplitude[atom] = (double)zeroth;
+    by_exponent[atom] = -amplitude[atom] * (double)second;
+  }
+}
+
+#define GATHER(NAME, T, K, BLOCKS)                                                                                    \
+  extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)                                                       \
+      NAME(const T* __restrict__ maps, const double* __restrict__ fractional, const double* __restrict__ amplitude,   \
+           const double* __restrict__ exponent, const double* __restrict__ radius, const T* __restrict__ channel,     \
+           const int* __restrict__ model, int n_atoms, int channels, int n_models, const double* __restrict__ cell,   \
+           const double* __restrict__ frame, int nx, int ny, int nz, double* __restrict__ by_amplitude,               \
+           double* __restrict__ by_xyz, double* __restrict__ by_exponent) {                                           \
+    gather_body<T, K>(maps, fractional, amplitude, exponent, radius, channel, model, n_atoms, channels, n_models,     \
+                      cell, frame, nx, ny, nz, by_amplitude, by_xyz, by_exponent);                                    \
+  }
+GATHER(gather_f1, float, 1, 8)
+GATHER(gather_f2, float, 2, 7)
+GATHER(gather_f4, float, 4, 6)
+GATHER(gather_f6, float, 6, 5)
+GATHER(gather_f8, float, 8, 4)
+GATHER(gather_d1, double, 1, 4)
+GATHER(gather_d2, double, 2, 4)
+GATHER(gather_d4, double, 4, 4)
+GATHER(gather_d6, double, 6, 4)
+GATHER(gather_d8, double, 8, 3)

@@ -1,0 +1,304 @@
+"""Atoms to grid and back on a CUDA device: the host side of `density.cu`.
+
+The grid is cut into bricks of 8 × 8 × 16 points. Each evaluation lists the atoms that reach every brick and sorts the
+lists; a block of threads then owns a brick and sums its atoms in that order, so the same input gives the same bits. In
+the adjoint a warp owns an atom and sums over the points of its sphere. Nothing here waits for the device once a plan
+is given.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .backend import launch, to_device
+
+Array = NDArray[Any]
+
+BRICK = (8, 8, 16)
+"""Points of a brick along each axis, as in the source of the kernels."""
+_CHANNELS = (1, 2, 4, 6, 8)
+"""Numbers of channels that kernels are compiled for."""
+_THREADS, _WARPS = 128, 4
+_STATUS = {
+    1: "more atoms reach the bricks than the plan has room for: make it with the largest radius that occurs",
+    2: "coordinates, exponents or radii are not finite, or a sphere is wider than 1000 cells",
+    4: "an atom belongs to a model that the plan does not have",
+}
+
+
+@dataclass(frozen=True)
+class DensityPlan:
+    """Buffers for atoms of one number on grids of one shape; made by `plan`, good for any number of evaluations.
+
+    Two evaluations that run at the same time need a plan each.
+
+    Attributes
+    ----------
+    shape : tuple of 3 ints
+    n_atoms, n_channels, n_models : int
+    dtype : float32 or float64
+        Type of the grids.
+    capacity : int
+        Pairs of an atom and a brick that the lists have room for.
+    cell, frame : device arrays, (9,) and (9,) float64
+        Steps between grid points in the frame of the kernels with the steps per Å across the faces, and that frame.
+    count : device array, (1 + bricks,) int32
+        Atoms listed altogether, then atoms that reach each brick.
+    begin, end : device arrays, (bricks,) int32
+        Stretch of the list that belongs to each brick.
+    keys : device array, (capacity,) uint64
+        Atom and lattice image of every pair.
+    position, form, weight : device arrays, (N, 3) float64, (N, 4) and (N, K padded) of `dtype`
+        What the splat wants of every atom.
+    status : device array, (1,) int32
+        0, or what went wrong in any evaluation so far; see `check`.
+    """
+
+    shape: tuple[int, int, int]
+    n_atoms: int
+    n_channels: int
+    n_models: int
+    dtype: Any
+    capacity: int
+    cell: Any
+    frame: Any
+    count: Any
+    begin: Any
+    end: Any
+    keys: Any
+    position: Any
+    form: Any
+    weight: Any
+    status: Any
+
+
+def _geometry(shape: tuple[int, int, int], orth: Array) -> tuple[Array, Array]:
+    """The arrays `cell` and `frame` of the kernels, on the host."""
+    frame, step = np.linalg.qr(np.asarray(orth, dtype=np.float64) / np.asarray(shape))
+    sign = np.where(np.diag(step) < 0.0, -1.0, 1.0)
+    frame, step = frame * sign, step * sign[:, None]
+    across = np.linalg.norm(np.linalg.inv(step), axis=1)
+    return np.concatenate([step[np.triu_indices(3)], across]), np.ascontiguousarray(frame).reshape(-1)
+
+
+def _most_bricks(across: Array, shape: tuple[int, int, int], radius: float) -> int:
+    """Most bricks that the box around a sphere can meet; every lattice image counts."""
+    most = 1
+    for steps, n, width in zip(across, shape, BRICK):
+        points = math.floor(2.0 * radius * float(steps)) + 1
+        borders = (points + n - 2) // n if n % width else 0
+        most *= (points + width - 2) // width + 1 + borders
+    return most
+
+
+def _padded(channels: int) -> int:
+    """Number of channels of the kernel that takes this many."""
+    for number in _CHANNELS:
+        if channels <= number:
+            return number
+    raise ValueError(f"{channels} channels were given; the CUDA kernels take up to {_CHANNELS[-1]}: split them")
+
+
+def _letter(dtype: Any) -> str:
+    letters = {np.dtype(np.float32): "f", np.dtype(np.float64): "d"}
+    if np.dtype(dtype) not in letters:
+        raise TypeError(f"grids are float32 or float64, not {np.dtype(dtype)}")
+    return letters[np.dtype(dtype)]
+
+
+def plan(
+    shape: tuple[int, int, int],
+    orth: Array,
+    n_atoms: int,
+    n_channels: int,
+    largest_radius: float,
+    dtype: Any = np.float32,
+    n_models: int = 1,
+) -> DensityPlan:
+    """Allocate what evaluations of `splat` and `gather` need.
+
+    Parameters
+    ----------
+    shape : tuple of 3 ints
+    orth : (3, 3) float64, on the host
+        Fractional to Cartesian, Å.
+    n_atoms, n_channels : int
+    largest_radius : float
+        Å; no atom may have a larger one in any evaluation.
+    dtype : float32 or float64
+    n_models : int
+    """
+    import cupy
+
+    _letter(dtype)
+    padded = _padded(n_channels)
+    cell, frame = _geometry(shape, orth)
+    bricks = n_models * math.prod(-(-n // width) for n, width in zip(shape, BRICK))
+    capacity = max(1, n_atoms * _most_bricks(cell[6:], shape, largest_radius))
+    if max(capacity, bricks) >= 2**31:
+        raise ValueError(
+            f"{n_atoms} atoms of radius {largest_radius:.1f} Å in {n_models} models meet too many bricks of the grid; "
+            "give fewer models at a time"
+        )
+    return DensityPlan(
+        shape, n_atoms, n_channels, n_models, np.dtype(dtype), capacity, to_device(cell), to_device(frame),
+        count=cupy.zeros(1 + bricks, np.int32), begin=cupy.empty(bricks, np.int32), end=cupy.empty(bricks, np.int32),
+        keys=cupy.empty(capacity, np.uint64), position=cupy.empty((n_atoms, 3), np.float64),
+        form=cupy.empty((n_atoms, 4), dtype), weight=cupy.empty((n_atoms, padded), dtype),
+        status=cupy.zeros(1, np.int32),
+    )  # fmt: skip
+
+
+def check(plan: DensityPlan) -> None:
+    """Raise RuntimeError if an evaluation with this plan went wrong. This waits for the device."""
+    status = int(plan.status[0])
+    if status:
+        raise RuntimeError("density on the CUDA device: " + "; ".join(t for bit, t in _STATUS.items() if status & bit))
+
+
+def _atoms(
+    fractional: Any, amplitude: Any, exponent: Any, radius: Any, channel: Any, model: Any, dtype: Any
+) -> tuple[Any, Any, Any, Any, Any, Any]:
+    """The same arrays with the types that the kernels take; no copies where they have them."""
+    values = [to_device(a, np.float64) for a in (fractional, amplitude, exponent, radius)]
+    number = None if model is None else to_device(model, np.int32)
+    return values[0], values[1], values[2], values[3], to_device(channel, dtype), number
+
+
+def splat(
+    fractional: Any,
+    amplitude: Any,
+    exponent: Any,
+    radius: Any,
+    channel: Any,
+    shape: tuple[int, int, int],
+    orth: Array,
+    dtype: Any = np.float32,
+    model: Any = None,
+    n_models: int = 1,
+    *,
+    plan: DensityPlan | None = None,
+    out: Any = None,
+) -> Any:
+    """Sum Gaussians on periodic grids: `density.splat` for device arrays.
+
+    Points within `radius` are included and no others; exp(−k r²) below 2⁻¹⁰⁰ counts as zero.
+
+    Parameters
+    ----------
+    fractional, amplitude, exponent, radius, channel, shape, orth, dtype, model, n_models
+        See `density.splat`; `orth` is on the host.
+    plan : DensityPlan, optional
+        Without one it is made here, which waits for the device, and its status is checked.
+    out : (n_models, K, *shape) device array of `dtype`, optional
+
+    Returns
+    -------
+    (n_models, K, *shape) device array of `dtype`
+    """
+    import cupy
+
+    given = plan
+    if plan is None:
+        largest = float(radius.max()) if len(fractional) else 0.0
+        largest = largest if math.isfinite(largest) else 0.0
+        plan = _new_plan(shape, orth, len(fractional), channel.shape[1], largest, dtype, n_models)
+    letter, kind = _letter(plan.dtype), plan.dtype
+    if (plan.n_atoms, plan.n_channels, plan.shape) != (*channel.shape, shape):
+        raise ValueError(
+            f"the plan is for {plan.n_atoms} atoms, {plan.n_channels} channels and a grid of {plan.shape}; given were "
+            f"{channel.shape[0]} atoms, {channel.shape[1]} channels and {shape}"
+        )
+    if out is None:
+        out = cupy.empty((plan.n_models, plan.n_channels, *shape), kind)
+    x, q, k, r, c, number = _atoms(fractional, amplitude, exponent, radius, channel, model, kind)
+    n, padded, bricks = plan.n_atoms, plan.weight.shape[1], len(plan.begin)
+    n_atoms, models, capacity = np.int32(n), np.int32(plan.n_models), np.int32(plan.capacity)
+    points = (np.int32(shape[0]), np.int32(shape[1]), np.int32(shape[2]))
+    per_warp, per_brick = (-(-n // _WARPS),), (-(-bricks // _THREADS),)
+    channels, total, reached = np.int32(plan.n_channels), plan.count[:1], plan.count[1:]
+    plan.count.fill(0)
+    launch(
+        "density", f"count_{letter}", per_warp, (_THREADS,),
+        (x, q, k, r, c, number, n_atoms, channels, np.int32(padded), models, plan.cell, *points,
+         plan.position, plan.form, plan.weight, reached, plan.status),
+    )  # fmt: skip
+    launch(
+        "density", "allocate", per_brick, (_THREADS,),
+        (reached, np.int32(bricks), capacity, total, plan.begin, plan.end, plan.status),
+    )  # fmt: skip
+    launch(
+        "density", "fill", per_warp, (_THREADS,),
+        (x, k, r, number, n_atoms, models, plan.cell, *points, reached, plan.begin, capacity, plan.keys, plan.status),
+    )  # fmt: skip
+    launch("density", "order", (bricks,), (_THREADS,), (plan.begin, plan.end, plan.keys))
+    launch(
+        "density", f"splat_{letter}{padded}", (bricks,), (_THREADS,),
+        (plan.keys, plan.begin, plan.end, plan.position, plan.form, plan.weight, plan.cell, *points, channels, out),
+    )  # fmt: skip
+    if given is None:
+        check(plan)
+    return out
+
+
+_new_plan = plan
+
+
+def gather(
+    maps: Any,
+    fractional: Any,
+    amplitude: Any,
+    exponent: Any,
+    radius: Any,
+    channel: Any,
+    orth: Array,
+    model: Any = None,
+    *,
+    plan: DensityPlan | None = None,
+    out: tuple[Any, Any, Any] | None = None,
+) -> tuple[Any, Any, Any]:
+    """Adjoint of `splat`: `density.gather` for device arrays.
+
+    Parameters
+    ----------
+    maps, fractional, amplitude, exponent, radius, channel, orth, model
+        See `density.gather`; `orth` is on the host.
+    plan : DensityPlan, optional
+        Saves the copy of the cell to the device.
+    out : (N,), (N, 3) and (N,) float64 device arrays, optional
+
+    Returns
+    -------
+    d_amplitude : (N,) float64
+    d_xyz : (N, 3) float64
+        By Cartesian coordinates, per Å.
+    d_exponent : (N,) float64
+        Not a number for atoms whose coordinates or radii are not finite, as the others then are.
+    """
+    import cupy
+
+    letter = _letter(maps.dtype)
+    n, channels = channel.shape
+    if maps.ndim != 5 or maps.shape[1] != channels:
+        raise ValueError(f"maps are (models, {channels} channels, nx, ny, nz), not {maps.shape}")
+    shape = (int(maps.shape[2]), int(maps.shape[3]), int(maps.shape[4]))
+    if plan is None:
+        cell, frame = (to_device(a) for a in _geometry(shape, orth))
+    elif plan.shape != shape:
+        raise ValueError(f"the plan is for a grid of {plan.shape}, the maps have {shape}")
+    else:
+        cell, frame = plan.cell, plan.frame
+    if out is None:
+        out = cupy.empty(n, np.float64), cupy.empty((n, 3), np.float64), cupy.empty(n, np.float64)
+    x, q, k, r, c, number = _atoms(fractional, amplitude, exponent, radius, channel, model, maps.dtype)
+    launch(
+        "density", f"gather_{letter}{_padded(channels)}", (-(-n // _WARPS),), (_THREADS,),
+        (to_device(maps), x, q, k, r, c, number, np.int32(n), np.int32(channels), np.int32(maps.shape[0]), cell, frame,
+         np.int32(shape[0]), np.int32(shape[1]), np.int32(shape[2]), *out),
+    )  # fmt: skip
+    return out
