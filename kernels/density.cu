@@ -309,10 +309,11 @@ __device__ __forceinline__ void splat_body(
 #pragma unroll
         for (int k = 0; k < K; k++) w[k] = factor[a * K + k];
 #pragma unroll
-        for (int i = 0; i < 8; i++)
-          if (e[i] >= f.y)
+        for (int i = 0; i < 8; i++) {
+          const T inside = e[i] >= f.y ? e[i] : (T)0;
 #pragma unroll
-            for (int k = 0; k < K; k++) sum[k][i] += w[k] * e[i];
+          for (int k = 0; k < K; k++) sum[k][i] += w[k] * inside;
+        }
       }
     }
     __syncthreads();
@@ -376,11 +377,15 @@ __device__ __forceinline__ void gather_body(
     const T k = (T)k2, q = (T)exp2(-2.0 * k2 * s.xx * s.xx), limit = (T)(r * r * (1.0 + MARGIN / 4)), per_x = (T)1 / xx;
     const int low_y = (int)ceil(fy - r * cell[7]), low_z = (int)ceil(fz - r * cell[8]);
     const int wide_y = (int)floor(fy + r * cell[7]) - low_y + 1, wide_z = (int)floor(fz + r * cell[8]) - low_z + 1;
-    const long long plane = (long long)ny * nz, grid = plane * nx;
+    const int plane = ny * nz, grid = plane * nx;
     const T* map = maps + (long long)m * channels * grid;
     T c[K];
+    int skip[K];  // channels that the kernel has beyond those given read the last one, with factor zero
 #pragma unroll
-    for (int i = 0; i < K; i++) c[i] = i < channels ? channel[(long long)channels * atom + i] : (T)0;
+    for (int i = 0; i < K; i++) {
+      c[i] = i < channels ? channel[(long long)channels * atom + i] : (T)0;
+      skip[i] = min(i, channels - 1) * grid;
+    }
     const int rows = wide_y * wide_z;
     for (int row = lane; row < rows; row += 32) {
       const int j = low_y + row / wide_z, l = low_z + row % wide_z;
@@ -389,29 +394,31 @@ __device__ __forceinline__ void gather_body(
       const T at = xy * (T)j + xz * (T)l - dx, half = root(limit - rest);
       const int low = (int)ceil((-half - at) * per_x), high = (int)floor((half - at) * per_x);
       const int iy = (int)ay + j, iz = (int)az + l;
-      const T* here = map + (long long)(iy - floor_divide(iy, ny) * ny) * nz + iz - floor_divide(iz, nz) * nz;
+      const int here = (iy - floor_divide(iy, ny) * ny) * nz + iz - floor_divide(iz, nz) * nz;
       int ix = (int)ax + low;
       ix -= floor_divide(ix, nx) * nx;
       T row_0 = 0, row_1 = 0, row_2 = 0;
       for (int i = low; i <= high; i += 8) {
+        T v[8];
+        const int start = ix;
+#pragma unroll
+        for (int t = 0; t < 8; t++) {  // no branches, so that all loads are under way at once
+          const int point = here + (i + t <= high ? ix : start) * plane;
+          v[t] = (T)0;
+#pragma unroll
+          for (int n = 0; n < K; n++) v[t] += c[n] * map[point + skip[n]];
+          ix = ix + 1 == nx ? 0 : ix + 1;
+        }
         T x = at + xx * (T)i, e = power2(-k * (x * x + rest)), ratio = power2(-k * xx * (x + x + xx));
 #pragma unroll
         for (int t = 0; t < 8; t++) {
-          if (i + t <= high) {
-            const T* point = here + ix * plane;
-            T v = 0;
-#pragma unroll
-            for (int n = 0; n < K; n++)
-              if (n < channels) v += c[n] * point[n * grid];
-            v *= e;
-            row_0 += v;
-            row_1 += v * x;
-            row_2 += v * x * x;
-            x += xx;
-            e *= ratio;
-            ratio *= q;
-            ix = ix + 1 == nx ? 0 : ix + 1;
-          }
+          const T product = i + t <= high ? v[t] * e : (T)0;
+          row_0 += product;
+          row_1 += product * x;
+          row_2 += product * x * x;
+          x += xx;
+          e *= ratio;
+          ratio *= q;
         }
       }
       zeroth += row_0;
@@ -449,13 +456,13 @@ __device__ __forceinline__ void gather_body(
     gather_body<T, K>(maps, fractional, amplitude, exponent, radius, channel, model, n_atoms, channels, n_models,     \
                       cell, frame, nx, ny, nz, by_amplitude, by_xyz, by_exponent);                                    \
   }
-GATHER(gather_f1, float, 1, 8)
-GATHER(gather_f2, float, 2, 7)
-GATHER(gather_f4, float, 4, 6)
-GATHER(gather_f6, float, 6, 5)
-GATHER(gather_f8, float, 8, 4)
-GATHER(gather_d1, double, 1, 4)
-GATHER(gather_d2, double, 2, 4)
-GATHER(gather_d4, double, 4, 4)
-GATHER(gather_d6, double, 6, 4)
-GATHER(gather_d8, double, 8, 3)
+GATHER(gather_f1, float, 1, 6)
+GATHER(gather_f2, float, 2, 5)
+GATHER(gather_f4, float, 4, 4)
+GATHER(gather_f6, float, 6, 3)
+GATHER(gather_f8, float, 8, 2)
+GATHER(gather_d1, double, 1, 3)
+GATHER(gather_d2, double, 2, 3)
+GATHER(gather_d4, double, 4, 3)
+GATHER(gather_d6, double, 6, 2)
+GATHER(gather_d8, double, 8, 2)

@@ -111,6 +111,12 @@ def _letter(dtype: Any) -> str:
     return letters[np.dtype(dtype)]
 
 
+def _check_size(shape: tuple[int, int, int], n_channels: int) -> None:
+    """The kernels index the points of one model by 32 bits."""
+    if n_channels * math.prod(shape) >= 2**31:
+        raise ValueError(f"a grid of {shape} with {n_channels} channels has more than 2³¹ points; use a coarser one")
+
+
 def plan(
     shape: tuple[int, int, int],
     orth: Array,
@@ -136,6 +142,7 @@ def plan(
     import cupy
 
     _letter(dtype)
+    _check_size(shape, n_channels)
     padded = _padded(n_channels)
     cell, frame = _geometry(shape, orth)
     bricks = n_models * math.prod(-(-n // width) for n, width in zip(shape, BRICK))
@@ -287,6 +294,7 @@ def gather(
     if maps.ndim != 5 or maps.shape[1] != channels:
         raise ValueError(f"maps are (models, {channels} channels, nx, ny, nz), not {maps.shape}")
     shape = (int(maps.shape[2]), int(maps.shape[3]), int(maps.shape[4]))
+    _check_size(shape, channels)
     if plan is None:
         cell, frame = (to_device(a) for a in _geometry(shape, orth))
     elif plan.shape != shape:

@@ -148,6 +148,11 @@ def test_nine_channels_are_refused() -> None:
         splat(gaussians(3, 9), SHAPE, crystal("P 1").orth, np.float32)
 
 
+def test_grids_beyond_32_bits_are_refused() -> None:
+    with pytest.raises(ValueError, match="more than 2³¹ points"):
+        density_cuda.plan((1000, 1000, 600), crystal("P 1").orth, 1, 4, 3.0)
+
+
 @pytest.mark.parametrize("n", [0, 1, 5])
 def test_batch_of_models(n: int) -> None:
     atoms, orth = gaussians(n), crystal("P 1").orth
