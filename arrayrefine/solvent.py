@@ -164,7 +164,6 @@ def solvent_structure_factors(
     mask = mask_of(atoms, crystal, d_min, radii)
     transform = scipy.fft.rfftn(mask.astype(np.float32), workers=threads)
     identity = np.eye(3, dtype=np.int32)[None]
-    shape = (mask.shape[0], mask.shape[1], mask.shape[2])
-    table = plan(np.asarray(hkl), identity, np.zeros((1, 3)), 1, shape, np.complex64)
+    table = plan(np.asarray(hkl), identity, np.zeros((1, 3)), 1, transform.shape, np.complex64)
     factor = np.full((1, len(hkl)), crystal.volume / mask.size)
     return look_up(transform[None], factor, table)

@@ -128,9 +128,11 @@ class StructureFactors:
         self.sampling = choose_sampling(crystal, d_min, atoms.b_iso, len(self._elements), accuracy)
         self._dtype: Any = np.float32 if precision == "single" else np.float64
         complex_type = np.complex64 if precision == "single" else np.complex128
+        nx, ny, nz = self.sampling.shape
+        self._stored = (nx, ny, nz // 2 + 1)
         self._table = lookup.plan(
             self.hkl, crystal.primitive_rotations, crystal.primitive_translations, len(crystal.centring),
-            self.sampling.shape, complex_type,
+            self._stored, complex_type,
         )  # fmt: skip
         element_volume = crystal.volume / np.prod(self.sampling.shape)
         self._factor = self._form_factor * np.exp(0.25 * self.sampling.blur * self.s_squared) * element_volume
@@ -191,7 +193,7 @@ class StructureFactors:
             )  # fmt: skip
             self._time("summation", start)
             return Gradient(fractional @ self.crystal.frac, d_b, d_q)
-        half = lookup.scatter(d_f, self._factor, self._table, self.sampling.shape)
+        half = lookup.scatter(d_f, self._factor, self._table, self._stored)
         now = self._time("lookup", start)
         maps = scipy.fft.irfftn(
             half, s=self.sampling.shape, axes=(1, 2, 3), norm="forward", overwrite_x=True, workers=self.threads

@@ -1,11 +1,13 @@
 """Symmetry in reciprocal space: F(h) = Σ_g e^{2πi h·t_g} P(h R_g), and its adjoint.
 
 P is held as the half-complex output of a real FFT with the sign e^{−2πi k·x}, so P(h') = S(−h') where −h' is stored and
-conj S(h') otherwise.
+conj S(h') otherwise. Of the stored layers l' >= 0, any along x and y may have been left out (a pruned transform):
+h' is found at ((h' mod mx) my + (k' mod my)) mz + l'.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,105 +18,194 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class LookUp:
-    """Where each reflection and operator finds its value.
+class Round:
+    """Terms of the scatter that fall on different positions.
 
     Attributes
     ----------
-    index : (G·R,) intp
-        Position in one flattened half-complex grid.
-    sign : (G, R) float32
+    member : (S,) intp
+        Row of `LookUp.target`.
+    source : (S,) intp
+        Reflection r for its gradient, r + R for its conjugate.
+    weight : (S,) complex
+    """
+
+    member: Array
+    source: Array
+    weight: Array
+
+
+@dataclass(frozen=True)
+class LookUp:
+    """Where each reflection and operator finds its value, and what falls on each position in the adjoint.
+
+    Attributes
+    ----------
+    stored : tuple of 3 ints
+    index : (G, R) intp
+        Position in one flattened transform.
+    sign : (G, R) float32 or float64
         −1 where the stored value is to be conjugated.
     phase : (G, R) complex64 or complex128
         e^{2πi h·t_g}, times the number of centring translations.
-    target, member : (U,), (G·R,) intp
-        The distinct positions, and which of them each look-up uses; for the scatter.
-    half : (U,) float
-        1 on the l = 0 layer, ½ elsewhere: the real inverse FFT counts those twice.
+    target : (U,) intp
+        The distinct positions, in their order.
+    owner : (U,) intp
+        One of the reflections that use each position; they all have the same |h|.
+    rounds : tuple of Round
+        The first has one term for every position.
     """
 
+    stored: tuple[int, int, int]
     index: Array
     sign: Array
     phase: Array
     target: Array
-    member: Array
-    half: Array
+    owner: Array
+    rounds: tuple[Round, ...]
 
 
 def plan(
-    hkl: Array, rotations: Array, translations: Array, n_centring: int, shape: tuple[int, int, int], dtype: Any
+    hkl: Array, rotations: Array, translations: Array, n_centring: int, stored: tuple[int, int, int], dtype: Any
 ) -> LookUp:
-    """Prepare the look-up of reflections (R, 3) under G operators on a grid of `shape` points."""
-    h = np.asarray(hkl, dtype=np.int64)
-    rotated = np.einsum("ri,gij->grj", h, np.asarray(rotations, dtype=np.int64))
-    phase = n_centring * np.exp(2j * np.pi * np.einsum("ri,gi->gr", h, translations))
-    conjugate = rotated[..., 2] > 0
-    stored = np.where(conjugate[..., None], rotated, -rotated)
-    nx, ny, nz = shape
-    flat = ((stored[..., 0] % nx) * ny + stored[..., 1] % ny) * (nz // 2 + 1) + stored[..., 2]
-    index = flat.reshape(-1).astype(np.intp)
-    target, member = np.unique(index, return_inverse=True)
-    half = np.where(target % (nz // 2 + 1) == 0, 1.0, 0.5)
-    real = np.float32 if dtype == np.complex64 else np.float64
-    return LookUp(
-        index,
-        np.where(conjugate, -1.0, 1.0).astype(real),
-        phase.astype(dtype),
-        target.astype(np.intp),
-        member.reshape(-1).astype(np.intp),
-        half.astype(real),
-    )
-
-
-def look_up(transforms: Array, factor: Array, table: LookUp) -> Array:
-    """Structure factors (R,) complex128 from K transforms.
+    """Prepare the look-up of reflections (R, 3) under G operators.
 
     Parameters
     ----------
-    transforms : (K, nx, ny, nz//2+1) complex
-        Real FFTs of the grids.
-    factor : (K, R) float
-        Factor of each grid at each reflection (form factor, blur correction, volume element).
-    table : LookUp
+    hkl : (R, 3) int
+    rotations, translations : (G, 3, 3) int and (G, 3) float
+        The operators without centring.
+    n_centring : int
+        Number of centring translations, the zero included.
+    stored : tuple of 3 ints
+        Shape of a transform: (nx, ny, nz//2 + 1) for all of it, less for a pruned one.
+    dtype : complex64 or complex128
+
+    Raises
+    ------
+    ValueError
+        Where a reflection or one of its equivalents is not in `stored`.
     """
-    flat = transforms.reshape(len(transforms), -1)
-    shape = table.phase.shape
-    total = np.zeros(shape, dtype=table.phase.dtype)
-    for grid, f in zip(flat, factor):
-        total += grid.take(table.index).reshape(shape) * f.astype(table.sign.dtype)
-    total.imag *= table.sign
-    total *= table.phase
-    return np.asarray(total.sum(axis=0, dtype=np.complex128))
+    h = np.asarray(hkl, dtype=np.int64)
+    rotated = np.einsum("ri,gij->grj", h, np.asarray(rotations, dtype=np.int64))
+    _check(rotated, stored)
+    phase = n_centring * np.exp(2j * np.pi * (np.einsum("ri,gi->gr", h, translations) % 1.0))
+    conjugate = rotated[..., 2] > 0
+    index = _position(np.where(conjugate[..., None], rotated, -rotated), stored)
+    number = np.broadcast_to(np.arange(len(h)), index.shape)
+    # The real inverse FFT counts all layers but l = 0 twice: hence ½. There, the conjugate goes to −h instead: real
+    # inverse FFTs of some libraries want the layer to be Hermitian.
+    weight = 0.5 * np.where(conjugate, phase, phase.conj())
+    flat = rotated[..., 2] == 0
+    target, rounds = _rounds(
+        np.concatenate([index.reshape(-1), _position(rotated[flat], stored)]),
+        np.concatenate([(number + len(h) * conjugate).reshape(-1), number[flat] + len(h)]),
+        np.concatenate([weight.reshape(-1), weight[flat].conj()]).astype(dtype),
+    )
+    real = np.float32 if dtype == np.complex64 else np.float64
+    sign = np.where(conjugate, -1.0, 1.0).astype(real)
+    owner = rounds[0].source % max(1, len(h))
+    return LookUp(stored, index, sign, phase.astype(dtype), target, owner, rounds)
 
 
-def scatter(gradient: Array, factor: Array, table: LookUp, shape: tuple[int, int, int]) -> Array:
+def _check(rotated: Array, stored: tuple[int, int, int]) -> None:
+    reach = np.abs(rotated).reshape(-1, 3).max(axis=0, initial=0)
+    if 2 * reach[0] > stored[0] or 2 * reach[1] > stored[1] or reach[2] >= stored[2]:
+        raise ValueError(f"reflections reach ±{tuple(reach.tolist())}; a transform of {stored} does not hold them")
+
+
+def _position(h: Array, stored: tuple[int, int, int]) -> Array:
+    mx, my, mz = stored
+    return np.asarray(((h[..., 0] % mx) * my + h[..., 1] % my) * mz + h[..., 2], dtype=np.intp)
+
+
+def _rounds(position: Array, source: Array, weight: Array) -> tuple[Array, tuple[Round, ...]]:
+    """Distinct positions, and the first, second, … term of each."""
+    order = np.argsort(position, kind="stable")
+    target, begin, count = np.unique(position[order], return_index=True, return_counts=True)
+    rounds = []
+    for j in range(int(count.max(initial=1))):
+        member = np.nonzero(count > j)[0]
+        term = order[begin[member] + j]
+        rounds.append(Round(member, source[term].astype(np.intp), weight[term]))
+    return target, tuple(rounds)
+
+
+def look_up(transforms: Array, factor: Array, table: LookUp) -> Array:
+    """Structure factors from K transforms.
+
+    Parameters
+    ----------
+    transforms : (..., K, mx, my, mz) complex
+        Real FFTs of the grids; leading axes are a batch of models.
+    factor : (K, R) float
+        Factor of each grid at each reflection (form factor, blur correction, volume element); a function of |h|.
+    table : LookUp
+
+    Returns
+    -------
+    (..., R) complex128
+    """
+    batch = transforms.shape[:-4]
+    kind, count = table.phase.dtype, len(factor)
+    factors = np.asarray(factor, dtype=kind)
+    models = transforms.reshape(math.prod(batch), count, math.prod(table.stored))
+    n = table.index.shape[1]
+    found = np.zeros((len(models), n), dtype=np.complex128)
+    value, total = np.empty((2, n), dtype=kind)
+    for f, grids in zip(found, models):
+        for index, sign, phase in zip(table.index, table.sign, table.phase):
+            total.fill(0.0)
+            for grid, by in zip(grids, factors):
+                np.take(grid, index, out=value, mode="clip")
+                value *= by
+                total += value
+            total.imag *= sign
+            total *= phase
+            f += total
+    return found.reshape(*batch, n)
+
+
+def scatter(
+    gradient: Array, factor: Array, table: LookUp, stored: tuple[int, int, int], out: Array | None = None
+) -> Array:
     """Adjoint of `look_up`, ready for an unscaled real inverse FFT.
 
     Parameters
     ----------
-    gradient : (R,) complex
-        ∂T/∂Re F + i ∂T/∂Im F.
+    gradient : (..., R) complex
+        ∂T/∂Re F + i ∂T/∂Im F; leading axes are a batch of models.
     factor : (K, R) float
     table : LookUp
-    shape : tuple of 3 ints
-        Of the real grid.
+    stored : tuple of 3 ints
+        As given to `plan`.
+    out : (..., K, mx, my, mz) complex, optional
+        Contiguous array for the result.
 
     Returns
     -------
-    (K, nx, ny, nz//2+1) complex
+    (..., K, mx, my, mz) complex
+        Zero where no reflection falls; Hermitian on the layer l = 0.
     """
-    nx, ny, nz = shape
-    terms = gradient.astype(table.phase.dtype) * table.phase.conj()
-    terms.imag *= table.sign
-    count = len(table.target)
-    summed = np.empty(count, dtype=np.complex128)
-    flat = terms.reshape(-1)
-    summed.real = np.bincount(table.member, flat.real, count)
-    summed.imag = np.bincount(table.member, flat.imag, count)
-    # The factor depends on |h| only, so any reflection that uses a position gives its value there.
-    owner = np.empty(count, dtype=np.intp)
-    owner[table.member] = np.tile(np.arange(table.phase.shape[1]), table.phase.shape[0])
-    out = np.zeros((len(factor), nx * ny * (nz // 2 + 1)), dtype=table.phase.dtype)
-    for grid, f in zip(out, factor):
-        grid[table.target] = summed * (f[owner] * table.half)
-    return out.reshape(len(factor), nx, ny, nz // 2 + 1)
+    batch = gradient.shape[:-1]
+    kind, n = table.phase.dtype, gradient.shape[-1]
+    shape = (*batch, len(factor), *stored)
+    if out is None:
+        out = np.zeros(shape, dtype=kind)
+    else:
+        out.fill(0.0)
+    models = out.reshape(math.prod(batch), len(factor), math.prod(stored))
+    factors = np.asarray(factor, dtype=kind)
+    both, value = np.empty(2 * n, dtype=kind), np.empty(len(table.target), dtype=kind)
+    for grids, row in zip(models, gradient.reshape(math.prod(batch), n)):
+        both[:n] = row
+        np.conjugate(both[:n], out=both[n:])
+        summed = both.take(table.rounds[0].source)
+        summed *= table.rounds[0].weight
+        for again in table.rounds[1:]:
+            summed[again.member] += both[again.source] * again.weight
+        for grid, by in zip(grids, factors):
+            np.take(by, table.owner, out=value, mode="clip")
+            value *= summed
+            grid[table.target] = value
+    return out
