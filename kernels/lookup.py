@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from arrayrefine.kernels.backend import array_module
+
 Array = NDArray[Any]
 
 
@@ -131,7 +133,7 @@ def _rounds(position: Array, source: Array, weight: Array) -> tuple[Array, tuple
     return target, tuple(rounds)
 
 
-def look_up(transforms: Array, factor: Array, table: LookUp) -> Array:
+def look_up(transforms: Array, factor: Array, table: Any) -> Array:
     """Structure factors from K transforms.
 
     Parameters
@@ -141,11 +143,17 @@ def look_up(transforms: Array, factor: Array, table: LookUp) -> Array:
     factor : (K, R) float
         Factor of each grid at each reflection (form factor, blur correction, volume element); a function of |h|.
     table : LookUp
+        Or a `lookup_cuda.DeviceLookUp` for device arrays.
 
     Returns
     -------
     (..., R) complex128
     """
+    if array_module(transforms) is not np:
+        from arrayrefine.kernels import lookup_cuda
+
+        on_device: Array = lookup_cuda.look_up(transforms, factor, table)
+        return on_device
     batch = transforms.shape[:-4]
     kind, count = table.phase.dtype, len(factor)
     factors = np.asarray(factor, dtype=kind)
@@ -167,7 +175,7 @@ def look_up(transforms: Array, factor: Array, table: LookUp) -> Array:
 
 
 def scatter(
-    gradient: Array, factor: Array, table: LookUp, stored: tuple[int, int, int], out: Array | None = None
+    gradient: Array, factor: Array, table: Any, stored: tuple[int, int, int], out: Array | None = None
 ) -> Array:
     """Adjoint of `look_up`, ready for an unscaled real inverse FFT.
 
@@ -177,6 +185,7 @@ def scatter(
         ∂T/∂Re F + i ∂T/∂Im F; leading axes are a batch of models.
     factor : (K, R) float
     table : LookUp
+        Or a `lookup_cuda.DeviceLookUp` for device arrays.
     stored : tuple of 3 ints
         As given to `plan`.
     out : (..., K, mx, my, mz) complex, optional
@@ -187,6 +196,11 @@ def scatter(
     (..., K, mx, my, mz) complex
         Zero where no reflection falls; Hermitian on the layer l = 0.
     """
+    if array_module(gradient) is not np:
+        from arrayrefine.kernels import lookup_cuda
+
+        on_device: Array = lookup_cuda.scatter(gradient, factor, table, stored, out)
+        return on_device
     batch = gradient.shape[:-1]
     kind, n = table.phase.dtype, gradient.shape[-1]
     shape = (*batch, len(factor), *stored)
