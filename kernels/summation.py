@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from arrayrefine.kernels.backend import array_module
+
 Array = NDArray[Any]
 
 _CHUNK = 4_000_000
@@ -51,6 +53,13 @@ def structure_factors(
     -------
     (R,) complex128
     """
+    if array_module(fractional) is not np:
+        from arrayrefine.kernels import summation_cuda
+
+        on_device: Array = summation_cuda.structure_factors(
+            hkl, s_squared, fractional, b_iso, occupancy, form_factor, element, rotations, translations
+        )
+        return on_device
     f = np.zeros(len(hkl), dtype=complex)
     args = (hkl, s_squared, fractional, b_iso, form_factor, element, rotations, translations)
     for part, _, wave, weight in _chunks(*args):
@@ -73,6 +82,12 @@ def gradient(
     -------
     d_fractional : (N, 3); d_b : (N,); d_occupancy : (N,)
     """
+    if array_module(fractional) is not np:
+        from arrayrefine.kernels import summation_cuda
+
+        return summation_cuda.gradient(
+            d_f, hkl, s_squared, fractional, b_iso, occupancy, form_factor, element, rotations, translations
+        )
     d_fractional, d_b, d_occupancy = np.zeros_like(fractional), np.zeros(len(b_iso)), np.zeros(len(b_iso))
     args = (hkl, s_squared, fractional, b_iso, form_factor, element, rotations, translations)
     for part, rotated, wave, weight in _chunks(*args):

@@ -1,0 +1,161 @@
+"""CUDA side of `summation`: the same functions on device arrays, in float64."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from arrayrefine.kernels.backend import launch, to_device
+
+Array: TypeAlias = Any
+
+_BLOCK = 128
+_MOST_OPERATORS = 384
+_ENOUGH_BLOCKS = 1024
+"""Blocks that keep any device busy; the work is cut into parts until there are as many."""
+_LEAST_ATOMS = 8
+"""A part with fewer atoms is not worth its sum."""
+
+
+@dataclass(frozen=True)
+class SummationBuffers:
+    """Memory of the summation of R reflections over N atoms, for calls without allocation.
+
+    Attributes
+    ----------
+    f : (R,) complex128
+    gradient : (5 N,) float64
+        By fractional coordinates (N, 3), B (N,) and occupancy (N,).
+    partial_f : (parts, R) complex128
+        Sums over parts of the atoms.
+    partial_gradient : (parts, 5 N) float64
+        Sums over parts of the reflections.
+    """
+
+    f: Array
+    gradient: Array
+    partial_f: Array
+    partial_gradient: Array
+
+
+def buffers(n_reflections: int, n_atoms: int) -> SummationBuffers:
+    """Allocate the memory of the summation."""
+    import cupy
+
+    of_atoms = _parts(n_atoms, n_reflections, _LEAST_ATOMS)
+    of_reflections = _parts(n_reflections, n_atoms, _BLOCK)
+    return SummationBuffers(
+        cupy.zeros(n_reflections, np.complex128),
+        cupy.zeros(5 * n_atoms),
+        cupy.zeros((of_atoms, n_reflections), np.complex128),
+        cupy.zeros((of_reflections, 5 * n_atoms)),
+    )
+
+
+def _parts(n: int, owners: int, least: int) -> int:
+    """Number of parts of n terms where each of `owners` threads has a sum; depends on the two sizes only."""
+    return max(1, min(-(-n // least), _ENOUGH_BLOCKS // max(1, -(-owners // _BLOCK))))
+
+
+def _problem(
+    hkl: Array, s_squared: Array, fractional: Array, b_iso: Array, occupancy: Array, form_factor: Array, element: Array,
+    rotations: Array, translations: Array,
+) -> tuple[tuple[Array, ...], tuple[int, int, int]]:  # fmt: skip
+    """Arrays with the types of the kernels, no copies where they have them, and the numbers R, N, G."""
+    double = [to_device(a, np.float64) for a in (s_squared, fractional, b_iso, occupancy, form_factor, translations)]
+    whole = [to_device(a, np.int32) for a in (hkl, element, rotations)]
+    s_squared, fractional, b_iso, occupancy, form_factor, translations = double
+    hkl, element, rotations = whole
+    n, atoms, operators = len(hkl), len(fractional), len(rotations)
+    if operators > _MOST_OPERATORS:
+        raise ValueError(f"{operators} operators were given; the CUDA kernels take up to {_MOST_OPERATORS}")
+    if form_factor.ndim != 2 or form_factor.shape[1] != n or not len(b_iso) == len(occupancy) == len(element) == atoms:
+        raise ValueError(
+            f"form factors {form_factor.shape} for {n} reflections; {atoms} positions with {len(b_iso)} B, "
+            f"{len(occupancy)} occupancies and {len(element)} elements"
+        )
+    arrays = (hkl, s_squared, fractional, b_iso, occupancy, form_factor, element, rotations, translations)
+    return arrays, (n, atoms, operators)
+
+
+def _memory(out: SummationBuffers | None, n: int, atoms: int) -> SummationBuffers:
+    held = buffers(n, atoms) if out is None else out
+    if len(held.f) != n or len(held.gradient) != 5 * atoms:
+        raise ValueError(
+            f"buffers for {len(held.f)} reflections and {len(held.gradient) // 5} atoms; given were {n} and {atoms}"
+        )
+    return held
+
+
+def _sum_parts(partial: Array, out: Array) -> Array:
+    """Add the parts (parts, n); `out` has n values of the same type."""
+    n = partial[0].nbytes // 8
+    launch("summation", "sum_parts", (-(-n // _BLOCK),), (_BLOCK,), (np.int64(n), np.int32(len(partial)), partial, out))
+    return out
+
+
+def structure_factors(
+    hkl: Array, s_squared: Array, fractional: Array, b_iso: Array, occupancy: Array, form_factor: Array, element: Array,
+    rotations: Array, translations: Array, out: SummationBuffers | None = None,
+) -> Array:  # fmt: skip
+    """See `summation.structure_factors`: two launches, no host synchronisation.
+
+    Parameters
+    ----------
+    hkl, element, rotations : int32, others are converted at each call
+    s_squared, fractional, b_iso, occupancy, form_factor, translations : float64
+    out : SummationBuffers, optional
+
+    Returns
+    -------
+    (R,) complex128
+        Memory of `out`.
+    """
+    arrays, (n, atoms, operators) = _problem(
+        hkl, s_squared, fractional, b_iso, occupancy, form_factor, element, rotations, translations
+    )
+    held = _memory(out, n, atoms)
+    parts = len(held.partial_f)
+    if operators == 0:
+        held.f.fill(0.0)
+        return held.f
+    launch(
+        "summation", "structure_factors", (-(-n // _BLOCK), parts), (_BLOCK,),
+        (np.int32(n), np.int32(atoms), np.int32(operators), np.int32(-(-atoms // parts)), *arrays, held.partial_f),
+    )  # fmt: skip
+    return _sum_parts(held.partial_f, held.f)
+
+
+def gradient(
+    d_f: Array, hkl: Array, s_squared: Array, fractional: Array, b_iso: Array, occupancy: Array, form_factor: Array,
+    element: Array, rotations: Array, translations: Array, out: SummationBuffers | None = None,
+) -> tuple[Array, Array, Array]:  # fmt: skip
+    """See `summation.gradient`: two launches, no host synchronisation.
+
+    Parameters
+    ----------
+    d_f : (R,) complex128
+    hkl, element, rotations : int32, others are converted at each call
+    s_squared, fractional, b_iso, occupancy, form_factor, translations : float64
+    out : SummationBuffers, optional
+
+    Returns
+    -------
+    d_fractional : (N, 3) float64
+    d_b, d_occupancy : (N,) float64
+        Memory of `out`.
+    """
+    arrays, (n, atoms, operators) = _problem(
+        hkl, s_squared, fractional, b_iso, occupancy, form_factor, element, rotations, translations
+    )
+    held = _memory(out, n, atoms)
+    parts = len(held.partial_gradient)
+    launch(
+        "summation", "gradient", (-(-atoms // _BLOCK), parts), (_BLOCK,),
+        (np.int32(n), np.int32(atoms), np.int32(operators), np.int32(-(-n // parts)), to_device(d_f, np.complex128),
+         *arrays, held.partial_gradient),
+    )  # fmt: skip
+    values = _sum_parts(held.partial_gradient, held.gradient)
+    return values[: 3 * atoms].reshape(atoms, 3), values[3 * atoms : 4 * atoms], values[4 * atoms :]
