@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from arrayrefine.kernels.backend import array_module
+
 Array = NDArray[Any]
 
 _BLOCK = 1 << 18
@@ -58,6 +60,13 @@ def solvent_mask(
     (nu, nv, nw) bool
         True in the solvent.
     """
+    if array_module(fractional) is not np:
+        from arrayrefine.kernels import mask_cuda
+
+        on_device: NDArray[np.bool_] = mask_cuda.solvent_mask(
+            fractional, radius, rotations, translations, orth, shape, shrink
+        )
+        return on_device
     step = np.asarray(orth, dtype=float) / np.asarray(shape)
     mates = all_mates(fractional, rotations, translations) * np.asarray(shape)
     covered = _spheres(mates, np.tile(radius, len(rotations)), step, shape)
@@ -84,14 +93,27 @@ def _spheres(position: Array, radius: Array, step: Array, shape: tuple[int, int,
     return np.asarray(inside)
 
 
-def _mark_runs(ends: Array, position: Array, radius: float, step: Array, padded: Array) -> None:
-    """Add +1 where a run of one of the spheres of `radius` begins and -1 after its end."""
+def shadow(step: Array) -> tuple[float, Array, Array]:
+    """How a sphere of radius r around the origin is cut by the columns (a, b, ·) of a grid with vectors `step` (3, 3).
+
+    Returns
+    -------
+    third : float
+        Squared length of the grid vector along c.
+    along : (2,)
+        The middle of a column's run lies at −along · (a, b).
+    q : (2, 2)
+        Half of a run is the root of r²/third − (a, b) q (a, b), all in grid units.
+    """
     third = step[:, 2] @ step[:, 2]
     along = step[:, 2] @ step[:, :2] / third
-    # Shape of the sphere's shadow along c, in grid units of the columns: disc = level - q(a, b) is the
-    # half-run².
     flat = step[:, :2] - np.outer(step[:, 2], along)
-    q = flat.T @ flat / third
+    return float(third), along, flat.T @ flat / third
+
+
+def _mark_runs(ends: Array, position: Array, radius: float, step: Array, padded: Array) -> None:
+    """Add +1 where a run of one of the spheres of `radius` begins and -1 after its end."""
+    third, along, q = shadow(step)
     level = radius * radius / third
     inverse = np.linalg.inv(q)
     half = np.floor(np.sqrt(level * np.diag(inverse)) + 0.5).astype(int)
@@ -131,16 +153,20 @@ def _wrap(inside: NDArray[np.bool_], axis: int, n: int, pad: int) -> NDArray[np.
     return np.moveaxis(np.roll(folded, -pad, axis=0), 0, axis)
 
 
+def ball(step: Array, distance: float) -> Array:
+    """Grid points (P, 3) int within `distance` (Å) of the origin; `step` (3, 3) holds the grid vectors, Å."""
+    reach = np.floor(distance * np.linalg.norm(np.linalg.inv(step), axis=1)).astype(int)
+    axes = (np.arange(-n, n + 1) for n in reach)
+    offsets = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    return np.asarray(offsets[((offsets @ step.T) ** 2).sum(axis=1) <= distance * distance])
+
+
 def dilate(mask: NDArray[np.bool_], step: Array, distance: float) -> NDArray[np.bool_]:
     """Points of a periodic grid within `distance` (Å) of a True point; `step` (3, 3) holds the grid vectors,
     Å.
     """
-    reach = np.floor(distance * np.linalg.norm(np.linalg.inv(step), axis=1)).astype(int)
-    if not reach.any():
-        return mask
-    axes = (np.arange(-n, n + 1) for n in reach)
-    offsets = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-    offsets = offsets[((offsets @ step.T) ** 2).sum(axis=1) <= distance * distance]
+    offsets = ball(step, distance)
+    reach = offsets.max(axis=0)
     padded = np.pad(mask, [(int(n), int(n)) for n in reach], mode="wrap")
     out = mask.copy()
     nu, nv, nw = mask.shape
