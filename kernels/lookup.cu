@@ -1,7 +1,7 @@
 // Symmetry in reciprocal space, and its adjoint; the equations are in lookup.py.
 //
-// Both are gathers. `look_up`: F(h) = sum_g phase(g, h) sum_k factor_k(h) P_k(h R_g), a thread for some of the operators
-// of one reflection. `scatter`: one thread owns one stored position; a list made once names the terms that fall there.
+// Both are gathers. `look_up`: F(h) = sum_g phase(g, h) sum_k factor_k(h) P_k(h R_g), a thread for some operators of
+// one reflection. `scatter`: one thread owns one stored position; a list made once names the terms that fall there.
 // Whether a value enters as its conjugate is in the sign of its number: n for itself, ~n for the conjugate.
 
 #define REFLECTIONS 64  // of a block

@@ -1,0 +1,426 @@
+"""What an evaluation does to vectors and atoms on the device, for one model or a batch of M.
+
+A batch has a leading axis of M. What belongs to the topology (masks, riding, projections) is shared by the models; the
+reference values and the change of variable may be shared or have a row for each.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from arrayrefine.kernels.backend import array_module, launch, to_device, to_host
+
+Array: TypeAlias = Any
+
+_BLOCK, _RUN = 128, 2048
+
+
+def _blocks(n: int) -> int:
+    return -(-n // _BLOCK)
+
+
+def _checked(arrays: tuple[Array, ...], *shapes: tuple[int, ...]) -> tuple[Array, ...]:
+    for a, shape in zip(arrays, shapes, strict=True):
+        if a.shape != shape or a.dtype != np.float64:
+            raise ValueError(f"an array of float64 {shape} is needed, found {a.dtype} {a.shape}")
+    return arrays
+
+
+def _outputs(out: tuple[Array, ...] | None, like: Array, *shapes: tuple[int, ...]) -> tuple[Array, ...]:
+    """The arrays given for results, or new ones."""
+    return tuple(array_module(like).empty(shape) for shape in shapes) if out is None else _checked(out, *shapes)
+
+
+# ---- the vector and the atoms
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the values of N atoms lie in the vector of n free ones, and which atoms ride on which; see `layout`.
+
+    Attributes
+    ----------
+    size : int
+        n
+    slot : (N, 3) int32
+        Entry of the vector where xyz, B and occupancy of each atom begin, −1 where they are not refined.
+    parent : (N,) int32
+        The atom that each rides on, or −1.
+    first, child : (N + 1,), (riding atoms,) int32
+        Those that ride on atom a: child[first[a]:first[a + 1]].
+    projection : (N, 3, 3) float64
+    xyz, b_iso, occupancy : (N, 3), (N,), (N,) float64
+        Reference values, or with a leading axis of M. Å, Å².
+    b_ratio, occupancy_ratio : float64
+        Of riding atoms to their parents in the reference; shaped like `b_iso`.
+    """
+
+    size: int
+    slot: Array
+    parent: Array
+    first: Array
+    child: Array
+    projection: Array
+    xyz: Array
+    b_iso: Array
+    occupancy: Array
+    b_ratio: Array
+    occupancy_ratio: Array
+
+    def scalars(self) -> tuple[Any, Any]:
+        """Number of atoms, and whether every model has a reference of its own, as the kernels take them."""
+        return np.int32(len(self.slot)), np.int32(self.b_iso.ndim == 2)
+
+
+def layout(
+    xyz_free: Array,
+    b_free: Array,
+    occupancy_free: Array,
+    child: Array,
+    parent: Array,
+    projection: Array,
+    xyz: Array,
+    b_iso: Array,
+    occupancy: Array,
+) -> Layout:
+    """Prepare `unpack` and `pullback`.
+
+    Parameters
+    ----------
+    xyz_free, b_free, occupancy_free : (N,) bool, on the host
+        What is refined; no riding atom.
+    child, parent : (C,) int, on the host
+        Atoms that ride, and those that they ride on.
+    projection : (N, 3, 3) float64
+        Onto the displacements that the site symmetry allows.
+    xyz, b_iso, occupancy : (N, 3), (N,), (N,) float64
+        Reference values, on host or device; with a leading axis of M where every model has its own. Å, Å².
+    """
+    child, parent = np.asarray(child, dtype=np.int64), np.asarray(parent, dtype=np.int64)
+    free = [np.asarray(mask, dtype=bool) for mask in (xyz_free, b_free, occupancy_free)]
+    n = len(free[0])
+    rides_on = np.full(n, -1)
+    rides_on[child] = parent
+    if any(mask[child].any() for mask in free) or (rides_on[parent] >= 0).any():
+        raise ValueError("atoms that ride on others have no free values and no riders")
+    slot, size = np.full((n, 3), -1), 0
+    for column, (mask, width) in enumerate(zip(free, (3, 1, 1))):
+        count = int(mask.sum())
+        slot[mask, column] = size + width * np.arange(count)
+        size += width * count
+    order = np.argsort(parent, kind="stable")
+    reference = [to_device(a, np.float64) for a in (xyz, b_iso, occupancy)]
+    if reference[0].shape != (*reference[1].shape, 3) or reference[1].shape != reference[2].shape:
+        raise ValueError(f"reference values of shapes {', '.join(str(a.shape) for a in reference)} do not fit")
+    if reference[1].shape[-1] != n or reference[1].ndim > 2:
+        raise ValueError(f"reference values of shape {reference[1].shape} for {n} atoms")
+    return Layout(
+        size=size,
+        slot=to_device(slot, np.int32),
+        parent=to_device(rides_on, np.int32),
+        first=to_device(np.searchsorted(parent[order], np.arange(n + 1)), np.int32),
+        child=to_device(child[order], np.int32),
+        projection=to_device(projection, np.float64),
+        xyz=reference[0],
+        b_iso=reference[1],
+        occupancy=reference[2],
+        b_ratio=_ratio(b_iso, child, parent),
+        occupancy_ratio=_ratio(occupancy, child, parent),
+    )
+
+
+def _ratio(values: Array, child: Array, parent: Array) -> Array:
+    """Of the riding atoms' values to their parents', on the device; 1 for others, and where the parent has nothing."""
+    values = np.asarray(to_host(values), dtype=np.float64)
+    ratio = np.ones_like(values)
+    below = values[..., parent]
+    ratio[..., child] = np.where(below > 0.0, values[..., child] / np.where(below > 0.0, below, 1.0), 1.0)
+    return to_device(ratio)
+
+
+def _shapes(table: Layout, batch: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Shapes of xyz, B and occupancy of a batch."""
+    n = len(table.slot)
+    models = math.prod(batch)
+    if len(batch) > 1 or (table.b_iso.ndim == 2 and models != len(table.b_iso)):
+        raise ValueError(f"a batch {batch} for reference values of shape {table.b_iso.shape}")
+    return (*batch, n, 3), (*batch, n), (*batch, n)
+
+
+def unpack(table: Layout, x: Array, out: tuple[Array, Array, Array] | None = None) -> tuple[Array, Array, Array]:
+    """Atoms with the free values replaced, riding atoms in their place: one launch.
+
+    Parameters
+    ----------
+    table : Layout
+    x : (n,) or (M, n) float64
+    out : (xyz, b_iso, occupancy), optional
+
+    Returns
+    -------
+    xyz : (N, 3) or (M, N, 3) float64, Å
+    b_iso, occupancy : (N,) or (M, N) float64
+    """
+    if x.shape[-1] != table.size:
+        raise ValueError(f"vector of shape {x.shape} for {table.size} free parameters")
+    made = _outputs(out, x, *_shapes(table, x.shape[:-1]))
+    n, own = table.scalars()
+    launch(
+        "vector", "unpack", (_blocks(int(n)), math.prod(x.shape[:-1])), (_BLOCK,),
+        (n, np.int32(table.size), own, table.slot, table.parent, table.projection, table.xyz, table.b_iso,
+         table.occupancy, table.b_ratio, table.occupancy_ratio, to_device(x), *made),
+    )  # fmt: skip
+    return made[0], made[1], made[2]
+
+
+def pullback(table: Layout, d_xyz: Array, d_b: Array, d_occupancy: Array, out: Array | None = None) -> Array:
+    """Gradient by the vector from that by the atoms, the adjoint of `unpack`: one launch.
+
+    Parameters
+    ----------
+    table : Layout
+    d_xyz, d_b, d_occupancy : (..., N, 3), (..., N), (..., N) float64
+    out : (n,) or (M, n) float64, optional
+
+    Returns
+    -------
+    (n,) or (M, n) float64
+    """
+    batch = d_b.shape[:-1]
+    given = _checked((d_xyz, d_b, d_occupancy), *_shapes(table, batch))
+    (gradient,) = _outputs(None if out is None else (out,), d_b, (*batch, table.size))
+    n, own = table.scalars()
+    launch(
+        "vector", "pullback", (_blocks(int(n)), math.prod(batch)), (_BLOCK,),
+        (n, np.int32(table.size), own, table.slot, table.first, table.child, table.projection, table.b_ratio,
+         table.occupancy_ratio, *(to_device(a) for a in given), gradient),
+    )  # fmt: skip
+    return gradient
+
+
+def fold(
+    table: Layout, d_xyz: Array, d_b: Array, d_occupancy: Array, out: tuple[Array, Array, Array] | None = None
+) -> tuple[Array, Array, Array]:
+    """Add the derivatives by riding atoms to those by their parents; their own become zero. One launch.
+
+    Parameters
+    ----------
+    table : Layout
+    d_xyz, d_b, d_occupancy : (..., N, 3), (..., N), (..., N) float64
+    out : three arrays of the same shapes, optional
+        Others than those given.
+
+    Returns
+    -------
+    Three arrays of the same shapes.
+    """
+    shapes = _shapes(table, d_b.shape[:-1])
+    given = _checked((d_xyz, d_b, d_occupancy), *shapes)
+    made = _outputs(out, d_b, *shapes)
+    n, own = table.scalars()
+    launch(
+        "vector", "fold", (_blocks(int(n)), math.prod(d_b.shape[:-1])), (_BLOCK,),
+        (n, own, table.parent, table.first, table.child, table.b_ratio, table.occupancy_ratio,
+         *(to_device(a) for a in given), *made),
+    )  # fmt: skip
+    return made[0], made[1], made[2]
+
+
+# ---- Gaussians
+
+
+def gaussians(
+    xyz: Array,
+    b_iso: Array,
+    occupancy: Array,
+    frac: Array,
+    blur: float,
+    cutoff: float,
+    out: tuple[Array, Array, Array, Array] | None = None,
+) -> tuple[Array, Array, Array, Array]:
+    """What the density wants of atoms with B + `blur`: one launch.
+
+    Parameters
+    ----------
+    xyz, b_iso, occupancy : (..., N, 3), (..., N), (..., N) float64, Å and Å²
+    frac : (3, 3) float64, on the device
+        Cartesian to fractional.
+    blur : float, Å²
+    cutoff : float
+        Fraction of its centre at which a Gaussian is cut off.
+    out : (fractional, amplitude, exponent, radius), optional
+
+    Returns
+    -------
+    fractional : (..., N, 3) float64
+    amplitude : (..., N) float64
+        Density of the occupancy at the centre, 1/Å³.
+    exponent : (..., N) float64, Å⁻²
+    radius : (..., N) float64, Å
+    """
+    if not xyz.shape == (*b_iso.shape, 3) or b_iso.shape != occupancy.shape:
+        raise ValueError(f"atoms with xyz {xyz.shape}, B {b_iso.shape} and occupancy {occupancy.shape}")
+    made = _outputs(out, xyz, xyz.shape, b_iso.shape, b_iso.shape, b_iso.shape)
+    launch(
+        "vector", "gaussians", (_blocks(b_iso.size),), (_BLOCK,),
+        (np.int64(b_iso.size), np.float64(blur), np.float64(-math.log(cutoff)), frac, to_device(xyz), to_device(b_iso),
+         to_device(occupancy), *made),
+    )  # fmt: skip
+    return made[0], made[1], made[2], made[3]
+
+
+def gaussians_pullback(
+    occupancy: Array, exponent: Array, d_amplitude: Array, d_exponent: Array, out: tuple[Array, Array] | None = None
+) -> tuple[Array, Array]:
+    """Derivatives by B and occupancy from those by amplitude and exponent: one launch.
+
+    Parameters
+    ----------
+    occupancy, exponent : (..., N) float64
+        As given to and returned by `gaussians`.
+    d_amplitude, d_exponent : (..., N) float64
+    out : (d_b, d_occupancy), optional
+
+    Returns
+    -------
+    d_b, d_occupancy : (..., N) float64
+    """
+    given = _checked((occupancy, exponent, d_amplitude, d_exponent), *[exponent.shape] * 4)
+    made = _outputs(out, exponent, exponent.shape, exponent.shape)
+    launch(
+        "vector", "gaussians_pullback", (_blocks(exponent.size),), (_BLOCK,),
+        (np.int64(exponent.size), *(to_device(a) for a in given), *made),
+    )  # fmt: skip
+    return made[0], made[1]
+
+
+# ---- change of variable
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Change of variable by a diagonal: coordinates x₀ + u p, B x₀ e^{u p}, occupancies x₀ + u p; see `scaling`.
+
+    Attributes
+    ----------
+    n_xyz, n_b : int
+        Leading entries that are coordinates, and those after them that are B.
+    largest_shift, largest_log : float
+        Bounds on |u p| of coordinates (Å) and of B.
+    x0, unit, lower, upper : (n,) or (M, n) float64
+        Where p = 0 lies, u, and bounds on x.
+    """
+
+    n_xyz: int
+    n_b: int
+    largest_shift: float
+    largest_log: float
+    x0: Array
+    unit: Array
+    lower: Array
+    upper: Array
+
+
+def scaling(
+    n_xyz: int,
+    n_b: int,
+    x0: Array,
+    unit: Array,
+    lower: Array,
+    upper: Array,
+    largest_shift: float = math.inf,
+    largest_log: float = math.inf,
+) -> Scaling:
+    """Prepare `to_x` and `from_x`; arrays may be on host or device, see `Scaling`."""
+    arrays = [to_device(a, np.float64) for a in (x0, unit, lower, upper)]
+    if any(a.shape != arrays[0].shape for a in arrays) or arrays[0].ndim not in (1, 2):
+        raise ValueError(f"arrays of one shape (n,) or (M, n) are needed, found {[a.shape for a in arrays]}")
+    return Scaling(n_xyz, n_b, float(largest_shift), float(largest_log), *arrays)
+
+
+def _rows(change: Scaling, p: Array) -> tuple[Any, ...]:
+    """Sizes as the kernels take them."""
+    own = change.x0.ndim == 2
+    if p.ndim > 2 or p.shape[-1] != change.x0.shape[-1] or (own and p.shape != change.x0.shape):
+        raise ValueError(f"vector of shape {p.shape} for a change of variable of shape {change.x0.shape}")
+    return np.int32(p.shape[-1]), np.int32(change.n_xyz), np.int32(change.n_b), np.int32(own)
+
+
+def to_x(change: Scaling, p: Array, out: Array | None = None) -> Array:
+    """Vector of the parameters from the round variable, within bounds: one launch.
+
+    Parameters
+    ----------
+    change : Scaling
+    p : (n,) or (M, n) float64
+    out : array like `p`, optional
+    """
+    sizes = _rows(change, p)
+    (x,) = _outputs(None if out is None else (out,), p, p.shape)
+    launch(
+        "vector", "to_x", (_blocks(p.shape[-1]), math.prod(p.shape[:-1])), (_BLOCK,),
+        (*sizes, np.float64(change.largest_shift), np.float64(change.largest_log), change.x0, change.unit,
+         change.lower, change.upper, to_device(p), x),
+    )  # fmt: skip
+    return x
+
+
+def from_x(change: Scaling, x: Array, gradient: Array, out: Array | None = None) -> Array:
+    """Gradient by the round variable at `x` = to_x(p), from that by `x`: one launch.
+
+    Parameters
+    ----------
+    change : Scaling
+    x, gradient : (n,) or (M, n) float64
+    out : array like `x`, optional
+    """
+    sizes = _rows(change, x)
+    given = _checked((x, gradient), x.shape, x.shape)
+    (by_p,) = _outputs(None if out is None else (out,), x, x.shape)
+    launch(
+        "vector", "from_x", (_blocks(x.shape[-1]), math.prod(x.shape[:-1])), (_BLOCK,),
+        (*sizes, np.float64(change.largest_shift), change.x0, change.unit, *(to_device(a) for a in given), by_p),
+    )  # fmt: skip
+    return by_p
+
+
+# ---- dot products
+
+
+def dot_buffer(xp: Any, n: int, rows: int = 1) -> Array:
+    """Allocate the partial sums of `dot` for rows of length n; `xp` is the cupy module."""
+    return xp.zeros((rows, max(1, -(-n // _RUN))))
+
+
+def dot(a: Array, b: Array, out: Array | None = None, partial: Array | None = None) -> Array:
+    """Dot products of rows, always summed in the same order: two launches, no host synchronisation.
+
+    Parameters
+    ----------
+    a : (n,) or (H, n) float64
+    b : (n,), or like `a`
+    out : () for one row or (H,) float64, optional
+    partial : array of `dot_buffer`, optional
+
+    Returns
+    -------
+    () or (H,) float64
+    """
+    n, batch = a.shape[-1], a.shape[:-1]
+    if a.ndim not in (1, 2) or b.shape not in (a.shape, (n,)):
+        raise ValueError(f"dot product of arrays of shapes {a.shape} and {b.shape}")
+    rows = math.prod(batch)
+    partial = dot_buffer(array_module(a), n, rows) if partial is None else partial
+    if partial.shape != (rows, max(1, -(-n // _RUN))):
+        raise ValueError(f"partial sums {partial.shape} for {rows} rows of {n}")
+    (value,) = _outputs(None if out is None else (out,), a, batch)
+    launch(
+        "vector", "dot", (partial.shape[1], rows), (_BLOCK,),
+        (np.int64(n), np.int32(b.ndim == 2), to_device(a), to_device(b), partial),
+    )  # fmt: skip
+    launch("vector", "sum_blocks", (rows,), (_BLOCK,), (np.int32(partial.shape[1]), partial, value))
+    return value
