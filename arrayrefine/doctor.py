@@ -121,11 +121,11 @@ def _kernels() -> list[Finding]:
     rng = np.random.default_rng(0)
     n, shape, orth = 500, (48, 48, 48), np.diag([24.0, 24.0, 24.0])
     exponent, radius = np.full(n, 2.0), np.full(n, 2.0)
-    atoms = (rng.random((n, 3)), rng.random(n) + 1.0, exponent, radius, np.zeros(n, dtype=np.int64))
+    atoms = (rng.random((n, 3)), rng.random(n) + 1.0, exponent, radius, np.ones((n, 1)))
     began = time.perf_counter()
-    grids = density.splat(*atoms, 1, shape, orth)
+    grids = density.splat(*atoms, shape, orth)
     seconds = time.perf_counter() - began
-    maps = rng.normal(size=(1, *shape)).astype(np.float32)
+    maps = rng.normal(size=(1, 1, *shape)).astype(np.float32)
     gradient = density.gather(maps, *atoms, orth)[0]
     forward = float(np.sum(grids.astype(float) * maps))
     adjoint = float(atoms[1] @ gradient)

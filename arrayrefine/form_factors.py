@@ -6,6 +6,10 @@ held by gemmi.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
 import gemmi
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +17,15 @@ from numpy.typing import ArrayLike, NDArray
 from arrayrefine.errors import InputError
 
 Float = NDArray[np.float64]
+
+_SAMPLES = 48
+"""Points in s at which a reduced basis is fitted."""
+_LARGEST_SHIFT = 12.0
+"""Å²; larger shifts of B would ask for more blur than they save."""
+_RELUCTANCE = 0.03
+"""What a shift of 1 Å² costs in the fit, in units of the tolerance."""
+_FIT_STEPS, _DIFFERENCE = 12, 1e-3
+"""Most steps of the fit of the shifts, and the difference (Å²) from which it takes derivatives."""
 
 
 def it92(elements: ArrayLike) -> tuple[NDArray[np.str_], NDArray[np.int64], Float]:
@@ -75,3 +88,119 @@ def scattering(coefficients: ArrayLike, s_squared: ArrayLike) -> Float:
     for k in range(4):
         result += table[:, k, None] * np.exp(-table[:, 4 + k, None] * quarter)
     return result
+
+
+@dataclass(frozen=True)
+class Basis:
+    """A few functions of 1/d² that make up the form factors of many elements.
+
+    f_e(s) ≈ exp(−shift_e s²/4) · Σ_k mix_ek g_k(s), with g_k(s) = Σ_e source_ke f_e(s) exp(shift_e s²/4).
+
+    Attributes
+    ----------
+    mix : (E, K) float64
+    shift : (E,) float64
+        Added to the B of the element's atoms, Å².
+    source : (K, E) float64
+    coefficients : (E, 9) float64
+        Of the elements, see `it92`.
+    error : (E,) float64
+        Relative error of each element's form factor, weighted as in the fit.
+    """
+
+    mix: Float
+    shift: Float
+    source: Float
+    coefficients: Float
+    error: Float
+
+    def functions(self, s_squared: Float) -> Float:
+        """g_k (K, R) at 1/d² (R,)."""
+        grown = scattering(self.coefficients, s_squared) * np.exp(0.25 * self.shift[:, None] * s_squared)
+        return self.source @ grown
+
+
+def reduced_basis(coefficients: Float, amount: Float, s_max: float, b_mean: float, tolerance: float) -> Basis:
+    """The smallest basis that meets a tolerance.
+
+    All form factors fall in much the same way with resolution, so two or three functions and a shift of B per element
+    stand for all of them; the shifts are found by least squares, the functions by a singular value decomposition.
+
+    Parameters
+    ----------
+    coefficients : (E, 9) float64
+        See `it92`.
+    amount : (E,) float64
+        Atoms of each element: how much its error counts.
+    s_max : float
+        1/d_min, Å⁻¹.
+    b_mean : float
+        Typical B of the atoms, Å²; with it high resolution counts less.
+    tolerance : float
+        Largest relative error of the sum of all f²; single elements may be up to ten times worse.
+    """
+    key = tuple(float(f"{v:.2g}") for v in np.asarray(amount, dtype=float))
+    return _reduced_basis(
+        np.asarray(coefficients, dtype=float).tobytes(), key, round(s_max, 3), round(b_mean / 5.0) * 5.0, tolerance
+    )
+
+
+@lru_cache(maxsize=32)
+def _reduced_basis(table: bytes, amount: tuple[float, ...], s_max: float, b_mean: float, tolerance: float) -> Basis:
+    coefficients = np.frombuffer(table).reshape(-1, 9)
+    count = len(coefficients)
+    exact = Basis(np.eye(count), np.zeros(count), np.eye(count), coefficients, np.zeros(count))
+    s_squared = np.linspace(0.0, s_max, _SAMPLES) ** 2
+    f = scattering(coefficients, s_squared)
+    # The number of reflections grows with s², so this is the weight of an amplitude; the few at low s are strong.
+    weight = np.sqrt(s_squared + 0.1 * s_max**2) * np.exp(-0.25 * b_mean * s_squared)
+    share = np.sqrt(np.maximum(np.asarray(amount), 1e-3))
+    size = np.linalg.norm(weight * f, axis=1)
+
+    def fitted(shift: Float, rank: int) -> tuple[Basis, Float]:
+        grown = f * np.exp(0.25 * shift[:, None] * s_squared)
+        u, singular, _ = np.linalg.svd(share[:, None] * weight * grown, full_matrices=False)
+        source = u[:, :rank].T / singular[:rank, None] * share
+        g = source @ grown
+        mix = np.empty((count, rank))
+        residual = np.empty_like(f)
+        for e in range(count):
+            own = weight * np.exp(-0.25 * shift[e] * s_squared)
+            mix[e] = np.linalg.lstsq((own * g).T, own * grown[e], rcond=None)[0]
+            residual[e] = own * (mix[e] @ g - grown[e])
+        error = np.linalg.norm(residual, axis=1) / size
+        return Basis(mix, shift, source, coefficients, error), share[:, None] * residual
+
+    whole = float(np.linalg.norm(share * size))
+    for rank in range(1, count):
+
+        def misfit(shift: Float, rank: int = rank) -> Float:
+            residual = fitted(np.append(0.0, shift), rank)[1]
+            return np.append(residual.ravel() / (tolerance * whole), _RELUCTANCE * shift)
+
+        basis, residual = fitted(np.append(0.0, _least_squares(misfit, count - 1)), rank)
+        if np.linalg.norm(residual) <= tolerance * whole and basis.error.max() <= 10.0 * tolerance:
+            return basis
+    return exact
+
+
+def _least_squares(misfit: Callable[[Float], Float], size: int) -> Float:
+    """Shifts with the least misfit, by Gauss–Newton steps, halved where they lead uphill."""
+    x = np.zeros(size)
+    r = misfit(x)
+    for _ in range(_FIT_STEPS):
+        jacobian = np.stack([(misfit(x + column) - r) / _DIFFERENCE for column in _DIFFERENCE * np.eye(size)], axis=1)
+        step = np.linalg.lstsq(jacobian, -r, rcond=1e-8)[0]
+        for _ in range(5):
+            tried = np.clip(x + step, -_LARGEST_SHIFT, _LARGEST_SHIFT)
+            found = misfit(tried)
+            if found @ found < r @ r:
+                break
+            step = 0.5 * step
+        else:
+            return x
+        gain = 1.0 - float(found @ found) / float(r @ r)
+        x, r = tried, found
+        if gain < 1e-3:
+            break
+    return x

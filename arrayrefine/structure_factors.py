@@ -3,82 +3,25 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.crystal import Crystal
-from arrayrefine.form_factors import it92, scattering
-from arrayrefine.kernels import density, lookup, summation
+from arrayrefine.form_factors import it92, reduced_basis, scattering
+from arrayrefine.kernels import density, fft, lookup, summation
+from arrayrefine.sampling import choose_sampling, reach
 
 Float = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
-_RATES = (2.7, 3.0, 3.4, 3.8)
-"""Grid points per d_min among which the cheapest is chosen."""
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How finely the density is sampled.
-
-    Attributes
-    ----------
-    shape : tuple of 3 ints
-    blur : float
-        Added to every B on the grid and taken off again in reciprocal space, Å².
-    cutoff : float
-        The Gaussian is cut where it falls below this fraction of its centre.
-    """
-
-    shape: tuple[int, int, int]
-    blur: float
-    cutoff: float
-
-
-def grid_shape(crystal: Crystal, d_min: float, rate: float) -> tuple[int, int, int]:
-    """FFT-friendly grid with at least `rate` points per `d_min` along each axis."""
-    reach = 1.0 / (d_min * np.linalg.norm(crystal.frac, axis=1))  # largest |h| along each axis
-    n = [scipy.fft.next_fast_len(int(np.ceil(rate * r)) + 1, real=True) for r in reach]
-    n[2] += n[2] % 2
-    n[2] = scipy.fft.next_fast_len(n[2], real=True)
-    return n[0], n[1], n[2]
-
-
-def blur_for(accuracy: float, rate: float, d_min: float, b_min: float) -> float:
-    """Blur (Å²) at which aliasing stays below `accuracy`.
-
-    A Gaussian of width B sampled at `rate` points per d folds s = (rate − 1)/d onto 1/d, with the relative weight
-    exp(−B/4 ((rate − 1)² − 1)/d²). Averaged over all reflections the error is smaller by the constant below, which was
-    measured against direct summation (see tests/test_structure_factors.py).
-    """
-    need = 4.0 * np.log(0.07 / accuracy) / ((rate - 1.0) ** 2 - 1.0)
-    return float(max(0.0, need * d_min**2 - b_min))
-
-
-def choose_sampling(crystal: Crystal, d_min: float, b_iso: Float, n_grids: int, accuracy: float) -> Sampling:
-    """The cheapest sampling whose error of F is below `accuracy`, and that of the gradient below three times it."""
-    accuracy = 0.6 * accuracy  # the gradient by B suffers most from aliasing; this keeps it in bounds
-    b_min = float(b_iso.min())
-    best: tuple[float, Sampling] | None = None
-    for rate in _RATES:
-        shape = grid_shape(crystal, d_min, rate)
-        # Taking the blur off magnifies what the cut-off lost, most on coarse grids.
-        cutoff = accuracy / (3.0 if rate >= 3.0 else 6.0)
-        blur = blur_for(accuracy, rate, d_min, b_min)
-        points = float(np.prod(shape))
-        radius = np.sqrt(-np.log(cutoff) * (b_iso + blur)) / (2.0 * np.pi)
-        inside = float((4.0 / 3.0 * np.pi * radius**3).sum()) * points / crystal.volume
-        # Nanoseconds per point of splat + gather and of the two FFTs, measured on one core.
-        cost = 6.0 * inside + n_grids * points * 0.9 * np.log2(points)
-        if best is None or cost < best[0]:
-            best = cost, Sampling(shape, blur, cutoff)
-    assert best is not None
-    return best[1]
+_BASIS, _GRID = 0.4, 0.6
+"""Parts of the error allowed for the basis of form factors and for the grid; the squares add up to less than one,
+because both are estimates."""
+_SLACK = 0.25
+"""Å; bricks are assigned to spheres this much larger, and last until an atom has moved as far."""
 
 
 class StructureFactors:
@@ -125,17 +68,26 @@ class StructureFactors:
         if method == "direct":
             return
         d_min = float(1.0 / np.sqrt(self.s_squared.max()))
-        self.sampling = choose_sampling(crystal, d_min, atoms.b_iso, len(self._elements), accuracy)
+        self.basis = reduced_basis(
+            coefficients, np.bincount(self._element, atoms.occupancy).astype(float), 1.0 / d_min,
+            float(atoms.b_iso.mean()), _BASIS * accuracy,
+        )  # fmt: skip
+        self._shift = self.basis.shift[self._element]
+        self._channel = self.basis.mix[self._element]
+        b_grid = atoms.b_iso + self._shift
+        n_channels = self._channel.shape[1]
+        self.sampling = choose_sampling(crystal, self.hkl, b_grid, n_channels, _GRID * accuracy)
         self._dtype: Any = np.float32 if precision == "single" else np.float64
         complex_type = np.complex64 if precision == "single" else np.complex128
-        nx, ny, nz = self.sampling.shape
-        self._stored = (nx, ny, nz // 2 + 1)
+        self._stored = fft.kept(self.sampling.shape, reach(crystal, d_min))
         self._table = lookup.plan(
             self.hkl, crystal.primitive_rotations, crystal.primitive_translations, len(crystal.centring),
             self._stored, complex_type,
         )  # fmt: skip
         element_volume = crystal.volume / np.prod(self.sampling.shape)
-        self._factor = self._form_factor * np.exp(0.25 * self.sampling.blur * self.s_squared) * element_volume
+        unblur = np.exp(0.25 * self.sampling.blur * self.s_squared) * element_volume
+        self._factor = self.basis.functions(self.s_squared) * unblur
+        self._bricks: density.Bricks | None = None
 
     def form_factors(self, s_squared: Float) -> tuple[Float, NDArray[np.int64]]:
         """Form factors (E, S) at 1/d² (S,), and the row of every atom (N,)."""
@@ -148,10 +100,19 @@ class StructureFactors:
 
     def _gaussians(self, atoms: Atoms) -> tuple[Float, Float, Float, Float]:
         """Fractional coordinates, amplitude per unit occupancy, exponent (Å⁻²), radius (Å) of the blurred atoms."""
-        width = np.maximum(atoms.b_iso + self.sampling.blur, 0.1)
+        width = np.maximum(atoms.b_iso + self._shift + self.sampling.blur, 0.1)
         exponent = 4.0 * np.pi**2 / width
         radius = np.sqrt(-np.log(self.sampling.cutoff) / exponent)
         return self.crystal.fractional(atoms.xyz), (exponent / np.pi) ** 1.5, exponent, radius
+
+    def _assigned(self, fractional: Float, radius: Float) -> density.Bricks:
+        """Bricks of these atoms, those of an earlier call where they still hold."""
+        if self._bricks is None or not self._bricks.hold(fractional, radius):
+            slack = 0.0 if self._bricks is None else _SLACK
+            self._bricks = density.assign(
+                fractional, radius, self.sampling.shape, self.crystal.orth, self._dtype, slack=slack
+            )
+        return self._bricks
 
     def __call__(self, atoms: Atoms) -> Complex:
         """F_calc (R,) in electrons."""
@@ -165,11 +126,11 @@ class StructureFactors:
             return np.asarray(f)
         fractional, unit, exponent, radius = self._gaussians(atoms)
         grids = density.splat(
-            fractional, unit * atoms.occupancy, exponent, radius, self._element, len(self._elements),
-            self.sampling.shape, self.crystal.orth, self._dtype,
-        )  # fmt: skip
+            fractional, unit * atoms.occupancy, exponent, radius, self._channel, self.sampling.shape,
+            self.crystal.orth, self._dtype, bricks=self._assigned(fractional, radius), threads=self.threads,
+        )[0]  # fmt: skip
         now = self._time("splat", start)
-        transforms = scipy.fft.rfftn(grids, axes=(1, 2, 3), workers=self.threads)
+        transforms = fft.rfftn(grids, self._stored, self.threads)
         now = self._time("fft", now)
         f = lookup.look_up(transforms, self._factor, self._table)
         self._time("lookup", now)
@@ -195,14 +156,13 @@ class StructureFactors:
             return Gradient(fractional @ self.crystal.frac, d_b, d_q)
         half = lookup.scatter(d_f, self._factor, self._table, self._stored)
         now = self._time("lookup", start)
-        maps = scipy.fft.irfftn(
-            half, s=self.sampling.shape, axes=(1, 2, 3), norm="forward", overwrite_x=True, workers=self.threads
-        )
+        maps = fft.irfftn(half, self.sampling.shape, self.threads)
         now = self._time("fft", now)
         fractional, unit, exponent, radius = self._gaussians(atoms)
         d_amplitude, d_xyz, d_exponent = density.gather(
-            maps, fractional, unit * atoms.occupancy, exponent, radius, self._element, self.crystal.orth
-        )
+            maps[None], fractional, unit * atoms.occupancy, exponent, radius, self._channel, self.crystal.orth,
+            bricks=self._assigned(fractional, radius), threads=self.threads,
+        )  # fmt: skip
         # Both the amplitude q (k/π)^{3/2} and the exponent k = 4π²/(B + blur) depend on B.
         by_exponent = d_exponent + d_amplitude * atoms.occupancy * unit * 1.5 / exponent
         d_b = by_exponent * -(exponent**2) / (4.0 * np.pi**2)

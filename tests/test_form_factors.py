@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from arrayrefine.errors import InputError
-from arrayrefine.form_factors import it92, scattering
+from arrayrefine.form_factors import it92, reduced_basis, scattering
 
 
 def test_elements_are_listed_once_and_deuterium_is_hydrogen() -> None:
@@ -40,3 +40,31 @@ def test_no_atoms_have_no_elements() -> None:
     unique, index, coefficients = it92(np.array([], dtype=np.str_))
     assert len(unique) == len(index) == 0
     assert coefficients.shape == (0, 9)
+
+
+ELEMENTS = ["C", "N", "O", "S", "H", "Zn"]
+AMOUNT = np.array([3000.0, 800.0, 1200.0, 20.0, 4000.0, 1.0])
+
+
+@pytest.mark.parametrize("tolerance", [1e-3, 1e-4])
+@pytest.mark.parametrize("d_min", [1.0, 2.0, 3.5])
+def test_a_few_functions_make_up_the_form_factors(tolerance: float, d_min: float) -> None:
+    _, index, coefficients = it92(ELEMENTS)
+    amount = np.bincount(index, weights=AMOUNT)
+    basis = reduced_basis(coefficients, amount, 1.0 / d_min, 25.0, tolerance)
+    s_squared = np.linspace(0.01, 1.0 / d_min, 200) ** 2
+    exact = scattering(coefficients, s_squared)
+    made = np.exp(-0.25 * basis.shift[:, None] * s_squared) * (basis.mix @ basis.functions(s_squared))
+    weight = np.sqrt(s_squared + 0.1 / d_min**2) * np.exp(-0.25 * 25.0 * s_squared) * np.sqrt(amount)[:, None]
+    assert np.linalg.norm(weight * (made - exact)) < 1.2 * tolerance * np.linalg.norm(weight * exact)
+    single = np.linalg.norm(weight * (made - exact), axis=1) / np.linalg.norm(weight * exact, axis=1)
+    assert single.max() < 12.0 * tolerance
+    assert basis.mix.shape[1] <= 3
+
+
+def test_a_tolerance_of_nothing_gives_every_element_its_own_function() -> None:
+    _, index, coefficients = it92(ELEMENTS)
+    basis = reduced_basis(coefficients, np.bincount(index, weights=AMOUNT), 0.5, 25.0, 1e-12)
+    s_squared = np.linspace(0.0, 0.5, 20) ** 2
+    np.testing.assert_allclose(basis.mix @ basis.functions(s_squared), scattering(coefficients, s_squared), rtol=1e-12)
+    assert not basis.shift.any()

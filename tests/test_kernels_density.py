@@ -17,56 +17,58 @@ def _gaussians(space_group: str, n: int = 7, seed: int = 1):
     rng = np.random.default_rng(seed)
     fractional = rng.uniform(-1.2, 1.8, (n, 3))
     exponent = rng.uniform(0.4, 1.5, n)
-    return box, fractional, rng.normal(size=n), exponent, np.sqrt(16.0 / exponent), rng.integers(0, 2, n)
+    return box, fractional, rng.normal(size=n), exponent, np.sqrt(16.0 / exponent), rng.normal(size=(n, 2))
 
 
-def _plain(box, fractional, amplitude, exponent, grid_id):
+def _plain(box, fractional, amplitude, exponent, channel):
     """Every atom, every image within two cells, every point."""
     points = np.stack(np.meshgrid(*(np.arange(n) / n for n in SHAPE), indexing="ij"), axis=-1)
     out = np.zeros((2, *SHAPE))
     images = np.stack(np.meshgrid(*[np.arange(-2, 3)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
-    for x, a, k, grid in zip(fractional - np.floor(fractional), amplitude, exponent, grid_id):
+    for x, a, k, factors in zip(fractional - np.floor(fractional), amplitude, exponent, channel):
         for image in images:
             d = (points - x - image) @ box.orth.T
-            out[grid] += a * np.exp(-k * (d**2).sum(axis=-1))
-    return out
+            out += np.multiply.outer(factors, a * np.exp(-k * (d**2).sum(axis=-1)))
+    return out[None]
 
 
-@pytest.mark.parametrize("space_group", ["P 1", "P 21 21 21", "P 63"])
+@pytest.mark.parametrize("space_group", ["P 1", "C 1 2 1", "P 21 21 21", "P 63"])
 def test_splat_equals_the_plain_sum(space_group: str) -> None:
-    box, fractional, amplitude, exponent, radius, grid_id = _gaussians(space_group)
-    grids = density.splat(fractional, amplitude, exponent, radius, grid_id, 2, SHAPE, box.orth, np.float64)
-    assert np.abs(grids - _plain(box, fractional, amplitude, exponent, grid_id)).max() < 1e-5
+    box, fractional, amplitude, exponent, radius, channel = _gaussians(space_group)
+    grids = density.splat(fractional, amplitude, exponent, radius, channel, SHAPE, box.orth, np.float64)
+    assert np.abs(grids - _plain(box, fractional, amplitude, exponent, channel)).max() < 1e-5
 
 
 def test_sphere_wider_than_the_cell_wraps_more_than_once() -> None:
-    box, fractional, amplitude, exponent, _, grid_id = _gaussians("P 1")
+    box, fractional, amplitude, exponent, _, channel = _gaussians("P 1")
     exponent = np.full_like(exponent, 0.08)  # reaches 14 Å in a cell of 12 Å
     grids = density.splat(
-        fractional, amplitude, exponent, np.sqrt(16.0 / exponent), grid_id, 2, SHAPE, box.orth, np.float64
+        fractional, amplitude, exponent, np.sqrt(16.0 / exponent), channel, SHAPE, box.orth, np.float64
     )
-    assert np.abs(grids - _plain(box, fractional, amplitude, exponent, grid_id)).max() < 2e-5
+    assert np.abs(grids - _plain(box, fractional, amplitude, exponent, channel)).max() < 2e-5
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_gather_is_the_adjoint_of_splat(dtype: type) -> None:
-    box, fractional, amplitude, exponent, radius, grid_id = _gaussians("P 1")
-    maps = np.random.default_rng(3).normal(size=(2, *SHAPE)).astype(dtype)
-    grids = density.splat(fractional, amplitude, exponent, radius, grid_id, 2, SHAPE, box.orth, dtype)
-    by_amplitude, _, _ = density.gather(maps, fractional, amplitude, exponent, radius, grid_id, box.orth)
+@pytest.mark.parametrize("space_group", ["P 1", "C 1 2 1", "P 21 21 21"])
+def test_gather_is_the_adjoint_of_splat(space_group: str, dtype: type) -> None:
+    box, fractional, amplitude, exponent, radius, channel = _gaussians(space_group)
+    maps = np.random.default_rng(3).normal(size=(1, 2, *SHAPE)).astype(dtype)
+    grids = density.splat(fractional, amplitude, exponent, radius, channel, SHAPE, box.orth, dtype)
+    by_amplitude, _, _ = density.gather(maps, fractional, amplitude, exponent, radius, channel, box.orth)
     tolerance = 1e-12 if dtype is np.float64 else 2e-5
     dot_test(float((grids.astype(float) * maps).sum()), float(amplitude @ by_amplitude), tolerance)
 
 
-def test_gather_gives_the_derivatives() -> None:
-    box, fractional, amplitude, exponent, radius, grid_id = _gaussians("P 1")
+@pytest.mark.parametrize("space_group", ["P 1", "P 21 21 21", "P 63"])
+def test_gather_gives_the_derivatives(space_group: str) -> None:
+    box, fractional, amplitude, exponent, radius, channel = _gaussians(space_group)
     rng = np.random.default_rng(4)
-    maps = rng.normal(size=(2, *SHAPE))
-    _, by_xyz, by_exponent = density.gather(maps, fractional, amplitude, exponent, radius, grid_id, box.orth)
+    maps = rng.normal(size=(1, 2, *SHAPE))
+    _, by_xyz, by_exponent = density.gather(maps, fractional, amplitude, exponent, radius, channel, box.orth)
 
     def value(fractional=fractional, exponent=exponent) -> float:
         # The cut-off radius is held, as it is in a refinement step.
-        grids = density.splat(fractional, amplitude, exponent, radius, grid_id, 2, SHAPE, box.orth, np.float64)
+        grids = density.splat(fractional, amplitude, exponent, radius, channel, SHAPE, box.orth, np.float64)
         return float((grids * maps).sum())
 
     shift, change = rng.normal(size=fractional.shape), rng.normal(size=len(exponent))
@@ -78,17 +80,57 @@ def test_gather_gives_the_derivatives() -> None:
 
 def test_no_atoms_give_an_empty_grid_and_an_empty_gradient() -> None:
     none, orth = np.zeros(0), crystal("P 1").orth
-    grids = density.splat(np.zeros((0, 3)), none, none, none, none.astype(int), 2, SHAPE, orth)
-    assert grids.shape == (2, *SHAPE)
+    grids = density.splat(np.zeros((0, 3)), none, none, none, np.zeros((0, 2)), SHAPE, orth)
+    assert grids.shape == (1, 2, *SHAPE)
     assert not grids.any()
-    parts = density.gather(grids, np.zeros((0, 3)), none, none, none, none.astype(int), orth)
+    parts = density.gather(grids, np.zeros((0, 3)), none, none, none, np.zeros((0, 2)), orth)
     assert [p.shape for p in parts] == [(0,), (0, 3), (0,)]
 
 
 def test_the_same_input_gives_the_same_bits() -> None:
-    box, fractional, amplitude, exponent, radius, grid_id = _gaussians("P 21 21 21", n=40)
-    args = (fractional, amplitude, exponent, radius, grid_id, 2, SHAPE, box.orth)
+    box, fractional, amplitude, exponent, radius, channel = _gaussians("P 21 21 21", n=40)
+    args = (fractional, amplitude, exponent, radius, channel, SHAPE, box.orth)
     assert density.splat(*args).tobytes() == density.splat(*args).tobytes()
+
+
+def test_models_of_a_batch_have_grids_of_their_own() -> None:
+    box, fractional, amplitude, exponent, radius, channel = _gaussians("P 21 21 21", n=30)
+    model = np.random.default_rng(2).integers(0, 3, 30)
+    atoms = fractional, amplitude, exponent, radius, channel
+    grids = density.splat(*atoms, SHAPE, box.orth, np.float64, model, 3)
+    maps = np.random.default_rng(3).normal(size=grids.shape)
+    gradient = density.gather(maps, *atoms, box.orth, model)
+    for m in range(3):
+        own = [a[model == m] for a in atoms]
+        np.testing.assert_allclose(grids[m], density.splat(*own, SHAPE, box.orth, np.float64)[0], atol=1e-5)
+        for whole, part in zip(gradient, density.gather(maps[m : m + 1], *own, box.orth)):
+            np.testing.assert_allclose(whole[model == m], part, atol=1e-4)
+
+
+@pytest.mark.parametrize("space_group", ["P 21 21 21", "P 63", "P 1"])
+def test_bricks_hold_until_an_atom_has_moved_by_the_slack(space_group: str) -> None:
+    box, fractional, amplitude, exponent, radius, channel = _gaussians(space_group, n=30)
+    bricks = density.assign(fractional, radius, SHAPE, box.orth, np.float64, slack=0.3)
+    direction = np.random.default_rng(4).normal(size=fractional.shape)
+    direction /= np.linalg.norm(direction, axis=1)[:, None]
+    near, far = (fractional + box.fractional(step * direction) for step in (0.29, 0.31))
+    assert bricks.hold(near, radius)
+    assert not bricks.hold(far, radius)
+    assert not bricks.hold(fractional, radius + 0.31)
+    listed = density.splat(near, amplitude, exponent, radius, channel, SHAPE, box.orth, np.float64, bricks=bricks)
+    assert np.abs(listed - _plain(box, near, amplitude, exponent, channel)).max() < 1e-5
+
+
+def test_threads_and_memory_that_is_given_change_nothing() -> None:
+    box, fractional, amplitude, exponent, radius, channel = _gaussians("P 21 21 21", n=300)
+    args = (fractional, amplitude, exponent, radius, channel)
+    shape = (48, 60, 72)
+    out = np.full((1, 2, *shape), np.nan, np.float32)
+    grids = density.splat(*args, shape, box.orth)
+    assert density.splat(*args, shape, box.orth, threads=2, out=out) is out
+    assert np.array_equal(grids, out)
+    for one, two in zip(density.gather(grids, *args, box.orth), density.gather(grids, *args, box.orth, threads=2)):
+        assert np.array_equal(one, two)
 
 
 def test_cells_cover_both_rhombohedral_settings() -> None:

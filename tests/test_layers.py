@@ -32,7 +32,8 @@ LAYERS = [
         "selection",
         "configuration",
     },
-    {"structure_factors", "topology", "topology_terms", "links", "nonbonded", "hydrogens"},
+    {"structure_factors"},
+    {"sampling", "topology", "topology_terms", "links", "nonbonded", "hydrogens"},
     {
         "io",
         "monomers",

@@ -11,7 +11,7 @@ from synthetic import CELLS, atoms_from, crystal, random_atoms, random_hkl
 from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
 from arrayrefine.io.model import read_model
-from arrayrefine.structure_factors import StructureFactors, blur_for, choose_sampling
+from arrayrefine.structure_factors import StructureFactors
 
 D_MIN = 2.0
 
@@ -117,12 +117,49 @@ def test_error_stays_below_the_accuracy_asked_for(accuracy: float, case) -> None
     assert _error(sf(model.atoms), exact) < accuracy
 
 
-def test_finer_accuracy_costs_more_blur_and_sharp_atoms_more_than_flat_ones() -> None:
-    assert blur_for(1e-5, 3.0, 2.0, 5.0) > blur_for(1e-3, 3.0, 2.0, 5.0) > 0
-    assert blur_for(1e-3, 3.0, 2.0, 50.0) == 0
+@pytest.mark.parametrize(("name", "hydrogens"), [("1rx2", False), ("3g70", True), ("2r4r", False), ("1ehz", False)])
+def test_f_and_gradient_are_as_accurate_as_asked_for_on_real_crystals(name: str, hydrogens: bool, case) -> None:
+    model = read_model(next(case(name).glob("shaken.*")))
+    box, atoms = model.crystal, model.atoms
+    if hydrogens:  # the lightest atoms have the form factor least like the others'
+        light = np.flatnonzero(atoms.element == "C")
+        element = np.append(atoms.element, np.full(len(light), "H"))
+        atoms = atoms_from(
+            np.concatenate([atoms.xyz, atoms.xyz[light] + 0.6]), list(element),
+            np.append(atoms.b_iso, atoms.b_iso[light]), np.append(atoms.occupancy, atoms.occupancy[light]),
+        )  # fmt: skip
+    hkl = random_hkl(box, {"1rx2": 1.8, "3g70": 2.0, "2r4r": 3.4, "1ehz": 1.93}[name], 400)
+    sf, exact = StructureFactors(box, hkl, atoms), StructureFactors(box, hkl, atoms, method="direct")
+    f = exact(atoms)
+    assert _error(sf(atoms), f) < 3e-4
+    d_f = f * np.random.default_rng(6).normal(size=len(hkl))
+    fast, slow = sf.pullback(d_f, atoms), exact.pullback(d_f, atoms)
+    assert _error(fast.xyz, slow.xyz) < 1e-3
+    assert _error(fast.b_iso, slow.b_iso) < 1e-3
+    assert _error(fast.occupancy, slow.occupancy) < 1e-3
+
+
+def test_threads_change_nothing() -> None:
     box = crystal("P 21 21 21")
-    sampling = choose_sampling(box, 2.0, np.full(10, 8.0), 3, 3e-4)
-    assert all(n >= 2.5 * length / 2.0 for n, length in zip(sampling.shape, box.cell))
+    atoms = random_atoms(box, n=60)
+    hkl = random_hkl(box, D_MIN, 200)
+    one, two = StructureFactors(box, hkl, atoms), StructureFactors(box, hkl, atoms, threads=2)
+    f = one(atoms)
+    assert np.array_equal(f, two(atoms))
+    for a, b in zip(vars(one.pullback(f, atoms)).values(), vars(two.pullback(f, atoms)).values()):
+        assert np.array_equal(a, b)
+
+
+def test_atoms_may_move_on_after_the_first_call() -> None:
+    """Bricks are listed once and used until an atom has moved too far."""
+    box = crystal("P 63")
+    atoms = random_atoms(box, n=20)
+    hkl = random_hkl(box, D_MIN, 100)
+    sf, exact = StructureFactors(box, hkl, atoms), StructureFactors(box, hkl, atoms, method="direct")
+    rng = np.random.default_rng(8)
+    for size in (0.0, 0.01, 0.05, 0.3, 0.02, 5.0):
+        atoms = atoms.replace(xyz=atoms.xyz + size * rng.normal(size=atoms.xyz.shape))
+        assert _error(sf(atoms), exact(atoms)) < 3e-4
 
 
 def test_special_position_counts_every_operator() -> None:

@@ -1,0 +1,40 @@
+"""The choice of grid, blur and cut-off."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from synthetic import crystal, random_hkl
+
+from arrayrefine.sampling import choose_sampling, grid_shape, reach
+
+D_MIN = 2.0
+
+
+def test_sharp_atoms_and_finer_accuracy_cost_more() -> None:
+    box = crystal("P 21 21 21")
+    hkl = random_hkl(box, D_MIN, 300)
+
+    def effort(b: float, accuracy: float) -> float:
+        chosen = choose_sampling(box, hkl, np.full(10, b), 2, accuracy)
+        return float(np.prod(chosen.shape)) * np.sqrt((b + chosen.blur) * -np.log(chosen.cutoff)) ** 3
+
+    assert effort(8.0, 1e-5) > effort(8.0, 3e-4) > effort(8.0, 1e-2)
+    blurs = [choose_sampling(box, hkl, np.full(10, b), 2, 3e-4).blur for b in (5.0, 25.0, 60.0)]
+    assert blurs[0] > blurs[1] > blurs[2] >= 0.0
+
+
+@pytest.mark.parametrize("space_group", ["P 1", "C 1 2 1", "R 3 2:R", "P 61 2 2"])
+def test_the_grid_holds_every_reflection(space_group: str) -> None:
+    box = crystal(space_group)
+    hkl = random_hkl(box, 1.5, 2000)
+    assert (np.abs(hkl).max(axis=0) <= reach(box, 1.5)).all()
+    shape = grid_shape(box, 1.5, 2.3)
+    assert all(n > 2 * h for n, h in zip(shape, reach(box, 1.5)))
+    assert all(n >= 2.3 / (1.5 * np.linalg.norm(row)) for n, row in zip(shape, box.frac))
+
+
+def test_an_accuracy_beyond_every_grid_is_refused() -> None:
+    box = crystal("P 1")
+    with pytest.raises(ValueError, match="no sampling reaches an accuracy of 1e-40"):
+        choose_sampling(box, random_hkl(box, D_MIN, 50), np.full(5, 10.0), 1, 1e-40)
