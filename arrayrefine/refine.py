@@ -10,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from arrayrefine import summaries
 from arrayrefine.atoms import Atoms
@@ -28,7 +29,6 @@ from arrayrefine.parameters import B_BOUNDS
 from arrayrefine.reflections import Reflections
 from arrayrefine.report import Report, Step
 from arrayrefine.riding import follow
-from arrayrefine.solvent import solvent_structure_factors
 from arrayrefine.state import Problem, State, evaluate
 from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.targets.adp import AdpTarget
@@ -193,7 +193,7 @@ def _maps(problem: Problem, state: State) -> MapCoefficients:
             crystal, missing, state.atoms, method=options.xray.method, accuracy=options.xray.accuracy,
             precision=options.xray.precision, threads=options.threads,
         )(state.atoms)  # fmt: skip
-        f_mask = solvent_structure_factors(state.atoms, crystal, missing, data.d_min, threads=options.threads)
+        f_mask = problem.solvent(state.atoms, missing)
         f_model = np.concatenate([f_model, state.scale.apply(f_calc, f_mask, missing)])
     gap = np.full(len(missing), np.nan)
     return map_coefficients(
@@ -269,7 +269,19 @@ def refine(
     InputError, MonomerError, DeviceError
         The input cannot be used as given; the message says what to do.
     """
-    options = options or Options()
+    # Threads share the blocks of a kernel; a BLAS that starts its own inside each would only get in their way.
+    with threadpool_limits(limits=1, user_api="blas"):
+        return _refine(model, data, options or Options(), on_step, on_message, stop)
+
+
+def _refine(
+    model: str | Path,
+    data: str | Path,
+    options: Options,
+    on_step: Callable[[Step], None] | None,
+    on_message: Callable[[str], None] | None,
+    stop: Callable[[], int | None] | None,
+) -> Result:
     began = time.perf_counter()
     device = choose_device(options)
     check_options(options)

@@ -21,6 +21,10 @@ _REFLECTIONS = 64
 """Reflections from which errors are estimated: as many taken at random, and as many of the worst."""
 _QUANTILES = np.array([0.0, 0.001, 0.003, 0.01, 0.03, 0.06, 0.12, 0.25, 0.4, 0.6, 0.8, 1.0])
 """Classes of B from which errors are estimated; aliases come from the few atoms of lowest B."""
+_PART = 0.7
+"""Part of the error allowed for aliasing and for the cut-off each; the two add up in squares."""
+_TOO_COARSE, _TOO_FINE = 1.15, 0.4
+"""A sampling is kept while its errors, in units of those it was chosen for, lie between these."""
 _GRADIENT = 3.0
 """The gradient's relative error may be this much larger than that of F."""
 _MOST_BLUR = 20.0
@@ -94,80 +98,107 @@ def _chosen(crystal: Crystal, hkl: NDArray[np.integer[Any]]) -> tuple[NDArray[np
     return rotated.astype(np.int64), weight
 
 
-class _Errors:
+class Errors:
     """Relative errors of F and of the gradient by B, expected of atoms at random places.
 
     Sampling adds to F(h) what the blurred density has at h ± n, n the grid along one axis, and taking the blur off
     magnifies it by e^{+blur s²/4}. The gradient by B weights both with s². All sums are over reflections, atoms and
-    axes; atoms count as carbon, whose form factor falls as those of most do. The few reflections at high resolution
+    axes; form factors count as falling like that of carbon. The few reflections at high resolution
     that lie along an axis of the grid make most of the error where it is small, so the worst are taken one by one.
     """
 
-    def __init__(self, crystal: Crystal, hkl: NDArray[np.integer[Any]], b_iso: Float) -> None:
-        self._crystal = crystal
-        self._hkl, weight = _chosen(crystal, hkl)
-        self._b = np.quantile(b_iso, 0.5 * (_QUANTILES[1:] + _QUANTILES[:-1]))
-        self._atoms = np.diff(_QUANTILES)
+    def __init__(self, crystal: Crystal, hkl: NDArray[np.integer[Any]]) -> None:
+        self.crystal = crystal
+        self.d_min = float(1.0 / np.sqrt(crystal.inverse_d_squared(hkl).max()))
+        self._hkl, self._weight = _chosen(crystal, hkl)
         self._s2 = crystal.inverse_d_squared(self._hkl)
-        carbon = weight * scattering(it92(["C"])[2], self._s2)[0] ** 2
+        self._carbon = scattering(it92(["C"])[2], self._s2)[0] ** 2
+
+    def of(self, b_iso: Float, strength: Float) -> ErrorsOfAtoms:
+        """Errors for atoms with these B (N,), as they are put on the grids without blur, Å², and f² (N,)."""
+        order = np.argsort(b_iso, kind="stable")
+        first = np.unique((_QUANTILES[:-1] * len(order)).astype(int))
+        atoms = np.add.reduceat(strength[order], first)
+        b = np.add.reduceat(b_iso[order], first) / np.diff(np.append(first, len(order)))
+        atoms = atoms / atoms.sum()
+        f = self._weight * self._carbon
         # A gradient by F falls with resolution as F does.
-        self._by_f = carbon**2 / weight * np.exp(-0.5 * float(b_iso.mean()) * self._s2)
-        self._f = carbon
-        decay = np.exp(-0.5 * self._s2[:, None] * self._b)
-        self._whole = float(self._f @ decay @ self._atoms)
-        self._whole_b = float((self._by_f * self._s2**2) @ decay @ self._atoms)
+        by_f = f * self._carbon * np.exp(-0.5 * float(b_iso.mean()) * self._s2)
+        decay = np.exp(-0.5 * self._s2[:, None] * b) @ atoms
+        return ErrorsOfAtoms(self._s2, f / float(f @ decay), by_f / float((by_f * self._s2**2) @ decay), b, atoms)
 
     def aliases(self, shape: tuple[int, int, int]) -> Float:
         """1/d² of the neighbours of every reflection (6, reflections)."""
         shifts = np.concatenate([np.diag(shape), -np.diag(shape)])
-        return np.stack([self._crystal.inverse_d_squared(self._hkl + shift) for shift in shifts])
+        return np.stack([self.crystal.inverse_d_squared(self._hkl + shift) for shift in shifts])
+
+
+@dataclass(frozen=True)
+class ErrorsOfAtoms:
+    """Errors of given atoms; made by `Errors.of`.
+
+    Attributes
+    ----------
+    s_squared : (n,) float64
+    f, by_f : (n,) float64
+        What the square of each reflection's error counts in that of F and of the gradient.
+    b, atoms : (q,) float64
+        Classes of B, Å², and the fraction of all f² in each.
+    """
+
+    s_squared: Float
+    f: Float
+    by_f: Float
+    b: Float
+    atoms: Float
 
     def sampled(self, aliases: Float, blur: float) -> tuple[float, float]:
         """Errors of F and of the gradient from sampling."""
-        decay = np.exp(-0.5 * (self._b + blur) * aliases[..., None]) @ self._atoms * np.exp(0.5 * blur * self._s2)
-        return (
-            float(np.sqrt((self._f * decay).sum() / self._whole)),
-            float(np.sqrt((self._by_f * aliases**2 * decay).sum() / self._whole_b)),
-        )
+        decay = np.exp(-0.5 * (self.b + blur) * aliases[..., None]) @ self.atoms * np.exp(0.5 * blur * self.s_squared)
+        return float(np.sqrt((self.f * decay).sum())), float(np.sqrt((self.by_f * aliases**2 * decay).sum()))
 
     def cutoff(self, blur: float, error: float) -> float:
         """Cut-off that adds `error` to F and less than `_GRADIENT` times as much to the gradient."""
-        grown = np.exp(0.5 * blur * self._s2)
-        tail = _TAIL * float(np.sqrt((self._f * grown).sum() / self._whole))
-        tail_b = _TAIL * float(np.sqrt((self._by_f * grown).sum() / self._whole_b))
+        grown = np.exp(0.5 * blur * self.s_squared)
+        tail = _TAIL * float(np.sqrt(self.f @ grown))
+        tail_b = _TAIL * float(np.sqrt(self.by_f @ grown))
         # By B, the tail counts with k r² = −ln(cut-off), over B + blur.
-        width = 4.0 / (float(self._b @ self._atoms) + blur)
+        width = 4.0 / (float(self.b @ self.atoms) + blur)
         cut = error / tail
         for _ in range(3):
             cut = min(error / tail, _GRADIENT * error / (tail_b * width * max(1.0, -math.log(cut))), 1e-2)
         return cut
 
 
-def choose_sampling(
-    crystal: Crystal, hkl: NDArray[np.integer[Any]], b_iso: Float, n_grids: int, accuracy: float
-) -> Sampling:
+def choose_sampling(errors: Errors, b_iso: Float, strength: Float, n_grids: int, accuracy: float) -> Sampling:
     """The cheapest sampling whose expected error of F is below `accuracy`, and that of the gradient below 3 times it.
 
     Parameters
     ----------
-    crystal : Crystal
-    hkl : (R, 3) int
+    errors : Errors
+        Of the reflections.
     b_iso : (N,) float64
         B of the atoms as they are put on the grids, without blur, Å².
+    strength : (N,) float64
+        How strongly each scatters, f².
     n_grids : int
     accuracy : float
         ‖ΔF‖/‖F‖.
+
+    Raises
+    ------
+    ValueError
+        No grid reaches the accuracy.
     """
-    errors = _Errors(crystal, hkl, b_iso)
-    d_min = float(1.0 / np.sqrt(crystal.inverse_d_squared(hkl).max()))
+    of_atoms = errors.of(b_iso, strength)
     best: tuple[float, Sampling] | None = None
     for rate in _RATES:
-        shape = grid_shape(crystal, d_min, rate)
-        blur = _least_blur(errors, shape, 0.7 * accuracy, d_min)
+        shape = grid_shape(errors.crystal, errors.d_min, rate)
+        blur = _least_blur(of_atoms, errors.aliases(shape), _PART * accuracy, errors.d_min)
         if blur is None:
             continue
-        sampling = Sampling(shape, blur, errors.cutoff(blur, 0.7 * accuracy))
-        cost = _nanoseconds(crystal, sampling, b_iso, n_grids)
+        sampling = Sampling(shape, blur, of_atoms.cutoff(blur, _PART * accuracy))
+        cost = _nanoseconds(errors.crystal, sampling, b_iso, n_grids)
         if best is None or cost < best[0]:
             best = cost, sampling
     if best is None:
@@ -175,9 +206,17 @@ def choose_sampling(
     return best[1]
 
 
-def _least_blur(errors: _Errors, shape: tuple[int, int, int], accuracy: float, d_min: float) -> float | None:
+def still_fits(sampling: Sampling, errors: Errors, b_iso: Float, strength: Float, accuracy: float) -> bool:
+    """Whether a sampling that was chosen for other B is neither much too coarse nor much too fine for these."""
+    of_atoms = errors.of(b_iso, strength)
+    f, gradient = of_atoms.sampled(errors.aliases(sampling.shape), sampling.blur)
+    worst = max(f, gradient / _GRADIENT) / (_PART * accuracy)
+    cut = sampling.cutoff / of_atoms.cutoff(sampling.blur, _PART * accuracy)
+    return max(worst, cut) < _TOO_COARSE and cut > _TOO_FINE and (sampling.blur == 0.0 or worst > _TOO_FINE)
+
+
+def _least_blur(errors: ErrorsOfAtoms, aliases: Float, accuracy: float, d_min: float) -> float | None:
     """Smallest blur (Å²) that keeps aliasing below `accuracy`; None where the grid is too coarse for any."""
-    aliases = errors.aliases(shape)
 
     def fits(blur: float) -> bool:
         f, gradient = errors.sampled(aliases, blur)

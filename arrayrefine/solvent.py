@@ -19,8 +19,10 @@ from scipy.sparse.csgraph import connected_components
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
-from arrayrefine.kernels.lookup import look_up, plan
+from arrayrefine.kernels import fft
+from arrayrefine.kernels.lookup import LookUp, look_up, plan
 from arrayrefine.kernels.mask import solvent_mask
+from arrayrefine.sampling import reach
 
 Float = NDArray[np.float64]
 Radii = Literal["cctbx", "refmac"]
@@ -137,33 +139,50 @@ def without_islands(mask: NDArray[np.bool_], smallest: float) -> NDArray[np.bool
     return np.asarray(keep[labels])
 
 
-def solvent_structure_factors(
-    atoms: Atoms,
-    crystal: Crystal,
-    hkl: NDArray[np.integer],
-    d_min: float,
-    radii: Radii = DEFAULT_RADII,
-    threads: int = 1,
-) -> NDArray[np.complex128]:
-    """Structure factors of a solvent of density one electron per Å³ in the mask.
+class SolventModel:
+    """Structure factors of a solvent of density one electron per Å³ in the mask; keeps what it can use again.
 
     Parameters
     ----------
-    atoms, crystal, d_min, radii
+    crystal, d_min, radii
         See `mask_of`.
-    hkl : (R, 3) int
-        Reflections; any equivalents.
     threads : int
         For the FFT.
-
-    Returns
-    -------
-    (R,) complex128
-        F_mask = V/N Σ_mask e^{2πi h·x}, electrons.
     """
-    mask = mask_of(atoms, crystal, d_min, radii)
-    transform = scipy.fft.rfftn(mask.astype(np.float32), workers=threads)
-    identity = np.eye(3, dtype=np.int32)[None]
-    table = plan(np.asarray(hkl), identity, np.zeros((1, 3)), 1, transform.shape, np.complex64)
-    factor = np.full((1, len(hkl)), crystal.volume / mask.size)
-    return look_up(transform[None], factor, table)
+
+    def __init__(self, crystal: Crystal, d_min: float, radii: Radii = DEFAULT_RADII, threads: int = 1) -> None:
+        self.crystal, self.d_min, self.radii, self.threads = crystal, d_min, radii, threads
+        self._made_for: tuple[Float, Float] | None = None
+        self._transform = np.zeros((1, 0, 0, 0), np.complex64)
+        self._points = 0
+        self._hkl: NDArray[np.integer] | None = None
+        self._table: LookUp | None = None
+
+    def __call__(self, atoms: Atoms, hkl: NDArray[np.integer]) -> NDArray[np.complex128]:
+        """F_mask = V/N Σ_mask e^{2πi h·x} (R,), electrons; `hkl` (R, 3) may be any equivalents."""
+        self._remember(atoms)
+        stored = self._transform.shape[1:]
+        if self._table is None or self._hkl is not hkl or self._table.stored != stored:
+            identity = np.eye(3, dtype=np.int32)[None]
+            self._table = plan(np.asarray(hkl), identity, np.zeros((1, 3)), 1, stored, np.complex64)
+            self._hkl = hkl
+        factor = np.full((1, len(hkl)), self.crystal.volume / self._points)
+        return look_up(self._transform, factor, self._table)
+
+    def _remember(self, atoms: Atoms) -> None:
+        """Make the mask of these atoms and transform it, unless that was done last."""
+        counted = ~atoms.is_hydrogen & (atoms.occupancy > 0.0)
+        made_for = (atoms.xyz[counted], atoms.occupancy)
+        if self._made_for is not None and all(np.array_equal(a, b) for a, b in zip(made_for, self._made_for)):
+            return
+        mask = mask_of(atoms, self.crystal, self.d_min, self.radii)
+        stored = fft.kept((mask.shape[0], mask.shape[1], mask.shape[2]), reach(self.crystal, self.d_min))
+        self._transform = fft.rfftn(mask.astype(np.float32)[None], stored, self.threads)
+        self._points, self._made_for = mask.size, made_for
+
+
+def solvent_structure_factors(
+    atoms: Atoms, crystal: Crystal, hkl: NDArray[np.integer], d_min: float, radii: Radii = DEFAULT_RADII
+) -> NDArray[np.complex128]:
+    """F_mask of one set of reflections, see `SolventModel`."""
+    return SolventModel(crystal, d_min, radii)(atoms, hkl)

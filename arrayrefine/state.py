@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from arrayrefine.report import Statistics
 from arrayrefine.restraints import Restraints
 from arrayrefine.scaling import Scale, fit_scale, r_factor
 from arrayrefine.sigma_a import SigmaA, estimate_sigma_a
-from arrayrefine.solvent import solvent_structure_factors
+from arrayrefine.solvent import SolventModel
 from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.targets.adp import AdpTarget
 from arrayrefine.targets.geometry import GeometryTarget
@@ -57,15 +58,27 @@ class Problem:
     options: Options
     hydrogens: Hydrogens
     timer: dict[str, float] = field(default_factory=dict)
+    _plans: dict[str, StructureFactors] = field(default_factory=dict, compare=False, repr=False)
 
     def structure_factors(self, atoms: Atoms) -> StructureFactors:
-        """Plan for the measured reflections, sampled for the B factors of `atoms`."""
-        options = self.options
-        return StructureFactors(
-            self.reflections.crystal, self.reflections.hkl, atoms, method=options.xray.method,
-            accuracy=options.xray.accuracy, precision=options.xray.precision, threads=options.threads,
-            timer=self.timer,
-        )  # fmt: skip
+        """Plan for the measured reflections, sampled for the B factors of `atoms`; the last one while it fits."""
+        options, known = self.options, self._plans.get("measured")
+        if known is not None:
+            plan = known.adapted(atoms)
+        else:
+            plan = StructureFactors(
+                self.reflections.crystal, self.reflections.hkl, atoms, method=options.xray.method,
+                accuracy=options.xray.accuracy, precision=options.xray.precision, threads=options.threads,
+                timer=self.timer,
+            )  # fmt: skip
+        self._plans["measured"] = plan
+        return plan
+
+    @cached_property
+    def solvent(self) -> SolventModel:
+        """Bulk solvent of the model."""
+        data = self.reflections
+        return SolventModel(data.crystal, data.d_min, threads=self.options.threads)
 
 
 @dataclass(frozen=True)
@@ -139,7 +152,7 @@ def evaluate(problem: Problem, atoms: Atoms, *, absorb_b: bool = True) -> State:
     atoms = problem.hydrogens.place(atoms)
     structure_factors = problem.structure_factors(atoms)
     f_calc = structure_factors(atoms)
-    f_mask = solvent_structure_factors(atoms, data.crystal, data.hkl, data.d_min, threads=options.threads)
+    f_mask = problem.solvent(atoms, data.hkl)
     scale = fit_scale(data, f_calc, f_mask)
     shift = 0.0
     if absorb_b and data.d_min < _LEAST_D_MIN:
@@ -156,7 +169,7 @@ def evaluate(problem: Problem, atoms: Atoms, *, absorb_b: bool = True) -> State:
     sigma_a = estimate_sigma_a(data, f_model, options.xray.sigma_a_bins)
     xray = XrayTarget(
         data, structure_factors, factor, solvent, sigma_a.d(data.s_squared), sigma_a.sigma_total(data),
-        options.xray.target, problem.timer,
+        options.xray.target, problem.timer, (atoms, f_calc),
     )  # fmt: skip
     amplitude, values = np.abs(f_model), xray.values(f_calc)
     work, free = data.work, data.free

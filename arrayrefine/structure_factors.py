@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.crystal import Crystal
 from arrayrefine.form_factors import it92, reduced_basis, scattering
 from arrayrefine.kernels import density, fft, lookup, summation
-from arrayrefine.sampling import choose_sampling, reach
+from arrayrefine.sampling import Errors, choose_sampling, reach, still_fits
 
 Float = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -74,20 +75,39 @@ class StructureFactors:
         )  # fmt: skip
         self._shift = self.basis.shift[self._element]
         self._channel = self.basis.mix[self._element]
-        b_grid = atoms.b_iso + self._shift
-        n_channels = self._channel.shape[1]
-        self.sampling = choose_sampling(crystal, self.hkl, b_grid, n_channels, _GRID * accuracy)
+        self._strength = (atoms.occupancy * scattering(coefficients, [0.0])[self._element, 0]) ** 2
+        self._accuracy = _GRID * accuracy
         self._dtype: Any = np.float32 if precision == "single" else np.float64
-        complex_type = np.complex64 if precision == "single" else np.complex128
-        self._stored = fft.kept(self.sampling.shape, reach(crystal, d_min))
-        self._table = lookup.plan(
-            self.hkl, crystal.primitive_rotations, crystal.primitive_translations, len(crystal.centring),
-            self._stored, complex_type,
-        )  # fmt: skip
+        self._errors = Errors(crystal, self.hkl)
+        self._sample(atoms)
+
+    def _sample(self, atoms: Atoms, known: lookup.LookUp | None = None) -> None:
+        """Choose the sampling for these atoms, and plan what depends on it."""
+        crystal = self.crystal
+        self.sampling = choose_sampling(
+            self._errors, atoms.b_iso + self._shift, self._strength, self._channel.shape[1], self._accuracy
+        )
+        stored = fft.kept(self.sampling.shape, reach(crystal, self._errors.d_min))
+        if known is None or known.stored != stored:
+            known = lookup.plan(
+                self.hkl, crystal.primitive_rotations, crystal.primitive_translations, len(crystal.centring), stored,
+                np.complex64 if self._dtype == np.float32 else np.complex128,
+            )  # fmt: skip
+        self._table = known
         element_volume = crystal.volume / np.prod(self.sampling.shape)
         unblur = np.exp(0.25 * self.sampling.blur * self.s_squared) * element_volume
         self._factor = self.basis.functions(self.s_squared) * unblur
         self._bricks: density.Bricks | None = None
+
+    def adapted(self, atoms: Atoms) -> StructureFactors:
+        """The same reflections, sampled for other values of the same atoms; itself where its sampling still fits."""
+        if self.method == "direct" or still_fits(
+            self.sampling, self._errors, atoms.b_iso + self._shift, self._strength, self._accuracy
+        ):
+            return self
+        other = copy.copy(self)
+        other._sample(atoms, self._table)
+        return other
 
     def form_factors(self, s_squared: Float) -> tuple[Float, NDArray[np.int64]]:
         """Form factors (E, S) at 1/d² (S,), and the row of every atom (N,)."""
@@ -130,7 +150,7 @@ class StructureFactors:
             self.crystal.orth, self._dtype, bricks=self._assigned(fractional, radius), threads=self.threads,
         )[0]  # fmt: skip
         now = self._time("splat", start)
-        transforms = fft.rfftn(grids, self._stored, self.threads)
+        transforms = fft.rfftn(grids, self._table.stored, self.threads)
         now = self._time("fft", now)
         f = lookup.look_up(transforms, self._factor, self._table)
         self._time("lookup", now)
@@ -154,7 +174,7 @@ class StructureFactors:
             )  # fmt: skip
             self._time("summation", start)
             return Gradient(fractional @ self.crystal.frac, d_b, d_q)
-        half = lookup.scatter(d_f, self._factor, self._table, self._stored)
+        half = lookup.scatter(d_f, self._factor, self._table, self._table.stored)
         now = self._time("lookup", start)
         maps = fft.irfftn(half, self.sampling.shape, self.threads)
         now = self._time("fft", now)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from synthetic import crystal, random_hkl
 
-from arrayrefine.sampling import choose_sampling, grid_shape, reach
+from arrayrefine.sampling import Errors, choose_sampling, grid_shape, reach, still_fits
 
 D_MIN = 2.0
 
@@ -16,11 +16,11 @@ def test_sharp_atoms_and_finer_accuracy_cost_more() -> None:
     hkl = random_hkl(box, D_MIN, 300)
 
     def effort(b: float, accuracy: float) -> float:
-        chosen = choose_sampling(box, hkl, np.full(10, b), 2, accuracy)
+        chosen = choose_sampling(Errors(box, hkl), np.full(10, b), np.ones(10), 2, accuracy)
         return float(np.prod(chosen.shape)) * np.sqrt((b + chosen.blur) * -np.log(chosen.cutoff)) ** 3
 
     assert effort(8.0, 1e-5) > effort(8.0, 3e-4) > effort(8.0, 1e-2)
-    blurs = [choose_sampling(box, hkl, np.full(10, b), 2, 3e-4).blur for b in (5.0, 25.0, 60.0)]
+    blurs = [choose_sampling(Errors(box, hkl), np.full(10, b), np.ones(10), 2, 3e-4).blur for b in (5.0, 25.0, 60.0)]
     assert blurs[0] > blurs[1] > blurs[2] >= 0.0
 
 
@@ -37,4 +37,21 @@ def test_the_grid_holds_every_reflection(space_group: str) -> None:
 def test_an_accuracy_beyond_every_grid_is_refused() -> None:
     box = crystal("P 1")
     with pytest.raises(ValueError, match="no sampling reaches an accuracy of 1e-40"):
-        choose_sampling(box, random_hkl(box, D_MIN, 50), np.full(5, 10.0), 1, 1e-40)
+        choose_sampling(Errors(box, random_hkl(box, D_MIN, 50)), np.full(5, 10.0), np.ones(5), 1, 1e-40)
+
+
+def test_a_sampling_fits_while_b_changes_little() -> None:
+    box = crystal("P 21 21 21")
+    errors, b, one = Errors(box, random_hkl(box, D_MIN, 300)), np.linspace(10.0, 40.0, 50), np.ones(50)
+    chosen = choose_sampling(errors, b, one, 2, 3e-4)
+    assert still_fits(chosen, errors, b, one, 3e-4)
+    assert still_fits(chosen, errors, b + 0.3, one, 3e-4)
+    assert not still_fits(chosen, errors, b - 8.0, one, 3e-4)
+    assert not still_fits(chosen, errors, b + 40.0, one, 3e-4)
+
+
+def test_a_heavy_atom_of_low_b_asks_for_more_blur() -> None:
+    box = crystal("P 21 21 21")
+    errors = Errors(box, random_hkl(box, D_MIN, 300))
+    b, light, heavy = np.append(5.0, np.full(99, 25.0)), np.ones(100), np.append(20.0, np.ones(99))
+    assert choose_sampling(errors, b, heavy, 1, 3e-4).blur > choose_sampling(errors, b, light, 1, 3e-4).blur

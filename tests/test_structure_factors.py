@@ -162,6 +162,22 @@ def test_atoms_may_move_on_after_the_first_call() -> None:
         assert _error(sf(atoms), exact(atoms)) < 3e-4
 
 
+def test_a_plan_adapts_to_other_b_factors() -> None:
+    box = crystal("P 21 21 21")
+    atoms = random_atoms(box, n=60)
+    hkl = random_hkl(box, D_MIN, 200)
+    sf = StructureFactors(box, hkl, atoms)
+    assert sf.adapted(atoms.replace(b_iso=atoms.b_iso + 0.1)) is sf
+    for change in (-3.5, 60.0):
+        other = atoms.replace(b_iso=atoms.b_iso + change)
+        adapted = sf.adapted(other)
+        assert adapted is not sf
+        assert adapted.sampling != sf.sampling
+        assert _error(adapted(other), StructureFactors(box, hkl, other, method="direct")(other)) < 3e-4
+    direct = StructureFactors(box, hkl, atoms, method="direct")
+    assert direct.adapted(other) is direct
+
+
 def test_special_position_counts_every_operator() -> None:
     """An atom on the 2-fold of C2 with occupancy one half scatters like one atom per two operators."""
     box = crystal("C 1 2 1")

@@ -85,3 +85,19 @@ def test_values_cover_the_test_set_too() -> None:
     assert values.shape == (len(target.reflections),)
     assert np.isfinite(values).all()
     assert target(atoms)[0] == pytest.approx(values[target.reflections.work].sum())
+
+
+def test_atoms_whose_f_calc_is_known_are_evaluated_once() -> None:
+    target, start, truth = _target("ml")
+    known = dataclasses.replace(target, known=(start, target.structure_factors(start)))
+    same = start.replace(xyz=start.xyz + 1e-12, b_iso=start.b_iso.copy())
+    for atoms in (start, truth, same, start):
+        value, gradient = target(atoms)
+        found, by_known = known(atoms)
+        assert found == pytest.approx(value, rel=1e-12)
+        np.testing.assert_allclose(by_known.xyz, gradient.xyz, rtol=1e-7, atol=1e-9)
+    assert known(same)[1] is known(start)[1]
+    target.structure_factors.timer.clear()
+    known(start)
+    known.curvature(same)
+    assert not target.structure_factors.timer

@@ -15,8 +15,10 @@ from arrayrefine.restraints import NonBonded, Restraints
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
-SKIN = 0.8
+SKIN = 0.6
 """Å; pairs this much beyond their limit are listed too: the list lasts until an atom moves by half of it."""
+REACH = 2.2
+"""Å; pairs this much beyond their limit are candidates, from which lists are made without a search."""
 SELF_CONTACT = 0.8
 """Å; an atom closer to its own image sits on a special position."""
 HYDROGEN_BOND = -0.3
@@ -37,6 +39,26 @@ class _List:
     image: Int
     d0: Float
     weight: Float
+
+    def holds(self, xyz: Float, limit: float) -> bool:
+        """Whether no atom has moved by `limit` (Å)."""
+        if len(self.xyz) != len(xyz):
+            return False
+        moved = xyz - self.xyz
+        return float(np.einsum("ij,ij->i", moved, moved).max(initial=0.0)) < limit**2
+
+    def near(self, xyz: Float, skin: float) -> _List:
+        """The pairs that are at most `skin` (Å) beyond their limit at other coordinates."""
+        delta = separations(xyz, self.i, self.j, self.rotation, self.shift, self.image)
+        squared = np.einsum("ij,ij->i", delta, delta)
+        keep = squared < (self.d0 + skin) ** 2
+        kept = np.flatnonzero(keep)
+        mates = keep[self.image]
+        image = np.searchsorted(kept, self.image[mates])
+        return _List(
+            xyz.copy(), self.i[kept], self.j[kept], self.rotation[mates], self.shift[mates], image, self.d0[kept],
+            self.weight[kept],
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -81,33 +103,39 @@ class Contacts:
     def _pairs(self, atoms: Atoms) -> _List:
         """The list in force, made anew when an atom has moved by half the skin."""
         known = self._cache.get("list")
-        if known is not None and len(known.xyz) == len(atoms):
-            moved = atoms.xyz - known.xyz
-            if float(np.einsum("ij,ij->i", moved, moved).max(initial=0.0)) < (0.5 * SKIN) ** 2:
-                return known
-        self._cache["list"] = made = self._search(atoms)
+        if known is not None and known.holds(atoms.xyz, 0.5 * SKIN):
+            return known
+        candidates = self._cache.get("candidates")
+        if candidates is None or not candidates.holds(atoms.xyz, 0.5 * (REACH - SKIN)):
+            self._cache["candidates"] = candidates = self._search(atoms)
+        self._cache["list"] = made = candidates.near(atoms.xyz, SKIN)
         return made
 
     def _search(self, atoms: Atoms) -> _List:
         nb, crystal = self.non_bonded, self.crystal
         largest = 2.0 * float(nb.radius.max(initial=0.0))
         pairs = neighbour_pairs(
-            atoms.xyz, crystal.rotations, crystal.translations, crystal.orth, crystal.frac, largest + SKIN
+            atoms.xyz, crystal.rotations, crystal.translations, crystal.orth, crystal.frac, largest + REACH
         )
-        pairs = _select(pairs, self._allowed(pairs, atoms))
         one_four = _found(pairs, nb.one_four, len(atoms)) & ~pairs.image
         d0 = pair_distances(nb, pairs.i, pairs.j, one_four)
-        # not every image is needed with its rotation: keep those within reach first
-        image = np.flatnonzero(pairs.image)
-        rotation, shift = self._operators(pairs, image)
-        delta = separations(atoms.xyz, pairs.i, pairs.j, rotation, shift, image)
-        distance = np.sqrt(np.einsum("ij,ij->i", delta, delta))
-        near = (distance < d0 + SKIN) & ~((pairs.i == pairs.j) & (distance < SELF_CONTACT))
+        # Most pairs within the largest reach of all are beyond their own: fewer are left to ask more of.
+        distance = self._distances(pairs, atoms)
+        near = (distance < d0 + REACH) & ~((pairs.i == pairs.j) & (distance < SELF_CONTACT))
         pairs, d0 = _select(pairs, near), d0[near]
+        allowed = self._allowed(pairs, atoms)
+        pairs, d0 = _select(pairs, allowed), d0[allowed]
         image = np.flatnonzero(pairs.image)
         rotation, shift = self._operators(pairs, image)
         weight = pair_weights(pairs.i, pairs.j, atoms.multiplicity)
         return _List(atoms.xyz.copy(), pairs.i, pairs.j, rotation, shift, image, d0, weight)
+
+    def _distances(self, pairs: Pairs, atoms: Atoms) -> Float:
+        image = np.flatnonzero(pairs.image)
+        rotation, shift = self._operators(pairs, image)
+        delta = separations(atoms.xyz, pairs.i, pairs.j, rotation, shift, image)
+        distance: Float = np.sqrt(np.einsum("ij,ij->i", delta, delta))
+        return distance
 
     def _operators(self, pairs: Pairs, image: Int) -> tuple[Float, Float]:
         """Cartesian rotations and translations of the pairs with an image."""
