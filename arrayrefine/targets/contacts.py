@@ -74,7 +74,8 @@ class Contacts:
     held: NDArray[np.bool_]
     crystal: Crystal
     sigma: float
-    _cache: dict[str, _List] = field(default_factory=dict, compare=False, repr=False)
+    _list: list[_List] = field(default_factory=list, compare=False, repr=False)
+    _candidates: list[_List] = field(default_factory=list, compare=False, repr=False)
 
     @classmethod
     def build(cls, restraints: Restraints, crystal: Crystal, atoms: Atoms, sigma: float) -> Contacts:
@@ -102,14 +103,16 @@ class Contacts:
 
     def _pairs(self, atoms: Atoms) -> _List:
         """The list in force, made anew when an atom has moved by half the skin."""
-        known = self._cache.get("list")
-        if known is not None and known.holds(atoms.xyz, 0.5 * SKIN):
-            return known
-        candidates = self._cache.get("candidates")
-        if candidates is None or not candidates.holds(atoms.xyz, 0.5 * (REACH - SKIN)):
-            self._cache["candidates"] = candidates = self._search(atoms)
-        self._cache["list"] = made = candidates.near(atoms.xyz, SKIN)
-        return made
+        if self._list and self._list[0].holds(atoms.xyz, 0.5 * SKIN):
+            return self._list[0]
+        reach = 0.5 * (REACH - SKIN)
+        candidates = next((known for known in self._candidates if known.holds(atoms.xyz, reach)), None)
+        if candidates is None:
+            candidates = self._search(atoms)
+            # The weights look at a displaced copy now and then: one search for the model and one for the copy.
+            self._candidates[:] = [candidates, *self._candidates[:1]]
+        self._list[:] = [candidates.near(atoms.xyz, SKIN)]
+        return self._list[0]
 
     def _search(self, atoms: Atoms) -> _List:
         nb, crystal = self.non_bonded, self.crystal
