@@ -71,7 +71,7 @@ class Minimiser:
 
     max_iterations: int = 40
     """Largest number of iterations in a step."""
-    tolerance: float = 1e-3
+    tolerance: float = 4e-3
     """A step ends when an iteration lowers the objective by less than this fraction."""
     early_stop: bool = True
     """Leave out the remaining macro-cycles once a cycle no longer changes R-work and the likelihood."""
