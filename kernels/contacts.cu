@@ -286,8 +286,10 @@ list_contacts(int n, int n_images, int nu, int nv, int nw, int n_kinds, int capa
     const int u0 = placed ? (int)floor((f.x - margin.x) * nu) : 0, u1 = placed ? (int)floor((f.x + margin.x) * nu) : -1;
     const int v0 = placed ? (int)floor((f.y - margin.y) * nv) : 0, v1 = placed ? (int)floor((f.y + margin.y) * nv) : -1;
     const int w0 = placed ? (int)floor((f.z - margin.z) * nw) : 0, w1 = placed ? (int)floor((f.z + margin.z) * nw) : -1;
+    entries += model * capacity;
     unsigned long long start = 0;
-    int found = 0, trouble = 0;
+    int found = 0, room = 0, trouble = 0;
+#pragma unroll 1
     for (int write = 0; write < 2; write++) {
         found = 0;
         for (int u = u0; u <= u1; u++)
@@ -301,7 +303,8 @@ list_contacts(int n, int n_images, int nu, int nv, int nw, int n_kinds, int capa
                         const bool good = k + lane < row[end + 1] &&
                                           search.accept(sorted[k + lane], cell, entry, trouble);
                         const unsigned votes = __ballot_sync(FULL, good);
-                        if (write && good) entries[start + found + __popc(votes & ((1u << lane) - 1u))] = entry;
+                        const int place = found + __popc(votes & ((1u << lane) - 1u));
+                        if (good && place < room) entries[start + place] = entry;
                         found += __popc(votes);
                     }
                     w = end + 1;
@@ -311,15 +314,14 @@ list_contacts(int n, int n_images, int nu, int nv, int nw, int n_kinds, int capa
         start = __shfl_sync(FULL, start, 0);
         if (start + found > (unsigned long long)capacity) {
             trouble |= TOO_MANY;
-            found = 0;
             break;
         }
-        start += (unsigned long long)(model * capacity);
+        room = found;
     }
     if (trouble) atomicOr(&status[model], trouble);
     if (lane == 0) {
-        first[model * n + i] = (int)(start - (unsigned long long)(model * capacity));
-        length[model * n + i] = found;
+        first[model * n + i] = room ? (int)start : 0;
+        length[model * n + i] = min(room, found);
     }
 }
 

@@ -193,7 +193,7 @@ def _margin(symmetry: Symmetry, reach: float) -> Float:
 def _inverses(symmetry: Symmetry) -> Int:
     """Number of the operator that undoes each one, lattice vectors aside (G,)."""
     rotations, translations = np.asarray(symmetry.rotations, dtype=float), symmetry.translations
-    found = []
+    found: list[int] = []
     for rotation, translation in zip(rotations, translations):
         rest = translations @ rotation.T + translation
         undone = (np.abs(rotation @ rotations - np.eye(3)).max(axis=(1, 2)) < 1e-6) & (
@@ -343,7 +343,7 @@ def grown(plan: ContactPlan) -> ContactPlan:
         return plan
     room = int(1.25 * int(to_host(plan.total).max()))
     if room >= 2**31:
-        raise ValueError(f"{room} contacts in a model of {plan.n_atoms} atoms: expected coordinates that do not coincide")
+        raise ValueError(f"{room} contacts in a model of {plan.n_atoms} atoms: its coordinates coincide; correct them")
     forget(plan)
     return dataclasses.replace(plan, capacity=room, entries=cupy.zeros((plan.n_models, room, 2), np.uint32))
 
