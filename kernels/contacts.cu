@@ -111,8 +111,7 @@ struct Rules {
     const int* rule;
 
     __device__ __forceinline__ double distance(int i, int j, unsigned image) const {
-        const int one = nature[min(i, j)].x, two = nature[max(i, j)].x;
-        return limit[((image == ONE_FOUR ? n_kinds : 0) + one) * n_kinds + two];
+        return limit[((image == ONE_FOUR ? n_kinds : 0) + nature[i].x) * n_kinds + nature[j].x];
     }
 
     __device__ __forceinline__ int between(int i, int j) const {
@@ -126,7 +125,8 @@ struct Rules {
     }
 
     // Whether the atoms may meet; marks the image of atoms 1-4.
-    __device__ __forceinline__ bool allow(int i, int j, const double* occupancy, double together, unsigned& image) const {
+    __device__ __forceinline__ bool allow(int i, int j, const double* occupancy, double together,
+                                          unsigned& image) const {
         const int4 a = nature[i], b = nature[j];
         const double p = occupancy[i], q = occupancy[j];
         if (!(p > 0.0 && q > 0.0) || (a.z && b.z) || (a.y && b.y && a.y != b.y)) return false;
@@ -266,7 +266,7 @@ struct Search {
 
 // A warp lists the contacts of an atom: it goes twice through the bins around it, to count, which gives the atom its
 // stretch of the `entries` of the model, and to write. What finds no room is counted in `total` all the same.
-extern "C" __global__ void __launch_bounds__(BLOCK, 6)
+extern "C" __global__ void __launch_bounds__(BLOCK, 4)
 list_contacts(int n, int n_images, int nu, int nv, int nw, int n_kinds, int capacity, int own_occupancy, double reach,
               double skin, double own_image, double together, const double* xyz, const double* occupancy,
               const double* values, const int* operators, const int4* nature, const double* limit,

@@ -14,89 +14,23 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from arrayrefine.kernels import contacts_tables
 from arrayrefine.kernels.backend import launch, to_device, to_host
+from arrayrefine.kernels.contacts_tables import Rules, Symmetry
 
 Array: TypeAlias = Any
-Float = NDArray[np.float64]
-Int = NDArray[np.integer[Any]]
 
 _BLOCK, _LANES = 128, 8
 _WARPS = _BLOCK // 32
 _PER_ATOM = 24
 """Entries per atom that a plan has room for by default; proteins have 10 on average, with hydrogens 20."""
-_MOST_OPERATORS = 192
-_EXCLUDED, _EXCLUDED_IMAGE, _ONE_FOUR = 1, 2, 4
 _TOO_MANY = 1
 _STATUS = {
     _TOO_MANY: "the lists have no room for all contacts: `grown` gives a plan with more",
     2: "coordinates are not finite",
     4: "atoms are more than 127 cells from the origin or from each other: move the model into the cell",
 }
-
-
-@dataclass(frozen=True)
-class Symmetry:
-    """Cell and operators, on the host; as `contacts.neighbour_pairs` takes them.
-
-    Attributes
-    ----------
-    rotations, translations : (G, 3, 3) int, (G, 3) float64
-    orth, frac : (3, 3) float64
-    """
-
-    rotations: Int
-    translations: Float
-    orth: Float
-    frac: Float
-
-
-@dataclass(frozen=True)
-class Rules:
-    """Which atoms may not come too close, and how close; on the host.
-
-    Attributes
-    ----------
-    kind : (N,) int
-        Row of each atom in `limit`.
-    limit : (2, T, T) float64
-        Distance below which atoms of two kinds repel, Å: in general, and at 1-4. The atom that comes first in the
-        model gives the row.
-    conformer : (N,) int
-        Different non-zero numbers never meet.
-    held : (N,) bool
-        Two such atoms never meet.
-    multiplicity : (N,) int
-        Operators that map the atom onto itself.
-    excluded, excluded_images, one_four : (p, 2) int
-        Pairs left out within the model, pairs left out across symmetry, pairs at 1-4 (within the model); the smaller
-        number first.
-    sigma : float
-        Standard uncertainty of the distances, Å.
-    reach : float
-        No pair further apart is listed, Å.
-    skin : float
-        Pairs this much beyond their limit are listed too, Å.
-    own_image : float
-        An atom does not meet an image of its own closer than this, Å: it sits on a special position.
-    together : float
-        Occupancies of an atom and a symmetry mate must sum to more than this for them to meet.
-    """
-
-    kind: Int
-    limit: Float
-    conformer: Int
-    held: NDArray[np.bool_]
-    multiplicity: Int
-    excluded: Int
-    excluded_images: Int
-    one_four: Int
-    sigma: float
-    reach: float
-    skin: float
-    own_image: float
-    together: float
 
 
 @dataclass(frozen=True)
@@ -172,71 +106,6 @@ def _blocks(n: int, per_block: int = _BLOCK) -> int:
     return -(-n // per_block)
 
 
-# ---- tables
-
-
-def _bins(margin: Float, images: int) -> tuple[int, int, int]:
-    """As wide as the search reaches, but not many more than there are images."""
-    bins = [max(1, math.floor(1.0 / m)) if m > 0.0 else 1 for m in margin.tolist()]
-    while math.prod(bins) > max(64, 2 * images):
-        widest = bins.index(max(bins))
-        bins[widest] = -(-bins[widest] // 2)
-    return bins[0], bins[1], bins[2]
-
-
-def _margin(symmetry: Symmetry, reach: float) -> Float:
-    """Fractional reach along each axis, with a hair for rounding."""
-    margin: Float = (reach * (1.0 + 1e-6) + 1e-6) * np.linalg.norm(symmetry.frac, axis=1)
-    return margin
-
-
-def _inverses(symmetry: Symmetry) -> Int:
-    """Number of the operator that undoes each one, lattice vectors aside (G,)."""
-    rotations, translations = np.asarray(symmetry.rotations, dtype=float), symmetry.translations
-    found: list[int] = []
-    for rotation, translation in zip(rotations, translations):
-        rest = translations @ rotation.T + translation
-        undone = (np.abs(rotation @ rotations - np.eye(3)).max(axis=(1, 2)) < 1e-6) & (
-            np.abs(rest - np.rint(rest)).max(axis=1) < 1e-4
-        )
-        if undone.sum() != 1:
-            raise ValueError(
-                f"{int(undone.sum())} of {len(rotations)} operators are the inverse of operator {len(found)}; "
-                "expected one: give all operators of the space group once, centring included"
-            )
-        found.append(int(np.argmax(undone)))
-    return np.array(found)
-
-
-def _symmetry_tables(symmetry: Symmetry, margin: Float) -> tuple[Float, Int]:
-    """The arrays `values` and `operators` of the kernels."""
-    rotations = np.asarray(symmetry.rotations)
-    if not 0 < len(rotations) <= _MOST_OPERATORS:
-        raise ValueError(f"{len(rotations)} symmetry operators; expected 1 to {_MOST_OPERATORS}")
-    cartesian = np.einsum("ij,gjk,kl->gil", symmetry.orth, rotations.astype(float), symmetry.frac)
-    each = np.concatenate([cartesian.reshape(-1, 9), symmetry.translations], axis=1)
-    values = np.concatenate([np.ravel(symmetry.frac), np.ravel(symmetry.orth), margin, np.ravel(each)])
-    return values, np.concatenate([rotations.reshape(-1, 9), _inverses(symmetry)[:, None]], axis=1)
-
-
-def _rule_table(rules: Rules, n: int) -> tuple[Int, Int]:
-    """The arrays `first_rule` and `rule` of the kernels: for each atom, 8 · other + what holds for the pair."""
-    atoms, others, bits = [], [], []
-    for pairs, bit in ((rules.excluded, _EXCLUDED), (rules.excluded_images, _EXCLUDED_IMAGE),
-                       (rules.one_four, _ONE_FOUR)):  # fmt: skip
-        pairs = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
-        if len(pairs) and not (pairs.min() >= 0 and pairs.max() < n):
-            raise ValueError(f"rules name the atoms {pairs.min()} to {pairs.max()} of {n} atoms")
-        atoms += [pairs[:, 0], pairs[:, 1]]
-        others += [pairs[:, 1], pairs[:, 0]]
-        bits.append(np.full(2 * len(pairs), bit))
-    keys, where = np.unique(np.concatenate(atoms) * n + np.concatenate(others), return_inverse=True)
-    together = np.zeros(len(keys), dtype=np.int64)
-    np.bitwise_or.at(together, where.reshape(-1), np.concatenate(bits))
-    first = np.searchsorted(keys, np.arange(n + 1) * n)
-    return first, 8 * (keys % max(1, n)) + together
-
-
 def _memory(
     n_atoms: int, n_operators: int, n_models: int, bins: tuple[int, int, int], capacity: int
 ) -> dict[str, tuple[tuple[int, ...], Any]]:
@@ -260,7 +129,7 @@ def _memory(
 def bytes_needed(symmetry: Symmetry, n_atoms: int, reach: float, n_models: int = 1, capacity: int | None = None) -> int:
     """Memory on the device that the models of a `plan` take, bytes; the tables that they share come on top."""
     operators = len(symmetry.rotations)
-    bins = _bins(_margin(symmetry, reach), n_atoms * operators)
+    bins = contacts_tables.cell_bins(contacts_tables.search_margin(symmetry, reach), n_atoms * operators)
     memory = _memory(n_atoms, operators, n_models, bins, _capacity(n_atoms, capacity))
     return sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in memory.values())
 
@@ -296,15 +165,16 @@ def plan(
     if any(a.shape != (n_atoms,) for a in columns):
         raise ValueError(f"rules for {', '.join(str(a.shape) for a in columns)} atoms, expected {n_atoms}")
     limit = np.asarray(rules.limit, dtype=np.float64)
-    if limit.shape[0] != 2 or limit.shape[1] != limit.shape[2] or (n_atoms and columns[0].max() >= limit.shape[1]):
-        raise ValueError(f"limits of shape {limit.shape} for kinds up to {columns[0].max(initial=0)}")
-    margin = _margin(symmetry, rules.reach)
-    values, operators = _symmetry_tables(symmetry, margin)
-    first_rule, rule = _rule_table(rules, n_atoms)
+    kinds = 1 + int(columns[0].max(initial=-1))
+    if limit.ndim != 3 or limit.shape[0] != 2 or limit.shape[1] != limit.shape[2] or limit.shape[1] < kinds:
+        raise ValueError(f"limits of shape {limit.shape}, expected (2, {kinds}, {kinds}) for atoms of {kinds} kinds")
+    margin = contacts_tables.search_margin(symmetry, rules.reach)
+    values, operators = contacts_tables.symmetry_tables(symmetry, margin)
+    first_rule, rule = contacts_tables.rule_table(rules, n_atoms)
     images, room = n_atoms * len(operators), _capacity(n_atoms, capacity)
     if max(images, room, 8 * n_atoms) >= 2**31:
         raise ValueError(f"{n_atoms} atoms with {len(operators)} operators are more than the kernels can number")
-    bins = _bins(margin, images)
+    bins = contacts_tables.cell_bins(margin, images)
     memory = _memory(n_atoms, len(operators), n_models, bins, room)
     made = ContactPlan(
         n_atoms, len(operators), n_models, room, bins,
@@ -411,6 +281,7 @@ def evaluate(plan: ContactPlan, xyz: Array, occupancy: Array) -> tuple[Array, Ar
         raise ValueError(f"coordinates {xyz.shape} for a plan of {plan.n_models} models of {plan.n_atoms} atoms")
     if occupancy.shape not in ((plan.n_atoms,), (plan.n_models, plan.n_atoms)):
         raise ValueError(f"occupancies {occupancy.shape} for a plan of {plan.n_models} models of {plan.n_atoms} atoms")
+    xyz, occupancy = to_device(xyz, np.float64), to_device(occupancy, np.float64)
     _update(plan, xyz, occupancy)
     blocks = plan.partial.shape[1]
     launch(

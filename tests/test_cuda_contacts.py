@@ -19,6 +19,7 @@ from arrayrefine.crystal import Crystal
 from arrayrefine.io.model import read_model
 from arrayrefine.kernels import contacts_cuda
 from arrayrefine.kernels.backend import launch_counts, reset_launch_counts, to_device, to_host
+from arrayrefine.kernels.contacts_tables import Rules, Symmetry, symmetry_tables
 from arrayrefine.kernels.geometry import accumulate
 from arrayrefine.monomers import load_monomers
 from arrayrefine.restraints import NonBonded
@@ -137,6 +138,13 @@ def test_cells_smaller_than_the_reach(emulated_cuda: ModuleType, edge: float) ->
         contacts = Contacts(_plain(5), np.zeros(5, bool), cell, SIGMA)
         assert _check(contacts, atoms, capacity=5000)[0] > 1.0
         assert any((contacts._cache["list"].i == contacts._cache["list"].j).tolist())
+
+
+def test_a_long_cell(emulated_cuda: ModuleType) -> None:
+    """More bins along the last axis than a warp has lanes."""
+    contacts, atoms = _case(Crystal((12.0, 13.0, 300.0, 90.0, 90.0, 90.0), "P 21 21 21"), n=300)
+    assert contacts.device_plan(atoms.multiplicity).bins[2] > 33
+    assert _check(contacts, atoms)[0] > 1.0
 
 
 @pytest.mark.parametrize("name", ["P 43 21 2", "R 3:H", "P 21 3"])
@@ -377,7 +385,7 @@ def test_memory_is_counted(emulated_cuda: ModuleType) -> None:
     plans = [contacts.device_plan(atoms.multiplicity, models) for models in (1, 4)]
     assert pool.used_bytes() - before == sum(p.nbytes for p in plans)
     cell = contacts.crystal
-    symmetry = contacts_cuda.Symmetry(cell.rotations, cell.translations, cell.orth, cell.frac)
+    symmetry = Symmetry(cell.rotations, cell.translations, cell.orth, cell.frac)
     needed = [contacts_cuda.bytes_needed(symmetry, len(atoms), plans[0].scalars["reach"], m) for m in (1, 4)]
     assert needed[1] - needed[0] == plans[1].nbytes - plans[0].nbytes
     assert 0 < plans[0].nbytes - needed[0] < 60000
@@ -396,6 +404,11 @@ def test_wrong_input_is_refused(emulated_cuda: ModuleType) -> None:
     wrong = dataclasses.replace(contacts.non_bonded, excluded=np.array([[3, 9]]))
     with pytest.raises(ValueError, match="name the atoms 3 to 9 of 9 atoms"):
         dataclasses.replace(contacts, non_bonded=wrong).device_plan(atoms.multiplicity)
+    none, zeros = np.zeros((0, 2), np.int64), np.zeros(9, np.int64)
+    rules = Rules(np.arange(9), np.zeros((2, 1, 1)), zeros, zeros > 0, zeros + 1, none, none, none, 0.2, 4, 0.8, 0.8, 1)
+    p1 = Symmetry(np.eye(3, dtype=np.int64)[None], np.zeros((1, 3)), 20.0 * np.eye(3), np.eye(3) / 20.0)
+    with pytest.raises(ValueError, match=r"limits of shape \(2, 1, 1\), expected \(2, 9, 9\)"):
+        contacts_cuda.plan(p1, rules, 9)
     rotations, translations = crystal("P 63").rotations[:2], crystal("P 63").translations[:2]
     with pytest.raises(ValueError, match="inverse of operator 1"):
-        contacts_cuda._inverses(contacts_cuda.Symmetry(rotations, translations, np.eye(3), np.eye(3)))
+        symmetry_tables(Symmetry(rotations, translations, np.eye(3), np.eye(3)), np.ones(3))

@@ -118,11 +118,12 @@ class Contacts:
             See `contacts_cuda.plan`.
         """
         from arrayrefine.kernels import contacts_cuda
+        from arrayrefine.kernels.contacts_tables import Rules, Symmetry
 
         nb, crystal = self.non_bonded, self.crystal
         kind, limit = distance_kinds(nb)
-        symmetry = contacts_cuda.Symmetry(crystal.rotations, crystal.translations, crystal.orth, crystal.frac)
-        rules = contacts_cuda.Rules(
+        symmetry = Symmetry(crystal.rotations, crystal.translations, crystal.orth, crystal.frac)
+        rules = Rules(
             kind, limit, nb.conformer, self.held, multiplicity, nb.excluded, nb.excluded_images, nb.one_four,
             sigma=self.sigma, reach=float(limit.max(initial=0.0)) + SKIN, skin=SKIN, own_image=SELF_CONTACT, together=TOGETHER,
         )  # fmt: skip
@@ -222,7 +223,7 @@ def pair_distances(nb: NonBonded, i: Int, j: Int, one_four: NDArray[np.bool_]) -
 def distance_kinds(nb: NonBonded) -> tuple[Int, Float]:
     """Kinds of atoms that `pair_distances` cannot tell apart (N,), and its answer for two kinds.
 
-    The answer has the shape (2, kinds, kinds): for most pairs, and for atoms 1-4; the first atom's kind comes first.
+    The answer has the shape (2, kinds, kinds), Å: for most pairs, and for atoms 1-4.
     """
     traits = (nb.radius, nb.radius_one_four, nb.donor, nb.acceptor, nb.hydrogen, nb.metal)
     table = np.column_stack([np.nan_to_num(nb.ion_radius, nan=-1.0), *traits])
