@@ -125,7 +125,7 @@ class Contacts:
         symmetry = Symmetry(crystal.rotations, crystal.translations, crystal.orth, crystal.frac)
         rules = Rules(
             kind, limit, nb.conformer, self.held, multiplicity, nb.excluded, nb.excluded_images, nb.one_four,
-            sigma=self.sigma, reach=float(limit.max(initial=0.0)) + SKIN, skin=SKIN, own_image=SELF_CONTACT, together=TOGETHER,
+            self.sigma, float(limit.max(initial=0.0)) + SKIN, SKIN, SELF_CONTACT, TOGETHER,
         )  # fmt: skip
         return contacts_cuda.plan(symmetry, rules, len(kind), n_models, capacity)
 
