@@ -3,6 +3,7 @@
 The image of atom j is ``R[op] x_j + t`` in Cartesian coordinates. Energies are per asymmetric unit: each
 contact of the crystal is listed once, a contact of an atom with its own image with weight ½, because the
 image "owns" the other half. On special positions divide further, see `pair_weights`.
+On a CUDA device `contacts_cuda` does all of this in one evaluation.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,9 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
 from arrayrefine.kernels.contacts import Pairs, neighbour_pairs, pair_weights, repulsion_terms, separations
 from arrayrefine.restraints import NonBonded, Restraints
+
+if TYPE_CHECKING:
+    from arrayrefine.kernels.contacts_cuda import ContactPlan
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -25,6 +29,8 @@ HYDROGEN_BOND = -0.3
 """Å; donor-acceptor pairs may come this much closer (REFMAC, Servalcat)."""
 POLAR_HYDROGEN = 0.1
 """Å; a polar hydrogen may come to the acceptor's radius + this (REFMAC, Servalcat)."""
+TOGETHER = 1.0 + 1e-3
+"""An atom and a symmetry mate whose occupancies sum to no more than this are never there at the same time."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +107,28 @@ class Contacts:
         )
         return z, jacobian, np.column_stack([pairs.i[active], pairs.j[active]]), pairs.weight[active]
 
+    def device_plan(self, multiplicity: Int, n_models: int = 1, capacity: int | None = None) -> ContactPlan:
+        """Prepare the same contacts on the CUDA device, for `contacts_cuda.evaluate`.
+
+        Parameters
+        ----------
+        multiplicity : (N,) int
+            Operators that map each atom onto itself.
+        n_models, capacity : int
+            See `contacts_cuda.plan`.
+        """
+        from arrayrefine.kernels import contacts_cuda
+        from arrayrefine.kernels.contacts_tables import Rules, Symmetry
+
+        nb, crystal = self.non_bonded, self.crystal
+        kind, limit = distance_kinds(nb)
+        symmetry = Symmetry(crystal.rotations, crystal.translations, crystal.orth, crystal.frac)
+        rules = Rules(
+            kind, limit, nb.conformer, self.held, multiplicity, nb.excluded, nb.excluded_images, nb.one_four,
+            self.sigma, float(limit.max(initial=0.0)) + SKIN, SKIN, SELF_CONTACT, TOGETHER,
+        )  # fmt: skip
+        return contacts_cuda.plan(symmetry, rules, len(kind), n_models, capacity)
+
     def _pairs(self, atoms: Atoms) -> _List:
         """The list in force, made anew when an atom has moved by half the skin."""
         if self._list and self._list[0].holds(atoms.xyz, 0.5 * SKIN):
@@ -153,7 +181,7 @@ class Contacts:
         ok = (occupancy[i] > 0) & (occupancy[j] > 0)
         ok &= (nb.conformer[i] == 0) | (nb.conformer[j] == 0) | (nb.conformer[i] == nb.conformer[j])
         ok &= ~(self.held[i] & self.held[j])
-        ok &= ~(pairs.image & (occupancy[i] + occupancy[j] <= 1.0 + 1e-3))
+        ok &= ~(pairs.image & (occupancy[i] + occupancy[j] <= TOGETHER))
         ok &= ~(~pairs.image & _found(pairs, nb.excluded, n))
         ok &= ~(pairs.image & _found(pairs, nb.excluded_images, n))
         return ok
@@ -190,3 +218,16 @@ def pair_distances(nb: NonBonded, i: Int, j: Int, one_four: NDArray[np.bool_]) -
     d0 = np.where(nb.hydrogen[i] & nb.acceptor[j], nb.radius[j] + POLAR_HYDROGEN, d0)
     d0 = np.where(nb.acceptor[i] & nb.hydrogen[j], nb.radius[i] + POLAR_HYDROGEN, d0)
     return np.where(one_four, nb.radius_one_four[i] + nb.radius_one_four[j], d0)
+
+
+def distance_kinds(nb: NonBonded) -> tuple[Int, Float]:
+    """Kinds of atoms that `pair_distances` cannot tell apart (N,), and its answer for two kinds.
+
+    The answer has the shape (2, kinds, kinds), Å: for most pairs, and for atoms 1-4.
+    """
+    traits = (nb.radius, nb.radius_one_four, nb.donor, nb.acceptor, nb.hydrogen, nb.metal)
+    table = np.column_stack([np.nan_to_num(nb.ion_radius, nan=-1.0), *traits])
+    _, example, kind = np.unique(table, axis=0, return_index=True, return_inverse=True)
+    i, j = np.repeat(example, len(example)), np.tile(example, len(example))
+    limit = np.array([pair_distances(nb, i, j, np.full(len(i), soft)) for soft in (False, True)])
+    return kind.reshape(-1), limit.reshape(2, len(example), len(example))
