@@ -13,6 +13,7 @@ from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.crystal import Crystal
 from arrayrefine.form_factors import it92, reduced_basis, scattering
 from arrayrefine.kernels import density, fft, lookup, summation
+from arrayrefine.kernels.bricks import Bricks, assign
 from arrayrefine.sampling import Errors, choose_sampling, reach, still_fits
 
 Float = NDArray[np.float64]
@@ -97,7 +98,7 @@ class StructureFactors:
         element_volume = crystal.volume / np.prod(self.sampling.shape)
         unblur = np.exp(0.25 * self.sampling.blur * self.s_squared) * element_volume
         self._factor = self.basis.functions(self.s_squared) * unblur
-        self._bricks: density.Bricks | None = None
+        self._bricks: Bricks | None = None
 
     def adapted(self, atoms: Atoms) -> StructureFactors:
         """The same reflections, sampled for other values of the same atoms; itself where its sampling still fits."""
@@ -125,11 +126,11 @@ class StructureFactors:
         radius = np.sqrt(-np.log(self.sampling.cutoff) / exponent)
         return self.crystal.fractional(atoms.xyz), (exponent / np.pi) ** 1.5, exponent, radius
 
-    def _assigned(self, fractional: Float, radius: Float) -> density.Bricks:
+    def _assigned(self, fractional: Float, radius: Float) -> Bricks:
         """Bricks of these atoms, those of an earlier call where they still hold."""
         if self._bricks is None or not self._bricks.hold(fractional, radius):
             slack = 0.0 if self._bricks is None else _SLACK
-            self._bricks = density.assign(
+            self._bricks = assign(
                 fractional, radius, self.sampling.shape, self.crystal.orth, self._dtype, slack=slack
             )
         return self._bricks

@@ -8,6 +8,7 @@ from checks import check_direction, dot_test
 from synthetic import CELLS, crystal
 
 from arrayrefine.kernels import density
+from arrayrefine.kernels.bricks import assign
 
 SHAPE = (12, 15, 18)
 
@@ -110,7 +111,7 @@ def test_models_of_a_batch_have_grids_of_their_own() -> None:
 @pytest.mark.parametrize("space_group", ["P 21 21 21", "P 63", "P 1"])
 def test_bricks_hold_until_an_atom_has_moved_by_the_slack(space_group: str) -> None:
     box, fractional, amplitude, exponent, radius, channel = _gaussians(space_group, n=30)
-    bricks = density.assign(fractional, radius, SHAPE, box.orth, np.float64, slack=0.3)
+    bricks = assign(fractional, radius, SHAPE, box.orth, np.float64, slack=0.3)
     direction = np.random.default_rng(4).normal(size=fractional.shape)
     direction /= np.linalg.norm(direction, axis=1)[:, None]
     near, far = (fractional + box.fractional(step * direction) for step in (0.29, 0.31))

@@ -1,0 +1,54 @@
+"""Threads that share the parts of a task, and the work arrays that each of them keeps."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+class _Scratch(threading.local):
+    """Work arrays of a thread, used again and again: memory that is touched for the first time is slow."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[str, Any], Array] = {}
+
+    def __call__(self, name: str, dtype: Any, *shape: int) -> Array:
+        """Uninitialised array; the one of the same name that was given before is gone."""
+        size = math.prod(shape)
+        held = self._held.get((name, dtype))
+        if held is None or held.size < size:
+            held = self._held[name, dtype] = np.empty(size, dtype)
+        return held[:size].reshape(shape)
+
+
+scratch = _Scratch()
+
+
+def each(work: Callable[[int], None], count: int, threads: int) -> None:
+    """Run `work` for 0 … count − 1, on several threads where that is asked for."""
+    if threads <= 1 or count < 2:
+        for i in range(count):
+            work(i)
+        return
+    for _ in _pool(threads).map(work, range(count)):
+        pass
+
+
+@lru_cache(maxsize=4)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Threads that stay, and keep their work arrays; a forked process has none of them."""
+    return ThreadPoolExecutor(threads)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)
