@@ -104,6 +104,7 @@ def find_weights(
     return weights.robust_weights(
         state.atoms, parameters, *targets, d_min=d_min, options=options.weighting, steering=steering or Steering(),
         seed=options.seed, clamp=options.xray.target == "ml", metal=problem.restraints.non_bonded.metal,
+        threads=options.threads,
     )  # fmt: skip
 
 
@@ -124,7 +125,9 @@ def minimise_step(
     StaleWeightsError
         The weights were computed for another freeze state.
     """
-    objective = Objective(parameters, found, state.xray, problem.geometry, problem.adp)
+    objective = Objective(
+        parameters, found, state.xray, problem.geometry, problem.adp, problem.options.threads
+    )
     jacobian = adp_matrix = None
     if problem.options.minimiser.precondition:
         jacobian = problem.geometry.jacobian(state.atoms) if found.geometry is not None else None
@@ -180,7 +183,7 @@ def run_step(problem: Problem, path: Path, cycle: int, target: str, stop: Callab
     began = time.perf_counter()
     problem.timer.clear()
     if target == "scale":
-        path = dataclasses.replace(path, state=evaluate(problem, path.state.atoms))
+        path = dataclasses.replace(path, state=evaluate(problem, path.state.atoms, before=path.state))
         return path, _record(problem, path, cycle, target, 0, {}, 0, began, "scale, solvent and sigma_A refitted")
     guarded = problem.options.weights in ("robust", "fixed")
     parameters = Parameters.of(path.state.atoms, target, problem.restraints.held)
@@ -229,7 +232,7 @@ def _refine_in_band(
         found = find_weights(problem, state, here, steering, path.stale)
         solution = minimise_step(problem, state, here, found, stop)
         evaluations += solution.evaluations
-        state = evaluate(problem, solution.atoms)
+        state = evaluate(problem, solution.atoms, before=state)
         notes.append(solution.reason)
         if not steer or problem.options.weights != "robust" or not parameters.xyz.any():
             break

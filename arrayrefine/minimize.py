@@ -9,7 +9,8 @@ import numpy as np
 import scipy.optimize
 from numpy.typing import NDArray
 
-from arrayrefine.atoms import Atoms
+from arrayrefine.atoms import Atoms, Gradient
+from arrayrefine.kernels.threads import beside
 from arrayrefine.options import Minimiser
 from arrayrefine.parameters import Parameters
 from arrayrefine.preconditioner import ChangeOfVariable
@@ -40,6 +41,7 @@ class Objective:
     xray: Target
     geometry: Target
     adp: Target
+    threads: int = 1
 
     def __post_init__(self) -> None:
         self.weights.require(self.parameters)
@@ -47,14 +49,19 @@ class Objective:
     def at(self, x: Float) -> tuple[float, Float]:
         """Value, and gradient by the free parameters, at the vector `x`."""
         atoms = self.parameters.unpack(x)
-        value, gradient = self.xray(atoms)
-        if self.weights.geometry is not None:
-            term, slope = self.geometry(atoms)
-            value, gradient = value + self.weights.geometry * term, gradient + self.weights.geometry * slope
-        if self.weights.adp is not None:
-            term, slope = self.adp(atoms)
-            value, gradient = value + self.weights.adp * term, gradient + self.weights.adp * slope
-        return value, self.parameters.pullback(gradient)
+        (value, gradient), (term, slope) = beside(
+            lambda: self.xray(atoms), lambda: self._restraints(atoms), self.threads
+        )
+        return value + term, self.parameters.pullback(gradient + slope)
+
+    def _restraints(self, atoms: Atoms) -> tuple[float, Gradient]:
+        """The weighted terms other than the X-ray one."""
+        value, gradient = 0.0, Gradient.zeros(len(atoms))
+        for weight, target in ((self.weights.geometry, self.geometry), (self.weights.adp, self.adp)):
+            if weight is not None:
+                term, slope = target(atoms)
+                value, gradient = value + weight * term, gradient + weight * slope
+        return value, gradient
 
 
 @dataclass(frozen=True)

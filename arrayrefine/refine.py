@@ -297,7 +297,7 @@ def _refine(
     first = evaluate(problem, atoms, absorb_b=False)
     path = start_path(problem, first)
     if not interrupted() and options.cycles:
-        path = dataclasses.replace(path, state=evaluate(problem, atoms))
+        path = dataclasses.replace(path, state=evaluate(problem, atoms, before=first))
     path, steps, stopped = run_cycles(problem, path, interrupted, on_step or (lambda _: None))
     state = path.state
     late = [*state.scale.notes, *state.sigma_a.notes, *_limits(problem, state), *_hindsight(first, steps)]

@@ -158,7 +158,9 @@ class Scale:
         }
 
 
-def fit_scale(reflections: Reflections, f_calc: Complex, f_mask: Complex, work_only: bool = True) -> Scale:
+def fit_scale(
+    reflections: Reflections, f_calc: Complex, f_mask: Complex, work_only: bool = True, start: Scale | None = None
+) -> Scale:
     """Fit the scale of the model to measured amplitudes.
 
     The sum of absolute residuals is minimised (by iterative reweighting), which is the numerator of R and
@@ -173,6 +175,8 @@ def fit_scale(reflections: Reflections, f_calc: Complex, f_mask: Complex, work_o
         Structure factors of the atoms and of the solvent mask, electrons.
     work_only : bool
         False fits to all reflections; for maps and tests only.
+    start : Scale, optional
+        Of nearly the same model and the same reflections: the fit begins there.
 
     Raises
     ------
@@ -185,20 +189,24 @@ def fit_scale(reflections: Reflections, f_calc: Complex, f_mask: Complex, work_o
     _check(reflections, f_calc, f_mask, order)
     basis = anisotropy_basis(reflections.crystal)
     data = _sorted_data(reflections, f_calc, f_mask, order, basis)
-    scale, p = _parametric_scale(reflections.crystal, data, basis)
+    scale, p = _parametric_scale(reflections.crystal, data, basis, start)
     if len(order) < FEWEST_FOR_BINS:
         few = f"{len(order)} work reflections are too few to scale in bins (needs {FEWEST_FOR_BINS})"
         return dataclasses.replace(scale, notes=(f"{few}: parametric scale",))
-    in_bins = _binned_scale(scale, p, data, basis)
+    in_bins = _binned_scale(scale, p, data, basis, start)
     if not in_bins.r_work < scale.r_work:
         return dataclasses.replace(scale, notes=("bins did not lower R_work: parametric scale",))
     return in_bins
 
 
-def _parametric_scale(crystal: Crystal, data: Data, basis: Float) -> tuple[Scale, Float]:
+def _parametric_scale(crystal: Crystal, data: Data, basis: Float, start: Scale | None) -> tuple[Scale, Float]:
     """The scale without bins, and its parameter vector."""
     simple = Parametric(data)
-    p = minimise(simple, simple.start(), data.f_obs)
+    p = simple.start()
+    if start is not None:
+        p[:2], p[-2:] = (np.log(start.k_overall), start.b_overall), (start.k_sol, start.b_sol)
+        p[2:-2] = np.einsum("nij,ij->n", basis, start.b_aniso)
+    p = minimise(simple, p, data.f_obs)
     empty = np.zeros(0)
     scale = Scale(
         crystal=crystal,
@@ -216,10 +224,15 @@ def _parametric_scale(crystal: Crystal, data: Data, basis: Float) -> tuple[Scale
     return scale, p
 
 
-def _binned_scale(scale: Scale, p: Float, data: Data, basis: Float) -> Scale:
-    """The scale with bins, starting from the parametric one and its vector p."""
+def _binned_scale(scale: Scale, p: Float, data: Data, basis: Float, start: Scale | None) -> Scale:
+    """The scale with bins, starting from an earlier one or from the parametric one and its vector p."""
     binned = Binned(data, p)
-    q = minimise(binned, binned.start(), data.f_obs)
+    q = binned.start()
+    if start is not None and len(start.knots) == binned.n_k and len(start.mask_knots) == binned.n_mask:
+        q[: binned.n_k] = np.log(start.k_iso(binned.knots))
+        q[binned.n_k : -binned.n_mask] = np.einsum("nij,ij->n", basis, start.b_aniso)
+        q[-binned.n_mask :] = start.mask_values
+    q = minimise(binned, q, data.f_obs)
     log_k, aniso, values = binned.split(q)
     return dataclasses.replace(
         scale,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.hydrogens import Hydrogens
+from arrayrefine.kernels.threads import beside
 from arrayrefine.options import Options
 from arrayrefine.parameters import B_BOUNDS
 from arrayrefine.reflections import Reflections
@@ -132,7 +134,7 @@ def _absorbable(b_iso: NDArray[np.float64], shift: float) -> float:
     return float(np.clip(shift, min(0.0, _CLEAR[0] - low), max(0.0, _CLEAR[1] - high)))
 
 
-def evaluate(problem: Problem, atoms: Atoms, *, absorb_b: bool = True) -> State:
+def evaluate(problem: Problem, atoms: Atoms, *, absorb_b: bool = True, before: State | None = None) -> State:
     """Fit solvent, scale and sigma_A to `atoms` and measure the result.
 
     Parameters
@@ -142,6 +144,8 @@ def evaluate(problem: Problem, atoms: Atoms, *, absorb_b: bool = True) -> State:
     absorb_b : bool
         Move the isotropic part of the scale into the atoms' B: scale and B are two names for one thing, and without
         this B drifts while the scale makes up for it.
+    before : State, optional
+        Of nearly the same model: the scale is fitted from its scale on.
 
     Returns
     -------
@@ -151,9 +155,10 @@ def evaluate(problem: Problem, atoms: Atoms, *, absorb_b: bool = True) -> State:
     data, options = problem.reflections, problem.options
     atoms = problem.hydrogens.place(atoms)
     structure_factors = problem.structure_factors(atoms)
-    f_calc = structure_factors(atoms)
-    f_mask = problem.solvent(atoms, data.hkl)
-    scale = fit_scale(data, f_calc, f_mask)
+    f_calc, f_mask = beside(
+        lambda: structure_factors(atoms), lambda: problem.solvent(atoms, data.hkl), options.threads
+    )
+    scale = fit_scale(data, f_calc, f_mask, start=before.scale if before else None)
     shift = 0.0
     if absorb_b and data.d_min < _LEAST_D_MIN:
         shift = _absorbable(atoms.b_iso, scale.overall_b(data.s_squared))
@@ -162,7 +167,7 @@ def evaluate(problem: Problem, atoms: Atoms, *, absorb_b: bool = True) -> State:
         atoms = problem.hydrogens.place(atoms.replace(b_iso=np.clip(atoms.b_iso + shift, *B_BOUNDS)))
         structure_factors = problem.structure_factors(atoms)
         f_calc = structure_factors(atoms)
-        scale = fit_scale(data, f_calc, f_mask)
+        scale = fit_scale(data, f_calc, f_mask, start=dataclasses.replace(scale, b_overall=scale.b_overall - shift))
     factor = scale.amplitude_factor(data.hkl)
     solvent = scale.k_mask(data.s_squared) * f_mask
     f_model = scale.apply(f_calc, f_mask, data.hkl)

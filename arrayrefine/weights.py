@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.errors import StaleWeightsError
+from arrayrefine.kernels.threads import beside
 from arrayrefine.options import Weighting
 from arrayrefine.parameters import B_BOUNDS, Parameters
 from arrayrefine.targets import Target
@@ -149,7 +150,7 @@ def _clamped(weight: float, prior: float, factor: float) -> tuple[float, str]:
 def robust_weights(
     atoms: Atoms, parameters: Parameters, xray: Target, geometry: Target, adp: Target, *,
     d_min: float, options: Weighting, steering: Steering, seed: int, clamp: bool = True,
-    metal: NDArray[np.bool_] | None = None,
+    metal: NDArray[np.bool_] | None = None, threads: int = 1,
 ) -> Weights:  # fmt: skip
     """Weights for the default scheme.
 
@@ -169,13 +170,13 @@ def robust_weights(
         False where the prior does not apply (a target that is not -log p of the ML kind).
     metal : (N,) bool, optional
         Atoms left out of the norms, as hydrogens are: a few heavy scatterers would decide for all.
+    threads : int
     """
     copy = perturbed(atoms, parameters, options, seed)
 
     def change(target: Target) -> Gradient:
         return target(copy)[1] + -1.0 * target(atoms)[1]
 
-    by_xray = change(xray)
     counted = ~atoms.is_hydrogen if metal is None else ~(atoms.is_hydrogen | metal)
     prior = geometry_prior(d_min)
     out: dict[str, Any] = {"scheme": "robust", "prior": prior}
@@ -184,11 +185,10 @@ def robust_weights(
         ("geometry", parameters.xyz, geometry, options.ratio, prior, steering.geometry),
         ("adp", parameters.b, adp, options.ratio_adp, prior * options.adp_prior, steering.adp),
     )
-    for name, mask, target, ratio, term_prior, steer in terms:
-        if not mask.any():
-            continue
+    needed = [term for term in terms if term[1].any()]
+    by_xray, changes = beside(lambda: change(xray), lambda: [change(term[2]) for term in needed], threads)
+    for (name, mask, _, ratio, term_prior, steer), by_term in zip(needed, changes):
         chosen = mask & counted if (mask & counted).any() else mask
-        by_term = change(target)
         norms = []
         for gradient in (by_xray, by_term):
             per_atom = np.linalg.norm(gradient.xyz, axis=1) if name == "geometry" else np.abs(gradient.b_iso)

@@ -120,6 +120,58 @@ def neighbour_pairs(
     )
 
 
+def pairs_of(
+    chosen: Int,
+    xyz: Float,
+    rotations: NDArray[np.integer],
+    translations: Float,
+    orth: Float,
+    frac: Float,
+    cutoff: float,
+) -> Pairs:
+    """Those of `neighbour_pairs` in which one of a few `chosen` (m,) atoms takes part; the others are not searched for.
+
+    A chosen atom is first of a pair where its image under the inverse operator is near the other atom, and second
+    where its image under the operator is.
+    """
+    nothing = np.zeros(0, dtype=np.int64)
+    parts = [Pairs(nothing, nothing, nothing, np.zeros((0, 3)), np.zeros(0, dtype=bool))]
+    if len(chosen) == 0:
+        return parts[0]
+    x = xyz @ frac.T
+    margin = cutoff * np.linalg.norm(frac, axis=1)
+    low, high = x.min(axis=0) - margin, x.max(axis=0) + margin
+    tree = cKDTree(xyz)
+    is_chosen = np.zeros(len(xyz), dtype=bool)
+    is_chosen[chosen] = True
+
+    def add(first: bool, op: int, image: Float, to_shift: Float, offset: Float) -> None:
+        """Pairs of chosen atoms at `image` (m, 3), fractional, plus lattice vectors v; shift = v·to_shift + offset."""
+        for vector, member in _lattice_images(x, image, low, high):
+            if op == 0 and not vector.any() and not first:
+                continue
+            images = cKDTree((image[member] + vector) @ orth.T)
+            near = images.sparse_distance_matrix(tree, cutoff, output_type="ndarray")
+            own, other = chosen[member[near["i"]]], near["j"].astype(np.int64)
+            within = op == 0 and not vector.any()
+            if within:
+                keep = (own < other) | ~is_chosen[other]
+                i, j = np.minimum(own, other), np.maximum(own, other)
+            elif first:
+                keep, i, j = own <= other, own, other
+            else:
+                keep, i, j = (other < own) & ~is_chosen[other], other, own
+            i, j = i[keep], j[keep]
+            shift = np.broadcast_to(vector @ to_shift + offset, (len(i), 3))
+            parts.append(Pairs(i, j, np.full(len(i), op, dtype=np.int64), shift, np.full(len(i), not within)))
+
+    for op, (rotation, translation) in enumerate(zip(rotations.astype(float), translations)):
+        back = np.linalg.inv(rotation)
+        add(True, op, (x[chosen] - translation) @ back.T, -rotation.T, translation)
+        add(False, op, x[chosen] @ rotation.T + translation, np.eye(3), translation)
+    return Pairs(*(np.concatenate(column) for column in zip(*parts)))
+
+
 def pair_weights(i: Int, j: Int, multiplicity: Int) -> Float:
     """Weights that make a sum over `neighbour_pairs` the energy of one asymmetric unit.
 

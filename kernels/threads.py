@@ -8,12 +8,14 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+First = TypeVar("First")
+Second = TypeVar("Second")
 
 
 class _Scratch(threading.local):
@@ -42,6 +44,14 @@ def each(work: Callable[[int], None], count: int, threads: int) -> None:
         return
     for _ in _pool(threads).map(work, range(count)):
         pass
+
+
+def beside(main: Callable[[], First], other: Callable[[], Second], threads: int) -> tuple[First, Second]:
+    """Run two tasks at once where there are threads for it; `other` must not share work among threads itself."""
+    if threads <= 1:
+        return main(), other()
+    running = _pool(threads).submit(other)
+    return main(), running.result()
 
 
 @lru_cache(maxsize=4)

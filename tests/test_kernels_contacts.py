@@ -13,7 +13,7 @@ import pytest
 
 from arrayrefine.crystal import Crystal
 from arrayrefine.io.model import read_model, with_atoms
-from arrayrefine.kernels.contacts import neighbour_pairs, pair_weights, repulsion_terms, separations
+from arrayrefine.kernels.contacts import Pairs, neighbour_pairs, pair_weights, pairs_of, repulsion_terms, separations
 from arrayrefine.kernels.geometry import accumulate
 
 SMALL = (
@@ -68,6 +68,27 @@ def test_small_cells_against_brute_force(crystal: Crystal) -> None:
     expected = _brute_force(crystal, xyz)
     assert [m[:2] for m in mine] == [e[:2] for e in expected]
     np.testing.assert_allclose([m[2] for m in mine], [e[2] for e in expected], atol=2e-6)
+
+
+def _listed(pairs: Pairs) -> list[tuple[float, ...]]:
+    shift = np.round(pairs.shift, 6) + 0.0
+    rows = zip(pairs.i, pairs.j, pairs.op, shift, pairs.image)
+    return sorted((int(i), int(j), int(op), *map(float, t), bool(m)) for i, j, op, t, m in rows)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 12])
+@pytest.mark.parametrize("crystal", SMALL, ids=lambda c: c.space_group)
+def test_pairs_of_a_few_atoms_are_those_of_the_whole_search(crystal: Crystal, count: int) -> None:
+    rng = np.random.default_rng(3)
+    xyz = crystal.cartesian(rng.uniform(-1.2, 1.4, (12, 3)))
+    chosen = rng.permutation(12)[:count]
+    every = _find(crystal, xyz)
+    concerned = np.isin(every.i, chosen) | np.isin(every.j, chosen)
+    found = pairs_of(
+        chosen, xyz, crystal.rotations, crystal.translations, crystal.orth, crystal.frac, CUTOFF
+    )
+    assert _listed(found) == _listed(Pairs(*(column[concerned] for column in every)))
+    assert count == 0 or len(found.i) > 5
 
 
 @pytest.mark.parametrize("name", ["3sb3", "5uui"])

@@ -167,6 +167,20 @@ def test_list_of_pairs_is_renewed_when_atoms_move_far(loaded: Callable[..., Load
         assert target(moved)[0] == pytest.approx(fresh(moved)[0], rel=1e-12)
 
 
+def test_list_of_pairs_is_renewed_for_a_few_atoms(loaded: Callable[..., Loaded]) -> None:
+    """Atoms that alone move far are searched for alone, again and again."""
+    atoms, crystal, restraints = loaded("1aba")
+    target = GeometryTarget.build(restraints, crystal, atoms)
+    rng = np.random.default_rng(4)
+    for _ in range(6):
+        xyz = atoms.xyz + rng.normal(0.0, 0.05, atoms.xyz.shape)
+        few = rng.permutation(len(atoms))[:8]
+        xyz[few] += rng.normal(0.0, 1.5, (8, 3))
+        atoms = atoms.replace(xyz=xyz)
+        fresh = GeometryTarget.build(restraints, crystal, atoms)
+        assert target(atoms)[0] == pytest.approx(fresh(atoms)[0], rel=1e-12)
+
+
 def test_outliers_name_the_worst_first(loaded: Callable[..., Loaded]) -> None:
     atoms, crystal, restraints = loaded("1aba")
     xyz = atoms.xyz.copy()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
-from arrayrefine.kernels.contacts import Pairs, neighbour_pairs, pair_weights, repulsion_terms, separations
+from arrayrefine.kernels.contacts import Pairs, neighbour_pairs, pair_weights, pairs_of, repulsion_terms, separations
 from arrayrefine.restraints import NonBonded, Restraints
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ REACH = 2.2
 """Å; pairs this much beyond their limit are candidates, from which lists are made without a search."""
 SELF_CONTACT = 0.8
 """Å; an atom closer to its own image sits on a special position."""
+_FEW = 0.02
+"""Fraction of the atoms for which a search for those alone is worth while."""
 HYDROGEN_BOND = -0.3
 """Å; donor-acceptor pairs may come this much closer (REFMAC, Servalcat)."""
 POLAR_HYDROGEN = 0.1
@@ -46,12 +48,10 @@ class _List:
     d0: Float
     weight: Float
 
-    def holds(self, xyz: Float, limit: float) -> bool:
-        """Whether no atom has moved by `limit` (Å)."""
-        if len(self.xyz) != len(xyz):
-            return False
-        moved = xyz - self.xyz
-        return float(np.einsum("ij,ij->i", moved, moved).max(initial=0.0)) < limit**2
+    def moved(self, xyz: Float, limit: float) -> Int:
+        """Atoms (m,) that have moved by `limit` (Å)."""
+        by = xyz - self.xyz
+        return np.flatnonzero(np.einsum("ij,ij->i", by, by) >= limit**2)
 
     def near(self, xyz: Float, skin: float) -> _List:
         """The pairs that are at most `skin` (Å) beyond their limit at other coordinates."""
@@ -131,26 +131,56 @@ class Contacts:
 
     def _pairs(self, atoms: Atoms) -> _List:
         """The list in force, made anew when an atom has moved by half the skin."""
-        if self._list and self._list[0].holds(atoms.xyz, 0.5 * SKIN):
+        if self._list and not len(self._list[0].moved(atoms.xyz, 0.5 * SKIN)):
             return self._list[0]
-        reach = 0.5 * (REACH - SKIN)
-        candidates = next((known for known in self._candidates if known.holds(atoms.xyz, reach)), None)
-        if candidates is None:
-            candidates = self._search(atoms)
-            # The weights look at a displaced copy now and then: one search for the model and one for the copy.
-            self._candidates[:] = [candidates, *self._candidates[:1]]
+        candidates = self._candidates_of(atoms)
         self._list[:] = [candidates.near(atoms.xyz, SKIN)]
         return self._list[0]
 
+    def _candidates_of(self, atoms: Atoms) -> _List:
+        """Candidates that hold for these atoms; where few have moved far, only those are searched for again."""
+        if not self._candidates:
+            self._candidates.append(self._search(atoms))
+            return self._candidates[0]
+        moved = [known.moved(atoms.xyz, 0.5 * (REACH - SKIN)) for known in self._candidates]
+        best = int(np.argmin([len(m) for m in moved]))
+        if len(moved[best]) == 0:
+            return self._candidates[best]
+        few = len(moved[best]) <= _FEW * len(atoms)
+        made = self._renewed(self._candidates[best], moved[best], atoms) if few else self._search(atoms)
+        # The weights look at a displaced copy now and then: candidates for the model and for the copy are kept.
+        self._candidates[:] = [made, *(known for k, known in enumerate(self._candidates) if k != best or not few)][:2]
+        return made
+
     def _search(self, atoms: Atoms) -> _List:
-        nb, crystal = self.non_bonded, self.crystal
-        largest = 2.0 * float(nb.radius.max(initial=0.0))
-        pairs = neighbour_pairs(
-            atoms.xyz, crystal.rotations, crystal.translations, crystal.orth, crystal.frac, largest + REACH
-        )
+        return self._limited(neighbour_pairs(atoms.xyz, *self._symmetry(), self._cutoff()), atoms)
+
+    def _renewed(self, known: _List, moved: Int, atoms: Atoms) -> _List:
+        """Candidates with those of the atoms that have `moved` (m,) made anew."""
+        added = self._limited(pairs_of(moved, atoms.xyz, *self._symmetry(), self._cutoff()), atoms)
+        stays = np.ones(len(atoms), dtype=bool)
+        stays[moved] = False
+        keep = stays[known.i] & stays[known.j]
+        kept, mates = np.flatnonzero(keep), keep[known.image]
+        xyz = known.xyz.copy()
+        xyz[moved] = atoms.xyz[moved]
+        image = np.concatenate([np.searchsorted(kept, known.image[mates]), added.image + len(kept)])
+        whole = [np.concatenate([getattr(known, k)[kept], getattr(added, k)]) for k in ("i", "j", "d0", "weight")]
+        turned = [np.concatenate([getattr(known, k)[mates], getattr(added, k)]) for k in ("rotation", "shift")]
+        return _List(xyz, whole[0], whole[1], turned[0], turned[1], image, whole[2], whole[3])
+
+    def _symmetry(self) -> tuple[NDArray[np.int32], Float, Float, Float]:
+        crystal = self.crystal
+        return crystal.rotations, crystal.translations, crystal.orth, crystal.frac
+
+    def _cutoff(self) -> float:
+        return 2.0 * float(self.non_bonded.radius.max(initial=0.0)) + REACH
+
+    def _limited(self, pairs: Pairs, atoms: Atoms) -> _List:
+        """Of pairs within the largest reach of all, those within their own that may repel."""
+        nb = self.non_bonded
         one_four = _found(pairs, nb.one_four, len(atoms)) & ~pairs.image
         d0 = pair_distances(nb, pairs.i, pairs.j, one_four)
-        # Most pairs within the largest reach of all are beyond their own: fewer are left to ask more of.
         distance = self._distances(pairs, atoms)
         near = (distance < d0 + REACH) & ~((pairs.i == pairs.j) & (distance < SELF_CONTACT))
         pairs, d0 = _select(pairs, near), d0[near]
