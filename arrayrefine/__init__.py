@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from arrayrefine.io.model import read_model
     from arrayrefine.io.reflections import read_reflections
     from arrayrefine.macrocycle import find_weights, minimise_step
+    from arrayrefine.many import Job, refine_many
     from arrayrefine.options import Options
     from arrayrefine.parameters import Parameters
     from arrayrefine.refine import Result, prepare, refine
@@ -34,10 +35,11 @@ _HOMES = {
     "Parameters": "parameters", "Weights": "weights", "find_weights": "macrocycle", "minimise_step": "macrocycle",
     "Problem": "state", "State": "state", "evaluate": "state", "StructureFactors": "structure_factors",
     "Result": "refine", "prepare": "refine", "refine": "refine",
+    "Job": "many", "refine_many": "many",
 }  # fmt: skip
 
 __all__ = [  # noqa: RUF022 - grouped as the documentation is
-    "refine", "prepare", "Result", "Options",
+    "refine", "refine_many", "Job", "prepare", "Result", "Options",
     "read_model", "read_reflections", "Atoms", "Gradient", "Crystal", "Reflections",
     "Problem", "State", "evaluate", "StructureFactors", "Parameters", "Weights", "find_weights", "minimise_step",
     "ArrayRefineError", "InputError", "MonomerError", "StaleWeightsError", "DeviceError",

@@ -136,7 +136,10 @@ def minimise_step(
         parameters, state.xray.curvature(state.atoms), jacobian=jacobian, geometry=found.geometry or 0.0,
         adp_matrix=adp_matrix, adp=found.adp or 0.0,
     )  # fmt: skip
-    return minimise(objective, change, problem.options.minimiser, stop)
+    if problem.meet is None:
+        return minimise(objective, change, problem.options.minimiser, stop)
+    with problem.meet(objective) as place:
+        return minimise(place, change, problem.options.minimiser, stop)
 
 
 def _strain(problem: Problem, state: State) -> float:

@@ -14,6 +14,7 @@ from arrayrefine.kernels.threads import beside
 from arrayrefine.options import Minimiser
 from arrayrefine.parameters import Parameters
 from arrayrefine.preconditioner import ChangeOfVariable
+from arrayrefine.rendezvous import Evaluated
 from arrayrefine.targets import Target
 from arrayrefine.weights import Weights
 
@@ -93,7 +94,7 @@ class _EndedError(Exception):
 class _Run:
     """Counts evaluations and keeps the best point, which SciPy does not hand out when it is left early."""
 
-    def __init__(self, objective: Objective, change: ChangeOfVariable, options: Minimiser, stop: Callable[[], bool]):
+    def __init__(self, objective: Evaluated, change: ChangeOfVariable, options: Minimiser, stop: Callable[[], bool]):
         self.objective, self.change, self.options, self.stop = objective, change, options, stop
         self.evaluations = 0
         self.iterations = 0
@@ -127,13 +128,13 @@ class _Run:
 
 
 def minimise(
-    objective: Objective, change: ChangeOfVariable, options: Minimiser, stop: Callable[[], bool] = lambda: False
+    objective: Evaluated, change: ChangeOfVariable, options: Minimiser, stop: Callable[[], bool] = lambda: False
 ) -> Solution:
     """Lower an objective from the reference atoms of its parameters.
 
     Parameters
     ----------
-    objective : Objective
+    objective : Objective, or what evaluates like one
     change : ChangeOfVariable
         Of the same parameters.
     options : Minimiser

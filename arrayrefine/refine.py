@@ -27,6 +27,7 @@ from arrayrefine.monomers import load_monomers
 from arrayrefine.options import Options
 from arrayrefine.parameters import B_BOUNDS
 from arrayrefine.reflections import Reflections
+from arrayrefine.rendezvous import Evaluated, Place
 from arrayrefine.report import Report, Step
 from arrayrefine.riding import follow
 from arrayrefine.state import Problem, State, evaluate
@@ -271,22 +272,25 @@ def refine(
     """
     # Threads share the blocks of a kernel; a BLAS that starts its own inside each would only get in their way.
     with threadpool_limits(limits=1, user_api="blas"):
-        return _refine(model, data, options or Options(), on_step, on_message, stop)
+        return run(model, data, options or Options(), on_step, on_message, stop)
 
 
-def _refine(
+def run(
     model: str | Path,
     data: str | Path,
     options: Options,
     on_step: Callable[[Step], None] | None,
     on_message: Callable[[str], None] | None,
     stop: Callable[[], int | None] | None,
+    meet: Callable[[Evaluated], Place] | None = None,
 ) -> Result:
+    """The work of `refine`; `meet` gives a minimisation its place among those of other runs, see `Rendezvous.join`."""
     began = time.perf_counter()
     device = choose_device(options)
     check_options(options)
     check_targets(options.targets)
     source, problem, atoms, notes = prepare(model, data, options)
+    problem = dataclasses.replace(problem, meet=meet)
     say = on_message or (lambda _: None)
     for note in notes:
         say(note)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -16,6 +16,7 @@ from arrayrefine.kernels.threads import beside
 from arrayrefine.options import Options
 from arrayrefine.parameters import B_BOUNDS
 from arrayrefine.reflections import Reflections
+from arrayrefine.rendezvous import Evaluated, Place
 from arrayrefine.report import Statistics
 from arrayrefine.restraints import Restraints
 from arrayrefine.scaling import Scale, fit_scale, r_factor
@@ -51,6 +52,8 @@ class Problem:
     hydrogens : Hydrogens
     timer : dict
         Seconds per part of the evaluations since it was last emptied.
+    meet : callable, optional
+        Gives a minimisation its place among those of other runs, with which it is evaluated.
     """
 
     reflections: Reflections
@@ -60,6 +63,7 @@ class Problem:
     options: Options
     hydrogens: Hydrogens
     timer: dict[str, float] = field(default_factory=dict)
+    meet: Callable[[Evaluated], Place] | None = None
     _plans: dict[str, StructureFactors] = field(default_factory=dict, compare=False, repr=False)
 
     def structure_factors(self, atoms: Atoms) -> StructureFactors:

@@ -14,10 +14,11 @@ ROOT = Path(__file__).resolve().parents[1]
 # A module may import from layers below its own, and from its own layer when no cycle arises (checked separately).
 LAYERS = [
     {"__main__"},
-    {"doctor", "progress"},
+    {"doctor", "progress", "many"},
     {"refine"},
     {"macrocycle", "summaries"},
     {"state", "minimize"},
+    {"rendezvous"},
     {
         "preconditioner",
         "weights",

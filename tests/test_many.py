@@ -1,0 +1,62 @@
+"""Several refinements at once give what each gives alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import arrayrefine as ar
+from arrayrefine.report import Step
+
+BRIEF = ar.Options(cycles=1, perturb=0.1, hydrogens="strip")
+
+
+def test_several_starts_end_as_each_does_alone(case: Callable[[str], Path]) -> None:
+    folder = case("1dur")
+    model, data = next(folder.glob("shaken.*")), folder / "norm.mtz"
+    every = [dataclasses.replace(BRIEF, seed=seed) for seed in (0, 1, 2)]
+    steps: list[tuple[int, str]] = []
+
+    def on_step(number: int, step: Step) -> None:
+        steps.append((number, step.target))
+
+    together = ar.refine_many([ar.Job(model, data, options) for options in every], on_step=on_step)
+    assert sorted(steps) == [(k, target) for k in range(3) for target in ("b", "xyz")]
+    for options, result in zip(every, together):
+        assert isinstance(result, ar.Result)
+        alone = ar.refine(model, data, options)
+        for name in ("xyz", "b_iso", "occupancy"):
+            assert np.array_equal(getattr(result.atoms, name), getattr(alone.atoms, name))
+        assert result.r_free == alone.r_free
+    assert len({result.r_free for result in together if isinstance(result, ar.Result)}) == 3
+
+
+def test_a_job_that_cannot_run_leaves_the_others_alone(case: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = case("1dur")
+    model, data = next(folder.glob("shaken.*")), folder / "norm.mtz"
+    notes: list[int] = []
+    missing, fine = ar.refine_many(
+        [ar.Job(tmp_path / "absent.pdb", data, BRIEF), ar.Job(model, data, BRIEF)],
+        on_message=lambda number, _: notes.append(number),
+    )
+    assert isinstance(missing, ar.InputError)
+    assert "absent.pdb" in str(missing)
+    assert isinstance(fine, ar.Result)
+    assert set(notes) == {1}
+
+
+def test_stopping_ends_every_job_with_its_model(case: Callable[[str], Path]) -> None:
+    folder = case("1dur")
+    job = ar.Job(next(folder.glob("shaken.*")), folder / "norm.mtz", BRIEF)
+    for result in ar.refine_many([job, job], stop=lambda: 2):
+        assert isinstance(result, ar.Result)
+        assert "interrupted" in result.report.stopped
+
+
+def test_no_jobs_are_refused() -> None:
+    with pytest.raises(ar.InputError, match="list of jobs is empty"):
+        ar.refine_many([])
