@@ -38,6 +38,8 @@ class Bricks:
 
     Attributes
     ----------
+    axes : tuple of 3 ints
+        Axes of the crystal in the order used here: if one is at right angles to the two others, it is the last.
     shape, width : tuple of 3 ints
         Points of the grid and of a brick along each axis.
     n_models : int
@@ -60,6 +62,7 @@ class Bricks:
     blocks : tuple
     """
 
+    axes: tuple[int, int, int]
     shape: tuple[int, int, int]
     width: tuple[int, int, int]
     n_models: int
@@ -86,7 +89,7 @@ class Bricks:
 
     def hold(self, fractional: Array, radius: Array) -> bool:
         """Whether every brick that these spheres reach is listed."""
-        moved = ((fractional - self.fractional) * self.shape) @ self.step.T
+        moved = ((fractional[:, self.axes] - self.fractional) * self.shape) @ self.step.T
         far = np.sqrt(np.einsum("ij,ij->i", moved, moved)) + radius - self.radius
         return bool(far.max(initial=0.0) <= self.slack)
 
@@ -198,9 +201,11 @@ def assign(
     slack : float
         Å by which spheres are taken larger, so that the result holds for a while as atoms move.
     """
+    axes = _order(_right_angles(orth))
+    shape = (shape[axes[0]], shape[axes[1]], shape[axes[2]])
+    fractional, orth = fractional[:, axes], orth[:, axes]
     frame, step = np.linalg.qr(orth / np.asarray(shape))
-    length = np.linalg.norm(step, axis=0)
-    right = np.abs(step.T @ step) / np.outer(length, length) < _RIGHT_ANGLE
+    right = _right_angles(orth)
     factors = _factors(right)
     width = tuple(_width(n, aim) for n, aim in zip(shape, _SPLIT if len(factors) > 1 else _JOINT))
     size = np.asarray(width)
@@ -219,7 +224,7 @@ def assign(
         number = number.astype(np.uint16)  # sorted by radix, much faster
 
     centre = 0.5 * (size - 1.0)
-    points = [_points(step, width, centre, axes).astype(dtype) for axes in factors]
+    points = [_points(step, width, centre, factor).astype(dtype) for factor in factors]
     rows = width[0] * width[1] + 3 * width[2] if len(factors) > 1 else math.prod(width)
     table = np.dtype(dtype).itemsize * rows
     pair, blocks = _places(number, min(_CACHE // table, len(number) // _FEWEST + 1))
@@ -227,9 +232,25 @@ def assign(
     translation = np.rint(position - fractional[source] * shape)  # a whole number of cells
     origin[:, :-1] = brick * size[:, None] + centre[:, None] - translation.T[:, image]
     return Bricks(
-        shape, (width[0], width[1], width[2]), n_models, np.dtype(dtype), factors, frame, step, fractional, radius,
-        slack, np.append(atom, len(fractional))[pair], origin[:, pair], tuple(points), blocks,
+        axes, shape, (width[0], width[1], width[2]), n_models, np.dtype(dtype), factors, frame, step, fractional,
+        radius, slack, np.append(atom, len(fractional))[pair], origin[:, pair], tuple(points), blocks,
     )  # fmt: skip
+
+
+def _right_angles(orth: Array) -> Array:
+    """Which axes are at right angles (3, 3)."""
+    length = np.linalg.norm(orth, axis=0)
+    right: Array = np.abs(orth.T @ orth) / np.outer(length, length) < _RIGHT_ANGLE
+    return right
+
+
+def _order(right: Array) -> tuple[int, int, int]:
+    """The axes in cyclic order, so that the last is at right angles to the two others if any is."""
+    for last in (2, 1, 0):
+        first, second = (last + 1) % 3, (last + 2) % 3
+        if right[last, first] and right[last, second]:
+            return first, second, last
+    return 0, 1, 2
 
 
 def _factors(right: Array) -> tuple[tuple[int, ...], ...]:

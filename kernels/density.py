@@ -1,8 +1,8 @@
 """Atoms to grid, and the adjoint: grid to per-atom moments.
 
 Each atom is one isotropic Gaussian, amplitude · exp(−exponent · r²), which goes with its channel factors onto K grids.
-The grid is cut into bricks. Where the last axis is at right angles to the other two, the Gaussian is a product of a
-function in their plane and one along that axis, so a brick's density is a matrix product over the atoms that reach it,
+The grid is cut into bricks. Where an axis is at right angles to the other two, the Gaussian is a product of a function
+in their plane and one along that axis, so a brick's density is a matrix product over the atoms that reach it,
 ρ[xy, kz] = Σ_a E_a[xy] · (A_a c_ak e_a[z]), and the adjoint needs two such products. In other cells the "plane" is the
 whole brick and the axis has one point. Bricks are independent: nothing is scattered, and threads share them.
 
@@ -49,7 +49,7 @@ def _padded(bricks: Bricks, fractional: Array, exponent: Array, channel: Array) 
     n = len(fractional)
     channels = np.zeros((channel.shape[1], n + 1), bricks.dtype)
     atoms = _Atoms(np.zeros((3, n + 1)), np.zeros(n + 1, bricks.dtype), channels)
-    np.multiply(fractional.T, np.asarray(bricks.shape)[:, None], out=atoms.position[:, :-1])
+    np.multiply(fractional.T[list(bricks.axes)], np.asarray(bricks.shape)[:, None], out=atoms.position[:, :-1])
     atoms.exponent[:-1] = exponent
     atoms.channel[:, :-1] = channel.T
     return atoms
@@ -75,11 +75,14 @@ def _exponent_rows(d: Array, k: Array) -> Array:
 
 
 def _by_brick(grids: Array, bricks: Bricks) -> Array:
-    """View of grids (M, K, nx, ny, nz): model, brick along x, y, z; then bx, by, K, bz (K first if not split)."""
+    """View of grids (M, K, ...) by model, brick along the axes of `bricks`; then points, K before the last if split."""
     models, channels, *n = grids.shape
-    cut = [part for length, w in zip(n, bricks.width) for part in (length // w, w)]
-    inner = (3, 5, 1, 7) if bricks.split else (1, 3, 5, 7)
-    return grids.reshape(models, channels, *cut).transpose(0, 2, 4, 6, *inner)
+    width = dict(zip(bricks.axes, bricks.width))
+    cut = [part for axis, length in enumerate(n) for part in (length // width[axis], width[axis])]
+    outer = [2 + 2 * axis for axis in bricks.axes]
+    x, y, z = (3 + 2 * axis for axis in bricks.axes)
+    inner = (x, y, 1, z) if bricks.split else (1, x, y, z)
+    return grids.reshape(models, channels, *cut).transpose(0, *outer, *inner)
 
 
 def _exponentials(bricks: Bricks, placed: _Placed, block: Block) -> tuple[Array, Array]:

@@ -7,14 +7,19 @@ import pytest
 from checks import check_direction, dot_test
 from synthetic import CELLS, crystal
 
+from arrayrefine.crystal import Crystal
 from arrayrefine.kernels import density
 from arrayrefine.kernels.bricks import assign
 
 SHAPE = (12, 15, 18)
 
 
+TILTED = Crystal((12.0, 14.0, 17.0, 80.0, 90.0, 90.0), "P 1")
+"""The first axis is at right angles to the others, which are not to each other."""
+
+
 def _gaussians(space_group: str, n: int = 7, seed: int = 1):
-    box = crystal(space_group)
+    box = TILTED if space_group == "tilted" else crystal(space_group)
     rng = np.random.default_rng(seed)
     fractional = rng.uniform(-1.2, 1.8, (n, 3))
     exponent = rng.uniform(0.4, 1.5, n)
@@ -33,7 +38,7 @@ def _plain(box, fractional, amplitude, exponent, channel):
     return out[None]
 
 
-@pytest.mark.parametrize("space_group", ["P 1", "C 1 2 1", "P 21 21 21", "P 63"])
+@pytest.mark.parametrize("space_group", ["P 1", "tilted", "C 1 2 1", "P 21 21 21", "P 63"])
 def test_splat_equals_the_plain_sum(space_group: str) -> None:
     box, fractional, amplitude, exponent, radius, channel = _gaussians(space_group)
     grids = density.splat(fractional, amplitude, exponent, radius, channel, SHAPE, box.orth, np.float64)
@@ -50,7 +55,7 @@ def test_sphere_wider_than_the_cell_wraps_more_than_once() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("space_group", ["P 1", "C 1 2 1", "P 21 21 21"])
+@pytest.mark.parametrize("space_group", ["P 1", "tilted", "C 1 2 1", "P 21 21 21"])
 def test_gather_is_the_adjoint_of_splat(space_group: str, dtype: type) -> None:
     box, fractional, amplitude, exponent, radius, channel = _gaussians(space_group)
     maps = np.random.default_rng(3).normal(size=(1, 2, *SHAPE)).astype(dtype)
@@ -60,7 +65,7 @@ def test_gather_is_the_adjoint_of_splat(space_group: str, dtype: type) -> None:
     dot_test(float((grids.astype(float) * maps).sum()), float(amplitude @ by_amplitude), tolerance)
 
 
-@pytest.mark.parametrize("space_group", ["P 1", "P 21 21 21", "P 63"])
+@pytest.mark.parametrize("space_group", ["P 1", "tilted", "C 1 2 1", "P 21 21 21", "P 63"])
 def test_gather_gives_the_derivatives(space_group: str) -> None:
     box, fractional, amplitude, exponent, radius, channel = _gaussians(space_group)
     rng = np.random.default_rng(4)
@@ -108,7 +113,7 @@ def test_models_of_a_batch_have_grids_of_their_own() -> None:
             np.testing.assert_allclose(whole[model == m], part, atol=1e-4)
 
 
-@pytest.mark.parametrize("space_group", ["P 21 21 21", "P 63", "P 1"])
+@pytest.mark.parametrize("space_group", ["P 21 21 21", "P 63", "C 1 2 1", "tilted", "P 1"])
 def test_bricks_hold_until_an_atom_has_moved_by_the_slack(space_group: str) -> None:
     box, fractional, amplitude, exponent, radius, channel = _gaussians(space_group, n=30)
     bricks = assign(fractional, radius, SHAPE, box.orth, np.float64, slack=0.3)
