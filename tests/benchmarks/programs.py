@@ -117,9 +117,44 @@ class Servalcat:
         }
 
 
-def torchref(executable: str, case: Path, start: Path, folder: Path, device: str = "cpu") -> Run:
-    """TorchRef with its defaults."""
+def torchref(executable: str, case: Path, start: Path, folder: Path, device: str = "cpu") -> tuple[Run, Path]:
+    """The run of TorchRef with its defaults, and the refined model.
+
+    Restraints come from CLIBD_MON where that is set. TorchRef takes one more dictionary at most: of several that come
+    with a case, none is given.
+    """
     command = [executable, "-m", str(start), "-sf", str(case / "norm.mtz"), "-o", str(folder), "--device", device]
-    for path in ligand_files(case):
-        command += ["--cif", str(path)]
-    return run(command, folder)
+    ligands = ligand_files(case)
+    if len(ligands) == 1:
+        command += ["--cif", str(ligands[0])]
+    library = os.environ.get("CLIBD_MON")
+    done = run(command, folder, {"TORCHREF_MONOMER_LIB": library} if library else None)
+    models = sorted(p for p in folder.glob("refined*.pdb"))
+    if not models:
+        raise RuntimeError(f"TorchRef wrote no refined*.pdb: {done.output[-200:]}")
+    return done, models[-1]
+
+
+class Scorer:
+    """An outside script that prints one line of JSON with "Rf" for `script CASE MODEL [--cif DICTIONARY ...]`."""
+
+    def __init__(self, script: str, python: str) -> None:
+        self.script, self.python = script, python
+
+    def r_free(self, case: Path, model: Path) -> float:
+        """R-free of a model.
+
+        Raises
+        ------
+        RuntimeError
+            Where the script gives none.
+        """
+        command = [self.python, self.script, str(case), str(model)]
+        ligands = ligand_files(case)
+        if ligands:
+            command += ["--cif", *map(str, ligands)]
+        printed = run(command, case).output.strip()
+        found = json.loads(printed.splitlines()[-1]) if printed else {}
+        if found.get("Rf") is None:
+            raise RuntimeError(f"{Path(self.script).name} gives no R-free for {model.name}: {printed[-200:]}")
+        return float(found["Rf"])

@@ -16,7 +16,8 @@ A peer that is not given, or fails, is a row that says so. Each program runs in 
 OMP, OpenBLAS and MKL threads as it is said to have, one by default; times are the least of the repeats, CPU is user +
 system.
 Interpreters and executables can be given by environment variables too: ARRAYREFINE_ + CCTBX, TORCHREF, SFCALCULATOR,
-SERVALCAT, SCORE, and CLIBD_MON. The folder of cases is ARRAYREFINE_DATA (default ../shared/data).
+SERVALCAT, TORCHREF_REFINE, SCORE, SCORE_PYTHON; and CLIBD_MON. The folder of cases is ARRAYREFINE_DATA (default
+../shared/data).
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ from typing import Any
 
 import evaluation
 import growth
-from programs import THREAD_VARIABLES
+import refinement
+from programs import THREAD_VARIABLES, Scorer
 
 from arrayrefine.kernels.backend import cuda_unavailable_reason
 from arrayrefine.version import version
@@ -99,6 +101,26 @@ def run_evaluation(args: argparse.Namespace, record: Record) -> None:
         print(evaluation.ratio_line(ratio))
 
 
+def run_refinement(args: argparse.Namespace, record: Record) -> None:
+    """Tables and ratios of whole refinements."""
+    scorer = Scorer(args.score, args.score_python or sys.executable) if args.score else None
+    peers = refinement.Peers(args.servalcat, args.torchref_refine, args.monomers, scorer)
+    entrants = refinement.programs(peers, args.threads, args.devices)
+    print(f"\n### Refinement\n\n{refinement.HEADER}", flush=True)
+    for name in args.cases:
+        for row in record.rows["refinement"]:
+            if row["case"] == name and "failed" not in row:
+                print(refinement.line(row), flush=True)
+        wanted = _wanted(args, record, "refinement", name)
+        chosen = {label: refine for label, refine in entrants.items() if wanted(label)}
+        for row in refinement.compare(name, chosen, scorer, args.runs):
+            record.add("refinement", row)
+            print(refinement.line(row), flush=True)
+    print()
+    for ratio in refinement.ratios(record.rows["refinement"]):
+        print(refinement.ratio_line(ratio))
+
+
 def run_growth(args: argparse.Namespace, record: Record) -> None:
     """Table, exponents and figure of the growth."""
     print(f"\n### Growth (1 thread)\n\n{growth.HEADER}", flush=True)
@@ -117,7 +139,11 @@ def run_growth(args: argparse.Namespace, record: Record) -> None:
         print(f"figure: {args.plot.name}")
 
 
-RUN: dict[str, Callable[[argparse.Namespace, Record], None]] = {"evaluation": run_evaluation, "growth": run_growth}
+RUN: dict[str, Callable[[argparse.Namespace, Record], None]] = {
+    "evaluation": run_evaluation,
+    "refinement": run_refinement,
+    "growth": run_growth,
+}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -134,6 +160,15 @@ def _parser() -> argparse.ArgumentParser:
             continue
         default = sys.executable if name == "gemmi" else os.environ.get(f"ARRAYREFINE_{name.upper()}")
         parser.add_argument(f"--{name}", default=default, help=f"Python that has {what}")
+    environ = os.environ.get
+    parser.add_argument("--servalcat", default=environ("ARRAYREFINE_SERVALCAT"), help="executable of Servalcat")
+    parser.add_argument(
+        "--torchref-refine", default=environ("ARRAYREFINE_TORCHREF_REFINE"), help="executable torchref.refine"
+    )
+    parser.add_argument("--monomers", default=environ("CLIBD_MON", ""), help="monomer library of all refinements")
+    parser.add_argument("--score", default=environ("ARRAYREFINE_SCORE"), help="script that scores models, see Scorer")
+    parser.add_argument("--score-python", default=environ("ARRAYREFINE_SCORE_PYTHON"), help="Python of that script")
+    parser.add_argument("--runs", type=int, default=1, help="of each refinement; the least counts")
     parser.add_argument("--largest", type=int, default=growth.ATOMS[-1], help="atoms of the largest crystal of growth")
     parser.add_argument("--plot", type=Path, help="PNG of growth")
     parser.add_argument("--json", type=Path, help="write all rows here, after every row")
@@ -144,6 +179,8 @@ def _parser() -> argparse.ArgumentParser:
 def main() -> None:
     args = _parser().parse_args()
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+    if args.monomers:
+        os.environ["CLIBD_MON"] = args.monomers
     record = Record(args.stored, args.json)
     print(f"arrayrefine {version()}, Python {platform.python_version()}, {platform.machine()}, {_usable_cores()} cores")
     for part in args.parts:
