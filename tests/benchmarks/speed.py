@@ -32,9 +32,11 @@ from pathlib import Path
 from typing import Any
 
 import evaluation
+import floor
 import growth
 import refinement
 from programs import THREAD_VARIABLES, Scorer
+from threadpoolctl import threadpool_limits
 
 from arrayrefine.kernels.backend import cuda_unavailable_reason
 from arrayrefine.version import version
@@ -139,10 +141,28 @@ def run_growth(args: argparse.Namespace, record: Record) -> None:
         print(f"figure: {args.plot.name}")
 
 
+def run_floor(args: argparse.Namespace, record: Record) -> None:
+    """Rates of this machine, and the table of the floor."""
+    found = floor.rates()
+    device = floor.rates("cuda") if "cuda" in args.devices else None
+    print(f"\n### Floor of an evaluation (1 thread)\n\n{floor.rates_line(found, 'CPU')}")
+    if device:
+        print(floor.rates_line(device, "device"))
+    print(f"\n{floor.HEADER}", flush=True)
+    for name in args.cases:
+        try:
+            for row in floor.compare(name, found, device, args.repeats):
+                record.add("floor", row)
+                print(floor.line(row), flush=True)
+        except Exception as error:  # a case that is not there must not hide the others
+            print(f"| {name} | {type(error).__name__}: {error} |", flush=True)
+
+
 RUN: dict[str, Callable[[argparse.Namespace, Record], None]] = {
     "evaluation": run_evaluation,
     "refinement": run_refinement,
     "growth": run_growth,
+    "floor": run_floor,
 }
 
 
@@ -178,14 +198,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     args = _parser().parse_args()
+    threadpool_limits(limits=1)
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     if args.monomers:
         os.environ["CLIBD_MON"] = args.monomers
     record = Record(args.stored, args.json)
     print(f"arrayrefine {version()}, Python {platform.python_version()}, {platform.machine()}, {_usable_cores()} cores")
     for part in args.parts:
-        if part in RUN:
-            RUN[part](args, record)
+        RUN[part](args, record)
 
 
 if __name__ == "__main__":
