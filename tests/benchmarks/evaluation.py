@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -111,7 +112,8 @@ def variants(
 
 def reason(error: Exception) -> str:
     """Last line of what a program said when it failed, short enough for a table."""
-    return str(error).strip().splitlines()[-1].rpartition(" ended with ")[2][-200:]
+    last = str(error).strip().splitlines()[-1]
+    return re.sub(r"^.* ended with -?\d+: ", "", last)[-200:]
 
 
 def compare(

@@ -115,7 +115,7 @@ def _restraint_counts(problem: Problem, state: State) -> dict[str, Count]:
 def times(problem: Problem, state: State, factors: StructureFactors, repeats: int) -> dict[str, float]:
     """Least wall seconds of each part."""
     rng = np.random.default_rng(0)
-    atoms, d_f = state.atoms, rng.normal(size=len(factors.hkl)) * np.ones(1, dtype=np.complex128)
+    atoms, d_f = state.atoms, np.asarray(rng.normal(size=len(factors.hkl)), dtype=np.complex128)
     geometry = {"geometry": "geometry"} | ({"contacts": "contacts"} if problem.geometry.contacts else {})
     forward = {"splat": "splat", "fft": "FFT", "lookup": "look-up"}
     back = {"lookup": "look-up, adjoint", "fft": "FFT, back", "splat": "gather"}

@@ -7,6 +7,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 
+AT_MOST = 15.0
+"""Wall seconds after which no further call is timed."""
+
+
 class Seconds(NamedTuple):
     """CPU seconds of all threads of the process, and wall seconds."""
 
@@ -42,7 +46,7 @@ def least(
     repeats : int
         Calls that are timed at least.
     at_least : float
-        Wall seconds for which it goes on, up to twenty times as many calls.
+        Wall seconds for which it goes on, up to twenty times as many calls; after `AT_MOST` it ends anyhow.
     synchronise : callable
         Waits for the device; called within the time of every call.
     before : callable
@@ -52,7 +56,9 @@ def least(
     call()
     found: list[Seconds] = []
     began = time.perf_counter()
-    while len(found) < repeats or (time.perf_counter() - began < at_least and len(found) < 20 * repeats):
+    spent = 0.0
+    while not found or spent < AT_MOST and (len(found) < repeats or (spent < at_least and len(found) < 20 * repeats)):
         before()
         found.append(timed(call, synchronise))
+        spent = time.perf_counter() - began
     return Seconds(min(f.cpu for f in found), min(f.wall for f in found))

@@ -144,10 +144,10 @@ def run_growth(args: argparse.Namespace, record: Record) -> None:
 def run_floor(args: argparse.Namespace, record: Record) -> None:
     """Rates of this machine, and the table of the floor."""
     found = floor.rates()
-    device = floor.rates("cuda") if "cuda" in args.devices else None
+    absent = cuda_unavailable_reason() if "cuda" in args.devices else "not asked for"
+    device = None if absent else floor.rates("cuda")
     print(f"\n### Floor of an evaluation (1 thread)\n\n{floor.rates_line(found, 'CPU')}")
-    if device:
-        print(floor.rates_line(device, "device"))
+    print(floor.rates_line(device, "device") if device else f"device: missing, {absent}")
     print(f"\n{floor.HEADER}", flush=True)
     for name in args.cases:
         try:
