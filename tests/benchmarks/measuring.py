@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-
 AT_MOST = 15.0
 """Wall seconds after which no further call is timed."""
 
@@ -57,7 +56,7 @@ def least(
     found: list[Seconds] = []
     began = time.perf_counter()
     spent = 0.0
-    while not found or spent < AT_MOST and (len(found) < repeats or (spent < at_least and len(found) < 20 * repeats)):
+    while not found or (spent < AT_MOST and len(found) < (20 * repeats if spent < at_least else repeats)):
         before()
         found.append(timed(call, synchronise))
         spent = time.perf_counter() - began
