@@ -150,7 +150,7 @@ def compare(
 
 COLUMNS = (
     "case", "program", "atoms", "reflections", "F: CPU ms", "wall ms", "F + gradient: CPU ms", "wall ms",
-    "once: CPU ms", "error of F", "of ∂xyz", "of ∂B", "of ∂q",
+    "once: CPU ms", "wall ms", "error of F", "of ∂xyz", "of ∂B", "of ∂q",
 )  # fmt: skip
 HEADER = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
 
@@ -161,10 +161,9 @@ def line(row: Mapping[str, Any]) -> str:
         return f"| {row['case']} | {row['program']} | {row['failed']} |{' |' * (len(COLUMNS) - 3)}"
     start = f"| {row['case']} | {row['program']} | {row['atoms']} | {row['reflections']} |"
     cells = []
-    for part in ("forward", "both"):
+    for part in ("forward", "both", "once"):
         for clock in ("cpu", "wall"):
             cells.append(f"{1e3 * row[part][clock]:.4g}" if part in row else "–")
-    cells.append(f"{1e3 * row['once']['cpu']:.4g}")
     of = ("error_f", "error_xyz", "error_b_iso", "error_occupancy")
     cells += [f"{row[key]:.1e}" if key in row else "–" for key in of]
     return f"{start} {' | '.join(cells)} |"

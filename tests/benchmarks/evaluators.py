@@ -165,8 +165,8 @@ def cctbx(case: Case, threads: int, device: str) -> Evaluator:
 
 
 def cctbx_accurate(case: Case, threads: int, device: str) -> Evaluator:
-    """cctbx's FFT with a larger quality factor, a smaller cut-off and no table of exponentials: about our accuracy."""
-    return _cctbx(case, quality_factor=1e4, wing_cutoff=1e-5, exp_table_one_over_step_size=0)
+    """cctbx's FFT with the settings found cheapest for about our accuracy: 3.6e-4 in F on 1aba."""
+    return _cctbx(case, quality_factor=1e4, wing_cutoff=1e-5, exp_table_one_over_step_size=-1000)
 
 
 def _cctbx(case: Case, **settings: float) -> Evaluator:
