@@ -1,8 +1,10 @@
 """Measurements on a CUDA device, one step at a time; gpu.sh runs them all.
 
     python tests/benchmarks/gpu.py agreement [CASE ...]      # CUDA against NumPy: the same refinement, the same result
-    python tests/benchmarks/gpu.py evaluation [CASE[:D_MIN] ...]   # milliseconds of the objective with its gradient
-    python tests/benchmarks/gpu.py batch [COPIES]            # perturbed copies of 1RX2 together and one by one
+    python tests/benchmarks/gpu.py objective [CASE[:D_MIN] ...]    # milliseconds of the objective with its gradient
+    python tests/benchmarks/gpu.py evaluation [CASE[:D_MIN] ...]   # the same within refinements, overheads included
+    python tests/benchmarks/gpu.py batch-objective [COPIES]  # evaluations of copies of 1RX2 together and one by one
+    python tests/benchmarks/gpu.py batch [COPIES]            # refinements of them
     python tests/benchmarks/gpu.py short [unpooled]          # a short refinement, for compute-sanitizer
 
 Prints lines of Markdown. The exit status is 0 where all was measured and within its limits, 1 where something was not
@@ -23,12 +25,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import objectives
 from evaluation import files_of
+from objectives import MissingError
 from programs import DATA, ligand_files
 
 from arrayrefine import example
 from arrayrefine.errors import DeviceError
-from arrayrefine.kernels.backend import cuda_unavailable_reason
+from arrayrefine.kernels.backend import cuda_unavailable_reason, launch_counts
 from arrayrefine.options import Minimiser, Options
 from arrayrefine.refine import Result, refine
 
@@ -37,15 +41,20 @@ LIMIT_R_FREE, LIMIT_XYZ = 0.0005, 0.01
 """By how much R-free, and the coordinates (Å rms), may differ between CUDA and NumPy."""
 AGREEMENT = ("example", "1aba")
 EVALUATION = ("example", "5orl:2.0", "3g70", "4iid")
-"""1503 atoms at 1.8 Å, 2388 at 2.0, 5706 at 2.0 and 14,782 at 2.3 Å; about as many hydrogens ride along."""
+"""1503 atoms at 1.8 Å, 2388 at 2.0, 5706 at 2.0 and 14,782 at 2.3 Å; about as many hydrogens ride along.
+
+A ligand of 5ORL is in no library, and is held.
+"""
 COPIES, ALONE = 64, 8
 """Copies that are refined together, and how many of them also alone."""
+STEPS = ("agreement", "objective", "evaluation", "batch-objective", "batch", "short")
 PERTURB = 0.2
 """Å rms, as `arrayrefine demo` does."""
 
 
-class MissingError(Exception):
-    """This version or this machine lacks what is to be measured."""
+def lacking(error: Exception) -> bool:
+    """Whether an error says that this version has no such thing, and not that it went wrong."""
+    return isinstance(error, MissingError) or (isinstance(error, DeviceError) and "has no CUDA kernels" in str(error))
 
 
 def ligands_of(name: str) -> tuple[Path, ...]:
@@ -68,9 +77,9 @@ def each(names: Sequence[str], header: str, rows: Callable[[str], Iterator[tuple
             for line, fine in rows(name):
                 print(line, flush=True)
                 good = good and fine
-        except DeviceError:
-            raise
         except Exception as error:  # the other cases are to be measured all the same
+            if lacking(error):
+                raise
             print(f"| {name} | {type(error).__name__}: {error} |", flush=True)
             good = False
     return good
@@ -115,7 +124,8 @@ def evaluation(text: str) -> Iterator[tuple[str, bool]]:
     name, _, d_min = text.partition(":")
     model, data = files_of(name)
     limit = float(d_min) if d_min else None
-    result = refine(model, data, Options(device="cuda", cycles=2, d_min=limit, restraints=ligands_of(name)))
+    options = Options(device="cuda", cycles=2, d_min=limit, restraints=ligands_of(name), unknown="hold")
+    result = refine(model, data, options)
     data_used = result.reflections
     for step in result.history:
         count = max(1, step.evaluations)
@@ -139,6 +149,19 @@ def short(unpooled: bool) -> bool:
     options = Options(device="cuda", cycles=1, d_min=3.5, perturb=PERTURB, minimiser=Minimiser(max_iterations=3))
     print(f"R-free {refine(example.MODEL, example.DATA, options).r_free}")
     return True
+
+
+def objective(name: str) -> Iterator[tuple[str, bool]]:
+    """Milliseconds of the objective alone, and its agreement with NumPy."""
+    row = objectives.compare(name, ligands_of)
+    yield objectives.line(row), row["good"]
+
+
+def batch_objective(copies: int) -> bool:
+    """Evaluations of copies of 1RX2, all at once and one by one."""
+    row = objectives.batch("example", copies)
+    print(f"{objectives.BATCH_HEADER}\n{objectives.batch_line(row)}")
+    return bool(row["good"])
 
 
 def batch(copies: int) -> bool:
@@ -165,6 +188,10 @@ def run(step: str, what: Sequence[str]) -> bool:
     """Run one step; True if all is well."""
     if step == "agreement":
         return each(what or AGREEMENT, AGREEMENT_HEADER, agreement)
+    if step == "objective":
+        return each(what or EVALUATION, objectives.HEADER, objective)
+    if step == "batch-objective":
+        return batch_objective(int(what[0]) if what else COPIES)
     if step == "evaluation":
         return each(what or EVALUATION, EVALUATION_HEADER, evaluation)
     if step == "batch":
@@ -175,18 +202,22 @@ def run(step: str, what: Sequence[str]) -> bool:
 def main() -> int:
     """Run one step; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("step", choices=["agreement", "evaluation", "batch", "short"])
+    parser.add_argument("step", choices=STEPS)
     parser.add_argument("what", nargs="*", help="cases; the number of copies; unpooled")
     args = parser.parse_args()
     reason = cuda_unavailable_reason()
     try:
         if reason:
             raise MissingError(reason)
-        return 0 if run(args.step, args.what) else 1
-    except (MissingError, DeviceError) as error:
-        print(f"missing: {error}")
-        return MISSING
-    except Exception:
+        good = run(args.step, args.what)
+        if not launch_counts():
+            print("no kernel was launched on the device: the CPU did the work")
+            return 1
+        return 0 if good else 1
+    except Exception as error:
+        if lacking(error):
+            print(f"missing: {error}")
+            return MISSING
         traceback.print_exc(file=sys.stdout)
         return 1
 

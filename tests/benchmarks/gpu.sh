@@ -2,10 +2,11 @@
 # Everything that is to be checked and measured on a machine with a CUDA device, in one command:
 #
 #     tests/benchmarks/gpu.sh [STEP ...]      (default: all steps, in this order)
-#     doctor tests memcheck racecheck agreement batch evaluation peers profile
+#     doctor objective agreement tests memcheck memcheck-unpooled racecheck batch-objective batch evaluation peers profile
 #
 # PYTHON is the interpreter (default: python), OUT the folder for logs (default: gpu-results), STEP_SECONDS the limit of
-# a step (default 540), CASES those of the step "peers" (default: example). A step that fails, runs out of time or lacks
+# a step (default 540), CASES those of the step "peers" (default: example). The folder of cases is ARRAYREFINE_DATA
+# (default: shared/data beside this repository, or in it). A step that fails, runs out of time or lacks
 # something says so and hides no other. At the end $OUT/results.md, a block to paste into RESULTS.md, is printed.
 # Exit status: 1 if a step failed, 3 if none failed but something was missing, 0 if everything was there and passed.
 set -u
@@ -17,6 +18,9 @@ LIMIT=${STEP_SECONDS:-540}
 CASES=${CASES:-example}
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 export PATH="$PATH:/usr/local/cuda/bin:/opt/nvidia/nsight-compute:/opt/nvidia/nsight-systems/bin"
+if [ -z "${ARRAYREFINE_DATA:-}" ] && [ ! -d "$root/../shared/data" ] && [ -d "$root/shared/data" ]; then
+  export ARRAYREFINE_DATA=$root/shared/data
+fi
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 mkdir -p "$OUT" || exit 1
 OUT=$(cd "$OUT" && pwd)
@@ -67,19 +71,25 @@ need() {
   return 1
 }
 
+# sanitize STEP TOOL [unpooled]: a short refinement under a tool that watches memory. CuPy's pool hides what is read or
+# written beyond an array; without the pool a graph may not be captured, so that each can fail where the other does not.
 sanitize() {
-  need compute-sanitizer "$1" || return 0
-  step "$1" compute-sanitizer --tool "$1" --error-exitcode 9 "$PYTHON" "$here/gpu.py" short $2
-  lines "$1" '^========='
+  local name=$1 tool=$2
+  shift 2
+  need compute-sanitizer "$name" || return 0
+  step "$name" compute-sanitizer --tool "$tool" --error-exitcode 9 "$PYTHON" "$here/gpu.py" short "$@"
+  lines "$name" '^========='
 }
 
 run() {
   case $1 in
-    doctor) step doctor "$PYTHON" -m arrayrefine doctor; lines doctor '^(GPU|arrayrefine|Python|kernels|numpy)' ;;
+    doctor)
+      step doctor "$PYTHON" -m arrayrefine doctor; lines doctor '^(GPU|arrayrefine|Python|kernels|numpy)'
+      grep -q '^GPU *works' "$OUT/doctor.log" || state "GPU in doctor" 0 "missing: $(grep -m 1 '^GPU' "$OUT/doctor.log")" ;;
     tests) step tests "$PYTHON" -m pytest -q --maxfail=50 --device cuda; lines tests '(passed|failed|FAILED|ERROR|error:)' ;;
-    memcheck) sanitize memcheck unpooled ;;
-    racecheck) sanitize racecheck "" ;;
-    agreement | batch | evaluation) step "$1" "$PYTHON" "$here/gpu.py" "$1"; table "$1" ;;
+    memcheck | racecheck) sanitize "$1" "$1" ;;
+    memcheck-unpooled) sanitize "$1" memcheck unpooled ;;
+    agreement | objective | evaluation | batch | batch-objective) step "$1" "$PYTHON" "$here/gpu.py" "$1"; table "$1" ;;
     peers)
       # shellcheck disable=SC2086
       step peers "$PYTHON" "$here/speed.py" --parts evaluation floor --devices cpu cuda --cases $CASES --json "$OUT/speed.json"
@@ -97,7 +107,9 @@ run() {
 
 device=$(nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>/dev/null | head -n 1)
 steps=("$@")
-[ $# -gt 0 ] || steps=(doctor tests memcheck racecheck agreement batch evaluation peers profile)
+[ $# -gt 0 ] || steps=(
+  doctor objective agreement tests memcheck memcheck-unpooled racecheck batch-objective batch evaluation peers profile
+)
 for name in "${steps[@]}"; do run "$name"; done
 version=$("$PYTHON" -m arrayrefine --version 2>/dev/null | tail -n 1)
 {
