@@ -191,5 +191,5 @@ def ratios(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def ratio_line(ratio: Mapping[str, Any]) -> str:
     """One sentence about a ratio."""
     what = "F" if ratio["part"] == "forward" else "F + gradient"
-    cases = ", ".join(f"{name} {value:.2f}" for name, value in ratio["by_case"].items())
-    return f"{what}, CPU time of arrayrefine (1 thread) over {ratio['peer']}: {ratio['mean']:.2f} ({cases})"
+    cases = ", ".join(f"{name} {value:.2g}" for name, value in ratio["by_case"].items())
+    return f"{what}, CPU time of arrayrefine (1 thread) over {ratio['peer']}: {ratio['mean']:.2g} ({cases})"

@@ -116,6 +116,7 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import NullFormatter
 
     names = [name for name in LABELS if any(row["along"] == name for row in rows)]
     figure, axes = plt.subplots(1, len(names), figsize=(4.2 * len(names), 3.6), squeeze=False, layout="constrained")
@@ -126,6 +127,8 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             axis.loglog(size, [1e3 * p[part]["cpu"] for p in points], "o-", color=colour, label=label, markersize=4)
         top = 1e3 * points[-1]["both"]["cpu"]
         axis.loglog(size, top * size / size[-1], ":", color="0.5", label="slope 1")
+        for which in (axis.xaxis, axis.yaxis):
+            which.set_minor_formatter(NullFormatter())
         axis.set_xlabel(LABELS[name])
         axis.grid(alpha=0.3, which="both")
     axes[0, 0].set_ylabel("CPU time, ms")
