@@ -4,8 +4,7 @@
     python tests/benchmarks/cases.py 1aba 1rx2 --servalcat servalcat --monomers MONOMER_LIBRARY
 
 With --servalcat the same start is also refined by Servalcat (10 cycles, defaults), and both models are scored by
-Servalcat with zero cycles on the same data. The folder of cases is ARRAYREFINE_DATA (default ../shared/data); each case
-holds model.*, shaken.pdb and norm.mtz (F or I, sigma, FREE with 0 = test set).
+Servalcat with zero cycles on the same data. For the cases see programs.py; for time alone see speed.py.
 """
 
 from __future__ import annotations
@@ -13,38 +12,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import gemmi
 import numpy as np
+from programs import DATA, Servalcat, arrayrefine, start_of
 
-ROOT = Path(__file__).resolve().parents[2]
-DATA = Path(os.environ.get("ARRAYREFINE_DATA", ROOT.parent / "shared" / "data"))
 DEFAULT = ("1aba", "1cbs", "1rx2", "3sb3", "5kzb", "2r4r", "3g70", "4iid")
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-
-
-def run(command: list[str], folder: Path, env: dict[str, str] | None = None) -> tuple[float, str]:
-    """CPU seconds (user + system) and output of a command; raises on failure."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run(
-        command, cwd=folder, env={**os.environ, **ONE_THREAD, **(env or {})}, capture_output=True, text=True
-    )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {(done.stdout + done.stderr)[-800:]}")
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, done.stdout
-
-
-def ligand_files(case: Path) -> list[Path]:
-    """Restraint CIFs that come with a case: those that describe components, and not a model or data."""
-    texts = {path: path.read_text() for path in case.glob("*.cif")}
-    return sorted(p for p, text in texts.items() if "_chem_comp_atom." in text and "_atom_site." not in text)
 
 
 def positions(path: Path) -> dict[tuple[str, ...], list[float]]:
@@ -67,69 +43,16 @@ def distance(model: Path, case: Path) -> float:
     return float(np.sqrt((d**2).sum(axis=1).mean()))
 
 
-class Servalcat:
-    """Servalcat as a peer and as the outside judge."""
-
-    def __init__(self, executable: str, monomers: str) -> None:
-        self.executable = executable
-        self.env = {"CLIBD_MON": monomers.rstrip("/") + "/"}
-
-    def refine(self, case: Path, model: Path, folder: Path, cycles: int) -> tuple[float, Path, dict[str, Any]]:
-        """CPU seconds, refined model, statistics of the last cycle."""
-        command = [
-            self.executable, "refine_xtal_norefmac", "--model", str(model), "--hklin", str(case / "norm.mtz"),
-            "-s", "neutron" if case.name == "1v9g" else "xray", "--ncycle", str(cycles),
-            "--allow_unusual_occupancies", "-o", "servalcat",
-        ]  # fmt: skip
-        ligands = ligand_files(case)
-        if ligands:
-            command += ["--ligand", *map(str, ligands)]
-        seconds, _ = run(command, folder, self.env)
-        stats = json.loads((folder / "servalcat_stats.json").read_text())[-1]
-        return seconds, folder / "servalcat.pdb", stats
-
-    def score(self, case: Path, model: Path) -> dict[str, float]:
-        """R-work, R-free, bond and angle RMSZ after zero cycles."""
-        with tempfile.TemporaryDirectory() as folder:
-            _, _, stats = self.refine(case, model, Path(folder), 0)
-        data, geometry = stats["data"]["summary"], stats["geom"]["summary"]["r.m.s.Z"]
-        return {
-            "r_work": data.get("Rwork", data.get("R1work")),
-            "r_free": data.get("Rfree", data.get("R1free")),
-            "bond_rmsz": geometry.get("Bond distances, non H"),
-            "angle_rmsz": geometry.get("Bond angles, non H"),
-        }
-
-
-def arrayrefine(case: Path, start: Path, folder: Path, extra: list[str]) -> tuple[float, Path, dict[str, Any]]:
-    """CPU seconds, refined model and report."""
-    command = [
-        sys.executable,
-        "-m",
-        "arrayrefine",
-        "refine",
-        str(start),
-        str(case / "norm.mtz"),
-        "--out",
-        str(folder),
-    ]
-    ligands = ligand_files(case)
-    if ligands:
-        command += ["--restraints", *map(str, ligands)]
-    seconds, _ = run([*command, *extra], ROOT)
-    return seconds, folder / "refined.pdb", json.loads((folder / "report.json").read_text())
-
-
 def compare(case: Path, start_name: str, peer: Servalcat | None, extra: list[str]) -> list[dict[str, Any]]:
     """One row per program for one case."""
-    start = next(p for p in (case / f"{start_name}.pdb", case / f"{start_name}.cif") if p.exists())
+    start = start_of(case, start_name)
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        seconds, model, report = arrayrefine(case, start, folder, extra)
+        done, model, report = arrayrefine(case, start, folder, extra)
         final = report["final"]
         row: dict[str, Any] = {
-            "case": case.name, "program": "arrayrefine", "cpu_seconds": seconds, "rmsd": distance(model, case),
+            "case": case.name, "program": "arrayrefine", "cpu_seconds": done.cpu, "rmsd": distance(model, case),
             **{k: final[k] for k in ("r_work", "r_free", "bond_rmsz", "angle_rmsz")},
             "evaluations": sum(step["evaluations"] for step in report["steps"]), "cycles": report["steps"][-1]["cycle"],
         }  # fmt: skip
@@ -137,10 +60,10 @@ def compare(case: Path, start_name: str, peer: Servalcat | None, extra: list[str
             row["outside"] = peer.score(case, model)
         rows.append(row)
         if peer:
-            seconds, model, _ = peer.refine(case, start, folder, 10)
+            done, model, _ = peer.refine(case, start, folder, 10)
             scores = peer.score(case, model)
             rows.append(
-                {"case": case.name, "program": "Servalcat", "cpu_seconds": seconds, "rmsd": distance(model, case),
+                {"case": case.name, "program": "Servalcat", "cpu_seconds": done.cpu, "rmsd": distance(model, case),
                  "outside": scores}
             )  # fmt: skip
     return rows

@@ -18,8 +18,9 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from arrayrefine import Options, refine
-from arrayrefine.options import Minimiser, Weighting
+from arrayrefine.options import Minimiser, Options, Weighting
+from arrayrefine.refine import refine
+from arrayrefine.report import Statistics, Step
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("ARRAYREFINE_DATA", ROOT.parent / "shared" / "data"))
@@ -45,7 +46,7 @@ def options(scheme: Scheme, cycles: int) -> Options:
 def history(case: Path, scheme: Scheme, cycles: int) -> dict[str, Any]:
     """R-work, R-free and bond RMSZ at the start and after every step, with the steps' names, notes and seconds."""
     report = refine(case / "shaken.pdb", case / "norm.mtz", options(scheme, cycles)).report
-    points = [report.start, *report.steps]
+    points: list[Statistics | Step] = [report.start, *report.steps]
     return {
         "r_work": [p.r_work for p in points],
         "r_free": [p.r_free for p in points],
