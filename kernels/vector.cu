@@ -164,6 +164,17 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
     d_occupancy[i] = d_amplitude[i] * unit;
 }
 
+// Derivatives by Cartesian coordinates from those by fractional ones.
+extern "C" __global__ void __launch_bounds__(BLOCK)
+    to_cartesian(int n, const double* __restrict__ frac, const double* __restrict__ d_fractional,
+                 double* __restrict__ d_xyz) {
+    const int i = blockIdx.x * BLOCK + threadIdx.x;
+    if (i >= n) return;
+    const double u = d_fractional[3ll * i], v = d_fractional[3ll * i + 1], w = d_fractional[3ll * i + 2];
+#pragma unroll
+    for (int k = 0; k < 3; k++) d_xyz[3ll * i + k] = u * frac[k] + v * frac[3 + k] + w * frac[6 + k];
+}
+
 // ---- the terms of an objective
 
 // Sum of the X-ray term and the weighted others, null pointers for those left out. `weight` has those of geometry and ADP for each model (y). X-ray

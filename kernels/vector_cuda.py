@@ -304,6 +304,21 @@ def gaussians_pullback(
     return made[0], made[1]
 
 
+def cartesian_pullback(d_fractional: Array, frac: Array, out: Array) -> Array:
+    """Derivatives by Cartesian coordinates (N, 3), per Å, from those by fractional ones (N, 3): one launch.
+
+    Parameters
+    ----------
+    d_fractional, out : (N, 3) float64
+    frac : (3, 3) float64, on the device
+        Cartesian to fractional.
+    """
+    _checked((d_fractional, out), out.shape, (*out.shape[:-1], 3))
+    n = len(out)
+    launch("vector", "to_cartesian", (_blocks(n),), (_BLOCK,), (np.int32(n), frac, to_device(d_fractional), out))
+    return out
+
+
 # ---- the terms of an objective
 
 SUMMARY = ("sum", "xray", "geometry", "contacts", "adp", "contacts status", "density status")
