@@ -85,6 +85,8 @@ class DeviceFactors(Protocol):
 
     stream: Any
     n_models: int
+    generation: int
+    """Counts repairs: what was captured before one must be captured again."""
 
     def place(self, xyz: OnDevice, b_iso: OnDevice, occupancy: OnDevice) -> None:
         """Take atoms (M, N, …) for `forward` and `backward`; nothing here waits for the device."""
@@ -131,7 +133,7 @@ class GridFactors:
         from arrayrefine.kernels import density_cuda, fft_cuda, lookup_cuda
         from arrayrefine.kernels.backend import to_device
 
-        self.how, self.n_models = how, n_models
+        self.how, self.n_models, self.generation = how, n_models, 0
         self.stream = cupy.cuda.Stream(non_blocking=True)
         n, k = how.channel.shape
         shape, complex_type = how.sampling.shape, np.complex64 if how.precision == np.float32 else np.complex128
@@ -188,6 +190,7 @@ class GridFactors:
             raise DeviceError(f"density on the CUDA device: {density_cuda.explain(status)}")
         with self.stream:
             self._plan = self._planned(int(_ROOM * density_cuda.needed(self._plan)))
+        self.generation += 1
 
     def _atoms(self) -> tuple[OnDevice, ...]:
         """Fractional coordinates, amplitude, exponent and radius of the atoms of all models, one after the other."""
@@ -260,7 +263,7 @@ class SumFactors:
         from arrayrefine.kernels import summation_cuda
         from arrayrefine.kernels.backend import to_device
 
-        self.how, self.n_models = how, n_models
+        self.how, self.n_models, self.generation = how, n_models, 0
         self.stream = cupy.cuda.Stream(non_blocking=True)
         n, crystal = len(how.element), how.crystal
         with self.stream:

@@ -110,13 +110,13 @@ class Budget:
 
     def sentence(self) -> str:
         """For people."""
-        biggest = ", ".join(f"{name} {_amount(size)}" for name, size in parts(self.sizes).items())
+        biggest = ", ".join(f"{name} {amount(size)}" for name, size in parts(self.sizes).items())
         passes = -(-self.sizes.channels // self.sizes.channels_at_once)
         split = f"; {passes} passes over the grids" if passes > 1 else ""
-        return f"memory on the device: {_amount(self.needed)} of {_amount(self.limit)} ({biggest}){split}"
+        return f"memory on the device: {amount(self.needed)} of {amount(self.limit)} ({biggest}){split}"
 
 
-def _amount(size: int) -> str:
+def amount(size: int) -> str:
     return f"{size / GIB:.2f} GiB" if size >= GIB / 10 else f"{size / 2**20:.1f} MiB"
 
 
@@ -154,6 +154,6 @@ def fitted(sizes: Sizes, limit: int) -> Budget:
     if least.needed <= limit:
         return least
     raise DeviceError(
-        f"the model needs {_amount(least.needed)} of memory on the device with one grid at a time, "
-        f"{_amount(limit)} can be used; use --device cpu, a larger device, or fewer data (--d-min)"
+        f"the model needs {amount(least.needed)} of memory on the device with one grid at a time, "
+        f"{amount(limit)} can be used; use --device cpu, a larger device, or fewer data (--d-min)"
     )
