@@ -11,7 +11,14 @@ import numpy as np
 
 from arrayrefine.device_memory import amount, usable
 from arrayrefine.errors import DeviceError
-from arrayrefine.kernels.backend import cuda_unavailable_reason, device_facts, is_out_of_memory
+from arrayrefine.kernels import density, density_cuda, fft_cuda
+from arrayrefine.kernels.backend import (
+    cuda_unavailable_reason,
+    device_facts,
+    is_out_of_memory,
+    to_device,
+    to_host,
+)
 from arrayrefine.options import Options
 
 _OLDEST = (7, 5)
@@ -83,9 +90,6 @@ def cuda_unfit_reason() -> str | None:
 
 def trial_error() -> float:
     """Atoms to grid and FFT of a small made-up cell on the device: relative difference from NumPy."""
-    from arrayrefine.kernels import density, fft_cuda
-    from arrayrefine.kernels.backend import to_device, to_host
-
     rng = np.random.default_rng(0)
     n, shape, orth = 200, (24, 20, 18), np.array([[12.0, 1.0, -2.0], [0.0, 10.0, 0.5], [0.0, 0.0, 9.0]])
     exponent = rng.uniform(1.0, 3.0, n)
@@ -93,7 +97,8 @@ def trial_error() -> float:
     radius = np.sqrt(18.0 / exponent)
     atoms = (rng.random((n, 3)), rng.random(n) + 1.0, exponent, radius, rng.random((n, 2)))
     expected = np.fft.rfftn(density.splat(*atoms, shape, orth, np.float64), axes=(-3, -2, -1))
-    grids = density.splat(*(to_device(a) for a in atoms), shape, orth, np.float32)
+    x, q, k, r, channel = (to_device(a) for a in atoms)
+    grids = density_cuda.splat(x, q, k, r, channel, shape, orth, np.float32)
     found = to_host(fft_cuda.rfftn(grids))
     return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
 
@@ -119,14 +124,15 @@ def choose_device(options: Options) -> Device:
 
 
 @contextmanager
-def memory_errors_named(device: Device) -> Iterator[None]:
+def memory_errors_named() -> Iterator[None]:
     """Turn the device's lack of memory into an error that a user can act on."""
     try:
         yield
     except Exception as error:
-        if device.kind == "cuda" and is_out_of_memory(error):
-            raise DeviceError(
-                f"{device.name} has no memory left ({error}); {amount(device.memory)} could be used at the start: "
-                f"end what else runs there, or {_REMEDY}"
-            ) from error
-        raise
+        if not is_out_of_memory(error):
+            raise
+        facts = device_facts()
+        raise DeviceError(
+            f"{facts.name} has no memory left: {str(error).rstrip('.')}; {amount(facts.free)} of its "
+            f"{amount(facts.total)} are free: end what else runs there, or use --device cpu"
+        ) from error

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import DeviceError
+from arrayrefine.kernels import density_cuda, fft_cuda, lookup_cuda, summation_cuda, vector_cuda
+from arrayrefine.kernels.backend import device_module, to_device
 from arrayrefine.sampling import Sampling
 
 Float = NDArray[np.float64]
 Complex = NDArray[np.complex128]
-OnDevice = Any
+OnDevice: TypeAlias = Any
 """An array on the device."""
+_Nine: TypeAlias = tuple[
+    OnDevice, OnDevice, OnDevice, OnDevice, OnDevice, OnDevice, OnDevice, OnDevice, OnDevice
+]
 
 _ROOM = 1.3
 """Room for pairs of an atom and a brick, over what is expected of atoms at random places; grows where it must."""
@@ -54,10 +59,8 @@ class Gridded:
 
     def expected_pairs(self) -> int:
         """Pairs of an atom and a brick of the grid to make room for."""
-        from arrayrefine.kernels.density_cuda import expected_pairs
-
         radius = np.sqrt(-math.log(self.sampling.cutoff) * self.width) / (2.0 * np.pi)
-        return int(_ROOM * expected_pairs(self.sampling.shape, self.crystal.orth, radius)) + 1024
+        return int(_ROOM * density_cuda.expected_pairs(self.sampling.shape, self.crystal.orth, radius)) + 1024
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,12 @@ class DeviceFactors(Protocol):
         ...
 
 
+def _gaussians(xp: Any, n_models: int, n: int) -> tuple[OnDevice, OnDevice, OnDevice, OnDevice]:
+    """Memory for fractional coordinates, amplitudes, exponents and radii."""
+    flat = n_models, n
+    return xp.empty((*flat, 3)), xp.empty(flat), xp.empty(flat), xp.empty(flat)
+
+
 class GridFactors:
     """F_calc by grids and FFT: all launches are on the current stream.
 
@@ -128,13 +137,9 @@ class GridFactors:
     """
 
     def __init__(self, how: Gridded, n_models: int = 1, channels: int | None = None) -> None:
-        import cupy
-
-        from arrayrefine.kernels import density_cuda, fft_cuda, lookup_cuda
-        from arrayrefine.kernels.backend import to_device
-
+        xp = device_module()
         self.how, self.n_models, self.generation = how, n_models, 0
-        self.stream = cupy.cuda.Stream(non_blocking=True)
+        self.stream = xp.cuda.Stream(non_blocking=True)
         n, k = how.channel.shape
         shape, complex_type = how.sampling.shape, np.complex64 if how.precision == np.float32 else np.complex128
         most = density_cuda.padded_channels(k)
@@ -156,21 +161,19 @@ class GridFactors:
                 self._factors.append(to_device(np.pad(how.factor[part], ((0, fill), (0, 0))), how.precision))
             self._model = to_device(np.repeat(np.arange(n_models), n), np.int32)
             self._frac, self._shift = to_device(crystal.frac), to_device(how.shift, np.float64)
-            self._grids = cupy.empty((n_models, per_pass, *shape), how.precision)
-            self._transforms = cupy.empty((n_models, per_pass, *self._fft.half), complex_type)
+            self._grids = xp.empty((n_models, per_pass, *shape), how.precision)
+            self._transforms = xp.empty((n_models, per_pass, *self._fft.half), complex_type)
             several = len(self._channels) > 1
-            self._f = [cupy.empty((n_models, len(how.hkl)), np.complex128) for _ in range(1 + several)]
-            self._gaussians = tuple(cupy.empty((n_models, n, *last)) for last in ((3,), (), (), ()))
+            self._f = [xp.empty((n_models, len(how.hkl)), np.complex128) for _ in range(1 + several)]
+            self._gaussians = _gaussians(xp, n_models, n)
             shapes = ((n_models, n), (n_models, n, 3), (n_models, n))
-            self._parts = [tuple(cupy.empty(s) for s in shapes) for _ in range(1 + several)]
-            self._d_b, self._d_occupancy = cupy.empty((n_models, n)), cupy.empty((n_models, n))
+            self._parts = [tuple(xp.empty(s) for s in shapes) for _ in range(1 + several)]
+            self._d_b, self._d_occupancy = xp.empty((n_models, n)), xp.empty((n_models, n))
             self._occupancy: OnDevice = None
             self._plan = self._planned(n_models * how.expected_pairs())
         self.stream.synchronize()
 
     def _planned(self, capacity: int) -> Any:
-        from arrayrefine.kernels import density_cuda
-
         per_pass = self._grids.shape[1]
         return density_cuda.plan(
             self.how.sampling.shape, self.how.crystal.orth, len(self._model), per_pass, 0.0, self.how.precision,
@@ -184,23 +187,19 @@ class GridFactors:
 
     def repair(self, status: int) -> None:
         """See `DeviceFactors`."""
-        from arrayrefine.kernels import density_cuda
-
         if not density_cuda.full(status):
             raise DeviceError(f"density on the CUDA device: {density_cuda.explain(status)}")
         with self.stream:
             self._plan = self._planned(int(_ROOM * density_cuda.needed(self._plan)))
         self.generation += 1
 
-    def _atoms(self) -> tuple[OnDevice, ...]:
+    def _atoms(self) -> tuple[OnDevice, OnDevice, OnDevice, OnDevice]:
         """Fractional coordinates, amplitude, exponent and radius of the atoms of all models, one after the other."""
-        x, *others = self._gaussians
-        return x.reshape(-1, 3), *(a.reshape(-1) for a in others)
+        x, amplitude, exponent, radius = self._gaussians
+        return x.reshape(-1, 3), amplitude.reshape(-1), exponent.reshape(-1), radius.reshape(-1)
 
     def place(self, xyz: OnDevice, b_iso: OnDevice, occupancy: OnDevice) -> None:
         """See `DeviceFactors`."""
-        from arrayrefine.kernels import vector_cuda
-
         sampling = self.how.sampling
         self._occupancy = occupancy
         vector_cuda.gaussians(
@@ -209,8 +208,6 @@ class GridFactors:
 
     def forward(self) -> OnDevice:
         """See `DeviceFactors`."""
-        from arrayrefine.kernels import density_cuda, fft_cuda, lookup_cuda, vector_cuda
-
         sampling, orth = self.how.sampling, self.how.crystal.orth
         self._plan.status.fill(0)
         for number, (channel, factor) in enumerate(zip(self._channels, self._factors)):
@@ -226,8 +223,6 @@ class GridFactors:
 
     def backward(self, d_f: OnDevice) -> tuple[OnDevice, OnDevice, OnDevice]:
         """See `DeviceFactors`."""
-        from arrayrefine.kernels import density_cuda, fft_cuda, lookup_cuda, vector_cuda
-
         total, shape = self._parts[0], self.how.sampling.shape
         for number, (channel, factor) in enumerate(zip(self._channels, self._factors)):
             lookup_cuda.scatter(d_f, factor, self._table, self._fft.half, self._transforms)
@@ -258,13 +253,9 @@ class SumFactors:
     status = None
 
     def __init__(self, how: Summed, n_models: int = 1) -> None:
-        import cupy
-
-        from arrayrefine.kernels import summation_cuda
-        from arrayrefine.kernels.backend import to_device
-
+        xp = device_module()
         self.how, self.n_models, self.generation = how, n_models, 0
-        self.stream = cupy.cuda.Stream(non_blocking=True)
+        self.stream = xp.cuda.Stream(non_blocking=True)
         n, crystal = len(how.element), how.crystal
         with self.stream:
             self._problem = (
@@ -274,17 +265,17 @@ class SumFactors:
             self._hkl, self._s_squared = to_device(how.hkl, np.int32), to_device(how.s_squared, np.float64)
             self._frac = to_device(crystal.frac)
             self._buffers = [summation_cuda.buffers(len(how.hkl), n) for _ in range(n_models)]
-            self._gaussians = tuple(cupy.empty((n_models, n, *last)) for last in ((3,), (), (), ()))
-            self._f = cupy.empty((n_models, len(how.hkl)), np.complex128)
+            self._gaussians = _gaussians(xp, n_models, n)
+            self._f = xp.empty((n_models, len(how.hkl)), np.complex128)
             shapes = ((n_models, n, 3), (n_models, n), (n_models, n))
-            self._parts = tuple(cupy.empty(s) for s in shapes)
+            self._parts = tuple(xp.empty(s) for s in shapes)
             self._values: tuple[OnDevice, OnDevice] = self._parts[1], self._parts[2]
         self.stream.synchronize()
 
     def repair(self, status: int) -> None:
         """See `DeviceFactors`: nothing can go wrong."""
 
-    def _arrays(self, model: int) -> tuple[OnDevice, ...]:
+    def _arrays(self, model: int) -> _Nine:
         b_iso, occupancy = self._values
         return (
             self._hkl, self._s_squared, self._gaussians[0][model], b_iso[model], occupancy[model], *self._problem,
@@ -292,23 +283,17 @@ class SumFactors:
 
     def place(self, xyz: OnDevice, b_iso: OnDevice, occupancy: OnDevice) -> None:
         """See `DeviceFactors`."""
-        from arrayrefine.kernels import vector_cuda
-
         self._values = b_iso, occupancy
         vector_cuda.gaussians(xyz, b_iso, occupancy, self._frac, 0.0, 0.5, self._gaussians)
 
     def forward(self) -> OnDevice:
         """See `DeviceFactors`."""
-        from arrayrefine.kernels import summation_cuda
-
         for model, held in enumerate(self._buffers):
             self._f[model] = summation_cuda.structure_factors(*self._arrays(model), out=held)
         return self._f
 
     def backward(self, d_f: OnDevice) -> tuple[OnDevice, OnDevice, OnDevice]:
         """See `DeviceFactors`."""
-        from arrayrefine.kernels import summation_cuda, vector_cuda
-
         d_xyz, d_b, d_occupancy = self._parts
         for model, held in enumerate(self._buffers):
             by_fractional, by_b, by_q = summation_cuda.gradient(d_f[model], *self._arrays(model), out=held)
@@ -330,8 +315,6 @@ class HostSide:
         self.factors = factors
 
     def _up(self, arrays: tuple[Any, ...], dtype: Any) -> tuple[OnDevice, ...]:
-        from arrayrefine.kernels.backend import to_device
-
         return tuple(to_device(np.ascontiguousarray(a, dtype=dtype)[None]) for a in arrays)
 
     def _down(self, arrays: tuple[OnDevice, ...]) -> tuple[Any, ...]:

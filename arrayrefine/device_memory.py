@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from arrayrefine.errors import DeviceError
 from arrayrefine.kernels import contacts_tables, density_cuda
@@ -61,7 +62,7 @@ class Sizes:
 
 
 def parts(sizes: Sizes) -> dict[str, int]:
-    """Bytes that the parts of an objective take: grids, FFT plans, tables of reflections, lists of atoms, restraints."""
+    """Bytes that the parts of an objective take."""
     real = 4 if sizes.single else 8
     n, m, r = sizes.atoms, sizes.models, sizes.reflections
     points, stored = math.prod(sizes.shape), sizes.shape[0] * sizes.shape[1] * (sizes.shape[2] // 2 + 1)
@@ -108,6 +109,15 @@ class Budget:
         """Bytes."""
         return sum(parts(self.sizes).values())
 
+    def as_dict(self) -> dict[str, Any]:
+        """For the report: bytes, and what is computed together."""
+        sizes = self.sizes
+        return {
+            "sentence": self.sentence(), "needed": self.needed, "limit": self.limit, "models": sizes.models,
+            "grids_at_once": min(sizes.channels, sizes.channels_at_once), "grids": sizes.channels,
+            "parts": parts(sizes),
+        }  # fmt: skip
+
     def sentence(self) -> str:
         """For people."""
         biggest = ", ".join(f"{name} {amount(size)}" for name, size in parts(self.sizes).items())
@@ -117,7 +127,7 @@ class Budget:
 
 
 def amount(size: int) -> str:
-    return f"{size / GIB:.2f} GiB" if size >= GIB / 10 else f"{size / 2**20:.1f} MiB"
+    return f"{size / GIB:.2f} GiB" if size >= GIB else f"{size / 2**20:.1f} MiB"
 
 
 def usable(free: int) -> int:

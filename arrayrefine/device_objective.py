@@ -19,6 +19,8 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.device_factors import DeviceFactors
 from arrayrefine.device_restraints import DeviceRestraints
 from arrayrefine.errors import DeviceError
+from arrayrefine.kernels import likelihood_cuda, vector_cuda
+from arrayrefine.kernels.backend import device_module, launch_counts, to_device
 from arrayrefine.parameters import Parameters
 from arrayrefine.targets.xray import XrayTarget
 from arrayrefine.weights import Weights
@@ -108,12 +110,7 @@ class DeviceObjective:
         factors.stream.synchronize()
 
     def _allocate(self, members: Sequence[Member]) -> None:
-        import cupy
-
-        from arrayrefine.kernels import likelihood_cuda
-        from arrayrefine.kernels.backend import to_device
-        from arrayrefine.kernels.vector_cuda import SUMMARY
-
+        xp = device_module()
         first, m, n = members[0], len(members), len(self.parameters.reference)
         self._layout = _layout(members)
         weights = [(x.weights.geometry, x.weights.adp) for x in members]
@@ -129,15 +126,15 @@ class DeviceObjective:
             _together(spread), _together([d.centric for d in data], bool), _together([d.work for d in data], bool),
         )  # fmt: skip
         size = self.parameters.size
-        self._likelihood = likelihood_cuda.xray_buffers(cupy, m, len(first.xray.factor))
-        self._x = cupy.zeros((m, size))
-        self._atoms = cupy.zeros((m, n, 3)), cupy.zeros((m, n)), cupy.zeros((m, n))
+        self._likelihood = likelihood_cuda.xray_buffers(xp, m, len(first.xray.factor))
+        self._x = xp.zeros((m, size))
+        self._atoms = xp.zeros((m, n, 3)), xp.zeros((m, n)), xp.zeros((m, n))
         # Summary and gradient lie in one array, so that one copy fetches both.
-        self._result = cupy.zeros(m * (len(SUMMARY) + size))
-        self._summary = self._result[: m * len(SUMMARY)].reshape(m, len(SUMMARY))
-        self._gradient = self._result[m * len(SUMMARY) :].reshape(m, size)
-        self._side = cupy.cuda.Stream(non_blocking=True)
-        self._ready, self._joined = (cupy.cuda.Event(disable_timing=True) for _ in range(2))
+        self._result = xp.zeros(m * (len(vector_cuda.SUMMARY) + size))
+        self._summary = self._result[: m * len(vector_cuda.SUMMARY)].reshape(m, len(vector_cuda.SUMMARY))
+        self._gradient = self._result[m * len(vector_cuda.SUMMARY) :].reshape(m, size)
+        self._side = xp.cuda.Stream(non_blocking=True)
+        self._ready, self._joined = (xp.cuda.Event(disable_timing=True) for _ in range(2))
         self.terms: Float = np.zeros((m, 5))
 
     def at(self, x: Float) -> tuple[float, Float]:
@@ -194,16 +191,12 @@ class DeviceObjective:
         return np.asarray(result)
 
     def _launch_counted(self) -> None:
-        from arrayrefine.kernels.backend import launch_counts
-
         before = sum(launch_counts().values())
         self._launch()
         self.launches = sum(launch_counts().values()) - before
 
     def _launch(self) -> None:
         """Everything between the vector and the result; nothing here waits, allocates or comes back to the host."""
-        from arrayrefine.kernels import likelihood_cuda, vector_cuda
-
         main, side = self._factors.stream, self._side
         xyz, b_iso, occupancy = vector_cuda.unpack(self._layout, self._x, self._atoms)
         self._ready.record(main)
@@ -229,15 +222,11 @@ class DeviceObjective:
 
 def _together(arrays: Sequence[Any], dtype: Any = np.float64) -> OnDevice:
     """What all models share (R,), or a row for each (M, R)."""
-    from arrayrefine.kernels.backend import to_device
-
     shared = all(a is arrays[0] for a in arrays)
     return to_device(np.ascontiguousarray(arrays[0] if shared else np.stack(arrays), dtype=dtype))
 
 
 def _layout(members: Sequence[Member]) -> Any:
-    from arrayrefine.kernels import vector_cuda
-
     p = members[0].parameters
     atoms: Sequence[Atoms] = [m.parameters.reference for m in members]
     shared = all(a is atoms[0] for a in atoms)

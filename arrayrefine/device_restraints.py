@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.errors import DeviceError
+from arrayrefine.kernels import adp_cuda, contacts_cuda, geometry_cuda
+from arrayrefine.kernels.backend import device_module
 from arrayrefine.targets.adp import AdpTarget
 from arrayrefine.targets.geometry import GeometryTarget
 
@@ -35,10 +37,7 @@ class DeviceRestraints:
     def __init__(
         self, geometry: GeometryTarget, adp: AdpTarget, multiplicity: NDArray[np.int64], n_models: int = 1
     ) -> None:
-        import cupy
-
-        from arrayrefine.kernels import adp_cuda, geometry_cuda
-
+        xp = device_module()
         n, r = len(multiplicity), geometry.restraints
         self.n_models, self._kind, self.generation = n_models, adp.kind, 0
         torsions = (r.torsions.index, r.torsions.ideal, r.torsions.sigma, r.torsions.period)
@@ -54,26 +53,20 @@ class DeviceRestraints:
         contacts = geometry.contacts
         self._contacts = None if contacts is None else contacts.device_plan(multiplicity, n_models)
         self._adp = adp_cuda.plan(n, adp.i, adp.j, adp.weight, n_models) if adp.kind == "kl" else None
-        self._variance = cupy.zeros(n_models), cupy.zeros((n_models, n))
-        cupy.cuda.get_current_stream().synchronize()
+        self._variance = xp.zeros(n_models), xp.zeros((n_models, n))
+        xp.cuda.get_current_stream().synchronize()
 
     def forget(self) -> None:
         """List the contacts anew at the next evaluation, as other atoms with other occupancies need it."""
-        from arrayrefine.kernels import contacts_cuda
-
         if self._contacts is not None:
             contacts_cuda.forget(self._contacts)
 
     def geometry(self, xyz: OnDevice) -> tuple[OnDevice, OnDevice]:
         """Value (M,) and gradient (M, N, 3) of bonds, angles, torsions, chirality and planes; `xyz` is (M, N, 3), Å."""
-        from arrayrefine.kernels import geometry_cuda
-
         return geometry_cuda.evaluate(self._geometry, xyz)
 
     def contacts(self, xyz: OnDevice, occupancy: OnDevice) -> tuple[OnDevice, OnDevice, OnDevice] | None:
         """Value (M,), gradient (M, N, 3) and status (M,) of the contacts; None where they are left out."""
-        from arrayrefine.kernels import contacts_cuda
-
         if self._contacts is None:
             return None
         value, gradient = contacts_cuda.evaluate(self._contacts, xyz, occupancy)
@@ -81,8 +74,6 @@ class DeviceRestraints:
 
     def adp(self, b_iso: OnDevice) -> tuple[OnDevice, OnDevice] | None:
         """Value (M,) and gradient (M, N) of the restraints on B (M, N), Å²; None where they are left out."""
-        from arrayrefine.kernels import adp_cuda
-
         if self._adp is not None:
             return adp_cuda.evaluate(self._adp, b_iso)
         return adp_cuda.variance(b_iso, self._variance) if self._kind == "variance" else None
@@ -95,8 +86,6 @@ class DeviceRestraints:
         DeviceError
             What went wrong cannot be mended.
         """
-        from arrayrefine.kernels import contacts_cuda
-
         if self._contacts is None:
             return
         larger = contacts_cuda.grown(self._contacts)

@@ -133,7 +133,8 @@ class Errors:
         # A gradient by F falls with resolution as F does.
         by_f = f * self._carbon * np.exp(-0.5 * float(b_iso.mean()) * self._s2)
         decay = np.exp(-0.5 * self._s2[:, None] * b) @ atoms
-        return ErrorsOfAtoms(self._s2, f / float(f @ decay), by_f / float((by_f * self._s2**2) @ decay), b, atoms, self._tail)
+        by_f /= float((by_f * self._s2**2) @ decay)
+        return ErrorsOfAtoms(self._s2, f / float(f @ decay), by_f, b, atoms, self._tail)
 
     def aliases(self, shape: tuple[int, int, int]) -> Float:
         """1/d² of the neighbours of every reflection (6, reflections)."""

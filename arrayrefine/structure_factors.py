@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -47,8 +48,8 @@ class StructureFactors:
         Seconds are added under "splat", "fft" and "lookup" (or "summation"), on a device under "device".
     device : "cpu" or "cuda"
         Where it is computed; atoms and results are on the host all the same.
-    channels_at_once : int, optional
-        Grids that a device holds at a time; by default all.
+    channels_at_once : callable, optional
+        Tells how many grids a device holds at a time; by default all.
     """
 
     def __init__(
@@ -63,10 +64,10 @@ class StructureFactors:
         threads: int = 1,
         timer: dict[str, float] | None = None,
         device: Literal["cpu", "cuda"] = "cpu",
-        channels_at_once: int | None = None,
+        channels_at_once: Callable[[Gridded], int] | None = None,
     ) -> None:
         self.crystal = crystal
-        self.device, self.channels_at_once = device, channels_at_once
+        self.device, self._channels_at_once = device, channels_at_once
         self.hkl = np.asarray(hkl, dtype=np.int32)
         self.s_squared = crystal.inverse_d_squared(self.hkl)
         self.method = method
@@ -135,7 +136,9 @@ class StructureFactors:
     def on_device(self) -> HostSide:
         """Memory on the device, made at first use."""
         if self._host_side is None:
-            self._host_side = HostSide(made(self.how, channels=self.channels_at_once))
+            how, fit = self.how, self._channels_at_once
+            channels = fit(how) if fit is not None and isinstance(how, Gridded) else None
+            self._host_side = HostSide(made(how, channels=channels))
         return self._host_side
 
     def form_factors(self, s_squared: Float) -> tuple[Float, NDArray[np.int64]]:

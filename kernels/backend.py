@@ -34,7 +34,7 @@ def array_module(array: Any) -> ModuleType:
 def cuda_unavailable_reason() -> str | None:
     """Say why CUDA cannot be used, or None when a device answers."""
     if importlib.util.find_spec("cupy") is None:
-        return "CuPy is not installed"
+        return "CuPy is not installed (the extras gpu12 and gpu13 of arrayrefine bring it)"
     try:
         import cupy
 
@@ -43,6 +43,13 @@ def cuda_unavailable_reason() -> str | None:
     except Exception as error:  # CuPy raises its own and the driver's error types
         return f"CuPy cannot reach a CUDA device: {error}"
     return None
+
+
+def device_module() -> Any:
+    """Return the module cupy, for those who allocate on the device; call it only where CUDA can be used."""
+    import cupy
+
+    return cupy
 
 
 @dataclass(frozen=True)
