@@ -152,7 +152,7 @@ def prepare(model_path: str | Path, data_path: str | Path, options: Options) -> 
         options,
         hydrogens,
         timer,
-        device,
+        device=device,
     )
     notes = [*model.notes, *hydrogen_notes, *data_notes, *outlier_notes, *check_data(reflections)]
     notes += [*library.notes, *restraints.notes]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +26,16 @@ class Graph:
 _capturing: Stream | None = None
 _joined: list[Stream] = []
 """Streams that wait for what is captured, whose work is captured too."""
-_current: list[Any] = []
+
+
+class _Streams(threading.local):
+    """Streams entered by a thread."""
+
+    def __init__(self) -> None:
+        self.entered: list[Any] = []
+
+
+_current = _Streams()
 
 
 class Stream:
@@ -39,14 +49,14 @@ class Stream:
         self.calls = self.waited_for = 0  # captured in this stream, and those that the others wait for
 
     def __enter__(self) -> Stream:
-        _current.append(self)
+        _current.entered.append(self)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        _current.pop()
+        _current.entered.pop()
 
     def use(self) -> Stream:
-        _current[:] = [self]
+        _current.entered[:] = [self]
         return self
 
     def begin_capture(self, mode: Any = None) -> None:
@@ -119,7 +129,7 @@ class Event:
 
 
 def current_stream(device_id: int | None = None) -> Stream:
-    return _current[-1] if _current else Stream.null
+    return _current.entered[-1] if _current.entered else Stream.null
 
 
 def recording() -> bool:
@@ -153,4 +163,4 @@ def abandon_capture() -> None:
 def abandon() -> None:
     """Forget the state that a failed test left."""
     abandon_capture()
-    _current.clear()
+    _current.entered.clear()
