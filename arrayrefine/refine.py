@@ -267,10 +267,11 @@ def refine(
         The input cannot be used as given; the message says what to do.
     """
     # Threads share the blocks of a kernel; a BLAS that starts its own inside each would only get in their way.
-    with threadpool_limits(limits=1, user_api="blas"), memory_errors_named():
+    with threadpool_limits(limits=1, user_api="blas"):
         return run(model, data, options or Options(), on_step, on_message, stop)
 
 
+@memory_errors_named()
 def run(
     model: str | Path,
     data: str | Path,
