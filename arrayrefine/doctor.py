@@ -16,7 +16,6 @@ from arrayrefine.example import DATA, MODEL
 from arrayrefine.version import version
 
 _PACKAGES = ("numpy", "scipy", "gemmi", "rich", "tyro")
-_UNUSED = "not used in this version, everything runs on the CPU"
 _CUPY = ("cupy", "cupy-cuda11x", "cupy-cuda12x", "cupy-cuda13x")  # one module, several distributions
 
 
@@ -80,14 +79,23 @@ def _machine() -> list[Finding]:
 
 
 def _gpu() -> list[Finding]:
-    from arrayrefine.kernels.backend import cuda_unavailable_reason
+    """Compile and run kernels on the device, and compare with NumPy, before saying that it works."""
+    from arrayrefine.device import cuda_unfit_reason
+    from arrayrefine.device_memory import amount
+    from arrayrefine.kernels.backend import cuda_unavailable_reason, device_facts
 
     cupy = ""
     for name in _CUPY:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             cupy = f"{name} {importlib.metadata.version(name)}; "
-    state = cuda_unavailable_reason() or "a CUDA device answers"
-    return [Finding("GPU", "absent", f"{_UNUSED} ({cupy}{state})")]
+    if absent := cuda_unavailable_reason():
+        return [Finding("GPU", "absent", f"{cupy}{absent}; everything runs on the CPU")]
+    if unfit := cuda_unfit_reason():
+        remedy = "--device auto and cpu run on the CPU"
+        return [Finding("GPU", "broken", f"{cupy}{unfit}; {remedy}")]
+    facts = device_facts()
+    memory = f"{amount(facts.free)} of {amount(facts.total)} of memory free"
+    return [Finding("GPU", "works", f"{cupy}{facts.name}, {memory}; its kernels agree with NumPy")]
 
 
 def _monomers() -> list[Finding]:

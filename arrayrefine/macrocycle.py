@@ -9,9 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from arrayrefine import preconditioner, weights
+from arrayrefine.device_objective import DeviceObjective, Member
 from arrayrefine.errors import InputError
 from arrayrefine.minimize import Objective, Solution, minimise
 from arrayrefine.parameters import KINDS, Parameters
+from arrayrefine.rendezvous import Evaluated
 from arrayrefine.report import Step
 from arrayrefine.state import Problem, State, evaluate
 from arrayrefine.weights import Steering, Weights
@@ -125,9 +127,7 @@ def minimise_step(
     StaleWeightsError
         The weights were computed for another freeze state.
     """
-    objective = Objective(
-        parameters, found, state.xray, problem.geometry, problem.adp, problem.options.threads
-    )
+    objective = _objective(problem, state, parameters, found)
     jacobian = adp_matrix = None
     if problem.options.minimiser.precondition:
         jacobian = problem.geometry.jacobian(state.atoms) if found.geometry is not None else None
@@ -137,9 +137,24 @@ def minimise_step(
         adp_matrix=adp_matrix, adp=found.adp or 0.0,
     )  # fmt: skip
     if problem.meet is None:
-        return minimise(objective, change, problem.options.minimiser, stop)
-    with problem.meet(objective) as place:
-        return minimise(place, change, problem.options.minimiser, stop)
+        solution = minimise(objective, change, problem.options.minimiser, stop)
+    else:
+        with problem.meet(objective) as place:
+            solution = minimise(place, change, problem.options.minimiser, stop)
+    if isinstance(objective, DeviceObjective):
+        problem.counts["launches"] = objective.launches
+    return solution
+
+
+def _objective(problem: Problem, state: State, parameters: Parameters, found: Weights) -> Evaluated:
+    """The objective where the problem computes: on the device or with NumPy."""
+    if problem.device.kind == "cpu":
+        return Objective(
+            parameters, found, state.xray, problem.geometry, problem.adp, problem.options.threads
+        )
+    factors = state.xray.structure_factors.on_device.factors
+    restraints = problem.restraints_on_device(parameters.reference)
+    return DeviceObjective([Member(parameters, found, state.xray)], factors, restraints, problem.timer)
 
 
 def _strain(problem: Problem, state: State) -> float:
@@ -185,6 +200,7 @@ def run_step(problem: Problem, path: Path, cycle: int, target: str, stop: Callab
     """Refine what `target` names, guard the result, and describe it."""
     began = time.perf_counter()
     problem.timer.clear()
+    problem.counts.clear()
     if target == "scale":
         path = dataclasses.replace(path, state=evaluate(problem, path.state.atoms, before=path.state))
         return path, _record(problem, path, cycle, target, 0, {}, 0, began, "scale, solvent and sigma_A refitted")
@@ -261,6 +277,7 @@ def _record(
         cycle=cycle, target=target, free_parameters=free, weights={"geometry": None, "adp": None} | found,
         r_work=now.r_work, r_free=now.r_free, bond_rmsz=now.bond_rmsz, angle_rmsz=now.angle_rmsz,
         evaluations=evaluations, seconds=time.perf_counter() - began, note=note, timings=dict(problem.timer),
+        launches=problem.counts.get("launches"),
     )  # fmt: skip
 
 

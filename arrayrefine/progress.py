@@ -86,6 +86,8 @@ class Progress:
         if report.stopped:
             self._plain(f"ended: {report.stopped}")
         self._plain(f"{report.seconds:.1f} s on {report.device or 'cpu'}")
+        if not self.live and report.mode.get("memory"):
+            self._plain(str(report.mode["memory"]["sentence"]))
         for path in files:
             self._plain(f"wrote {path}")
 
@@ -127,6 +129,10 @@ def timing_lines(steps: Sequence[Step]) -> list[str]:
     seconds = sum(step.seconds for step in steps)
     each = f"{1e3 * seconds / evaluations:.2f}" if evaluations else "–"
     lines.append(f"{'all of the steps':<16} {seconds:>9.3f} {each:>18}   ({evaluations} evaluations)")
+    launches = sorted({step.launches for step in steps if step.launches is not None})
+    if launches:
+        number = " to ".join(str(n) for n in dict.fromkeys((launches[0], launches[-1])))
+        lines.append(f"kernels launched per evaluation: {number}")
     return lines
 
 

@@ -16,7 +16,9 @@ from arrayrefine import summaries
 from arrayrefine.atoms import Atoms
 from arrayrefine.configuration import check_options
 from arrayrefine.data_checks import check_data, without_outliers
-from arrayrefine.errors import DeviceError
+from arrayrefine.device import choose_device, memory_errors_named
+from arrayrefine.device_factors import Gridded
+from arrayrefine.device_memory import Budget
 from arrayrefine.hydrogens import Hydrogens, add_hydrogens, output_atoms, strip_hydrogens
 from arrayrefine.io.model import Model, in_crystal, read_model
 from arrayrefine.io.reflections import read_reflections
@@ -84,20 +86,6 @@ class Result:
         return write_outputs(Path(folder), self.model, self.atoms, self.reflections, self.maps, self.report)
 
 
-def choose_device(options: Options) -> str:
-    """Name of the device that computes, with the reason.
-
-    Raises
-    ------
-    DeviceError
-        CUDA was asked for: it is never replaced silently by the CPU.
-    """
-    reason = "this version has no CUDA kernels"
-    if options.device == "cuda":
-        raise DeviceError(f"--device cuda: {reason}, whatever is installed; use --device cpu or --device auto")
-    return "cpu (NumPy)" if options.device == "cpu" else f"cpu (NumPy), because {reason}"
-
-
 def perturb(atoms: Atoms, rms: float, seed: int) -> Atoms:
     """Displace atoms by `rms` Å (root mean square of the displacement lengths) and B by up to ± 5 Å²."""
     rng = np.random.default_rng(seed)
@@ -132,9 +120,10 @@ def prepare(model_path: str | Path, data_path: str | Path, options: Options) -> 
 
     Raises
     ------
-    InputError, MonomerError
-        The input cannot be used as given.
+    InputError, MonomerError, DeviceError
+        The input cannot be used as given, or the device that was asked for.
     """
+    device = choose_device(options)
     model = read_model(model_path)
     reflections, data_notes = read_reflections(
         data_path, model.crystal, columns=options.columns, free=options.free, d_min=options.d_min, seed=options.seed
@@ -163,6 +152,7 @@ def prepare(model_path: str | Path, data_path: str | Path, options: Options) -> 
         options,
         hydrogens,
         timer,
+        device=device,
     )
     notes = [*model.notes, *hydrogen_notes, *data_notes, *outlier_notes, *check_data(reflections)]
     notes += [*library.notes, *restraints.notes]
@@ -177,6 +167,12 @@ def prepare(model_path: str | Path, data_path: str | Path, options: Options) -> 
             f"(seed {options.seed})"
         )
     return model, problem, atoms, notes
+
+
+def _memory(problem: Problem, atoms: Atoms) -> Budget | None:
+    """What the refinement will take on a device; None where it is not reckoned."""
+    how = problem.structure_factors(problem.hydrogens.place(atoms)).how if problem.device.kind == "cuda" else None
+    return problem.budget(how) if isinstance(how, Gridded) else None
 
 
 def _maps(problem: Problem, state: State) -> MapCoefficients:
@@ -275,6 +271,7 @@ def refine(
         return run(model, data, options or Options(), on_step, on_message, stop)
 
 
+@memory_errors_named()
 def run(
     model: str | Path,
     data: str | Path,
@@ -286,13 +283,13 @@ def run(
 ) -> Result:
     """The work of `refine`; `meet` gives a minimisation its place among those of other runs, see `Rendezvous.join`."""
     began = time.perf_counter()
-    device = choose_device(options)
     check_options(options)
     check_targets(options.targets)
     source, problem, atoms, notes = prepare(model, data, options)
     problem = dataclasses.replace(problem, meet=meet)
     say = on_message or (lambda _: None)
-    for note in notes:
+    memory = _memory(problem, atoms)
+    for note in (*notes, f"computes on {problem.device}", *([memory.sentence()] if memory else [])):
         say(note)
 
     def interrupted() -> bool:
@@ -323,7 +320,8 @@ def run(
         scaling=summaries.scaling(state),
         shells=summaries.shells(problem, state),
         restraints=summaries.restraint_classes(problem, state),
-        device=device,
+        device=str(problem.device),
+        mode=problem.device.mode(options) | ({"memory": memory.as_dict()} if memory else {}),
         stopped=stopped,
     )
     written, refined = output_atoms(source, problem.hydrogens, state.atoms, options.write_hydrogens)

@@ -86,6 +86,8 @@ class Step:
         Why the step ended, and what the guard did.
     timings : dict
         Seconds per part of the evaluations (splat, fft, lookup, likelihood, geometry, contacts, adp, ...).
+    launches : int or None
+        Kernels launched on a device per evaluation of the objective, FFTs and copies aside; None without a device.
     """
 
     cycle: int
@@ -100,6 +102,7 @@ class Step:
     seconds: float
     note: str
     timings: dict[str, float] = field(default_factory=dict)
+    launches: int | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,7 @@ class Report:
     shells: tuple[dict[str, Any], ...] = ()
     restraints: tuple[dict[str, Any], ...] = ()
     device: str = ""
+    mode: dict[str, Any] = field(default_factory=dict)
     stopped: str = ""
 
     def as_dict(self) -> dict[str, Any]:

@@ -29,8 +29,9 @@ _GRADIENT = 3.0
 """The gradient's relative error may be this much larger than that of F."""
 _MOST_BLUR = 20.0
 """Largest blur, in units of d_min²: float32 loses digits beyond."""
-_TAIL = 0.09
-"""Error of F from the cut-off, in units of the cut-off and of what taking the blur off magnifies.
+BRICK_TAIL, SPHERE_TAIL = 0.09, 0.85
+"""Error of F from the cut-off, in units of the cut-off and of what taking the blur off magnifies, where whole bricks
+around the sphere are computed, and where nothing beyond the sphere is.
 
 The largest found on three crystals (1.6 to 3.2 Å), twenty pairs of grid and blur each, and cut-offs of 1e-3 to 1e-4.
 """
@@ -105,10 +106,17 @@ class Errors:
     magnifies it by e^{+blur s²/4}. The gradient by B weights both with s². All sums are over reflections, atoms and
     axes; form factors count as falling like that of carbon. The few reflections at high resolution
     that lie along an axis of the grid make most of the error where it is small, so the worst are taken one by one.
+
+    Parameters
+    ----------
+    crystal : Crystal
+    hkl : (R, 3) int
+    tail : float
+        What the cut-off costs: `BRICK_TAIL` or `SPHERE_TAIL`.
     """
 
-    def __init__(self, crystal: Crystal, hkl: NDArray[np.integer[Any]]) -> None:
-        self.crystal = crystal
+    def __init__(self, crystal: Crystal, hkl: NDArray[np.integer[Any]], tail: float = BRICK_TAIL) -> None:
+        self.crystal, self._tail = crystal, tail
         self.d_min = float(1.0 / np.sqrt(crystal.inverse_d_squared(hkl).max()))
         self._hkl, self._weight = _chosen(crystal, hkl)
         self._s2 = crystal.inverse_d_squared(self._hkl)
@@ -125,7 +133,8 @@ class Errors:
         # A gradient by F falls with resolution as F does.
         by_f = f * self._carbon * np.exp(-0.5 * float(b_iso.mean()) * self._s2)
         decay = np.exp(-0.5 * self._s2[:, None] * b) @ atoms
-        return ErrorsOfAtoms(self._s2, f / float(f @ decay), by_f / float((by_f * self._s2**2) @ decay), b, atoms)
+        by_f /= float((by_f * self._s2**2) @ decay)
+        return ErrorsOfAtoms(self._s2, f / float(f @ decay), by_f, b, atoms, self._tail)
 
     def aliases(self, shape: tuple[int, int, int]) -> Float:
         """1/d² of the neighbours of every reflection (6, reflections)."""
@@ -144,6 +153,8 @@ class ErrorsOfAtoms:
         What the square of each reflection's error counts in that of F and of the gradient.
     b, atoms : (q,) float64
         Classes of B, Å², and the fraction of all f² in each.
+    tail : float
+        See `Errors`.
     """
 
     s_squared: Float
@@ -151,6 +162,7 @@ class ErrorsOfAtoms:
     by_f: Float
     b: Float
     atoms: Float
+    tail: float
 
     def sampled(self, aliases: Float, blur: float) -> tuple[float, float]:
         """Errors of F and of the gradient from sampling."""
@@ -160,8 +172,8 @@ class ErrorsOfAtoms:
     def cutoff(self, blur: float, error: float) -> float:
         """Cut-off that adds `error` to F and less than `_GRADIENT` times as much to the gradient."""
         grown = np.exp(0.5 * blur * self.s_squared)
-        tail = _TAIL * float(np.sqrt(self.f @ grown))
-        tail_b = _TAIL * float(np.sqrt(self.by_f @ grown))
+        tail = self.tail * float(np.sqrt(self.f @ grown))
+        tail_b = self.tail * float(np.sqrt(self.by_f @ grown))
         # By B, the tail counts with k r² = −ln(cut-off), over B + blur.
         width = 4.0 / (float(self.b @ self.atoms) + blur)
         cut = error / tail

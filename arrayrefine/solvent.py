@@ -20,6 +20,7 @@ from scipy.sparse.csgraph import connected_components
 from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
 from arrayrefine.kernels import fft
+from arrayrefine.kernels.backend import to_device, to_host
 from arrayrefine.kernels.lookup import LookUp, look_up, plan
 from arrayrefine.kernels.mask import solvent_mask
 from arrayrefine.sampling import reach
@@ -90,6 +91,7 @@ def mask_of(
     d_min: float,
     radii: Radii = DEFAULT_RADII,
     smallest_island: float = SMALLEST_ISLAND,
+    device: Literal["cpu", "cuda"] = "cpu",
 ) -> NDArray[np.bool_]:
     """Solvent mask (nu, nv, nw) of the unit cell, True in the solvent.
 
@@ -107,10 +109,13 @@ def mask_of(
         Set of radii, with the probe and shrink distance that belong to it.
     smallest_island : float
         Pockets smaller than this are taken out, Å³; 0 keeps them.
+    device : "cpu" or "cuda"
+        Where the spheres are drawn.
     """
     counted = ~atoms.is_hydrogen & (atoms.occupancy > 0.0)
-    mask = solvent_mask(
-        crystal.fractional(atoms.xyz[counted]),
+    fractional = crystal.fractional(atoms.xyz[counted])
+    found = solvent_mask(
+        to_device(fractional) if device == "cuda" else fractional,
         atom_radii(atoms, radii)[counted] + PROBE[radii],
         crystal.rotations,
         crystal.translations,
@@ -118,6 +123,7 @@ def mask_of(
         grid_shape(crystal, min(LARGEST_STEP, 0.5 * d_min)),
         SHRINK[radii],
     )
+    mask: NDArray[np.bool_] = to_host(found)
     if smallest_island <= 0.0:
         return mask
     return without_islands(mask, smallest_island / crystal.volume * mask.size)
@@ -148,10 +154,15 @@ class SolventModel:
         See `mask_of`.
     threads : int
         For the FFT.
+    device : "cpu" or "cuda"
+        See `mask_of`.
     """
 
-    def __init__(self, crystal: Crystal, d_min: float, radii: Radii = DEFAULT_RADII, threads: int = 1) -> None:
-        self.crystal, self.d_min, self.radii, self.threads = crystal, d_min, radii, threads
+    def __init__(
+        self, crystal: Crystal, d_min: float, radii: Radii = DEFAULT_RADII, threads: int = 1,
+        device: Literal["cpu", "cuda"] = "cpu",
+    ) -> None:  # fmt: skip
+        self.crystal, self.d_min, self.radii, self.threads, self.device = crystal, d_min, radii, threads, device
         self._made_for: tuple[Float, Float] | None = None
         self._transform = np.zeros((1, 0, 0, 0), np.complex64)
         self._points = 0
@@ -175,7 +186,7 @@ class SolventModel:
         made_for = (atoms.xyz[counted], atoms.occupancy)
         if self._made_for is not None and all(np.array_equal(a, b) for a, b in zip(made_for, self._made_for)):
             return
-        mask = mask_of(atoms, self.crystal, self.d_min, self.radii)
+        mask = mask_of(atoms, self.crystal, self.d_min, self.radii, device=self.device)
         stored = fft.kept((mask.shape[0], mask.shape[1], mask.shape[2]), reach(self.crystal, self.d_min))
         self._transform = fft.rfftn(mask.astype(np.float32)[None], stored, self.threads)
         self._points, self._made_for = mask.size, made_for

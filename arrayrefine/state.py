@@ -11,6 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
+from arrayrefine.device import CPU, Device
+from arrayrefine.device_factors import Gridded
+from arrayrefine.device_memory import Budget, Sizes, fitted
+from arrayrefine.device_restraints import DeviceRestraints
 from arrayrefine.hydrogens import Hydrogens
 from arrayrefine.kernels.threads import beside
 from arrayrefine.options import Options
@@ -54,6 +58,9 @@ class Problem:
         Seconds per part of the evaluations since it was last emptied.
     meet : callable, optional
         Gives a minimisation its place among those of other runs, with which it is evaluated.
+    device : Device
+    counts : dict
+        What else was counted since it was last emptied: "launches" of kernels per evaluation on a device.
     """
 
     reflections: Reflections
@@ -64,6 +71,9 @@ class Problem:
     hydrogens: Hydrogens
     timer: dict[str, float] = field(default_factory=dict)
     meet: Callable[[Evaluated], Place] | None = None
+    device: Device = CPU
+    counts: dict[str, int] = field(default_factory=dict)
+    _on_device: list[DeviceRestraints] = field(default_factory=list, compare=False, repr=False)
     _plans: dict[str, StructureFactors] = field(default_factory=dict, compare=False, repr=False)
 
     def structure_factors(self, atoms: Atoms) -> StructureFactors:
@@ -75,16 +85,41 @@ class Problem:
             plan = StructureFactors(
                 self.reflections.crystal, self.reflections.hkl, atoms, method=options.xray.method,
                 accuracy=options.xray.accuracy, precision=options.xray.precision, threads=options.threads,
-                timer=self.timer,
+                timer=self.timer, device=self.device.kind,
+                channels_at_once=lambda how: self.budget(how).sizes.channels_at_once,
             )  # fmt: skip
         self._plans["measured"] = plan
         return plan
+
+    def budget(self, how: Gridded, models: int = 1) -> Budget:
+        """Memory that evaluations of `models` models at a time take on the device, made to fit.
+
+        Raises
+        ------
+        DeviceError
+            Not even one model fits.
+        """
+        r, crystal, contacts = self.restraints, self.reflections.crystal, self.geometry.contacts
+        widths = ((r.bonds, 2), (r.angles, 3), (r.torsions, 4), (r.chiralities, 4), (r.planes, 1))
+        sizes = Sizes(
+            len(how.shift), len(how.hkl), len(crystal.primitive_rotations), how.sampling.shape, how.channel.shape[1],
+            how.expected_pairs(), sum(width * len(kind.index) for kind, width in widths), len(self.adp.i),
+            None if contacts is None else contacts.symmetry, 0.0 if contacts is None else contacts.reach, models,
+            single=self.options.xray.precision == "single",
+        )  # fmt: skip
+        return fitted(sizes, self.device.memory)
+
+    def restraints_on_device(self, atoms: Atoms) -> DeviceRestraints:
+        """Restraints of one model on the device, made once; of `atoms` only the multiplicities matter."""
+        if not self._on_device:
+            self._on_device.append(DeviceRestraints(self.geometry, self.adp, atoms.multiplicity))
+        return self._on_device[0]
 
     @cached_property
     def solvent(self) -> SolventModel:
         """Bulk solvent of the model."""
         data = self.reflections
-        return SolventModel(data.crystal, data.d_min, threads=self.options.threads)
+        return SolventModel(data.crystal, data.d_min, threads=self.options.threads, device=self.device.kind)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -11,10 +12,11 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.crystal import Crystal
+from arrayrefine.device_factors import Gridded, HostSide, Summed, made
 from arrayrefine.form_factors import it92, reduced_basis, scattering
 from arrayrefine.kernels import density, fft, lookup, summation
 from arrayrefine.kernels.bricks import Bricks, assign
-from arrayrefine.sampling import Errors, choose_sampling, reach, still_fits
+from arrayrefine.sampling import BRICK_TAIL, SPHERE_TAIL, Errors, choose_sampling, reach, still_fits
 
 Float = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -43,7 +45,11 @@ class StructureFactors:
     threads : int
         FFT workers.
     timer : dict, optional
-        Seconds are added under "splat", "fft" and "lookup" (or "summation").
+        Seconds are added under "splat", "fft" and "lookup" (or "summation"), on a device under "device".
+    device : "cpu" or "cuda"
+        Where it is computed; atoms and results are on the host all the same.
+    channels_at_once : callable, optional
+        Tells how many grids a device holds at a time; by default all.
     """
 
     def __init__(
@@ -57,8 +63,11 @@ class StructureFactors:
         precision: Literal["single", "double"] = "single",
         threads: int = 1,
         timer: dict[str, float] | None = None,
+        device: Literal["cpu", "cuda"] = "cpu",
+        channels_at_once: Callable[[Gridded], int] | None = None,
     ) -> None:
         self.crystal = crystal
+        self.device, self._channels_at_once = device, channels_at_once
         self.hkl = np.asarray(hkl, dtype=np.int32)
         self.s_squared = crystal.inverse_d_squared(self.hkl)
         self.method = method
@@ -67,6 +76,7 @@ class StructureFactors:
         self._elements, self._element, coefficients = it92(atoms.element)
         self._coefficients = coefficients
         self._form_factor = scattering(coefficients, self.s_squared)
+        self._host_side: HostSide | None = None
         if method == "direct":
             return
         d_min = float(1.0 / np.sqrt(self.s_squared.max()))
@@ -79,7 +89,7 @@ class StructureFactors:
         self._strength = (atoms.occupancy * scattering(coefficients, [0.0])[self._element, 0]) ** 2
         self._accuracy = _GRID * accuracy
         self._dtype: Any = np.float32 if precision == "single" else np.float64
-        self._errors = Errors(crystal, self.hkl)
+        self._errors = Errors(crystal, self.hkl, SPHERE_TAIL if device == "cuda" else BRICK_TAIL)
         self._sample(atoms)
 
     def _sample(self, atoms: Atoms, known: lookup.LookUp | None = None) -> None:
@@ -89,12 +99,13 @@ class StructureFactors:
             self._errors, atoms.b_iso + self._shift, self._strength, self._channel.shape[1], self._accuracy
         )
         stored = fft.kept(self.sampling.shape, reach(crystal, self._errors.d_min))
-        if known is None or known.stored != stored:
+        self._host_side, self._width = None, atoms.b_iso + self._shift + self.sampling.blur
+        if self.device == "cpu" and (known is None or known.stored != stored):
             known = lookup.plan(
                 self.hkl, crystal.primitive_rotations, crystal.primitive_translations, len(crystal.centring), stored,
                 np.complex64 if self._dtype == np.float32 else np.complex128,
             )  # fmt: skip
-        self._table = known
+        self._table: Any = known
         element_volume = crystal.volume / np.prod(self.sampling.shape)
         unblur = np.exp(0.25 * self.sampling.blur * self.s_squared) * element_volume
         self._factor = self.basis.functions(self.s_squared) * unblur
@@ -106,9 +117,29 @@ class StructureFactors:
             self.sampling, self._errors, atoms.b_iso + self._shift, self._strength, self._accuracy
         ):
             return self
+        self._host_side = None
         other = copy.copy(self)
         other._sample(atoms, self._table)
         return other
+
+    @property
+    def how(self) -> Gridded | Summed:
+        """What a device needs to know to compute the same."""
+        if self.method == "direct":
+            return Summed(self.crystal, self.hkl, self.s_squared, self._form_factor, self._element)
+        return Gridded(
+            self.crystal, self.hkl, self.sampling, self._shift, self._channel, self._factor, self._dtype,
+            np.maximum(self._width, 0.1),
+        )  # fmt: skip
+
+    @property
+    def on_device(self) -> HostSide:
+        """Memory on the device, made at first use."""
+        if self._host_side is None:
+            how, fit = self.how, self._channels_at_once
+            channels = fit(how) if fit is not None and isinstance(how, Gridded) else None
+            self._host_side = HostSide(made(how, channels=channels))
+        return self._host_side
 
     def form_factors(self, s_squared: Float) -> tuple[Float, NDArray[np.int64]]:
         """Form factors (E, S) at 1/d² (S,), and the row of every atom (N,)."""
@@ -138,6 +169,10 @@ class StructureFactors:
     def __call__(self, atoms: Atoms) -> Complex:
         """F_calc (R,) in electrons."""
         start = time.perf_counter()
+        if self.device == "cuda":
+            f_calc = self.on_device.f_calc(atoms.xyz, atoms.b_iso, atoms.occupancy)
+            self._time("device", start)
+            return f_calc
         if self.method == "direct":
             f = summation.structure_factors(
                 self.hkl, self.s_squared, self.crystal.fractional(atoms.xyz), atoms.b_iso, atoms.occupancy,
@@ -168,6 +203,10 @@ class StructureFactors:
             Where the gradient is wanted.
         """
         start = time.perf_counter()
+        if self.device == "cuda":
+            gradient = Gradient(*self.on_device.gradient(d_f, atoms.xyz, atoms.b_iso, atoms.occupancy))
+            self._time("device", start)
+            return gradient
         if self.method == "direct":
             fractional, d_b, d_q = summation.gradient(
                 d_f, self.hkl, self.s_squared, self.crystal.fractional(atoms.xyz), atoms.b_iso, atoms.occupancy,

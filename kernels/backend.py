@@ -9,6 +9,7 @@ import importlib.util
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -33,7 +34,7 @@ def array_module(array: Any) -> ModuleType:
 def cuda_unavailable_reason() -> str | None:
     """Say why CUDA cannot be used, or None when a device answers."""
     if importlib.util.find_spec("cupy") is None:
-        return "CuPy is not installed"
+        return "CuPy is not installed (the extras gpu12 and gpu13 of arrayrefine bring it)"
     try:
         import cupy
 
@@ -42,6 +43,48 @@ def cuda_unavailable_reason() -> str | None:
     except Exception as error:  # CuPy raises its own and the driver's error types
         return f"CuPy cannot reach a CUDA device: {error}"
     return None
+
+
+def device_module() -> Any:
+    """Return the module cupy, for those who allocate on the device; call it only where CUDA can be used."""
+    import cupy
+
+    return cupy
+
+
+@dataclass(frozen=True)
+class DeviceFacts:
+    """What a CUDA device says about itself.
+
+    Attributes
+    ----------
+    name : str
+    capability : tuple of 2 ints
+        Compute capability, such as (9, 0).
+    free, total : int
+        Memory, bytes.
+    """
+
+    name: str
+    capability: tuple[int, int]
+    free: int
+    total: int
+
+
+def device_facts() -> DeviceFacts:
+    """Describe the current device; call it only where `cuda_unavailable_reason` has nothing to say."""
+    import cupy
+
+    runtime = cupy.cuda.runtime
+    found = runtime.getDeviceProperties(runtime.getDevice())
+    free, total = runtime.memGetInfo()
+    name = found["name"].decode() if isinstance(found["name"], bytes) else str(found["name"])
+    return DeviceFacts(name, (int(found["major"]), int(found["minor"])), int(free), int(total))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error is CuPy's way to say that the device has no memory left."""
+    return type(error).__name__ == "OutOfMemoryError" and type(error).__module__.split(".")[0] == "cupy"
 
 
 def to_device(array: Any, dtype: Any = None) -> Any:

@@ -125,6 +125,7 @@ def plan(
     largest_radius: float,
     dtype: Any = np.float32,
     n_models: int = 1,
+    capacity: int | None = None,
 ) -> DensityPlan:
     """Allocate what evaluations of `splat` and `gather` need.
 
@@ -138,6 +139,9 @@ def plan(
         Å; no atom may have a larger one in any evaluation.
     dtype : float32 or float64
     n_models : int
+    capacity : int, optional
+        Pairs of an atom and a brick to make room for, instead of as many as atoms of the largest radius can have:
+        `needed` counts them, and an evaluation that finds no room says so, see `check`.
     """
     import cupy
 
@@ -146,7 +150,8 @@ def plan(
     padded = _padded(n_channels)
     cell, frame = _geometry(shape, orth)
     bricks = n_models * math.prod(-(-n // width) for n, width in zip(shape, BRICK))
-    capacity = max(1, n_atoms * _most_bricks(cell[6:], shape, largest_radius))
+    if capacity is None:
+        capacity = max(1, n_atoms * _most_bricks(cell[6:], shape, largest_radius))
     if max(capacity, bricks) >= 2**31:
         raise ValueError(
             f"{n_atoms} atoms of radius {largest_radius:.1f} Å in {n_models} models meet too many bricks of the grid; "
@@ -161,11 +166,55 @@ def plan(
     )  # fmt: skip
 
 
+def padded_channels(channels: int) -> int:
+    """Number of channels of the kernel that takes this many, or more of them in passes."""
+    return _padded(min(channels, _CHANNELS[-1]))
+
+
+def expected_pairs(shape: tuple[int, int, int], orth: Array, radius: Array) -> int:
+    """Pairs of an atom and a brick for atoms at random places; `radius` (N,) is on the host, Å.
+
+    A sphere meets the bricks whose centres lie in the brick grown by its radius (Steiner's formula).
+    """
+    step = np.asarray(orth, dtype=np.float64) / np.asarray(shape)
+    a, b, c = (step * np.asarray(BRICK)).T
+    faces = sum(float(np.linalg.norm(np.cross(*pair))) for pair in ((a, b), (b, c), (c, a)))
+    edges = sum(float(np.linalg.norm(v)) for v in (a, b, c))
+    volume = abs(float(np.linalg.det(np.stack([a, b, c]))))
+    r = np.asarray(radius, dtype=np.float64)
+    grown = volume + 2.0 * r * faces + np.pi * r**2 * edges + 4.0 / 3.0 * np.pi * r**3
+    return math.ceil(float(grown.sum()) / volume)
+
+
+def needed(plan: DensityPlan) -> int:
+    """Pairs of an atom and a brick in the last evaluation, those without room counted too. Waits for the device."""
+    return int(plan.count[0])
+
+
+def bytes_needed(
+    shape: tuple[int, int, int], n_atoms: int, n_channels: int, n_models: int, capacity: int, itemsize: int = 4
+) -> int:
+    """Memory on the device that a `plan` takes, bytes; `n_atoms` are those of all models."""
+    bricks = n_models * math.prod(-(-n // width) for n, width in zip(shape, BRICK))
+    of_atoms = 24 + itemsize * (4 + _padded(n_channels))
+    return 4 * (1 + 3 * bricks) + 8 * capacity + n_atoms * of_atoms + 4 + 2 * 72
+
+
+def full(status: int) -> bool:
+    """Whether the status of a plan says that its lists have no room for all pairs."""
+    return bool(status & 1)
+
+
+def explain(status: int) -> str:
+    """What the status of a plan says, in words; empty if nothing went wrong."""
+    return "; ".join(text for bit, text in _STATUS.items() if status & bit)
+
+
 def check(plan: DensityPlan) -> None:
     """Raise RuntimeError if an evaluation with this plan went wrong. This waits for the device."""
     status = int(plan.status[0])
     if status:
-        raise RuntimeError("density on the CUDA device: " + "; ".join(t for bit, t in _STATUS.items() if status & bit))
+        raise RuntimeError(f"density on the CUDA device: {explain(status)}")
 
 
 def _atoms(

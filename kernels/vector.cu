@@ -132,17 +132,20 @@ __device__ constexpr double LEAST_WIDTH = 0.1;  // square Angstrom
 // Density of one electron is (k/pi)^{3/2} e^{-k r^2} with k = 4 pi^2 / (B + blur).
 __device__ __forceinline__ double per_electron(double k) { return k / PI * sqrt(k / PI); }
 
-// `depth` is -ln of the fraction of its centre at which a Gaussian is cut off; n counts the atoms of all models.
+// `depth` is -ln of the fraction of its centre at which a Gaussian is cut off. B + `blur` + `shift` is the width, the
+// shift (a null pointer for none) being that of an atom in every model. Models in y.
 extern "C" __global__ void __launch_bounds__(BLOCK)
-    gaussians(long long n, double blur, double depth, const double* __restrict__ frac, const double* __restrict__ xyz,
-              const double* __restrict__ b, const double* __restrict__ occupancy, double* __restrict__ fractional,
-              double* __restrict__ amplitude, double* __restrict__ exponent, double* __restrict__ radius) {
-    const long long i = (long long)blockIdx.x * BLOCK + threadIdx.x;
-    if (i >= n) return;
+    gaussians(int n, double blur, double depth, const double* __restrict__ frac, const double* __restrict__ shift,
+              const double* __restrict__ xyz, const double* __restrict__ b, const double* __restrict__ occupancy,
+              double* __restrict__ fractional, double* __restrict__ amplitude, double* __restrict__ exponent,
+              double* __restrict__ radius) {
+    const int atom = blockIdx.x * BLOCK + threadIdx.x;
+    if (atom >= n) return;
+    const long long i = (long long)blockIdx.y * n + atom;
     const double x = xyz[3 * i], y = xyz[3 * i + 1], z = xyz[3 * i + 2];
 #pragma unroll
     for (int k = 0; k < 3; k++) fractional[3 * i + k] = frac[3 * k] * x + frac[3 * k + 1] * y + frac[3 * k + 2] * z;
-    const double k = FOUR_PI_SQUARED / fmax(b[i] + blur, LEAST_WIDTH);
+    const double k = FOUR_PI_SQUARED / fmax(b[i] + blur + (shift ? shift[atom] : 0.0), LEAST_WIDTH);
     exponent[i] = k;
     amplitude[i] = occupancy[i] * per_electron(k);
     radius[i] = sqrt(depth / k);
@@ -159,6 +162,60 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
     const double by_exponent = d_exponent[i] + d_amplitude[i] * occupancy[i] * unit * 1.5 / k;
     d_b[i] = by_exponent * -(k * k) / FOUR_PI_SQUARED;
     d_occupancy[i] = d_amplitude[i] * unit;
+}
+
+// Derivatives by Cartesian coordinates from those by fractional ones.
+extern "C" __global__ void __launch_bounds__(BLOCK)
+    to_cartesian(int n, const double* __restrict__ frac, const double* __restrict__ d_fractional,
+                 double* __restrict__ d_xyz) {
+    const int i = blockIdx.x * BLOCK + threadIdx.x;
+    if (i >= n) return;
+    const double u = d_fractional[3ll * i], v = d_fractional[3ll * i + 1], w = d_fractional[3ll * i + 2];
+#pragma unroll
+    for (int k = 0; k < 3; k++) d_xyz[3ll * i + k] = u * frac[k] + v * frac[3 + k] + w * frac[6 + k];
+}
+
+// ---- the terms of an objective
+
+// Sum of the X-ray term and the weighted others, null pointers for those left out. `weight` has those of geometry and ADP for each model (y). X-ray
+// derivatives by xyz (3), B and occupancy are overwritten by those of the sum. `summary` has, for each model: the sum,
+// the four terms, and the numbers by which contacts and density say what went wrong.
+extern "C" __global__ void __launch_bounds__(BLOCK)
+    add_terms(int n, const double* __restrict__ weight, const double* __restrict__ geometry_xyz,
+              const double* __restrict__ contacts_xyz, const double* __restrict__ adp_b,
+              const double* __restrict__ xray, const double* __restrict__ geometry,
+              const double* __restrict__ contacts, const double* __restrict__ adp,
+              const int* __restrict__ contacts_status, const int* __restrict__ density_status,
+              double* __restrict__ d_xyz, double* __restrict__ d_b, double* __restrict__ summary) {
+    const int model = blockIdx.y, atom = blockIdx.x * BLOCK + threadIdx.x;
+    const double by_geometry = weight[2 * model], by_adp = weight[2 * model + 1];
+    if (atom < n) {
+        const long long i = (long long)model * n + atom;
+        if (geometry_xyz) {
+#pragma unroll
+            for (int k = 0; k < 3; k++)
+                d_xyz[3 * i + k] +=
+                    by_geometry * (geometry_xyz[3 * i + k] + (contacts_xyz ? contacts_xyz[3 * i + k] : 0.0));
+        }
+        if (adp_b) d_b[i] += by_adp * adp_b[i];
+    }
+    if (atom == 0) {
+        double* out = summary + 7 * model;
+        out[1] = xray[model];
+        out[2] = geometry ? geometry[model] : 0.0;
+        out[3] = contacts ? contacts[model] : 0.0;
+        out[4] = adp ? adp[model] : 0.0;
+        out[0] = out[1] + by_geometry * (out[2] + out[3]) + by_adp * out[4];
+        out[5] = contacts_status ? contacts_status[model] : 0;
+        out[6] = density_status ? *density_status : 0;
+    }
+}
+
+// Sum of complex or real numbers of two passes over the channels, into the first.
+extern "C" __global__ void __launch_bounds__(BLOCK)
+    add_pass(long long n, const double* __restrict__ pass, double* __restrict__ sum) {
+    const long long i = (long long)blockIdx.x * BLOCK + threadIdx.x;
+    if (i < n) sum[i] += pass[i];
 }
 
 // ---- change of variable: coordinates x0 + u p, B x0 e^{u p}, occupancies x0 + u p

@@ -241,6 +241,7 @@ def gaussians(
     blur: float,
     cutoff: float,
     out: tuple[Array, Array, Array, Array] | None = None,
+    shift: Array | None = None,
 ) -> tuple[Array, Array, Array, Array]:
     """What the density wants of atoms with B + `blur`: one launch.
 
@@ -253,6 +254,8 @@ def gaussians(
     cutoff : float
         Fraction of its centre at which a Gaussian is cut off.
     out : (fractional, amplitude, exponent, radius), optional
+    shift : (N,) float64, on the device, optional
+        Added to the B of each atom in every model, Å².
 
     Returns
     -------
@@ -264,10 +267,13 @@ def gaussians(
     """
     if not xyz.shape == (*b_iso.shape, 3) or b_iso.shape != occupancy.shape:
         raise ValueError(f"atoms with xyz {xyz.shape}, B {b_iso.shape} and occupancy {occupancy.shape}")
+    if shift is not None:
+        _checked((shift,), b_iso.shape[-1:])
     made = _outputs(out, xyz, xyz.shape, b_iso.shape, b_iso.shape, b_iso.shape)
+    n, models = b_iso.shape[-1], math.prod(b_iso.shape[:-1])
     launch(
-        "vector", "gaussians", (_blocks(b_iso.size),), (_BLOCK,),
-        (np.int64(b_iso.size), np.float64(blur), np.float64(-math.log(cutoff)), frac, to_device(xyz), to_device(b_iso),
+        "vector", "gaussians", (_blocks(n), models), (_BLOCK,),
+        (np.int32(n), np.float64(blur), np.float64(-math.log(cutoff)), frac, shift, to_device(xyz), to_device(b_iso),
          to_device(occupancy), *made),
     )  # fmt: skip
     return made[0], made[1], made[2], made[3]
@@ -296,6 +302,76 @@ def gaussians_pullback(
         (np.int64(exponent.size), *(to_device(a) for a in given), *made),
     )  # fmt: skip
     return made[0], made[1]
+
+
+def cartesian_pullback(d_fractional: Array, frac: Array, out: Array) -> Array:
+    """Derivatives by Cartesian coordinates (N, 3), per Å, from those by fractional ones (N, 3): one launch.
+
+    Parameters
+    ----------
+    d_fractional, out : (N, 3) float64
+    frac : (3, 3) float64, on the device
+        Cartesian to fractional.
+    """
+    _checked((d_fractional, out), out.shape, (*out.shape[:-1], 3))
+    n = len(out)
+    launch("vector", "to_cartesian", (_blocks(n),), (_BLOCK,), (np.int32(n), frac, to_device(d_fractional), out))
+    return out
+
+
+# ---- the terms of an objective
+
+SUMMARY = ("sum", "xray", "geometry", "contacts", "adp", "contacts status", "density status")
+"""What `add_terms` says about each model."""
+
+
+def add_terms(
+    weight: Array,
+    xray: tuple[Array, Array, Array],
+    summary: Array,
+    geometry: tuple[Array, Array] | None = None,
+    contacts: tuple[Array, Array, Array] | None = None,
+    adp: tuple[Array, Array] | None = None,
+    density_status: Array | None = None,
+) -> None:
+    """Add the weighted restraints to the X-ray term of M models: one launch.
+
+    Parameters
+    ----------
+    weight : (M, 2) float64
+        Of geometry (contacts included) and ADP.
+    xray : (M,), (M, N, 3), (M, N) float64
+        Value, and derivatives by xyz and B, which become those of the sum.
+    summary : (M, 7) float64
+        For the result; the columns are those of `SUMMARY`.
+    geometry : (M,), (M, N, 3) float64, optional
+    contacts : (M,), (M, N, 3) float64, (M,) int32, optional
+        With their status.
+    adp : (M,), (M, N) float64, optional
+    density_status : (1,) int32, optional
+    """
+    value, d_xyz, d_b = xray
+    models, n = d_b.shape
+    _checked((weight, value, d_xyz, summary), (models, 2), (models,), (models, n, 3), (models, len(SUMMARY)))
+    if contacts is not None and geometry is None:
+        raise ValueError("contacts are a part of the geometry, which was left out")
+    for term, shape in ((geometry, (models, n, 3)), (contacts, (models, n, 3)), (adp, (models, n))):
+        if term is not None:
+            _checked(term[:2], (models,), shape)
+    one, two, three = geometry or (None, None), contacts or (None, None, None), adp or (None, None)
+    launch(
+        "vector", "add_terms", (max(1, _blocks(n)), models), (_BLOCK,),
+        (np.int32(n), weight, one[1], two[1], three[1], value, one[0], two[0], three[0], two[2], density_status, d_xyz,
+         d_b, summary),
+    )  # fmt: skip
+
+
+def add_pass(total: Array, part: Array) -> None:
+    """Add `part` to `total`, both of one shape, float64 or complex128: one launch."""
+    if total.shape != part.shape or total.dtype != part.dtype or total.dtype not in (np.float64, np.complex128):
+        raise ValueError(f"passes of {part.dtype} {part.shape} and {total.dtype} {total.shape} cannot be added")
+    n = total.nbytes // 8
+    launch("vector", "add_pass", (_blocks(n),), (_BLOCK,), (np.int64(n), part, total))
 
 
 # ---- change of variable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,24 @@ import emulator
 import pytest
 
 DATA = Path(os.environ.get("ARRAYREFINE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--device", choices=("cpu", "cuda"), default="cpu",
+        help="cpu: NumPy, and CUDA kernels on the emulator; cuda: kernels and refinements on a real device",
+    )  # fmt: skip
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Options(device="auto") is the default of every test: it takes the device that is visible, or none."""
+    if config.getoption("--device") == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        return
+    from arrayrefine.device import cuda_unfit_reason
+
+    if reason := cuda_unfit_reason():
+        raise pytest.UsageError(f"--device cuda: {reason}")
 
 
 @pytest.fixture(scope="session")
@@ -27,8 +46,11 @@ def case() -> Callable[[str], Path]:
 
 
 @pytest.fixture
-def emulated_cuda() -> Iterator[ModuleType]:
-    """`cupy` as the emulator offers it, for one test."""
+def emulated_cuda(pytestconfig: pytest.Config) -> Iterator[ModuleType]:
+    """`cupy` as the emulator offers it, for one test; the real one with `--device cuda`."""
+    if pytestconfig.getoption("--device") == "cuda":
+        yield importlib.import_module("cupy")
+        return
     reason = emulator.unavailable_reason()
     if reason:
         pytest.skip(reason)

@@ -413,6 +413,9 @@ def test_timings_per_evaluation() -> None:
     assert rows["splat"] == ["0.500", "10.00"]
     assert rows["adp"] == ["0.500", "50.00"]
     assert "50 evaluations" in lines[-1]
+    on_device = [dataclasses.replace(STEP, launches=n) for n in (25, 17, 25)]
+    assert timing_lines(on_device)[-1] == "kernels launched per evaluation: 17 to 25"
+    assert timing_lines(on_device[:1])[-1] == "kernels launched per evaluation: 25"
 
 
 def test_embedded_example_is_what_its_note_says() -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 
 from arrayrefine import __main__ as cli
-from arrayrefine import doctor
+from arrayrefine import device, doctor
+from arrayrefine.errors import DeviceError
 from arrayrefine.kernels import density
+from arrayrefine.kernels.backend import DeviceFacts, cuda_unavailable_reason
+from arrayrefine.options import Options
 
 
 def found(topic: str) -> doctor.Finding:
@@ -40,10 +46,63 @@ def test_everything_needed_works_here(monkeypatch: pytest.MonkeyPatch) -> None:
     assert int(found("monomers").detail.split()[-2]) > 50
 
 
-def test_gpu_is_said_to_be_unused() -> None:
+def test_a_missing_gpu_is_no_fault() -> None:
+    with_reason = cuda_unavailable_reason()
     gpu = found("GPU")
+    if with_reason is None:
+        pytest.skip("a CUDA device answers")
     assert gpu.state == "absent"
-    assert "not used in this version" in gpu.detail
+    assert with_reason in gpu.detail
+
+
+def test_gpu_works_only_if_its_kernels_agree(
+    emulated_cuda: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = found("GPU")
+    assert gpu.state == "works"
+    assert "agree with NumPy" in gpu.detail
+    right = density.splat
+    monkeypatch.setattr(density, "splat", lambda *a: 1.001 * right(*a))
+    gpu = found("GPU")
+    assert gpu.state == "broken"
+    assert "computes something else than NumPy" in gpu.detail
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"capability": (7, 0)}, "too old: compute capability 7.0, 7.5 or newer is needed"),
+        ({"free": 2**20}, "has 1.0 MiB of its 8.00 GiB of memory free, at least 256.0 MiB are needed"),
+    ],
+)
+def test_an_unfit_gpu_is_named(
+    emulated_cuda: ModuleType, monkeypatch: pytest.MonkeyPatch, facts: dict[str, Any], words: str
+) -> None:
+    card = dataclasses.replace(DeviceFacts("Card 9", (9, 0), 7 * 2**30, 8 * 2**30), **facts)
+    monkeypatch.setattr(device, "device_facts", lambda: card)
+    gpu = found("GPU")
+    assert gpu.state == "broken"
+    assert words in gpu.detail
+    with pytest.raises(DeviceError, match="--device cuda: Card 9"):
+        device.choose_device(Options(device="cuda"))
+    chosen = device.choose_device(Options(device="auto"))
+    assert chosen.kind == "cpu"
+    assert words in str(chosen)
+
+
+def test_a_compiler_that_fails_is_named(emulated_cuda: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> None:
+        raise RuntimeError("nvrtc: error: no\nmore")
+
+    monkeypatch.setattr(emulated_cuda, "RawModule", refuse)
+    assert "does not run the kernels: nvrtc: error: no" in found("GPU").detail
+
+
+def test_auto_takes_a_gpu_that_is_fit(emulated_cuda: ModuleType) -> None:
+    chosen = device.choose_device(Options(device="auto"))
+    assert chosen.kind == "cuda"
+    assert str(chosen) == "cuda (emulated device), because it is there and fit for it"
+    assert device.choose_device(Options(device="cpu")) is device.CPU
 
 
 def test_wrong_monomer_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -284,3 +284,30 @@ def test_nothing_stays_behind() -> None:
     with emulator.installed() as cupy:
         assert sys.modules["cupy"] is cupy
     assert sys.modules.get("cupy") is before
+
+
+def test_streams_join_a_capture_and_come_back(emulated_cuda: ModuleType, kernel: Callable[[str], Any]) -> None:
+    x, y = emulated_cuda.ones(8, np.float32), emulated_cuda.zeros(8, np.float32)
+    main, side = (emulated_cuda.cuda.Stream(non_blocking=True) for _ in range(2))
+    fork, join = emulated_cuda.cuda.Event(), emulated_cuda.cuda.Event()
+
+    def work(comes_back: bool) -> Any:
+        with main:
+            main.begin_capture()
+            fork.record(main)
+            with side:
+                with pytest.raises(RuntimeError, match="another stream"):
+                    kernel("twice")((1,), (8,), (x, y, np.int32(8)))
+                side.wait_event(fork)
+                kernel("twice")((1,), (8,), (x, y, np.int32(8)))
+                join.record(side)
+            if comes_back:
+                main.wait_event(join)
+            return main.end_capture()
+
+    graph = work(True)
+    assert not y.get().any()
+    graph.launch(main)
+    assert np.array_equal(y.get(), np.full(8, 2.0))
+    with pytest.raises(RuntimeError, match="has not come back"):
+        work(False)

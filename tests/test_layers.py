@@ -17,8 +17,8 @@ LAYERS = [
     {"doctor", "progress", "many"},
     {"refine"},
     {"macrocycle", "summaries"},
-    {"state", "minimize"},
-    {"rendezvous"},
+    {"state", "minimize", "device_objective"},
+    {"rendezvous", "device_restraints"},
     {
         "preconditioner",
         "weights",
@@ -34,7 +34,8 @@ LAYERS = [
         "configuration",
     },
     {"structure_factors"},
-    {"sampling", "topology", "topology_terms", "links", "nonbonded", "hydrogens"},
+    {"device_factors", "device"},
+    {"device_memory", "sampling", "topology", "topology_terms", "links", "nonbonded", "hydrogens"},
     {
         "io",
         "monomers",

@@ -120,7 +120,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], list[str]]]:
         "no such column": ([MODEL, DATA, "--columns", "F,SIGF"], ["FP", "SIGFP"]),
         "no such free column": ([MODEL, DATA, "--free", "Rfree=0"], ["FREE"]),
         "too little resolution": ([MODEL, DATA, "--d-min", "200"], ["200"]),
-        "no GPU": ([MODEL, DATA, "--device", "cuda"], ["no CUDA kernels", "--device cpu"]),
+        "no GPU": ([MODEL, DATA, "--device", "cuda"], ["--device cuda: CuPy", "--device cpu"]),
         "no such step": ([MODEL, DATA, "--targets", "tls"], ["tls", "occupancy"]),
     }
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from synthetic import crystal, random_hkl
 
-from arrayrefine.sampling import Errors, choose_sampling, grid_shape, reach, still_fits
+from arrayrefine.sampling import BRICK_TAIL, SPHERE_TAIL, Errors, choose_sampling, grid_shape, reach, still_fits
 
 D_MIN = 2.0
 
@@ -48,6 +48,13 @@ def test_a_sampling_fits_while_b_changes_little() -> None:
     assert still_fits(chosen, errors, b + 0.3, one, 3e-4)
     assert not still_fits(chosen, errors, b - 8.0, one, 3e-4)
     assert not still_fits(chosen, errors, b + 40.0, one, 3e-4)
+
+
+def test_spheres_are_cut_later_than_bricks() -> None:
+    box = crystal("P 21 21 21")
+    hkl, b, one = random_hkl(box, D_MIN, 300), np.full(10, 20.0), np.ones(10)
+    bricks, spheres = (choose_sampling(Errors(box, hkl, t), b, one, 2, 3e-4) for t in (BRICK_TAIL, SPHERE_TAIL))
+    assert spheres.cutoff < 0.5 * bricks.cutoff
 
 
 def test_a_heavy_atom_of_low_b_asks_for_more_blur() -> None:

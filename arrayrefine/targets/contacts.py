@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
 from arrayrefine.kernels.contacts import Pairs, neighbour_pairs, pair_weights, pairs_of, repulsion_terms, separations
+from arrayrefine.kernels.contacts_tables import Rules, Symmetry
 from arrayrefine.restraints import NonBonded, Restraints
 
 if TYPE_CHECKING:
@@ -107,6 +108,17 @@ class Contacts:
         )
         return z, jacobian, np.column_stack([pairs.i[active], pairs.j[active]]), pairs.weight[active]
 
+    @property
+    def symmetry(self) -> Symmetry:
+        """Cell and operators as the device wants them."""
+        crystal = self.crystal
+        return Symmetry(crystal.rotations, crystal.translations, crystal.orth, crystal.frac)
+
+    @property
+    def reach(self) -> float:
+        """Distance up to which pairs are listed on the device, Å."""
+        return float(distance_kinds(self.non_bonded)[1].max(initial=0.0)) + SKIN
+
     def device_plan(self, multiplicity: Int, n_models: int = 1, capacity: int | None = None) -> ContactPlan:
         """Prepare the same contacts on the CUDA device, for `contacts_cuda.evaluate`.
 
@@ -118,16 +130,14 @@ class Contacts:
             See `contacts_cuda.plan`.
         """
         from arrayrefine.kernels import contacts_cuda
-        from arrayrefine.kernels.contacts_tables import Rules, Symmetry
 
-        nb, crystal = self.non_bonded, self.crystal
+        nb = self.non_bonded
         kind, limit = distance_kinds(nb)
-        symmetry = Symmetry(crystal.rotations, crystal.translations, crystal.orth, crystal.frac)
         rules = Rules(
             kind, limit, nb.conformer, self.held, multiplicity, nb.excluded, nb.excluded_images, nb.one_four,
-            self.sigma, float(limit.max(initial=0.0)) + SKIN, SKIN, SELF_CONTACT, TOGETHER,
+            self.sigma, self.reach, SKIN, SELF_CONTACT, TOGETHER,
         )  # fmt: skip
-        return contacts_cuda.plan(symmetry, rules, len(kind), n_models, capacity)
+        return contacts_cuda.plan(self.symmetry, rules, len(kind), n_models, capacity)
 
     def _pairs(self, atoms: Atoms) -> _List:
         """The list in force, made anew when an atom has moved by half the skin."""

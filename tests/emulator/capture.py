@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +24,18 @@ class Graph:
 
 
 _capturing: Stream | None = None
-_current: list[Any] = []
+_joined: list[Stream] = []
+"""Streams that wait for what is captured, whose work is captured too."""
+
+
+class _Streams(threading.local):
+    """Streams entered by a thread."""
+
+    def __init__(self) -> None:
+        self.entered: list[Any] = []
+
+
+_current = _Streams()
 
 
 class Stream:
@@ -34,16 +46,17 @@ class Stream:
     def __init__(self, null: bool = False, non_blocking: bool = False, ptds: bool = False) -> None:
         self.ptr = 0 if null else id(self)
         self.graph: Graph | None = None
+        self.calls = self.waited_for = 0  # captured in this stream, and those that the others wait for
 
     def __enter__(self) -> Stream:
-        _current.append(self)
+        _current.entered.append(self)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        _current.pop()
+        _current.entered.pop()
 
     def use(self) -> Stream:
-        _current[:] = [self]
+        _current.entered[:] = [self]
         return self
 
     def begin_capture(self, mode: Any = None) -> None:
@@ -54,12 +67,16 @@ class Stream:
             raise RuntimeError("another stream is being captured")
         self.graph = Graph()
         _capturing = self
+        _joined[:] = [self]
 
     def end_capture(self) -> Graph:
-        global _capturing
         if self.graph is None:
             raise RuntimeError("cudaErrorIllegalState: this stream is not being captured")
-        _capturing = None
+        unjoined = any(s.calls > s.waited_for for s in _joined if s is not self)
+        abandon_capture()
+        if unjoined:
+            self.graph = None
+            raise RuntimeError("cudaErrorStreamCaptureUnjoined: a stream that joined the capture has not come back")
         graph, self.graph = self.graph, None
         return graph
 
@@ -70,7 +87,12 @@ class Stream:
         forbid_synchronisation("Stream.synchronize")
 
     def wait_event(self, event: Any) -> None:
-        pass
+        if event.stream not in _joined:
+            return
+        if self not in _joined:
+            self.calls = self.waited_for = 0
+            _joined.append(self)
+        event.stream.waited_for = max(event.stream.waited_for, event.calls)
 
     def record(self, event: Any = None) -> Any:
         event = event or Event()
@@ -90,9 +112,13 @@ class Event:
 
     def __init__(self, block: bool = False, disable_timing: bool = False, interprocess: bool = False) -> None:
         self.time = 0.0
+        self.stream: Stream | None = None
+        self.calls = 0
 
     def record(self, stream: Any = None) -> None:
         self.time = time.perf_counter()
+        self.stream = stream or current_stream()
+        self.calls = self.stream.calls
 
     def synchronize(self) -> None:
         forbid_synchronisation("Event.synchronize")
@@ -103,14 +129,14 @@ class Event:
 
 
 def current_stream(device_id: int | None = None) -> Stream:
-    return _current[-1] if _current else Stream.null
+    return _current.entered[-1] if _current.entered else Stream.null
 
 
 def recording() -> bool:
     """Whether a stream is being captured; work on any other stream is then an error."""
     if _capturing is None:
         return False
-    if current_stream() is not _capturing:
+    if current_stream() not in _joined:
         raise RuntimeError("work was given to another stream while one is being captured")
     return True
 
@@ -118,6 +144,7 @@ def recording() -> bool:
 def record(name: str, function: Callable[[], Any]) -> None:
     assert _capturing is not None
     assert _capturing.graph is not None
+    current_stream().calls += 1
     _capturing.graph.calls.append((name, function))
 
 
@@ -127,8 +154,13 @@ def forbid_synchronisation(what: str) -> None:
         raise RuntimeError(f"cudaErrorStreamCaptureUnsupported: {what} waits for the device during a capture")
 
 
-def abandon() -> None:
-    """Forget the state that a failed test left."""
+def abandon_capture() -> None:
     global _capturing
     _capturing = None
-    _current.clear()
+    _joined.clear()
+
+
+def abandon() -> None:
+    """Forget the state that a failed test left."""
+    abandon_capture()
+    _current.entered.clear()

@@ -114,7 +114,7 @@ class RawModule:
     def compile(self, log_stream: Any = None) -> None:
         if self._library is None:
             path, self._names = _build(self.code, self.options)
-            self._library = ctypes.CDLL(str(path))
+            self._library = ctypes.PyDLL(str(path))  # one kernel at a time, whatever the threads
 
     def get_function(self, name: str) -> RawKernel:
         self.compile()

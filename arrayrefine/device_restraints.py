@@ -1,0 +1,98 @@
+"""Restraints of one or several models on a CUDA device, in memory that is allocated once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arrayrefine.errors import DeviceError
+from arrayrefine.kernels import adp_cuda, contacts_cuda, geometry_cuda
+from arrayrefine.kernels.backend import device_module
+from arrayrefine.targets.adp import AdpTarget
+from arrayrefine.targets.geometry import GeometryTarget
+
+OnDevice = Any
+"""An array on the device."""
+
+
+class DeviceRestraints:
+    """Geometry, contacts and ADP of M models that share them; launches are on the current stream.
+
+    Parameters
+    ----------
+    geometry : GeometryTarget
+    adp : AdpTarget
+    multiplicity : (N,) int
+        Operators that map each atom onto itself.
+    n_models : int
+
+    Attributes
+    ----------
+    generation : int
+        Counts repairs: what was captured before one must be captured again.
+    """
+
+    def __init__(
+        self, geometry: GeometryTarget, adp: AdpTarget, multiplicity: NDArray[np.int64], n_models: int = 1
+    ) -> None:
+        xp = device_module()
+        n, r = len(multiplicity), geometry.restraints
+        self.n_models, self._kind, self.generation = n_models, adp.kind, 0
+        torsions = (r.torsions.index, r.torsions.ideal, r.torsions.sigma, r.torsions.period)
+        self._geometry = geometry_cuda.plan(
+            n,
+            (r.bonds.index, r.bonds.ideal, r.bonds.sigma),
+            (r.angles.index, r.angles.ideal, r.angles.sigma),
+            torsions if geometry.options.torsions else None,
+            (r.chiralities.index, r.chiralities.ideal, r.chiralities.sigma),
+            (r.planes.index, r.planes.plane, r.planes.sigma),
+            n_models,
+        )
+        contacts = geometry.contacts
+        self._contacts = None if contacts is None else contacts.device_plan(multiplicity, n_models)
+        self._adp = adp_cuda.plan(n, adp.i, adp.j, adp.weight, n_models) if adp.kind == "kl" else None
+        self._variance = xp.zeros(n_models), xp.zeros((n_models, n))
+        xp.cuda.get_current_stream().synchronize()
+
+    def forget(self) -> None:
+        """List the contacts anew at the next evaluation, as other atoms with other occupancies need it."""
+        if self._contacts is not None:
+            contacts_cuda.forget(self._contacts)
+
+    def geometry(self, xyz: OnDevice) -> tuple[OnDevice, OnDevice]:
+        """Value (M,) and gradient (M, N, 3) of bonds, angles, torsions, chirality and planes; `xyz` is (M, N, 3), Å."""
+        return geometry_cuda.evaluate(self._geometry, xyz)
+
+    def contacts(self, xyz: OnDevice, occupancy: OnDevice) -> tuple[OnDevice, OnDevice, OnDevice] | None:
+        """Value (M,), gradient (M, N, 3) and status (M,) of the contacts; None where they are left out."""
+        if self._contacts is None:
+            return None
+        value, gradient = contacts_cuda.evaluate(self._contacts, xyz, occupancy)
+        return value, gradient, self._contacts.status
+
+    def adp(self, b_iso: OnDevice) -> tuple[OnDevice, OnDevice] | None:
+        """Value (M,) and gradient (M, N) of the restraints on B (M, N), Å²; None where they are left out."""
+        if self._adp is not None:
+            return adp_cuda.evaluate(self._adp, b_iso)
+        return adp_cuda.variance(b_iso, self._variance) if self._kind == "variance" else None
+
+    def repair(self) -> None:
+        """Make room for contacts where the last evaluation found none; it must be done again then.
+
+        Raises
+        ------
+        DeviceError
+            What went wrong cannot be mended.
+        """
+        if self._contacts is None:
+            return
+        larger = contacts_cuda.grown(self._contacts)
+        if larger is self._contacts:
+            try:
+                contacts_cuda.check(self._contacts)
+            except RuntimeError as error:
+                raise DeviceError(str(error)) from error
+        self._contacts = larger
+        self.generation += 1
