@@ -210,9 +210,9 @@ def _parents(structure: gemmi.Structure, topology: gemmi.Topo, found: dict[Key, 
     """The number of the parent of each hydrogen among the atoms that were there before."""
     number_of = {site.serial: k for k, site in enumerate(s for s in _sites(structure) if s.flag == _OLD)}
     key_of = {site.serial: key for key, site in found.items()}
+    ends = [site.serial for bond in topology.bonds for site in bond.atoms]
     parents: dict[Key, int] = {}
-    for bond in topology.bonds:
-        one, two = (site.serial for site in bond.atoms)
+    for one, two in zip(ends[::2], ends[1::2]):
         for child, parent in ((one, two), (two, one)):
             if child in key_of and parent in number_of:
                 parents.setdefault(key_of[child], number_of[parent])
