@@ -71,7 +71,7 @@ def without_outliers(reflections: Reflections) -> tuple[Reflections, tuple[str, 
 def _normalised(reflections: Reflections) -> Float:
     """F²/(ε ⟨F²/ε⟩) (R,), the mean from the median of the shell: ln 2 of it for acentric, 0.455 for centric."""
     intensity = reflections.f_obs**2 / reflections.epsilon
-    order = np.argsort(reflections.s_squared, kind="stable")
+    order = reflections.by_resolution
     scaled = intensity / np.where(reflections.centric, 0.455, np.log(2.0))
     shells = np.array_split(order, max(1, min(_SHELLS, len(order) // _LEAST_IN_SHELL)))
     mean = np.empty(len(order))
@@ -171,7 +171,7 @@ def _intensities(reflections: Reflections) -> tuple[Float, Float]:
 def _shells(reflections: Reflections) -> list[NDArray[np.int64]]:
     """Reflections in up to twenty shells of equal count, lowest resolution first."""
     number = int(np.clip(len(reflections) // _LEAST_IN_SHELL, 1, _SHELLS))
-    return np.array_split(np.argsort(reflections.s_squared, kind="stable"), number)
+    return np.array_split(reflections.by_resolution, number)
 
 
 def _strong(reflections: Reflections) -> NDArray[np.bool_]:
@@ -211,7 +211,7 @@ def _anisotropy(reflections: Reflections) -> list[str]:
 
 
 def _completeness(reflections: Reflections) -> list[str]:
-    possible = len(reflections.crystal.unique_reflections(reflections.d_min, reflections.d_max))
+    possible = len(reflections.possible)
     share = len(reflections) / max(possible, 1)
     if share >= INCOMPLETE_BELOW:
         return []

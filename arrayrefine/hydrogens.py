@@ -81,10 +81,12 @@ class Hydrogens:
         structure = self.template.clone()
         for site, position in zip(_sites(structure), atoms.xyz[self.own].tolist()):
             site.pos = gemmi.Position(*position)
-        found, _ = _add(structure, self.library)
-        old = atoms.xyz[atoms.riding.child]
+        _, found = _add(structure, self.library)
+        xyz = atoms.xyz[atoms.riding.child]
         # Where a link has come or gone a hydrogen may be missing: it stays where its parent has taken it.
-        return np.array([found[key].pos.tolist() if key in found else xyz for key, xyz in zip(self.keys, old)])
+        there = [k for k, key in enumerate(self.keys) if key in found]
+        xyz[there] = _placed([found[self.keys[k]] for k in there], atoms.xyz[atoms.riding.parent[there]])
+        return xyz
 
     def without(self, atoms: Atoms) -> Atoms:
         """The atoms of the model as read."""
@@ -143,11 +145,17 @@ def add_hydrogens(model: Model, crystal: Crystal, library: MonomerLibrary) -> tu
     template.setup_entities()
     monlib.update_old_atom_names(template, io.StringIO())
     complete_links(template, monlib)
-    found, parents = _add(template.clone(), monlib)
+    with_hydrogens = template.clone()
+    topology, found = _add(with_hydrogens, monlib)
+    parents = _parents(with_hydrogens, topology, found)
+    found = {key: site for key, site in found.items() if key in parents}
+    before = np.array([site.pos.tolist() for site in _sites(template)])
+    positions = _placed(list(found.values()), before[np.array([parents[key] for key in found], dtype=np.int64)])
     complete_structure = bare.clone()
     residues = [residue for chain in complete_structure[0] for residue in chain]
-    for (number, _, _), site in found.items():
+    for ((number, _, _), site), position in zip(found.items(), positions.tolist()):
         site.flag = _NEW
+        site.pos = gemmi.Position(*position)
         residues[number].add_atom(site)
     complete, hydrogens = _assemble(model.atoms, kept, complete_structure, found, parents)
     hydrogens = dataclasses.replace(
@@ -182,8 +190,8 @@ def _strip(structure: gemmi.Structure, known: set[str]) -> Int:
     return np.array(kept, dtype=np.int64)
 
 
-def _add(structure: gemmi.Structure, monlib: gemmi.MonLib) -> tuple[dict[Key, gemmi.Atom], dict[Key, int]]:
-    """Add hydrogens to `structure`; returns them, and for each the number of its parent among the atoms before."""
+def _add(structure: gemmi.Structure, monlib: gemmi.MonLib) -> tuple[gemmi.Topo, dict[Key, gemmi.Atom]]:
+    """Add hydrogens to `structure`; returns its topology and the hydrogens."""
     for site in _sites(structure):
         site.flag = _OLD
     topology = gemmi.prepare_topology(
@@ -193,27 +201,30 @@ def _add(structure: gemmi.Structure, monlib: gemmi.MonLib) -> tuple[dict[Key, ge
         warnings=io.StringIO(),
         ignore_unknown_links=True,
     )
-    found: dict[Key, gemmi.Atom] = {}
-    new: dict[int, Key] = {}
-    old: dict[int, int] = {}
-    for number, residue in enumerate(residue for chain in structure[0] for residue in chain):
-        for site in residue:
-            if site.flag == _OLD:
-                old[site.serial] = len(old)
-            else:
-                new[site.serial] = (number, site.name, site.altloc)
-                found[new[site.serial]] = site
+    residues = enumerate(residue for chain in structure[0] for residue in chain)
+    new = [(number, site) for number, residue in residues for site in residue if site.flag != _OLD]
+    return topology, {(number, site.name, site.altloc): site for number, site in new}
+
+
+def _parents(structure: gemmi.Structure, topology: gemmi.Topo, found: dict[Key, gemmi.Atom]) -> dict[Key, int]:
+    """The number of the parent of each hydrogen among the atoms that were there before."""
+    number_of = {site.serial: k for k, site in enumerate(s for s in _sites(structure) if s.flag == _OLD)}
+    key_of = {site.serial: key for key, site in found.items()}
+    ends = [site.serial for bond in topology.bonds for site in bond.atoms]
     parents: dict[Key, int] = {}
-    for bond in topology.bonds:
-        one, two = (site.serial for site in bond.atoms)
+    for one, two in zip(ends[::2], ends[1::2]):
         for child, parent in ((one, two), (two, one)):
-            if child in new and parent in old:
-                parents.setdefault(new[child], old[parent])
-    parent_sites = [site for site in _sites(structure) if site.flag == _OLD]
-    for key, number in parents.items():
-        if not np.isfinite(found[key].pos.tolist()).all():  # its neighbours lie on top of each other
-            found[key].pos = parent_sites[number].pos + gemmi.Position(0.0, 0.0, 1.0)
-    return {key: site for key, site in found.items() if key in parents}, parents
+            if child in key_of and parent in number_of:
+                parents.setdefault(key_of[child], number_of[parent])
+    return parents
+
+
+def _placed(sites: list[gemmi.Atom], parents: Float) -> Float:
+    """Coordinates (n, 3) of hydrogens, whose parents are at `parents` (n, 3)."""
+    xyz = np.array([site.pos.tolist() for site in sites], dtype=float).reshape(-1, 3)
+    lost = ~np.isfinite(xyz).all(axis=1)  # the neighbours of the parent lie on top of each other
+    xyz[lost] = parents[lost] + np.array([0.0, 0.0, 1.0])
+    return xyz
 
 
 def _assemble(
@@ -222,9 +233,10 @@ def _assemble(
     """Arrays of the complete structure; the values of the other atoms are the old ones."""
     identity = identity_of(structure)
     sites = _sites(structure)
-    own = np.array([k for k, site in enumerate(sites) if site.flag != _NEW], dtype=np.int64)
-    child = np.array([k for k, site in enumerate(sites) if site.flag == _NEW], dtype=np.int64)
-    keys = tuple((int(identity.residue[k]), sites[k].name, sites[k].altloc) for k in child)
+    new = np.array([site.flag == _NEW for site in sites], dtype=bool)
+    own, child = np.flatnonzero(~new), np.flatnonzero(new)
+    numbers = identity.residue[child].tolist()
+    keys = tuple((number, sites[k].name, sites[k].altloc) for number, k in zip(numbers, child.tolist()))
     parent = own[[parents[key] for key in keys]] if keys else np.zeros(0, dtype=np.int64)
     n = len(sites)
     xyz, b_iso, occupancy = np.zeros((n, 3)), np.zeros(n), np.zeros(n)

@@ -37,12 +37,12 @@ def complete_links(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str
     added: list[str] = []
     across: list[str] = []
     known = {_pair_key(c.partner1, c.partner2) for c in structure.connections}
-    search = gemmi.NeighborSearch(structure[0], structure.cell, SEARCH).populate()
+    search = gemmi.NeighborSearch(structure[0], structure.cell, SEARCH).populate(include_h=False)
     contacts = gemmi.ContactSearch(SEARCH)
     contacts.ignore = gemmi.ContactSearch.Ignore.SameResidue
     for contact in contacts.find_contacts(search):
         one, two = contact.partner1, contact.partner2
-        if one.atom.is_hydrogen() or two.atom.is_hydrogen() or one.residue.is_water() or two.residue.is_water():
+        if one.residue.is_water() or two.residue.is_water():
             continue
         if one.atom.element.is_metal or two.atom.element.is_metal or _is_polymer_link(one, two):
             continue
@@ -84,15 +84,13 @@ def _pair_key(one: gemmi.AtomAddress, two: gemmi.AtomAddress) -> frozenset[str]:
 
 def _is_polymer_link(one: gemmi.CRA, two: gemmi.CRA) -> bool:
     """Whether the chain of a polymer itself makes this bond."""
+    forwards = (one.atom.name, two.atom.name) in _POLYMER_LINKS
+    if not forwards and (two.atom.name, one.atom.name) not in _POLYMER_LINKS:
+        return False
     if one.residue.entity_type != gemmi.EntityType.Polymer or one.residue.subchain != two.residue.subchain:
         return False
-    following = one.chain.next_residue(one.residue)
-    if following is not None and following.seqid == two.residue.seqid:
-        return (one.atom.name, two.atom.name) in _POLYMER_LINKS
-    before = one.chain.previous_residue(one.residue)
-    if before is not None and before.seqid == two.residue.seqid:
-        return (two.atom.name, one.atom.name) in _POLYMER_LINKS
-    return False
+    neighbour = one.chain.next_residue(one.residue) if forwards else one.chain.previous_residue(one.residue)
+    return neighbour is not None and neighbour.seqid == two.residue.seqid
 
 
 def _check_connections(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str]:

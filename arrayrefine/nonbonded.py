@@ -86,9 +86,11 @@ def _upper(matrix: sparse.sparray, diagonal: bool = False) -> tuple[Int, Int]:
     return np.column_stack([part.row, part.col]).astype(np.int64), part.data
 
 
-def _unique(pairs: Int) -> Int:
-    pairs = np.sort(pairs.reshape(-1, 2), axis=1)
-    return np.unique(pairs, axis=0)
+def _unique(pairs: Int, n: int) -> Int:
+    """Pairs (p, 2), each once, the lower number first, in order."""
+    pairs = pairs.reshape(-1, 2)
+    low, high = np.divmod(np.unique(pairs.min(axis=1) * n + pairs.max(axis=1)), n)
+    return np.column_stack([low, high])
 
 
 def _keys(pairs: Int, n: int) -> Int:
@@ -120,19 +122,22 @@ def topological_pairs(edges: Int, rigid: Int, planes: Sequence[Int], n: int) -> 
     bonds = _adjacency(edges, n)
     two = bonds @ bonds
     three = two @ bonds
-    near = [_unique(edges), _upper(two)[0]]
+    edges = _unique(edges, n)
+    near = [edges, _upper(two)[0]]
     first = rigid[:, 0], rigid[:, 1]
     if len(rigid):
         middle = sparse.csr_array((np.ones(len(rigid), dtype=np.int64), first), shape=(n, n))
-        near.append(_unique(_upper(bonds @ (middle + middle.T) @ bonds)[0]))
-    for atoms in planes:
-        a, b = np.triu_indices(len(atoms), 1)
-        near.append(np.column_stack([atoms[a], atoms[b]]))
+        near.append(_upper(bonds @ (middle + middle.T) @ bonds)[0])
+    for size in {len(atoms) for atoms in planes}:
+        atoms = np.array([atoms for atoms in planes if len(atoms) == size])
+        a, b = np.triu_indices(size, 1)
+        near.append(np.column_stack([atoms[:, a].ravel(), atoms[:, b].ravel()]))
     paths, count = _upper(three)
-    near.append(paths[count >= 2][~np.isin(_keys(paths[count >= 2], n), _keys(_unique(edges), n))])
-    excluded = _unique(np.vstack(near))
+    double = paths[count >= 2]
+    near.append(double[~np.isin(_keys(double, n), _keys(edges, n), assume_unique=True)])
+    excluded = _unique(np.vstack(near), n)
     excluded = excluded[excluded[:, 0] != excluded[:, 1]]
-    one_four = paths[~np.isin(_keys(paths, n), _keys(excluded, n))]
+    one_four = paths[~np.isin(_keys(paths, n), _keys(excluded, n), assume_unique=True)]
     return excluded, one_four
 
 
@@ -170,12 +175,12 @@ def energy_types(
     default = EnergyType("N", 1.7, 1.7, float("nan"))
     unknown = set()
     found = []
-    for name, element in zip(types, elements):
+    for name, element in zip(types, elements.tolist()):
         kind = energy.get(name) if name else None
         if kind is None:
             if name:
                 unknown.add(name)
-            kind = energy.get("H" if element in ("H", "D") else str(element).upper(), default)
+            kind = energy.get("H" if element in ("H", "D") else element.upper(), default)
         found.append(kind)
     return found, unknown
 
@@ -207,7 +212,7 @@ def build_non_bonded(
     polar = hydrogen & (bonding == "H")
     for a, b in ((edges[:, 0], edges[:, 1]), (edges[:, 1], edges[:, 0])):
         polar[a[hydrogen[a] & donor[b]]] = True
-    softening = np.array([_SOFTENING.get(str(e), _SOFTENING_OTHER) for e in atoms.element])
+    softening = np.array([_SOFTENING.get(e, _SOFTENING_OTHER) for e in atoms.element.tolist()])
     excluded, excluded_images, one_four = pairs
     return NonBonded(
         radius=np.where(complete | hydrogen, plain, full),

@@ -28,7 +28,7 @@ from arrayrefine.maps import MapCoefficients, map_coefficients
 from arrayrefine.monomers import load_monomers
 from arrayrefine.options import Options
 from arrayrefine.parameters import B_BOUNDS
-from arrayrefine.reflections import Reflections
+from arrayrefine.reflections import Reflections, positions
 from arrayrefine.rendezvous import Evaluated, Place
 from arrayrefine.report import Report, Step
 from arrayrefine.riding import follow
@@ -179,9 +179,7 @@ def _maps(problem: Problem, state: State) -> MapCoefficients:
     """Map coefficients of all reflections to d_min, measured or not."""
     data = problem.reflections
     crystal = data.crystal
-    every = crystal.unique_reflections(data.d_min, data.d_max)
-    known = {tuple(h): i for i, h in enumerate(data.hkl.tolist())}
-    missing = np.array([h for h in every.tolist() if tuple(h) not in known], dtype=np.int32).reshape(-1, 3)
+    missing = data.possible[positions(data.possible, data.hkl) < 0]
     hkl = np.concatenate([data.hkl, missing])
     f_model = state.f_model
     if len(missing):

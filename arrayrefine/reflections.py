@@ -14,6 +14,18 @@ from arrayrefine.crystal import Crystal
 Float = NDArray[np.float64]
 
 
+def positions(hkl: NDArray[np.integer], among: NDArray[np.integer]) -> NDArray[np.int64]:
+    """For each of the indices `hkl` (M, 3) its row in `among` (R, 3), all different, or -1 (M,)."""
+    if not len(among):
+        return np.full(len(hkl), -1, dtype=np.int64)
+    sides = 2 * np.maximum(np.abs(hkl).max(axis=0, initial=0), np.abs(among).max(axis=0)).astype(np.int64) + 1
+    weight = np.array([sides[1] * sides[2], sides[2], 1])
+    wanted, key = hkl.astype(np.int64) @ weight, among.astype(np.int64) @ weight
+    order = np.argsort(key)
+    place = order[np.minimum(np.searchsorted(key, wanted, sorter=order), len(key) - 1)]
+    return np.where(key[place] == wanted, place, -1)
+
+
 @dataclass(frozen=True)
 class Reflections:
     """R unique reflections with a measured amplitude, in the asymmetric unit of reciprocal space.
@@ -60,6 +72,16 @@ class Reflections:
     def centric(self) -> NDArray[np.bool_]:
         """Centric flags (R,)."""
         return self.crystal.centric(self.hkl)
+
+    @cached_property
+    def by_resolution(self) -> NDArray[np.int64]:
+        """The reflections (R,) by index, lowest resolution first."""
+        return np.argsort(self.s_squared, kind="stable")
+
+    @cached_property
+    def possible(self) -> NDArray[np.int32]:
+        """All unique reflections (M, 3) between the resolution limits of these."""
+        return self.crystal.unique_reflections(self.d_min, self.d_max)
 
     @property
     def work(self) -> NDArray[np.bool_]:

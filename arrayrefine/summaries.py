@@ -47,7 +47,7 @@ def shells(problem: Problem, state: State) -> tuple[dict[str, Any], ...]:
 def _possible(problem: Problem, edges: NDArray[np.float64]) -> list[int]:
     """Number of unique reflections that each shell could hold."""
     data = problem.reflections
-    every = data.crystal.inverse_d_squared(data.crystal.unique_reflections(data.d_min, data.d_max)) ** 1.5
+    every = data.crystal.inverse_d_squared(data.possible) ** 1.5
     # equivalents differ by rounding: the outermost ones belong to the outermost shells
     shell = np.clip(np.searchsorted(edges, every, side="right") - 1, 0, len(edges) - 2)
     counts: list[int] = np.bincount(shell, minlength=len(edges) - 1).tolist()

@@ -146,21 +146,24 @@ def _prepare(
     monlib.update_old_atom_names(copy, log)
     _name_deuterium(copy, monlib)
     notes += complete_links(copy, monlib)
-    before = [(cra.atom.name, cra.atom.altloc) for cra in copy[0].all()]
+    before = [(atom.name, atom.altloc) for atom in _sites(copy)]
     try:
         topology = gemmi.prepare_topology(copy, monlib, h_change=gemmi.HydrogenChange.NoChange, warnings=log)
     except (RuntimeError, ValueError, IndexError) as error:
         raise InputError(f"no restraints can be made for this model: {error}") from error
     # prepare_topology renumbers the atoms, so the order is read back rather than assumed
-    row, after = {}, []
-    for k, cra in enumerate(copy[0].all()):
-        row[cra.atom.serial] = k
-        after.append((cra.atom.name, cra.atom.altloc))
+    sites = _sites(copy)
+    row = {atom.serial: k for k, atom in enumerate(sites)}
+    after = [(atom.name, atom.altloc) for atom in sites]
     if before != after or len(row) != len(atoms):
         raise InputError("atoms changed their order while bonds were named; look for duplicated atoms in the model")
     notes += [f"gemmi: {line}" for line in log.lines() if "definition not found" not in line]
     notes += _chain_notes(topology)
     return TopologyModel(copy, topology, row, atoms.identity.altloc)
+
+
+def _sites(structure: gemmi.Structure) -> list[gemmi.Atom]:
+    return [atom for chain in structure[0] for residue in chain for atom in residue]
 
 
 def _name_deuterium(structure: gemmi.Structure, monlib: gemmi.MonLib) -> None:

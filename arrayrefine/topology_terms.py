@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import gemmi
@@ -24,6 +23,7 @@ _LINK_TORSIONS = ("omega", "ss")
 _RIGID_LABELS = ("omega", "const", "CONST", "sp2_sp2")
 
 Mask = NDArray[np.bool_]
+_Restraint = gemmi.Topo.Bond | gemmi.Topo.Angle | gemmi.Topo.Torsion | gemmi.Topo.Chirality
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,10 @@ class TopologyModel:
             if rule.rkind == kind
         }
 
-    def rows(self, atoms: Sequence[gemmi.Atom]) -> list[int]:
-        """Positions in `Atoms` of gemmi's atoms."""
+    def rows(self, restraints: Iterable[_Restraint], width: int) -> Int:
+        """Positions in `Atoms` (n, width) of the atoms of gemmi's bonds, angles, ..."""
         row = self.row
-        return [row[a.serial] for a in atoms]
+        return _table([row[atom.serial] for restraint in restraints for atom in restraint.atoms], width)
 
 
 def _mixed(altloc: NDArray[np.str_], index: Int) -> Mask:
@@ -71,14 +71,24 @@ def _mixed(altloc: NDArray[np.str_], index: Int) -> Mask:
     return mixed
 
 
-def _table(rows: Sequence[Sequence[int]], width: int) -> Int:
+def _values(values: Iterable[float]) -> NDArray[np.float64]:
+    return np.array(list(values), dtype=float)
+
+
+def _without(n: int, numbers: Collection[int]) -> Mask:
+    """(n,) False at the numbers."""
+    mask = np.ones(n, dtype=bool)
+    mask[list(numbers)] = False
+    return mask
+
+
+def _table(rows: Sequence[Sequence[int]] | Sequence[int], width: int) -> Int:
     return np.array(rows, dtype=np.int64).reshape(-1, width)
 
 
 def image_links(model: TopologyModel) -> Int:
     """Bonded atoms of links to symmetry mates (s, 2); an atom may be linked to its own mate."""
-    pairs = [model.rows(model.topology.bonds[number].atoms) for number in sorted(model.across(gemmi.RKind.Bond))]
-    return _table(pairs, 2)
+    return model.rows([model.topology.bonds[number] for number in sorted(model.across(gemmi.RKind.Bond))], 2)
 
 
 def read_bonds(model: TopologyModel, known_links: Collection[str], held: Mask, notes: list[str]) -> tuple[Bonds, Int]:
@@ -95,28 +105,25 @@ def read_bonds(model: TopologyModel, known_links: Collection[str], held: Mask, n
         if rule.rkind == gemmi.RKind.Bond
     }
     across = model.across(gemmi.RKind.Bond)
-    index, ideal, sigma, edges = [], [], [], []
-    free_metal, simple, no_sigma = [], [], 0
-    for number, bond in enumerate(model.topology.bonds):
-        pair = model.rows(bond.atoms)
-        if number in across or pair[0] == pair[1]:
+    bonds = model.topology.bonds
+    every = model.rows(bonds, 2)
+    bonded = _without(len(every), across) & (every[:, 0] != every[:, 1])
+    wanted = bonded & ~held[every].all(axis=1)
+    free_metal, simple = [], []
+    for number in sorted(guessed):
+        if not wanted[number]:
             continue
-        edges.append(pair)
-        if held[pair[0]] and held[pair[1]]:
-            continue
-        restraint = bond.restr
-        if number in guessed:
-            label = " - ".join(a.name for a in bond.atoms)
-            if any(a.element.is_metal for a in bond.atoms):
-                free_metal.append(label)
-                continue
-            simple.append(f"{label} ({restraint.value:.2f} Å)")
-        if not restraint.esd > 0 or not restraint.value > 0:
-            no_sigma += 1
-            continue
-        index.append(pair)
-        ideal.append(restraint.value)
-        sigma.append(restraint.esd)
+        bond = bonds[number]
+        label = " - ".join(a.name for a in bond.atoms)
+        if any(a.element.is_metal for a in bond.atoms):
+            free_metal.append(label)
+            wanted[number] = False
+        else:
+            simple.append(f"{label} ({bond.restr.value:.2f} Å)")
+    restraints = [bond.restr for bond in bonds]
+    ideal, sigma = _values(r.value for r in restraints), _values(r.esd for r in restraints)
+    sound = (sigma > 0) & (ideal > 0)
+    no_sigma = int((wanted & ~sound).sum())
     if free_metal:
         notes.append(
             f"{counted(len(free_metal), 'metal-ligand link')} without a dictionary length {are(len(free_metal))} "
@@ -133,13 +140,13 @@ def read_bonds(model: TopologyModel, known_links: Collection[str], held: Mask, n
     if no_sigma:
         what = counted(no_sigma, "bond")
         notes.append(f"{what} without a positive sigma in the dictionary {are(no_sigma)} not restrained")
-    pairs = _table(index, 2)
-    fine = ~_mixed(model.altloc, pairs)
-    _, first = np.unique(np.sort(pairs, axis=1), axis=0, return_index=True)
-    fine[np.setdiff1d(np.arange(len(pairs)), first)] = False
-    bonds = Bonds(pairs[fine], np.array(ideal, dtype=float)[fine], np.array(sigma, dtype=float)[fine])
-    all_pairs = _table(edges, 2)
-    return bonds, all_pairs[~_mixed(model.altloc, all_pairs)]
+    unmixed = ~_mixed(model.altloc, every)
+    chosen = np.flatnonzero(wanted & sound)
+    low, high = every[chosen].min(axis=1), every[chosen].max(axis=1)
+    _, first = np.unique(low * len(model.altloc) + high, return_index=True)
+    chosen = chosen[np.sort(first)]
+    chosen = chosen[unmixed[chosen]]
+    return Bonds(every[chosen], ideal[chosen], sigma[chosen]), every[bonded & unmixed]
 
 
 def _short(labels: Sequence[str]) -> str:
@@ -167,28 +174,18 @@ def tie_hydrogens(bonds: Bonds, guessed: Int, hydrogen: Mask) -> Bonds:
 
 def read_angles(model: TopologyModel, held: Mask, notes: list[str]) -> Angles:
     """Angles with a positive sigma."""
-    index, ideal, sigma = [], [], []
-    no_sigma = 0
-    across = model.across(gemmi.RKind.Angle)
-    for number, angle in enumerate(model.topology.angles):
-        if number in across:
-            continue
-        rows = model.rows(angle.atoms)
-        if held[rows].all():
-            continue
-        restraint = angle.restr
-        if not restraint.esd > 0 or not math.isfinite(restraint.value):
-            no_sigma += 1
-            continue
-        index.append(rows)
-        ideal.append(restraint.value)
-        sigma.append(restraint.esd)
+    angles = model.topology.angles
+    index = model.rows(angles, 3)
+    restraints = [angle.restr for angle in angles]
+    ideal, sigma = _values(r.value for r in restraints), _values(r.esd for r in restraints)
+    wanted = _without(len(index), model.across(gemmi.RKind.Angle)) & ~held[index].all(axis=1)
+    sound = (sigma > 0) & np.isfinite(ideal)
+    no_sigma = int((wanted & ~sound).sum())
     if no_sigma:
         notes.append(f"{no_sigma} angles without a positive sigma in the dictionary are not restrained")
-    table = _table(index, 3)
-    fine = ~_mixed(model.altloc, table)
-    value = np.abs(np.array(ideal, dtype=float)[fine])
-    return Angles(table[fine], np.where(value > 180.0, 360.0 - value, value), np.array(sigma, dtype=float)[fine])
+    fine = wanted & sound & ~_mixed(model.altloc, index)
+    value = np.abs(ideal[fine])
+    return Angles(index[fine], np.where(value > 180.0, 360.0 - value, value), sigma[fine])
 
 
 def read_torsions(model: TopologyModel, held: Mask, metal_parts: Mask) -> tuple[Torsions, Int]:
@@ -199,37 +196,24 @@ def read_torsions(model: TopologyModel, held: Mask, metal_parts: Mask) -> tuple[
     what is real about these. A period of 0 means that there is only one ideal: it is kept for the torsions
     of links (omega), where it comes with a real sigma, and taken as 1.
     """
-    index, ideal, sigma, period, rigid = [], [], [], [], []
     across = model.across(gemmi.RKind.Torsion)
+    named = []
     for number, torsion in enumerate(model.topology.torsions):
-        if number in across:
-            continue
         restraint = torsion.restr
         label = restraint.label
-        is_link = label in _LINK_TORSIONS
-        is_rigid = label.startswith(_RIGID_LABELS)
-        if not (is_link or is_rigid or label.startswith("chi")):
-            continue
-        rows = model.rows(torsion.atoms)
-        if is_rigid:
-            rigid.append(rows[1:3])
-        if held[rows].all() or metal_parts[rows].any() or not restraint.esd > 0 or label.startswith(_RIGID_LABELS[1:]):
-            continue
-        if restraint.period < 1 and not is_link:
-            continue
-        index.append(rows)
-        ideal.append(restraint.value)
-        sigma.append(restraint.esd)
-        period.append(max(restraint.period, 1))
-    table = _table(index, 4)
-    fine = ~_mixed(model.altloc, table)
-    torsions = Torsions(
-        table[fine],
-        np.array(ideal, dtype=float)[fine],
-        np.array(sigma, dtype=float)[fine],
-        np.array(period, dtype=np.int64)[fine],
-    )
-    return torsions, _table(rigid, 2)
+        if (label in _LINK_TORSIONS or label.startswith((*_RIGID_LABELS, "chi"))) and number not in across:
+            named.append((torsion, restraint, label))
+    index = model.rows([torsion for torsion, _, _ in named], 4)
+    restraints = [restraint for _, restraint, _ in named]
+    ideal, sigma = _values(r.value for r in restraints), _values(r.esd for r in restraints)
+    period = np.array([r.period for r in restraints], dtype=np.int64)
+    is_link = np.array([label in _LINK_TORSIONS for _, _, label in named], dtype=bool)
+    is_rigid = np.array([label.startswith(_RIGID_LABELS) for _, _, label in named], dtype=bool)
+    in_ring = np.array([label.startswith(_RIGID_LABELS[1:]) for _, _, label in named], dtype=bool)
+    fine = ~held[index].all(axis=1) & ~metal_parts[index].any(axis=1) & (sigma > 0) & ~in_ring
+    fine &= ((period >= 1) | is_link) & ~_mixed(model.altloc, index)
+    torsions = Torsions(index[fine], ideal[fine], sigma[fine], np.maximum(period[fine], 1))
+    return torsions, index[is_rigid, 1:3]
 
 
 def _equal_ends(edges: Int, atoms: Atoms) -> Mask:
@@ -261,31 +245,22 @@ def read_chiralities(
     Where two ends are equal the sign only says which end has which name, and a model named the other way
     cannot get there without tearing: such centres keep the sign that they have.
     """
-    index, ideal = [], []
-    unknown = skipped = 0
+    topology, both = model.topology, gemmi.ChiralityType.Both
     across = model.across(gemmi.RKind.Chirality)
-    for number, centre in enumerate(model.topology.chirs):
-        if number in across or centre.restr.sign == gemmi.ChiralityType.Both:
-            continue
-        rows = model.rows(centre.atoms)
-        if held[rows].all():
-            continue
-        if metal_parts[rows].any():
-            skipped += 1
-            continue
-        volume = model.topology.ideal_chiral_abs_volume(centre)
-        if not math.isfinite(volume) or volume <= 0:
-            unknown += 1
-            continue
-        index.append(rows)
-        ideal.append(volume if centre.restr.sign == gemmi.ChiralityType.Positive else -volume)
+    centres = [c for number, c in enumerate(topology.chirs) if number not in across and c.restr.sign != both]
+    table = model.rows(centres, 4)
+    known, in_metal = ~held[table].all(axis=1), metal_parts[table].any(axis=1)
+    volume = _values(topology.ideal_chiral_abs_volume(centre) for centre in centres)
+    positive = np.array([centre.restr.sign == gemmi.ChiralityType.Positive for centre in centres], dtype=bool)
+    sound = np.isfinite(volume) & (volume > 0)
+    skipped = int((known & in_metal).sum())
+    unknown = int((known & ~in_metal & ~sound).sum())
     if unknown:
         notes.append(f"{unknown} chiral centres without an ideal volume are not restrained")
     if skipped:
         notes.append(f"{skipped} chiral centres of components with metals are not restrained: names are arbitrary")
-    table = _table(index, 4)
-    fine = ~_mixed(model.altloc, table)
-    table, value = table[fine], np.array(ideal, dtype=float)[fine]
+    fine = known & ~in_metal & sound & ~_mixed(model.altloc, table)
+    table, value = table[fine], np.where(positive, volume, -volume)[fine]
     present = _volumes(atoms.xyz, table)
     other_hand = _equal_ends(edges, atoms)[table[:, 0]] & (present * value < 0)
     if other_hand.any():
@@ -305,20 +280,19 @@ def _volumes(xyz: NDArray[np.float64], index: Int) -> NDArray[np.float64]:
 
 def read_planes(model: TopologyModel, held: Mask) -> Planes:
     """Planes of at least four atoms with a positive sigma."""
-    index: list[int] = []
-    number: list[int] = []
-    sigma: list[float] = []
-    count = 0
-    across = model.across(gemmi.RKind.Plane)
-    for k, plane in enumerate(model.topology.planes):
-        if k in across:
-            continue
-        esd = plane.restr.esd
-        rows = model.rows(plane.atoms)
-        if len(rows) < 4 or not esd > 0 or held[rows].all() or _mixed(model.altloc, _table([rows], len(rows)))[0]:
-            continue
-        index += rows
-        number += [count] * len(rows)
-        sigma += [esd] * len(rows)
-        count += 1
-    return Planes(np.array(index, dtype=np.int64), np.array(number, dtype=np.int64), np.array(sigma, dtype=float))
+    row, across = model.row, model.across(gemmi.RKind.Plane)
+    every = [(k, plane.atoms, plane.restr.esd) for k, plane in enumerate(model.topology.planes)]
+    planes = [(atoms, esd) for k, atoms, esd in every if k not in across and len(atoms) >= 4 and esd > 0]
+    index = np.array([row[atom.serial] for atoms, _ in planes for atom in atoms], dtype=np.int64)
+    if not len(index):
+        return Planes(index, index, np.zeros(0))
+    size = np.array([len(atoms) for atoms, _ in planes], dtype=np.int64)
+    first = np.cumsum(size) - size
+    fine = ~np.logical_and.reduceat(held[index], first)
+    branched = np.logical_or.reduceat(model.altloc[index] != "", first)
+    for k in np.flatnonzero(fine & branched):
+        fine[k] = not _mixed(model.altloc, index[None, first[k] : first[k] + size[k]])[0]
+    number = np.repeat(np.cumsum(fine) - 1, size)
+    sigma = np.repeat(_values(esd for _, esd in planes), size)
+    kept = np.repeat(fine, size)
+    return Planes(index[kept], number[kept], sigma[kept])

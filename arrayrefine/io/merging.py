@@ -74,11 +74,11 @@ def merge(observed: Observations) -> tuple[Observations, Merging]:
     Copies (same value, same sigma: expanded data, or one value in both columns of a pair) carry no new
     information, so they keep their sigma.
     """
-    order = np.lexsort((observed.row, *observed.hkl.T[::-1]))
-    observed = observed.select(order)
-    new = np.ones(len(order), dtype=bool)
-    new[1:] = (observed.hkl[1:] != observed.hkl[:-1]).any(axis=1)
-    start = np.flatnonzero(new)
+    side = 2 * int(np.abs(observed.hkl).max(initial=0)) + 1
+    key = observed.hkl.astype(np.int64) @ np.array([side * side, side, 1])
+    order = np.lexsort((observed.row, key))
+    observed, key = observed.select(order), key[order]
+    start = np.flatnonzero(np.diff(key, prepend=key[:1] - 1))
     weight = observed.sigma**-2.0
     total = np.add.reduceat(weight, start)
     value = np.add.reduceat(weight * observed.value, start) / total

@@ -211,22 +211,25 @@ def _checked_pdb(source: InputFile, notes: list[str]) -> str:
     """
     lines = source.text().splitlines()
     blank = 0
+
+    def where(i: int) -> str:
+        return f"model '{source.path}', line {i + 1} ('{lines[i][:30].strip()}')"
+
     for i, line in enumerate(lines):
         if line.startswith("ENDMDL"):
             break
         if not line.startswith(("ATOM", "HETATM")):
             continue
-        where = f"model '{source.path}', line {i + 1} ('{line[:30].strip()}')"
         try:
             _ = float(line[30:38]), float(line[38:46]), float(line[46:54])
         except ValueError:
             raise InputError(
-                f"{where}: found '{line[30:54]}' for the coordinates; expected three numbers in columns "
+                f"{where(i)}: found '{line[30:54]}' for the coordinates; expected three numbers in columns "
                 "31-54: complete or remove this atom"
             ) from None
-        if not _SEQUENCE_NUMBER.fullmatch(line[22:26]):
+        if not _SEQUENCE_NUMBER.fullmatch(line, 22, 26):
             raise InputError(
-                f"{where}: found '{line[22:26]}' for the residue number (columns 23-26); expected an "
+                f"{where(i)}: found '{line[22:26]}' for the residue number (columns 23-26); expected an "
                 "integer. PDB has room for two letters of chain name (columns 21-22): use mmCIF for longer "
                 "ones"
             )
@@ -288,24 +291,18 @@ def _format_cell(cell: gemmi.UnitCell) -> str:
 
 def identity_of(structure: gemmi.Structure) -> Identity:
     """Who the atoms of the first model are, in its order."""
-    rows = []
-    running = -1
-    for chain in structure[0]:
-        for residue in chain:
-            running += 1
-            number, code = residue.seqid.num, residue.seqid.icode.strip()
-            for atom in residue:
-                altloc = atom.altloc if atom.altloc not in ("\0", " ") else ""
-                rows.append((chain.name, residue.name, atom.name, altloc, code, number, running))
-    chain_name, residue_name, atom_name, altlocs, codes, numbers, index = zip(*rows)
+    residues = [(chain.name, residue) for chain in structure[0] for residue in chain]
+    sites = [atom for _, residue in residues for atom in residue]
+    size = np.array([len(residue) for _, residue in residues], dtype=np.int64)
+    altloc = np.array([atom.altloc for atom in sites], dtype=np.str_)  # NumPy takes "\0" for ""
     return Identity(
-        np.array(chain_name, dtype=np.str_),
-        np.array(residue_name, dtype=np.str_),
-        np.array(atom_name, dtype=np.str_),
-        np.array(altlocs, dtype=np.str_),
-        np.array(codes, dtype=np.str_),
-        np.array([0 if n is None else n for n in numbers], dtype=np.int64),
-        np.array(index, dtype=np.int64),
+        np.repeat(np.array([name for name, _ in residues], dtype=np.str_), size),
+        np.repeat(np.array([residue.name for _, residue in residues], dtype=np.str_), size),
+        np.array([atom.name for atom in sites], dtype=np.str_),
+        np.where(altloc == " ", "", altloc),
+        np.repeat(np.array([residue.seqid.icode.strip() for _, residue in residues], dtype=np.str_), size),
+        np.repeat(np.array([residue.seqid.num or 0 for _, residue in residues], dtype=np.int64), size),
+        np.repeat(np.arange(len(residues)), size),
     )
 
 

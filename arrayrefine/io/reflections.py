@@ -318,11 +318,4 @@ def _to_amplitudes(reflections: Reflections, account: _Account) -> Reflections:
 
 def _completeness(reflections: Reflections) -> float:
     """Share of the unique reflections between the resolution limits of the data that are there."""
-    crystal = reflections.crystal
-    possible = gemmi.make_miller_array(
-        crystal.gemmi_cell,
-        crystal.gemmi_space_group,
-        reflections.d_min * (1 - 1e-6),
-        reflections.d_max * (1 + 1e-6),
-    )
-    return min(1.0, len(reflections) / max(1, len(possible)))
+    return min(1.0, len(reflections) / max(1, len(reflections.possible)))

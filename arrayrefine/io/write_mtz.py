@@ -8,7 +8,7 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
-from arrayrefine.reflections import Reflections
+from arrayrefine.reflections import Reflections, positions
 
 Float = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -64,7 +64,7 @@ def mtz_bytes(reflections: Reflections, maps: Coefficients, history: str) -> byt
     measured = np.isfinite(maps.f_obs)
     columns: list[tuple[str, str, Float]] = [("FP", "F", maps.f_obs), ("SIGFP", "Q", maps.sigma)]
     if reflections.i_obs is not None and reflections.sigma_i is not None:
-        row = _rows(reflections.hkl, maps.hkl)
+        row = positions(maps.hkl, reflections.hkl)
         columns += [("I", "J", _pick(reflections.i_obs, row)), ("SIGI", "Q", _pick(reflections.sigma_i, row))]
     columns.append(("FREE", "I", np.where(measured, np.where(maps.free, 0.0, 1.0), np.nan)))
     for f_name, phase_name, value in (
@@ -83,12 +83,6 @@ def mtz_bytes(reflections: Reflections, maps: Coefficients, history: str) -> byt
     mtz.ensure_asu()
     mtz.sort()
     return bytes(mtz.write_to_bytes())
-
-
-def _rows(of: NDArray[np.int32], within: NDArray[np.int32]) -> NDArray[np.int64]:
-    """For each row of `within` its position in `of`, or -1."""
-    place = {tuple(h): i for i, h in enumerate(of.tolist())}
-    return np.array([place.get(tuple(h), -1) for h in within.tolist()], dtype=np.int64)
 
 
 def _pick(values: Float, row: NDArray[np.int64]) -> Float:

@@ -26,8 +26,8 @@ def pdb_obstacle(atoms: Atoms) -> str | None:
         ("residue name", who.residue_name, 3),
         ("atom name", who.atom_name, 4),
     ):
-        long = sorted({str(n) for n in names if len(n) > limit})
-        if long:
+        long = np.unique(names[np.char.str_len(names) > limit])
+        if len(long):
             return f"{what} '{long[0]}' has {len(long[0])} characters, the PDB format holds {limit}"
     if len(atoms) > HYBRID_36_SERIALS:
         return f"{len(atoms)} atoms are more than serial numbers can count"
