@@ -89,8 +89,9 @@ def _upper(matrix: sparse.sparray, diagonal: bool = False) -> tuple[Int, Int]:
 def _unique(pairs: Int, n: int) -> Int:
     """Pairs (p, 2), each once, the lower number first, in order."""
     pairs = pairs.reshape(-1, 2)
-    low, high = np.divmod(np.unique(pairs.min(axis=1) * n + pairs.max(axis=1)), n)
-    return np.column_stack([low, high])
+    keys = np.sort(pairs.min(axis=1) * n + pairs.max(axis=1))
+    keys = keys[np.diff(keys, prepend=-1) != 0]
+    return np.column_stack(np.divmod(keys, n))
 
 
 def _keys(pairs: Int, n: int) -> Int:

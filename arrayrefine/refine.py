@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -95,6 +97,19 @@ def perturb(atoms: Atoms, rms: float, seed: int) -> Atoms:
     return atoms.replace(xyz=atoms.xyz + shift, b_iso=b_iso)
 
 
+@contextlib.contextmanager
+def _no_collections() -> Iterator[None]:
+    """Keep Python from going again and again through hundreds of thousands of gemmi's atoms in search of cycles."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+@_no_collections()
 def prepare(model_path: str | Path, data_path: str | Path, options: Options) -> tuple[Model, Problem, Atoms, list[str]]:
     """Read everything and set up the targets.
 

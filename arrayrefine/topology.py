@@ -144,7 +144,8 @@ def _prepare(
     copy.setup_entities()
     log = _Log()
     monlib.update_old_atom_names(copy, log)
-    _name_deuterium(copy, monlib)
+    if (atoms.element == "D").any():
+        _name_deuterium(copy, monlib)
     notes += complete_links(copy, monlib)
     before = [(atom.name, atom.altloc) for atom in _sites(copy)]
     try:
@@ -221,22 +222,22 @@ def _who_is_known(
 ) -> tuple[list[str | None], NDArray[np.bool_], NDArray[np.bool_]]:
     """Energy type of each atom; atoms to hold; and hydrogens that the dictionary does not name."""
     types: list[str | None] = [None] * len(atoms)
-    held = np.ones(len(atoms), dtype=bool)
-    stray = np.zeros(len(atoms), dtype=bool)
+    known: list[int] = []
     for chain in _chains(model.topology):
         for info in chain.res_infos:
-            known = info.res.name in monlib.monomers
+            if info.res.name not in monlib.monomers:
+                continue
             tables: dict[str, dict[str, str]] = {}
             for atom in info.res:
+                altloc = atom.altloc
+                if altloc not in tables:
+                    tables[altloc] = {a.id: a.chem_type for a in info.get_final_chemcomp(altloc).atoms}
                 k = model.row[atom.serial]
-                if not known:
-                    continue
-                if atom.altloc not in tables:
-                    final = info.get_final_chemcomp(atom.altloc)
-                    tables[atom.altloc] = {a.id: a.chem_type for a in final.atoms}
-                types[k] = tables[atom.altloc].get(atom.name)
-                held[k] = False
-                stray[k] = types[k] is None
+                types[k] = tables[altloc].get(atom.name)
+                known.append(k)
+    held = np.ones(len(atoms), dtype=bool)
+    held[known] = False
+    stray = ~held & np.array([name is None for name in types], dtype=bool)
     loose = stray & atoms.is_hydrogen
     lost = stray & ~atoms.is_hydrogen
     for mask, fate in (

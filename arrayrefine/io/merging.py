@@ -90,6 +90,6 @@ def merge(observed: Observations) -> tuple[Observations, Merging]:
     # a reflection that any copy names free must not be refined against; fmin ignores missing flags
     flag = np.fmin.reduceat(observed.flag, start)
     conflict = int((np.fmax.reduceat(observed.flag, start) > flag).sum())
-    rows = len(np.unique(observed.row))
+    rows = int(np.count_nonzero(np.bincount(observed.row)))
     merged = Observations(observed.hkl[start], value, sigma, flag, observed.row[start])
     return merged, Merging(len(order) - rows, rows - len(start), conflict)
