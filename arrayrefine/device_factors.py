@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import DeviceError
 from arrayrefine.kernels import density_cuda, fft_cuda, lookup_cuda, summation_cuda, vector_cuda
-from arrayrefine.kernels.backend import device_module, to_device
+from arrayrefine.kernels.backend import device_module, one_at_a_time, to_device
 from arrayrefine.sampling import Sampling
 
 Float = NDArray[np.float64]
@@ -322,6 +322,7 @@ class HostSide:
         self.factors.stream.synchronize()
         return tuple(v[0] for v in values)
 
+    @one_at_a_time
     def f_calc(self, xyz: Float, b_iso: Float, occupancy: Float) -> Complex:
         """F_calc (R,) of N atoms; Å, Å²."""
         with self.factors.stream:
@@ -332,6 +333,7 @@ class HostSide:
                 f = self.factors.forward()
             return np.asarray(self._down((f,))[0])
 
+    @one_at_a_time
     def gradient(self, d_f: Complex, xyz: Float, b_iso: Float, occupancy: Float) -> tuple[Float, Float, Float]:
         """Derivatives by xyz (N, 3), B (N,) and occupancy (N,) of N atoms from those by F_calc (R,)."""
         with self.factors.stream:
@@ -340,6 +342,7 @@ class HostSide:
             return d_xyz, d_b, d_occupancy
 
 
+@one_at_a_time
 def made(how: Gridded | Summed, n_models: int = 1, channels: int | None = None) -> DeviceFactors:
     """The memory on the device for `how`; see `GridFactors` and `SumFactors`."""
     if isinstance(how, Gridded):

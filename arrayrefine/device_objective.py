@@ -20,7 +20,7 @@ from arrayrefine.device_factors import DeviceFactors
 from arrayrefine.device_restraints import DeviceRestraints
 from arrayrefine.errors import DeviceError
 from arrayrefine.kernels import likelihood_cuda, vector_cuda
-from arrayrefine.kernels.backend import device_module, launch_counts, to_device
+from arrayrefine.kernels.backend import device_module, launch_counts, one_at_a_time, to_device
 from arrayrefine.parameters import Parameters
 from arrayrefine.targets.xray import XrayTarget
 from arrayrefine.weights import Weights
@@ -81,6 +81,7 @@ class DeviceObjective:
         Weights were computed for another freeze state.
     """
 
+    @one_at_a_time
     def __init__(
         self,
         members: Sequence[Member],
@@ -142,6 +143,7 @@ class DeviceObjective:
         value, gradient = self.at_all(x[None])
         return float(value[0]), gradient[0]
 
+    @one_at_a_time
     def at_all(self, x: Float) -> tuple[Float, Float]:
         """Values (M,) and gradients (M, n) of all models at their vectors `x` (M, n).
 

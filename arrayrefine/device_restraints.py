@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.errors import DeviceError
 from arrayrefine.kernels import adp_cuda, contacts_cuda, geometry_cuda
-from arrayrefine.kernels.backend import device_module
+from arrayrefine.kernels.backend import device_module, one_at_a_time
 from arrayrefine.targets.adp import AdpTarget
 from arrayrefine.targets.geometry import GeometryTarget
 
@@ -34,6 +34,7 @@ class DeviceRestraints:
         Counts repairs: what was captured before one must be captured again.
     """
 
+    @one_at_a_time
     def __init__(
         self, geometry: GeometryTarget, adp: AdpTarget, multiplicity: NDArray[np.int64], n_models: int = 1
     ) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from arrayrefine import preconditioner, weights
-from arrayrefine.device_objective import DeviceObjective, Member
+from arrayrefine.device_batch import Share
+from arrayrefine.device_objective import Member
 from arrayrefine.errors import InputError
 from arrayrefine.minimize import Objective, Solution, minimise
 from arrayrefine.parameters import KINDS, Parameters
@@ -141,7 +142,7 @@ def minimise_step(
     else:
         with problem.meet(objective) as place:
             solution = minimise(place, change, problem.options.minimiser, stop)
-    if isinstance(objective, DeviceObjective):
+    if isinstance(objective, Share):
         problem.counts["launches"] = objective.launches
     return solution
 
@@ -152,9 +153,7 @@ def _objective(problem: Problem, state: State, parameters: Parameters, found: We
         return Objective(
             parameters, found, state.xray, problem.geometry, problem.adp, problem.options.threads
         )
-    factors = state.xray.structure_factors.on_device.factors
-    restraints = problem.restraints_on_device(parameters.reference)
-    return DeviceObjective([Member(parameters, found, state.xray)], factors, restraints, problem.timer)
+    return Share(problem, Member(parameters, found, state.xray))
 
 
 def _strain(problem: Problem, state: State) -> float:

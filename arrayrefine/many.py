@@ -10,6 +10,7 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
+from arrayrefine.device_batch import together
 from arrayrefine.errors import ArrayRefineError, InputError
 from arrayrefine.options import Options
 from arrayrefine.refine import Result, run
@@ -68,7 +69,7 @@ def refine_many(
     """
     if not jobs:
         raise InputError("refine_many: the list of jobs is empty; give at least one Job(model, data, options)")
-    rendezvous = Rendezvous(len(jobs))
+    rendezvous = Rendezvous(len(jobs), together)
     results: dict[int, Result | ArrayRefineError] = {}
     failures: list[BaseException] = []
 

@@ -8,7 +8,7 @@ cctbx's without them and .2615 / .2813 with them; the order was the same with th
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import scipy.fft
@@ -20,7 +20,7 @@ from scipy.sparse.csgraph import connected_components
 from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
 from arrayrefine.kernels import fft
-from arrayrefine.kernels.backend import to_device, to_host
+from arrayrefine.kernels.backend import one_at_a_time, to_device, to_host
 from arrayrefine.kernels.lookup import LookUp, look_up, plan
 from arrayrefine.kernels.mask import solvent_mask
 from arrayrefine.sampling import reach
@@ -114,8 +114,9 @@ def mask_of(
     """
     counted = ~atoms.is_hydrogen & (atoms.occupancy > 0.0)
     fractional = crystal.fractional(atoms.xyz[counted])
-    found = solvent_mask(
-        to_device(fractional) if device == "cuda" else fractional,
+    draw = _drawn_on_device if device == "cuda" else solvent_mask
+    mask = draw(
+        fractional,
         atom_radii(atoms, radii)[counted] + PROBE[radii],
         crystal.rotations,
         crystal.translations,
@@ -123,10 +124,15 @@ def mask_of(
         grid_shape(crystal, min(LARGEST_STEP, 0.5 * d_min)),
         SHRINK[radii],
     )
-    mask: NDArray[np.bool_] = to_host(found)
     if smallest_island <= 0.0:
         return mask
     return without_islands(mask, smallest_island / crystal.volume * mask.size)
+
+
+@one_at_a_time
+def _drawn_on_device(fractional: Float, *crystal_and_radii: Any) -> NDArray[np.bool_]:
+    mask: NDArray[np.bool_] = to_host(solvent_mask(to_device(fractional), *crystal_and_radii))
+    return mask
 
 
 def without_islands(mask: NDArray[np.bool_], smallest: float) -> NDArray[np.bool_]:

@@ -70,7 +70,7 @@ class StructureFactors:
         self.device, self._channels_at_once = device, channels_at_once
         self.hkl = np.asarray(hkl, dtype=np.int32)
         self.s_squared = crystal.inverse_d_squared(self.hkl)
-        self.method = method
+        self.method, self.precision = method, precision
         self.threads = threads
         self.timer: dict[str, float] = {} if timer is None else timer
         self._elements, self._element, coefficients = it92(atoms.element)
@@ -121,6 +121,16 @@ class StructureFactors:
         other = copy.copy(self)
         other._sample(atoms, self._table)
         return other
+
+    def serves(self, other: StructureFactors, atoms: Atoms) -> bool:
+        """Whether the plan of `other`, which fits these atoms, could as well be this one."""
+        if self.method != other.method or self.precision != other.precision:
+            return False
+        if self.method == "direct":
+            return True
+        return self.basis is other.basis and still_fits(
+            self.sampling, self._errors, atoms.b_iso + self._shift, other._strength, self._accuracy
+        )
 
     @property
     def how(self) -> Gridded | Summed:

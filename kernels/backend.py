@@ -5,22 +5,42 @@ The backend follows the array that is passed in; there is no process-wide switch
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import sys
+import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
 
 _OPTIONS = ("-std=c++17",)
 _NULL = np.uintp(0)  # None is a null pointer in recent CuPy only
 _functions: dict[tuple[ModuleType, int, str, str], Any] = {}
 _modules: dict[tuple[ModuleType, int, str], Any] = {}
 _launches: Counter[str] = Counter()
+_turn = threading.RLock()
+
+
+def one_at_a_time(function: Callable[Given, Result]) -> Callable[Given, Result]:
+    """Let one thread of the process use the device at a time.
+
+    FFT plans share their work memory, and nothing may be allocated while another thread captures a graph.
+    """
+
+    @functools.wraps(function)
+    def guarded(*args: Given.args, **kwargs: Given.kwargs) -> Result:
+        with _turn:
+            return function(*args, **kwargs)
+
+    return guarded
 
 
 def array_module(array: Any) -> ModuleType:

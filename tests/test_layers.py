@@ -17,6 +17,7 @@ LAYERS = [
     {"doctor", "progress", "many"},
     {"refine"},
     {"macrocycle", "summaries"},
+    {"device_batch"},
     {"state", "minimize", "device_objective"},
     {"rendezvous", "device_restraints"},
     {

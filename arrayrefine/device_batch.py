@@ -1,0 +1,166 @@
+"""Minimisations of several runs that meet, evaluated together on a CUDA device where the models are of one crystal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arrayrefine.device_factors import Gridded, Summed, made
+from arrayrefine.device_objective import DeviceObjective, Member
+from arrayrefine.device_restraints import DeviceRestraints
+from arrayrefine.parameters import Parameters
+from arrayrefine.rendezvous import Batch, Evaluated, one_by_one
+from arrayrefine.state import Problem
+from arrayrefine.structure_factors import StructureFactors
+
+Float: TypeAlias = NDArray[np.float64]
+
+
+@dataclass
+class Share:
+    """A minimisation of one run that is to be evaluated on the device, with others if it can be.
+
+    Attributes
+    ----------
+    problem : Problem
+    member : Member
+    launches : int
+        Kernels of one evaluation, alone or of all that were evaluated together.
+    """
+
+    problem: Problem
+    member: Member
+    launches: int = 0
+    _alone: list[DeviceObjective] = field(default_factory=list, repr=False)
+
+    @property
+    def parameters(self) -> Parameters:
+        """What is free."""
+        return self.member.parameters
+
+    @property
+    def structure_factors(self) -> StructureFactors:
+        """The plan of its X-ray target."""
+        return self.member.xray.structure_factors
+
+    def at(self, x: Float) -> tuple[float, Float]:
+        """Value, and gradient by the free parameters, of this model alone."""
+        objective = self._objective()
+        found = objective.at(x)
+        self.launches = objective.launches
+        return found
+
+    def _objective(self) -> DeviceObjective:
+        """The objective of this model alone, made at first use."""
+        if not self._alone:
+            restraints = self.problem.restraints_on_device(self.parameters.reference)
+            factors = self.structure_factors.on_device.factors
+            self._alone.append(DeviceObjective([self.member], factors, restraints, self.problem.timer))
+        return self._alone[0]
+
+
+class _Together:
+    """Models of one crystal in one set of launches."""
+
+    def __init__(self, shares: Sequence[Share], how: Gridded | Summed, channels: int | None) -> None:
+        first, count = shares[0], len(shares)
+        restraints = DeviceRestraints(
+            first.problem.geometry, first.problem.adp, first.parameters.reference.multiplicity, count
+        )
+        self._objective = DeviceObjective(
+            [share.member for share in shares], made(how, count, channels), restraints, first.problem.timer
+        )
+        self._shares = shares
+        self._x = np.stack([share.parameters.pack(share.parameters.reference) for share in shares])
+
+    def at(self, members: Sequence[int], vectors: Sequence[Float]) -> list[tuple[float, Float]]:
+        """Those that have ended stay where they were last."""
+        for member, x in zip(members, vectors):
+            self._x[member] = x
+        values, gradients = self._objective.at_all(self._x)
+        for share in self._shares:
+            share.launches = self._objective.launches
+        return [(float(values[k]), gradients[k]) for k in members]
+
+
+def together(objectives: Sequence[Evaluated]) -> Batch:
+    """Evaluation of a group that has met: alike models on a device in as few calls as its memory allows.
+
+    Whatever is not on a device, or not like any other, is evaluated for itself.
+    """
+    alone = one_by_one(objectives)
+    groups = _groups(objectives)
+    batches = [_Together(shares, how, channels) for _, shares, how, channels in groups]
+    grouped = {n: (k, row) for k, (numbers, *_) in enumerate(groups) for row, n in enumerate(numbers)}
+
+    def evaluate(members: Sequence[int], vectors: Sequence[Float]) -> list[tuple[float, Float]]:
+        found: dict[int, tuple[float, Float]] = {}
+        for k, batch in enumerate(batches):
+            inside = [(m, x) for m, x in zip(members, vectors) if m in grouped and grouped[m][0] == k]
+            if inside:
+                numbers = [m for m, _ in inside]
+                found.update(zip(numbers, batch.at([grouped[m][1] for m in numbers], [x for _, x in inside])))
+        rest = [(m, x) for m, x in zip(members, vectors) if m not in grouped]
+        found.update(zip([m for m, _ in rest], alone([m for m, _ in rest], [x for _, x in rest])))
+        return [found[m] for m in members]
+
+    return evaluate
+
+
+_Group: TypeAlias = tuple[list[int], list[Share], "Gridded | Summed", "int | None"]
+
+
+def _groups(objectives: Sequence[Evaluated]) -> list[_Group]:
+    """Models that go together (two or more): their numbers, and the plan for all of them."""
+    shares = {k: objective for k, objective in enumerate(objectives) if isinstance(objective, Share)}
+    groups: list[_Group] = []
+    left = list(shares)
+    while left:
+        first = shares[left[0]]
+        numbers = [k for k in left if _alike(first, shares[k])]
+        how, channels = first.structure_factors.how, None
+        if isinstance(how, Gridded):
+            sizes = first.problem.budget(how, len(numbers)).sizes
+            numbers, channels = numbers[: sizes.models], sizes.channels_at_once
+        left = [k for k in left if k not in numbers]
+        if len(numbers) > 1:
+            groups.append((numbers, [shares[k] for k in numbers], how, channels))
+    return groups
+
+
+def _alike(a: Share, b: Share) -> bool:
+    """Whether one plan serves two models: all that belongs to the crystal, its topology and sampling is the same."""
+    if a is b:
+        return True
+    first, second = a.structure_factors, b.structure_factors
+    one, other = a.problem, b.problem
+    p, q = a.parameters.reference, b.parameters.reference
+    return (
+        first.crystal == second.crystal
+        and a.member.xray.kind == b.member.xray.kind
+        and np.array_equal(first.hkl, second.hkl)
+        and np.array_equal(p.element, q.element)
+        and _same(p.riding, q.riding)
+        and np.array_equal(p.multiplicity, q.multiplicity)
+        and np.array_equal(p.site_projection, q.site_projection)
+        and _same(one.restraints, other.restraints)
+        and one.geometry.options == other.geometry.options
+        and one.adp.kind == other.adp.kind
+        and all(np.array_equal(getattr(one.adp, k), getattr(other.adp, k)) for k in ("i", "j", "weight"))
+        and first.serves(second, q)
+    )
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two values are equal, arrays and records of arrays included."""
+    if a is b:
+        return True
+    if is_dataclass(a) and type(a) is type(b):
+        return all(_same(getattr(a, f.name), getattr(b, f.name)) for f in fields(a) if f.compare)
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return a.shape == b.shape and bool(np.array_equal(a, b, equal_nan=a.dtype.kind == "f"))
+    return type(a) is type(b) and bool(a == b)

@@ -1,0 +1,57 @@
+"""Several refinements at once on the emulated device."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+import arrayrefine as ar
+from arrayrefine import device_batch
+
+BRIEF = ar.Options(cycles=1, perturb=0.1, hydrogens="strip", device="cuda")
+
+
+@pytest.fixture
+def sizes(emulated_cuda: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many models each set of launches was made for."""
+    made: list[int] = []
+    initialise = device_batch._Together.__init__
+
+    def counted(self: object, shares: list[object], *rest: object) -> None:
+        made.append(len(shares))
+        initialise(self, shares, *rest)
+
+    monkeypatch.setattr(device_batch._Together, "__init__", counted)
+    return made
+
+
+def _job(folder: Path, **changes: object) -> ar.Job:
+    return ar.Job(next(folder.glob("shaken.*")), folder / "norm.mtz", dataclasses.replace(BRIEF, **changes))
+
+
+def test_starts_of_one_crystal_share_their_launches(case: Callable[[str], Path], sizes: list[int]) -> None:
+    jobs = [_job(case("5e5z"), seed=seed) for seed in (0, 1, 2)]
+    together = ar.refine_many(jobs)
+    assert sizes
+    assert max(sizes) == 3
+    for job, result in zip(jobs, together):
+        assert isinstance(result, ar.Result)
+        alone = ar.refine(job.model, job.data, job.options)
+        assert np.abs(result.atoms.xyz - alone.atoms.xyz).max() < 0.02
+        assert result.r_work == pytest.approx(alone.r_work, abs=2e-3)
+        assert all(step.launches for step in result.history)
+
+
+def test_models_that_are_not_alike_are_evaluated_for_themselves(case: Callable[[str], Path], sizes: list[int]) -> None:
+    folder = case("5e5z")
+    jobs = [_job(folder), _job(folder, d_min=2.2)]
+    for job, result in zip(jobs, ar.refine_many(jobs)):
+        assert isinstance(result, ar.Result)
+        alone = ar.refine(job.model, job.data, job.options)
+        assert np.array_equal(result.atoms.xyz, alone.atoms.xyz)
+    assert not sizes
