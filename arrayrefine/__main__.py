@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gc
 import io
 import os
@@ -18,7 +19,7 @@ import tyro
 from tyro.conf import Positional, arg, subcommand
 
 from arrayrefine.configuration import check_options, read_config
-from arrayrefine.errors import ArrayRefineError
+from arrayrefine.errors import ArrayRefineError, InputError
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.options import Options
 from arrayrefine.version import version
@@ -48,10 +49,15 @@ class Refine:
     """Folder for refined.cif, refined.pdb, refined.mtz and report.json."""
     config: Path | None = None
     """TOML file with options; flags override it."""
+    starts: int = 1
+    """Refine this many starts side by side, displaced by --perturb with seeds --seed, --seed + 1, …; each has its own
+    folder in --out."""
     options: Annotated[Options, arg(name="")] = field(default_factory=Options)
 
     def __call__(self) -> int:
         """Run the command; returns the exit status."""
+        if self.starts != 1:
+            return _refine_starts(self.model, self.data, self.out, self.options, self.starts)
         return _refine(self.model, self.data, self.out, self.options, f"{self.model} against {self.data}")
 
 
@@ -255,6 +261,36 @@ def _refine(model: Path, data: Path, out: Path, options: Options, what: str) -> 
             raise
         report = result.report.with_warnings(*left_out(result.atoms))
         progress.summary(report, files, options.timings)
+        return 0 if stop.signal is None else 128 + stop.signal
+
+
+def _refine_starts(model: Path, data: Path, out: Path, options: Options, count: int) -> int:
+    if count < 1:
+        raise InputError(f"--starts {count}: expected 1 or more")
+    if options.perturb <= 0.0:
+        raise InputError(f"--starts {count} would refine the same start again and again; give --perturb, such as 0.2")
+    with StopRequest() as stop:
+        check_options(options)
+        from arrayrefine.io.write import check_folder, check_inputs, left_out
+        from arrayrefine.many import Job, refine_many
+        from arrayrefine.progress import Progress
+
+        check_inputs(out, (model, data, *options.restraints))
+        check_folder(out)
+        jobs = [Job(model, data, dataclasses.replace(options, seed=options.seed + k)) for k in range(count)]
+        progress = Progress()
+        progress.start(f"arrayrefine {version()}: {count} starts of {model} against {data}")
+        results = refine_many(jobs, on_step=progress.step_of, on_message=progress.message_of, stop=stop)
+        failed = [error for error in results if isinstance(error, ArrayRefineError)]
+        if failed:
+            raise failed[0]
+        reports = []
+        for number, result in enumerate(results, 1):
+            if isinstance(result, ArrayRefineError):
+                continue
+            result.write(out / str(number))
+            reports.append(result.report.with_warnings(*left_out(result.atoms)))
+        progress.starts(reports, [options.seed + k for k in range(count)], out)
         return 0 if stop.signal is None else 128 + stop.signal
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,6 +41,7 @@ class Progress:
         self.live = self.console.is_terminal
         self._header_done = False
         self._said: set[str] = set()
+        self._turn = threading.Lock()
 
     def start(self, *lines: str) -> None:
         """Say what is going to happen."""
@@ -63,6 +65,37 @@ class Progress:
             self._live(f"[dim]{'':7}weights {escape(str(step.weights['sentence']))}[/]")
         if step.note:
             self._live(f"[dim]{'':7}{escape(step.note)}[/]")
+
+    def message_of(self, run: int, text: str) -> None:
+        """A note of one of several refinements; said once, as all have the same input."""
+        self.message(text)
+
+    def step_of(self, run: int, step: Step) -> None:
+        """Print one line for a step of one of several refinements."""
+        with self._turn:
+            if not self._header_done:
+                self._header_done = True
+                self._live("")
+                self._live(f"[dim]{'start':>5} {_COLUMNS}[/]")
+            self._live(escape(f"{run + 1:>5} {step_line(step)}"))
+
+    def starts(self, reports: Sequence[Report], seeds: Sequence[int], folder: Path) -> None:
+        """Print how several starts of one refinement ended, and where they lie."""
+        for warning in dict.fromkeys(w for report in reports for w in report.warnings):
+            if warning not in self._said:
+                self._plain(f"warning: {warning}")
+        self._plain(f"{'start':>5} {'seed':>6} {'R-work':>7} {'R-free':>7} {'bond Z':>6} {'angle Z':>7} {'evals':>6}")
+        for number, (report, seed) in enumerate(zip(reports, seeds), 1):
+            final = report.final
+            self._plain(
+                f"{number:>5} {seed:>6} {_number(final.r_work, 4):>7} {_number(final.r_free, 4):>7} "
+                f"{_number(final.bond_rmsz, 2):>6} {_number(final.angle_rmsz, 2):>7} "
+                f"{sum(step.evaluations for step in report.steps):>6}"
+            )
+        # The test set must not choose, or it would cease to be one.
+        best = min(range(len(reports)), key=lambda k: reports[k].final.r_work)
+        self._plain(f"lowest R-work: start {best + 1}, in {folder / str(best + 1)}")
+        self._plain(f"{max(report.seconds for report in reports):.1f} s on {reports[0].device or 'cpu'}")
 
     def summary(self, report: Report, files: Sequence[Path] = (), timings: bool = False) -> None:
         """Print what was not yet said of warnings and steps rolled back, the timings if wanted, and start → final."""

@@ -148,3 +148,29 @@ def test_component_without_restraints_names_the_remedies(case: Case, tmp_path: P
     assert status == 2
     assert all(word in errors for word in ("A4W", "A 407", "--restraints", "--monomers", "--unknown hold"))
     assert not (tmp_path / "out").exists()
+
+
+def test_several_starts_have_folders_and_a_table(case: Case, tmp_path: Path) -> None:
+    folder, out = case("1dur"), tmp_path / "out"
+    status, printed, _ = finish(
+        start("refine", folder / "shaken.pdb", folder / "norm.mtz", "--out", out, "--cycles", 1, "--starts", 2,
+              "--perturb", 0.1, "--seed", 7)
+    )  # fmt: skip
+    assert status == 0
+    reports = [json.loads((out / str(k) / "report.json").read_text()) for k in (1, 2)]
+    assert [report["options"]["seed"] for report in reports] == [7, 8]
+    best = min(range(2), key=lambda k: reports[k]["final"]["r_work"])
+    assert f"lowest R-work: start {best + 1}" in printed
+    for report in reports:
+        assert f"{report['final']['r_free']:.4f}" in printed
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"), [(["--starts", "3"], "give --perturb"), (["--starts", "0"], "expected 1 or more")]
+)
+def test_starts_that_make_no_sense_are_refused(case: Case, tmp_path: Path, flags: list[str], expected: str) -> None:
+    folder, out = case("1dur"), tmp_path / "out"
+    status, _, err = finish(start("refine", folder / "shaken.pdb", folder / "norm.mtz", "--out", out, *flags))
+    assert status == 2
+    assert expected in err
+    assert not out.exists()
