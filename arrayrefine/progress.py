@@ -119,8 +119,6 @@ class Progress:
         if report.stopped:
             self._plain(f"ended: {report.stopped}")
         self._plain(f"{report.seconds:.1f} s on {report.device or 'cpu'}")
-        if not self.live and report.mode.get("memory"):
-            self._plain(str(report.mode["memory"]["sentence"]))
         for path in files:
             self._plain(f"wrote {path}")
 

@@ -302,7 +302,9 @@ def run(
     problem = dataclasses.replace(problem, meet=meet)
     say = on_message or (lambda _: None)
     memory = _memory(problem, atoms)
-    for note in (*notes, f"computes on {problem.device}", *([memory.sentence()] if memory else [])):
+    if problem.device.kind == "cuda":
+        notes += [f"computes on {problem.device}", *([memory.sentence()] if memory else [])]
+    for note in notes:
         say(note)
 
     def interrupted() -> bool:
