@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -218,12 +219,26 @@ def _config_path(arguments: Sequence[str]) -> Path | None:
     return found
 
 
+@contextlib.contextmanager
+def _loading() -> Iterator[None]:
+    """Import without collecting garbage; what was imported stays, and later collections need not look at it."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+        gc.freeze()
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def _refine(model: Path, data: Path, out: Path, options: Options, what: str) -> int:
     with StopRequest() as stop:
         check_options(options)
-        from arrayrefine.io.write import check_folder, check_inputs, left_out
-        from arrayrefine.progress import Progress
-        from arrayrefine.refine import refine
+        with _loading():
+            from arrayrefine.io.write import check_folder, check_inputs, left_out
+            from arrayrefine.progress import Progress
+            from arrayrefine.refine import refine
 
         check_inputs(out, (model, data, *options.restraints))
         new_folder = not out.exists()

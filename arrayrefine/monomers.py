@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -184,9 +185,13 @@ def _find_component(name: str, folders: Sequence[Path]) -> Path | None:
 
 def _read_links(monlib: gemmi.MonLib, folders: Sequence[Path]) -> None:
     """Replace the embedded links and modifications by those of the first folder that has its own."""
-    path = next(f for f in folders if (f / "list" / "mon_lib_list.cif").is_file()) / "list" / "mon_lib_list.cif"
-    if path.parent.parent == EMBEDDED:
+    paths = [folder / "list" / "mon_lib_list.cif" for folder in folders]
+    path = next(path for path in paths if path.is_file())
+    if path == paths[-1]:
         return
+    with contextlib.suppress(OSError):  # a file that cannot be read is reported below
+        if path.read_bytes() == paths[-1].read_bytes():
+            return
     for table in (monlib.links, monlib.modifications):
         for name in list(table):
             del table[name]
