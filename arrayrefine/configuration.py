@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import numbers
 import sys
@@ -15,12 +14,6 @@ from typing import Any
 
 from arrayrefine.errors import InputError
 from arrayrefine.options import Options
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 
 _ABOVE_0 = (sys.float_info.min, math.inf, "a number above 0")
 _FROM_0 = (0.0, math.inf, "0 or more")
@@ -65,6 +58,11 @@ def read_config(path: str | Path, base: Options | None = None) -> Options:
         If the file cannot be read, is no TOML, has an unknown key (naming the nearest one), or a value of the
         wrong type.
     """
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+
     path = Path(path)
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -165,6 +163,8 @@ def _merge(base: Any, content: Mapping[str, Any], where: str, prefix: str) -> An
 
 
 def _nearest(key: str) -> str:
+    import difflib
+
     known = _names(Options())
     close = difflib.get_close_matches(key, known, 1, 0.6)
     if not close:  # perhaps the right name in the wrong table

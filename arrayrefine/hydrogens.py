@@ -39,7 +39,7 @@ class Hydrogens:
     keys : tuple
         Of each riding atom, in the order of `Atoms.riding`.
     template : gemmi.Structure or None
-        The model without riding hydrogens, its links named.
+        The model without riding hydrogens, its links named, its atoms flagged as old.
     library : gemmi.MonLib or None
     bare : Model or None
         The model as read, without the hydrogens that were replaced.
@@ -136,7 +136,7 @@ def add_hydrogens(model: Model, crystal: Crystal, library: MonomerLibrary) -> tu
     monlib = library.monlib.clone()
     bare = model.structure.clone()
     known = {name for name in bare[0].get_all_residue_names() if name in monlib.monomers}
-    kept = _strip(bare, known)
+    kept = _strip(bare, known) if model.atoms.is_hydrogen.any() else np.arange(len(model.atoms))
     template = bare.clone()
     template.cell = crystal.gemmi_cell
     template.spacegroup_hm = crystal.space_group
@@ -145,11 +145,14 @@ def add_hydrogens(model: Model, crystal: Crystal, library: MonomerLibrary) -> tu
     template.setup_entities()
     monlib.update_old_atom_names(template, io.StringIO())
     complete_links(template, monlib)
+    old_sites = _sites(template)
+    for site in old_sites:
+        site.flag = _OLD
     with_hydrogens = template.clone()
     topology, found = _add(with_hydrogens, monlib)
     parents = _parents(with_hydrogens, topology, found)
     found = {key: site for key, site in found.items() if key in parents}
-    before = np.array([site.pos.tolist() for site in _sites(template)])
+    before = np.array([site.pos.tolist() for site in old_sites])
     positions = _placed(list(found.values()), before[np.array([parents[key] for key in found], dtype=np.int64)])
     complete_structure = bare.clone()
     residues = [residue for chain in complete_structure[0] for residue in chain]
@@ -191,9 +194,7 @@ def _strip(structure: gemmi.Structure, known: set[str]) -> Int:
 
 
 def _add(structure: gemmi.Structure, monlib: gemmi.MonLib) -> tuple[gemmi.Topo, dict[Key, gemmi.Atom]]:
-    """Add hydrogens to `structure`; returns its topology and the hydrogens."""
-    for site in _sites(structure):
-        site.flag = _OLD
+    """Add hydrogens to `structure`, whose atoms are flagged as old; returns its topology and the hydrogens."""
     topology = gemmi.prepare_topology(
         structure,
         monlib,

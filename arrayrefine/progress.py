@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from typing import TYPE_CHECKING
 
 from arrayrefine.report import Report, Step
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+# rich is imported where there is a terminal to write to: a run in a queue does without it.
 
 _SUMMARY = (
     ("R-work", "r_work", 4),
@@ -27,6 +32,28 @@ _COLUMNS = (
 )
 
 
+_TERMINAL_VARIABLES = ("FORCE_COLOR", "TTY_COMPATIBLE")
+"""With these rich may take what is no terminal for one."""
+
+
+class _Plain:
+    """Standard output that is no terminal, with as much of a rich console as lines of text need."""
+
+    is_terminal = False
+
+    def print(self, text: str, *, markup: bool = False, soft_wrap: bool = True) -> None:
+        """Print a line as it is."""
+        print(text, flush=True)
+
+
+def _standard_output() -> Console | _Plain:
+    if not sys.stdout.isatty() and not any(name in os.environ for name in _TERMINAL_VARIABLES):
+        return _Plain()
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
 class Progress:
     """Prints a refinement: on a terminal line by line, elsewhere only warnings, steps rolled back, and the summary.
 
@@ -37,7 +64,7 @@ class Progress:
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False)
+        self.console = console or _standard_output()
         self.live = self.console.is_terminal
         self._header_done = False
         self._said: set[str] = set()
@@ -46,25 +73,25 @@ class Progress:
     def start(self, *lines: str) -> None:
         """Say what is going to happen."""
         for line in lines:
-            self._live(f"[bold]{escape(line)}[/]")
+            self._live("[bold]{}[/]", line)
 
     def message(self, text: str) -> None:
         """Say a note of the refinement: something fixed up, left out or assumed."""
         if self.live and text not in self._said:
             self._said.add(text)
-            self._live(f"[yellow]•[/] {escape(text)}")
+            self._live("[yellow]•[/] {}", text)
 
     def step(self, step: Step) -> None:
         """Print one line for a step; the first call prints the header of the table before it."""
         if not self._header_done:
             self._header_done = True
-            self._live("")
-            self._live(f"[dim]{_COLUMNS}[/]")
-        self._live(escape(step_line(step)))
+            self._live()
+            self._live("[dim]{}[/]", _COLUMNS)
+        self._live("{}", step_line(step))
         if step.weights.get("sentence"):
-            self._live(f"[dim]{'':7}weights {escape(str(step.weights['sentence']))}[/]")
+            self._live(f"[dim]{'':7}weights {{}}[/]", str(step.weights["sentence"]))
         if step.note:
-            self._live(f"[dim]{'':7}{escape(step.note)}[/]")
+            self._live(f"[dim]{'':7}{{}}[/]", step.note)
 
     def message_of(self, run: int, text: str) -> None:
         """A note of one of several refinements; said once, as all have the same input."""
@@ -75,9 +102,9 @@ class Progress:
         with self._turn:
             if not self._header_done:
                 self._header_done = True
-                self._live("")
-                self._live(f"[dim]{'start':>5} {_COLUMNS}[/]")
-            self._live(escape(f"{run + 1:>5} {step_line(step)}"))
+                self._live()
+                self._live("[dim]{}[/]", f"{'start':>5} {_COLUMNS}")
+            self._live("{}", f"{run + 1:>5} {step_line(step)}")
 
     def starts(self, reports: Sequence[Report], seeds: Sequence[int], folder: Path) -> None:
         """Print how several starts of one refinement ended, and where they lie."""
@@ -109,8 +136,8 @@ class Progress:
         if timings:
             for line in timing_lines(report.steps):
                 self._plain(line)
-        if self.live:
-            self._live("")
+        if not isinstance(self.console, _Plain) and self.live:
+            self._live()
             self.console.print(_summary_table(report))
         else:
             for label, name, digits in _SUMMARY:
@@ -122,9 +149,12 @@ class Progress:
         for path in files:
             self._plain(f"wrote {path}")
 
-    def _live(self, markup: str) -> None:
+    def _live(self, markup: str = "", text: str = "") -> None:
+        """Print a line on a terminal only: `text` in the braces of `markup`."""
         if self.live:
-            self.console.print(markup, soft_wrap=True)
+            from rich.markup import escape
+
+            self.console.print(markup.format(escape(text)), markup=True, soft_wrap=True)
 
     def _plain(self, text: str) -> None:
         self.console.print(text, markup=False, soft_wrap=True)
@@ -168,6 +198,8 @@ def timing_lines(steps: Sequence[Step]) -> list[str]:
 
 
 def _summary_table(report: Report) -> Table:
+    from rich.table import Table
+
     table = Table(title="Refinement", title_justify="left")
     table.add_column("")
     for heading in ("start", "final"):
