@@ -42,14 +42,13 @@ def complete_links(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str
     contacts.ignore = gemmi.ContactSearch.Ignore.SameResidue
     for contact in contacts.find_contacts(search):
         one, two = contact.partner1, contact.partner2
-        if one.residue.is_water() or two.residue.is_water():
+        a, b, residue, other = one.atom, two.atom, one.residue, two.residue
+        if _is_polymer_link(one, two) or residue.is_water() or other.is_water():
             continue
-        if one.atom.element.is_metal or two.atom.element.is_metal or _is_polymer_link(one, two):
+        if a.element.is_metal or b.element.is_metal:
             continue
-        link, *_ = monlib.match_link(
-            one.residue, one.atom.name, one.atom.altloc, two.residue, two.atom.name, two.atom.altloc,
-            (contact.dist / 1.4) ** 2,
-        )  # fmt: skip
+        shortest = (contact.dist / 1.4) ** 2
+        link, *_ = monlib.match_link(residue, a.name, a.altloc, other, b.name, b.altloc, shortest)
         if link is None or contact.dist > link.rt.bonds[0].value * _MARGIN:
             continue
         connection = gemmi.Connection()
@@ -58,7 +57,7 @@ def complete_links(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str
         if _pair_key(connection.partner1, connection.partner2) in known:
             continue
         connection.type = gemmi.ConnectionType.Disulf if link.id == "disulf" else gemmi.ConnectionType.Covale
-        same = contact.image_idx == 0 and one.atom.pos.dist(two.atom.pos) < contact.dist + 0.01
+        same = contact.image_idx == 0 and a.pos.dist(b.pos) < contact.dist + 0.01
         connection.asu = gemmi.Asu.Same if same else gemmi.Asu.Different
         structure.connections.append(connection)
         (added if same else across).append(f"{one} - {two} ({link.id}, {contact.dist:.2f} Å)")
@@ -84,13 +83,15 @@ def _pair_key(one: gemmi.AtomAddress, two: gemmi.AtomAddress) -> frozenset[str]:
 
 def _is_polymer_link(one: gemmi.CRA, two: gemmi.CRA) -> bool:
     """Whether the chain of a polymer itself makes this bond."""
-    forwards = (one.atom.name, two.atom.name) in _POLYMER_LINKS
-    if not forwards and (two.atom.name, one.atom.name) not in _POLYMER_LINKS:
+    names = one.atom.name, two.atom.name
+    forwards = names in _POLYMER_LINKS
+    if not forwards and names[::-1] not in _POLYMER_LINKS:
         return False
-    if one.residue.entity_type != gemmi.EntityType.Polymer or one.residue.subchain != two.residue.subchain:
+    residue, other = one.residue, two.residue
+    if residue.entity_type != gemmi.EntityType.Polymer or residue.subchain != other.subchain:
         return False
-    neighbour = one.chain.next_residue(one.residue) if forwards else one.chain.previous_residue(one.residue)
-    return neighbour is not None and neighbour.seqid == two.residue.seqid
+    neighbour = one.chain.next_residue(residue) if forwards else one.chain.previous_residue(residue)
+    return neighbour is not None and neighbour.seqid == other.seqid
 
 
 def _check_connections(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str]:

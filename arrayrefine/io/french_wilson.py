@@ -76,7 +76,7 @@ def posterior(h: Float, centric: Bool) -> tuple[Float, Float]:
         In units of √σ.
     """
     mean, deviation = np.empty_like(h), np.empty_like(h)
-    block = 16384  # keeps the (reflections x nodes) arrays in cache
+    block = 2048  # keeps the (reflections x nodes) arrays in cache
     for start in range(0, len(h), block):
         part = slice(start, start + block)
         mean[part], deviation[part] = _quadrature(h[part], centric[part])
