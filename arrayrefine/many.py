@@ -44,8 +44,9 @@ def refine_many(
     """Run several refinements side by side, each as `refine` would.
 
     Every refinement has a thread and a minimiser of its own. Those that minimise the same freeze state wait for each
-    other at every evaluation, which is then one call for all of them; so far it evaluates them in turn, with NumPy and
-    on a CUDA device alike. Results are those of one by one.
+    other at every evaluation, which is then one call for all of them. On a CUDA device that is one set of launches for
+    those whose models are alike; the others, and all with NumPy, are evaluated in turn. Results are those of one by
+    one.
 
     Parameters
     ----------
