@@ -128,7 +128,8 @@ class StructureFactors:
             return False
         if self.method == "direct":
             return True
-        return self.basis is other.basis and still_fits(
+        same = all(np.array_equal(getattr(self.basis, k), getattr(other.basis, k)) for k in ("mix", "shift", "source"))
+        return same and still_fits(
             self.sampling, self._errors, atoms.b_iso + self._shift, other._strength, self._accuracy
         )
 
