@@ -72,12 +72,12 @@ class AdpTarget:
         """
         options = Geometry() if options is None else options
         timer = {} if timer is None else timer
-        if kind != "kl" or len(atoms) < 2:
+        own = np.arange(len(atoms)) if skip is None else np.flatnonzero(~skip)
+        if kind != "kl" or len(own) < 2:
             return cls(kind, np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), timer)
-        i, j, distance = _nearest_pairs(restraints, crystal, atoms, options.adp_distance)
-        if skip is not None:
-            own = ~(skip[i] | skip[j])
-            i, j, distance = i[own], j[own], distance[own]
+        conformer = restraints.non_bonded.conformer[own]
+        i, j, distance = _nearest_pairs(conformer, crystal, atoms.xyz[own], options.adp_distance)
+        i, j = own[i], own[j]
         sigma = _sigmas(restraints, i, j, len(atoms))
         return cls(kind, i, j, 1.0 / (sigma**2 * np.maximum(1.0, (0.5 * distance) ** 2)), timer)
 
@@ -112,14 +112,13 @@ class AdpTarget:
         return sparse.csr_array(off + off.T + sparse.diags_array(diagonal))
 
 
-def _nearest_pairs(restraints: Restraints, crystal: Crystal, atoms: Atoms, cutoff: float) -> tuple[Int, Int, Float]:
+def _nearest_pairs(conformer: Int, crystal: Crystal, xyz: Float, cutoff: float) -> tuple[Int, Int, Float]:
     """Pairs i < j within the cut-off, each once, with the shortest distance between any of their images."""
-    pairs = neighbour_pairs(atoms.xyz, crystal.rotations, crystal.translations, crystal.orth, crystal.frac, cutoff)
-    conformer = restraints.non_bonded.conformer
+    pairs = neighbour_pairs(xyz, crystal.rotations, crystal.translations, crystal.orth, crystal.frac, cutoff)
     one, two = conformer[pairs.i], conformer[pairs.j]
     keep = np.flatnonzero((pairs.i != pairs.j) & ((one == 0) | (two == 0) | (one == two)))
     i, j = pairs.i[keep], pairs.j[keep]
-    fractional = crystal.fractional(atoms.xyz)
+    fractional = crystal.fractional(xyz)
     moved = np.einsum("pij,pj->pi", crystal.rotations[pairs.op[keep]], fractional[j]) + pairs.shift[keep]
     distance = np.linalg.norm(crystal.cartesian(fractional[i] - moved), axis=1)
     order = np.lexsort((distance, j, i))
