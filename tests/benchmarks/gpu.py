@@ -31,7 +31,7 @@ from objectives import MissingError
 from programs import DATA, ligand_files
 
 from arrayrefine import example
-from arrayrefine.errors import DeviceError
+from arrayrefine.errors import ArrayRefineError, DeviceError
 from arrayrefine.kernels.backend import cuda_unavailable_reason, launch_counts
 from arrayrefine.options import Minimiser, Options
 from arrayrefine.refine import Result, refine
@@ -174,6 +174,9 @@ def batch(copies: int) -> bool:
     refine(example.MODEL, example.DATA, options[0])  # kernels are compiled now
     alone, seconds = timed(lambda: [refine(example.MODEL, example.DATA, one) for one in options[:ALONE]])
     together, all_seconds = timed(lambda: package.refine_many(jobs))
+    for result in together:
+        if isinstance(result, ArrayRefineError):
+            raise result
     pairs = [(a.r_free, b.r_free) for a, b in zip(alone, together)]
     worst = np.max([np.nan if a is None or b is None else abs(a - b) for a, b in pairs])
     one_by_one, of_all = seconds / len(alone), all_seconds / copies

@@ -47,9 +47,10 @@ step() {
     124 | 137) verdict="failed: not done within $LIMIT s" ;;
     *) verdict="failed with $status: $(grep -v '^[[:space:]]*$' "$log" | tail -n 1 | cut -c1-160 | tr '|' '/')" ;;
   esac
-  # Older versions know no device, and pytest and the command line no such option.
-  if [ $status -ne 0 ] && grep -q -e 'unrecognized arguments: --device' -e 'has no CUDA kernels' "$log"; then
-    verdict="missing: $(grep -m 1 -e 'unrecognized arguments' -e 'has no CUDA kernels' "$log" | cut -c1-160 | tr '|' '/')"
+  # Older versions know no device, and pytest no such option; where there is no device, pytest does not start.
+  local lacking='unrecognized arguments: --device|has no CUDA kernels|^ERROR: --device cuda: '
+  if [ $status -ne 0 ] && grep -qE "$lacking" "$log"; then
+    verdict="missing: $(grep -m 1 -E "$lacking" "$log" | cut -c1-160 | tr '|' '/')"
   fi
   state "$name" $((SECONDS - begin)) "$verdict"
   return $status
