@@ -16,6 +16,7 @@ from arrayrefine.kernels.backend import (
     cuda_unavailable_reason,
     device_facts,
     is_out_of_memory,
+    one_at_a_time,
     to_device,
     to_host,
 )
@@ -88,6 +89,7 @@ def cuda_unfit_reason() -> str | None:
     return None
 
 
+@one_at_a_time
 def trial_error() -> float:
     """Atoms to grid and FFT of a small made-up cell on the device: relative difference from NumPy."""
     rng = np.random.default_rng(0)
