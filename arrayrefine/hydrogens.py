@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms, Identity, Riding
 from arrayrefine.crystal import Crystal
-from arrayrefine.io.model import Model, identity_of
+from arrayrefine.io.model import Model
 from arrayrefine.links import complete_links
 from arrayrefine.monomers import MonomerLibrary
 
@@ -24,8 +24,8 @@ Key = tuple[int, str, str]
 
 B_RATIO = 1.2
 """B of a hydrogen over that of its parent."""
-_OLD, _NEW = "o", "n"
-"""Flags of atoms that were there, and of hydrogens that were added."""
+_OLD = "o"
+"""Flag of atoms that were there before hydrogens were added."""
 
 
 @dataclass(frozen=True)
@@ -157,10 +157,9 @@ def add_hydrogens(model: Model, crystal: Crystal, library: MonomerLibrary) -> tu
     complete_structure = bare.clone()
     residues = [residue for chain in complete_structure[0] for residue in chain]
     for ((number, _, _), site), position in zip(found.items(), positions.tolist()):
-        site.flag = _NEW
         site.pos = gemmi.Position(*position)
         residues[number].add_atom(site)
-    complete, hydrogens = _assemble(model.atoms, kept, complete_structure, found, parents)
+    complete, hydrogens = _assemble(model.atoms, kept, found, parents, positions)
     hydrogens = dataclasses.replace(
         hydrogens, template=template, library=monlib, had=bool(model.atoms.is_hydrogen.any()),
         bare=dataclasses.replace(model, atoms=hydrogens.without(complete), structure=bare),
@@ -229,26 +228,37 @@ def _placed(sites: list[gemmi.Atom], parents: Float) -> Float:
 
 
 def _assemble(
-    old: Atoms, kept: Int, structure: gemmi.Structure, found: dict[Key, gemmi.Atom], parents: dict[Key, int]
+    old: Atoms, kept: Int, found: dict[Key, gemmi.Atom], parents: dict[Key, int], positions: Float
 ) -> tuple[Atoms, Hydrogens]:
-    """Arrays of the complete structure; the values of the other atoms are the old ones."""
-    identity = identity_of(structure)
-    sites = _sites(structure)
-    new = np.array([site.flag == _NEW for site in sites], dtype=bool)
-    own, child = np.flatnonzero(~new), np.flatnonzero(new)
-    numbers = identity.residue[child].tolist()
-    keys = tuple((number, sites[k].name, sites[k].altloc) for number, k in zip(numbers, child.tolist()))
-    parent = own[[parents[key] for key in keys]] if keys else np.zeros(0, dtype=np.int64)
-    n = len(sites)
-    xyz, b_iso, occupancy = np.zeros((n, 3)), np.zeros(n), np.zeros(n)
-    projection, multiplicity = np.tile(np.eye(3), (n, 1, 1)), np.ones(n, dtype=np.int64)
-    xyz[own], b_iso[own], occupancy[own] = old.xyz[kept], old.b_iso[kept], old.occupancy[kept]
-    projection[own], multiplicity[own] = old.site_projection[kept], old.multiplicity[kept]
-    if keys:
-        xyz[child] = [found[key].pos.tolist() for key in keys]
-        b_iso[child] = B_RATIO * b_iso[parent]
-        occupancy[child] = np.minimum([found[key].occ for key in keys], occupancy[parent])
-    element = np.array([site.element.name for site in sites], dtype=np.str_)
-    riding = Riding(child, parent)
-    atoms = Atoms(xyz, b_iso, occupancy, element, identity, projection, multiplicity, riding)
-    return atoms, Hydrogens(own, keys)
+    """Arrays of the complete structure: the old atoms that are kept, and in each residue its hydrogens after them."""
+    before = Hydrogens(kept).without(old)
+    number = np.array([number for number, _, _ in found], dtype=np.int64)
+    order = np.argsort(np.concatenate([before.identity.residue, number]), kind="stable")
+    place = np.argsort(order)
+    own, child = place[: len(kept)], place[len(kept) :]
+    row = np.array([parents[key] for key in found], dtype=np.int64)
+    who = before.identity
+    names = np.array([name for _, name, _ in found], dtype=np.str_)
+    altloc = np.array([altloc for _, _, altloc in found], dtype=np.str_)  # NumPy takes NUL, gemmi's blank, for nothing
+    residue = np.searchsorted(who.residue, number)  # an atom of the same residue
+    new = Identity(
+        who.chain[residue], who.residue_name[residue], names, altloc, who.insertion_code[residue],
+        who.sequence_number[residue], number,
+    )  # fmt: skip
+    identity = Identity(
+        **{f.name: np.concatenate([getattr(who, f.name), getattr(new, f.name)])[order] for f in fields(Identity)}
+    )
+    element = np.array([site.element.name for site in found.values()], dtype=np.str_)
+    given = np.array([site.occ for site in found.values()], dtype=float)
+    count = len(found)
+    atoms = Atoms(
+        np.concatenate([before.xyz, positions])[order],
+        np.concatenate([before.b_iso, B_RATIO * before.b_iso[row]])[order],
+        np.concatenate([before.occupancy, np.minimum(given, before.occupancy[row])])[order],
+        np.concatenate([before.element, element])[order],
+        identity,
+        np.concatenate([before.site_projection, np.tile(np.eye(3), (count, 1, 1))])[order],
+        np.concatenate([before.multiplicity, np.ones(count, dtype=np.int64)])[order],
+        Riding(child, own[row]),
+    )
+    return atoms, Hydrogens(own, tuple(found))
