@@ -223,6 +223,8 @@ def _who_is_known(
     """Energy type of each atom; atoms to hold; and hydrogens that the dictionary does not name."""
     types: list[str | None] = [None] * len(atoms)
     known: list[int] = []
+    # residues that are modified alike share a dictionary, which has to stay for its id to stay its own
+    finals: dict[int, tuple[gemmi.ChemComp, dict[str, str]]] = {}
     for chain in _chains(model.topology):
         for info in chain.res_infos:
             if info.res.name not in monlib.monomers:
@@ -231,7 +233,10 @@ def _who_is_known(
             for atom in info.res:
                 altloc = atom.altloc
                 if altloc not in tables:
-                    tables[altloc] = {a.id: a.chem_type for a in info.get_final_chemcomp(altloc).atoms}
+                    final = info.get_final_chemcomp(altloc)
+                    if id(final) not in finals:
+                        finals[id(final)] = final, {a.id: a.chem_type for a in final.atoms}
+                    tables[altloc] = finals[id(final)][1]
                 k = model.row[atom.serial]
                 types[k] = tables[altloc].get(atom.name)
                 known.append(k)
