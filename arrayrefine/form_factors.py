@@ -114,6 +114,11 @@ class Basis:
     coefficients: Float
     error: Float
 
+    def is_like(self, other: Basis) -> bool:
+        """Whether the functions are the same."""
+        pairs = ((self.mix, other.mix), (self.shift, other.shift), (self.source, other.source))
+        return self is other or all(np.array_equal(a, b) for a, b in pairs)
+
     def functions(self, s_squared: Float) -> Float:
         """g_k (K, R) at 1/d² (R,)."""
         grown = scattering(self.coefficients, s_squared) * np.exp(0.25 * self.shift[:, None] * s_squared)
@@ -135,7 +140,7 @@ def reduced_basis(coefficients: Float, amount: Float, s_max: float, b_mean: floa
     s_max : float
         1/d_min, Å⁻¹.
     b_mean : float
-        Typical B of the atoms, Å²; with it high resolution counts less.
+        B of the atoms together, Å²; with it high resolution counts less.
     tolerance : float
         Largest relative error of the sum of all f²; single elements may be up to ten times worse.
     """

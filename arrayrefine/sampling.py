@@ -21,6 +21,8 @@ _REFLECTIONS = 64
 """Reflections from which errors are estimated: as many taken at random, and as many of the worst."""
 _QUANTILES = np.array([0.0, 0.001, 0.003, 0.01, 0.03, 0.06, 0.12, 0.25, 0.4, 0.6, 0.8, 1.0])
 """Classes of B from which errors are estimated; aliases come from the few atoms of lowest B."""
+_NARROWEST = 0.1
+"""Å²; B and blur of a Gaussian on the grid add up to this much at least."""
 _PART = 0.7
 """Part of the error allowed for aliasing and for the cut-off each; the two add up in squares."""
 _TOO_COARSE, _TOO_FINE = 1.15, 0.4
@@ -127,12 +129,14 @@ class Errors:
         order = np.argsort(b_iso, kind="stable")
         first = np.unique((_QUANTILES[:-1] * len(order)).astype(int))
         atoms = np.add.reduceat(strength[order], first)
-        b = np.add.reduceat(b_iso[order], first) / np.diff(np.append(first, len(order)))
-        atoms = atoms / atoms.sum()
+        # Aliases come from the sharpest atoms of a class, however few; the rest is a matter of all of them.
+        b = b_iso[order][first]
+        mean = np.add.reduceat(b_iso[order], first) / np.diff(np.append(first, len(order)))
+        atoms = atoms / atoms.sum() if atoms.sum() > 0.0 else np.full(len(atoms), 1.0 / len(atoms))
         f = self._weight * self._carbon
         # A gradient by F falls with resolution as F does.
         by_f = f * self._carbon * np.exp(-0.5 * float(b_iso.mean()) * self._s2)
-        decay = np.exp(-0.5 * self._s2[:, None] * b) @ atoms
+        decay = np.exp(-0.5 * self._s2[:, None] * mean) @ atoms
         by_f /= float((by_f * self._s2**2) @ decay)
         return ErrorsOfAtoms(self._s2, f / float(f @ decay), by_f, b, atoms, self._tail)
 
@@ -152,7 +156,7 @@ class ErrorsOfAtoms:
     f, by_f : (n,) float64
         What the square of each reflection's error counts in that of F and of the gradient.
     b, atoms : (q,) float64
-        Classes of B, Å², and the fraction of all f² in each.
+        Lowest B of each class, Å², and the fraction of all f² in it.
     tail : float
         See `Errors`.
     """
@@ -175,7 +179,7 @@ class ErrorsOfAtoms:
         tail = self.tail * float(np.sqrt(self.f @ grown))
         tail_b = self.tail * float(np.sqrt(self.by_f @ grown))
         # By B, the tail counts with k r² = −ln(cut-off), over B + blur.
-        width = 4.0 / (float(self.b @ self.atoms) + blur)
+        width = 4.0 / max(float(self.b @ self.atoms) + blur, _NARROWEST)
         cut = error / tail
         for _ in range(3):
             cut = min(error / tail, _GRADIENT * error / (tail_b * width * max(1.0, -math.log(cut))), 1e-2)
@@ -221,6 +225,8 @@ def choose_sampling(errors: Errors, b_iso: Float, strength: Float, n_grids: int,
 def still_fits(sampling: Sampling, errors: Errors, b_iso: Float, strength: Float, accuracy: float) -> bool:
     """Whether a sampling that was chosen for other B is neither much too coarse nor much too fine for these."""
     of_atoms = errors.of(b_iso, strength)
+    if float(b_iso.min()) + sampling.blur < _NARROWEST:
+        return False
     f, gradient = of_atoms.sampled(errors.aliases(sampling.shape), sampling.blur)
     worst = max(f, gradient / _GRADIENT) / (_PART * accuracy)
     cut = sampling.cutoff / of_atoms.cutoff(sampling.blur, _PART * accuracy)

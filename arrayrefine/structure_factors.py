@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.crystal import Crystal
 from arrayrefine.device_factors import Gridded, HostSide, Summed, made
-from arrayrefine.form_factors import it92, reduced_basis, scattering
+from arrayrefine.form_factors import Basis, it92, reduced_basis, scattering
 from arrayrefine.kernels import density, fft, lookup, summation
 from arrayrefine.kernels.bricks import Bricks, assign
 from arrayrefine.sampling import BRICK_TAIL, SPHERE_TAIL, Errors, choose_sampling, reach, still_fits
@@ -24,6 +24,8 @@ Complex = NDArray[np.complex128]
 _BASIS, _GRID = 0.4, 0.6
 """Parts of the error allowed for the basis of form factors and for the grid; the squares add up to less than one,
 because both are estimates."""
+_SHARPER = 0.75
+"""Where the narrowest Gaussian on the grid falls below this fraction of what it was, the grid is chosen anew."""
 _SLACK = 0.25
 """Å; bricks are assigned to spheres this much larger, and last until an atom has moved as far."""
 
@@ -79,24 +81,43 @@ class StructureFactors:
         self._host_side: HostSide | None = None
         if method == "direct":
             return
-        d_min = float(1.0 / np.sqrt(self.s_squared.max()))
-        self.basis = reduced_basis(
-            coefficients, np.bincount(self._element, atoms.occupancy).astype(float), 1.0 / d_min,
-            float(atoms.b_iso.mean()), _BASIS * accuracy,
-        )  # fmt: skip
-        self._shift = self.basis.shift[self._element]
-        self._channel = self.basis.mix[self._element]
-        self._strength = (atoms.occupancy * scattering(coefficients, [0.0])[self._element, 0]) ** 2
+        self._whole_accuracy = accuracy
         self._accuracy = _GRID * accuracy
         self._dtype: Any = np.float32 if precision == "single" else np.float64
         self._errors = Errors(crystal, self.hkl, SPHERE_TAIL if device == "cuda" else BRICK_TAIL)
+        self._expand(atoms)
         self._sample(atoms)
+
+    def _expand(self, atoms: Atoms) -> None:
+        """Choose the functions that make up the form factors of these atoms."""
+        self.basis = self._basis_of(atoms)
+        self._shift = self.basis.shift[self._element]
+        self._channel = self.basis.mix[self._element]
+
+    def _strength(self, atoms: Atoms) -> Float:
+        """How strongly each atom scatters, f(0)² (N,)."""
+        f = scattering(self._coefficients, [0.0])[self._element, 0]
+        return np.asarray((atoms.occupancy * f) ** 2)
+
+    def _basis_of(self, atoms: Atoms) -> Basis:
+        """Functions that make up the form factors, as they count where these atoms scatter; the same where little
+        differs."""
+        s_squared, strength = float(self.s_squared.max()), self._strength(atoms)
+        weight = strength if strength.any() else np.ones(len(strength))
+        # The B of one atom that falls off with resolution as all atoms do together: the sharp ones count, if few.
+        least = float(atoms.b_iso.min())
+        together = np.average(np.exp(-0.5 * (atoms.b_iso - least) * s_squared), weights=weight)
+        b = least - 2.0 * float(np.log(together)) / s_squared
+        return reduced_basis(
+            self._coefficients, np.bincount(self._element, atoms.occupancy).astype(float), float(np.sqrt(s_squared)), b,
+            _BASIS * self._whole_accuracy,
+        )  # fmt: skip
 
     def _sample(self, atoms: Atoms, known: lookup.LookUp | None = None) -> None:
         """Choose the sampling for these atoms, and plan what depends on it."""
         crystal = self.crystal
         self.sampling = choose_sampling(
-            self._errors, atoms.b_iso + self._shift, self._strength, self._channel.shape[1], self._accuracy
+            self._errors, atoms.b_iso + self._shift, self._strength(atoms), self._channel.shape[1], self._accuracy
         )
         stored = fft.kept(self.sampling.shape, reach(crystal, self._errors.d_min))
         self._host_side, self._width = None, atoms.b_iso + self._shift + self.sampling.blur
@@ -110,15 +131,26 @@ class StructureFactors:
         unblur = np.exp(0.25 * self.sampling.blur * self.s_squared) * element_volume
         self._factor = self.basis.functions(self.s_squared) * unblur
         self._bricks: Bricks | None = None
+        self._sharpest = float((atoms.b_iso + self._shift).min(initial=np.inf)) + self.sampling.blur
+
+    def _keep_up(self, atoms: Atoms) -> None:
+        """Sample anew where an atom has become much sharper than all that the sampling was chosen for."""
+        if float((atoms.b_iso + self._shift).min(initial=np.inf)) + self.sampling.blur < _SHARPER * self._sharpest:
+            self._sample(atoms, self._table)
 
     def adapted(self, atoms: Atoms) -> StructureFactors:
         """The same reflections, sampled for other values of the same atoms; itself where its sampling still fits."""
-        if self.method == "direct" or still_fits(
-            self.sampling, self._errors, atoms.b_iso + self._shift, self._strength, self._accuracy
+        if self.method == "direct":
+            return self
+        same = self._basis_of(atoms).is_like(self.basis)
+        if same and still_fits(
+            self.sampling, self._errors, atoms.b_iso + self._shift, self._strength(atoms), self._accuracy
         ):
             return self
         self._host_side = None
         other = copy.copy(self)
+        if not same:
+            other._expand(atoms)
         other._sample(atoms, self._table)
         return other
 
@@ -128,9 +160,8 @@ class StructureFactors:
             return False
         if self.method == "direct":
             return True
-        same = all(np.array_equal(getattr(self.basis, k), getattr(other.basis, k)) for k in ("mix", "shift", "source"))
-        return same and still_fits(
-            self.sampling, self._errors, atoms.b_iso + self._shift, other._strength, self._accuracy
+        return self.basis.is_like(other.basis) and still_fits(
+            self.sampling, self._errors, atoms.b_iso + self._shift, self._strength(atoms), self._accuracy
         )
 
     @property
@@ -180,6 +211,8 @@ class StructureFactors:
     def __call__(self, atoms: Atoms) -> Complex:
         """F_calc (R,) in electrons."""
         start = time.perf_counter()
+        if self.method == "fft":
+            self._keep_up(atoms)
         if self.device == "cuda":
             f_calc = self.on_device.f_calc(atoms.xyz, atoms.b_iso, atoms.occupancy)
             self._time("device", start)
@@ -214,6 +247,8 @@ class StructureFactors:
             Where the gradient is wanted.
         """
         start = time.perf_counter()
+        if self.method == "fft":
+            self._keep_up(atoms)
         if self.device == "cuda":
             gradient = Gradient(*self.on_device.gradient(d_f, atoms.xyz, atoms.b_iso, atoms.occupancy))
             self._time("device", start)

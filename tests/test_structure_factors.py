@@ -178,6 +178,37 @@ def test_a_plan_adapts_to_other_b_factors() -> None:
     assert direct.adapted(other) is direct
 
 
+@pytest.mark.parametrize(("was", "now"), [(150.0, 15.0), (90.0, 4.0), (45.0, 1.5), (15.0, 120.0)])
+def test_a_plan_for_a_flat_b_adapts_to_the_true_ones(was: float, now: float, case) -> None:
+    """Form factors too: their functions are chosen for the resolution at which the atoms scatter."""
+    model = read_model(case("5e5z") / "model.pdb")
+    hkl = random_hkl(model.crystal, 1.2, 400)
+    flat = model.atoms.replace(b_iso=np.full(len(model.atoms), was))
+    true = model.atoms.replace(b_iso=model.atoms.b_iso - model.atoms.b_iso.min() + now)
+    exact = StructureFactors(model.crystal, hkl, true, method="direct")(true)
+    assert _error(StructureFactors(model.crystal, hkl, flat).adapted(true)(true), exact) < 3e-4
+
+
+@pytest.mark.parametrize("others", [(25.0, 60.0), (40.0, 80.0), (100.0, 200.0)])
+def test_one_sharp_atom_among_many(others: tuple[float, float]) -> None:
+    """It alone decides what is seen at high resolution; before and after the plan is made."""
+    box = Crystal((30.0, 33.0, 36.0, 90.0, 90.0, 90.0), "P 1")
+    atoms = random_atoms(box, n=800)
+    rng = np.random.default_rng(11)
+    warm = atoms.replace(b_iso=rng.uniform(*others, len(atoms)), occupancy=np.ones(len(atoms)))
+    sharp = warm.replace(b_iso=np.where(np.arange(len(atoms)) == 7, 2.0, warm.b_iso))
+    hkl = random_hkl(box, 1.3, 500)
+    exact = StructureFactors(box, hkl, sharp, method="direct")
+    f = exact(sharp)
+    d_f = f * rng.normal(size=len(hkl))
+    slow = exact.pullback(d_f, sharp)
+    for plan in (StructureFactors(box, hkl, sharp), StructureFactors(box, hkl, warm)):
+        assert _error(plan(sharp), f) < 1e-3
+        fast = plan.pullback(d_f, sharp)
+        assert _error(fast.xyz, slow.xyz) < 5e-3
+        assert _error(fast.xyz[7], slow.xyz[7]) < 5e-3
+
+
 def test_special_position_counts_every_operator() -> None:
     """An atom on the 2-fold of C2 with occupancy one half scatters like one atom per two operators."""
     box = crystal("C 1 2 1")
