@@ -50,8 +50,8 @@ class Refine:
     config: Path | None = None
     """TOML file with options; flags override it."""
     starts: int = 1
-    """Refine this many starts side by side, displaced by --perturb with seeds --seed, --seed + 1, …; each has its own
-    folder in --out."""
+    """Refine this many displaced starts (see --perturb) side by side: --start and those after it, each with a folder of
+    its number in --out."""
     options: Annotated[Options, arg(name="")] = field(default_factory=Options)
 
     def __call__(self) -> int:
@@ -275,22 +275,31 @@ def _refine_starts(model: Path, data: Path, out: Path, options: Options, count: 
         from arrayrefine.many import Job, refine_many
         from arrayrefine.progress import Progress
 
-        check_inputs(out, (model, data, *options.restraints))
-        check_folder(out)
-        jobs = [Job(model, data, dataclasses.replace(options, seed=options.seed + k)) for k in range(count)]
+        folders = {options.start + k: out / str(options.start + k) for k in range(count)}
+        for folder in folders.values():
+            check_inputs(folder, (model, data, *options.restraints))
+        new = [folder for folder in (out, *folders.values()) if not folder.exists()]
         progress = Progress()
-        progress.start(f"arrayrefine {version()}: {count} starts of {model} against {data}")
-        results = refine_many(jobs, on_step=progress.step_of, on_message=progress.message_of, stop=stop)
-        failed = [error for error in results if isinstance(error, ArrayRefineError)]
-        if failed:
-            raise failed[0]
-        reports = []
-        for number, result in enumerate(results, 1):
+        try:
+            for folder in folders.values():
+                check_folder(folder)
+            progress.start(f"arrayrefine {version()}: {count} starts of {model} against {data}")
+            jobs = [Job(model, data, dataclasses.replace(options, start=start)) for start in folders]
+            results = refine_many(jobs, on_step=progress.step_of, on_message=progress.message_of, stop=stop)
+            reports = {}
+            for (start, folder), result in zip(folders.items(), results):
+                if not isinstance(result, ArrayRefineError):
+                    result.write(folder)
+                    reports[start] = result.report.with_warnings(*left_out(result.atoms))
+        finally:
+            for folder in reversed(new):
+                with contextlib.suppress(OSError):
+                    folder.rmdir()  # only where nothing was written
+        if reports:
+            progress.starts(reports, out, options.timings)
+        for result in results:
             if isinstance(result, ArrayRefineError):
-                continue
-            result.write(out / str(number))
-            reports.append(result.report.with_warnings(*left_out(result.atoms)))
-        progress.starts(reports, [options.seed + k for k in range(count)], out)
+                raise result
         return 0 if stop.signal is None else 128 + stop.signal
 
 

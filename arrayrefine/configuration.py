@@ -23,6 +23,7 @@ _LIMITS = {
     "d_min": (sys.float_info.min, math.inf, "a resolution in Å above 0"),
     "threads": _FROM_1,
     "seed": _FROM_0,
+    "start": _FROM_0,
     "perturb": (0.0, 2.0, "a distance of 0 to 2 Å"),
     "xray.accuracy": (sys.float_info.min, 0.1, "above 0, at most 0.1"),
     "xray.sigma_a_bins": _FROM_1,

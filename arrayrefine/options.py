@@ -16,7 +16,7 @@ class Xray:
     method: Literal["fft", "direct"] = "fft"
     """Structure factors by FFT or by direct summation."""
     accuracy: float = 3e-4
-    """Largest relative error of F_calc that the FFT may make."""
+    """Relative error of F_calc to be expected of the FFT, at most."""
     precision: Literal["single", "double"] = "single"
     """Floating-point precision of the density grids."""
     sigma_a_bins: int = 30
@@ -111,11 +111,13 @@ class Options:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute."""
     threads: int = 1
-    """Threads for FFTs."""
+    """Threads that share a run's FFTs, density and restraints."""
     seed: int = 0
     """Seed of every random number."""
     perturb: float = 0.0
     """Displace the start by this rms distance, Å, and B by up to 5 Å²."""
+    start: int = 0
+    """Which of the displaced starts that the seed allows; everything else that is random stays as it is."""
     timings: bool = False
     """Print the time spent in each part of an evaluation."""
     xray: Xray = field(default_factory=Xray)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,7 +95,8 @@ class Progress:
 
     def message_of(self, run: int, text: str) -> None:
         """A note of one of several refinements; said once, as all have the same input."""
-        self.message(text)
+        with self._turn:
+            self.message(text)
 
     def step_of(self, run: int, step: Step) -> None:
         """Print one line for a step of one of several refinements."""
@@ -103,26 +104,30 @@ class Progress:
             if not self._header_done:
                 self._header_done = True
                 self._live()
-                self._live("[dim]{}[/]", f"{'start':>5} {_COLUMNS}")
+                self._live("[dim]{}[/]", f"{'run':>5} {_COLUMNS}")
             self._live("{}", f"{run + 1:>5} {step_line(step)}")
 
-    def starts(self, reports: Sequence[Report], seeds: Sequence[int], folder: Path) -> None:
-        """Print how several starts of one refinement ended, and where they lie."""
-        for warning in dict.fromkeys(w for report in reports for w in report.warnings):
+    def starts(self, reports: Mapping[int, Report], folder: Path, timings: bool = False) -> None:
+        """Print how several starts of one refinement ended, by their numbers, and where they lie."""
+        for warning in dict.fromkeys(w for report in reports.values() for w in report.warnings):
             if warning not in self._said:
                 self._plain(f"warning: {warning}")
-        self._plain(f"{'start':>5} {'seed':>6} {'R-work':>7} {'R-free':>7} {'bond Z':>6} {'angle Z':>7} {'evals':>6}")
-        for number, (report, seed) in enumerate(zip(reports, seeds), 1):
+        if timings:
+            for line in timing_lines([step for report in reports.values() for step in report.steps]):
+                self._plain(line)
+        self._plain(f"{'start':>5} {'R-work':>7} {'R-free':>7} {'bond Z':>6} {'angle Z':>7} {'evals':>6}  ended")
+        for number, report in reports.items():
             final = report.final
             self._plain(
-                f"{number:>5} {seed:>6} {_number(final.r_work, 4):>7} {_number(final.r_free, 4):>7} "
+                f"{number:>5} {_number(final.r_work, 4):>7} {_number(final.r_free, 4):>7} "
                 f"{_number(final.bond_rmsz, 2):>6} {_number(final.angle_rmsz, 2):>7} "
-                f"{sum(step.evaluations for step in report.steps):>6}"
+                f"{sum(step.evaluations for step in report.steps):>6}  {report.stopped}"
             )
         # The test set must not choose, or it would cease to be one.
-        best = min(range(len(reports)), key=lambda k: reports[k].final.r_work)
-        self._plain(f"lowest R-work: start {best + 1}, in {folder / str(best + 1)}")
-        self._plain(f"{max(report.seconds for report in reports):.1f} s on {reports[0].device or 'cpu'}")
+        best = min(reports, key=lambda number: reports[number].final.r_work)
+        self._plain(f"lowest R-work: start {best}, in {folder / str(best)}; the others lie beside it")
+        first = next(iter(reports.values()))
+        self._plain(f"{max(report.seconds for report in reports.values()):.1f} s on {first.device or 'cpu'}")
 
     def summary(self, report: Report, files: Sequence[Path] = (), timings: bool = False) -> None:
         """Print what was not yet said of warnings and steps rolled back, the timings if wanted, and start → final."""

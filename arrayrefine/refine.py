@@ -88,9 +88,9 @@ class Result:
         return write_outputs(Path(folder), self.model, self.atoms, self.reflections, self.maps, self.report)
 
 
-def perturb(atoms: Atoms, rms: float, seed: int) -> Atoms:
+def perturb(atoms: Atoms, rms: float, seed: int, start: int = 0) -> Atoms:
     """Displace atoms by `rms` Å (root mean square of the displacement lengths) and B by up to ± 5 Å²."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng((seed, start) if start else seed)
     shift = rng.normal(0.0, rms / np.sqrt(3.0), atoms.xyz.shape)
     shift = np.einsum("nij,nj->ni", atoms.site_projection, shift)
     b_iso = np.clip(atoms.b_iso + rng.uniform(-_PERTURB_B, _PERTURB_B, len(atoms)), 2.0, B_BOUNDS[1])
@@ -173,13 +173,13 @@ def prepare(model_path: str | Path, data_path: str | Path, options: Options) -> 
     notes += [*library.notes, *restraints.notes]
     atoms = model.atoms
     if options.perturb > 0:
-        moved = perturb(hydrogens.without(atoms), options.perturb, options.seed)
+        moved = perturb(hydrogens.without(atoms), options.perturb, options.seed, options.start)
         xyz, b_iso = atoms.xyz.copy(), atoms.b_iso.copy()
         xyz[hydrogens.own], b_iso[hydrogens.own] = moved.xyz, moved.b_iso
         atoms = follow(atoms, atoms.replace(xyz=xyz, b_iso=b_iso))
         notes.append(
             f"the start was displaced by {options.perturb:g} Å rms and B by up to {_PERTURB_B:g} Å² "
-            f"(seed {options.seed})"
+            f"(seed {options.seed}{f', start {options.start}' if options.start else ''})"
         )
     return model, problem, atoms, notes
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import gemmi
+import numpy as np
 import pytest
 
 from arrayrefine.example import DATA, MODEL
@@ -154,13 +155,15 @@ def test_several_starts_have_folders_and_a_table(case: Case, tmp_path: Path) -> 
     folder, out = case("1dur"), tmp_path / "out"
     status, printed, _ = finish(
         start("refine", folder / "shaken.pdb", folder / "norm.mtz", "--out", out, "--cycles", 1, "--starts", 2,
-              "--perturb", 0.1, "--seed", 7)
+              "--perturb", 0.1, "--seed", 7, "--timings")
     )  # fmt: skip
     assert status == 0
-    reports = [json.loads((out / str(k) / "report.json").read_text()) for k in (1, 2)]
-    assert [report["options"]["seed"] for report in reports] == [7, 8]
+    reports = [json.loads((out / str(k) / "report.json").read_text()) for k in (0, 1)]
+    assert [(report["options"]["seed"], report["options"]["start"]) for report in reports] == [(7, 0), (7, 1)]
+    assert reports[0]["start"]["r_work"] != reports[1]["start"]["r_work"]
     best = min(range(2), key=lambda k: reports[k]["final"]["r_work"])
-    assert f"lowest R-work: start {best + 1}" in printed
+    assert f"lowest R-work: start {best}," in printed
+    assert "part" in printed  # of the timings
     for report in reports:
         assert f"{report['final']['r_free']:.4f}" in printed
 
@@ -174,3 +177,26 @@ def test_starts_that_make_no_sense_are_refused(case: Case, tmp_path: Path, flags
     assert status == 2
     assert expected in err
     assert not out.exists()
+
+
+def test_starts_share_a_test_set_that_was_chosen(case: Case, tmp_path: Path) -> None:
+    folder, out = case("1dur"), tmp_path / "out"
+    arguments = ("--out", out, "--cycles", 0, "--starts", 2, "--perturb", 0.1, "--free", "random")
+    assert finish(start("refine", folder / "shaken.pdb", folder / "norm.mtz", *arguments))[0] == 0
+    files = [gemmi.read_mtz_file(str(out / k / "refined.mtz")) for k in ("0", "1")]
+    flags = [np.array(file.column_with_label("FREE")) for file in files]
+    np.testing.assert_array_equal(*flags)
+    assert (flags[0] == 0.0).sum() > 50
+
+
+def test_starts_on_bad_input_leave_nothing_behind(case: Case, tmp_path: Path) -> None:
+    folder, out = case("1dur"), tmp_path / "out"
+    flags = ("--starts", 2, "--perturb", 0.1, "--out", out)
+    assert finish(start("refine", tmp_path / "absent.pdb", folder / "norm.mtz", *flags))[0] == 2
+    assert not out.exists()
+    out.mkdir()
+    (out / "1").write_text("in the way")
+    status, _, err = finish(start("refine", folder / "shaken.pdb", folder / "norm.mtz", *flags))
+    assert status == 2
+    assert "is a file" in err
+    assert [p.name for p in out.iterdir()] == ["1"]

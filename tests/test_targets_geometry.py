@@ -181,6 +181,20 @@ def test_list_of_pairs_is_renewed_for_a_few_atoms(loaded: Callable[..., Loaded])
         assert target(atoms)[0] == pytest.approx(fresh(atoms)[0], rel=1e-12)
 
 
+def test_list_of_pairs_follows_the_occupancies(loaded: Callable[..., Loaded]) -> None:
+    atoms, crystal, restraints = loaded("6mw0")
+    minor = atoms.occupancy < 0.5
+    assert minor.any()
+    target = GeometryTarget.build(restraints, crystal, atoms)
+    values = []
+    for q in (0.0, 1.0, 0.3):
+        changed = atoms.replace(occupancy=np.where(minor, q, atoms.occupancy))
+        fresh = GeometryTarget.build(restraints, crystal, changed)
+        values.append(target(changed)[0])
+        assert values[-1] == pytest.approx(fresh(changed)[0], rel=1e-12)
+    assert values[0] < values[1]
+
+
 def test_outliers_name_the_worst_first(loaded: Callable[..., Loaded]) -> None:
     atoms, crystal, restraints = loaded("1aba")
     xyz = atoms.xyz.copy()

@@ -54,11 +54,15 @@ class _List:
         by = xyz - self.xyz
         return np.flatnonzero(np.einsum("ij,ij->i", by, by) >= limit**2)
 
-    def near(self, xyz: Float, skin: float) -> _List:
-        """The pairs that are at most `skin` (Å) beyond their limit at other coordinates."""
+    def near(self, atoms: Atoms, skin: float) -> _List:
+        """The pairs of atoms that are there together, and at most `skin` (Å) beyond their limit."""
+        xyz, q = atoms.xyz, atoms.occupancy
         delta = separations(xyz, self.i, self.j, self.rotation, self.shift, self.image)
         squared = np.einsum("ij,ij->i", delta, delta)
         keep = squared < (self.d0 + skin) ** 2
+        if (q <= 0.0).any():
+            keep &= (q[self.i] > 0.0) & (q[self.j] > 0.0)
+        keep[self.image] &= q[self.i[self.image]] + q[self.j[self.image]] > TOGETHER
         kept = np.flatnonzero(keep)
         mates = keep[self.image]
         image = np.searchsorted(kept, self.image[mates])
@@ -82,6 +86,7 @@ class Contacts:
     crystal: Crystal
     sigma: float
     _list: list[_List] = field(default_factory=list, compare=False, repr=False)
+    _occupancy: list[Float] = field(default_factory=list, compare=False, repr=False)
     _candidates: list[_List] = field(default_factory=list, compare=False, repr=False)
 
     @classmethod
@@ -141,10 +146,15 @@ class Contacts:
 
     def _pairs(self, atoms: Atoms) -> _List:
         """The list in force, made anew when an atom has moved by half the skin."""
-        if self._list and not len(self._list[0].moved(atoms.xyz, 0.5 * SKIN)):
+        if (
+            self._list
+            and np.array_equal(self._occupancy[0], atoms.occupancy)
+            and not len(self._list[0].moved(atoms.xyz, 0.5 * SKIN))
+        ):
             return self._list[0]
         candidates = self._candidates_of(atoms)
-        self._list[:] = [candidates.near(atoms.xyz, SKIN)]
+        self._list[:] = [candidates.near(atoms, SKIN)]
+        self._occupancy[:] = [atoms.occupancy.copy()]
         return self._list[0]
 
     def _candidates_of(self, atoms: Atoms) -> _List:
@@ -217,11 +227,8 @@ class Contacts:
     def _allowed(self, pairs: Pairs, atoms: Atoms) -> NDArray[np.bool_]:
         nb, n = self.non_bonded, len(atoms)
         i, j = pairs.i, pairs.j
-        occupancy = atoms.occupancy
-        ok = (occupancy[i] > 0) & (occupancy[j] > 0)
-        ok &= (nb.conformer[i] == 0) | (nb.conformer[j] == 0) | (nb.conformer[i] == nb.conformer[j])
+        ok: NDArray[np.bool_] = (nb.conformer[i] == 0) | (nb.conformer[j] == 0) | (nb.conformer[i] == nb.conformer[j])
         ok &= ~(self.held[i] & self.held[j])
-        ok &= ~(pairs.image & (occupancy[i] + occupancy[j] <= TOGETHER))
         ok &= ~(~pairs.image & _found(pairs, nb.excluded, n))
         ok &= ~(pairs.image & _found(pairs, nb.excluded_images, n))
         return ok
