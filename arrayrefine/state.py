@@ -184,7 +184,7 @@ def evaluate(problem: Problem, atoms: Atoms, *, absorb_b: bool = True, before: S
         Move the isotropic part of the scale into the atoms' B: scale and B are two names for one thing, and without
         this B drifts while the scale makes up for it.
     before : State, optional
-        Of nearly the same model: the scale is fitted from its scale on.
+        Of nearly the same model: the scale is fitted from its scale on; where the model is the same, it is kept.
 
     Returns
     -------
@@ -193,11 +193,15 @@ def evaluate(problem: Problem, atoms: Atoms, *, absorb_b: bool = True, before: S
     """
     data, options = problem.reflections, problem.options
     atoms = problem.hydrogens.place(atoms)
-    structure_factors = problem.structure_factors(atoms)
-    f_calc, f_mask = beside(
-        lambda: structure_factors(atoms), lambda: problem.solvent(atoms, data.hkl), options.threads
-    )
-    scale = fit_scale(data, f_calc, f_mask, start=before.scale if before else None)
+    if before is not None and before.xray.knows(atoms):
+        structure_factors, scale = before.xray.structure_factors, before.scale
+        f_calc, f_mask = before.f_calc, before.f_mask
+    else:
+        structure_factors = problem.structure_factors(atoms)
+        f_calc, f_mask = beside(
+            lambda: structure_factors(atoms), lambda: problem.solvent(atoms, data.hkl), options.threads
+        )
+        scale = fit_scale(data, f_calc, f_mask, start=before.scale if before else None)
     shift = 0.0
     if absorb_b and data.d_min < _LEAST_D_MIN:
         shift = _absorbable(atoms.b_iso, scale.overall_b(data.s_squared))

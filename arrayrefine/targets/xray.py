@@ -58,7 +58,7 @@ class XrayTarget:
     known: tuple[Atoms, Complex] | None = None
     _start: list[tuple[float, Gradient]] = field(default_factory=list, init=False, compare=False, repr=False)
 
-    def _is_known(self, atoms: Atoms) -> bool:
+    def knows(self, atoms: Atoms) -> bool:
         """Whether these atoms are the known ones, to rounding."""
         if self.known is None or len(atoms) != len(self.known[0]):
             return False
@@ -66,7 +66,7 @@ class XrayTarget:
         return all(a is b or float(np.abs(a - b).max(initial=0.0)) <= _SAME for a, b in pairs)
 
     def _f_calc(self, atoms: Atoms) -> Complex:
-        return self.known[1] if self.known is not None and self._is_known(atoms) else self.structure_factors(atoms)
+        return self.known[1] if self.known is not None and self.knows(atoms) else self.structure_factors(atoms)
 
     def _by_amplitude(self, f_calc: Complex) -> tuple[Float, Float, Float, Complex]:
         """-log p, its first and second derivative by |F_calc + solvent| (R,), and the unit phase of that sum."""
@@ -90,7 +90,7 @@ class XrayTarget:
 
     def __call__(self, atoms: Atoms) -> tuple[float, Gradient]:
         """Value and gradient; only work reflections enter."""
-        if not self._is_known(atoms):
+        if not self.knows(atoms):
             return self._evaluate(self.structure_factors(atoms), atoms)
         if not self._start:
             self._start.append(self._evaluate(self._f_calc(atoms), atoms))
