@@ -249,7 +249,7 @@ def gather(
     _copy(view, ordered.reshape(view.shape), threads)
     split = table.split
     basis = _plane_basis(table)
-    moments = np.empty((5, len(table.atom)))
+    moments = scratch("moments", np.float64, 5, len(table.atom))
 
     def work(number: int) -> None:
         block = table.blocks[number]
