@@ -27,7 +27,7 @@ _PART = 0.7
 """Part of the error allowed for aliasing and for the cut-off each; the two add up in squares."""
 _TOO_COARSE, _TOO_FINE = 1.15, 0.4
 """A sampling is kept while its errors, in units of those it was chosen for, lie between these."""
-_GRADIENT = 3.0
+_GRADIENT = 2.4
 """The gradient's relative error may be this much larger than that of F."""
 _MOST_BLUR = 20.0
 """Largest blur, in units of d_min²: float32 loses digits beyond."""
@@ -187,7 +187,7 @@ class ErrorsOfAtoms:
 
 
 def choose_sampling(errors: Errors, b_iso: Float, strength: Float, n_grids: int, accuracy: float) -> Sampling:
-    """The cheapest sampling whose expected error of F is below `accuracy`, and that of the gradient below 3 times it.
+    """The cheapest sampling whose expected error of F is below `accuracy`, and that of the gradient not much larger.
 
     Parameters
     ----------
