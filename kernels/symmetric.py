@@ -22,12 +22,14 @@ COUNTS = np.array([1.0, 1.0, 1.0, 2.0, 2.0, 2.0])
 
 def matrices(six: NDArray[Any]) -> NDArray[Any]:
     """(..., 6) values to (..., 3, 3) matrices."""
-    return six[..., _INDEX]
+    found: NDArray[Any] = six[..., _INDEX]
+    return found
 
 
 def six(matrix: NDArray[Any]) -> NDArray[Any]:
     """(..., 3, 3) symmetric matrices to (..., 6) values; of others the symmetric part."""
-    return 0.5 * (matrix[..., _ROW, _COLUMN] + matrix[..., _COLUMN, _ROW])
+    values: NDArray[Any] = 0.5 * (matrix[..., _ROW, _COLUMN] + matrix[..., _COLUMN, _ROW])
+    return values
 
 
 def by_entry(matrix: NDArray[Any]) -> NDArray[Any]:
@@ -42,7 +44,7 @@ def by_matrix(gradient: NDArray[Any]) -> NDArray[Any]:
 
 def isotropic(value: Float) -> Float:
     """Multiples (...) of the identity as (..., 6)."""
-    return np.multiply.outer(value, np.array([1.0, 1.0, 1.0, 0.0, 0.0, 0.0]))
+    return np.asarray(np.multiply.outer(value, np.array([1.0, 1.0, 1.0, 0.0, 0.0, 0.0])))
 
 
 def trace(a: Float) -> Float:
