@@ -34,7 +34,8 @@ def six(matrix: NDArray[Any]) -> NDArray[Any]:
 
 def by_entry(matrix: NDArray[Any]) -> NDArray[Any]:
     """Derivatives by the nine entries (..., 3, 3) to those by the six independent ones (..., 6)."""
-    return six(matrix) * COUNTS
+    gradient: NDArray[Any] = six(matrix) * COUNTS
+    return gradient
 
 
 def by_matrix(gradient: NDArray[Any]) -> NDArray[Any]:
