@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-_SPLIT, _JOINT = (8, 8, 16), (8, 8, 8)
-"""Points along a brick that are aimed at, with and without an axis at right angles to the others."""
-_CACHE, _FEWEST = 1 << 22, 8
-"""Bytes of tables that one block of bricks may fill, so that they stay in the cache; but blocks are made smaller where
-there would be fewer than so many for threads to share."""
+_SPLIT, _JOINT, _WHOLE = (8, 8, 16), (8, 8, 8), (4, 4, 8)
+"""Points along a brick that are aimed at: with and without an axis at right angles to the others, and for Gaussians
+that are no product whatever the axes are, whose exponentials cost more than the places of smaller bricks."""
+_CACHE, _CACHE_WHOLE, _FEWEST = 1 << 22, 1 << 20, 8
+"""Bytes of tables that one block of bricks may fill, so that they stay in the cache (less where they are read more
+often); but blocks are made smaller where there would be fewer than so many for threads to share."""
 _RIGHT_ANGLE = 1e-6
 """Cosine below which two axes are at right angles."""
 
@@ -191,6 +192,7 @@ def assign(
     n_models: int = 1,
     *,
     slack: float = 0.0,
+    joint: bool = False,
 ) -> Bricks:
     """Find the bricks that each atom reaches.
 
@@ -200,14 +202,17 @@ def assign(
         See `density.splat`.
     slack : float
         Å by which spheres are taken larger, so that the result holds for a while as atoms move.
+    joint : bool
+        Take the whole brick as one factor also where axes are at right angles: `density_aniso` needs it.
     """
     axes = _order(_right_angles(orth))
     shape = (shape[axes[0]], shape[axes[1]], shape[axes[2]])
     fractional, orth = fractional[:, axes], orth[:, axes]
     frame, step = np.linalg.qr(orth / np.asarray(shape))
     right = _right_angles(orth)
-    factors = _factors(right)
-    width = tuple(_width(n, aim) for n, aim in zip(shape, _SPLIT if len(factors) > 1 else _JOINT))
+    factors = ((0, 1, 2),) if joint else _factors(right)
+    aims = _WHOLE if joint else _SPLIT if len(factors) > 1 else _JOINT
+    width = tuple(_width(n, aim) for n, aim in zip(shape, aims))
     size = np.asarray(width)
     bricks = np.asarray(shape) // size
     cell = np.floor(fractional)
@@ -227,7 +232,8 @@ def assign(
     points = [_points(step, width, centre, factor).astype(dtype) for factor in factors]
     rows = width[0] * width[1] + 3 * width[2] if len(factors) > 1 else math.prod(width)
     table = np.dtype(dtype).itemsize * rows
-    pair, blocks = _places(number, min(_CACHE // table, len(number) // _FEWEST + 1))
+    cache = _CACHE_WHOLE if joint else _CACHE
+    pair, blocks = _places(number, min(cache // table, len(number) // _FEWEST + 1))
     origin = np.zeros((3, len(atom) + 1))
     translation = np.rint(position - fractional[source] * shape)  # a whole number of cells
     origin[:, :-1] = brick * size[:, None] + centre[:, None] - translation.T[:, image]

@@ -24,7 +24,7 @@ from arrayrefine.kernels.threads import each, scratch
 
 Array = NDArray[Any]
 
-_FLOOR = {np.dtype(np.float32): -30.0, np.dtype(np.float64): -300.0}
+FLOOR = {np.dtype(np.float32): -30.0, np.dtype(np.float64): -300.0}
 """Exponents end here: products of what lies below would be denormal numbers, which are slow and worth nothing."""
 
 
@@ -74,7 +74,7 @@ def _exponent_rows(d: Array, k: Array) -> Array:
     return rows
 
 
-def _by_brick(grids: Array, bricks: Bricks) -> Array:
+def by_brick(grids: Array, bricks: Bricks) -> Array:
     """View of grids (M, K, ...) by model, brick along the axes of `bricks`; then points, K before the last if split."""
     models, channels, *n = grids.shape
     width = dict(zip(bricks.axes, bricks.width))
@@ -94,7 +94,7 @@ def _exponentials(bricks: Bricks, placed: _Placed, block: Block) -> tuple[Array,
         # Some BLAS builds raise the invalid flag on finite input, from lanes that they do not use.
         with np.errstate(invalid="ignore"):
             np.matmul(points.T, left, out=e)
-        np.maximum(e, _FLOOR[bricks.dtype], out=e)
+        np.maximum(e, FLOOR[bricks.dtype], out=e)
         found.append(np.exp(e, out=e))
     if not bricks.split:
         return found[0], np.ones((1, count), bricks.dtype)
@@ -106,7 +106,7 @@ def _exponentials(bricks: Bricks, placed: _Placed, block: Block) -> tuple[Array,
     return plane.reshape(-1, count), z
 
 
-def _per_brick(table: Array, block: Block) -> Array:
+def per_brick(table: Array, block: Block) -> Array:
     """View of (rows, S) as (bricks, rows, places per brick)."""
     return table.reshape(-1, len(block.number), block.slots).transpose(1, 0, 2)
 
@@ -166,7 +166,7 @@ def splat(
     if bricks is None:
         bricks = assign(fractional, radius, shape, orth, dtype, model, n_models)
     table, atoms = bricks, _padded(bricks, fractional, exponent, channel * amplitude[:, None])
-    view = _by_brick(grids, table)
+    view = by_brick(grids, table)
     ordered = scratch("ordered", table.dtype, math.prod(view.shape[:4]), *view.shape[4:])
     empty = np.ones(len(ordered), dtype=bool)
     for block in table.blocks:
@@ -181,7 +181,7 @@ def splat(
         rows = mixed.reshape(-1, mixed.shape[2])
         density = scratch("density", table.dtype, len(block.number), len(plane), len(rows))
         with np.errstate(invalid="ignore"):
-            np.matmul(_per_brick(plane, block), _per_brick(rows, block).transpose(0, 2, 1), out=density)
+            np.matmul(per_brick(plane, block), per_brick(rows, block).transpose(0, 2, 1), out=density)
         if not table.split:
             density = density.transpose(0, 2, 1)
         ordered[block.number] = density.reshape(-1, *view.shape[4:])
@@ -244,7 +244,7 @@ def gather(
         shape = (int(maps.shape[2]), int(maps.shape[3]), int(maps.shape[4]))
         bricks = assign(fractional, radius, shape, orth, maps.dtype, model, len(maps))
     table, atoms = bricks, _padded(bricks, fractional, exponent, channel)
-    view = _by_brick(maps, table)
+    view = by_brick(maps, table)
     ordered = scratch("ordered", table.dtype, math.prod(view.shape[:4]), math.prod(view.shape[4:]))
     _copy(view, ordered.reshape(view.shape), threads)
     split = table.split
@@ -268,10 +268,10 @@ def gather(
             slab = slab.reshape(-1, len(rows), len(plane)).transpose(0, 2, 1)
         with np.errstate(invalid="ignore"):
             in_plane = scratch("in plane", table.dtype, *plane.shape)
-            np.matmul(slab, _per_brick(rows, block), out=_per_brick(in_plane, block))
+            np.matmul(slab, per_brick(rows, block), out=per_brick(in_plane, block))
             if split:
                 on_line = scratch("on line", table.dtype, *rows.shape)
-                np.matmul(slab.transpose(0, 2, 1), _per_brick(plane, block), out=_per_brick(on_line, block))
+                np.matmul(slab.transpose(0, 2, 1), per_brick(plane, block), out=per_brick(on_line, block))
                 on_line *= rows
                 on_line.reshape(mixed.shape).sum(axis=0, out=line)
             in_plane *= plane

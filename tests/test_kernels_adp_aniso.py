@@ -1,0 +1,133 @@
+"""Kernels of the restraints on anisotropic U."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from checks import check_direction
+
+from arrayrefine.kernels import adp, adp_aniso, symmetric
+
+RNG = np.random.default_rng(5)
+N = 14
+AXES = np.linalg.qr(RNG.normal(size=(N, 3, 3)))[0]
+VALUES = RNG.uniform(0.02, 0.4, (N, 3))
+VALUES[0] = 0.2
+VALUES[1, 0] = 0.004
+U = symmetric.six((AXES * VALUES[:, None, :]) @ AXES.transpose(0, 2, 1))
+ONE, TWO = np.triu_indices(N, 1)
+W = RNG.uniform(1.0, 100.0, len(ONE))
+E = adp_aniso.directions(RNG.normal(size=(N, 3)), ONE, TWO)
+TO_U = 1.0 / (8.0 * np.pi**2)
+
+Restraint = Callable[[np.ndarray], tuple[float, np.ndarray]]
+RESTRAINTS: dict[str, Restraint] = {
+    "kl": lambda u: adp_aniso.kl(u, ONE, TWO, W),
+    "rigid bond": lambda u: adp_aniso.rigid_bond(u, ONE, TWO, E, W),
+    "sphericity": lambda u: adp_aniso.sphericity(u, W[:N]),
+}
+
+
+@pytest.mark.parametrize("name", list(RESTRAINTS))
+def test_gradient_is_the_derivative_of_the_value(name: str) -> None:
+    function = RESTRAINTS[name]
+    value, gradient = function(U)
+    assert value > 0
+    for k, direction in enumerate(RNG.normal(size=(5, N, 6))):
+        d = direction * np.array([1, 1, 1, k != 1, k != 1, k != 1])
+        check_direction(lambda t, d=d: function(U + t * d)[0], float((gradient * d).sum()), 1e-5, 1e-6)
+
+
+@pytest.mark.parametrize("name", list(RESTRAINTS))
+def test_no_restraint_depends_on_the_axes(name: str) -> None:
+    turn = np.linalg.qr(RNG.normal(size=(3, 3)))[0]
+    turned = symmetric.six(turn @ symmetric.matrices(U) @ turn.T)
+    value = RESTRAINTS[name](U)[0]
+    rotated = adp_aniso.rigid_bond(turned, ONE, TWO, E @ turn.T, W)[0]
+    assert (rotated if name == "rigid bond" else RESTRAINTS[name](turned)[0]) == pytest.approx(value)
+
+
+def test_kl_of_isotropic_atoms_is_that_of_their_b() -> None:
+    b = RNG.uniform(3.0, 80.0, N)
+    b[3] = 0.01  # below the floor of both
+    expected, by_b = adp.kl(b, ONE, TWO, W)
+    value, by_u = adp_aniso.kl(symmetric.isotropic(b * TO_U), ONE, TWO, W)
+    assert value == pytest.approx(expected, rel=1e-12)
+    np.testing.assert_allclose(symmetric.trace(by_u) * TO_U, by_b, rtol=1e-10)
+
+
+def test_kl_of_two_by_the_formula() -> None:
+    one, two = symmetric.matrices(U[:2])
+    traces = np.trace(one @ np.linalg.inv(two)) + np.trace(two @ np.linalg.inv(one))
+    value, _ = adp_aniso.kl(U[:2], np.array([0]), np.array([1]), np.array([9.0]))
+    assert value == pytest.approx(9.0 / 6.0 * (traces - 6.0))
+
+
+def test_a_bond_is_rigid_when_the_atoms_differ_across_it_only() -> None:
+    u = np.array([[0.1, 0.2, 0.3, 0.0, 0.0, 0.0], [0.1, 0.5, 0.4, 0.0, 0.0, 0.1]])
+    pair = np.array([0]), np.array([1])
+    assert adp_aniso.rigid_bond(u, *pair, np.array([[1.0, 0.0, 0.0]]), np.ones(1))[0] == pytest.approx(0.0)
+    value, gradient = adp_aniso.rigid_bond(u, *pair, np.array([[0.0, 1.0, 0.0]]), np.array([10.0]))
+    assert value == pytest.approx(0.5 * 10.0 * 0.09)
+    np.testing.assert_allclose(gradient, [[0, -3, 0, 0, 0, 0], [0, 3, 0, 0, 0, 0]], atol=1e-12)
+
+
+def test_sphericity_of_one_by_the_formula() -> None:
+    u = np.array([[0.1, 0.2, 0.3, 0.0, 0.0, 0.0]])
+    value, _ = adp_aniso.sphericity(u, np.array([6.0]))
+    assert value == pytest.approx(0.2 * (1 / 0.1 + 1 / 0.2 + 1 / 0.3) - 3.0)
+
+
+def test_what_is_alike_and_round_costs_nothing() -> None:
+    flat = symmetric.isotropic(np.full(N, 0.17))
+    for function in RESTRAINTS.values():
+        value, gradient = function(flat)
+        assert value == pytest.approx(0.0, abs=1e-12)
+        np.testing.assert_allclose(gradient, 0.0, atol=1e-9)
+
+
+def test_absurd_u_keeps_everything_finite() -> None:
+    u = np.array([[0.1, 0.1, 0.1, 0.3, 0, 0], [0, 0, 0, 0, 0, 0], [-0.2, -0.1, -0.3, 0, 0, 0], [9e2, 1, 1, 0, 0, 0]])
+    pairs = np.array([0, 1, 2]), np.array([1, 2, 3])
+    for value, gradient in (adp_aniso.kl(u, *pairs, np.ones(3)), adp_aniso.sphericity(u, np.ones(4))):
+        assert np.isfinite(value)
+        assert value > 0
+        assert np.isfinite(gradient).all()
+
+
+def test_of_nothing() -> None:
+    none, u = np.zeros(0, int), np.zeros((0, 6))
+    for value, gradient in (
+        adp_aniso.kl(u, none, none, np.zeros(0)),
+        adp_aniso.rigid_bond(u, none, none, np.zeros((0, 3)), np.zeros(0)),
+        adp_aniso.sphericity(u, np.zeros(0)),
+    ):
+        assert value == 0.0
+        assert gradient.shape == (0, 6)
+
+
+def _second(function: Restraint, u: np.ndarray, s: np.ndarray) -> float:
+    """Second derivative along S of the value at U = R exp(tS) R, at t = 0."""
+    root = symmetric.root(u)
+    h = 1e-3
+    f = [function(symmetric.product(root, symmetric.exponential(t * s)))[0] for t in (-h, 0.0, h)]
+    return (f[0] - 2.0 * f[1] + f[2]) / h**2
+
+
+def test_second_derivatives_by_s() -> None:
+    """Exact where the restraint is fulfilled, which is where the omitted terms vanish."""
+    alike, s = np.tile(U[2], (N, 1)), RNG.normal(size=(N, 6))
+    apart = s[ONE] - s[TWO]
+    expected = float((adp_aniso.kl_curvature(W) * symmetric.inner(apart, apart)).sum())
+    assert _second(RESTRAINTS["kl"], alike, s) == pytest.approx(expected, rel=1e-4)
+
+    one, two = adp_aniso.rigid_bond_curvature(alike, ONE, TWO, E, W)
+    expected = float((((one * s[ONE]).sum(axis=1) + (two * s[TWO]).sum(axis=1)) ** 2).sum())
+    assert _second(RESTRAINTS["rigid bond"], alike, s) == pytest.approx(expected, rel=1e-4)
+
+    shape = s - symmetric.isotropic(symmetric.trace(s) / 3.0)
+    expected = float((adp_aniso.sphericity_curvature(W[:N]) * symmetric.inner(shape, shape)).sum())
+    round_atoms = symmetric.isotropic(RNG.uniform(0.05, 0.3, N))
+    assert _second(RESTRAINTS["sphericity"], round_atoms, s) == pytest.approx(expected, rel=1e-4)
