@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from arrayrefine.tls import Tls
 
 Float = NDArray[np.float64]
 
@@ -78,7 +82,7 @@ class Atoms:
     xyz : (N, 3) float64
         Cartesian coordinates, Å.
     b_iso : (N,) float64
-        Isotropic displacement parameters, Å².
+        Isotropic displacement parameters, Å²; of an anisotropic atom the equivalent, 8π²/3 tr U.
     occupancy : (N,) float64
     element : (N,) str
         Element symbol as gemmi spells it ("C", "Fe", "D").
@@ -89,6 +93,14 @@ class Atoms:
         Number of operators that map the atom onto itself (1 = general position).
     riding : Riding
         Atoms that follow others.
+    u_aniso : (N, 6) float64
+        What U has besides its isotropic part b_iso/8π²: traceless, Cartesian, 11 22 33 12 13 23, Å²; zero by default.
+    anisotropic : (N,) bool
+        Atoms with six displacement parameters of their own; a group (TLS) may give u_aniso to others too.
+    u_projection : (N, 6, 6) float64 or None
+        Projection onto the U that the site symmetry allows; None where all positions are general.
+    tls : Tls
+        Groups that move as rigid bodies.
     """
 
     xyz: Float
@@ -99,14 +111,47 @@ class Atoms:
     site_projection: Float
     multiplicity: NDArray[np.int64]
     riding: Riding = field(default_factory=Riding.none)
+    u_aniso: Float = None  # type: ignore[assignment]
+    anisotropic: NDArray[np.bool_] = None  # type: ignore[assignment]
+    u_projection: Float | None = None
+    tls: Tls = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        n = len(self.b_iso)
+        absent: dict[str, Callable[[], Any]] = {
+            "u_aniso": lambda: np.zeros((n, 6)),
+            "anisotropic": lambda: np.zeros(n, dtype=bool),
+            "tls": lambda: Tls.none(n),
+        }
+        for name, make in absent.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, make())
 
     def __len__(self) -> int:
         return len(self.b_iso)
 
-    def replace(self, xyz: Float | None = None, b_iso: Float | None = None, occupancy: Float | None = None) -> Atoms:
+    def replace(
+        self,
+        xyz: Float | None = None,
+        b_iso: Float | None = None,
+        occupancy: Float | None = None,
+        u_aniso: Float | None = None,
+        tls: Tls | None = None,
+    ) -> Atoms:
         """Return the same atoms with some of their values replaced."""
-        changes = {k: v for k, v in {"xyz": xyz, "b_iso": b_iso, "occupancy": occupancy}.items() if v is not None}
-        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+        given = {"xyz": xyz, "b_iso": b_iso, "occupancy": occupancy, "u_aniso": u_aniso, "tls": tls}
+        changes: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
+        return dataclasses.replace(self, **changes)
+
+    def taken(self, index: NDArray[np.int64]) -> Atoms:
+        """Some of the atoms (n,), none of them riding."""
+        identity = Identity(**{f.name: getattr(self.identity, f.name)[index] for f in fields(Identity)})
+        tls = dataclasses.replace(self.tls, group=self.tls.group[index])
+        return Atoms(
+            self.xyz[index], self.b_iso[index], self.occupancy[index], self.element[index], identity,
+            self.site_projection[index], self.multiplicity[index], Riding.none(), self.u_aniso[index],
+            self.anisotropic[index], None if self.u_projection is None else self.u_projection[index], tls,
+        )  # fmt: skip
 
     @property
     def is_hydrogen(self) -> NDArray[np.bool_]:
@@ -123,11 +168,15 @@ class Gradient:
     xyz : (N, 3) float64, per Å
     b_iso : (N,) float64, per Å²
     occupancy : (N,) float64
+    u_aniso : (N, 6) float64, per Å², or None
+        By the six entries of U with b_iso held, each off-diagonal standing for both places; None where nothing
+        depends on them.
     """
 
     xyz: Float
     b_iso: Float
     occupancy: Float
+    u_aniso: Float | None = None
 
     @classmethod
     def zeros(cls, n: int) -> Gradient:
@@ -135,9 +184,14 @@ class Gradient:
         return cls(np.zeros((n, 3)), np.zeros(n), np.zeros(n))
 
     def __add__(self, other: Gradient) -> Gradient:
-        return Gradient(self.xyz + other.xyz, self.b_iso + other.b_iso, self.occupancy + other.occupancy)
+        parts = [u for u in (self.u_aniso, other.u_aniso) if u is not None]
+        return Gradient(
+            self.xyz + other.xyz, self.b_iso + other.b_iso, self.occupancy + other.occupancy,
+            sum(parts[1:], parts[0]) if parts else None,
+        )  # fmt: skip
 
     def __mul__(self, factor: float) -> Gradient:
-        return Gradient(self.xyz * factor, self.b_iso * factor, self.occupancy * factor)
+        u_aniso = None if self.u_aniso is None else self.u_aniso * factor
+        return Gradient(self.xyz * factor, self.b_iso * factor, self.occupancy * factor, u_aniso)
 
     __rmul__ = __mul__

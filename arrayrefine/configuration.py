@@ -29,6 +29,8 @@ _LIMITS = {
     "xray.sigma_a_bins": _FROM_1,
     "geometry.contact_sigma": _ABOVE_0,
     "geometry.adp_distance": _ABOVE_0,
+    "geometry.rigid_bond_sigma": _FROM_0,
+    "geometry.sphericity_sigma": _FROM_0,
     "weighting.ratio": _ABOVE_0,
     "weighting.ratio_adp": _ABOVE_0,
     "weighting.adp_prior": _ABOVE_0,

@@ -127,6 +127,10 @@ class DeviceObjective:
             _together(spread), _together([d.centric for d in data], bool), _together([d.work for d in data], bool),
         )  # fmt: skip
         size = self.parameters.size
+        # The vector has occupancies of full sites, the device those of the atoms.
+        self._unit = np.ones(size)
+        p = self.parameters
+        self._unit[p.slices["occupancy"]] /= p.reference.multiplicity[p.occupancy]
         self._likelihood = likelihood_cuda.xray_buffers(xp, m, len(first.xray.factor))
         self._x = xp.zeros((m, size))
         self._atoms = xp.zeros((m, n, 3)), xp.zeros((m, n)), xp.zeros((m, n))
@@ -156,12 +160,12 @@ class DeviceObjective:
             raise ValueError(f"vectors of shape {x.shape}, expected {self._x.shape}")
         start = perf_counter()
         for _ in range(_REPAIRS):
-            result = self._evaluated(np.ascontiguousarray(x, dtype=np.float64))
+            result = self._evaluated(np.ascontiguousarray(x * self._unit, dtype=np.float64))
             summary = result[: self._summary.size].reshape(self._summary.shape)
             if not summary[:, _CONTACTS:].any():
                 self.terms = summary[:, :_CONTACTS]
                 self.timer["objective"] = self.timer.get("objective", 0.0) + perf_counter() - start
-                return summary[:, 0].copy(), result[self._summary.size :].reshape(self._gradient.shape)
+                return summary[:, 0].copy(), result[self._summary.size :].reshape(self._gradient.shape) * self._unit
             self._repair(summary)
         raise DeviceError("the lists of atoms on the CUDA device keep growing: coordinates coincide; correct them")
 

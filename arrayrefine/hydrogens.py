@@ -90,12 +90,7 @@ class Hydrogens:
 
     def without(self, atoms: Atoms) -> Atoms:
         """The atoms of the model as read."""
-        keep = self.own
-        identity = Identity(**{f.name: getattr(atoms.identity, f.name)[keep] for f in fields(Identity)})
-        return Atoms(
-            atoms.xyz[keep], atoms.b_iso[keep], atoms.occupancy[keep], atoms.element[keep], identity,
-            atoms.site_projection[keep], atoms.multiplicity[keep],
-        )  # fmt: skip
+        return atoms.taken(self.own)
 
 
 def output_atoms(
@@ -260,5 +255,10 @@ def _assemble(
         np.concatenate([before.site_projection, np.tile(np.eye(3), (count, 1, 1))])[order],
         np.concatenate([before.multiplicity, np.ones(count, dtype=np.int64)])[order],
         Riding(child, own[row]),
+        np.concatenate([before.u_aniso, np.zeros((count, 6))])[order],
+        np.concatenate([before.anisotropic, np.zeros(count, dtype=bool)])[order],
+        None
+        if before.u_projection is None
+        else np.concatenate([before.u_projection, np.tile(np.eye(6), (count, 1, 1))])[order],
     )
     return atoms, Hydrogens(own, tuple(found))

@@ -129,13 +129,14 @@ def minimise_step(
         The weights were computed for another freeze state.
     """
     objective = _objective(problem, state, parameters, found)
-    jacobian = adp_matrix = None
+    jacobian = adp_matrix = adp_shapes = None
     if problem.options.minimiser.precondition:
         jacobian = problem.geometry.jacobian(state.atoms) if found.geometry is not None else None
-        adp_matrix = problem.adp.log_matrix(state.atoms) if found.adp is not None else None
+        if found.adp is not None:
+            adp_matrix, adp_shapes = problem.adp.log_matrix(state.atoms), problem.adp.deviator_diagonal(state.atoms)
     change = preconditioner.build(
         parameters, state.xray.curvature(state.atoms), jacobian=jacobian, geometry=found.geometry or 0.0,
-        adp_matrix=adp_matrix, adp=found.adp or 0.0,
+        adp_matrix=adp_matrix, adp=found.adp or 0.0, adp_shapes=adp_shapes,
     )  # fmt: skip
     if problem.meet is None:
         solution = minimise(objective, change, problem.options.minimiser, stop)
@@ -148,8 +149,11 @@ def minimise_step(
 
 
 def _objective(problem: Problem, state: State, parameters: Parameters, found: Weights) -> Evaluated:
-    """The objective where the problem computes: on the device or with NumPy."""
-    if problem.device.kind == "cpu":
+    """The objective where the problem computes: on the device or with NumPy.
+
+    Where the device cannot make the atoms from the vector, the host does, and the device computes for these atoms.
+    """
+    if problem.device.kind == "cpu" or not parameters.on_device:
         return Objective(
             parameters, found, state.xray, problem.geometry, problem.adp, problem.options.threads
         )
@@ -182,7 +186,7 @@ def _objection(problem: Problem, path: Path, after: State) -> str:
 def _other_weights(steering: Steering, parameters: Parameters, factor: float) -> Steering:
     return Steering(
         steering.geometry * (factor if parameters.xyz.any() else 1.0),
-        steering.adp * (factor if parameters.b.any() else 1.0),
+        steering.adp * (factor if parameters.displaced.any() else 1.0),
     )
 
 

@@ -115,7 +115,7 @@ class _Run:
             self.start = self.last = value
         if value < self.best:
             self.best, self.best_x = value, x
-        return value, self.unit * self.change.pullback(x, gradient)
+        return value, self.unit * self.change.pullback(x, gradient, self.unit * p)
 
     def after_iteration(self, _: Float) -> None:
         self.iterations += 1

@@ -35,6 +35,10 @@ class Geometry:
     """Standard uncertainty of a contact distance, Å."""
     adp_distance: float = 4.0
     """Atoms closer than this (Å) share similar B factors."""
+    rigid_bond_sigma: float = 0.01
+    """Standard uncertainty of the difference of two anisotropic displacements along a bond, Å² (0: no restraint)."""
+    sphericity_sigma: float = 0.5
+    """Standard uncertainty of an anisotropic U about its mean, relative to it (0: no restraint)."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,9 @@ class Options:
     """Weighting scheme. 'literal' and 'stale' are known to fail and are kept to show why."""
     adp: Literal["kl", "variance", "none"] = "kl"
     """Restraint on B factors: Kullback-Leibler divergence of neighbours, variance about the mean, or none."""
+    anisotropic: str = "auto"
+    """Atoms with anisotropic displacements: auto (by resolution and number of reflections), none, keep (those with
+    ANISOU in the model), or a selection, such as all or 'not water'."""
     restraints: tuple[Path, ...] = ()
     """Restraint CIF files for ligands; they win over every library."""
     monomers: Path | None = None

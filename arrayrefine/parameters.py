@@ -6,80 +6,111 @@ import dataclasses
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms, Gradient
+from arrayrefine.displacement import joined, least_b, parted, possible, total_u
 from arrayrefine.errors import InputError
+from arrayrefine.occupancy_groups import OccupancyGroups
 from arrayrefine.riding import fold, follow
 from arrayrefine.selection import select
+from arrayrefine.tls import NUMBERS, design
 
 Float = NDArray[np.float64]
+Int = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-KINDS = ("xyz", "b", "occupancy")
+KINDS = ("xyz", "b", "occupancy", "tls")
+"""What can be named: "b" stands for the displacement parameters, six of an anisotropic atom and one of another."""
 B_BOUNDS = (0.5, 300.0)
 """Å²"""
-OCCUPANCY_BOUNDS = (0.0, 1.0)
+
+
+class Sizes(NamedTuple):
+    """Lengths of the parts of the vector: coordinates, B, occupancies, U and TLS."""
+
+    xyz: int
+    b: int
+    occupancy: int
+    u: int
+    tls: int
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """The free values of a model: the vector is [xyz of the free atoms, their B, their occupancies].
+    """The free values of a model: the vector is [xyz of the free atoms, their B, occupancies, U, TLS of groups].
 
     Attributes
     ----------
     reference : Atoms
         Where the frozen values come from, and what selections are read against.
-    xyz, b, occupancy : (N,) bool
-        True where the atom's value is refined; never for atoms that ride on others.
+    xyz, b, occupancy, u : (N,) bool
+        True where the atom's value is refined; never for atoms that ride on others. `u` is for anisotropic atoms, `b`
+        for the others. An occupancy is refined where all atoms of its group are free, and all groups that exclude
+        each other.
+    tls : (G,) bool
+        Groups of `reference.tls` whose 20 numbers are refined.
+    groups : OccupancyGroups
     """
 
     reference: Atoms
     xyz: Mask
     b: Mask
     occupancy: Mask
+    u: Mask
+    tls: Mask
+    groups: OccupancyGroups
 
     @classmethod
-    def frozen(cls, atoms: Atoms) -> Parameters:
+    def frozen(cls, atoms: Atoms, groups: OccupancyGroups | None = None) -> Parameters:
         """Nothing is refined."""
         none = np.zeros(len(atoms), dtype=bool)
-        return cls(atoms, none, none, none)
+        groups = OccupancyGroups.single(len(atoms)) if groups is None else groups
+        return cls(atoms, none, none, none, none, np.zeros(len(atoms.tls), dtype=bool), groups)
 
     @classmethod
-    def of(cls, atoms: Atoms, target: str, held: Mask | None = None) -> Parameters:
+    def of(
+        cls, atoms: Atoms, target: str, held: Mask | None = None, groups: OccupancyGroups | None = None
+    ) -> Parameters:
         """Free the kinds that a step names, such as "xyz" or "xyz+b", on all atoms but `held`.
 
-        Occupancies are freed only where they lie below 1 in the model: a full atom stays full.
+        Without `groups`, occupancies are freed one by one where they lie below 1 in the model: a full atom stays full.
         """
-        parameters = cls.frozen(atoms)
+        parameters = cls.frozen(atoms, groups)
         movable = np.ones(len(atoms), dtype=bool) if held is None else ~held
         for kind in target.split("+"):
-            mask = movable & (atoms.occupancy < 1.0) if kind == "occupancy" else movable
-            parameters = parameters._with(kind, getattr(parameters, kind, mask) | mask)
+            single = kind == "occupancy" and groups is None
+            parameters = parameters._with(kind, movable & (atoms.occupancy < 1.0) if single else movable, True)
         return parameters
 
-    def _with(self, kind: str, mask: Mask) -> Parameters:
+    def _with(self, kind: str, chosen: Mask, free: bool) -> Parameters:
+        """Free, or freeze, a kind of value on some atoms (N,)."""
         if kind not in KINDS:
             raise InputError(f"parameter kind '{kind}' is not known; expected one of {', '.join(KINDS)}")
-        mask = mask & ~self.reference.riding.mask(len(mask))
-        if kind == "xyz":
-            return dataclasses.replace(self, xyz=mask)
-        if kind == "b":
-            return dataclasses.replace(self, b=mask)
-        return dataclasses.replace(self, occupancy=mask)
-
-    def _selected(self, selection: str) -> Mask:
-        return select(self.reference, selection)
+        atoms = self.reference
+        if kind == "tls":
+            touched = np.zeros(len(atoms.tls), dtype=bool)
+            touched[atoms.tls.group[chosen & (atoms.tls.group >= 0)]] = True
+            return dataclasses.replace(self, tls=self.tls | touched if free else self.tls & ~touched)
+        chosen = chosen & ~atoms.riding.mask(len(chosen))
+        names = {"xyz": ("xyz",), "b": ("b", "u"), "occupancy": ("occupancy",)}[kind]
+        able = {"b": ~atoms.anisotropic, "u": atoms.anisotropic}
+        changed = {
+            name: getattr(self, name) | (chosen & able.get(name, True)) if free else getattr(self, name) & ~chosen
+            for name in names
+        }
+        return dataclasses.replace(self, **changed)
 
     def unfreeze(self, kind: str, selection: str = "all") -> Parameters:
-        """Refine `kind` ("xyz", "b" or "occupancy") of the selected atoms too."""
-        return self._with(kind, getattr(self, kind, self.xyz) | self._selected(selection))
+        """Refine `kind` ("xyz", "b", "occupancy" or "tls") of the selected atoms, or their groups, too."""
+        return self._with(kind, select(self.reference, selection), True)
 
     def freeze(self, kind: str, selection: str = "all") -> Parameters:
-        """Refine `kind` of the selected atoms no longer."""
-        return self._with(kind, getattr(self, kind, self.xyz) & ~self._selected(selection))
+        """Refine `kind` of the selected atoms, or of groups with such atoms, no longer."""
+        return self._with(kind, select(self.reference, selection), False)
 
     def at(self, atoms: Atoms) -> Parameters:
         """The same masks around other values of the same atoms."""
@@ -89,29 +120,62 @@ class Parameters:
     def fingerprint(self) -> str:
         """Identifies the freeze state: equal for equal masks, different otherwise."""
         digest = hashlib.sha256()
-        for mask in (self.xyz, self.b, self.occupancy):
+        for mask in (self.xyz, self.b, self.occupancy, self.u, self.tls):
             digest.update(len(mask).to_bytes(8, "little") + np.packbits(mask).tobytes())
+        digest.update(self.groups.group.tobytes())
         return digest.hexdigest()[:16]
 
-    @property
-    def sizes(self) -> tuple[int, int, int]:
-        """Number of free xyz, B and occupancy entries."""
-        return 3 * int(self.xyz.sum()), int(self.b.sum()), int(self.occupancy.sum())
+    @cached_property
+    def free_groups(self) -> Int:
+        """Numbers of the groups whose occupancies are refined."""
+        return self.groups.free(self.occupancy)
+
+    @cached_property
+    def sizes(self) -> Sizes:
+        """Number of free entries of each kind."""
+        xyz, b, u, tls = (int(np.count_nonzero(mask)) for mask in (self.xyz, self.b, self.u, self.tls))
+        values = int(np.count_nonzero(self.groups.independent(self.free_groups)))
+        return Sizes(3 * xyz, b, values, 6 * u, NUMBERS * tls)
+
+    @cached_property
+    def slices(self) -> dict[str, slice]:
+        """Where each kind lies in the vector."""
+        ends = np.cumsum((0, *self.sizes))
+        return {name: slice(int(a), int(b)) for name, a, b in zip(Sizes._fields, ends, ends[1:])}
 
     @property
     def size(self) -> int:
         """Length of the vector."""
         return sum(self.sizes)
 
+    @property
+    def displaced(self) -> Mask:
+        """(N,) True for atoms whose displacement is refined, alone or in a group."""
+        grouped: Mask = np.append(self.tls, False)[self.reference.tls.group]
+        return self.b | self.u | grouped
+
+    @property
+    def on_device(self) -> bool:
+        """Whether a device can put the vector into the atoms: coordinates, B and occupancies, each for itself."""
+        free = self.free_groups
+        apart = (self.groups.alternative[free] < 0).all() and np.array_equal(free, np.flatnonzero(self.occupancy))
+        return not (self.sizes.u or self.sizes.tls) and bool(apart)
+
     def describe(self) -> str:
         """What is free, for people."""
-        named = [f"{n} {kind}" for kind, n in zip(KINDS, self.sizes) if n]
+        named = [f"{n} {kind}" for kind, n in self.sizes._asdict().items() if n]
         return " + ".join(named) if named else "nothing"
 
     def pack(self, atoms: Atoms) -> Float:
-        """Free values as one float64 vector (Å, Å², fraction)."""
+        """Free values as one float64 vector (Å, Å², fraction, Å², and Å² rad² Å rad of TLS)."""
         return np.concatenate(
-            [atoms.xyz[self.xyz].reshape(-1), atoms.b_iso[self.b], atoms.occupancy[self.occupancy]]
+            [
+                atoms.xyz[self.xyz].reshape(-1),
+                atoms.b_iso[self.b],
+                self.groups.pack(atoms, self.free_groups),
+                total_u(atoms, self.u).reshape(-1),
+                atoms.tls.values[self.tls].reshape(-1),
+            ]
         ).astype(float)
 
     def unpack(self, x: Float) -> Atoms:
@@ -124,31 +188,79 @@ class Parameters:
         """
         if x.shape != (self.size,):
             raise ValueError(f"vector of shape {x.shape} for {self.size} free parameters")
-        n_xyz, n_b, _ = self.sizes
-        xyz, b_iso, occupancy = self.reference.xyz, self.reference.b_iso, self.reference.occupancy
-        if n_xyz:
-            shift = x[:n_xyz].reshape(-1, 3) - xyz[self.xyz]
+        atoms, at, sizes = self.reference, self.slices, self.sizes
+        xyz, b_iso, occupancy = atoms.xyz, atoms.b_iso, atoms.occupancy
+        if sizes.xyz:
+            shift = x[at["xyz"]].reshape(-1, 3) - xyz[self.xyz]
             xyz = xyz.copy()
-            xyz[self.xyz] += np.einsum("nij,nj->ni", self.reference.site_projection[self.xyz], shift)
-        if n_b:
+            xyz[self.xyz] += np.einsum("nij,nj->ni", atoms.site_projection[self.xyz], shift)
+        if sizes.b:
             b_iso = b_iso.copy()
-            b_iso[self.b] = x[n_xyz : n_xyz + n_b]
-        if len(x) > n_xyz + n_b:
-            occupancy = occupancy.copy()
-            occupancy[self.occupancy] = x[n_xyz + n_b :]
-        moved = self.reference.replace(xyz=xyz, b_iso=b_iso, occupancy=occupancy)
-        return follow(self.reference, moved)
+            b_iso[self.b] = x[at["b"]]
+        if sizes.occupancy:
+            occupancy = self.groups.unpack(atoms, self.free_groups, x[at["occupancy"]])
+        moved = atoms.replace(xyz=xyz, b_iso=b_iso, occupancy=occupancy)
+        if sizes.u or sizes.tls:
+            moved = self._displaced(moved, x)
+        return follow(atoms, moved)
+
+    def _displaced(self, moved: Atoms, x: Float) -> Atoms:
+        """Atoms with the U that the vector gives them, alone and in their groups; always positive definite."""
+        atoms, at = self.reference, self.slices
+        u, touched = total_u(moved), self.u.copy()
+        u[self.u] = self._symmetric(x[at["u"]].reshape(-1, 6), np.flatnonzero(self.u))
+        tls = atoms.tls
+        if self.sizes.tls:
+            values = tls.values.copy()
+            values[self.tls] = x[at["tls"]].reshape(-1, NUMBERS)
+            index, matrix = self.group_design
+            u[index] += np.einsum("nij,nj->ni", matrix, (values - tls.values)[tls.group[index]])
+            touched[index] = True
+            tls = dataclasses.replace(tls, values=values)
+        b_iso, u_aniso = moved.b_iso.copy(), moved.u_aniso.copy()
+        b_iso[touched], u_aniso[touched] = parted(possible(u[touched]))
+        return moved.replace(b_iso=b_iso, u_aniso=u_aniso, tls=tls)
+
+    def _symmetric(self, u: Float, index: Int) -> Float:
+        """U (n, 6) of atoms (n,), or anything that U is made from (n, 6, k), as their site symmetry allows."""
+        projection = self.reference.u_projection
+        return u if projection is None else np.einsum("nij,nj...->ni...", projection[index], u)
+
+    @cached_property
+    def group_design(self) -> tuple[Int, Float]:
+        """Atoms of the free TLS groups (n,), and the matrices (n, 6, 20) that take their numbers to U."""
+        tls = self.reference.tls
+        index = np.flatnonzero(np.append(self.tls, False)[tls.group])
+        position = self.reference.xyz[index] - tls.origin[tls.group[index]]
+        return index, self._symmetric(design(position), index)
 
     def pullback(self, gradient: Gradient) -> Float:
         """Gradient by the vector: the adjoint of `unpack`."""
-        gradient = fold(self.reference, gradient)
-        xyz = np.einsum("nji,nj->ni", self.reference.site_projection[self.xyz], gradient.xyz[self.xyz])
-        return np.concatenate([xyz.reshape(-1), gradient.b_iso[self.b], gradient.occupancy[self.occupancy]])
+        atoms = self.reference
+        gradient = fold(atoms, gradient)
+        xyz = np.einsum("nji,nj->ni", atoms.site_projection[self.xyz], gradient.xyz[self.xyz])
+        occupancy = by_u = by_tls = np.zeros(0)
+        if self.sizes.occupancy:
+            occupancy = self.groups.pullback(atoms, self.free_groups, gradient.occupancy)
+        if self.sizes.u or self.sizes.tls:
+            u = joined(gradient.b_iso, gradient.u_aniso)
+            by_u = u[self.u]
+            if atoms.u_projection is not None:
+                by_u = np.einsum("nji,nj->ni", atoms.u_projection[self.u], by_u)
+            if self.sizes.tls:
+                index, matrix = self.group_design
+                total = np.zeros((len(atoms.tls), NUMBERS))
+                np.add.at(total, atoms.tls.group[index], np.einsum("nji,nj->ni", matrix, u[index]))
+                by_tls = total[self.tls]
+        parts = (xyz, gradient.b_iso[self.b], occupancy, by_u, by_tls)
+        return np.concatenate([part.reshape(-1) for part in parts])
 
     def bounds(self) -> tuple[Float, Float]:
-        """Lower and upper bounds of the vector; infinite for coordinates."""
-        n_xyz, n_b, n_q = self.sizes
-        top = OCCUPANCY_BOUNDS[1] / self.reference.multiplicity[self.occupancy]
-        lower = np.concatenate([np.full(n_xyz, -np.inf), np.full(n_b, B_BOUNDS[0]), np.full(n_q, OCCUPANCY_BOUNDS[0])])
-        upper = np.concatenate([np.full(n_xyz, np.inf), np.full(n_b, B_BOUNDS[1]), top])
+        """Lower and upper bounds of the vector; infinite for coordinates, U and TLS."""
+        lower, upper = np.full(self.size, -np.inf), np.full(self.size, np.inf)
+        atoms, at = self.reference, self.slices
+        # An isotropic atom in a TLS group has an anisotropic part: its B keeps U positive definite.
+        lower[at["b"]] = least_b(atoms)[self.b]
+        upper[at["b"]] = B_BOUNDS[1]
+        lower[at["occupancy"]], upper[at["occupancy"]] = self.groups.bounds(self.free_groups)
         return lower, upper

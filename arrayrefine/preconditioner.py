@@ -4,13 +4,15 @@ Coordinates: y = x − x₀ and A = w JᵀJ + diag(h), J the Jacobian of the res
 restraints are stiff and sparse, the X-ray curvature nearly diagonal. B factors: y = ln(B/B₀), in which the
 Kullback-Leibler restraint is a nearly quadratic form of differences, and A its matrix plus the X-ray curvature; a
 logarithm has no lower bound to run into, so B may be mapped like coordinates (clipped where it leaves its range).
-Occupancies keep their bounds and are scaled by the diagonal only.
+U: U = R exp(S) R with R² = U₀, which is positive definite whatever S is; the trace of S takes its place among the
+logarithms of B, and its five other components see the same restraints without the isotropic atoms. TLS: the full block
+of every group. Occupancies keep their bounds and are scaled by the diagonal only.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import scipy.sparse as sparse
@@ -18,7 +20,9 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import splu
 
 from arrayrefine.atoms import Gradient
-from arrayrefine.parameters import B_BOUNDS, Parameters
+from arrayrefine.displacement import EIGHT_PI_SQUARED
+from arrayrefine.kernels import symmetric
+from arrayrefine.parameters import Parameters
 from arrayrefine.riding import fold_columns
 
 Float = NDArray[np.float64]
@@ -33,6 +37,24 @@ _CLEARANCE = 1.5
 """Where a B starts within this factor of its bounds, real bounds are needed, and B is scaled by the diagonal."""
 _LARGEST_LOG = 7.0
 """Beyond the logarithm of the whole range of B; only keeps the exponential from overflowing."""
+_LARGEST_STRAIN = 3.0
+"""No component of S goes further: a factor of twenty in a mean square displacement."""
+_DEVIATORIC = 2.0 / 15.0
+"""Mean of (Σ E_ij s_i s_j)² over directions s, for a traceless E of norm one; 1 for the identity."""
+_TLS_RIDGE = 1e-3
+"""Added to the scaled diagonal of a group's matrix: in a small group not all motions can be told apart."""
+_ROOT_2, _ROOT_6 = np.sqrt(2.0), np.sqrt(6.0)
+_STRAINS = np.array(
+    [
+        [1.0, 1.0, 1.0, 0.0, 0.0, 0.0],
+        [1.0 / _ROOT_2, -1.0 / _ROOT_2, 0.0, 0.0, 0.0, 0.0],
+        [1.0 / _ROOT_6, 1.0 / _ROOT_6, -2.0 / _ROOT_6, 0.0, 0.0, 0.0],
+        [0.0, 0.0, 0.0, 1.0 / _ROOT_2, 0.0, 0.0],
+        [0.0, 0.0, 0.0, 0.0, 1.0 / _ROOT_2, 0.0],
+        [0.0, 0.0, 0.0, 0.0, 0.0, 1.0 / _ROOT_2],
+    ]
+)
+"""The components of S: the identity, and five traceless tensors of norm one."""
 
 
 class _Cholesky:
@@ -67,6 +89,10 @@ class _Cholesky:
         return np.asarray(solved / self._root)
 
 
+Factor: TypeAlias = "_Cholesky | Float"
+"""Factor of A, or the length of one unit of p along each entry."""
+
+
 @dataclass(frozen=True)
 class ChangeOfVariable:
     """Map between the round variable p and the vector x of the parameters.
@@ -77,73 +103,110 @@ class ChangeOfVariable:
         Where p = 0 lies.
     lower, upper : (n,) float64
         Bounds on x.
-    n_xyz, n_b : int
-        Leading entries that are coordinates, and those after them that are B.
-    xyz, b : _Cholesky, or (n_xyz,) / (n_b,) float64
-        Factor of A, or the length of one unit of p along each entry.
-    occupancy : (n − n_xyz − n_b,) float64
+    at : dict of slices
+        Where "xyz", "b", "occupancy", "u" and "tls" lie in x and in p.
+    xyz : factor of A, or (n_xyz,) float64
+    logarithm : factor of A, or (n_b + n_u,) float64
+        For ln B, and after it the traces of S.
+    deviator : factor of A, or (n_u,) float64
+        For each of the five other components of S.
+    occupancy : (n_occupancy,) float64
         Length of one unit of p along each occupancy.
+    root : (n_u, 6) float64
+        R of U = R exp(S) R, Å.
+    tls : (groups, 20, 20) float64
+        Columns: one unit of p along each.
     """
 
     x0: Float
     lower: Float
     upper: Float
-    n_xyz: int
-    n_b: int
-    xyz: _Cholesky | Float
-    b: _Cholesky | Float
+    at: dict[str, slice]
+    xyz: Factor
+    logarithm: Factor
+    deviator: Factor
     occupancy: Float
+    root: Float
+    tls: Float
 
-    def _slices(self) -> tuple[slice, slice, slice]:
-        end = self.n_xyz + self.n_b
-        return slice(0, self.n_xyz), slice(self.n_xyz, end), slice(end, len(self.x0))
+    def _b_and_u(self, p: Float) -> tuple[Float, Float]:
+        """Change of ln B (n_b,), and S as components (n_u, 6)."""
+        strain = p[self.at["u"]].reshape(-1, 6)
+        n_b = self.at["b"].stop - self.at["b"].start
+        log = _forward(self.logarithm, np.concatenate([p[self.at["b"]], strain[:, 0]]))
+        out = np.empty_like(strain)
+        out[:, 0] = log[n_b:]
+        for k in range(1, 6):
+            out[:, k] = _forward(self.deviator, strain[:, k])
+        return log[:n_b], out
 
     def to_x(self, p: Float) -> Float:
         """Vector of the parameters (n,), B and occupancy within bounds."""
-        xyz, b, q = self._slices()
-        x = self.x0.copy()
-        x[xyz] += np.clip(_forward(self.xyz, p[xyz]), -_LARGEST_SHIFT, _LARGEST_SHIFT)
-        x[b] *= np.exp(np.clip(_forward(self.b, p[b]), -_LARGEST_LOG, _LARGEST_LOG))
-        x[q] += self.occupancy * p[q]
+        at, x = self.at, self.x0.copy()
+        x[at["xyz"]] += np.clip(_forward(self.xyz, p[at["xyz"]]), -_LARGEST_SHIFT, _LARGEST_SHIFT)
+        log, strain = self._b_and_u(p)
+        x[at["b"]] *= np.exp(np.clip(log, -_LARGEST_LOG, _LARGEST_LOG))
+        x[at["occupancy"]] += self.occupancy * p[at["occupancy"]]
+        if len(strain):
+            grown = symmetric.exponential(np.clip(strain, -_LARGEST_STRAIN, _LARGEST_STRAIN) @ _STRAINS)
+            x[at["u"]] = symmetric.product(self.root, grown).reshape(-1)
+        if len(self.tls):
+            x[at["tls"]] += np.einsum("gij,gj->gi", self.tls, p[at["tls"]].reshape(len(self.tls), -1)).reshape(-1)
         return np.clip(x, self.lower, self.upper)
 
-    def pullback(self, x: Float, gradient: Float) -> Float:
+    def pullback(self, x: Float, gradient: Float, p: Float) -> Float:
         """Gradient by p (n,) at `x` = to_x(p), from the gradient by x."""
-        xyz, b, q = self._slices()
+        at, out = self.at, np.empty_like(gradient)
+        b = x[at["b"]]
         # Behind a clip nothing changes; where real bounds act, the minimiser wants the slope at the bound.
-        inside = (x[b] > self.lower[b]) & (x[b] < self.upper[b]) | (not isinstance(self.b, _Cholesky))
-        near = np.abs(x[xyz] - self.x0[xyz]) < _LARGEST_SHIFT
-        return np.concatenate(
-            [
-                _adjoint(self.xyz, np.where(near, gradient[xyz], 0.0)),
-                _adjoint(self.b, np.where(inside, gradient[b] * x[b], 0.0)),
-                self.occupancy * gradient[q],
-            ]
-        )
+        inside = (b > self.lower[at["b"]]) & (b < self.upper[at["b"]]) | (not isinstance(self.logarithm, _Cholesky))
+        near = np.abs(x[at["xyz"]] - self.x0[at["xyz"]]) < _LARGEST_SHIFT
+        out[at["xyz"]] = _adjoint(self.xyz, np.where(near, gradient[at["xyz"]], 0.0))
+        out[at["occupancy"]] = self.occupancy * gradient[at["occupancy"]]
+        by_strain = self._by_strain(gradient[at["u"]].reshape(-1, 6), p)
+        log = _adjoint(self.logarithm, np.concatenate([np.where(inside, gradient[at["b"]] * b, 0.0), by_strain[:, 0]]))
+        out[at["b"]] = log[: len(b)]
+        by_p = np.empty_like(by_strain)
+        by_p[:, 0] = log[len(b) :]
+        for k in range(1, 6):
+            by_p[:, k] = _adjoint(self.deviator, by_strain[:, k])
+        out[at["u"]] = by_p.reshape(-1)
+        if len(self.tls):
+            by_tls = gradient[at["tls"]].reshape(len(self.tls), -1)
+            out[at["tls"]] = np.einsum("gji,gj->gi", self.tls, by_tls).reshape(-1)
+        return out
+
+    def _by_strain(self, by_u: Float, p: Float) -> Float:
+        """Gradient by the components of S (n_u, 6) from that by U (n_u, 6)."""
+        if not len(by_u):
+            return by_u
+        _, strain = self._b_and_u(p)
+        clipped = np.clip(strain, -_LARGEST_STRAIN, _LARGEST_STRAIN)
+        by_s = symmetric.exponential_adjoint(clipped @ _STRAINS, symmetric.product_adjoint(self.root, by_u))
+        return np.where(clipped == strain, by_s @ _STRAINS.T, 0.0)
 
     def bounds(self) -> tuple[Float, Float]:
         """Bounds on p: of occupancies, and of B where it is scaled by a diagonal; a factored B is clipped instead."""
-        _, b, q = self._slices()
-        infinite = np.full(self.n_b, np.inf)
-        low_b, high_b = -infinite, infinite
-        if not isinstance(self.b, _Cholesky):
-            low_b, high_b = np.log(self.lower[b] / self.x0[b]) / self.b, np.log(self.upper[b] / self.x0[b]) / self.b
-        low_q, high_q = ((limit[q] - self.x0[q]) / self.occupancy for limit in (self.lower, self.upper))
-        free = np.full(self.n_xyz, np.inf)
-        return np.concatenate([-free, low_b, low_q]), np.concatenate([free, high_b, high_q])
+        low, high = np.full(len(self.x0), -np.inf), np.full(len(self.x0), np.inf)
+        b, q = self.at["b"], self.at["occupancy"]
+        if not isinstance(self.logarithm, _Cholesky):
+            unit = self.logarithm[: b.stop - b.start]
+            low[b], high[b] = (np.log(limit[b] / self.x0[b]) / unit for limit in (self.lower, self.upper))
+        low[q], high[q] = ((limit[q] - self.x0[q]) / self.occupancy for limit in (self.lower, self.upper))
+        return low, high
 
 
-def _forward(factor: _Cholesky | Float, p: Float) -> Float:
+def _forward(factor: Factor, p: Float) -> Float:
     return factor.forward(p) if isinstance(factor, _Cholesky) else factor * p
 
 
-def _adjoint(factor: _Cholesky | Float, g: Float) -> Float:
+def _adjoint(factor: Factor, g: Float) -> Float:
     return factor.adjoint(g) if isinstance(factor, _Cholesky) else factor * g
 
 
 def build(
     parameters: Parameters, xray: Gradient, *, jacobian: Any | None = None, geometry: float = 0.0,
-    adp_matrix: Any | None = None, adp: float = 0.0,
+    adp_matrix: Any | None = None, adp: float = 0.0, adp_shapes: Float | None = None,
 ) -> ChangeOfVariable:  # fmt: skip
     """Make the change of variable for one step.
 
@@ -160,26 +223,72 @@ def build(
         Second derivative of the ADP term by ln B; None for a diagonal map.
     adp : float
         Weight of the ADP term.
+    adp_shapes : (N,) float64, optional
+        Second derivative of the ADP term by each traceless component of S, other than what `adp_matrix` gives.
     """
-    n_xyz, n_b, _ = parameters.sizes
     lower, upper = parameters.bounds()
-    x0 = parameters.pack(parameters.reference)
-    h_xyz = _floored(xray.xyz[parameters.xyz].reshape(-1))
-    h_b = _floored(xray.b_iso[parameters.b] * parameters.reference.b_iso[parameters.b] ** 2)
-    h_q = _floored(xray.occupancy[parameters.occupancy])
-    xyz: _Cholesky | Float = 1.0 / np.sqrt(h_xyz)
-    if n_xyz and jacobian is not None:
-        folded = fold_columns(parameters.reference.riding, jacobian, len(parameters.xyz))
-        free = folded[:, np.repeat(parameters.xyz, 3)]
-        normal = geometry * (free.T @ free)
-        least = _STIFFNESS * float(normal.diagonal().mean())
-        xyz = _Cholesky(normal + sparse.diags_array(np.maximum(h_xyz, least)))
-    b: _Cholesky | Float = 1.0 / np.sqrt(h_b)
-    start = parameters.reference.b_iso[parameters.b]
-    clear = (start > _CLEARANCE * B_BOUNDS[0]) & (start < B_BOUNDS[1] / _CLEARANCE)
-    if n_b and adp_matrix is not None and clear.all():
-        b = _Cholesky(adp * adp_matrix[parameters.b][:, parameters.b] + sparse.diags_array(h_b))
-    return ChangeOfVariable(x0, lower, upper, n_xyz, n_b, xyz, b, 1.0 / np.sqrt(h_q))
+    atoms, x0 = parameters.reference, parameters.pack(parameters.reference)
+    h_log = xray.b_iso * atoms.b_iso**2
+    logged = np.concatenate([np.flatnonzero(parameters.b), np.flatnonzero(parameters.u)])
+    b = slice(parameters.sizes.xyz, parameters.sizes.xyz + parameters.sizes.b)
+    clear = (x0[b] > _CLEARANCE * lower[b]) & (x0[b] < upper[b] / _CLEARANCE)
+    restrained = adp_matrix if len(logged) and clear.all() else None
+    free = parameters.free_groups[parameters.groups.independent(parameters.free_groups)]
+    by_group: Float = np.bincount(
+        np.maximum(parameters.groups.group, 0), xray.occupancy * (parameters.groups.group >= 0) / atoms.multiplicity**2,
+        minlength=max(len(parameters.groups), 1),
+    ).astype(float)  # fmt: skip
+    deviated = np.flatnonzero(parameters.u)
+    h_shape = _floored(_DEVIATORIC * h_log[deviated])
+    if adp_shapes is not None:
+        h_shape = h_shape + adp * adp_shapes[deviated]
+    return ChangeOfVariable(
+        x0, lower, upper, parameters.slices,
+        _coordinates(parameters, xray, jacobian, geometry),
+        _restrained(_floored(h_log[logged]), logged, restrained, adp),
+        _restrained(h_shape, deviated, adp_matrix, adp / 3.0),
+        1.0 / np.sqrt(_floored(by_group[free])),
+        symmetric.root(x0[parameters.slices["u"]].reshape(-1, 6)),
+        _groups(parameters, xray),
+    )  # fmt: skip
+
+
+def _coordinates(parameters: Parameters, xray: Gradient, jacobian: Any | None, weight: float) -> Factor:
+    h = _floored(xray.xyz[parameters.xyz].reshape(-1))
+    if not len(h) or jacobian is None:
+        return 1.0 / np.sqrt(h)
+    folded = fold_columns(parameters.reference.riding, jacobian, len(parameters.xyz))
+    free = folded[:, np.repeat(parameters.xyz, 3)]
+    normal = weight * (free.T @ free)
+    least = _STIFFNESS * float(normal.diagonal().mean())
+    return _Cholesky(normal + sparse.diags_array(np.maximum(h, least)))
+
+
+def _restrained(h: Float, chosen: NDArray[np.int64], matrix: Any | None, weight: float) -> Factor:
+    """Factor of the restraints' matrix of some atoms plus the diagonal h."""
+    if matrix is None or not len(chosen):
+        return 1.0 / np.sqrt(h)
+    return _Cholesky(weight * matrix[chosen][:, chosen] + sparse.diags_array(h))
+
+
+def _groups(parameters: Parameters, xray: Gradient) -> Float:
+    """For every free TLS group the matrix (20, 20) that makes its X-ray curvature the identity."""
+    if not parameters.sizes.tls:
+        return np.zeros((0, 0, 0))
+    index, design = parameters.group_design
+    # By U the curvature is that by B/(8π²)² times the mean of s_i s_j s_k s_l, each off-diagonal counted twice.
+    tensor = np.diag([3.0, 3.0, 3.0, 4.0, 4.0, 4.0])
+    tensor[:3, :3] += 1.0 - np.eye(3)
+    tensor *= EIGHT_PI_SQUARED**2 / 15.0
+    group = parameters.reference.tls.group[index]
+    normal = np.zeros((len(parameters.tls), design.shape[2], design.shape[2]))
+    np.add.at(normal, group, np.einsum("n,nji,jk,nkl->nil", xray.b_iso[index], design, tensor, design, optimize=True))
+    out = []
+    for matrix in normal[parameters.tls]:
+        scale = 1.0 / np.sqrt(np.maximum(matrix.diagonal(), np.finfo(float).tiny))
+        root = np.linalg.cholesky(matrix * np.outer(scale, scale) + _TLS_RIDGE * np.eye(len(scale)))
+        out.append(scale[:, None] * np.linalg.inv(root).T)
+    return np.array(out)
 
 
 def _floored(h: Float) -> Float:

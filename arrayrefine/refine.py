@@ -15,6 +15,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from arrayrefine import summaries
+from arrayrefine.anisotropy import choose_anisotropic
 from arrayrefine.atoms import Atoms
 from arrayrefine.configuration import check_options
 from arrayrefine.data_checks import check_data, without_outliers
@@ -94,7 +95,8 @@ def perturb(atoms: Atoms, rms: float, seed: int, start: int = 0) -> Atoms:
     shift = rng.normal(0.0, rms / np.sqrt(3.0), atoms.xyz.shape)
     shift = np.einsum("nij,nj->ni", atoms.site_projection, shift)
     b_iso = np.clip(atoms.b_iso + rng.uniform(-_PERTURB_B, _PERTURB_B, len(atoms)), 2.0, B_BOUNDS[1])
-    return atoms.replace(xyz=atoms.xyz + shift, b_iso=b_iso)
+    u_aniso = atoms.u_aniso * (b_iso / atoms.b_iso)[:, None]
+    return atoms.replace(xyz=atoms.xyz + shift, b_iso=b_iso, u_aniso=u_aniso)
 
 
 @contextlib.contextmanager
@@ -148,6 +150,10 @@ def prepare(model_path: str | Path, data_path: str | Path, options: Options) -> 
     reflections, outlier_notes = without_outliers(reflections)
     names = sorted({str(name) for name in model.atoms.identity.residue_name})
     library = load_monomers(names, options.restraints, options.monomers)
+    atoms, aniso_notes = choose_anisotropic(
+        model.atoms, options.anisotropic, reflections.d_min, int(reflections.work.sum())
+    )
+    model = dataclasses.replace(model, atoms=atoms)
     hydrogens = Hydrogens.none(len(model.atoms))
     hydrogen_notes: tuple[str, ...] = ()
     if options.hydrogens == "strip":
@@ -169,14 +175,14 @@ def prepare(model_path: str | Path, data_path: str | Path, options: Options) -> 
         timer,
         device=device,
     )
-    notes = [*model.notes, *hydrogen_notes, *data_notes, *outlier_notes, *check_data(reflections)]
+    notes = [*model.notes, *aniso_notes, *hydrogen_notes, *data_notes, *outlier_notes, *check_data(reflections)]
     notes += [*library.notes, *restraints.notes]
     atoms = model.atoms
     if options.perturb > 0:
         moved = perturb(hydrogens.without(atoms), options.perturb, options.seed, options.start)
-        xyz, b_iso = atoms.xyz.copy(), atoms.b_iso.copy()
-        xyz[hydrogens.own], b_iso[hydrogens.own] = moved.xyz, moved.b_iso
-        atoms = follow(atoms, atoms.replace(xyz=xyz, b_iso=b_iso))
+        xyz, b_iso, u_aniso = atoms.xyz.copy(), atoms.b_iso.copy(), atoms.u_aniso.copy()
+        xyz[hydrogens.own], b_iso[hydrogens.own], u_aniso[hydrogens.own] = moved.xyz, moved.b_iso, moved.u_aniso
+        atoms = follow(atoms, atoms.replace(xyz=xyz, b_iso=b_iso, u_aniso=u_aniso))
         notes.append(
             f"the start was displaced by {options.perturb:g} Å rms and B by up to {_PERTURB_B:g} Å² "
             f"(seed {options.seed}{f', start {options.start}' if options.start else ''})"

@@ -1,7 +1,7 @@
 """Atoms that ride on others: hydrogens that follow their parents and have no parameters of their own.
 
 Within a step a child keeps its vector from the parent, its ratio of B and of occupancy; it is placed anew between
-steps.
+steps. Children are isotropic: they take their share of the equivalent B of an anisotropic parent.
 """
 
 from __future__ import annotations
@@ -40,9 +40,11 @@ def fold(reference: Atoms, gradient: Gradient) -> Gradient:
     np.add.at(xyz, p, gradient.xyz[c])
     np.add.at(b_iso, p, gradient.b_iso[c] * _ratio(riding, reference.b_iso))
     np.add.at(occupancy, p, gradient.occupancy[c] * _ratio(riding, reference.occupancy))
-    for part in (xyz, b_iso, occupancy):
-        part[c] = 0.0
-    return dataclasses.replace(gradient, xyz=xyz, b_iso=b_iso, occupancy=occupancy)
+    u_aniso = None if gradient.u_aniso is None else gradient.u_aniso.copy()
+    for part in (xyz, b_iso, occupancy, u_aniso):
+        if part is not None:
+            part[c] = 0.0
+    return dataclasses.replace(gradient, xyz=xyz, b_iso=b_iso, occupancy=occupancy, u_aniso=u_aniso)
 
 
 def fold_columns(riding: Riding, jacobian: sparse.csr_array, n: int) -> sparse.csr_array:

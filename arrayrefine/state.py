@@ -15,6 +15,7 @@ from arrayrefine.device import CPU, Device
 from arrayrefine.device_factors import Gridded
 from arrayrefine.device_memory import Budget, Sizes, fitted
 from arrayrefine.device_restraints import DeviceRestraints
+from arrayrefine.displacement import least_b, sharpest
 from arrayrefine.hydrogens import Hydrogens
 from arrayrefine.kernels.threads import beside
 from arrayrefine.options import Options
@@ -167,9 +168,9 @@ def geometry_statistics(geometry: GeometryTarget, atoms: Atoms) -> Mapping[str, 
     return out
 
 
-def _absorbable(b_iso: NDArray[np.float64], shift: float) -> float:
+def _absorbable(atoms: Atoms, shift: float) -> float:
     """As much of a common shift as leaves all but a few atoms clear of the bounds: what differs there must survive."""
-    low, high = np.percentile(b_iso, (_FEW, 100.0 - _FEW))
+    low, high = np.percentile(sharpest(atoms), _FEW), np.percentile(atoms.b_iso, 100.0 - _FEW)
     return float(np.clip(shift, min(0.0, _CLEAR[0] - low), max(0.0, _CLEAR[1] - high)))
 
 
@@ -204,10 +205,11 @@ def evaluate(problem: Problem, atoms: Atoms, *, absorb_b: bool = True, before: S
         scale = fit_scale(data, f_calc, f_mask, start=before.scale if before else None)
     shift = 0.0
     if absorb_b and data.d_min < _LEAST_D_MIN:
-        shift = _absorbable(atoms.b_iso, scale.overall_b(data.s_squared))
+        shift = _absorbable(atoms, scale.overall_b(data.s_squared))
     moved = abs(shift) > _NEGLIGIBLE_B
     if moved:
-        atoms = problem.hydrogens.place(atoms.replace(b_iso=np.clip(atoms.b_iso + shift, *B_BOUNDS)))
+        b_iso = np.clip(atoms.b_iso + shift, np.minimum(least_b(atoms), B_BOUNDS[1]), B_BOUNDS[1])
+        atoms = problem.hydrogens.place(atoms.replace(b_iso=b_iso))
         structure_factors = problem.structure_factors(atoms)
         f_calc = structure_factors(atoms)
         scale = fit_scale(data, f_calc, f_mask, start=dataclasses.replace(scale, b_overall=scale.b_overall - shift))

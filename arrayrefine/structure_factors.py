@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.crystal import Crystal
 from arrayrefine.device_factors import Gridded, HostSide, Summed, made
+from arrayrefine.displacement import EIGHT_PI_SQUARED, has_u, sharpest
+from arrayrefine.errors import DeviceError
 from arrayrefine.form_factors import Basis, it92, reduced_basis, scattering
-from arrayrefine.kernels import density, fft, lookup, summation
+from arrayrefine.gaussians import Anisotropic, Isotropic
+from arrayrefine.kernels import density, density_aniso, fft, lookup, summation, symmetric
 from arrayrefine.kernels.bricks import Bricks, assign
 from arrayrefine.sampling import BRICK_TAIL, SPHERE_TAIL, Errors, choose_sampling, reach, still_fits
 
@@ -105,8 +108,9 @@ class StructureFactors:
         s_squared, strength = float(self.s_squared.max()), self._strength(atoms)
         weight = strength if strength.any() else np.ones(len(strength))
         # The B of one atom that falls off with resolution as all atoms do together: the sharp ones count, if few.
-        least = float(atoms.b_iso.min())
-        together = np.average(np.exp(-0.5 * (atoms.b_iso - least) * s_squared), weights=weight)
+        sharp = sharpest(atoms)
+        least = float(sharp.min())
+        together = np.average(np.exp(-0.5 * (sharp - least) * s_squared), weights=weight)
         b = least - 2.0 * float(np.log(together)) / s_squared
         return reduced_basis(
             self._coefficients, np.bincount(self._element, atoms.occupancy).astype(float), float(np.sqrt(s_squared)), b,
@@ -117,7 +121,7 @@ class StructureFactors:
         """Choose the sampling for these atoms, and plan what depends on it."""
         crystal = self.crystal
         self.sampling = choose_sampling(
-            self._errors, atoms.b_iso + self._shift, self._strength(atoms), self._channel.shape[1], self._accuracy
+            self._errors, sharpest(atoms) + self._shift, self._strength(atoms), self._channel.shape[1], self._accuracy
         )
         stored = fft.kept(self.sampling.shape, reach(crystal, self._errors.d_min))
         self._host_side, self._width = None, atoms.b_iso + self._shift + self.sampling.blur
@@ -130,12 +134,20 @@ class StructureFactors:
         element_volume = crystal.volume / np.prod(self.sampling.shape)
         unblur = np.exp(0.25 * self.sampling.blur * self.s_squared) * element_volume
         self._factor = self.basis.functions(self.s_squared) * unblur
-        self._bricks: Bricks | None = None
-        self._sharpest = float((atoms.b_iso + self._shift).min(initial=np.inf)) + self.sampling.blur
+        self._bricks: dict[bool, Bricks] = {}
+        self._sharpest = float((sharpest(atoms) + self._shift).min(initial=np.inf)) + self.sampling.blur
+
+    def _check(self, atoms: Atoms) -> None:
+        """Raise DeviceError for what a device cannot compute."""
+        if self.device == "cuda" and len(has_u(atoms)):
+            raise DeviceError(
+                "anisotropic displacements cannot be computed on a CUDA device so far; use --device cpu, or "
+                "--anisotropic none without TLS"
+            )
 
     def _keep_up(self, atoms: Atoms) -> None:
         """Sample anew where an atom has become much sharper than all that the sampling was chosen for."""
-        if float((atoms.b_iso + self._shift).min(initial=np.inf)) + self.sampling.blur < _SHARPER * self._sharpest:
+        if float((sharpest(atoms) + self._shift).min(initial=np.inf)) + self.sampling.blur < _SHARPER * self._sharpest:
             self._sample(atoms, self._table)
 
     def adapted(self, atoms: Atoms) -> StructureFactors:
@@ -144,7 +156,7 @@ class StructureFactors:
             return self
         same = self._basis_of(atoms).is_like(self.basis)
         if same and still_fits(
-            self.sampling, self._errors, atoms.b_iso + self._shift, self._strength(atoms), self._accuracy
+            self.sampling, self._errors, sharpest(atoms) + self._shift, self._strength(atoms), self._accuracy
         ):
             return self
         self._host_side = None
@@ -161,7 +173,7 @@ class StructureFactors:
         if self.method == "direct":
             return True
         return self.basis.is_like(other.basis) and still_fits(
-            self.sampling, self._errors, atoms.b_iso + self._shift, self._strength(atoms), self._accuracy
+            self.sampling, self._errors, sharpest(atoms) + self._shift, self._strength(atoms), self._accuracy
         )
 
     @property
@@ -192,25 +204,31 @@ class StructureFactors:
         self.timer[part] = self.timer.get(part, 0.0) + now - since
         return now
 
-    def _gaussians(self, atoms: Atoms) -> tuple[Float, Float, Float, Float]:
-        """Fractional coordinates, amplitude per unit occupancy, exponent (Å⁻²), radius (Å) of the blurred atoms."""
-        width = np.maximum(atoms.b_iso + self._shift + self.sampling.blur, 0.1)
-        exponent = 4.0 * np.pi**2 / width
-        radius = np.sqrt(-np.log(self.sampling.cutoff) / exponent)
-        return self.crystal.fractional(atoms.xyz), (exponent / np.pi) ** 1.5, exponent, radius
+    def _gaussians(self, atoms: Atoms) -> tuple[Isotropic, Anisotropic | None]:
+        """The blurred atoms, those that have an anisotropic U apart from the others."""
+        some = has_u(atoms)
+        more, cutoff = self._shift + self.sampling.blur, self.sampling.cutoff
+        if not len(some):
+            return Isotropic.of(atoms, slice(None), more, cutoff), None
+        others = np.delete(np.arange(len(atoms)), some)
+        return Isotropic.of(atoms, others, more, cutoff), Anisotropic.of(atoms, some, more, cutoff)
 
-    def _assigned(self, fractional: Float, radius: Float) -> Bricks:
+    def _assigned(self, fractional: Float, of: Isotropic | Anisotropic) -> Bricks:
         """Bricks of these atoms, those of an earlier call where they still hold."""
-        if self._bricks is None or not self._bricks.hold(fractional, radius):
-            slack = 0.0 if self._bricks is None else _SLACK
-            self._bricks = assign(
-                fractional, radius, self.sampling.shape, self.crystal.orth, self._dtype, slack=slack
+        joint = isinstance(of, Anisotropic)
+        known = self._bricks.get(joint)
+        known = known if known is not None and len(known.fractional) == len(fractional) else None
+        if known is None or not known.hold(fractional, of.radius):
+            slack = 0.0 if known is None else _SLACK
+            self._bricks[joint] = known = assign(
+                fractional, of.radius, self.sampling.shape, self.crystal.orth, self._dtype, slack=slack, joint=joint
             )
-        return self._bricks
+        return known
 
     def __call__(self, atoms: Atoms) -> Complex:
         """F_calc (R,) in electrons."""
         start = time.perf_counter()
+        self._check(atoms)
         if self.method == "fft":
             self._keep_up(atoms)
         if self.device == "cuda":
@@ -221,20 +239,64 @@ class StructureFactors:
             f = summation.structure_factors(
                 self.hkl, self.s_squared, self.crystal.fractional(atoms.xyz), atoms.b_iso, atoms.occupancy,
                 self._form_factor, self._element, self.crystal.rotations, self.crystal.translations,
+                *self._tensors(atoms),
             )  # fmt: skip
             self._time("summation", start)
             return np.asarray(f)
-        fractional, unit, exponent, radius = self._gaussians(atoms)
-        grids = density.splat(
-            fractional, unit * atoms.occupancy, exponent, radius, self._channel, self.sampling.shape,
-            self.crystal.orth, self._dtype, bricks=self._assigned(fractional, radius), threads=self.threads,
-        )[0]  # fmt: skip
+        grids = self._splat(atoms)
         now = self._time("splat", start)
         transforms = fft.rfftn(grids, self._table.stored, self.threads)
         now = self._time("fft", now)
         f = lookup.look_up(transforms, self._factor, self._table)
         self._time("lookup", now)
         return np.asarray(f)
+
+    def _tensors(self, atoms: Atoms) -> tuple[Float, ...]:
+        """What direct summation needs of anisotropic atoms, if there are any."""
+        return (atoms.u_aniso, self.crystal.frac) if len(has_u(atoms)) else ()
+
+    def _splat(self, atoms: Atoms) -> NDArray[Any]:
+        """Grids of the blurred atoms, one for each function of the basis."""
+        fractional, occupancy = self.crystal.fractional(atoms.xyz), atoms.occupancy
+        shape, orth, dtype = self.sampling.shape, self.crystal.orth, self._dtype
+        round_, other = self._gaussians(atoms)
+        at = round_.index
+        grids = density.splat(
+            fractional[at], round_.unit * occupancy[at], round_.exponent, round_.radius, self._channel[at], shape, orth,
+            dtype, bricks=self._assigned(fractional[at], round_), threads=self.threads,
+        )  # fmt: skip
+        if other is not None:
+            at = other.index
+            density_aniso.splat_aniso(
+                fractional[at], other.unit * occupancy[at], other.precision, other.radius, self._channel[at], shape,
+                orth, dtype, bricks=self._assigned(fractional[at], other), threads=self.threads, out=grids,
+            )  # fmt: skip
+        return np.asarray(grids[0])
+
+    def _gather(self, maps: NDArray[Any], atoms: Atoms) -> Gradient:
+        """Gradient by the atoms from that by the grids (K, nx, ny, nz): the adjoint of `_splat`."""
+        fractional, occupancy, orth = self.crystal.fractional(atoms.xyz), atoms.occupancy, self.crystal.orth
+        round_, other = self._gaussians(atoms)
+        at = round_.index
+        by_amplitude, by_xyz, by_exponent = density.gather(
+            maps[None], fractional[at], round_.unit * occupancy[at], round_.exponent, round_.radius, self._channel[at],
+            orth, bricks=self._assigned(fractional[at], round_), threads=self.threads,
+        )  # fmt: skip
+        by_b = round_.by_b(by_amplitude, by_exponent, occupancy[at])
+        if other is None:
+            return Gradient(by_xyz, by_b, by_amplitude * round_.unit)
+        gradient = Gradient(*(np.zeros_like(a) for a in (atoms.xyz, atoms.b_iso, occupancy, atoms.u_aniso)))
+        gradient.xyz[at], gradient.b_iso[at], gradient.occupancy[at] = by_xyz, by_b, by_amplitude * round_.unit
+        at = other.index
+        by_amplitude, by_xyz, by_precision = density_aniso.gather_aniso(
+            maps[None], fractional[at], other.unit * occupancy[at], other.precision, other.radius, self._channel[at],
+            orth, bricks=self._assigned(fractional[at], other), threads=self.threads,
+        )  # fmt: skip
+        by_u = other.by_u(by_amplitude, by_precision, occupancy[at])
+        gradient.xyz[at], gradient.occupancy[at] = by_xyz, by_amplitude * other.unit
+        assert gradient.u_aniso is not None
+        gradient.u_aniso[at], gradient.b_iso[at] = by_u, symmetric.trace(by_u) / EIGHT_PI_SQUARED
+        return gradient
 
     def pullback(self, d_f: Complex, atoms: Atoms) -> Gradient:
         """Gradient by the atoms of a scalar T from its gradient by F_calc.
@@ -247,6 +309,7 @@ class StructureFactors:
             Where the gradient is wanted.
         """
         start = time.perf_counter()
+        self._check(atoms)
         if self.method == "fft":
             self._keep_up(atoms)
         if self.device == "cuda":
@@ -254,23 +317,17 @@ class StructureFactors:
             self._time("device", start)
             return gradient
         if self.method == "direct":
-            fractional, d_b, d_q = summation.gradient(
+            fractional, d_b, d_q, *d_u = summation.gradient(
                 d_f, self.hkl, self.s_squared, self.crystal.fractional(atoms.xyz), atoms.b_iso, atoms.occupancy,
                 self._form_factor, self._element, self.crystal.rotations, self.crystal.translations,
+                *self._tensors(atoms),
             )  # fmt: skip
             self._time("summation", start)
-            return Gradient(fractional @ self.crystal.frac, d_b, d_q)
+            return Gradient(fractional @ self.crystal.frac, d_b, d_q, *d_u)
         half = lookup.scatter(d_f, self._factor, self._table, self._table.stored)
         now = self._time("lookup", start)
         maps = fft.irfftn(half, self.sampling.shape, self.threads)
         now = self._time("fft", now)
-        fractional, unit, exponent, radius = self._gaussians(atoms)
-        d_amplitude, d_xyz, d_exponent = density.gather(
-            maps[None], fractional, unit * atoms.occupancy, exponent, radius, self._channel, self.crystal.orth,
-            bricks=self._assigned(fractional, radius), threads=self.threads,
-        )  # fmt: skip
-        # Both the amplitude q (k/π)^{3/2} and the exponent k = 4π²/(B + blur) depend on B.
-        by_exponent = d_exponent + d_amplitude * atoms.occupancy * unit * 1.5 / exponent
-        d_b = by_exponent * -(exponent**2) / (4.0 * np.pi**2)
+        gradient = self._gather(maps, atoms)
         self._time("splat", now)
-        return Gradient(d_xyz, d_b, d_amplitude * unit)
+        return gradient

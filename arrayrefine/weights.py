@@ -33,6 +33,7 @@ from arrayrefine.errors import StaleWeightsError
 from arrayrefine.kernels.threads import beside
 from arrayrefine.options import Weighting
 from arrayrefine.parameters import B_BOUNDS, Parameters
+from arrayrefine.riding import follow
 from arrayrefine.targets import Target
 
 Float = NDArray[np.float64]
@@ -71,10 +72,9 @@ class Weights:
 
     def rebound(self, parameters: Parameters) -> Weights:
         """The same numbers declared valid for other masks: what the scheme 'stale' does, on purpose."""
-        n_xyz, n_b, _ = parameters.sizes
         explanation = self.explanation | {"rebound_from": self.fingerprint}
-        geometry = self.geometry if n_xyz else None
-        adp = self.adp if n_b else None
+        geometry = self.geometry if parameters.xyz.any() else None
+        adp = self.adp if parameters.displaced.any() else None
         explanation |= {"geometry": geometry, "adp": adp}
         return Weights(geometry, adp, parameters.fingerprint, explanation)
 
@@ -124,9 +124,21 @@ def perturbed(atoms: Atoms, parameters: Parameters, options: Weighting, seed: in
     rng = np.random.default_rng(seed)
     shift = rng.normal(0.0, options.perturb_xyz, atoms.xyz.shape)
     factor = np.exp(rng.normal(0.0, options.perturb_b, len(atoms)))
-    moved = parameters.at(atoms.replace(xyz=atoms.xyz, b_iso=atoms.b_iso))
-    x = moved.pack(atoms.replace(xyz=atoms.xyz + shift, b_iso=np.clip(atoms.b_iso * factor, *B_BOUNDS)))
-    return moved.unpack(x)
+    b_iso = np.clip(atoms.b_iso * factor, *B_BOUNDS)
+    noisy = atoms.replace(xyz=atoms.xyz + shift, b_iso=b_iso, u_aniso=atoms.u_aniso * (b_iso / atoms.b_iso)[:, None])
+    moved = parameters.at(atoms)
+    copy = moved.unpack(moved.pack(noisy))
+    # What a group does to its atoms cannot be had from their noise; the restraints see it as the B of each.
+    grouped = parameters.displaced & ~parameters.b & ~parameters.u
+    if not grouped.any():
+        return copy
+    return follow(
+        atoms,
+        copy.replace(
+            b_iso=np.where(grouped, b_iso, copy.b_iso),
+            u_aniso=np.where(grouped[:, None], noisy.u_aniso, copy.u_aniso),
+        ),
+    )
 
 
 def _robust_norm(per_atom: Float) -> float:
@@ -183,7 +195,7 @@ def robust_weights(
     found: dict[str, float | None] = {"geometry": None, "adp": None}
     terms = (
         ("geometry", parameters.xyz, geometry, options.ratio, prior, steering.geometry),
-        ("adp", parameters.b, adp, options.ratio_adp, prior * options.adp_prior, steering.adp),
+        ("adp", parameters.displaced, adp, options.ratio_adp, prior * options.adp_prior, steering.adp),
     )
     needed = [term for term in terms if term[1].any()]
     by_xray, changes = beside(lambda: change(xray), lambda: [change(term[2]) for term in needed], threads)
@@ -210,7 +222,7 @@ def literal_weights(
     norm = _plain_norm(parameters.pullback(xray(atoms)[1]))
     out: dict[str, Any] = {"scheme": "literal", "ratio": ratio, "norm_xray": norm}
     found: dict[str, float | None] = {"geometry": None, "adp": None}
-    for name, mask, target in (("geometry", parameters.xyz, geometry), ("adp", parameters.b, adp)):
+    for name, mask, target in (("geometry", parameters.xyz, geometry), ("adp", parameters.displaced, adp)):
         if not mask.any():
             continue
         term = _plain_norm(parameters.pullback(target(atoms)[1]))
@@ -226,7 +238,7 @@ def fixed_weights(parameters: Parameters, *, d_min: float, options: Weighting) -
     adp = options.adp or prior * options.adp_prior
     return Weights(
         geometry if parameters.xyz.any() else None,
-        adp if parameters.b.any() else None,
+        adp if parameters.displaced.any() else None,
         parameters.fingerprint,
         {"scheme": "fixed", "prior": prior},
     )

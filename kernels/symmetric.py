@@ -128,9 +128,9 @@ def logarithm(a: Float) -> Float:
     return _of_eigenvalues(a, np.log)
 
 
-def at_least(a: Float, least: float) -> Float:
-    """(..., 6) with eigenvalues that lie below `least` set to it."""
-    return _of_eigenvalues(a, lambda value: np.maximum(value, least))
+def within(a: Float, least: float, most: float = np.inf) -> Float:
+    """(..., 6) with eigenvalues that lie below `least` or above `most` set to it."""
+    return _of_eigenvalues(a, lambda value: np.clip(value, least, most))
 
 
 def exponential_adjoint(a: Float, gradient: Float) -> Float:

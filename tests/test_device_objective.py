@@ -147,7 +147,7 @@ def _pair(case: Case, target: str, channels: int | None = None) -> tuple[Objecti
 def _moved(parameters: Parameters, seed: int = 5) -> np.ndarray:
     """A vector away from the reference, within bounds."""
     rng = np.random.default_rng(seed)
-    n_xyz, n_b, n_q = parameters.sizes
+    n_xyz, n_b, n_q, *_ = parameters.sizes
     width = np.concatenate([np.full(n_xyz, 0.05), np.full(n_b, 1.0), np.full(n_q, 0.02)])
     return parameters.pack(parameters.reference) + width * rng.normal(size=parameters.size)
 

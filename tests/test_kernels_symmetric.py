@@ -46,7 +46,7 @@ def test_root_exponential_and_logarithm() -> None:
     np.testing.assert_allclose(symmetric.exponential(A), POSITIVE, atol=1e-13)
     np.testing.assert_allclose(symmetric.logarithm(POSITIVE), A, atol=1e-13)
     np.testing.assert_allclose(symmetric.exponential(np.zeros((1, 6))), [[1, 1, 1, 0, 0, 0]])
-    lifted = np.linalg.eigvalsh(symmetric.matrices(symmetric.at_least(A, 0.2)))
+    lifted = np.linalg.eigvalsh(symmetric.matrices(symmetric.within(A, 0.2)))
     np.testing.assert_allclose(lifted, np.maximum(np.linalg.eigvalsh(symmetric.matrices(A)), 0.2), atol=1e-14)
 
 

@@ -95,7 +95,7 @@ def test_pullback_is_the_adjoint_of_the_change(atoms: Atoms, target: str, factor
     p, direction, g = 0.002 * rng.normal(size=(3, objective.parameters.size))
     step = 1e-5
     numeric = (change.to_x(p + step * direction) - change.to_x(p - step * direction)) @ g / (2 * step)
-    dot_test(float(numeric), float(direction @ change.pullback(change.to_x(p), g)), 1e-5)
+    dot_test(float(numeric), float(direction @ change.pullback(change.to_x(p), g, p)), 1e-5)
 
 
 def test_preconditioned_minimisation_needs_few_evaluations(atoms: Atoms) -> None:

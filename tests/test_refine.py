@@ -302,4 +302,4 @@ def test_given_weights_are_used(case: Case) -> None:
 
 def test_step_that_is_no_step_is_an_error(case: Case) -> None:
     with pytest.raises(InputError, match="xyz, b, occupancy"):
-        run(case("5e5z"), targets=("tls",))
+        run(case("5e5z"), targets=("u",))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms, Identity
 from arrayrefine.crystal import Crystal
+from arrayrefine.displacement import parted, total_u
 from arrayrefine.errors import InputError
 from arrayrefine.io import model_checks as checks
 from arrayrefine.io.files import KIND_NAMES, InputFile, load
@@ -123,23 +124,34 @@ def _atoms(
     """Atoms of a structure, checked and on their sites; with `before`, the sites that they had in another cell."""
     notes: list[str] = []
     identity = identity_of(structure)
-    xyz, b_iso, occupancy, element = _values(structure, notes)
+    xyz, b_iso, occupancy, element, u_aniso, anisotropic = _values(structure)
     checks.check_coordinates(path, identity, xyz)
     checks.check_elements(path, identity, element)
     checks.check_duplicates(path, identity)
     b_iso, b_notes = checks.fix_b(identity, b_iso)
+    u_aniso, u_notes = checks.fix_u(identity, b_iso, u_aniso)
     occupancy, occupancy_notes = checks.fix_occupancy(path, identity, occupancy)
     start = xyz if before is None else follow_sites(before, crystal, xyz, identity.residue)
     sites = find_sites(crystal, start, identity.residue)
     if before is not None:
         sites = dataclasses.replace(sites, moved=np.linalg.norm(sites.xyz - xyz, axis=1))
     occupancy, site_notes = _site_occupancy(identity, occupancy, sites)
-    notes += [*b_notes, *occupancy_notes, *site_notes, *checks.overlap_notes(identity, sites.xyz)]
-    return Atoms(sites.xyz, b_iso, occupancy, element, identity, sites.projection, sites.multiplicity), tuple(notes)
+    notes += [*b_notes, *u_notes, *occupancy_notes, *site_notes, *checks.overlap_notes(identity, sites.xyz)]
+    atoms = Atoms(
+        sites.xyz, b_iso, occupancy, element, identity, sites.projection, sites.multiplicity,
+        u_aniso=_on_sites(u_aniso, sites), anisotropic=anisotropic, u_projection=sites.u_projection,
+    )  # fmt: skip
+    return atoms, tuple(notes)
+
+
+def _on_sites(u_aniso: Float, sites: Sites) -> Float:
+    """Anisotropic parts (N, 6) as the site symmetry allows them."""
+    projection = sites.u_projection
+    return u_aniso if projection is None else np.einsum("nij,nj->ni", projection, u_aniso)
 
 
 def with_atoms(model: Model, atoms: Atoms) -> gemmi.Structure:
-    """Copy the structure of a model, with coordinates, B and occupancy of `atoms` and without ANISOU.
+    """Copy the structure of a model, with coordinates, B, U and occupancy of `atoms`; ANISOU where U is anisotropic.
 
     Raises
     ------
@@ -153,13 +165,13 @@ def with_atoms(model: Model, atoms: Atoms) -> gemmi.Structure:
             f"{len(atoms)} atoms cannot be put into '{model.path}' with {len(sites)} atoms; expected as "
             "many: start from the atoms of this model"
         )
-    isotropic = gemmi.SMat33f(0, 0, 0, 0, 0, 0)
-    values = zip(sites, atoms.xyz.tolist(), atoms.b_iso.tolist(), atoms.occupancy.tolist())
-    for site, position, b_iso, occupancy in values:
+    u = np.where(np.any(atoms.u_aniso, axis=1, keepdims=True), total_u(atoms), 0.0)
+    values = zip(sites, atoms.xyz.tolist(), atoms.b_iso.tolist(), atoms.occupancy.tolist(), u.tolist())
+    for site, position, b_iso, occupancy, tensor in values:
         site.pos = gemmi.Position(*position)
         site.b_iso = b_iso
         site.occ = occupancy
-        site.aniso = isotropic
+        site.aniso = gemmi.SMat33f(*tensor)
     return structure
 
 
@@ -306,20 +318,24 @@ def identity_of(structure: gemmi.Structure) -> Identity:
     )
 
 
-def _values(structure: gemmi.Structure, notes: list[str]) -> tuple[Float, Float, Float, NDArray[np.str_]]:
-    """Coordinates (N, 3), B (N,), occupancy (N,) and element (N,)."""
+def _values(
+    structure: gemmi.Structure,
+) -> tuple[Float, Float, Float, NDArray[np.str_], Float, NDArray[np.bool_]]:
+    """Coordinates (N, 3), B (N,), occupancy (N,), element (N,), traceless part of U (N, 6), and where there is one."""
     sites = [atom for chain in structure[0] for residue in chain for atom in residue]
     xyz = np.array([atom.pos.tolist() for atom in sites], dtype=float)
     occupancy = np.array([atom.occ for atom in sites], dtype=float)
     b_iso = np.array([atom.b_iso for atom in sites], dtype=float)
-    anisotropic = [i for i, atom in enumerate(sites) if atom.aniso.nonzero()]
-    for i in anisotropic:
-        b_iso[i] = sites[i].b_eq()
-    if anisotropic:
-        notes.append(f"ANISOU of {counted(len(anisotropic), 'atom')} is taken to its isotropic equivalent")
-    # gemmi holds B and occupancy in single precision: 0.35 must not come out as 0.3499999940395355
+    anisotropic = np.array([atom.aniso.nonzero() for atom in sites], dtype=bool)
+    u_aniso = np.zeros((len(sites), 6))
+    for i in np.flatnonzero(anisotropic):
+        u = sites[i].aniso
+        u_aniso[i] = u.u11, u.u22, u.u33, u.u12, u.u13, u.u23
+    # gemmi holds single precision: 0.35 must not come out as 0.3499999940395355
+    equivalent, traceless = parted(np.round(u_aniso, 6))
+    b_iso[anisotropic], u_aniso[anisotropic] = equivalent[anisotropic], traceless[anisotropic]
     element = np.array([atom.element.name for atom in sites], dtype=np.str_)
-    return xyz, np.round(b_iso, 5), np.round(occupancy, 6), element
+    return xyz, np.round(b_iso, 5), np.round(occupancy, 6), element, u_aniso, anisotropic
 
 
 def _site_occupancy(identity: Identity, occupancy: Float, sites: Sites) -> tuple[Float, tuple[str, ...]]:

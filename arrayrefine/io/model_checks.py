@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from arrayrefine.atoms import Identity
+from arrayrefine.displacement import EIGHT_PI_SQUARED, U_LIMITS
 from arrayrefine.errors import InputError
+from arrayrefine.kernels import symmetric
 from arrayrefine.wording import are, counted, listed
 
 Float = NDArray[np.float64]
@@ -101,6 +103,19 @@ def fix_b(identity: Identity, b_iso: Float) -> tuple[Float, tuple[str, ...]]:
             notes.append(f"B was {side} {limit:g} Å² and is set to it for {counted(len(members), 'atom')}: "
                          f"{named(identity, members)}")  # fmt: skip
     return fixed, tuple(notes)
+
+
+def fix_u(identity: Identity, b_iso: Float, u_aniso: Float) -> tuple[Float, tuple[str, ...]]:
+    """Anisotropic parts (N, 6) with which every U is positive definite: others are made rounder, their B kept."""
+    mean = b_iso / EIGHT_PI_SQUARED
+    lowest = symmetric.eigenvalues(u_aniso)[:, 0]
+    flat = np.flatnonzero(mean + lowest < U_LIMITS[0])
+    if not len(flat):
+        return u_aniso, ()
+    fixed = u_aniso.copy()
+    fixed[flat] *= (np.maximum(mean[flat] - U_LIMITS[0], 0.0) / -lowest[flat])[:, None]
+    which = f"{counted(len(flat), 'atom')}: {named(identity, flat)}"
+    return fixed, (f"ANISOU was not positive definite and is made rounder for {which}",)
 
 
 def fix_occupancy(path: object, identity: Identity, occupancy: Float) -> tuple[Float, tuple[str, ...]]:

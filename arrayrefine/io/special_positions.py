@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,7 @@ MOLECULE_TOLERANCE = 0.1
 element is mostly disordered about it, and pulling single atoms of it onto the element would bend it."""
 
 _EXACT = 1e-4  # Å
+_SIX = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,16 @@ class Sites:
         Cartesian projection onto the displacements that the site symmetry allows.
     moved : (N,) float64
         Distance moved, Å.
+    u_projection : (N, 6, 6) float64 or None
+        Projection onto the displacement tensors that the site symmetry allows, as six numbers (11 22 33 12 13 23);
+        None where no atom is on a special position.
     """
 
     xyz: Float
     multiplicity: Int
     projection: Float
     moved: Float
+    u_projection: Float | None = None
 
 
 def find_sites(crystal: Crystal, xyz: Float, residue: Int) -> Sites:
@@ -64,6 +70,7 @@ def find_sites(crystal: Crystal, xyz: Float, residue: Int) -> Sites:
         np.tile(np.eye(3), (len(xyz), 1, 1)),
         np.zeros(len(xyz)),
     )
+    u_projection: Float | None = None
     for i in np.flatnonzero(_near_own_image(crystal, xyz, 2.0 * tolerance)):
         operators, position = _settle(crystal, xyz[i], float(tolerance[i]))
         if len(operators) == 1:
@@ -73,7 +80,21 @@ def find_sites(crystal: Crystal, xyz: Float, residue: Int) -> Sites:
         sites.multiplicity[i] = len(operators)
         sites.projection[i] = rotations.mean(axis=0)
         sites.moved[i] = np.linalg.norm(position - xyz[i])
-    return sites
+        if u_projection is None:
+            u_projection = np.tile(np.eye(6), (len(xyz), 1, 1))
+        u_projection[i] = _tensors_allowed(rotations)
+    return dataclasses.replace(sites, u_projection=u_projection)
+
+
+def _tensors_allowed(rotations: Float) -> Float:
+    """Matrix (6, 6) that averages a symmetric tensor over rotations (G, 3, 3)."""
+    out = np.zeros((6, 6))
+    for column, (i, j) in enumerate(_SIX):
+        tensor = np.zeros((3, 3))
+        tensor[i, j] = tensor[j, i] = 1.0
+        mean = (rotations @ tensor @ rotations.transpose(0, 2, 1)).mean(axis=0)
+        out[:, column] = [mean[pair] for pair in _SIX]
+    return out
 
 
 def follow_sites(before: Crystal, after: Crystal, xyz: Float, residue: Int) -> Float:

@@ -1,4 +1,4 @@
-"""Restraints on B factors as a target."""
+"""Restraints on B factors and anisotropic displacements as a target."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.crystal import Crystal
-from arrayrefine.kernels import adp
+from arrayrefine.displacement import EIGHT_PI_SQUARED, has_u, total_u
+from arrayrefine.kernels import adp, adp_aniso, symmetric
 from arrayrefine.kernels.contacts import neighbour_pairs
 from arrayrefine.options import Geometry
 from arrayrefine.restraints import Restraints
@@ -23,17 +24,70 @@ Int = NDArray[np.int64]
 SIGMAS = {"bond": 0.1, "angle": 0.15, "torsion": 0.3, "other": 0.7}
 """Sigma of the difference of two B relative to their geometric mean, by relation (Servalcat)."""
 
+_CLOSE = 0.1
+"""Å; atoms nearer to each other than this count as this far apart."""
+_ALONG = 2.0 / 15.0
+"""Mean of (eᵀEe)² over directions e, for a traceless E of norm one."""
 _STRONG = 1.0 / 0.25**2
 """Weight from which a pair enters the preconditioner in full: bonds and angles."""
 
 
 @dataclass(frozen=True)
+class Shapes:
+    """Restraints on what is anisotropic about U.
+
+    Attributes
+    ----------
+    i, j : (p,) int64
+        Anisotropic atoms with a bond between them or to a common neighbour: they move alike along the line between.
+    rigid : float
+        1/σ² of the difference there, Å⁻⁴.
+    round : (N,) float64
+        1/σ² of the relative deviation of U from a sphere; zero for atoms without a U of their own.
+    """
+
+    i: Int
+    j: Int
+    rigid: float
+    round: Float
+
+    @classmethod
+    def build(cls, restraints: Restraints, atoms: Atoms, options: Geometry) -> Shapes:
+        """Prepare the restraints of anisotropic atoms."""
+        own = atoms.anisotropic
+        bonds, angles = restraints.bonds.index, restraints.angles.index
+        pairs = np.unique(np.sort(np.concatenate([bonds, angles[:, [0, 2]]]), axis=1), axis=0)
+        pairs = pairs[own[pairs].all(axis=1)] if options.rigid_bond_sigma > 0.0 else pairs[:0]
+        rigid = options.rigid_bond_sigma**-2 if options.rigid_bond_sigma > 0.0 else 0.0
+        sphere = options.sphericity_sigma**-2 if options.sphericity_sigma > 0.0 else 0.0
+        return cls(pairs[:, 0], pairs[:, 1], rigid, np.where(own, sphere, 0.0))
+
+    def __call__(self, atoms: Atoms, u: Float) -> tuple[float, Float, Float]:
+        """Value, and gradient by U (N, 6) and by coordinates (N, 3), which say along which line a bond is rigid."""
+        value, by_u = adp_aniso.sphericity(u, self.round)
+        by_xyz = np.zeros_like(atoms.xyz)
+        if not len(self.i):
+            return value, by_u, by_xyz
+        along = adp_aniso.directions(atoms.xyz, self.i, self.j)
+        weight = np.full(len(self.i), self.rigid)
+        bonds, slope = adp_aniso.rigid_bond(u, self.i, self.j, along, weight)
+        moved = np.einsum("pij,pj->pi", symmetric.matrices(u[self.i] - u[self.j]), along)
+        apart = np.einsum("pi,pi->p", moved, along)
+        length = np.linalg.norm(atoms.xyz[self.i] - atoms.xyz[self.j], axis=1)
+        turn = (2.0 * weight * apart / np.maximum(length, _CLOSE))[:, None] * (moved - apart[:, None] * along)
+        np.add.at(by_xyz, self.i, turn)
+        np.add.at(by_xyz, self.j, -turn)
+        return value + bonds, by_u + slope, by_xyz
+
+
+@dataclass(frozen=True)
 class AdpTarget:
-    """Similarity of the B factors of neighbours; zero gradient by coordinates and occupancy.
+    """Similarity of the displacements of neighbours; zero gradient by occupancy.
 
     Kind "kl": ½ Σ w (B₁ − B₂)² / (B₁ B₂) over pairs within a distance, symmetry mates included, w = 1/σ² of
     the kind of pair, divided by (d / 2 Å)² beyond 2 Å as Servalcat does. Kind "variance": Σ (B − mean B)².
-    Kind "none": zero.
+    Kind "none": zero. Where atoms are anisotropic, kind "kl" compares tensors, and rigid bonds and sphericity are
+    added.
 
     The pairs are those of the atoms given to `build`.
     """
@@ -43,6 +97,7 @@ class AdpTarget:
     j: Int
     weight: Float
     timer: dict[str, float] = field(default_factory=dict, compare=False)
+    shapes: Shapes | None = None
 
     @classmethod
     def build(
@@ -79,20 +134,52 @@ class AdpTarget:
         i, j, distance = _nearest_pairs(conformer, crystal, atoms.xyz[own], options.adp_distance)
         i, j = own[i], own[j]
         sigma = _sigmas(restraints, i, j, len(atoms))
-        return cls(kind, i, j, 1.0 / (sigma**2 * np.maximum(1.0, (0.5 * distance) ** 2)), timer)
+        shapes = Shapes.build(restraints, atoms, options) if atoms.anisotropic.any() else None
+        return cls(kind, i, j, 1.0 / (sigma**2 * np.maximum(1.0, (0.5 * distance) ** 2)), timer, shapes)
 
     def __call__(self, atoms: Atoms) -> tuple[float, Gradient]:
         """Value (dimensionless for "kl", Å⁴ for "variance") and gradient."""
         start = perf_counter()
         n = len(atoms)
-        if self.kind == "kl":
+        total = Gradient.zeros(n)
+        if self.kind == "kl" and len(has_u(atoms)):
+            value, total = self._tensors(atoms)
+        elif self.kind == "kl":
             value, gradient = adp.kl(atoms.b_iso, self.i, self.j, self.weight)
+            total = Gradient(total.xyz, gradient, total.occupancy)
         elif self.kind == "variance":
             value, gradient = adp.variance(atoms.b_iso)
+            total = Gradient(total.xyz, gradient, total.occupancy)
         else:
-            value, gradient = 0.0, np.zeros(n)
+            value = 0.0
         self.timer["adp"] = self.timer.get("adp", 0.0) + perf_counter() - start
-        return value, Gradient(np.zeros((n, 3)), gradient, np.zeros(n))
+        return value, total
+
+    def _tensors(self, atoms: Atoms) -> tuple[float, Gradient]:
+        """Value and gradient where there are anisotropic atoms: pairs of two isotropic ones are still the simple kind."""
+        some = np.zeros(len(atoms), dtype=bool)
+        some[has_u(atoms)] = True
+        odd = some[self.i] | some[self.j]
+        u = total_u(atoms)
+        value, by_u = adp_aniso.kl(u, self.i[odd], self.j[odd], self.weight[odd])
+        by_xyz = np.zeros_like(atoms.xyz)
+        if self.shapes is not None:
+            shape, slope, by_xyz = self.shapes(atoms, u)
+            value, by_u = value + shape, by_u + slope
+        plain, by_b = adp.kl(atoms.b_iso, self.i[~odd], self.j[~odd], self.weight[~odd])
+        by_b = by_b + symmetric.trace(by_u) / EIGHT_PI_SQUARED
+        return value + plain, Gradient(by_xyz, by_b, np.zeros(len(atoms)), by_u)
+
+    def deviator_diagonal(self, atoms: Atoms) -> Float:
+        """What shape restraints add (N,) to the second derivative by each traceless component of S, U = R exp(S) R."""
+        out = np.zeros(len(atoms))
+        if self.shapes is None:
+            return out
+        out += self.shapes.round / 3.0
+        u = (atoms.b_iso / EIGHT_PI_SQUARED) ** 2
+        for end in (self.shapes.i, self.shapes.j):
+            out += np.bincount(end, _ALONG * self.shapes.rigid * u[end], len(atoms))
+        return out
 
     def log_matrix(self, atoms: Atoms) -> sparse.csr_array:
         """Approximate second derivative (N, N) by ln B, positive semi-definite, for a preconditioner.

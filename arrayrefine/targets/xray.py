@@ -62,7 +62,8 @@ class XrayTarget:
         """Whether these atoms are the known ones, to rounding."""
         if self.known is None or len(atoms) != len(self.known[0]):
             return False
-        pairs = ((getattr(atoms, name), getattr(self.known[0], name)) for name in ("xyz", "b_iso", "occupancy"))
+        values = ("xyz", "b_iso", "occupancy", "u_aniso")
+        pairs = ((getattr(atoms, name), getattr(self.known[0], name)) for name in values)
         return all(a is b or float(np.abs(a - b).max(initial=0.0)) <= _SAME for a, b in pairs)
 
     def _f_calc(self, atoms: Atoms) -> Complex:

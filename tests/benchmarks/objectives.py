@@ -81,7 +81,7 @@ class Wander:
     def __init__(self, parameters: Parameters, copies: int = 1) -> None:
         self._start = np.tile(parameters.pack(parameters.reference), (copies, 1))
         self._scale = np.ones(self._start.shape[1])
-        n_xyz, n_b, _ = parameters.sizes
+        n_xyz, n_b, *_ = parameters.sizes
         self._scale[n_xyz : n_xyz + n_b] = self._start[0, n_xyz : n_xyz + n_b]
         self._rng = np.random.default_rng(0)
         self.here: NDArray[np.float64] = self._start

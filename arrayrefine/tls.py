@@ -1,0 +1,90 @@
+"""TLS: the displacements of a group of atoms that moves as a rigid body.
+
+U = T + A L Aᵀ + A S + Sᵀ Aᵀ, with A r' = r' × r written as a matrix of the position r from the origin of the group
+(Schomaker & Trueblood (1968) Acta Cryst. B24, 63-76; Winn, Isupov & Murshudov (2001) Acta Cryst. D57, 122-133). The
+trace of S has no effect and is taken as zero, which leaves 20 numbers per group.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float = NDArray[np.float64]
+
+NUMBERS = 20
+"""T and L: 11, 22, 33, 12, 13, 23. S: 11, 22, 12, 13, 21, 23, 31, 32; S33 = −S11 − S22."""
+_SIX = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
+_S = ((0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1))
+
+
+@dataclass(frozen=True)
+class Tls:
+    """Groups of atoms and their motion.
+
+    Attributes
+    ----------
+    group : (N,) int64
+        Group of each atom, −1 for none.
+    origin : (G, 3) float64
+        Å; never refined.
+    values : (G, 20) float64
+        T in Å², L in rad², S in Å rad, in the order of `NUMBERS`.
+    names : tuple of str
+        What each group is, as it was asked for.
+    """
+
+    group: NDArray[np.int64]
+    origin: Float
+    values: Float
+    names: tuple[str, ...] = ()
+
+    @classmethod
+    def none(cls, n: int) -> Tls:
+        """No groups among n atoms."""
+        return cls(np.full(n, -1, dtype=np.int64), np.zeros((0, 3)), np.zeros((0, NUMBERS)))
+
+    def __len__(self) -> int:
+        return len(self.origin)
+
+    def u(self, xyz: Float) -> Float:
+        """U (N, 6) that the groups give to atoms at `xyz` (N, 3); zero outside of them."""
+        out = np.zeros((len(xyz), 6))
+        inside = np.flatnonzero(self.group >= 0)
+        group = self.group[inside]
+        out[inside] = np.einsum("nij,nj->ni", design(xyz[inside] - self.origin[group]), self.values[group])
+        return out
+
+
+def design(position: Float) -> Float:
+    """Matrices (n, 6, 20) that take the numbers of a group to U at positions (n, 3) from its origin, Å."""
+    n = len(position)
+    a = np.zeros((n, 3, 3))
+    x, y, z = position.T
+    a[:, 0, 1], a[:, 0, 2], a[:, 1, 2] = z, -y, x
+    a[:, 1, 0], a[:, 2, 0], a[:, 2, 1] = -z, y, -x
+    out = np.zeros((n, 6, NUMBERS))
+    out[:, :, :6] = np.eye(6)
+    for column, (i, j) in enumerate(_SIX):
+        tensor = np.zeros((3, 3))
+        tensor[i, j] = tensor[j, i] = 1.0
+        out[:, :, 6 + column] = _six(a @ tensor @ a.transpose(0, 2, 1))
+    for column, i in enumerate((0, 1)):
+        tensor = np.zeros((3, 3))
+        tensor[i, i], tensor[2, 2] = 1.0, -1.0
+        out[:, :, 12 + column] = _six(_symmetrised(a @ tensor))
+    for column, (i, j) in enumerate(_S):
+        tensor = np.zeros((3, 3))
+        tensor[i, j] = 1.0
+        out[:, :, 14 + column] = _six(_symmetrised(a @ tensor))
+    return out
+
+
+def _symmetrised(matrix: Float) -> Float:
+    return matrix + matrix.transpose(0, 2, 1)
+
+
+def _six(matrix: Float) -> Float:
+    return np.stack([matrix[:, i, j] for i, j in _SIX], axis=1)
