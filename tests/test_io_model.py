@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 from arrayrefine.crystal import Crystal
+from arrayrefine.displacement import U_LIMITS, total_u
 from arrayrefine.errors import InputError
 from arrayrefine.io.model import Model, in_crystal, read_model, with_atoms
+from arrayrefine.kernels import symmetric
 
 ANISOU = "ANISOU    1   CA GLY A   1     1000   2000   3000      0      0      0       C"
 CRYST = "CRYST1   20.000   30.000   40.000  90.00  90.00  90.00 P 21 21 21    4"
@@ -187,10 +189,21 @@ def test_only_the_first_model(tmp_path: Path) -> None:
     assert said(model, "first of 2 models")
 
 
-def test_anisou_becomes_isotropic(tmp_path: Path) -> None:
-    model = read(tmp_path, atom(), ANISOU)
+def test_anisou_is_read_as_equivalent_b_and_traceless_part(tmp_path: Path) -> None:
+    model = read(tmp_path, atom(), ANISOU, atom("CB", xyz=(2, 2, 3)))
     assert model.atoms.b_iso[0] == pytest.approx(8 * np.pi**2 * 0.2, abs=1e-3)
-    assert said(model, "ANISOU of 1 atom")
+    assert model.atoms.anisotropic.tolist() == [True, False]
+    assert model.atoms.u_aniso[0] == pytest.approx([-0.1, 0.0, 0.1, 0.0, 0.0, 0.0])
+    assert not model.atoms.u_aniso[1].any()
+
+
+def test_anisou_that_is_not_positive_definite_is_made_rounder(tmp_path: Path) -> None:
+    flat = ANISOU[:28] + "   1000   2000   3000   3000      0      0" + ANISOU[70:]
+    model = read(tmp_path, atom(), flat)
+    assert said(model, "not positive definite.*1 atom")
+    u = symmetric.eigenvalues(total_u(model.atoms))
+    assert u[0, 0] == pytest.approx(U_LIMITS[0])
+    assert u[0].mean() == pytest.approx(0.2)
 
 
 def test_with_atoms_returns_a_copy_with_new_values(tmp_path: Path) -> None:
@@ -199,7 +212,10 @@ def test_with_atoms_returns_a_copy_with_new_values(tmp_path: Path) -> None:
     site = with_atoms(model, moved)[0][0][0][0]
     assert site.pos.tolist() == [1.5, 2.5, 3.5]
     assert (site.b_iso, site.occ) == (33.0, 0.25)
-    assert not site.aniso.nonzero()
+    assert site.b_eq() == pytest.approx(33.0, rel=1e-5)
+    assert site.aniso.u33 - site.aniso.u11 == pytest.approx(0.2)
+    round_ = with_atoms(model, moved.replace(u_aniso=np.zeros((1, 6))))[0][0][0][0]
+    assert not round_.aniso.nonzero()
     original = model.structure[0][0][0][0]
     assert original.pos.tolist() == [1.0, 2.0, 3.0]
     assert original.aniso.nonzero()

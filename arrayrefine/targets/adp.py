@@ -156,7 +156,7 @@ class AdpTarget:
         return value, total
 
     def _tensors(self, atoms: Atoms) -> tuple[float, Gradient]:
-        """Value and gradient where there are anisotropic atoms: pairs of two isotropic ones are still the simple kind."""
+        """Value and gradient where there are anisotropic atoms; pairs of two isotropic ones stay the simple kind."""
         some = np.zeros(len(atoms), dtype=bool)
         some[has_u(atoms)] = True
         odd = some[self.i] | some[self.j]
