@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.kernels import symmetric
 from arrayrefine.kernels.adp import B_FLOOR
+from arrayrefine.kernels.backend import array_module
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -54,6 +55,10 @@ def kl(u: Float, i: Int, j: Int, weight: Float) -> tuple[float, Float]:
     value : float
     gradient : (N, 6) float64, Å⁻²
     """
+    if array_module(u) is not np:
+        from arrayrefine.kernels import adp_aniso_cuda
+
+        return adp_aniso_cuda.kl(u, i, j, weight)
     safe = _safe(u)
     inverse = symmetric.inverse(safe)
     # tr(U₁V₂) + tr(U₂V₁) − 6 = tr((U₁ − U₂)(V₂ − V₁)) with V = U⁻¹, which keeps its digits where the two are alike.
@@ -107,6 +112,10 @@ def rigid_bond(u: Float, i: Int, j: Int, direction: Float, weight: Float) -> tup
     value : float
     gradient : (N, 6) float64, Å⁻²
     """
+    if array_module(u) is not np:
+        from arrayrefine.kernels import adp_aniso_cuda
+
+        return adp_aniso_cuda.rigid_bond(u, i, j, direction, weight)
     row = _dyad(direction)
     apart = np.einsum("ij,ij->i", row, u[i] - u[j])
     pull = weight * apart
@@ -146,6 +155,10 @@ def sphericity(u: Float, weight: Float) -> tuple[float, Float]:
     value : float
     gradient : (N, 6) float64, Å⁻²
     """
+    if array_module(u) is not np:
+        from arrayrefine.kernels import adp_aniso_cuda
+
+        return adp_aniso_cuda.sphericity(u, weight)
     safe = _safe(u)
     inverse, mean = symmetric.inverse(safe), symmetric.trace(safe) / 3.0
     # ū tr V − 3 = −tr((U − ū)(V − 1/ū)): keeps its digits for round atoms.
