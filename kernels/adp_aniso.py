@@ -98,9 +98,8 @@ def _dyad(a: Float) -> Float:
 def rigid_bond(u: Float, i: Int, j: Int, direction: Float, weight: Float) -> tuple[float, Float]:
     """Rigid-bond restraint: two atoms move alike along the line between them.
 
-    ½ Σ w (eᵀ(U₁ − U₂)e)² (Hirshfeld, Acta Cryst. A32, 239, 1976), as DELU in SHELXL and the rigid bonds of
-    phenix.refine, which use σ = 0.001 to 0.01 Å² for bonds and angles, w = 1/σ². Directions are held, so there is no
-    derivative by positions.
+    ½ Σ w (eᵀ(U₁ − U₂)e)² (Hirshfeld, Acta Cryst. A32, 239, 1976), as DELU in SHELXL with its σ of 0.01 Å²; RIGU
+    there has 0.004 Å²; w = 1/σ². Directions are held, so there is no derivative by positions.
 
     Parameters
     ----------
