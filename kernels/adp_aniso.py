@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.kernels import symmetric
 from arrayrefine.kernels.adp import B_FLOOR
+from arrayrefine.kernels.backend import array_module
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -54,20 +55,27 @@ def kl(u: Float, i: Int, j: Int, weight: Float) -> tuple[float, Float]:
     value : float
     gradient : (N, 6) float64, Å⁻²
     """
+    if array_module(u) is not np:
+        from arrayrefine.kernels import adp_aniso_cuda
+
+        return adp_aniso_cuda.kl(u, i, j, weight)
     safe = _safe(u)
     inverse = symmetric.inverse(safe)
-    # tr(U₁V₂) + tr(U₂V₁) − 6 = tr((U₁ − U₂)(V₂ − V₁)) with V = U⁻¹, which keeps its digits where the two are alike.
-    by_u = weight[:, None] * (safe[i] - safe[j])
-    by_inverse = inverse[j] - inverse[i]
-    value = float(symmetric.inner(by_u, by_inverse).sum()) / 6.0
-    by_inverse *= weight[:, None]
-    # By U₁: V₂ − V₁U₂V₁ = (V₂ − V₁) + V₁(U₁ − U₂)V₁; the sums over partners come first.
-    pairs = np.concatenate([by_u, by_inverse], axis=1)
-    total = np.empty((12, len(u)))
-    for row, column in zip(total, pairs.T):
-        np.subtract(np.bincount(i, column, len(u)), np.bincount(j, column, len(u)), out=row)
-    gradient = (symmetric.product(inverse, total[:6].T) + total[6:].T) * (symmetric.COUNTS / 6.0)
+    # With V = U⁻¹ a pair is tr((U₁ − U₂)(V₂ − V₁)), and by U₁ it is (V₂ − V₁) + V₁(U₁ − U₂)V₁: the sums over partners
+    # come first, and nothing is lost where the two are alike.
+    by_u, by_inverse = _apart(safe, i, j, weight), _apart(inverse, i, j, weight)
+    value = -float(symmetric.inner(safe, by_inverse).sum()) / 6.0
+    gradient = (symmetric.product(inverse, by_u) - by_inverse) * (symmetric.COUNTS / 6.0)
     return value, gradient
+
+
+def _apart(a: Float, i: Int, j: Int, weight: Float) -> Float:
+    """Σ w (A₁ − A₂) over the pairs of each atom, with the sign of its end: (N, 6)."""
+    total = np.empty((6, len(a)))
+    for row, column in zip(total, np.ascontiguousarray(a.T)):
+        flow = weight * (column[i] - column[j])
+        np.subtract(np.bincount(i, flow, len(a)), np.bincount(j, flow, len(a)), out=row)
+    return total.T
 
 
 def kl_curvature(weight: Float) -> Float:
@@ -90,9 +98,8 @@ def _dyad(a: Float) -> Float:
 def rigid_bond(u: Float, i: Int, j: Int, direction: Float, weight: Float) -> tuple[float, Float]:
     """Rigid-bond restraint: two atoms move alike along the line between them.
 
-    ½ Σ w (eᵀ(U₁ − U₂)e)² (Hirshfeld, Acta Cryst. A32, 239, 1976), as DELU in SHELXL and the rigid bonds of
-    phenix.refine, which use σ = 0.001 to 0.01 Å² for bonds and angles, w = 1/σ². Directions are held, so there is no
-    derivative by positions.
+    ½ Σ w (eᵀ(U₁ − U₂)e)² (Hirshfeld, Acta Cryst. A32, 239, 1976), as DELU in SHELXL with its σ of 0.01 Å²; RIGU
+    there has 0.004 Å²; w = 1/σ². Directions are held, so there is no derivative by positions.
 
     Parameters
     ----------
@@ -107,14 +114,17 @@ def rigid_bond(u: Float, i: Int, j: Int, direction: Float, weight: Float) -> tup
     value : float
     gradient : (N, 6) float64, Å⁻²
     """
+    if array_module(u) is not np:
+        from arrayrefine.kernels import adp_aniso_cuda
+
+        return adp_aniso_cuda.rigid_bond(u, i, j, direction, weight)
     row = _dyad(direction)
     apart = np.einsum("ij,ij->i", row, u[i] - u[j])
     pull = weight * apart
-    pairs = pull[:, None] * row
-    gradient = np.empty((len(u), 6))
-    for k in range(6):
-        gradient[:, k] = np.bincount(i, pairs[:, k], len(u)) - np.bincount(j, pairs[:, k], len(u))
-    return 0.5 * float(pull @ apart), gradient
+    gradient = np.empty((6, len(u)))
+    for column, along in zip(gradient, (pull[:, None] * row).T.copy()):
+        np.subtract(np.bincount(i, along, len(u)), np.bincount(j, along, len(u)), out=column)
+    return 0.5 * float(pull @ apart), np.ascontiguousarray(gradient.T)
 
 
 def rigid_bond_curvature(u: Float, i: Int, j: Int, direction: Float, weight: Float) -> tuple[Float, Float]:
@@ -146,6 +156,10 @@ def sphericity(u: Float, weight: Float) -> tuple[float, Float]:
     value : float
     gradient : (N, 6) float64, Å⁻²
     """
+    if array_module(u) is not np:
+        from arrayrefine.kernels import adp_aniso_cuda
+
+        return adp_aniso_cuda.sphericity(u, weight)
     safe = _safe(u)
     inverse, mean = symmetric.inverse(safe), symmetric.trace(safe) / 3.0
     # ū tr V − 3 = −tr((U − ū)(V − 1/ū)): keeps its digits for round atoms.

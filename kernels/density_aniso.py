@@ -85,15 +85,38 @@ def _exponentials(bricks: Bricks, atoms: _Atoms, basis: Array, here: slice) -> t
     return offset, np.exp(e, out=e)
 
 
-def _reached(bricks: Bricks, view: Array) -> tuple[Array, list[int]]:
-    """Work array for the grids with one brick after the other, and the slabs along x in which a brick has atoms."""
-    ordered = scratch("ordered", bricks.dtype, math.prod(view.shape[:4]), *view.shape[4:])
-    filled = np.zeros(view.shape[:4], dtype=bool)
+class _Ordered(NamedTuple):
+    """The grids with one brick after the other.
+
+    Attributes
+    ----------
+    flat : (M · bricks, K, …)
+        Work array; what it holds for bricks without atoms is not defined.
+    view : (M, bricks along x, along y, along z, K, …)
+        The same.
+    slabs : list of (int, slice, array)
+        Slabs along x in which a brick has atoms, whole or row by row, and which of their bricks are empty.
+    """
+
+    flat: Array
+    view: Array
+    slabs: list[tuple[int, slice, Array]]
+
+
+def _ordered(bricks: Bricks, grids: Array) -> _Ordered:
+    """Work array for grids (M, bricks along x, …)."""
+    flat = scratch("ordered", bricks.dtype, math.prod(grids.shape[:4]), *grids.shape[4:])
+    filled = np.zeros(grids.shape[:4], dtype=bool)
     for block in bricks.blocks:
         filled.reshape(-1)[block.number] = True
-    slabs = np.flatnonzero(filled.any(axis=(0, 2, 3)))
-    ordered[~filled.reshape(-1)] = 0.0
-    return ordered, [int(i) for i in slabs]
+    slabs: list[tuple[int, slice, Array]] = []
+    for i in np.flatnonzero(filled.any(axis=(0, 2, 3))):
+        rows = np.flatnonzero(filled[:, i].any(axis=(0, 2)))
+        if 2 * len(rows) > grids.shape[2]:
+            slabs.append((int(i), slice(None), ~filled[:, i]))
+        else:  # few atoms: not worth a whole slab
+            slabs += [(int(i), slice(int(j), int(j) + 1), ~filled[:, i, j : j + 1]) for j in rows]
+    return _Ordered(flat, flat.reshape(grids.shape), slabs)
 
 
 def splat_aniso(
@@ -151,7 +174,7 @@ def splat_aniso(
     _check(table, out)
     atoms = _atoms(table, fractional, precision, channel * amplitude[:, None])
     basis, view = _basis(table), by_brick(out, table)
-    ordered, slabs = _reached(table, view)
+    ordered = _ordered(table, view)
 
     def work(number: int) -> None:
         block = table.blocks[number]
@@ -161,13 +184,16 @@ def splat_aniso(
         density = scratch("density", table.dtype, len(block.number), factor.shape[1], len(e))
         with np.errstate(invalid="ignore"):
             np.matmul(factor, per_brick(e, block).transpose(0, 2, 1), out=density)
-        ordered[block.number] = density.reshape(-1, *view.shape[4:])
+        ordered.flat[block.number] = density.reshape(-1, *view.shape[4:])
 
     def add(number: int) -> None:
-        view[:, slabs[number]] += ordered.reshape(view.shape)[:, slabs[number]]
+        i, rows, empty = ordered.slabs[number]
+        part = ordered.view[:, i, rows]
+        part[empty] = 0.0
+        view[:, i, rows] += part
 
     each(work, len(table.blocks), threads)
-    each(add, len(slabs), threads)
+    each(add, len(ordered.slabs), threads)
     return out
 
 
@@ -220,17 +246,18 @@ def gather_aniso(
     _check(bricks, maps)
     table, atoms = bricks, _atoms(bricks, fractional, precision, channel)
     basis, view = _basis(table), by_brick(maps, table)
-    ordered, slabs = _reached(table, view)
+    ordered = _ordered(table, view)
     moments = scratch("moments", np.float64, 10, len(table.atom))
 
     def copy(number: int) -> None:
-        ordered.reshape(view.shape)[:, slabs[number]] = view[:, slabs[number]]
+        i, rows, _ = ordered.slabs[number]
+        ordered.view[:, i, rows] = view[:, i, rows]
 
     def work(number: int) -> None:
         block = table.blocks[number]
         here = table.places(block)
         offset, e = _exponentials(table, atoms, basis, here)
-        slab = ordered[block.number].reshape(len(block.number), -1, len(e))
+        slab = ordered.flat[block.number].reshape(len(block.number), -1, len(e))
         pulled = scratch("pulled", table.dtype, *e.shape)
         with np.errstate(invalid="ignore"):
             np.matmul(
@@ -240,7 +267,7 @@ def gather_aniso(
             pulled *= e
             _about_atoms(offset, basis @ pulled, moments[:, here])
 
-    each(copy, len(slabs), threads)
+    each(copy, len(ordered.slabs), threads)
     each(work, len(table.blocks), threads)
     return _derivatives(table, moments, amplitude, precision)
 

@@ -96,7 +96,7 @@ def _most_bricks(across: Array, shape: tuple[int, int, int], radius: float) -> i
     return most
 
 
-def _padded(channels: int) -> int:
+def kernel_channels(channels: int) -> int:
     """Number of channels of the kernel that takes this many."""
     for number in _CHANNELS:
         if channels <= number:
@@ -104,7 +104,8 @@ def _padded(channels: int) -> int:
     raise ValueError(f"{channels} channels were given; the CUDA kernels take up to {_CHANNELS[-1]}: split them")
 
 
-def _letter(dtype: Any) -> str:
+def letter_of(dtype: Any) -> str:
+    """Suffix of the kernels for grids of this type."""
     letters = {np.dtype(np.float32): "f", np.dtype(np.float64): "d"}
     if np.dtype(dtype) not in letters:
         raise TypeError(f"grids are float32 or float64, not {np.dtype(dtype)}")
@@ -145,9 +146,9 @@ def plan(
     """
     import cupy
 
-    _letter(dtype)
+    letter_of(dtype)
     _check_size(shape, n_channels)
-    padded = _padded(n_channels)
+    padded = kernel_channels(n_channels)
     cell, frame = _geometry(shape, orth)
     bricks = n_models * math.prod(-(-n // width) for n, width in zip(shape, BRICK))
     if capacity is None:
@@ -168,7 +169,7 @@ def plan(
 
 def padded_channels(channels: int) -> int:
     """Number of channels of the kernel that takes this many, or more of them in passes."""
-    return _padded(min(channels, _CHANNELS[-1]))
+    return kernel_channels(min(channels, _CHANNELS[-1]))
 
 
 def expected_pairs(shape: tuple[int, int, int], orth: Array, radius: Array) -> int:
@@ -196,7 +197,7 @@ def bytes_needed(
 ) -> int:
     """Memory on the device that a `plan` takes, bytes; `n_atoms` are those of all models."""
     bricks = n_models * math.prod(-(-n // width) for n, width in zip(shape, BRICK))
-    of_atoms = 24 + itemsize * (4 + _padded(n_channels))
+    of_atoms = 24 + itemsize * (4 + kernel_channels(n_channels))
     return 4 * (1 + 3 * bricks) + 8 * capacity + n_atoms * of_atoms + 4 + 2 * 72
 
 
@@ -224,6 +225,31 @@ def _atoms(
     values = [to_device(a, np.float64) for a in (fractional, amplitude, exponent, radius)]
     number = None if model is None else to_device(model, np.int32)
     return values[0], values[1], values[2], values[3], to_device(channel, dtype), number
+
+
+def list_atoms(plan: DensityPlan, x: Any, q: Any, k: Any, r: Any, c: Any, number: Any) -> None:
+    """List the atoms that reach each brick in the plan, sorted; arrays as `splat` takes them, with kernels' types."""
+    letter = letter_of(plan.dtype)
+    n, padded, bricks = plan.n_atoms, plan.weight.shape[1], len(plan.begin)
+    n_atoms, models, capacity = np.int32(n), np.int32(plan.n_models), np.int32(plan.capacity)
+    points = (np.int32(plan.shape[0]), np.int32(plan.shape[1]), np.int32(plan.shape[2]))
+    per_warp, per_brick = (-(-n // _WARPS),), (-(-bricks // _THREADS),)
+    channels, total, reached = np.int32(plan.n_channels), plan.count[:1], plan.count[1:]
+    plan.count.fill(0)
+    launch(
+        "density", f"count_{letter}", per_warp, (_THREADS,),
+        (x, q, k, r, c, number, n_atoms, channels, np.int32(padded), models, plan.cell, *points,
+         plan.position, plan.form, plan.weight, reached, plan.status),
+    )  # fmt: skip
+    launch(
+        "density", "allocate", per_brick, (_THREADS,),
+        (reached, np.int32(bricks), capacity, total, plan.begin, plan.end, plan.status),
+    )  # fmt: skip
+    launch(
+        "density", "fill", per_warp, (_THREADS,),
+        (x, k, r, number, n_atoms, models, plan.cell, *points, reached, plan.begin, capacity, plan.keys, plan.status),
+    )  # fmt: skip
+    launch("density", "order", (bricks,), (_THREADS,), (plan.begin, plan.end, plan.keys))
 
 
 def splat(
@@ -264,7 +290,7 @@ def splat(
         largest = float(radius.max()) if len(fractional) else 0.0
         largest = largest if math.isfinite(largest) else 0.0
         plan = _new_plan(shape, orth, len(fractional), channel.shape[1], largest, dtype, n_models)
-    letter, kind = _letter(plan.dtype), plan.dtype
+    letter, kind = letter_of(plan.dtype), plan.dtype
     if (plan.n_atoms, plan.n_channels, plan.shape) != (*channel.shape, shape):
         raise ValueError(
             f"the plan is for {plan.n_atoms} atoms, {plan.n_channels} channels and a grid of {plan.shape}; given were "
@@ -273,29 +299,11 @@ def splat(
     if out is None:
         out = cupy.empty((plan.n_models, plan.n_channels, *shape), kind)
     x, q, k, r, c, number = _atoms(fractional, amplitude, exponent, radius, channel, model, kind)
-    n, padded, bricks = plan.n_atoms, plan.weight.shape[1], len(plan.begin)
-    n_atoms, models, capacity = np.int32(n), np.int32(plan.n_models), np.int32(plan.capacity)
-    points = (np.int32(shape[0]), np.int32(shape[1]), np.int32(shape[2]))
-    per_warp, per_brick = (-(-n // _WARPS),), (-(-bricks // _THREADS),)
-    channels, total, reached = np.int32(plan.n_channels), plan.count[:1], plan.count[1:]
-    plan.count.fill(0)
+    list_atoms(plan, x, q, k, r, c, number)
     launch(
-        "density", f"count_{letter}", per_warp, (_THREADS,),
-        (x, q, k, r, c, number, n_atoms, channels, np.int32(padded), models, plan.cell, *points,
-         plan.position, plan.form, plan.weight, reached, plan.status),
-    )  # fmt: skip
-    launch(
-        "density", "allocate", per_brick, (_THREADS,),
-        (reached, np.int32(bricks), capacity, total, plan.begin, plan.end, plan.status),
-    )  # fmt: skip
-    launch(
-        "density", "fill", per_warp, (_THREADS,),
-        (x, k, r, number, n_atoms, models, plan.cell, *points, reached, plan.begin, capacity, plan.keys, plan.status),
-    )  # fmt: skip
-    launch("density", "order", (bricks,), (_THREADS,), (plan.begin, plan.end, plan.keys))
-    launch(
-        "density", f"splat_{letter}{padded}", (bricks,), (_THREADS,),
-        (plan.keys, plan.begin, plan.end, plan.position, plan.form, plan.weight, plan.cell, *points, channels, out),
+        "density", f"splat_{letter}{plan.weight.shape[1]}", (len(plan.begin),), (_THREADS,),
+        (plan.keys, plan.begin, plan.end, plan.position, plan.form, plan.weight, plan.cell, np.int32(shape[0]),
+         np.int32(shape[1]), np.int32(shape[2]), np.int32(plan.n_channels), out),
     )  # fmt: skip
     if given is None:
         check(plan)
@@ -303,6 +311,19 @@ def splat(
 
 
 _new_plan = plan
+
+
+def cell_and_frame(
+    shape: tuple[int, int, int], channels: int, orth: Array, plan: DensityPlan | None
+) -> tuple[Any, Any]:
+    """Device arrays `cell` and `frame` for maps of this shape, those of a plan where there is one."""
+    _check_size(shape, channels)
+    if plan is None:
+        cell, frame = _geometry(shape, orth)
+        return to_device(cell), to_device(frame)
+    if plan.shape != shape:
+        raise ValueError(f"the plan is for a grid of {plan.shape}, the maps have {shape}")
+    return plan.cell, plan.frame
 
 
 def gather(
@@ -338,23 +359,17 @@ def gather(
     """
     import cupy
 
-    letter = _letter(maps.dtype)
+    letter = letter_of(maps.dtype)
     n, channels = channel.shape
     if maps.ndim != 5 or maps.shape[1] != channels:
         raise ValueError(f"maps are (models, {channels} channels, nx, ny, nz), not {maps.shape}")
     shape = (int(maps.shape[2]), int(maps.shape[3]), int(maps.shape[4]))
-    _check_size(shape, channels)
-    if plan is None:
-        cell, frame = (to_device(a) for a in _geometry(shape, orth))
-    elif plan.shape != shape:
-        raise ValueError(f"the plan is for a grid of {plan.shape}, the maps have {shape}")
-    else:
-        cell, frame = plan.cell, plan.frame
+    cell, frame = cell_and_frame(shape, channels, orth, plan)
     if out is None:
         out = cupy.empty(n, np.float64), cupy.empty((n, 3), np.float64), cupy.empty(n, np.float64)
     x, q, k, r, c, number = _atoms(fractional, amplitude, exponent, radius, channel, model, maps.dtype)
     launch(
-        "density", f"gather_{letter}{_padded(channels)}", (-(-n // _WARPS),), (_THREADS,),
+        "density", f"gather_{letter}{kernel_channels(channels)}", (-(-n // _WARPS),), (_THREADS,),
         (to_device(maps), x, q, k, r, c, number, np.int32(n), np.int32(channels), np.int32(maps.shape[0]), cell, frame,
          np.int32(shape[0]), np.int32(shape[1]), np.int32(shape[2]), *out),
     )  # fmt: skip

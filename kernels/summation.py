@@ -82,8 +82,9 @@ def structure_factors(
         from arrayrefine.kernels import summation_cuda
 
         on_device: Array = summation_cuda.structure_factors(
-            hkl, s_squared, fractional, b_iso, occupancy, form_factor, element, rotations, translations
-        )
+            hkl, s_squared, fractional, b_iso, occupancy, form_factor, element, rotations, translations,
+            u_aniso, frac,
+        )  # fmt: skip
         return on_device
     f = np.zeros(len(hkl), dtype=complex)
     args = (hkl, s_squared, fractional, b_iso, form_factor, element, rotations, translations, _star(u_aniso, frac))
@@ -113,8 +114,9 @@ def gradient(
         from arrayrefine.kernels import summation_cuda
 
         return summation_cuda.gradient(
-            d_f, hkl, s_squared, fractional, b_iso, occupancy, form_factor, element, rotations, translations
-        )
+            d_f, hkl, s_squared, fractional, b_iso, occupancy, form_factor, element, rotations, translations,
+            u_aniso, frac,
+        )  # fmt: skip
     d_fractional, d_b, d_occupancy = np.zeros_like(fractional), np.zeros(len(b_iso)), np.zeros(len(b_iso))
     d_star = np.zeros((len(b_iso), 6))
     args = (hkl, s_squared, fractional, b_iso, form_factor, element, rotations, translations, _star(u_aniso, frac))

@@ -26,11 +26,11 @@ class SummationBuffers:
     Attributes
     ----------
     f : (R,) complex128
-    gradient : (5 N,) float64
-        By fractional coordinates (N, 3), B (N,) and occupancy (N,).
+    gradient : (5 N,) or, with anisotropic U, (11 N,) float64
+        By fractional coordinates (N, 3), B (N,), occupancy (N,), and U (N, 6).
     partial_f : (parts, R) complex128
         Sums over parts of the atoms.
-    partial_gradient : (parts, 5 N) float64
+    partial_gradient : (parts, 5 N or 11 N) float64
         Sums over parts of the reflections.
     """
 
@@ -40,17 +40,18 @@ class SummationBuffers:
     partial_gradient: Array
 
 
-def buffers(n_reflections: int, n_atoms: int) -> SummationBuffers:
+def buffers(n_reflections: int, n_atoms: int, anisotropic: bool = False) -> SummationBuffers:
     """Allocate the memory of the summation."""
     import cupy
 
+    width = 11 if anisotropic else 5
     of_atoms = _parts(n_atoms, n_reflections, _LEAST_ATOMS)
     of_reflections = _parts(n_reflections, n_atoms, _BLOCK)
     return SummationBuffers(
         cupy.zeros(n_reflections, np.complex128),
-        cupy.zeros(5 * n_atoms),
+        cupy.zeros(width * n_atoms),
         cupy.zeros((of_atoms, n_reflections), np.complex128),
-        cupy.zeros((of_reflections, 5 * n_atoms)),
+        cupy.zeros((of_reflections, width * n_atoms)),
     )
 
 
@@ -80,11 +81,23 @@ def _problem(
     return arrays, (n, atoms, operators)
 
 
-def _memory(out: SummationBuffers | None, n: int, atoms: int) -> SummationBuffers:
-    held = buffers(n, atoms) if out is None else out
-    if len(held.f) != n or len(held.gradient) != 5 * atoms:
+def _spread(u_aniso: Array | None, frac: Array | None, atoms: int) -> tuple[str, tuple[Array, ...]]:
+    """Suffix of the kernels, and their arguments for U."""
+    if u_aniso is None:
+        return "", ()
+    if frac is None:
+        raise ValueError("u_aniso was given without frac, the matrix from Cartesian to fractional coordinates")
+    if u_aniso.shape != (atoms, 6):
+        raise ValueError(f"{atoms} atoms have U {u_aniso.shape}; six values each are needed")
+    return "_aniso", (to_device(u_aniso, np.float64), to_device(frac, np.float64))
+
+
+def _memory(out: SummationBuffers | None, n: int, atoms: int, anisotropic: bool) -> SummationBuffers:
+    held = buffers(n, atoms, anisotropic) if out is None else out
+    width = 11 if anisotropic else 5
+    if len(held.f) != n or len(held.gradient) != width * atoms:
         raise ValueError(
-            f"buffers for {len(held.f)} reflections and {len(held.gradient) // 5} atoms; given were {n} and {atoms}"
+            f"buffers for {len(held.f)} reflections and {len(held.gradient) // width} atoms; given were {n} and {atoms}"
         )
     return held
 
@@ -98,14 +111,15 @@ def _sum_parts(partial: Array, out: Array) -> Array:
 
 def structure_factors(
     hkl: Array, s_squared: Array, fractional: Array, b_iso: Array, occupancy: Array, form_factor: Array, element: Array,
-    rotations: Array, translations: Array, out: SummationBuffers | None = None,
+    rotations: Array, translations: Array, u_aniso: Array | None = None, frac: Array | None = None,
+    out: SummationBuffers | None = None,
 ) -> Array:  # fmt: skip
     """See `summation.structure_factors`: two launches, no host synchronisation.
 
     Parameters
     ----------
     hkl, element, rotations : int32, others are converted at each call
-    s_squared, fractional, b_iso, occupancy, form_factor, translations : float64
+    s_squared, fractional, b_iso, occupancy, form_factor, translations, u_aniso, frac : float64
     out : SummationBuffers, optional
 
     Returns
@@ -116,46 +130,52 @@ def structure_factors(
     arrays, (n, atoms, operators) = _problem(
         hkl, s_squared, fractional, b_iso, occupancy, form_factor, element, rotations, translations
     )
-    held = _memory(out, n, atoms)
+    suffix, spread = _spread(u_aniso, frac, atoms)
+    held = _memory(out, n, atoms, bool(spread))
     parts = len(held.partial_f)
     if operators == 0:
         held.f.fill(0.0)
         return held.f
     launch(
-        "summation", "structure_factors", (-(-n // _BLOCK), parts), (_BLOCK,),
-        (np.int32(n), np.int32(atoms), np.int32(operators), np.int32(-(-atoms // parts)), *arrays, held.partial_f),
+        "summation", f"structure_factors{suffix}", (-(-n // _BLOCK), parts), (_BLOCK,),
+        (np.int32(n), np.int32(atoms), np.int32(operators), np.int32(-(-atoms // parts)), *arrays, *spread,
+         held.partial_f),
     )  # fmt: skip
     return _sum_parts(held.partial_f, held.f)
 
 
 def gradient(
     d_f: Array, hkl: Array, s_squared: Array, fractional: Array, b_iso: Array, occupancy: Array, form_factor: Array,
-    element: Array, rotations: Array, translations: Array, out: SummationBuffers | None = None,
-) -> tuple[Array, Array, Array]:  # fmt: skip
+    element: Array, rotations: Array, translations: Array, u_aniso: Array | None = None, frac: Array | None = None,
+    out: SummationBuffers | None = None,
+) -> tuple[Array, ...]:  # fmt: skip
     """See `summation.gradient`: two launches, no host synchronisation.
 
     Parameters
     ----------
     d_f : (R,) complex128
     hkl, element, rotations : int32, others are converted at each call
-    s_squared, fractional, b_iso, occupancy, form_factor, translations : float64
+    s_squared, fractional, b_iso, occupancy, form_factor, translations, u_aniso, frac : float64
     out : SummationBuffers, optional
 
     Returns
     -------
     d_fractional : (N, 3) float64
     d_b, d_occupancy : (N,) float64
+    d_u : (N, 6) float64, only where `u_aniso` is given
         Memory of `out`.
     """
     arrays, (n, atoms, operators) = _problem(
         hkl, s_squared, fractional, b_iso, occupancy, form_factor, element, rotations, translations
     )
-    held = _memory(out, n, atoms)
+    suffix, spread = _spread(u_aniso, frac, atoms)
+    held = _memory(out, n, atoms, bool(spread))
     parts = len(held.partial_gradient)
     launch(
-        "summation", "gradient", (-(-atoms // _BLOCK), parts), (_BLOCK,),
+        "summation", f"gradient{suffix}", (-(-atoms // _BLOCK), parts), (_BLOCK,),
         (np.int32(n), np.int32(atoms), np.int32(operators), np.int32(-(-n // parts)), to_device(d_f, np.complex128),
-         *arrays, held.partial_gradient),
+         *arrays, *spread, held.partial_gradient),
     )  # fmt: skip
     values = _sum_parts(held.partial_gradient, held.gradient)
-    return values[: 3 * atoms].reshape(atoms, 3), values[3 * atoms : 4 * atoms], values[4 * atoms :]
+    found = values[: 3 * atoms].reshape(atoms, 3), values[3 * atoms : 4 * atoms], values[4 * atoms : 5 * atoms]
+    return (*found, values[5 * atoms :].reshape(atoms, 6)) if spread else found

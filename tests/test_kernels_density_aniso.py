@@ -133,6 +133,27 @@ def test_sphere_wider_than_the_cell_wraps_more_than_once() -> None:
     assert np.abs(found - _plain(box, *atoms, cells=2)).max() < 2e-5
 
 
+def test_few_atoms_change_only_what_they_reach() -> None:
+    """Also where bricks of a row along the grid stay empty; memory of an earlier call must not show."""
+    box, shape = crystal("P 21 21 21"), (24, 40, 36)
+    rng = np.random.default_rng(11)
+    exponent = rng.uniform(3.0, 4.0, 2)
+    fractional, amplitude, radius, channel = rng.random((2, 3)), np.ones(2), np.sqrt(30.0 / exponent), np.ones((2, 2))
+    start = rng.normal(size=(1, 2, *shape))
+    splat_aniso(
+        rng.random((50, 3)), np.ones(50), _precision(rng, 50), np.full(50, 3.0), np.ones((50, 2)), shape, box.orth,
+        np.float64, out=np.zeros_like(start),
+    )  # fmt: skip
+    atoms = fractional, amplitude, symmetric.isotropic(exponent), radius, channel
+    found = splat_aniso(*atoms, shape, box.orth, np.float64, out=start.copy())
+    expected = start + density.splat(fractional, amplitude, exponent, radius, channel, shape, box.orth, np.float64)
+    assert np.abs(found - expected).max() < 1e-11
+    one = density.gather(start, fractional, amplitude, exponent, radius, channel, box.orth)
+    two = gather_aniso(start, *atoms, box.orth)
+    for a, b in zip(one, (two[0], two[1], symmetric.trace(two[2]))):
+        np.testing.assert_allclose(a, b, atol=1e-9)
+
+
 def test_no_atoms_add_nothing() -> None:
     none, orth = np.zeros(0), crystal("P 1").orth
     atoms = np.zeros((0, 3)), none, np.zeros((0, 6)), none, np.zeros((0, 2))
