@@ -122,7 +122,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], list[str]]]:
         "no such free column": ([MODEL, DATA, "--free", "Rfree=0"], ["FREE"]),
         "too little resolution": ([MODEL, DATA, "--d-min", "200"], ["200"]),
         "no GPU": ([MODEL, DATA, "--device", "cuda"], ["--device cuda: CuPy", "--device cpu"]),
-        "no such step": ([MODEL, DATA, "--targets", "tls"], ["tls", "occupancy"]),
+        "no such step": ([MODEL, DATA, "--targets", "u"], ["tls", "occupancy"]),
     }
 
 
