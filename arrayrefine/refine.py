@@ -35,6 +35,7 @@ from arrayrefine.reflections import Reflections, positions
 from arrayrefine.rendezvous import Evaluated, Place
 from arrayrefine.report import Report, Step
 from arrayrefine.riding import follow
+from arrayrefine.rigid_body import move_groups
 from arrayrefine.state import Problem, State, evaluate
 from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.targets.adp import AdpTarget
@@ -318,9 +319,16 @@ def run(
 
     first = evaluate(problem, atoms, absorb_b=False)
     path = start_path(problem, first)
+    tell = on_step or (lambda _: None)
+    moves: tuple[Step, ...] = ()
     if not interrupted() and options.cycles:
-        path = dataclasses.replace(path, state=evaluate(problem, atoms, before=first))
-    path, steps, stopped = run_cycles(problem, path, interrupted, on_step or (lambda _: None))
+        state, moved = move_groups(problem, evaluate(problem, atoms, before=first), interrupted)
+        path = dataclasses.replace(path, state=state)
+        if moved:
+            moves = (moved,)
+            tell(moved)
+    path, steps, stopped = run_cycles(problem, path, interrupted, tell)
+    steps = moves + steps
     state = path.state
     late = [*state.scale.notes, *state.sigma_a.notes, *_limits(problem, state), *_hindsight(first, steps)]
     for note in late:

@@ -16,7 +16,7 @@ LAYERS = [
     {"__main__"},
     {"doctor", "progress", "many"},
     {"refine"},
-    {"macrocycle", "summaries"},
+    {"macrocycle", "rigid_body", "summaries"},
     {"device_batch"},
     {"state", "minimize", "device_objective"},
     {"rendezvous", "device_restraints"},
