@@ -7,8 +7,9 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from arrayrefine import preconditioner, weights
+from arrayrefine import preconditioner, search, weights
 from arrayrefine.device_batch import Share
 from arrayrefine.device_objective import Member
 from arrayrefine.errors import InputError
@@ -31,6 +32,10 @@ _RETRIES = 2
 _SAID_B = 0.05
 """Å²; a smaller common shift of B is not worth a note."""
 _TIGHTEN = 3.0
+_SEARCH_AFTER = 1
+"""Cycle after which --weights search tries other weights."""
+_STEERED = ("robust", "search")
+"""Schemes whose weights follow the geometry, and that try a refused step again."""
 _STEERINGS = 2
 """Times that a step may steer its weight and go on."""
 _SETTLED_R = 0.0005
@@ -207,14 +212,14 @@ def run_step(problem: Problem, path: Path, cycle: int, target: str, stop: Callab
     if target == "scale":
         path = dataclasses.replace(path, state=evaluate(problem, path.state.atoms, before=path.state))
         return path, _record(problem, path, cycle, target, 0, {}, 0, began, "scale, solvent and sigma_A refitted")
-    guarded = problem.options.weights in ("robust", "fixed")
+    guarded = problem.options.weights in (*_STEERED, "fixed")
     parameters = Parameters.of(path.state.atoms, target, problem.restraints.held)
     if parameters.size == 0:
         note = "nothing to refine: no atom has such a free value"
         return path, _record(problem, path, cycle, target, 0, {}, 0, began, note)
     notes: list[str] = []
     trial, evaluations = path, 0
-    retries = _RETRIES if problem.options.weights == "robust" else 0
+    retries = _RETRIES if problem.options.weights in _STEERED else 0
     for attempt in range(retries + 1):
         candidate, found, solution, reason, count = _refine_in_band(
             problem, trial, path.state, parameters, stop, steer=attempt == 0
@@ -256,7 +261,7 @@ def _refine_in_band(
         evaluations += solution.evaluations
         state = evaluate(problem, solution.atoms, before=state)
         notes.append(solution.reason)
-        if not steer or problem.options.weights != "robust" or not parameters.xyz.any():
+        if not steer or problem.options.weights not in _STEERED or not parameters.xyz.any():
             break
         bond, angle = state.core_rmsz
         factor = weights.steer(bond, angle, steering.geometry, problem.options.weighting)
@@ -290,21 +295,59 @@ def run_cycles(
     """All macro-cycles; returns the last path, every step, and why it ended."""
     steps: list[Step] = []
     options = problem.options
+    trials = options.weights == "search" and bool(problem.reflections.free.any())
     for cycle in range(1, options.cycles + 1):
         before = path.state
-        for target in options.targets:
-            if stop():
-                return path, tuple(steps), "interrupted: the best model so far was kept"
-            path, step = run_step(problem, path, cycle, target, stop)
-            steps.append(step)
-            on_step(step)
+        if trials and cycle == _SEARCH_AFTER + 1 and not stop():
+            problem = search.loosened(problem)
+            path, made = _searched(problem, path, cycle, stop)
+            for step in made:
+                on_step(step)
+        else:
+            path, made = _run_cycle(problem, path, cycle, stop, on_step)
+        steps += made
         if stop():
             return path, tuple(steps), "interrupted: the best model so far was kept"
+        if trials and cycle <= _SEARCH_AFTER:
+            continue
         if options.minimiser.early_stop and path.state is before:
             return path, tuple(steps), f"stopped: no step of cycle {cycle} made the model better"
         if options.minimiser.early_stop and _settled(problem, path, before):
             return path, tuple(steps), f"converged: cycle {cycle} moved R-work by less than {_SETTLED_R:g}"
     return path, tuple(steps), f"all {options.cycles} cycles done"
+
+
+def _run_cycle(
+    problem: Problem, path: Path, cycle: int, stop: Callable[[], bool], on_step: Callable[[Step], None]
+) -> tuple[Path, list[Step]]:
+    """The steps of one macro-cycle, as far as `stop` lets them be taken."""
+    steps: list[Step] = []
+    for target in problem.options.targets:
+        if stop():
+            break
+        path, step = run_step(problem, path, cycle, target, stop)
+        steps.append(step)
+        on_step(step)
+    return path, steps
+
+
+def _searched(problem: Problem, path: Path, cycle: int, stop: Callable[[], bool]) -> tuple[Path, list[Step]]:
+    """One macro-cycle with each of several weights, of which the test set chooses one."""
+
+    def trial(factors: tuple[float, float], own: Problem) -> tuple[Path, list[Step]]:
+        start = dataclasses.replace(path, steering=search.scaled(path.steering, *factors))
+        return _run_cycle(own, start, cycle, stop, lambda _: None)
+
+    ends = search.side_by_side(problem, [partial(trial, factors) for factors in search.FACTORS])
+    choice = search.choose(problem, [end.state for end, _ in ends])
+    taken, steps = ends[choice.taken]
+    if steps:
+        tried = sum(step.evaluations for _, made in ends for step in made) - sum(step.evaluations for step in steps)
+        note = f"{steps[-1].note}; {choice.sentence()} ({tried} evaluations in the other trials)"
+        steps[-1] = dataclasses.replace(
+            steps[-1], note=note, weights=steps[-1].weights | {"search": [*choice.rows]}
+        )
+    return taken, steps
 
 
 def _settled(problem: Problem, path: Path, before: State) -> bool:

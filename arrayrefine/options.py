@@ -96,8 +96,9 @@ class Options:
     says that one of them is out of place."""
     rigid_groups: tuple[str, ...] = ()
     """Groups of atoms that move as rigid bodies, as selections such as 'chain A and 1-120' (default: one per chain)."""
-    weights: Literal["robust", "literal", "stale", "fixed"] = "robust"
-    """Weighting scheme. 'literal' and 'stale' are known to fail and are kept to show why."""
+    weights: Literal["robust", "search", "literal", "stale", "fixed"] = "robust"
+    """Weighting scheme. 'search' lets the test set choose between a few multiples of the robust weights, after the
+    first cycle. 'literal' and 'stale' are known to fail and are kept to show why."""
     adp: Literal["kl", "variance", "none"] = "kl"
     """Restraint on B factors: Kullback-Leibler divergence of neighbours, variance about the mean, or none."""
     anisotropic: str = "auto"

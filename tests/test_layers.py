@@ -17,6 +17,7 @@ LAYERS = [
     {"doctor", "progress", "many"},
     {"refine"},
     {"macrocycle", "rigid_body", "summaries"},
+    {"search"},
     {"device_batch"},
     {"state", "minimize", "device_objective"},
     {"rendezvous", "device_restraints"},
