@@ -96,7 +96,7 @@ class Options:
     says that one of them is out of place."""
     rigid_groups: tuple[str, ...] = ()
     """Groups of atoms that move as rigid bodies, as selections such as 'chain A and 1-120' (default: one per chain)."""
-    weights: Literal["robust", "search", "literal", "stale", "fixed"] = "robust"
+    weights: Literal["robust", "literal", "stale", "fixed", "search"] = "robust"
     """Weighting scheme. 'search' lets the test set choose between a few multiples of the robust weights, after the
     first cycle. 'literal' and 'stale' are known to fail and are kept to show why."""
     adp: Literal["kl", "variance", "none"] = "kl"

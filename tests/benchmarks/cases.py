@@ -164,7 +164,8 @@ def summary(rows: Sequence[Row], label: str) -> list[str]:
         d = {c: a["r_free"] - b["r_free"] for c, a, b in zip(cases, ours, theirs)}
         worst = max(d, key=lambda c: d[c])
         gaps = [median([s["r_free"] - s["r_work"] for s in side]) for side in (ours, theirs)]
-        closer = [scored[c, label]["rmsd"] - scored[c, other]["rmsd"] for c in cases]
+        both = [c for c in cases if all(scored[c, p].get("rmsd") is not None for p in (label, other))]
+        closer = [scored[c, label]["rmsd"] - scored[c, other]["rmsd"] for c in both] or [float("nan")]
         found.append(
             f"{label} − {other}, {len(cases)} cases, outside R-free: median {median(d.values()):+.4f}, mean "
             f"{np.mean(list(d.values())):+.4f}, worst {d[worst]:+.4f} ({worst}); median gap {gaps[0]:.4f} against "
@@ -186,7 +187,7 @@ def _band(values: Row) -> str:
     bond, angle = values.get("bond_rmsz"), values.get("angle_rmsz")
     fine = bond is None or BOND_BAND[0] <= round(bond, 2) <= BOND_BAND[1]
     fine &= angle is None or round(angle, 2) <= ANGLE_LIMIT
-    return "" if fine else f"{bond:.2f} / {angle:.2f}"
+    return "" if fine else " / ".join("–" if z is None else f"{z:.2f}" for z in (bond, angle))
 
 
 def _parser() -> argparse.ArgumentParser:
