@@ -285,7 +285,7 @@ def _record(
         cycle=cycle, target=target, free_parameters=free, weights={"geometry": None, "adp": None} | found,
         r_work=now.r_work, r_free=now.r_free, bond_rmsz=now.bond_rmsz, angle_rmsz=now.angle_rmsz,
         evaluations=evaluations, seconds=time.perf_counter() - began, note=note, timings=dict(problem.timer),
-        launches=problem.counts.get("launches"),
+        launches=problem.counts.get("launches"), nll_work=path.state.nll_work, nll_free=path.state.nll_free,
     )  # fmt: skip
 
 

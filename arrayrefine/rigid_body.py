@@ -305,4 +305,5 @@ def _record(state: State, free: int, evaluations: int, began: float, note: str, 
         cycle=0, target="rigid body", free_parameters=free, weights={"geometry": None, "adp": None},
         r_work=now.r_work, r_free=now.r_free, bond_rmsz=now.bond_rmsz, angle_rmsz=now.angle_rmsz,
         evaluations=evaluations, seconds=time.perf_counter() - began, note=note, timings=timings,
+        nll_work=state.nll_work, nll_free=state.nll_free,
     )  # fmt: skip
