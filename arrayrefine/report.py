@@ -88,6 +88,8 @@ class Step:
         Seconds per part of the evaluations (splat, fft, lookup, likelihood, geometry, contacts, adp, ...).
     nll_work, nll_free : float or None
         Mean -log p per work and test reflection after the step.
+    gain : float
+        By how much the step lowered its objective; 0 where it was rolled back.
     launches : int or None
         Kernels launched on a device per evaluation of the objective, FFTs and copies aside; None without a device.
     """
@@ -107,6 +109,7 @@ class Step:
     launches: int | None = None
     nll_work: float | None = None
     nll_free: float | None = None
+    gain: float = 0.0
 
 
 @dataclass(frozen=True)
