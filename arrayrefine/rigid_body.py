@@ -21,8 +21,8 @@ from scipy.spatial import KDTree
 
 from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.errors import InputError
+from arrayrefine.kernels import symmetric
 from arrayrefine.minimize import minimise
-from arrayrefine.preconditioner import ChangeOfVariable
 from arrayrefine.report import Step
 from arrayrefine.selection import select
 from arrayrefine.state import Problem, State, evaluate
@@ -116,10 +116,15 @@ class RigidBodies:
 
     def unpack(self, x: Float) -> Atoms:
         """Atoms with every group moved by its six numbers of the vector (6 G,)."""
-        xyz = self.reference.xyz.copy()
+        xyz, u_aniso, tls = self.reference.xyz.copy(), self.reference.u_aniso.copy(), self.reference.tls
         for mask, centre, (omega, shift) in zip(self.groups, self.centres, x.reshape(-1, 2, 3)):
-            xyz[mask] = (xyz[mask] - centre) @ rotation_matrix(omega).T + centre + shift
-        return self.reference.replace(xyz=xyz)
+            rotation = rotation_matrix(omega)
+            xyz[mask] = (xyz[mask] - centre) @ rotation.T + centre + shift
+            turned = np.flatnonzero(mask & self.reference.u_aniso.any(axis=1))
+            u_aniso[turned] = symmetric.six(rotation @ symmetric.matrices(u_aniso[turned]) @ rotation.T)
+            inside = [bool(mask[tls.group == k].all()) for k in range(len(tls))]
+            tls = tls.moved(np.array(inside, dtype=bool), rotation, centre, shift)
+        return self.reference.replace(xyz=xyz, u_aniso=u_aniso, tls=tls)
 
     def pullback(self, x: Float, gradient: Gradient) -> Float:
         """Gradient by the vector (6 G,) at `x`, from the gradient by the atoms there."""
@@ -127,9 +132,22 @@ class RigidBodies:
         for k, (mask, centre, (omega, _)) in enumerate(zip(self.groups, self.centres, x.reshape(-1, 2, 3))):
             force = gradient.xyz[mask]
             arm = (self.reference.xyz[mask] - centre) @ rotation_matrix(omega).T
-            out[k, 0] = left_jacobian(omega).T @ np.cross(arm, force).sum(axis=0)
+            torque = np.cross(arm, force).sum(axis=0) + self._torque_on_u(mask, omega, gradient)
+            out[k, 0] = left_jacobian(omega).T @ torque
             out[k, 1] = force.sum(axis=0)
         return out.reshape(-1)
+
+    def _torque_on_u(self, mask: Mask, omega: Float, gradient: Gradient) -> Float:
+        """What turning the anisotropic displacements of a group adds to its torque (3,)."""
+        turned = np.flatnonzero(mask & self.reference.u_aniso.any(axis=1))
+        if gradient.u_aniso is None or not len(turned):
+            return np.zeros(3)
+        rotation = rotation_matrix(omega)
+        u = rotation @ symmetric.matrices(self.reference.u_aniso[turned]) @ rotation.T
+        by_u = symmetric.by_matrix(gradient.u_aniso[turned])
+        # U turned by a small δ becomes U + [δ]U − U[δ].
+        k = (u @ by_u - by_u @ u).sum(axis=0)
+        return np.array([k[1, 2] - k[2, 1], k[2, 0] - k[0, 2], k[0, 1] - k[1, 0]])
 
     def lengths(self, curvature: Gradient) -> Float:
         """Length (6 G,) of one unit of a round variable along each number, from the curvature of each atom."""
@@ -193,6 +211,31 @@ def find_groups(atoms: Atoms, selections: tuple[str, ...]) -> RigidBodies:
         nearest = KDTree(atoms.xyz[member >= 0]).query(centre)[1]
         member[left] = member[member >= 0][nearest][residue]
     return RigidBodies(atoms, tuple(member == k for k in range(len(names))), tuple(f"chain {n}" for n in names))
+
+
+@dataclass(frozen=True)
+class _Scaled:
+    """x = lengths · p, without bounds."""
+
+    lengths: Float
+
+    @property
+    def x0(self) -> Float:
+        """Where p = 0 lies."""
+        return np.zeros(len(self.lengths))
+
+    def to_x(self, p: Float) -> Float:
+        """The six numbers of all groups."""
+        return self.lengths * p
+
+    def pullback(self, x: Float, gradient: Float, p: Float) -> Float:
+        """Gradient by p."""
+        return self.lengths * gradient
+
+    def bounds(self) -> tuple[Float, Float]:
+        """None."""
+        limit = np.full(len(self.lengths), np.inf)
+        return -limit, limit
 
 
 @dataclass(frozen=True)
@@ -278,10 +321,7 @@ def move_groups(problem: Problem, state: State, stop: Callable[[], bool]) -> tup
             break
         here = dataclasses.replace(bodies, reference=now.atoms)
         xray = _zone(problem, now, d_min, needed)
-        lengths = here.lengths(xray.curvature(now.atoms))
-        limit = np.full(here.size, np.inf)
-        nothing = np.zeros(0)
-        change = ChangeOfVariable(np.zeros(here.size), -limit, limit, 0, 0, nothing, nothing, lengths)
+        change = _Scaled(here.lengths(xray.curvature(now.atoms)))
         solution = minimise(_Objective(here, xray), change, options.minimiser, stop)
         evaluations += solution.evaluations
         if solution.start_value - solution.value < _LEAST_GAIN:

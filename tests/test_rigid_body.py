@@ -12,11 +12,13 @@ from checks import check_direction
 from synthetic import atoms_from
 
 from arrayrefine.atoms import Atoms, Gradient
+from arrayrefine.displacement import parted
 from arrayrefine.errors import InputError
 from arrayrefine.options import Options
 from arrayrefine.refine import prepare
 from arrayrefine.rigid_body import RigidBodies, find_groups, left_jacobian, move_groups, rotation_matrix
 from arrayrefine.state import evaluate
+from arrayrefine.tls import Tls
 
 
 def model(sizes: dict[str, int], seed: int = 0) -> Atoms:
@@ -45,17 +47,35 @@ def test_pullback_is_the_derivative_of_unpack() -> None:
     atoms = model({"A": 7, "B": 5})
     bodies = RigidBodies(atoms, (atoms.identity.chain == "A", atoms.identity.chain == "B"), ("A", "B"))
     rng = np.random.default_rng(1)
+    u_aniso = rng.normal(0.0, 0.1, (len(atoms), 6))
+    u_aniso[:3] = 0.0
+    atoms = atoms.replace(u_aniso=u_aniso)
+    bodies = dataclasses.replace(bodies, reference=atoms)
     aim = atoms.xyz + rng.normal(0.0, 2.0, atoms.xyz.shape)
     x = rng.normal(0.0, 0.6, bodies.size)
     along = rng.normal(size=bodies.size)
 
-    def value(y: np.ndarray) -> float:
-        return float(((bodies.unpack(y).xyz - aim) ** 4).sum())
+    wanted = rng.normal(0.0, 0.1, (len(atoms), 6))
 
-    d = bodies.unpack(x).xyz - aim
-    slope = bodies.pullback(x, Gradient(4.0 * d**3, np.zeros(len(atoms)), np.zeros(len(atoms))))
+    def value(y: np.ndarray) -> float:
+        moved = bodies.unpack(y)
+        return float(((moved.xyz - aim) ** 4).sum() + 1e4 * ((moved.u_aniso - wanted) ** 3).sum())
+
+    d, e = bodies.unpack(x).xyz - aim, bodies.unpack(x).u_aniso - wanted
+    slope = bodies.pullback(x, Gradient(4.0 * d**3, np.zeros(len(atoms)), np.zeros(len(atoms)), 3e4 * e**2))
     check_direction(lambda t: value(x + t * along), float(slope @ along), 1e-3, 1e-7)
     assert np.allclose(bodies.unpack(np.zeros(bodies.size)).xyz, atoms.xyz)
+
+
+def test_the_motion_of_a_group_turns_with_it() -> None:
+    atoms = model({"A": 9})
+    rng = np.random.default_rng(2)
+    tls = Tls(np.zeros(9, dtype=np.int64), rng.normal(0.0, 3.0, (1, 3)), rng.normal(0.0, 0.1, (1, 20)), ("A",))
+    atoms = atoms.replace(tls=tls, u_aniso=parted(tls.u(atoms.xyz))[1])
+    bodies = RigidBodies(atoms, (np.ones(9, dtype=bool),), ("A",))
+    moved = bodies.unpack(np.array([0.4, -0.2, 0.9, 1.0, 2.0, -3.0]))
+    assert np.allclose(moved.u_aniso, parted(moved.tls.u(moved.xyz))[1])
+    assert not np.allclose(moved.u_aniso, atoms.u_aniso, atol=1e-2)
 
 
 def test_groups_by_chain_take_their_neighbours_along() -> None:
