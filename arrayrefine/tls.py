@@ -65,7 +65,8 @@ class Tls:
         origin[chosen] = (origin[chosen] - centre) @ rotation.T + centre + shift
         for group in np.flatnonzero(chosen):
             t, libration, s = (rotation @ tensor @ rotation.T for tensor in _tensors(values[group]))
-            values[group] = [*(t[k] for k in _SIX), *(libration[k] for k in _SIX), s[0, 0], s[1, 1], *(s[k] for k in _S)]
+            symmetric = [tensor[place] for tensor in (t, libration) for place in _SIX]
+            values[group] = [*symmetric, s[0, 0], s[1, 1], *(s[place] for place in _S)]
         return Tls(self.group, origin, values, self.names)
 
 
