@@ -56,7 +56,7 @@ def test_the_choice_is_said_with_its_numbers() -> None:
 
 def test_a_refinement_searches_once_and_says_so(case: Callable[[str], Path]) -> None:
     folder = case("5e5z")
-    options = ar.Options(cycles=3, weights="search", hydrogens="strip")
+    options = ar.Options(cycles=2, weights="search", hydrogens="strip")
     result = ar.refine(folder / "shaken.pdb", folder / "norm.mtz", options)
     searched = [step for step in result.history if "search" in step.weights]
     assert [step.cycle for step in searched] == [2]
