@@ -19,6 +19,7 @@ import argparse
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -207,13 +208,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--stored", type=Path, nargs="+", default=[], help="rows of earlier runs")
     parser.add_argument("--json", type=Path, help="write all rows here, after every row")
     parser.add_argument("--keep", type=Path, help="copy refined models into this folder")
-    parser.add_argument("extra", nargs=argparse.REMAINDER, help="after --: options for arrayrefine")
+    parser.epilog = "after --: options for arrayrefine"
     return parser
 
 
 def main() -> None:
-    args = _parser().parse_args()
-    extra = [e for e in args.extra if e != "--"]
+    given = sys.argv[1:]
+    end = given.index("--") if "--" in given else len(given)
+    args, extra = _parser().parse_args(given[:end]), given[end + 1 :]
     if args.monomers:
         os.environ["CLIBD_MON"] = args.monomers.rstrip("/") + "/"
     judge = Servalcat(args.servalcat, args.monomers) if args.servalcat else None
