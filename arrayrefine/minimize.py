@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import scipy.optimize
@@ -13,7 +14,6 @@ from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.kernels.threads import beside
 from arrayrefine.options import Minimiser
 from arrayrefine.parameters import Parameters
-from arrayrefine.preconditioner import ChangeOfVariable
 from arrayrefine.rendezvous import Evaluated
 from arrayrefine.targets import Target
 from arrayrefine.weights import Weights
@@ -87,6 +87,27 @@ class Solution:
     reason: str
 
 
+class Change(Protocol):
+    """A change of variable, such as `ChangeOfVariable`."""
+
+    @property
+    def x0(self) -> Float:
+        """Where p = 0 lies (n,)."""
+        ...
+
+    def to_x(self, p: Float) -> Float:
+        """The vector of the parameters (n,) at p (n,)."""
+        ...
+
+    def pullback(self, x: Float, gradient: Float, p: Float) -> Float:
+        """Gradient by p (n,) at `x` = to_x(p), from the gradient by x."""
+        ...
+
+    def bounds(self) -> tuple[Float, Float]:
+        """Bounds on p (n,)."""
+        ...
+
+
 class _EndedError(Exception):
     """Raised inside the objective to leave SciPy."""
 
@@ -94,7 +115,7 @@ class _EndedError(Exception):
 class _Run:
     """Counts evaluations and keeps the best point, which SciPy does not hand out when it is left early."""
 
-    def __init__(self, objective: Evaluated, change: ChangeOfVariable, options: Minimiser, stop: Callable[[], bool]):
+    def __init__(self, objective: Evaluated, change: Change, options: Minimiser, stop: Callable[[], bool]):
         self.objective, self.change, self.options, self.stop = objective, change, options, stop
         self.evaluations = 0
         self.iterations = 0
@@ -128,14 +149,14 @@ class _Run:
 
 
 def minimise(
-    objective: Evaluated, change: ChangeOfVariable, options: Minimiser, stop: Callable[[], bool] = lambda: False
+    objective: Evaluated, change: Change, options: Minimiser, stop: Callable[[], bool] = lambda: False
 ) -> Solution:
     """Lower an objective from the reference atoms of its parameters.
 
     Parameters
     ----------
     objective : Objective, or what evaluates like one
-    change : ChangeOfVariable
+    change : ChangeOfVariable, or what changes variables like one
         Of the same parameters.
     options : Minimiser
     stop : callable

@@ -91,8 +91,14 @@ class Options:
     """Number of macro-cycles; each runs the list of targets once."""
     targets: tuple[str, ...] = ("xyz", "b")
     """What is refined in turn within a cycle: scale, xyz, b, occupancy, or several joined by '+', such as xyz+b."""
-    weights: Literal["robust", "literal", "stale", "fixed"] = "robust"
-    """Weighting scheme. 'literal' and 'stale' are known to fail and are kept to show why."""
+    rigid_body: Literal["auto", "yes", "no"] = "auto"
+    """Move chains as rigid bodies before the first cycle, low resolution first; auto: where a look at the gradients
+    says that one of them is out of place."""
+    rigid_groups: tuple[str, ...] = ()
+    """Groups of atoms that move as rigid bodies, as selections such as 'chain A and 1-120' (default: one per chain)."""
+    weights: Literal["robust", "literal", "stale", "fixed", "search"] = "robust"
+    """Weighting scheme. 'search' lets the test set choose between a few multiples of the robust weights, after the
+    first cycle. 'literal' and 'stale' are known to fail and are kept to show why."""
     adp: Literal["kl", "variance", "none"] = "kl"
     """Restraint on B factors: Kullback-Leibler divergence of neighbours, variance about the mean, or none."""
     anisotropic: str = "auto"

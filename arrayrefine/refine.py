@@ -35,6 +35,7 @@ from arrayrefine.reflections import Reflections, positions
 from arrayrefine.rendezvous import Evaluated, Place
 from arrayrefine.report import Report, Step
 from arrayrefine.riding import follow
+from arrayrefine.rigid_body import move_groups
 from arrayrefine.state import Problem, State, evaluate
 from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.targets.adp import AdpTarget
@@ -237,11 +238,19 @@ def _limits(problem: Problem, state: State) -> list[str]:
     return out
 
 
-def _hindsight(first: State, steps: tuple[Step, ...]) -> list[str]:
+def _chosen(problem: Problem, steps: tuple[Step, ...]) -> list[str]:
+    """What --weights search did, or why it did nothing."""
+    if problem.options.weights != "search":
+        return []
+    if any("search" in step.weights for step in steps):
+        return ["the test set chose the weights (--weights search): R-free flatters the model a little"]
+    why = "there is no test set" if not problem.reflections.free.any() else "there was no second cycle"
+    return [f"--weights search chose nothing, as {why}: the weights are those of --weights robust"]
+
+
+def _hindsight(steps: tuple[Step, ...]) -> list[str]:
     """Say so where R-free was lower on the way than at the end; it has no part in the course of the refinement."""
     values = [(s.r_free, f"after cycle {s.cycle}, {s.target}") for s in steps if s.r_free is not None]
-    if first.statistics.r_free is not None:
-        values.insert(0, (first.statistics.r_free, "at the start"))
     if not values or values[-1][0] <= min(values)[0] + _R_FREE_RISE:
         return []
     best, where = min(values)
@@ -318,11 +327,19 @@ def run(
 
     first = evaluate(problem, atoms, absorb_b=False)
     path = start_path(problem, first)
+    tell = on_step or (lambda _: None)
+    moves: tuple[Step, ...] = ()
     if not interrupted() and options.cycles:
-        path = dataclasses.replace(path, state=evaluate(problem, atoms, before=first))
-    path, steps, stopped = run_cycles(problem, path, interrupted, on_step or (lambda _: None))
+        state, moved = move_groups(problem, evaluate(problem, atoms, before=first), interrupted)
+        path = dataclasses.replace(path, state=state)
+        if moved:
+            moves = (moved,)
+            tell(moved)
+    path, steps, stopped = run_cycles(problem, path, interrupted, tell)
+    steps = moves + steps
     state = path.state
-    late = [*state.scale.notes, *state.sigma_a.notes, *_limits(problem, state), *_hindsight(first, steps)]
+    late = [*state.scale.notes, *state.sigma_a.notes, *_limits(problem, state), *_chosen(problem, steps)]
+    late += [*_hindsight(steps), *summaries.worse_than_start(problem, first, state)]
     for note in late:
         say(note)
     notes += late

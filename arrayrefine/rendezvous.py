@@ -9,16 +9,34 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from arrayrefine.parameters import Parameters
+from arrayrefine.atoms import Atoms
 
 Float: TypeAlias = NDArray[np.float64]
+
+
+class FreeValues(Protocol):
+    """What a minimisation needs to know of the values it changes."""
+
+    @property
+    def size(self) -> int:
+        """Length of the vector."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for what is free in the same way."""
+        ...
+
+    def unpack(self, x: Float) -> Atoms:
+        """Atoms at the vector `x`."""
+        ...
 
 
 class Evaluated(Protocol):
     """An objective as a minimisation sees it."""
 
     @property
-    def parameters(self) -> Parameters:
+    def parameters(self) -> FreeValues:
         """What is free."""
         ...
 

@@ -86,6 +86,10 @@ class Step:
         Why the step ended, and what the guard did.
     timings : dict
         Seconds per part of the evaluations (splat, fft, lookup, likelihood, geometry, contacts, adp, ...).
+    nll_work, nll_free : float or None
+        Mean -log p per work and test reflection after the step.
+    gain : float
+        By how much the step lowered its objective; 0 where it was rolled back.
     launches : int or None
         Kernels launched on a device per evaluation of the objective, FFTs and copies aside; None without a device.
     """
@@ -103,6 +107,9 @@ class Step:
     note: str
     timings: dict[str, float] = field(default_factory=dict)
     launches: int | None = None
+    nll_work: float | None = None
+    nll_free: float | None = None
+    gain: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,10 @@ from arrayrefine.scaling import r_factor
 from arrayrefine.solvent import DEFAULT_RADII, PROBE, SHRINK
 from arrayrefine.state import Problem, State
 
+_R_FREE_RISE = 0.003
+"""R-free may end this much above that of the input before the result is called worse."""
+_RMSZ_RISE = 0.05
+"""And an RMSZ above its band by this much more than the input's."""
 _SHELLS = 10
 _LEAST_IN_SHELL = 30
 
@@ -20,6 +24,24 @@ _NAMES = {
     "bond": "bond_d", "angle": "angle_deg", "torsion": "torsion_deg", "chirality": "chiral_volume",
     "plane": "plane", "contact": "nonbonded",
 }  # fmt: skip
+
+
+def worse_than_start(problem: Problem, first: State, last: State) -> list[str]:
+    """A sentence with both sets of numbers where the model ended worse than it came, by R-free or by its geometry."""
+    was, now, band = first.statistics, last.statistics, problem.options.weighting
+    found = []
+    if was.r_free is not None and now.r_free is not None and now.r_free > was.r_free + _R_FREE_RISE:
+        found.append(
+            f"R-free {was.r_free:.4f} -> {now.r_free:.4f} (R-work {was.r_work:.4f} -> {now.r_work:.4f}; a model that "
+            "was refined against this test set starts too low)"
+        )
+    for name, limit in (("bond", band.rmsz_high), ("angle", band.angle_rmsz_high)):
+        start, final = getattr(was, f"{name}_rmsz"), getattr(now, f"{name}_rmsz")
+        if start is not None and final is not None and final > max(start, limit) + _RMSZ_RISE:
+            found.append(f"{name} RMSZ {start:.2f} -> {final:.2f}")
+    if not found:
+        return []
+    return [f"the model is worse than the one given: {'; '.join(found)}; report.json holds the numbers of both"]
 
 
 def shells(problem: Problem, state: State) -> tuple[dict[str, Any], ...]:

@@ -57,6 +57,30 @@ class Tls:
         out[inside] = np.einsum("nij,nj->ni", design(xyz[inside] - self.origin[group]), self.values[group])
         return out
 
+    def moved(self, chosen: NDArray[np.bool_], rotation: Float, centre: Float, shift: Float) -> Tls:
+        """The motion of some groups (G,) turned by `rotation` (3, 3) about `centre` (3,), then shifted (3,)."""
+        if not chosen.any():
+            return self
+        origin, values = self.origin.copy(), self.values.copy()
+        origin[chosen] = (origin[chosen] - centre) @ rotation.T + centre + shift
+        for group in np.flatnonzero(chosen):
+            t, libration, s = (rotation @ tensor @ rotation.T for tensor in _tensors(values[group]))
+            symmetric = [tensor[place] for tensor in (t, libration) for place in _SIX]
+            values[group] = [*symmetric, s[0, 0], s[1, 1], *(s[place] for place in _S)]
+        return Tls(self.group, origin, values, self.names)
+
+
+def _tensors(values: Float) -> tuple[Float, Float, Float]:
+    """T, L and S (3, 3) of the twenty numbers of a group."""
+    t, libration, s = np.zeros((3, 3)), np.zeros((3, 3)), np.zeros((3, 3))
+    for k, (i, j) in enumerate(_SIX):
+        t[i, j] = t[j, i] = values[k]
+        libration[i, j] = libration[j, i] = values[6 + k]
+    s[0, 0], s[1, 1], s[2, 2] = values[12], values[13], -values[12] - values[13]
+    for k, place in enumerate(_S):
+        s[place] = values[14 + k]
+    return t, libration, s
+
 
 def design(position: Float) -> Float:
     """Matrices (n, 6, 20) that take the numbers of a group to U at positions (n, 3) from its origin, Å."""

@@ -167,7 +167,7 @@ def test_files_after_a_list_of_values(arguments: tuple[str, ...]) -> None:
 
 
 def test_lists_are_the_options_that_take_several_values() -> None:
-    several = [f"--{f.name}" for f in dataclasses.fields(Options) if str(f.type).startswith("tuple")]
+    several = [f"--{f.name.replace('_', '-')}" for f in dataclasses.fields(Options) if str(f.type).startswith("tuple")]
     assert tuple(several) == cli.LISTS
 
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -90,12 +91,14 @@ class Servalcat:
         self.executable = executable
         self.env = {"CLIBD_MON": monomers.rstrip("/") + "/"}
 
-    def refine(self, case: Path, model: Path, folder: Path, cycles: int) -> tuple[Run, Path, dict[str, Any]]:
+    def refine(
+        self, case: Path, model: Path, folder: Path, cycles: int, extra: Sequence[str] = ()
+    ) -> tuple[Run, Path, dict[str, Any]]:
         """The run, the refined model, and the statistics of the last cycle."""
         command = [
             self.executable, "refine_xtal_norefmac", "--model", str(model), "--hklin", str(case / "norm.mtz"),
             "-s", "neutron" if case.name == "1v9g" else "xray", "--ncycle", str(cycles),
-            "--allow_unusual_occupancies", "-o", "servalcat",
+            "--allow_unusual_occupancies", "-o", "servalcat", *extra,
         ]  # fmt: skip
         ligands = ligand_files(case)
         if ligands:
@@ -104,11 +107,18 @@ class Servalcat:
         stats = json.loads((folder / "servalcat_stats.json").read_text())[-1]
         return done, folder / "servalcat.pdb", stats
 
-    def score(self, case: Path, model: Path) -> dict[str, float]:
-        """R-work, R-free, bond and angle RMSZ after zero cycles."""
+    def score(self, case: Path, model: Path, adp: str = "fix") -> dict[str, Any]:
+        """R-work, R-free, bond and angle RMSZ after zero cycles.
+
+        With `adp` "fix" ANISOU records count, with "iso" they do not. Where a component is without restraints the
+        model is scored without any, and the RMSZ are None.
+        """
         with tempfile.TemporaryDirectory() as folder:
-            _, _, stats = self.refine(case, model, Path(folder), 0)
-        data, geometry = stats["data"]["summary"], stats["geom"]["summary"]["r.m.s.Z"]
+            try:
+                _, _, stats = self.refine(case, model, Path(folder), 0, ["--adp", adp])
+            except RuntimeError:
+                _, _, stats = self.refine(case, model, Path(folder), 0, ["--adp", adp, "--unrestrained"])
+        data, geometry = stats["data"]["summary"], stats.get("geom", {}).get("summary", {}).get("r.m.s.Z", {})
         return {
             "r_work": data.get("Rwork", data.get("R1work")),
             "r_free": data.get("Rfree", data.get("R1free")),

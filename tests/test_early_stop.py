@@ -1,0 +1,51 @@
+"""When a refinement is over."""
+
+from __future__ import annotations
+
+import itertools
+import types
+from typing import Any
+
+import pytest
+
+from arrayrefine import macrocycle
+from arrayrefine.macrocycle import Path, run_cycles
+from arrayrefine.options import Minimiser, Options
+from arrayrefine.report import Statistics, Step
+from arrayrefine.weights import Steering
+
+
+def run(gains: list[float], monkeypatch: pytest.MonkeyPatch, bond: float = 0.6, **options: Any) -> tuple[int, str]:
+    """Cycles taken and why they ended, where cycle k gains so much per parameter and R-work falls by 0.01 each."""
+    r_work = itertools.count(start=30, step=-1)
+
+    def state() -> Any:
+        statistics = Statistics(0.01 * next(r_work), 0.3, 0.01, bond, 1.5, 0.9, 20.0)
+        return types.SimpleNamespace(statistics=statistics, nll_work=3.0, core_rmsz=(bond, 0.9))
+
+    def step(problem: Any, path: Path, cycle: int, target: str, stop: Any) -> tuple[Path, Step]:
+        after = Path(state(), Steering())
+        return after, Step(cycle, target, 1000, {}, 0.2, 0.3, bond, 0.9, 1, 0.0, "", gain=1000 * gains[cycle - 1])
+
+    monkeypatch.setattr(macrocycle, "run_step", step)
+    problem: Any = types.SimpleNamespace(options=Options(cycles=len(gains), targets=("xyz",), **options))
+    _, steps, reason = run_cycles(problem, Path(state(), Steering()), lambda: False, lambda _: None)
+    return len(steps), reason
+
+
+def test_a_cycle_that_gains_next_to_nothing_is_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    cycles, reason = run([2.0, 0.1, 0.001, 0.1], monkeypatch)
+    assert cycles == 3
+    assert reason.startswith("converged: cycle 3 gained less than")
+
+
+def test_cycles_that_gain_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run([2.0, 0.1, 0.05], monkeypatch) == (3, "all 3 cycles done")
+
+
+def test_strained_geometry_is_not_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run([2.0, 0.001, 0.001], monkeypatch, bond=1.2)[0] == 3
+
+
+def test_every_cycle_runs_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run([2.0, 0.001, 0.001], monkeypatch, minimiser=Minimiser(early_stop=False))[0] == 3

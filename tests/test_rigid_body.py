@@ -1,0 +1,121 @@
+"""Rigid bodies: the map, its gradient, groups, and chains that are found again."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from checks import check_direction
+from synthetic import atoms_from
+
+from arrayrefine.atoms import Atoms, Gradient
+from arrayrefine.displacement import parted
+from arrayrefine.errors import InputError
+from arrayrefine.options import Options
+from arrayrefine.refine import prepare
+from arrayrefine.rigid_body import RigidBodies, find_groups, left_jacobian, move_groups, rotation_matrix
+from arrayrefine.state import evaluate
+from arrayrefine.tls import Tls
+
+
+def model(sizes: dict[str, int], seed: int = 0) -> Atoms:
+    """Chains of random atoms, side by side along x."""
+    rng = np.random.default_rng(seed)
+    n = sum(sizes.values())
+    chain = np.repeat(list(sizes), list(sizes.values()))
+    start = 30.0 * np.repeat(np.arange(len(sizes)), list(sizes.values()))
+    xyz = rng.uniform(0.0, 10.0, (n, 3)) + np.column_stack([start, 0 * start, 0 * start])
+    atoms = atoms_from(xyz, ["C"] * n, np.full(n, 20.0), np.ones(n))
+    return dataclasses.replace(atoms, identity=dataclasses.replace(atoms.identity, chain=chain))
+
+
+def test_rotation_matrix_is_a_rotation_and_agrees_with_its_jacobian() -> None:
+    for omega in (np.array([0.3, -1.1, 0.7]), np.array([2e-5, 1e-5, -3e-5])):
+        rotation = rotation_matrix(omega)
+        assert np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
+        assert np.allclose(rotation @ omega, omega)
+        assert np.trace(rotation) == pytest.approx(1.0 + 2.0 * np.cos(np.linalg.norm(omega)))
+        delta = 1e-6 * np.array([0.2, -0.9, 0.4])
+        turned = rotation_matrix(left_jacobian(omega) @ delta) @ rotation
+        assert np.allclose(rotation_matrix(omega + delta), turned, atol=1e-11)
+
+
+def test_pullback_is_the_derivative_of_unpack() -> None:
+    atoms = model({"A": 7, "B": 5})
+    bodies = RigidBodies(atoms, (atoms.identity.chain == "A", atoms.identity.chain == "B"), ("A", "B"))
+    rng = np.random.default_rng(1)
+    u_aniso = rng.normal(0.0, 0.1, (len(atoms), 6))
+    u_aniso[:3] = 0.0
+    atoms = atoms.replace(u_aniso=u_aniso)
+    bodies = dataclasses.replace(bodies, reference=atoms)
+    aim = atoms.xyz + rng.normal(0.0, 2.0, atoms.xyz.shape)
+    x = rng.normal(0.0, 0.6, bodies.size)
+    along = rng.normal(size=bodies.size)
+
+    wanted = rng.normal(0.0, 0.1, (len(atoms), 6))
+
+    def value(y: np.ndarray) -> float:
+        moved = bodies.unpack(y)
+        return float(((moved.xyz - aim) ** 4).sum() + 1e4 * ((moved.u_aniso - wanted) ** 3).sum())
+
+    d, e = bodies.unpack(x).xyz - aim, bodies.unpack(x).u_aniso - wanted
+    slope = bodies.pullback(x, Gradient(4.0 * d**3, np.zeros(len(atoms)), np.zeros(len(atoms)), 3e4 * e**2))
+    check_direction(lambda t: value(x + t * along), float(slope @ along), 1e-3, 1e-7)
+    assert np.allclose(bodies.unpack(np.zeros(bodies.size)).xyz, atoms.xyz)
+
+
+def test_the_motion_of_a_group_turns_with_it() -> None:
+    atoms = model({"A": 9})
+    rng = np.random.default_rng(2)
+    tls = Tls(np.zeros(9, dtype=np.int64), rng.normal(0.0, 3.0, (1, 3)), rng.normal(0.0, 0.1, (1, 20)), ("A",))
+    atoms = atoms.replace(tls=tls, u_aniso=parted(tls.u(atoms.xyz))[1])
+    bodies = RigidBodies(atoms, (np.ones(9, dtype=bool),), ("A",))
+    moved = bodies.unpack(np.array([0.4, -0.2, 0.9, 1.0, 2.0, -3.0]))
+    assert np.allclose(moved.u_aniso, parted(moved.tls.u(moved.xyz))[1])
+    assert not np.allclose(moved.u_aniso, atoms.u_aniso, atol=1e-2)
+
+
+def test_groups_by_chain_take_their_neighbours_along() -> None:
+    atoms = model({"A": 60, "B": 60, "L": 3, "W": 2})
+    xyz = atoms.xyz.copy()
+    xyz[120:123] = [35.0, 5.0, 5.0]  # the small chain lies in B
+    xyz[123:] = [[3.0, 4.0, 5.0], [36.0, 5.0, 5.0]]
+    bodies = find_groups(atoms.replace(xyz=xyz), ())
+    assert bodies.labels == ("chain A", "chain B")
+    assert [int(mask.sum()) for mask in bodies.groups] == [61, 64]
+    fixed = dataclasses.replace(atoms, multiplicity=np.where(np.arange(len(atoms)) == 0, 2, 1))
+    assert not any(mask[0] for mask in find_groups(fixed, ()).groups)
+    assert find_groups(model({"A": 20}), ()).labels == ("the model",)
+
+
+def test_groups_by_selection() -> None:
+    atoms = model({"A": 20, "B": 20})
+    bodies = find_groups(atoms, ("chain A and 1-10", "chain B"))
+    assert [int(mask.sum()) for mask in bodies.groups] == [10, 20]
+    with pytest.raises(InputError, match="an earlier group has already"):
+        find_groups(atoms, ("chain A", "1-5"))
+    with pytest.raises(InputError, match="selects no atom"):
+        find_groups(atoms, ("chain Z",))
+
+
+def test_a_displaced_molecule_is_found_again_and_one_in_place_is_left_alone(case: Callable[[str], Path]) -> None:
+    folder = case("1dur")
+    _, problem, atoms, _ = prepare(folder / "model.pdb", folder / "norm.mtz", Options())
+    start = evaluate(problem, atoms)
+    same, step = move_groups(problem, start, lambda: False)
+    assert same is start
+    assert step is None
+    bodies = find_groups(start.atoms, ())
+    move = np.array([0.03, -0.03, 0.02, 0.6, 0.5, -0.6])
+    displaced = evaluate(problem, bodies.unpack(move))
+    assert displaced.statistics.r_work > start.statistics.r_work + 0.15
+    found, step = move_groups(problem, displaced, lambda: False)
+    assert step is not None
+    assert step.target == "rigid body"
+    assert "1 rigid group moved" in step.note
+    assert found.statistics.r_work < start.statistics.r_work + 0.01
+    left = np.sqrt(((found.atoms.xyz - start.atoms.xyz) ** 2).sum(axis=1).mean())
+    assert left < 0.1
