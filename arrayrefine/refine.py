@@ -147,7 +147,7 @@ def prepare(model_path: str | Path, data_path: str | Path, options: Options) -> 
     )
     crystal = reflections.crystal
     model = in_crystal(model, crystal)
-    reflections, outlier_notes = without_outliers(reflections)
+    reflections, outlier_notes = without_outliers(reflections, options.xray.outliers == "keep")
     names = sorted({str(name) for name in model.atoms.identity.residue_name})
     library = load_monomers(names, options.restraints, options.monomers)
     atoms, aniso_notes = choose_anisotropic(
@@ -322,7 +322,8 @@ def run(
         path = dataclasses.replace(path, state=evaluate(problem, atoms, before=first))
     path, steps, stopped = run_cycles(problem, path, interrupted, on_step or (lambda _: None))
     state = path.state
-    late = [*state.scale.notes, *state.sigma_a.notes, *_limits(problem, state), *_hindsight(first, steps)]
+    late = [*state.scale.notes, *state.sigma_a.notes, *state.outliers.sentence(problem.reflections)]
+    late += [*_limits(problem, state), *_hindsight(first, steps)]
     for note in late:
         say(note)
     notes += late
@@ -338,7 +339,8 @@ def run(
         steps=steps,
         warnings=tuple(dict.fromkeys(notes)),
         seconds=time.perf_counter() - began,
-        scaling=summaries.scaling(state),
+        data=summaries.data(problem, state),
+        scaling=summaries.scaling(problem, state),
         shells=summaries.shells(problem, state),
         restraints=summaries.restraint_classes(problem, state),
         device=str(problem.device),

@@ -29,6 +29,7 @@ LAYERS = [
         "scaling",
         "data_checks",
         "sigma_a",
+        "outliers",
         "solvent",
         "maps",
         "report",
