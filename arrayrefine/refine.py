@@ -28,6 +28,7 @@ from arrayrefine.io.reflections import read_reflections
 from arrayrefine.io.write import write_outputs
 from arrayrefine.macrocycle import check_targets, run_cycles, start_path
 from arrayrefine.maps import MapCoefficients, map_coefficients
+from arrayrefine.mask_search import search_mask
 from arrayrefine.monomers import load_monomers
 from arrayrefine.options import Options
 from arrayrefine.parameters import B_BOUNDS
@@ -317,6 +318,11 @@ def run(
         return stop is not None and stop() is not None
 
     first = evaluate(problem, atoms, absorb_b=False)
+    if options.solvent.search:
+        problem, found = search_mask(problem, first)
+        first = evaluate(problem, atoms, absorb_b=False)
+        notes.append(found)
+        say(found)
     path = start_path(problem, first)
     if not interrupted() and options.cycles:
         path = dataclasses.replace(path, state=evaluate(problem, atoms, before=first))

@@ -168,7 +168,9 @@ def deviation(f_obs: Float, x: Float, sigma_total: Float, centric: NDArray[np.bo
     probability = np.ones(len(z))
     far = np.flatnonzero(np.abs(z) > CLEAR_DEVIATION)
     centrality = x[far] ** 2 / spread[far]
-    below = ndtr(z[far])
+    # The mean of a Gaussian amplitude is a little above x: the component across adds to it.
+    mean = np.sqrt(x[far] ** 2 + np.where(centric[far], 0.0, spread[far]))
+    below = ndtr((f_obs[far] - mean) / np.sqrt(spread[far]))
     exact = centrality < _GAUSSIAN_BEYOND
     one = far[exact]
     # Squares beyond the limit are certain to the last digit, and the series of the function does not end there.

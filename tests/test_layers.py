@@ -16,7 +16,7 @@ LAYERS = [
     {"__main__"},
     {"doctor", "progress", "many"},
     {"refine"},
-    {"macrocycle", "summaries"},
+    {"macrocycle", "summaries", "mask_search"},
     {"device_batch"},
     {"state", "minimize", "device_objective"},
     {"rendezvous", "device_restraints"},

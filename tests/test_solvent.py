@@ -190,3 +190,9 @@ def test_large_cell_takes_at_most_a_few_seconds(case):
     start = time.process_time()
     solvent_structure_factors(model.atoms, model.crystal, hkl, 2.3)
     assert time.process_time() - start < 4.0  # about 0.6 s on an idle core
+
+
+def test_shape_follows_the_options() -> None:
+    assert MaskShape.of(Solvent()) == MaskShape()
+    assert MaskShape.of(Solvent(radii="cctbx", shrink=0.5)) == MaskShape("cctbx", PROBE["cctbx"], 0.5)
+    assert MaskShape.of(Solvent(model="none", smallest_island=0.0)) == MaskShape(smallest_island=0.0, empty=True)
