@@ -31,6 +31,7 @@ _LIMITS = {
     "solvent.probe": (0.0, 3.0, "a distance of 0 to 3 Å"),
     "solvent.shrink": (0.0, 3.0, "a distance of 0 to 3 Å"),
     "solvent.smallest_island": _FROM_0,
+    "solvent.step": (0.1, 1.0, "a distance of 0.1 to 1 Å"),
     "geometry.contact_sigma": _ABOVE_0,
     "geometry.adp_distance": _ABOVE_0,
     "geometry.rigid_bond_sigma": _FROM_0,

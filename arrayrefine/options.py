@@ -42,6 +42,8 @@ class Solvent:
     """Distance by which the solvent grows back, Å (default: that of the set, 0.8 of refmac, 0.9 of cctbx)."""
     smallest_island: float = 50.0
     """Pockets of solvent that are smaller than this, Å³, are filled; 0 keeps all."""
+    step: float = 0.6
+    """Largest step of the mask's grid, Å."""
     search: bool = False
     """Choose probe and shrink distance at the start from a grid, by R-work."""
 

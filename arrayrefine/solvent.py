@@ -4,9 +4,10 @@ Two sets of radii are known. On fifteen crystals with shaken models (0.2 Å) the
 .2602 / .2797 with REFMAC's and without small islands, .2604 / .2803 with the islands, .2610 / .2804 with
 cctbx's without them and .2615 / .2813 with them; the order was the same with the deposited models.
 
-Tried without gain on eleven refined crystals: a shell at the surface of the model with a density of its own, a finer
-grid, islands up to 200 Å³. A D of its own for the solvent has nothing left to do, as k_mask is fitted at every resolution:
-the likelihood of the work set is best with a factor of 1.0 on k_mask in ten of ten crystals.
+Tried without gain on eleven refined crystals: a shell at the surface of the model with a density of its own, and
+islands up to 200 Å³. A D of its own for the solvent has nothing left to do, as k_mask is fitted at every resolution:
+the likelihood of the work set is best with a factor of 1.0 on k_mask in ten of ten crystals. Steps of 0.4 Å instead of
+0.6 Å lower R_free by 0.001 in the mean, at more than three times the work for the mask.
 """
 
 from __future__ import annotations
@@ -38,8 +39,6 @@ PROBE = MappingProxyType({"cctbx": 1.1, "refmac": 1.0})
 """Å added to every radius (Jiang & Brünger 1994; the programs' defaults)."""
 SHRINK = MappingProxyType({"cctbx": 0.9, "refmac": 0.8})
 """Å by which the solvent grows back."""
-LARGEST_STEP = 0.6
-"""Largest grid step, Å."""
 
 # Å; the values of cctbx/eltbx/van_der_waals_radii.py.
 _CCTBX_TEXT = """
@@ -95,6 +94,8 @@ class MaskShape:
         Pockets smaller than this hold ordered water or none, and are taken out, Å³; 0 keeps them.
     empty : bool
         No solvent at all.
+    step : float
+        Largest step of the grid, Å.
     """
 
     radii: Radii = "refmac"
@@ -102,6 +103,7 @@ class MaskShape:
     shrink: float = SHRINK["refmac"]
     smallest_island: float = 50.0
     empty: bool = False
+    step: float = 0.6
 
     @classmethod
     def of(cls, options: Solvent) -> MaskShape:
@@ -112,6 +114,7 @@ class MaskShape:
             SHRINK[options.radii] if options.shrink is None else options.shrink,
             options.smallest_island,
             options.model == "none",
+            options.step,
         )
 
 
@@ -143,12 +146,12 @@ def mask_of(
     atoms : Atoms
     crystal : Crystal
     d_min : float
-        Resolution of the data, Å; the grid step is at most min(0.6 Å, d_min/2).
+        Resolution of the data, Å; the grid step is at most d_min/2, and that of the shape.
     shape : MaskShape
     device : "cpu" or "cuda"
         Where the spheres are drawn.
     """
-    grid = grid_shape(crystal, min(LARGEST_STEP, 0.5 * d_min))
+    grid = grid_shape(crystal, min(shape.step, 0.5 * d_min))
     if shape.empty:
         return np.zeros(grid, dtype=np.bool_)
     counted = ~atoms.is_hydrogen & (atoms.occupancy > 0.0)

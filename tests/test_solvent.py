@@ -196,3 +196,4 @@ def test_shape_follows_the_options() -> None:
     assert MaskShape.of(Solvent()) == MaskShape()
     assert MaskShape.of(Solvent(radii="cctbx", shrink=0.5)) == MaskShape("cctbx", PROBE["cctbx"], 0.5)
     assert MaskShape.of(Solvent(model="none", smallest_island=0.0)) == MaskShape(smallest_island=0.0, empty=True)
+    assert MaskShape.of(Solvent(step=0.4)).step == 0.4
