@@ -48,11 +48,9 @@ _SEARCHES = 3
 _D_PRIOR, _LOG_RATIO_PRIOR = (0.9, 0.5), (float(np.log(0.2)), 2.0)
 _D_ROUGHNESS, _LOG_RATIO_ROUGHNESS = 0.05, 0.3
 
-# The same for the gap between test and work set. Linear least squares with r parameters per observation leaves
-# ln((1 + r)/(1 - r)) between the two; with restraints, nine refined crystals (r from 0.08 to 0.7) had 0.65 of that on
-# average, between 0.3 and 1.0, with a scatter of 0.2, and D of the test set was 0.02 lower.
-_D_GAP, _LOG_RATIO_GAP_SD = (-0.02, 0.03), 0.3
-_GAP_SHARE, _GAP_LEAST, _MOST_PARAMETERS = 0.65, 0.2, 0.65
+# The same for the gap between test and work set. On nine refined crystals ln S of the test set was 0.3 to 1.0 above
+# that of the work set, D 0.02 below.
+_D_GAP, _LOG_RATIO_GAP = (-0.02, 0.03), (0.5, 0.35)
 _D_GAP_ROUGHNESS, _LOG_RATIO_GAP_ROUGHNESS = 0.005, 0.03
 
 
@@ -123,7 +121,6 @@ def estimate_sigma_a(
     f_model: NDArray[Any],
     max_bins: int = 30,
     improbable: float = 0.0,
-    parameters: int = 0,
 ) -> SigmaA:
     """Estimate D and S by maximum likelihood on the test set, around the shape that they have in the work set.
 
@@ -138,8 +135,6 @@ def estimate_sigma_a(
     improbable : float
         Test reflections to which the estimate gives a smaller chance than this do not take part in the final one: a
         few bad measurements would widen the distribution of all.
-    parameters : int
-        Number of parameters that are fitted to the work set in a refinement: how much it flatters the model.
 
     Raises
     ------
@@ -166,11 +161,10 @@ def estimate_sigma_a(
         prior=(np.zeros(0), np.zeros((0, 0))),
     )
     tests, fitted = reflections.free & sane, _sample(reflections.work & sane, x, MOST_WORK)
-    gap = _gap(parameters, int(reflections.work.sum()))
     if fitted.sum() >= WORK_PER_BIN:
         knots = _knots(x[fitted], max_bins, WORK_PER_BIN)
         fit = everything.select(fitted).on(_interpolation(x[fitted], knots), _prior(knots))
-        prior = _widened(knots, np.concatenate(_maximise(fit, len(knots))[:2]), gap)
+        prior = _widened(knots, np.concatenate(_maximise(fit, len(knots))[:2]))
     else:
         tests = tests if tests.any() else np.ones(len(x), dtype=np.bool_)
         knots = _knots(x[tests], max_bins, FREE_PER_BIN)
@@ -185,7 +179,7 @@ def estimate_sigma_a(
         fit = fit.select(good)
         d_knots, log_ratio, value = _maximise(fit, len(knots))
     count = np.bincount(np.abs(x[tests, None] - knots).argmin(axis=1), minlength=len(knots))
-    return SigmaA(knots, d_knots, log_ratio, shells, log_mean, count, -value, _notes(reflections, sane, gap))
+    return SigmaA(knots, d_knots, log_ratio, shells, log_mean, count, -value, _notes(reflections, sane))
 
 
 def _measurement(reflections: Reflections) -> Float:
@@ -204,7 +198,7 @@ def _sample(chosen: Bool, x: Float, most: int) -> Bool:
     return out
 
 
-def _notes(reflections: Reflections, sane: Bool, gap: float) -> tuple[str, ...]:
+def _notes(reflections: Reflections, sane: Bool) -> tuple[str, ...]:
     """What to say about the reflections of the estimate."""
     notes: list[str] = []
     n_free = int(reflections.free.sum())
@@ -219,7 +213,7 @@ def _notes(reflections: Reflections, sane: Bool, gap: float) -> tuple[str, ...]:
         notes.append(
             f"sigma_A: {used} test reflections are too few (needs {FEWEST_FREE}), so D and S come "
             f"from the work set, which the model has been fitted to: S was raised by the usual factor, "
-            f"{np.exp(gap):.1f}, but may flatter the model"
+            f"{np.exp(_LOG_RATIO_GAP[0]):.1f}, but may flatter the model"
         )
     return tuple(notes)
 
@@ -277,16 +271,8 @@ def _prior(knots: Float) -> tuple[Float, Float]:
     return np.repeat([_D_PRIOR[0], _LOG_RATIO_PRIOR[0]], n), precision
 
 
-def _gap(parameters: int, observations: int) -> float:
-    """By how much ln S of the test set is likely to exceed that of a work set of so many observations."""
-    ratio = min(parameters / max(observations, 1), _MOST_PARAMETERS)
-    return max(_GAP_LEAST, _GAP_SHARE * float(np.log((1.0 + ratio) / (1.0 - ratio))))
-
-
-def _widened(knots: Float, work: Float, gap: float) -> tuple[Float, Float]:
+def _widened(knots: Float, work: Float) -> tuple[Float, Float]:
     """Mean (2K,) and inverse covariance (2K, 2K) of [D, ln ratio] of the test set, given those of the work set (2K,).
-
-    `gap` is the difference of ln ratio that is likely.
 
     What differs between the two is nearly linear in 1/d²: the model has been fitted to the work set.
     """
@@ -294,8 +280,8 @@ def _widened(knots: Float, work: Float, gap: float) -> tuple[Float, Float]:
     rough = roughness(knots)
     precision = np.zeros((2 * n, 2 * n))
     precision[:n, :n] = rough / _D_GAP_ROUGHNESS**2 + np.eye(n) / (n * _D_GAP[1] ** 2)
-    precision[n:, n:] = rough / _LOG_RATIO_GAP_ROUGHNESS**2 + np.eye(n) / (n * _LOG_RATIO_GAP_SD**2)
-    mean = work + np.repeat([_D_GAP[0], gap], n)
+    precision[n:, n:] = rough / _LOG_RATIO_GAP_ROUGHNESS**2 + np.eye(n) / (n * _LOG_RATIO_GAP[1] ** 2)
+    mean = work + np.repeat([_D_GAP[0], _LOG_RATIO_GAP[0]], n)
     mean[:n] = np.clip(mean[:n], *D_LIMITS)
     mean[n:] = np.clip(mean[n:], *LOG_RATIO_LIMITS)
     return mean, precision

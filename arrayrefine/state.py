@@ -221,9 +221,8 @@ def evaluate(problem: Problem, atoms: Atoms, *, absorb_b: bool = True, before: S
     factor = scale.amplitude_factor(data.hkl)
     solvent = scale.k_mask(data.s_squared) * f_mask
     f_model = scale.apply(f_calc, f_mask, data.hkl)
-    parameters = 4 * len(problem.hydrogens.own) + 5 * int(atoms.anisotropic[problem.hydrogens.own].sum())
     improbable = 0.0 if options.xray.outliers == "keep" else options.xray.outlier_probability
-    sigma_a = estimate_sigma_a(data, f_model, options.xray.sigma_a_bins, improbable, parameters)
+    sigma_a = estimate_sigma_a(data, f_model, options.xray.sigma_a_bins, improbable)
     outliers = find_outliers(data, f_model, sigma_a, options.xray)
     xray = XrayTarget(
         data, structure_factors, factor, solvent, sigma_a.d(data.s_squared),

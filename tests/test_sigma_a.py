@@ -17,7 +17,6 @@ from arrayrefine.scaling import fit_scale
 from arrayrefine.sigma_a import (
     MOST_WORK,
     _Fit,
-    _gap,
     _interpolation,
     _maximise,
     _prior,
@@ -119,7 +118,7 @@ def test_estimate_is_the_maximum():
         (np.where(reflections.centric, 1.0, 2.0) * reflections.sigma**2)[used],
         reflections.centric[used],
         _interpolation(x[used], estimate.knots),
-        _widened(estimate.knots, p_work, _gap(0, 1)),
+        _widened(estimate.knots, p_work),
     )
     p = np.concatenate([estimate.d_knots, estimate.log_ratio])
     assert fit.value(p) == pytest.approx(-estimate.log_likelihood, rel=1e-12)
@@ -150,9 +149,7 @@ def test_the_level_comes_from_the_test_set(n_free, tolerance, share):
     errors = []
     for seed in range(6):
         reflections, f_model = made_up(n_free, seed=seed)
-        estimate = estimate_sigma_a(
-            reflections, overfitted(reflections, f_model, share), parameters=int(share * len(f_model))
-        )
+        estimate = estimate_sigma_a(reflections, overfitted(reflections, f_model, share))
         x = np.linspace(0.02, 0.24, 40)
         errors.append(np.log(estimate.s(x) / (rising_ratio(x) * wilson_mean(x))))
     assert np.sqrt(np.mean(np.square(errors))) < tolerance
