@@ -6,8 +6,8 @@ Their level maximises the likelihood of the test set, because the work set has b
 Acta Cryst. A51, 880-887; Pannu & Read (1996) A52, 659-668). Their shape is that of the work set, which is many times
 larger: only a gap that is nearly linear in 1/d² is left to the test set, so that few reflections suffice.
 
-On nine refined crystals, with part of the test set for the estimate and the rest to judge it, -log p per reflection
-was lower by 0.077, 0.032, 0.022, 0.006 and 0.006 for 20, 50, 100, 200 and 500 reflections (means) than with curves
+On eight refined crystals, with part of the test set for the estimate and the rest to judge it, -log p per reflection
+was lower by 0.063, 0.026, 0.023, 0.007 and 0.007 for 20, 50, 100, 200 and 500 reflections (means) than with curves
 that rest on the test set alone.
 """
 
