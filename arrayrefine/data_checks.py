@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -45,17 +46,24 @@ def check_data(reflections: Reflections) -> tuple[str, ...]:
     return tuple(sentence for check in checks for sentence in check(reflections))
 
 
-def without_outliers(reflections: Reflections) -> tuple[Reflections, tuple[str, ...]]:
-    """Leave out reflections that are impossibly strong for their resolution (Read (1999) Acta Cryst. D55, 1759-1764).
+def without_outliers(reflections: Reflections, keep: bool = False) -> tuple[Reflections, tuple[str, ...]]:
+    """Leave out work reflections that are impossibly strong for their resolution.
 
-    The mean intensity of a shell is taken from its median, which an outlier does not move. A normalised intensity above
-    the limits has a probability below 1e-9; a spot on an ice ring or a mis-scaled image has not. Left in, one of them
-    outweighs all others in scale and target.
+    See Read (1999) Acta Cryst. D55, 1759-1764. The mean intensity of a shell is taken from its median, which an outlier
+    does not move. A normalised intensity above the limits has a probability below 1e-9; a spot on an ice ring or a
+    mis-scaled image has not. Left in, one of them outweighs all others in scale and target. Those of the test set stay,
+    as R-free is of all that was set aside; they take no part in sigma_A.
+
+    Parameters
+    ----------
+    reflections : Reflections
+    keep : bool
+        Only say which they are.
 
     Returns
     -------
     reflections : Reflections
-        Work and test reflections alike are left out.
+        Its `source` names them under "outliers", where there are any.
     notes : tuple of str
     """
     normalised = _normalised(reflections)
@@ -64,8 +72,17 @@ def without_outliers(reflections: Reflections) -> tuple[Reflections, tuple[str, 
         return reflections, ()
     worst = np.flatnonzero(out)[np.argsort(-normalised[out])][:5]
     named = ", ".join(f"{tuple(int(i) for i in reflections.hkl[k])} ({normalised[k]:.0f} x)" for k in worst)
-    note = f"{int(out.sum())} reflections are impossibly strong for their resolution and left out: {named}"
-    return reflections.select(~out), (note,)
+    free, action = int((out & reflections.free).sum()), "kept" if keep else "left out"
+    note = f"{int(out.sum())} reflections are impossibly strong for their resolution and {action}: {named}"
+    if free and not keep:
+        note += f"; the {free} of the test set stay in R-free, but have no part in sigma_A"
+    listed = [
+        {"hkl": reflections.hkl[k].tolist(), "over_mean": float(normalised[k]), "free": bool(reflections.free[k])}
+        for k in worst
+    ]
+    record = {"work": int(out.sum()) - free, "free": free, "action": action, "worst": listed}
+    reflections = dataclasses.replace(reflections, source={**reflections.source, "outliers": record})
+    return reflections if keep else reflections.select(~(out & reflections.work)), (note,)
 
 
 def _normalised(reflections: Reflections) -> Float:

@@ -124,7 +124,7 @@ class DeviceObjective:
         self._numbers = (
             _together([t.solvent for t in targets], np.complex128), _together([t.factor for t in targets]),
             None if gaussian else _together([t.d for t in targets]), _together([d.f_obs for d in data]),
-            _together(spread), _together([d.centric for d in data], bool), _together([d.work for d in data], bool),
+            _together(spread), _together([d.centric for d in data], bool), _together([t.work for t in targets], bool),
         )  # fmt: skip
         size = self.parameters.size
         # The vector has occupancies of full sites, the device those of the atoms.

@@ -21,6 +21,31 @@ class Xray:
     """Floating-point precision of the density grids."""
     sigma_a_bins: int = 30
     """Largest number of resolution bins for sigma_A."""
+    outliers: Literal["reject", "downweight", "keep"] = "reject"
+    """Work reflections that neither Wilson statistics nor the model allow: leave them out, down-weight them, or keep
+    them. Those of the test set stay in R-free."""
+    outlier_probability: float = 1e-6
+    """A reflection is an outlier where the model gives its amplitude a smaller chance than this."""
+
+
+@dataclass(frozen=True)
+class Solvent:
+    """Bulk solvent."""
+
+    model: Literal["flat", "none"] = "flat"
+    """Flat bulk solvent, or none."""
+    radii: Literal["refmac", "cctbx"] = "refmac"
+    """Radii of the atoms, with the probe and the shrink distance that belong to them."""
+    probe: float | None = None
+    """Distance added to every radius, Å (default: that of the set, 1.0 of refmac, 1.1 of cctbx)."""
+    shrink: float | None = None
+    """Distance by which the solvent grows back, Å (default: that of the set, 0.8 of refmac, 0.9 of cctbx)."""
+    smallest_island: float = 50.0
+    """Pockets of solvent that are smaller than this, Å³, are filled; 0 keeps all."""
+    step: float = 0.6
+    """Largest step of the mask's grid, Å."""
+    search: bool = False
+    """Choose probe and shrink distance at the start from a grid, by R-work."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +159,7 @@ class Options:
     timings: bool = False
     """Print the time spent in each part of an evaluation."""
     xray: Xray = field(default_factory=Xray)
+    solvent: Solvent = field(default_factory=Solvent)
     geometry: Geometry = field(default_factory=Geometry)
     weighting: Weighting = field(default_factory=Weighting)
     minimiser: Minimiser = field(default_factory=Minimiser)

@@ -28,6 +28,7 @@ from arrayrefine.io.reflections import read_reflections
 from arrayrefine.io.write import write_outputs
 from arrayrefine.macrocycle import check_targets, run_cycles, start_path
 from arrayrefine.maps import MapCoefficients, map_coefficients
+from arrayrefine.mask_search import search_mask
 from arrayrefine.monomers import load_monomers
 from arrayrefine.options import Options
 from arrayrefine.parameters import B_BOUNDS
@@ -148,7 +149,7 @@ def prepare(model_path: str | Path, data_path: str | Path, options: Options) -> 
     )
     crystal = reflections.crystal
     model = in_crystal(model, crystal)
-    reflections, outlier_notes = without_outliers(reflections)
+    reflections, outlier_notes = without_outliers(reflections, options.xray.outliers == "keep")
     names = sorted({str(name) for name in model.atoms.identity.residue_name})
     library = load_monomers(names, options.restraints, options.monomers)
     atoms, aniso_notes = choose_anisotropic(
@@ -326,6 +327,11 @@ def run(
         return stop is not None and stop() is not None
 
     first = evaluate(problem, atoms, absorb_b=False)
+    if options.solvent.search:
+        problem, found = search_mask(problem, first)
+        first = evaluate(problem, atoms, absorb_b=False)
+        notes.append(found)
+        say(found)
     path = start_path(problem, first)
     tell = on_step or (lambda _: None)
     moves: tuple[Step, ...] = ()
@@ -338,8 +344,9 @@ def run(
     path, steps, stopped = run_cycles(problem, path, interrupted, tell)
     steps = moves + steps
     state = path.state
-    late = [*state.scale.notes, *state.sigma_a.notes, *_limits(problem, state), *_chosen(problem, steps)]
-    late += [*_hindsight(steps), *summaries.worse_than_start(problem, first, state)]
+    late = [*state.scale.notes, *state.sigma_a.notes, *state.outliers.sentence(problem.reflections)]
+    late += [*_limits(problem, state), *_chosen(problem, steps), *_hindsight(steps)]
+    late += summaries.worse_than_start(problem, first, state)
     for note in late:
         say(note)
     notes += late
@@ -355,7 +362,8 @@ def run(
         steps=steps,
         warnings=tuple(dict.fromkeys(notes)),
         seconds=time.perf_counter() - began,
-        scaling=summaries.scaling(state),
+        data=summaries.data(problem, state),
+        scaling=summaries.scaling(problem, state),
         shells=summaries.shells(problem, state),
         restraints=summaries.restraint_classes(problem, state),
         device=str(problem.device),

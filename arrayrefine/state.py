@@ -19,6 +19,7 @@ from arrayrefine.displacement import least_b, sharpest
 from arrayrefine.hydrogens import Hydrogens
 from arrayrefine.kernels.threads import beside
 from arrayrefine.options import Options
+from arrayrefine.outliers import Outliers, find_outliers
 from arrayrefine.parameters import B_BOUNDS
 from arrayrefine.reflections import Reflections
 from arrayrefine.rendezvous import Evaluated, Place
@@ -26,7 +27,7 @@ from arrayrefine.report import Statistics
 from arrayrefine.restraints import Restraints
 from arrayrefine.scaling import Scale, fit_scale, r_factor
 from arrayrefine.sigma_a import SigmaA, estimate_sigma_a
-from arrayrefine.solvent import SolventModel
+from arrayrefine.solvent import MaskShape, SolventModel
 from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.targets.adp import AdpTarget
 from arrayrefine.targets.geometry import GeometryTarget
@@ -119,8 +120,9 @@ class Problem:
     @cached_property
     def solvent(self) -> SolventModel:
         """Bulk solvent of the model."""
-        data = self.reflections
-        return SolventModel(data.crystal, data.d_min, threads=self.options.threads, device=self.device.kind)
+        data, options = self.reflections, self.options
+        shape = MaskShape.of(options.solvent)
+        return SolventModel(data.crystal, data.d_min, shape, options.threads, self.device.kind)
 
 
 @dataclass(frozen=True)
@@ -134,12 +136,14 @@ class State:
     f_calc, f_mask, f_model : (R,) complex128
     statistics : Statistics
     nll_work, nll_free : float
-        Mean -log p per reflection.
+        Mean -log p per reflection that the target sees, and of the test set.
     core_rmsz : tuple of two floats or None
         Bond and angle RMSZ without components that hold a metal: what the weights are steered by. The dictionary's
         distances in clusters are often far from the truth, and no weight can mend that.
     b_shift : float
         What was added to every B, out of the scale, Å².
+    outliers : Outliers
+        Reflections that the model and sigma_A hold improbable.
     """
 
     atoms: Atoms
@@ -154,6 +158,7 @@ class State:
     nll_free: float
     core_rmsz: tuple[float | None, float | None]
     b_shift: float
+    outliers: Outliers
 
 
 def geometry_statistics(geometry: GeometryTarget, atoms: Atoms) -> Mapping[str, float | None]:
@@ -216,10 +221,13 @@ def evaluate(problem: Problem, atoms: Atoms, *, absorb_b: bool = True, before: S
     factor = scale.amplitude_factor(data.hkl)
     solvent = scale.k_mask(data.s_squared) * f_mask
     f_model = scale.apply(f_calc, f_mask, data.hkl)
-    sigma_a = estimate_sigma_a(data, f_model, options.xray.sigma_a_bins)
+    improbable = 0.0 if options.xray.outliers == "keep" else options.xray.outlier_probability
+    sigma_a = estimate_sigma_a(data, f_model, options.xray.sigma_a_bins, improbable)
+    outliers = find_outliers(data, f_model, sigma_a, options.xray)
     xray = XrayTarget(
-        data, structure_factors, factor, solvent, sigma_a.d(data.s_squared), sigma_a.sigma_total(data),
-        options.xray.target, problem.timer, (atoms, f_calc),
+        data, structure_factors, factor, solvent, sigma_a.d(data.s_squared),
+        outliers.variance_factor * sigma_a.sigma_total(data), options.xray.target, problem.timer, (atoms, f_calc),
+        outliers.left_out,
     )  # fmt: skip
     amplitude, values = np.abs(f_model), xray.values(f_calc)
     work, free = data.work, data.free
@@ -231,6 +239,6 @@ def evaluate(problem: Problem, atoms: Atoms, *, absorb_b: bool = True, before: S
     )
     return State(
         atoms, xray, scale, sigma_a, f_calc, f_mask, f_model, statistics,
-        float(values[work].mean()), float(values[free].mean()) if free.any() else float("nan"),
-        problem.geometry.core_rmsz(atoms), shift if moved else 0.0,
+        float(values[xray.work].mean()), float(values[free].mean()) if free.any() else float("nan"),
+        problem.geometry.core_rmsz(atoms), shift if moved else 0.0, outliers,
     )  # fmt: skip

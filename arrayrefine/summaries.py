@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.scaling import r_factor
-from arrayrefine.solvent import DEFAULT_RADII, PROBE, SHRINK
+from arrayrefine.solvent import MaskShape
 from arrayrefine.state import Problem, State
 
 _R_FREE_RISE = 0.003
@@ -94,15 +94,24 @@ def restraint_classes(problem: Problem, state: State) -> tuple[dict[str, Any], .
     return tuple(rows)
 
 
-def scaling(state: State) -> dict[str, Any]:
+def data(problem: Problem, state: State) -> dict[str, Any]:
+    """What the report says of the measurements: the outliers that the last model has found."""
+    return {"outliers": state.outliers.describe(problem.reflections, state.f_model)}
+
+
+def scaling(problem: Problem, state: State) -> dict[str, Any]:
     """Scale, solvent, sigma_A and likelihood, for the report."""
+    solvent = problem.options.solvent
+    mask = MaskShape.of(solvent)
     return {
         "scale": state.scale.describe(),
         "sigma_a": state.sigma_a.describe(),
         "steered_by": dict(zip(("bond_rmsz", "angle_rmsz"), state.core_rmsz)),
         "nll_work": state.nll_work,
         "nll_free": state.nll_free,
-        "solvent_radii": DEFAULT_RADII,
-        "solvent_probe": PROBE[DEFAULT_RADII],
-        "solvent_shrink": SHRINK[DEFAULT_RADII],
+        "solvent_model": solvent.model,
+        "solvent_radii": mask.radii,
+        "solvent_probe": mask.probe,
+        "solvent_shrink": mask.shrink,
+        "solvent_smallest_island": mask.smallest_island,
     }

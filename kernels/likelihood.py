@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import i0e, i1e
+from scipy.special import chndtr, i0e, i1e, ndtr
 
 from arrayrefine.kernels.backend import array_module
 
@@ -21,6 +21,11 @@ LARGE_ARGUMENT = 300.0
 """Beyond this X, 1 - m/X - m² is taken from its series in 1/X: the differences lose X² in precision."""
 
 _LOG_2PI = math.log(2.0 * math.pi)
+
+CLEAR_DEVIATION = 3.0
+"""Standard deviations below which a deviation is never improbable, see `deviation`."""
+_GAUSSIAN_BEYOND = 1e3
+"""x²/Σ beyond which the distribution of an amplitude is Gaussian for every purpose."""
 
 
 def _bessel_ratio_slope(argument: Float, ratio: Float) -> Float:
@@ -137,3 +142,40 @@ def gaussian(f_obs: Float, f_model: Float, sigma: Float) -> tuple[Float, Float, 
         return likelihood_cuda.gaussian(f_obs, f_model, sigma)
     z = (f_model - f_obs) / sigma
     return 0.5 * z * z + np.log(sigma), z / sigma, 1.0 / (sigma * sigma)
+
+
+def deviation(f_obs: Float, x: Float, sigma_total: Float, centric: NDArray[np.bool_]) -> tuple[Float, Float]:
+    """How far, and how improbably far, measured amplitudes are from a model (Read (1999) Acta Cryst. D55, 1759-1764).
+
+    2F²/Σ (acentric; F²/Σ centric) follows the non-central χ² distribution with two degrees of freedom (one) and
+    non-centrality 2x²/Σ (x²/Σ).
+
+    Parameters
+    ----------
+    f_obs, x, sigma_total, centric
+        As given to `rice_ml`; host arrays.
+
+    Returns
+    -------
+    z : (R,) float64
+        (F - x) over the standard deviation √(Σ/2) of one component (√Σ centric).
+    probability : (R,) float64
+        Twice the chance of an amplitude at least as far out on the same side, at most 1; exactly 1 where |z| is below
+        `CLEAR_DEVIATION`, so that a weak reflection is not held improbable for being nearly zero.
+    """
+    spread = np.where(centric, 1.0, 0.5) * sigma_total
+    z = (f_obs - x) / np.sqrt(spread)
+    probability = np.ones(len(z))
+    far = np.flatnonzero(np.abs(z) > CLEAR_DEVIATION)
+    centrality = x[far] ** 2 / spread[far]
+    # The mean of a Gaussian amplitude is a little above x: the component across adds to it.
+    mean = np.sqrt(x[far] ** 2 + np.where(centric[far], 0.0, spread[far]))
+    below = ndtr((f_obs[far] - mean) / np.sqrt(spread[far]))
+    exact = centrality < _GAUSSIAN_BEYOND
+    one = far[exact]
+    # Squares beyond the limit are certain to the last digit, and the series of the function does not end there.
+    square = np.minimum(f_obs[one] ** 2 / spread[one], 2.0 * _GAUSSIAN_BEYOND + centrality[exact])
+    below[exact] = chndtr(square, np.where(centric[one], 1.0, 2.0), centrality[exact])
+    tail = np.where(z[far] > 0.0, 1.0 - below, below)
+    probability[far] = np.clip(2.0 * tail, 0.0, 1.0)
+    return z, probability

@@ -126,6 +126,22 @@ def test_one_impossible_reflection_is_left_out_and_named(case, factor: float) ->
     assert str(tuple(int(i) for i in data.hkl[strongest])) in notes[0]
 
 
+def test_impossible_test_reflections_stay_in_r_free(case) -> None:
+    model = read_model(case("5e5z") / "model.pdb")
+    data, _ = read_reflections(case("5e5z") / "norm.mtz", model.crystal)
+    spoilt = [int(np.flatnonzero(data.free)[0]), int(np.flatnonzero(data.work)[0])]
+    f_obs = data.f_obs.copy()
+    f_obs[spoilt] = 50.0 * f_obs.max()
+    cleaned, notes = without_outliers(dataclasses.replace(data, f_obs=f_obs))
+    assert cleaned.free.sum() == data.free.sum()
+    assert len(cleaned) == len(data) - 1
+    assert "the 1 of the test set stay in R-free" in notes[0]
+    assert [cleaned.source["outliers"][k] for k in ("work", "free")] == [1, 1]
+    kept, notes = without_outliers(dataclasses.replace(data, f_obs=f_obs), keep=True)
+    assert len(kept) == len(data)
+    assert "and kept" in notes[0]
+
+
 @pytest.mark.parametrize("name", ["1aba", "1cbs", "1rx2", "3sb3", "5kzb", "2r4r", "1ehz", "5e5z", "6mw0", "4xof"])
 def test_nothing_is_left_out_of_ordinary_data(case, name: str) -> None:
     folder = case(name)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.polynomial.legendre import leggauss
 
-from arrayrefine.kernels.likelihood import gaussian, rice_ml, rice_ml_by_variance
+from arrayrefine.kernels.likelihood import deviation, gaussian, rice_ml, rice_ml_by_variance
 
 
 def cases(rng: np.random.Generator, n: int = 400) -> tuple[np.ndarray, ...]:
@@ -131,3 +131,32 @@ def test_gaussian_value_and_derivatives():
     up, down = gaussian(f_obs, f_model + h, sigma), gaussian(f_obs, f_model - h, sigma)
     np.testing.assert_allclose((up[0] - down[0]) / (2 * h), derivative, rtol=1e-8)
     np.testing.assert_allclose((up[1] - down[1]) / (2 * h), curvature, rtol=1e-8)
+
+
+@pytest.mark.parametrize("centric", [False, True])
+def test_a_deviation_is_as_improbable_as_it_is_rare(centric: bool):
+    rng = np.random.default_rng(4)
+    n, variance = 300_000, 2.0
+    x = rng.choice([0.0, 1.0, 5.0, 60.0], n)
+    error = rng.normal(size=n) + (0.0 if centric else 1j * rng.normal(size=n))
+    f_obs = np.abs(x + error * np.sqrt(variance if centric else 0.5 * variance))
+    z, probability = deviation(f_obs, x, np.full(n, variance), np.full(n, centric))
+    for x_one, least in ((0.0, 0.0), (1.0, 0.0), (5.0, 6e-4), (60.0, 7e-4)):
+        rare = (probability[x == x_one] < 1e-3).mean()
+        assert least < rare < 1.25e-3
+    assert np.abs(z[probability < 1.0]).min() > 3.0
+
+
+def test_the_tail_is_that_of_the_distribution():
+    """The chance of an amplitude beyond F is the integral of the density of `rice_ml`."""
+    node, weight = leggauss(600)
+    for x, f_obs, variance, centric in product((0.0, 2.0, 40.0), (8.0, 20.0, 46.0), (1.0, 3.0), (False, True)):
+        z, probability = deviation(*(np.array([v]) for v in (f_obs, x, variance, centric)))
+        if not 3.0 < z[0] < 7.0:
+            continue
+        f = f_obs + 6.0 * np.sqrt(variance) * (node + 1.0)
+        same = (np.full(600, v) for v in (x, variance, centric))
+        tail = 6.0 * np.sqrt(variance) * float(weight @ np.exp(-rice_ml(f, *same)[0]))
+        assert probability[0] == pytest.approx(2.0 * tail, rel=0.03)
+    far = deviation(np.array([1e7, 0.0]), np.array([1.0, 1e7]), np.ones(2), np.zeros(2, dtype=bool))
+    assert (far[1] < 1e-12).all()

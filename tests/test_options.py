@@ -12,9 +12,9 @@ import pytest
 
 from arrayrefine.configuration import _LIMITS, check_options, read_config
 from arrayrefine.errors import InputError
-from arrayrefine.options import Geometry, Minimiser, Options, Weighting, Xray
+from arrayrefine.options import Geometry, Minimiser, Options, Solvent, Weighting, Xray
 
-GROUPS = ("xray", "geometry", "weighting", "minimiser")
+GROUPS = ("xray", "solvent", "geometry", "weighting", "minimiser")
 FIXED = {
     "cycles",
     "targets",
@@ -54,7 +54,7 @@ def test_every_option_is_documented() -> None:
     """The help text of the command line is the string below each field."""
     import inspect
 
-    for group in (Options, Xray, Geometry, Weighting, Minimiser):
+    for group in (Options, Xray, Solvent, Geometry, Weighting, Minimiser):
         source = inspect.getsource(group)
         for field in dataclasses.fields(group):
             if not dataclasses.is_dataclass(field.default_factory):
@@ -130,6 +130,8 @@ def test_missing_toml(tmp_path: Path) -> None:
         (Options(perturb=-0.1), "--perturb"),
         (Options(xray=Xray(accuracy=0.0)), "--xray.accuracy"),
         (Options(xray=Xray(sigma_a_bins=0)), "--xray.sigma-a-bins"),
+        (Options(xray=Xray(outlier_probability=0.1)), "--xray.outlier-probability"),
+        (Options(solvent=Solvent(probe=-0.1)), "--solvent.probe"),
         (Options(geometry=Geometry(contact_sigma=0.0)), "--geometry.contact-sigma"),
         (Options(weighting=Weighting(ratio=0.0)), "--weighting.ratio"),
         (Options(weighting=Weighting(clamp=0.5)), "--weighting.clamp"),

@@ -14,7 +14,16 @@ from arrayrefine.io import read_model, read_reflections
 from arrayrefine.kernels.likelihood import rice_ml
 from arrayrefine.reflections import Reflections
 from arrayrefine.scaling import fit_scale
-from arrayrefine.sigma_a import _Fit, _interpolation, _prior, estimate_sigma_a
+from arrayrefine.sigma_a import (
+    MOST_WORK,
+    _Fit,
+    _interpolation,
+    _maximise,
+    _prior,
+    _sample,
+    _widened,
+    estimate_sigma_a,
+)
 from arrayrefine.solvent import solvent_structure_factors
 from arrayrefine.structure_factors import StructureFactors
 
@@ -97,6 +106,11 @@ def test_estimate_is_the_maximum():
     used = reflections.free
     x = reflections.s_squared
     mean = np.exp(np.interp(x, estimate.shells, estimate.log_mean_intensity))
+    work = _sample(reflections.work, x, MOST_WORK)
+    parts = (reflections.f_obs, np.abs(f_model), reflections.epsilon * mean)
+    parts += (np.where(reflections.centric, 1.0, 2.0) * reflections.sigma**2, reflections.centric)
+    shape = _Fit(*(part[work] for part in parts), _interpolation(x[work], estimate.knots), _prior(estimate.knots))
+    p_work = np.concatenate(_maximise(shape, len(estimate.knots))[:2])
     fit = _Fit(
         reflections.f_obs[used],
         np.abs(f_model)[used],
@@ -104,7 +118,7 @@ def test_estimate_is_the_maximum():
         (np.where(reflections.centric, 1.0, 2.0) * reflections.sigma**2)[used],
         reflections.centric[used],
         _interpolation(x[used], estimate.knots),
-        _prior(estimate.knots),
+        _widened(estimate.knots, p_work),
     )
     p = np.concatenate([estimate.d_knots, estimate.log_ratio])
     assert fit.value(p) == pytest.approx(-estimate.log_likelihood, rel=1e-12)
@@ -122,25 +136,33 @@ def test_estimate_is_the_maximum():
         np.testing.assert_allclose(hessian[:, i], column, rtol=1e-3, atol=1e-2 * np.abs(hessian).max() ** 0.5)
 
 
-def test_work_reflections_have_no_part():
-    reflections, f_model = made_up(600)
-    estimate = estimate_sigma_a(reflections, f_model)
-    other = np.where(reflections.free, f_model, 0.1 * f_model[::-1])
-    again = estimate_sigma_a(reflections, other)
-    np.testing.assert_array_equal(again.d_knots, estimate.d_knots)
-    np.testing.assert_array_equal(again.log_ratio, estimate.log_ratio)
+def overfitted(reflections, f_model, share):
+    """Amplitudes of a model that has come closer to the measured work reflections by a share of the difference."""
+    closer = np.abs(f_model) + share * (reflections.f_obs - np.abs(f_model))
+    return np.where(reflections.work, closer, np.abs(f_model))
 
 
-def test_bins_hold_enough_test_reflections():
-    for n_free, most in ((2000, 30), (400, 8), (99, 1)):
+@pytest.mark.parametrize(("n_free", "tolerance"), [(20, 0.45), (50, 0.35), (200, 0.3), (700, 0.2)])
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_the_level_comes_from_the_test_set(n_free, tolerance, share):
+    """Whether or not the model has been fitted to the work set, S is that of reflections it has not been fitted to."""
+    errors = []
+    for seed in range(6):
+        reflections, f_model = made_up(n_free, seed=seed)
+        estimate = estimate_sigma_a(reflections, overfitted(reflections, f_model, share))
+        x = np.linspace(0.02, 0.24, 40)
+        errors.append(np.log(estimate.s(x) / (rising_ratio(x) * wilson_mean(x))))
+    assert np.sqrt(np.mean(np.square(errors))) < tolerance
+    assert abs(np.mean(errors)) < 0.7 * tolerance
+
+
+def test_bins_follow_the_work_set_and_count_the_test_set():
+    for n_free in (2000, 400, 20):
         reflections, f_model = made_up(n_free)
         estimate = estimate_sigma_a(reflections, f_model)
-        assert 1 <= len(estimate.knots) <= most
+        assert 10 <= len(estimate.knots) <= 20
         assert estimate.count.sum() == n_free
-        if len(estimate.knots) > 1:
-            assert estimate.count.min() >= 50
-        else:
-            assert "one resolution bin" in estimate.notes[0]
+        assert not estimate.notes
     assert len(estimate_sigma_a(*made_up(2000), max_bins=3).knots) == 3
     assert len(estimate_sigma_a(*made_up(2000), max_bins=1).knots) == 1
 
@@ -150,8 +172,24 @@ def test_too_few_test_reflections_are_replaced_and_said(n_free):
     reflections, f_model = made_up(n_free)
     estimate = estimate_sigma_a(reflections, f_model)
     assert f"{n_free} test reflections are too few" in estimate.notes[0]
-    assert estimate.count.sum() == reflections.work.sum()
+    assert estimate.count.sum() == n_free
     assert estimate.d(np.array([0.1]))[0] == pytest.approx(falling_d(0.1), abs=0.05)
+    # Wider than what the work set says, as that has been fitted.
+    x = np.linspace(0.02, 0.24, 40)
+    assert 0.0 < np.log(estimate.s(x) / (rising_ratio(x) * wilson_mean(x))).mean() < 0.7
+
+
+def test_a_few_bad_test_reflections_do_not_widen_it():
+    reflections, f_model = made_up(100)
+    clean = estimate_sigma_a(reflections, f_model, improbable=1e-6)
+    f_obs = reflections.f_obs.copy()
+    weak = np.flatnonzero(reflections.free)[np.argsort(f_obs[reflections.free])[:3]]
+    f_obs[weak] = 5.0 * np.sqrt(wilson_mean(reflections.s_squared[weak]))
+    spoilt = dataclasses.replace(reflections, f_obs=f_obs)
+    x = reflections.s_squared
+    wide = np.median(estimate_sigma_a(spoilt, f_model).s(x) / clean.s(x))
+    assert wide > 1.2
+    np.testing.assert_allclose(estimate_sigma_a(spoilt, f_model, improbable=1e-6).s(x), clean.s(x), rtol=0.15)
 
 
 def test_all_reflections_free():

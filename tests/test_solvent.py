@@ -14,10 +14,12 @@ from synthetic import crystal as synthetic_crystal
 from arrayrefine.crystal import Crystal
 from arrayrefine.io import read_model
 from arrayrefine.kernels.mask import all_mates, dilate, solvent_mask
+from arrayrefine.options import Solvent
 from arrayrefine.solvent import (
     CCTBX_RADII,
     PROBE,
     SHRINK,
+    MaskShape,
     atom_radii,
     grid_shape,
     mask_of,
@@ -70,7 +72,7 @@ def test_mask_is_its_definition(group: str):
 @pytest.mark.parametrize("group", sorted(CELLS))
 def test_mask_has_the_symmetry_of_the_crystal(group: str):
     crystal = synthetic_crystal(group)
-    mask = mask_of(random_atoms(crystal, 4, seed=1), crystal, 2.4, "refmac", 0.0)
+    mask = mask_of(random_atoms(crystal, 4, seed=1), crystal, 2.4, MaskShape(smallest_island=0.0))
     shape = np.array(mask.shape)
     points = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), axis=-1).reshape(-1, 3)
     every = np.random.default_rng(0).permutation(len(crystal.rotations))[:8]
@@ -89,14 +91,15 @@ def test_mask_agrees_with_gemmi(case, name: str, radii):
     model = read_model(case(name) / "model.pdb" if name != "5uui" else case(name) / "model.cif")
     crystal = model.crystal
     d_min = 2.4
-    mask = mask_of(model.atoms, crystal, d_min, radii, 0.0)
+    shape = MaskShape.of(Solvent(radii=radii, smallest_island=0.0))
+    mask = mask_of(model.atoms, crystal, d_min, shape)
     grid = gemmi_mask(crystal, model.structure, mask.shape, radii, island=0.0)
     assert (mask == (np.array(grid) > 0.5)).mean() > 0.995
     hkl = random_hkl(crystal, d_min, 2000)
     island = 50.0 if radii == "refmac" else 0.0
     map_f = gemmi.transform_map_to_f_phi(gemmi_mask(crystal, model.structure, mask.shape, radii, island), half_l=True)
     expected = np.asarray(map_f.get_value_by_hkl(np.ascontiguousarray(hkl)), dtype=complex)
-    f_mask = solvent_structure_factors(model.atoms, crystal, hkl, d_min, radii)
+    f_mask = solvent_structure_factors(model.atoms, crystal, hkl, d_min, MaskShape.of(Solvent(radii=radii)))
     assert np.real(np.vdot(expected, f_mask)) > 0.99 * np.linalg.norm(expected) * np.linalg.norm(f_mask)
     assert np.linalg.norm(f_mask) == pytest.approx(np.linalg.norm(expected), rel=0.03)
 
@@ -105,11 +108,11 @@ def test_structure_factors_are_a_direct_sum_over_the_mask():
     crystal = synthetic_crystal("P 1 21 1")
     atoms = random_atoms(crystal, 3, seed=7)
     hkl = np.array([[0, 0, 0], [1, 0, 0], [-2, 1, 3], [2, -3, -1], [0, 2, 0]])
-    mask = mask_of(atoms, crystal, 2.0, "refmac")
+    mask = mask_of(atoms, crystal, 2.0)
     u, v, w = np.nonzero(mask)
     points = np.stack([u, v, w], axis=1) / mask.shape
     expected = np.exp(2j * np.pi * hkl @ points.T).sum(axis=1) * crystal.volume / mask.size
-    f_mask = solvent_structure_factors(atoms, crystal, hkl, 2.0, "refmac")
+    f_mask = solvent_structure_factors(atoms, crystal, hkl, 2.0)
     np.testing.assert_allclose(f_mask, expected, atol=1e-4 * abs(expected[0]))
     assert f_mask[0].real == pytest.approx(mask.mean() * crystal.volume, rel=1e-5)
 
@@ -187,3 +190,10 @@ def test_large_cell_takes_at_most_a_few_seconds(case):
     start = time.process_time()
     solvent_structure_factors(model.atoms, model.crystal, hkl, 2.3)
     assert time.process_time() - start < 4.0  # about 0.6 s on an idle core
+
+
+def test_shape_follows_the_options() -> None:
+    assert MaskShape.of(Solvent()) == MaskShape()
+    assert MaskShape.of(Solvent(radii="cctbx", shrink=0.5)) == MaskShape("cctbx", PROBE["cctbx"], 0.5)
+    assert MaskShape.of(Solvent(model="none", smallest_island=0.0)) == MaskShape(smallest_island=0.0, empty=True)
+    assert MaskShape.of(Solvent(step=0.4)).step == 0.4

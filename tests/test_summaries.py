@@ -11,7 +11,7 @@ import pytest
 
 from arrayrefine import Options
 from arrayrefine.refine import Result, refine
-from arrayrefine.solvent import mask_of
+from arrayrefine.solvent import MaskShape, mask_of
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,8 @@ def test_probe_and_shrinkage_are_those_of_the_mask(result: tuple[Result, Path]) 
     assert (scaling["solvent_probe"], scaling["solvent_shrink"]) == (1.0, 0.8)
     crystal, d_min = out.reflections.crystal, out.reflections.d_min
     used = mask_of(out.atoms, crystal, d_min)
-    np.testing.assert_array_equal(used, mask_of(out.atoms, crystal, d_min, scaling["solvent_radii"]))
+    said = {name: scaling[f"solvent_{name}"] for name in ("radii", "probe", "shrink", "smallest_island")}
+    np.testing.assert_array_equal(used, mask_of(out.atoms, crystal, d_min, MaskShape(**said)))
     refined = gemmi.cif.read(str(folder / "refined.cif")).sole_block().get_mmcif_category("_refine.")
     assert refined["pdbx_solvent_vdw_probe_radii"] == ["1.00"]
     assert refined["pdbx_solvent_shrinkage_radii"] == ["0.80"]

@@ -53,6 +53,17 @@ def test_free_reflections_never_enter(kind: str) -> None:
     assert dataclasses.replace(target, reflections=work)(atoms)[0] != value
 
 
+def test_outliers_that_are_left_out_never_enter() -> None:
+    target, atoms, _ = _target("ml")
+    out = np.arange(len(target.reflections)) % 7 == 1
+    target = dataclasses.replace(target, left_out=out)
+    check_target(target, atoms, tolerance=1e-5)
+    data = target.reflections
+    spoilt = dataclasses.replace(data, f_obs=np.where(out, 7.0 * data.f_obs, data.f_obs))
+    assert dataclasses.replace(target, reflections=spoilt)(atoms)[0] == target(atoms)[0]
+    assert not (target.work & (out | data.free)).any()
+
+
 def test_the_truth_is_more_likely_than_a_displaced_model() -> None:
     target, atoms, truth = _target("ml")
     assert target(truth)[0] < target(atoms)[0]

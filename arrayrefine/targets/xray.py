@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -45,6 +46,8 @@ class XrayTarget:
         Seconds are added under "likelihood".
     known : (Atoms, (R,) complex128), optional
         Atoms for which F_calc is known, as a rule those that scale and σ_A were fitted to: every step starts there.
+    left_out : (R,) bool, optional
+        Outliers of the work set that shall not enter.
     """
 
     reflections: Reflections
@@ -56,7 +59,14 @@ class XrayTarget:
     kind: Literal["ml", "gaussian"] = "ml"
     timer: dict[str, float] = field(default_factory=dict)
     known: tuple[Atoms, Complex] | None = None
+    left_out: NDArray[np.bool_] | None = None
     _start: list[tuple[float, Gradient]] = field(default_factory=list, init=False, compare=False, repr=False)
+
+    @cached_property
+    def work(self) -> NDArray[np.bool_]:
+        """True for the reflections that enter (R,)."""
+        work = self.reflections.work
+        return work if self.left_out is None else work & ~self.left_out
 
     def knows(self, atoms: Atoms) -> bool:
         """Whether these atoms are the known ones, to rounding."""
@@ -100,7 +110,7 @@ class XrayTarget:
     def _evaluate(self, f_calc: Complex, atoms: Atoms) -> tuple[float, Gradient]:
         start = time.perf_counter()
         value, slope, _, unit = self._by_amplitude(f_calc)
-        work = self.reflections.work
+        work = self.work
         total = float(value[work].sum())
         d_f = np.where(work, slope, 0.0) * unit
         self.timer["likelihood"] = self.timer.get("likelihood", 0.0) + time.perf_counter() - start
@@ -115,7 +125,7 @@ class XrayTarget:
         """
         sf, data = self.structure_factors, self.reflections
         _, _, curvature, _ = self._by_amplitude(self._f_calc(atoms))
-        seen = np.where(data.work, np.where(data.centric, 1.0, 0.5), 0.0)
+        seen = np.where(self.work, np.where(data.centric, 1.0, 0.5), 0.0)
         edges = np.linspace(0.0, data.s_squared.max() * (1.0 + 1e-9), _SHELLS + 1)
         shell = np.clip(np.searchsorted(edges, data.s_squared, side="right") - 1, 0, _SHELLS - 1)
         weight = np.bincount(shell, seen * curvature, _SHELLS)
