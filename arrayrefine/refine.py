@@ -22,6 +22,7 @@ from arrayrefine.data_checks import check_data, without_outliers
 from arrayrefine.device import choose_device, memory_errors_named
 from arrayrefine.device_factors import Gridded
 from arrayrefine.device_memory import Budget
+from arrayrefine.external import with_external
 from arrayrefine.hydrogens import Hydrogens, add_hydrogens, output_atoms, strip_hydrogens
 from arrayrefine.io.model import Model, in_crystal, read_model
 from arrayrefine.io.reflections import read_reflections
@@ -164,7 +165,9 @@ def prepare(model_path: str | Path, data_path: str | Path, options: Options) -> 
         model, hydrogens, hydrogen_notes = add_hydrogens(model, crystal, library)
     riding = model.atoms.riding.mask(len(model.atoms))
     restraints = build_restraints(model.structure, model.atoms, crystal, library, unknown=options.unknown)
-    restraints = restraints.without(riding)
+    restraints = with_external(
+        restraints.without(riding), model.atoms, reflections.d_min, options.external, options.reference
+    )
     timer: dict[str, float] = {}
     problem = Problem(
         reflections,
@@ -338,7 +341,8 @@ def run(
     path, steps, stopped = run_cycles(problem, path, interrupted, tell)
     steps = moves + steps
     state = path.state
-    late = [*state.scale.notes, *state.sigma_a.notes, *_limits(problem, state), *_chosen(problem, steps)]
+    late = summaries.external_classes(problem, first, state)
+    late += [*state.scale.notes, *state.sigma_a.notes, *_limits(problem, state), *_chosen(problem, steps)]
     late += [*_hindsight(steps), *summaries.worse_than_start(problem, first, state)]
     for note in late:
         say(note)
