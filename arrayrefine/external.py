@@ -12,7 +12,7 @@ from arrayrefine.neighbour_distances import jelly_body, local_ncs, reference_dis
 from arrayrefine.options import External
 from arrayrefine.polymers import residues_of
 from arrayrefine.ramachandran import ramachandran, rotamers
-from arrayrefine.restraints import Distances, JellyBody, Restraints, Torsions
+from arrayrefine.restraints import Distances, JellyBody, Restraints, TorsionClass
 from arrayrefine.secondary_structure import secondary_structure
 
 
@@ -70,13 +70,13 @@ def with_external(
             "where the model has something for them (--external.* auto)"
         )
     notes += [note for _, sentences in found for note in sentences]
-    torsions: list[tuple[str, Torsions]] = []
+    torsions: list[TorsionClass] = []
     if act["Ramachandran"]:
-        backbone, sentences = ramachandran(atoms, restraints, residues, o.ramachandran_weight)
-        torsions.append(("Ramachandran", backbone))
+        backbone, sentences = ramachandran(atoms, restraints, residues)
+        torsions.append(TorsionClass("Ramachandran", backbone, o.ramachandran_weight))
         notes += sentences
     if act["rotamer"]:
-        torsions.append(("rotamer", rotamers(atoms, restraints, residues, o.rotamers_weight)))
+        torsions.append(TorsionClass("rotamer", rotamers(atoms, restraints, residues), o.rotamers_weight))
     jelly = None
     if act["jelly-body"]:
         jelly = JellyBody(o.distance, o.jelly_body_sigma, o.jelly_body_weight)
@@ -87,8 +87,8 @@ def with_external(
         )
     return dataclasses.replace(
         restraints,
-        distances=tuple(distances for distances, _ in found if len(distances)),
+        distances=tuple(distances for distances, _ in found if distances.weight > 0.0 and len(distances)),
         jelly_body=jelly,
-        conformation=tuple((kind, t) for kind, t in torsions if len(t.index)),
+        conformation=tuple(t for t in torsions if t.weight > 0.0 and len(t.torsions.index)),
         notes=(*restraints.notes, *notes),
     )

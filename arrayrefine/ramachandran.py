@@ -29,9 +29,7 @@ _FAR = 4.0
 """Half widths; what is further from every region is left alone: it may be real, and has no nearest region."""
 
 
-def ramachandran(
-    atoms: Atoms, restraints: Restraints, residues: list[Residue], weight: float
-) -> tuple[Torsions, list[str]]:
+def ramachandran(atoms: Atoms, restraints: Restraints, residues: list[Residue]) -> tuple[Torsions, list[str]]:
     """Torsion restraints (phi and psi in turn) to the centre of the nearest region, sigma its half width.
 
     Parameters
@@ -40,8 +38,6 @@ def ramachandran(
     restraints : Restraints
         Its bonds say which residues follow each other.
     residues : list of Residue
-    weight : float
-        Of these restraints within the geometry term; it divides the squares of the sigmas.
 
     Returns
     -------
@@ -59,8 +55,7 @@ def ramachandran(
     found = np.column_stack([dihedral(atoms.xyz, index)[0] for index in (phi, psi)])
     ideal, sigma, near = _nearest(found, [peptides[row].name for row in rows])
     index = np.stack([phi, psi], axis=1)[near].reshape(-1, 4)
-    sigma = sigma[near].reshape(-1) / np.sqrt(max(weight, 1e-12))
-    made = Torsions(index, ideal[near].reshape(-1), sigma, np.ones(len(index), dtype=np.int64))
+    made = Torsions(index, ideal[near].reshape(-1), sigma[near].reshape(-1), np.ones(len(index), dtype=np.int64))
     if not len(rows):
         return made, []
     return made, [
@@ -69,7 +64,7 @@ def ramachandran(
     ]
 
 
-def rotamers(atoms: Atoms, restraints: Restraints, residues: list[Residue], weight: float) -> Torsions:
+def rotamers(atoms: Atoms, restraints: Restraints, residues: list[Residue]) -> Torsions:
     """The dictionary's torsions of side chains of proteins once more: chi drawn to the nearest of its ideals.
 
     Parameters
@@ -78,15 +73,12 @@ def rotamers(atoms: Atoms, restraints: Restraints, residues: list[Residue], weig
     restraints : Restraints
         Its torsions have the ideals and sigmas.
     residues : list of Residue
-    weight : float
-        Of these restraints within the geometry term; it divides the squares of the sigmas.
     """
     t = restraints.torsions
     number = atoms.identity.residue[t.index]
     protein = np.array([r.number for r in residues if "CA" in r.atoms and "CB" in r.atoms], dtype=np.int64)
     inside = (number == number[:, :1]).all(axis=1) & np.isin(number[:, 0], protein) & (t.period > 1)
-    sigma = t.sigma[inside] / np.sqrt(max(weight, 1e-12))
-    return Torsions(t.index[inside], t.ideal[inside], sigma, t.period[inside])
+    return Torsions(t.index[inside], t.ideal[inside], t.sigma[inside], t.period[inside])
 
 
 def _nearest(found: Float, names: list[str]) -> tuple[Float, Float, NDArray[np.bool_]]:

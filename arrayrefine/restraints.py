@@ -47,6 +47,21 @@ class Torsions:
 
 
 @dataclass(frozen=True)
+class TorsionClass:
+    """Torsion restraints that do not come from the dictionary as they are; `weight` multiplies ½ z²."""
+
+    kind: str
+    torsions: Torsions
+    weight: float = 1.0
+
+    @property
+    def effective(self) -> Torsions:
+        """The same with the weight in the sigmas."""
+        t = self.torsions
+        return Torsions(t.index, t.ideal, t.sigma / np.sqrt(self.weight), t.period)
+
+
+@dataclass(frozen=True)
 class Chiralities:
     """index (n, 4), centre first; ideal signed volume and sigma (n,) in Å³."""
 
@@ -150,8 +165,8 @@ class Restraints:
         Atoms of components without restraints that the user asked to hold in place.
     distances : tuple of Distances
         Classes of restraints from other sources than the dictionary.
-    conformation : tuple of (str, Torsions)
-        Classes of further torsion restraints, by name: Ramachandran, rotamer.
+    conformation : tuple of TorsionClass
+        Further torsion restraints: Ramachandran, rotamer.
     jelly_body : JellyBody or None
         Whether, and how, present distances shape the path.
     notes : tuple of str
@@ -168,14 +183,14 @@ class Restraints:
     notes: tuple[str, ...] = field(default=())
     distances: tuple[Distances, ...] = ()
     jelly_body: JellyBody | None = None
-    conformation: tuple[tuple[str, Torsions], ...] = ()
+    conformation: tuple[TorsionClass, ...] = ()
 
     @property
     def every_torsion(self) -> Torsions:
         """Torsions of the dictionary, and all further ones behind them."""
         every = self.torsions
-        for _, torsions in self.conformation:
-            every = every.and_also(torsions)
+        for more in self.conformation:
+            every = every.and_also(more.effective)
         return every
 
     def without(self, mask: NDArray[np.bool_]) -> Restraints:

@@ -87,16 +87,17 @@ def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float | None
 def restraint_classes(problem: Problem, state: State) -> tuple[dict[str, Any], ...]:
     """Count, RMSD and RMSZ of each class of restraint; and the weight of those that do not come from the dictionary."""
     rows = []
-    external = {d.kind: d for d in problem.geometry.distances}
-    for name, term in problem.geometry.terms(state.atoms).items():
+    geometry = problem.geometry
+    external = {d.kind: d.weight for d in geometry.distances} | {t.kind: t.weight for t in geometry.conformation}
+    robust = {d.kind for d in geometry.distances if d.alpha < 2.0}
+    for name, term in geometry.terms(state.atoms).items():
         if term.count:
             row = {
                 "type": f"a_{_NAMES[name]}", "count": term.count, "rmsd": term.rmsd, "rmsz": term.rmsz,
                 "function": _FUNCTION,
             }  # fmt: skip
             if name in external:
-                own = external[name]
-                row |= {"weight": own.weight, "function": _FUNCTION if own.alpha == 2.0 else _ROBUST}
+                row |= {"weight": external[name], "function": _ROBUST if name in robust else _FUNCTION}
             rows.append(row)
     return tuple(rows)
 
@@ -104,9 +105,7 @@ def restraint_classes(problem: Problem, state: State) -> tuple[dict[str, Any], .
 def external_classes(problem: Problem, first: State, last: State) -> list[str]:
     """A sentence on each class of restraint that does not come from the dictionary: count, weight, RMSZ."""
     weights = {d.kind: d.weight for d in problem.geometry.distances}
-    external = problem.options.external
-    own = {"Ramachandran": external.ramachandran_weight, "rotamer": external.rotamers_weight}
-    weights |= {kind: own[kind] for kind, _ in problem.geometry.conformation}
+    weights |= {more.kind: more.weight for more in problem.geometry.conformation}
     if not weights:
         return []
     before, after = (problem.geometry.terms(state.atoms) for state in (first, last))

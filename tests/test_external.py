@@ -80,7 +80,7 @@ def test_nothing_acts_at_high_resolution(reductase: Loaded) -> None:
     assert by_kind(high).keys() == {"metal"}
     assert high.jelly_body is None
     assert not high.conformation
-    assert {kind for kind, _ in low.conformation} == {"Ramachandran", "rotamer"}
+    assert {more.kind for more in low.conformation} == {"Ramachandran", "rotamer"}
     assert by_kind(low).keys() == {"secondary structure", "metal"}
     assert any("the data end at 3.20 Å" in note for note in low.notes)
 
@@ -131,7 +131,7 @@ def test_gradient_of_a_class(reductase: Loaded, option: str, kind: str) -> None:
 def test_residues_far_from_every_region_are_left_alone(reductase: Loaded) -> None:
     atoms, crystal, restraints = reductase
     found = with_external(restraints, atoms, 1.8, dataclasses.replace(OFF, ramachandran="on"))
-    assert 250 < len(found.conformation[0][1].index) <= 2 * 157
+    assert 250 < len(found.conformation[0].torsions.index) <= 2 * 157
     target = GeometryTarget.build(found, crystal, atoms)
     assert 0.4 < target.terms(atoms)["Ramachandran"].rmsz < 1.5  # a well-refined model lies in the regions
 

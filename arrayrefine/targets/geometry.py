@@ -19,7 +19,7 @@ from arrayrefine.kernels import distances as distance_kernel
 from arrayrefine.kernels import geometry
 from arrayrefine.neighbour_distances import jelly_body
 from arrayrefine.options import Geometry
-from arrayrefine.restraints import Distances, Restraints, Torsions
+from arrayrefine.restraints import Distances, Restraints, TorsionClass
 from arrayrefine.targets.contacts import Contacts
 
 Float = NDArray[np.float64]
@@ -96,7 +96,7 @@ class GeometryTarget:
     contacts: Contacts | None
     timer: dict[str, float] = field(default_factory=dict, compare=False)
     distances: tuple[Distances, ...] = ()
-    conformation: tuple[tuple[str, Torsions], ...] = ()
+    conformation: tuple[TorsionClass, ...] = ()
 
     @classmethod
     def build(
@@ -155,7 +155,8 @@ class GeometryTarget:
             value, part = distance_kernel.evaluate(atoms.xyz, d.index, d.ideal, d.sigma, d.alpha, d.weight)
             total += value
             gradient += part
-        self._clock("external", start)
+        if self.distances:
+            self._clock("external", start)
         return total, Gradient(gradient, np.zeros(len(atoms)), np.zeros(len(atoms)))
 
     def terms(self, atoms: Atoms) -> dict[str, TermResult]:
@@ -224,7 +225,7 @@ class GeometryTarget:
         """
         rows, columns, values = [], [], []
         count = 0
-        soft = {"torsion", *(kind for kind, _ in self.conformation)}
+        soft = {"torsion", *(more.kind for more in self.conformation)}
         for term in itertools.chain(self._terms(atoms), self._distance_terms(atoms)):
             if term.kind in soft and not torsions:
                 continue
@@ -255,9 +256,11 @@ class GeometryTarget:
             t = r.torsions
             torsion = geometry.torsion(xyz, t.index, t.ideal, t.sigma, t.period)
             evaluated.append(_Evaluated("torsion", *torsion, t.index, t.sigma))
-        for kind, t in self.conformation:
+        for more in self.conformation:
+            t = more.effective
             torsion = geometry.torsion(xyz, t.index, t.ideal, t.sigma, t.period)
-            evaluated.append(_Evaluated(kind, *torsion, t.index, t.sigma))
+            weight = np.full(len(t.index), more.weight)
+            evaluated.append(_Evaluated(more.kind, *torsion, t.index, more.torsions.sigma, weight))
         yield from evaluated
         self._clock("geometry", start)
         if self.contacts is not None:
