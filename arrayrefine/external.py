@@ -85,6 +85,11 @@ def with_external(
             f"jelly body: {pairs} distances up to {o.distance:g} Å are held at what they are at the start of each "
             f"step, with a sigma of {o.jelly_body_sigma:g} Å"
         )
+    empty = {d.kind for d, _ in found if not len(d)}
+    kinds = {"secondary-structure": "secondary structure", "NCS": "local NCS", "base-pair": "base pairs"}
+    for name, kind in kinds.items():
+        if choices[name] == "on" and kind in empty:
+            notes.append(f"the model has nothing for {name} restraints, which are on: none were made")
     return dataclasses.replace(
         restraints,
         distances=tuple(distances for distances, _ in found if distances.weight > 0.0 and len(distances)),

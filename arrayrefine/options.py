@@ -199,3 +199,8 @@ class Options:
     external: External = field(default_factory=External)
     weighting: Weighting = field(default_factory=Weighting)
     minimiser: Minimiser = field(default_factory=Minimiser)
+
+    @property
+    def other_files(self) -> tuple[Path, ...]:
+        """Files that are read beside model, data and libraries."""
+        return (*self.restraints, *([] if self.reference is None else [self.reference]))

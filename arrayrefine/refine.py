@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import gc
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -194,6 +194,11 @@ def prepare(model_path: str | Path, data_path: str | Path, options: Options) -> 
     return model, problem, atoms, notes
 
 
+def _named(files: Iterable[Path]) -> list[dict[str, str]]:
+    """Paths and hashes of input files."""
+    return [{"path": str(path), "sha256": sha256(path.read_bytes()).hexdigest()} for path in files]
+
+
 def _memory(problem: Problem, atoms: Atoms) -> Budget | None:
     """What the refinement will take on a device; None where it is not reckoned."""
     how = problem.structure_factors(problem.hydrogens.place(atoms)).how if problem.device.kind == "cuda" else None
@@ -351,7 +356,8 @@ def run(
         inputs={
             "model": {"path": str(model), "sha256": source.sha256},
             "data": {"path": str(data), **problem.reflections.source},
-            "restraints": [{"path": str(p), "sha256": sha256(p.read_bytes()).hexdigest()} for p in options.restraints],
+            "restraints": _named(options.restraints),
+            **({"reference": _named([options.reference])} if options.reference is not None else {}),
         },
         options=dataclasses.asdict(options),
         start=first.statistics,

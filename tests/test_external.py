@@ -272,3 +272,11 @@ def test_a_refinement_at_low_resolution_says_what_acts(tmp_path: Path) -> None:
     assert "jelly body: " in text
     result.write(tmp_path / "out")
     assert "a_hydrogen_bond_d" in (tmp_path / "out" / "refined.cif").read_text()
+
+
+def test_a_class_that_is_on_and_finds_nothing_says_so(reductase: Loaded) -> None:
+    atoms, _, restraints = reductase
+    found = with_external(restraints, atoms, 1.8, dataclasses.replace(OFF, ncs="on", base_pairs="on"))
+    assert not found.distances
+    for name in ("NCS", "base-pair"):
+        assert any(f"nothing for {name} restraints" in note for note in found.notes)
