@@ -62,7 +62,7 @@ class External:
     """Phi and psi drawn to the nearest populated region; auto: at low resolution."""
     ramachandran_weight: float = 1.0
     """Weight of the Ramachandran restraints within the geometry term."""
-    rotamers: Literal["auto", "on", "off"] = "auto"
+    rotamers: Literal["auto", "on", "off"] = "off"
     """Chi torsions drawn to the nearest rotamer of the dictionary, beyond what its torsions do; auto: at low
     resolution."""
     rotamers_weight: float = 1.0

@@ -33,6 +33,7 @@ from arrayrefine.restraints import (
     NonBonded,
     Planes,
     Restraints,
+    TorsionClass,
     Torsions,
 )
 from arrayrefine.sampling import Sampling, grid_shape
@@ -208,12 +209,15 @@ def _with_distances(case: Case, jelly: JellyBody | None = None) -> Case:
         Distances("one", one, rng.uniform(2.0, 9.0, 50), np.full(50, 0.5), -2.0, 1.5),
         Distances("two", two, np.zeros(50), np.full(50, 0.5), 0.0),
     )
-    restraints = dataclasses.replace(case.geometry.restraints, distances=classes, jelly_body=jelly)
-    geometry = dataclasses.replace(case.geometry, restraints=restraints, distances=classes)
+    chains = np.stack([own[k : k + 4] for k in range(12)])
+    torsions = Torsions(chains, rng.uniform(-180.0, 180.0, 12), np.full(12, 15.0), np.full(12, 1))
+    turns = TorsionClass("turn", torsions, 0.7)
+    known = dataclasses.replace(case.geometry.restraints, distances=classes, jelly_body=jelly, conformation=(turns,))
+    geometry = dataclasses.replace(case.geometry, restraints=known, distances=classes, conformation=(turns,))
     return case._replace(geometry=geometry)
 
 
-def test_distances_are_a_part_of_the_geometry(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_sources_are_a_part_of_the_geometry(monkeypatch: pytest.MonkeyPatch) -> None:
     case = _case("C 1 2 1", monkeypatch)
     host, device = _pair(_with_distances(case), "xyz+b")
     x = _moved(host.parameters)

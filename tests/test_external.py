@@ -80,7 +80,7 @@ def test_nothing_acts_at_high_resolution(reductase: Loaded) -> None:
     assert by_kind(high).keys() == {"metal"}
     assert high.jelly_body is None
     assert not high.conformation
-    assert {more.kind for more in low.conformation} == {"Ramachandran", "rotamer"}
+    assert {more.kind for more in low.conformation} == {"Ramachandran"}
     assert by_kind(low).keys() == {"secondary structure", "metal"}
     assert any("the data end at 3.20 Å" in note for note in low.notes)
 
