@@ -59,7 +59,7 @@ def with_external(
     if act["base-pair"]:
         found.append(base_pairs(atoms, residues, o.base_pairs_sigma, o.loss, o.base_pairs_weight))
     if o.metals:
-        found.append(metal_coordination(atoms, restraints, o.metals_sigma, o.loss, o.metals_weight))
+        found.append(metal_coordination(atoms, restraints, o.metals_sigma, o.metals_weight))
     if reference is not None:
         bounds = o.distance, o.reference_sigma, o.loss, o.reference_weight
         found.append(reference_distances(atoms, restraints, residues, reference, *bounds))

@@ -30,6 +30,8 @@ _IDEAL: dict[str, tuple[float | None, ...]] = {
     "Cu": (2.13, 1.99, 2.04, 2.02, 2.15),
     "Zn": (2.09, 1.99, 2.07, 2.03, 2.31),
 }
+_LOSS = 0.0
+"""Shape of the robust loss (Cauchy): a distance that nothing held so far may be far off, and must not be let go for it."""
 _REACH = 0.8
 """Å; a donor further than this beyond its ideal distance is not coordinated."""
 _TETRAHEDRAL = 109.5
@@ -38,7 +40,7 @@ _ANGLE_SIGMA = 5.0
 
 
 def metal_coordination(
-    atoms: Atoms, restraints: Restraints, sigma: float, alpha: float, weight: float
+    atoms: Atoms, restraints: Restraints, sigma: float, weight: float
 ) -> tuple[Distances, list[str]]:
     """Robust restraints on metal-donor distances, and on donor-donor distances of zinc with four N or S donors.
 
@@ -49,7 +51,7 @@ def metal_coordination(
     atoms : Atoms
     restraints : Restraints
     sigma : float, Å
-    alpha, weight : float
+    weight : float
         See `Distances`.
 
     Returns
@@ -70,7 +72,7 @@ def metal_coordination(
     index = np.array([(a, b) for a, b, _ in found] + [(a, b) for a, b, *_ in angles], dtype=np.int64).reshape(-1, 2)
     ideals = np.array([x for *_, x in found] + [x for _, _, x, _ in angles])
     sigmas = np.array([sigma] * len(found) + [s for *_, s in angles])
-    made = Distances("metal", index, ideals, sigmas, alpha, weight)
+    made = Distances("metal", index, ideals, sigmas, _LOSS, weight)
     if not found:
         return made, []
     kinds = ", ".join(f"{n} x {label}" for label, n in sorted(labels.items()))

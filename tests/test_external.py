@@ -178,7 +178,7 @@ def test_local_ncs_of_two_copies(reductase: Loaded, tmp_path: Path) -> None:
 def test_chains_that_differ_are_not_aligned(reductase: Loaded) -> None:
     chain = by_chain(residues_of(reductase[0]))["A"]
     assert len(aligned(chain, chain)) == len(chain)
-    other = [dataclasses.replace(r, key=(k, 'A')) for k, r in enumerate(chain[::-1])]
+    other = [dataclasses.replace(r, key=(k, "A")) for k, r in enumerate(chain[::-1])]
     assert not aligned(chain, other)
     assert len(aligned(chain, [dataclasses.replace(r, key=(r.key[0] + 9, "")) for r in chain[20:]])) == len(chain) - 20
 
