@@ -31,7 +31,7 @@ _IDEAL: dict[str, tuple[float | None, ...]] = {
     "Zn": (2.09, 1.99, 2.07, 2.03, 2.31),
 }
 _LOSS = 0.0
-"""Shape of the robust loss (Cauchy): a distance that nothing held so far may be far off, and must not be let go for it."""
+"""Shape of the robust loss (Cauchy): a distance that nothing held so far may be far off, and is not let go for that."""
 _REACH = 0.8
 """Å; a donor further than this beyond its ideal distance is not coordinated."""
 _TETRAHEDRAL = 109.5
