@@ -30,8 +30,8 @@ _IDEAL: dict[str, tuple[float | None, ...]] = {
     "Cu": (2.13, 1.99, 2.04, 2.02, 2.15),
     "Zn": (2.09, 1.99, 2.07, 2.03, 2.31),
 }
-_LOSS = 0.0
-"""Shape of the robust loss (Cauchy): a distance that nothing held so far may be far off, and is not let go for that."""
+_LOSS = 1.0
+"""Shape of the robust loss: beyond a few sigmas a constant pull, for what nothing held so far may be far off."""
 _REACH = 0.8
 """Å; a donor further than this beyond its ideal distance is not coordinated."""
 _TETRAHEDRAL = 109.5

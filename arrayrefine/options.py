@@ -75,7 +75,7 @@ class External:
     """Weight of the NCS restraints within the geometry term."""
     metals: bool = True
     """Restrain metal-ligand distances that the dictionary does not know to mean values of the literature."""
-    metals_sigma: float = 0.1
+    metals_sigma: float = 0.05
     """Standard uncertainty of a metal-ligand distance, Å."""
     metals_weight: float = 1.0
     """Weight of the metal restraints within the geometry term."""
