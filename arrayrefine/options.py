@@ -79,7 +79,7 @@ class External:
     """Standard uncertainty of a metal-ligand distance, Å."""
     metals_weight: float = 1.0
     """Weight of the metal restraints within the geometry term."""
-    base_pairs: Literal["auto", "on", "off"] = "auto"
+    base_pairs: Literal["auto", "on", "off"] = "off"
     """Watson-Crick base pairs and stacks of nucleic acids that the model has; auto: at low resolution."""
     base_pairs_sigma: float = 0.1
     """Standard uncertainty of a hydrogen bond in them, Å."""
