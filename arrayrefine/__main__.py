@@ -246,7 +246,7 @@ def _refine(model: Path, data: Path, out: Path, options: Options, what: str) -> 
             from arrayrefine.progress import Progress
             from arrayrefine.refine import refine
 
-        check_inputs(out, (model, data, *options.restraints))
+        check_inputs(out, (model, data, *options.other_files))
         new_folder = not out.exists()
         check_folder(out)
         progress = Progress()
@@ -277,7 +277,7 @@ def _refine_starts(model: Path, data: Path, out: Path, options: Options, count: 
 
         folders = {options.start + k: out / str(options.start + k) for k in range(count)}
         for folder in folders.values():
-            check_inputs(folder, (model, data, *options.restraints))
+            check_inputs(folder, (model, data, *options.other_files))
         new = [folder for folder in (out, *folders.values()) if not folder.exists()]
         progress = Progress()
         try:

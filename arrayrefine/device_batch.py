@@ -148,6 +148,7 @@ def _alike(a: Share, b: Share) -> bool:
         and np.array_equal(p.multiplicity, q.multiplicity)
         and np.array_equal(p.site_projection, q.site_projection)
         and _same(one.restraints, other.restraints)
+        and one.restraints.jelly_body is None  # it holds each model at distances of its own
         and one.geometry.options == other.geometry.options
         and one.adp.kind == other.adp.kind
         and all(np.array_equal(getattr(one.adp, k), getattr(other.adp, k)) for k in ("i", "j", "weight"))
@@ -163,4 +164,6 @@ def _same(a: Any, b: Any) -> bool:
         return all(_same(getattr(a, f.name), getattr(b, f.name)) for f in fields(a) if f.compare)
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         return a.shape == b.shape and bool(np.array_equal(a, b, equal_nan=a.dtype.kind == "f"))
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b))
     return type(a) is type(b) and bool(a == b)

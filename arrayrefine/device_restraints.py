@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.errors import DeviceError
-from arrayrefine.kernels import adp_cuda, contacts_cuda, geometry_cuda
+from arrayrefine.kernels import adp_cuda, contacts_cuda, distances_cuda, geometry_cuda
 from arrayrefine.kernels.backend import device_module, one_at_a_time
+from arrayrefine.restraints import Distances
 from arrayrefine.targets.adp import AdpTarget
 from arrayrefine.targets.geometry import GeometryTarget
 
@@ -41,12 +43,14 @@ class DeviceRestraints:
         xp = device_module()
         n, r = len(multiplicity), geometry.restraints
         self.n_models, self._kind, self.generation = n_models, adp.kind, 0
-        torsions = (r.torsions.index, r.torsions.ideal, r.torsions.sigma, r.torsions.period)
+        every = r.every_torsion
+        first = 0 if geometry.options.torsions else len(r.torsions.index)
+        torsions = (every.index[first:], every.ideal[first:], every.sigma[first:], every.period[first:])
         self._geometry = geometry_cuda.plan(
             n,
             (r.bonds.index, r.bonds.ideal, r.bonds.sigma),
             (r.angles.index, r.angles.ideal, r.angles.sigma),
-            torsions if geometry.options.torsions else None,
+            torsions,
             (r.chiralities.index, r.chiralities.ideal, r.chiralities.sigma),
             (r.planes.index, r.planes.plane, r.planes.sigma),
             n_models,
@@ -54,6 +58,10 @@ class DeviceRestraints:
         contacts = geometry.contacts
         self._contacts = None if contacts is None else contacts.device_plan(multiplicity, n_models)
         self._adp = adp_cuda.plan(n, adp.i, adp.j, adp.weight, n_models) if adp.kind == "kl" else None
+        self._distances: tuple[Distances, ...] = ()
+        self._pairs: distances_cuda.DistancePlan | None = None
+        self._n_atoms = n
+        self.hold(geometry.distances)
         self._variance = xp.zeros(n_models), xp.zeros((n_models, n))
         xp.cuda.get_current_stream().synchronize()
 
@@ -62,9 +70,24 @@ class DeviceRestraints:
         if self._contacts is not None:
             contacts_cuda.forget(self._contacts)
 
+    def hold(self, distances: Sequence[Distances]) -> None:
+        """Use these robust restraints on distances from now on; those of a jelly body are new in every step."""
+        if len(distances) == len(self._distances) and all(a is b for a, b in zip(distances, self._distances)):
+            return
+        self._distances = tuple(distances)
+        classes = [(d.index, d.ideal, d.sigma, d.alpha, d.weight) for d in distances]
+        self._pairs = distances_cuda.plan(self._n_atoms, classes, self.n_models) if classes else None
+        self.generation += 1
+
     def geometry(self, xyz: OnDevice) -> tuple[OnDevice, OnDevice]:
-        """Value (M,) and gradient (M, N, 3) of bonds, angles, torsions, chirality and planes; `xyz` is (M, N, 3), Å."""
-        return geometry_cuda.evaluate(self._geometry, xyz)
+        """Value (M,) and gradient (M, N, 3) of what bonds, angles, torsions, chirality, planes and distances say.
+
+        `xyz` is (M, N, 3), Å.
+        """
+        value, gradient = geometry_cuda.evaluate(self._geometry, xyz)
+        if self._pairs is not None:
+            distances_cuda.add(self._pairs, xyz, value, gradient)
+        return value, gradient
 
     def contacts(self, xyz: OnDevice, occupancy: OnDevice) -> tuple[OnDevice, OnDevice, OnDevice] | None:
         """Value (M,), gradient (M, N, 3) and status (M,) of the contacts; None where they are left out."""

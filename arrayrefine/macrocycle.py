@@ -106,7 +106,7 @@ def find_weights(
         For the scheme 'stale': the weights that were computed once, at the start.
     """
     options = problem.options
-    targets = (state.xray, problem.geometry, problem.adp)
+    targets = (state.xray, problem.geometry.of_dictionary, problem.adp)
     d_min = problem.reflections.d_min
     if options.weights == "stale":
         return (stale or stale_weights(problem, state)).rebound(parameters)
@@ -124,7 +124,7 @@ def find_weights(
 def stale_weights(problem: Problem, state: State) -> Weights:
     """Literal weights with coordinates and B both free, to be used for every later step."""
     everything = Parameters.of(state.atoms, "xyz+b", problem.restraints.held)
-    found = weights.literal_weights(state.atoms, everything, state.xray, problem.geometry, problem.adp)
+    found = weights.literal_weights(state.atoms, everything, state.xray, problem.geometry.of_dictionary, problem.adp)
     return dataclasses.replace(found, explanation=found.explanation | {"scheme": "stale"})
 
 
@@ -138,6 +138,9 @@ def minimise_step(
     StaleWeightsError
         The weights were computed for another freeze state.
     """
+    # Steering mends the geometry; a jelly body that it stiffened would keep it as it is.
+    share = weights.geometry_prior(problem.reflections.d_min) / found.geometry if found.geometry else 1.0
+    problem = dataclasses.replace(problem, geometry=problem.geometry.anchored(state.atoms, share))
     objective = _objective(problem, state, parameters, found)
     jacobian = adp_matrix = adp_shapes = None
     if problem.options.minimiser.precondition:

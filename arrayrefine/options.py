@@ -67,6 +67,64 @@ class Geometry:
 
 
 @dataclass(frozen=True)
+class External:
+    """Restraints from other sources than the dictionary: the model itself, its other copies, a reference model.
+
+    "auto" is explained in the log: on where the resolution and the model call for it.
+    """
+
+    low_resolution: float = 2.8
+    """Classes that are 'auto' for low resolution act where the data end before this, Å."""
+    distance: float = 4.2
+    """Longest distance between atoms that NCS, jelly-body and reference restraints use, Å."""
+    secondary_structure: Literal["auto", "on", "off"] = "auto"
+    """Hydrogen bonds of the helices and sheets that the model has; auto: at low resolution."""
+    secondary_structure_sigma: float = 0.1
+    """Standard uncertainty of an O...N distance in them, Å."""
+    secondary_structure_weight: float = 1.0
+    """Weight of these hydrogen bonds within the geometry term."""
+    ramachandran: Literal["auto", "on", "off"] = "auto"
+    """Phi and psi drawn to the nearest populated region; auto: at low resolution."""
+    ramachandran_weight: float = 1.0
+    """Weight of the Ramachandran restraints within the geometry term."""
+    rotamers: Literal["auto", "on", "off"] = "off"
+    """Chi torsions drawn to the nearest rotamer of the dictionary, beyond what its torsions do; auto: at low
+    resolution."""
+    rotamers_weight: float = 1.0
+    """Weight of the rotamer restraints within the geometry term."""
+    ncs: Literal["auto", "on", "off"] = "auto"
+    """Local NCS restraints: alike chains have alike short distances; auto: at low resolution."""
+    ncs_sigma: float = 0.1
+    """Standard uncertainty of the difference of two corresponding distances, Å."""
+    ncs_weight: float = 1.0
+    """Weight of the NCS restraints within the geometry term."""
+    metals: bool = True
+    """Restrain metal-ligand distances that the dictionary does not know to mean values of the literature."""
+    metals_sigma: float = 0.05
+    """Standard uncertainty of a metal-ligand distance, Å."""
+    metals_weight: float = 1.0
+    """Weight of the metal restraints within the geometry term."""
+    base_pairs: Literal["auto", "on", "off"] = "off"
+    """Watson-Crick base pairs and stacks of nucleic acids that the model has; auto: at low resolution."""
+    base_pairs_sigma: float = 0.1
+    """Standard uncertainty of a hydrogen bond in them, Å."""
+    base_pairs_weight: float = 1.0
+    """Weight of the base-pair restraints within the geometry term."""
+    jelly_body: Literal["auto", "on", "off"] = "auto"
+    """Distances to stay as they are at the start of each step, which only shapes the path; auto: at low resolution."""
+    jelly_body_sigma: float = 0.05
+    """Standard uncertainty of these distances, Å."""
+    jelly_body_weight: float = 1.0
+    """Weight of the jelly-body restraints within the geometry term."""
+    reference_sigma: float = 0.1
+    """Standard uncertainty of distances in the model given by --reference, Å."""
+    reference_weight: float = 1.0
+    """Weight of the reference restraints within the geometry term."""
+    loss: float = -2.0
+    """Shape of the robust loss of these restraints: 2 is least squares, 0 Cauchy, -2 Geman-McClure."""
+
+
+@dataclass(frozen=True)
 class Weighting:
     """How the weights of the restraint terms are found."""
 
@@ -131,6 +189,9 @@ class Options:
     ANISOU in the model), or a selection, such as all or 'not water'."""
     restraints: tuple[Path, ...] = ()
     """Restraint CIF files for ligands; they win over every library."""
+    reference: Path | None = None
+    """Reference model, PDB or mmCIF, whose distances the model keeps to where chains match (often one at higher
+    resolution)."""
     monomers: Path | None = None
     """Monomer library folder (default: $CLIBD_MON, then the embedded library)."""
     unknown: Literal["error", "hold"] = "error"
@@ -161,5 +222,11 @@ class Options:
     xray: Xray = field(default_factory=Xray)
     solvent: Solvent = field(default_factory=Solvent)
     geometry: Geometry = field(default_factory=Geometry)
+    external: External = field(default_factory=External)
     weighting: Weighting = field(default_factory=Weighting)
     minimiser: Minimiser = field(default_factory=Minimiser)
+
+    @property
+    def other_files(self) -> tuple[Path, ...]:
+        """Files that are read beside model, data and libraries."""
+        return (*self.restraints, *([] if self.reference is None else [self.reference]))

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import gc
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -22,6 +22,7 @@ from arrayrefine.data_checks import check_data, without_outliers
 from arrayrefine.device import choose_device, memory_errors_named
 from arrayrefine.device_factors import Gridded
 from arrayrefine.device_memory import Budget
+from arrayrefine.external import with_external
 from arrayrefine.hydrogens import Hydrogens, add_hydrogens, output_atoms, strip_hydrogens
 from arrayrefine.io.model import Model, in_crystal, read_model
 from arrayrefine.io.reflections import read_reflections
@@ -165,7 +166,9 @@ def prepare(model_path: str | Path, data_path: str | Path, options: Options) -> 
         model, hydrogens, hydrogen_notes = add_hydrogens(model, crystal, library)
     riding = model.atoms.riding.mask(len(model.atoms))
     restraints = build_restraints(model.structure, model.atoms, crystal, library, unknown=options.unknown)
-    restraints = restraints.without(riding)
+    restraints = with_external(
+        restraints.without(riding), model.atoms, reflections.d_min, options.external, options.reference
+    )
     timer: dict[str, float] = {}
     problem = Problem(
         reflections,
@@ -190,6 +193,11 @@ def prepare(model_path: str | Path, data_path: str | Path, options: Options) -> 
             f"(seed {options.seed}{f', start {options.start}' if options.start else ''})"
         )
     return model, problem, atoms, notes
+
+
+def _named(files: Iterable[Path]) -> list[dict[str, str]]:
+    """Paths and hashes of input files."""
+    return [{"path": str(path), "sha256": sha256(path.read_bytes()).hexdigest()} for path in files]
 
 
 def _memory(problem: Problem, atoms: Atoms) -> Budget | None:
@@ -344,7 +352,8 @@ def run(
     path, steps, stopped = run_cycles(problem, path, interrupted, tell)
     steps = moves + steps
     state = path.state
-    late = [*state.scale.notes, *state.sigma_a.notes, *state.outliers.sentence(problem.reflections)]
+    late = summaries.external_classes(problem, first, state)
+    late += [*state.scale.notes, *state.sigma_a.notes, *state.outliers.sentence(problem.reflections)]
     late += [*_limits(problem, state), *_chosen(problem, steps), *_hindsight(steps)]
     late += summaries.worse_than_start(problem, first, state)
     for note in late:
@@ -354,7 +363,8 @@ def run(
         inputs={
             "model": {"path": str(model), "sha256": source.sha256},
             "data": {"path": str(data), **problem.reflections.source},
-            "restraints": [{"path": str(p), "sha256": sha256(p.read_bytes()).hexdigest()} for p in options.restraints],
+            "restraints": _named(options.restraints),
+            **({"reference": _named([options.reference])} if options.reference is not None else {}),
         },
         options=dataclasses.asdict(options),
         start=first.statistics,

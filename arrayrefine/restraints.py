@@ -39,6 +39,27 @@ class Torsions:
     sigma: Float
     period: Int
 
+    def and_also(self, more: Torsions) -> Torsions:
+        """These torsions and others behind them."""
+        parts = zip(*((t.index, t.ideal, t.sigma, t.period) for t in (self, more)))
+        index, ideal, sigma, period = (np.concatenate(both) for both in parts)
+        return Torsions(index, ideal, sigma, period)
+
+
+@dataclass(frozen=True)
+class TorsionClass:
+    """Torsion restraints that do not come from the dictionary as they are; `weight` multiplies ½ z²."""
+
+    kind: str
+    torsions: Torsions
+    weight: float = 1.0
+
+    @property
+    def effective(self) -> Torsions:
+        """The same with the weight in the sigmas."""
+        t = self.torsions
+        return Torsions(t.index, t.ideal, t.sigma / np.sqrt(self.weight), t.period)
+
 
 @dataclass(frozen=True)
 class Chiralities:
@@ -56,6 +77,43 @@ class Planes:
     index: Int
     plane: Int
     sigma: Float
+
+
+@dataclass(frozen=True)
+class Distances:
+    """Robust restraints on distances, or on differences of two distances: what else is known, beside the dictionary.
+
+    Attributes
+    ----------
+    kind : str
+        Name of the class in log and report.
+    index : (n, 2) or (n, 4) int
+        Atoms of the distance, or of the two distances whose difference is restrained.
+    ideal, sigma : (n,) float64, Å
+    alpha : float
+        Shape of the loss, see `kernels.distances`; 2 is ½ z², and what is below 0 lets go of outliers.
+    weight : float
+        Beside that of the whole geometry term.
+    """
+
+    kind: str
+    index: Int
+    ideal: Float
+    sigma: Float
+    alpha: float = 2.0
+    weight: float = 1.0
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+@dataclass(frozen=True)
+class JellyBody:
+    """Distances of up to `reach` Å are to stay as they are at the start of a step; sigma in Å."""
+
+    reach: float
+    sigma: float
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -105,6 +163,12 @@ class Restraints:
     ----------
     held : (N,) bool
         Atoms of components without restraints that the user asked to hold in place.
+    distances : tuple of Distances
+        Classes of restraints from other sources than the dictionary.
+    conformation : tuple of TorsionClass
+        Further torsion restraints: Ramachandran, rotamer.
+    jelly_body : JellyBody or None
+        Whether, and how, present distances shape the path.
     notes : tuple of str
         Everything left out, assumed or unusual; copied to the log and the report.
     """
@@ -117,6 +181,17 @@ class Restraints:
     non_bonded: NonBonded
     held: NDArray[np.bool_]
     notes: tuple[str, ...] = field(default=())
+    distances: tuple[Distances, ...] = ()
+    jelly_body: JellyBody | None = None
+    conformation: tuple[TorsionClass, ...] = ()
+
+    @property
+    def every_torsion(self) -> Torsions:
+        """Torsions of the dictionary, and all further ones behind them."""
+        every = self.torsions
+        for more in self.conformation:
+            every = every.and_also(more.effective)
+        return every
 
     def without(self, mask: NDArray[np.bool_]) -> Restraints:
         """The restraints that involve none of the atoms in `mask` (N,); contacts are kept."""

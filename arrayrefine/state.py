@@ -40,6 +40,8 @@ _FEW = 2.0
 _CLEAR = (B_BOUNDS[0] + 1.0, B_BOUNDS[1] - 10.0)
 _LEAST_D_MIN = 5.0
 """Å; data that end before hardly tell an overall B from the solvent."""
+_JELLY_NEIGHBOURS = 20
+"""Pairs of a jelly body for each atom, to reckon memory by; they are counted anew in every step."""
 _NEGLIGIBLE_B = 0.05
 """Å²; a smaller overall B stays in the scale."""
 
@@ -102,10 +104,13 @@ class Problem:
             Not even one model fits.
         """
         r, crystal, contacts = self.restraints, self.reflections.crystal, self.geometry.contacts
-        widths = ((r.bonds, 2), (r.angles, 3), (r.torsions, 4), (r.chiralities, 4), (r.planes, 1))
+        widths = ((r.bonds, 2), (r.angles, 3), (r.every_torsion, 4), (r.chiralities, 4), (r.planes, 1))
+        distances = sum(d.index.size for d in self.geometry.distances)
+        if r.jelly_body is not None:
+            distances += int(2 * len(how.shift) * _JELLY_NEIGHBOURS)
         sizes = Sizes(
             len(how.shift), len(how.hkl), len(crystal.primitive_rotations), how.sampling.shape, how.channel.shape[1],
-            how.expected_pairs(), sum(width * len(kind.index) for kind, width in widths), len(self.adp.i),
+            how.expected_pairs(), sum(width * len(kind.index) for kind, width in widths) + distances, len(self.adp.i),
             None if contacts is None else contacts.symmetry, 0.0 if contacts is None else contacts.reach, models,
             single=self.options.xray.precision == "single",
         )  # fmt: skip
@@ -115,6 +120,7 @@ class Problem:
         """Restraints of one model on the device, made once; of `atoms` only the multiplicities matter."""
         if not self._on_device:
             self._on_device.append(DeviceRestraints(self.geometry, self.adp, atoms.multiplicity))
+        self._on_device[0].hold(self.geometry.distances)
         return self._on_device[0]
 
     @cached_property

@@ -19,10 +19,12 @@ _RMSZ_RISE = 0.05
 _SHELLS = 10
 _LEAST_IN_SHELL = 30
 
-_FUNCTION = "harmonic"
+_FUNCTION, _ROBUST = "harmonic", "robust"
 _NAMES = {
     "bond": "bond_d", "angle": "angle_deg", "torsion": "torsion_deg", "chirality": "chiral_volume",
-    "plane": "plane", "contact": "nonbonded",
+    "plane": "plane", "contact": "nonbonded", "Ramachandran": "ramachandran_deg", "rotamer": "rotamer_deg",
+    "secondary structure": "hydrogen_bond_d", "local NCS": "ncs_local_d", "reference": "reference_d",
+    "metal": "metal_d", "base pairs": "base_pair_d",
 }  # fmt: skip
 
 
@@ -83,20 +85,40 @@ def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float | None
 
 
 def restraint_classes(problem: Problem, state: State) -> tuple[dict[str, Any], ...]:
-    """Count, RMSD and RMSZ of each class of restraint."""
+    """Count, RMSD and RMSZ of each class of restraint; and the weight of those that do not come from the dictionary."""
     rows = []
-    for name, term in problem.geometry.terms(state.atoms).items():
+    geometry = problem.geometry
+    external = {d.kind: d.weight for d in geometry.distances} | {t.kind: t.weight for t in geometry.conformation}
+    robust = {d.kind for d in geometry.distances if d.alpha < 2.0}
+    for name, term in geometry.terms(state.atoms).items():
         if term.count:
-            rows.append(
-                {"type": f"a_{_NAMES.get(name, name)}", "count": term.count, "rmsd": term.rmsd, "rmsz": term.rmsz,
-                 "function": _FUNCTION}
-            )  # fmt: skip
+            row = {
+                "type": f"a_{_NAMES[name]}", "count": term.count, "rmsd": term.rmsd, "rmsz": term.rmsz,
+                "function": _FUNCTION,
+            }  # fmt: skip
+            if name in external:
+                row |= {"weight": external[name], "function": _ROBUST if name in robust else _FUNCTION}
+            rows.append(row)
     return tuple(rows)
 
 
 def data(problem: Problem, state: State) -> dict[str, Any]:
     """What the report says of the measurements: the outliers that the last model has found."""
     return {"outliers": state.outliers.describe(problem.reflections, state.f_model)}
+
+
+def external_classes(problem: Problem, first: State, last: State) -> list[str]:
+    """A sentence on each class of restraint that does not come from the dictionary: count, weight, RMSZ."""
+    weights = {d.kind: d.weight for d in problem.geometry.distances}
+    weights |= {more.kind: more.weight for more in problem.geometry.conformation}
+    if not weights:
+        return []
+    before, after = (problem.geometry.terms(state.atoms) for state in (first, last))
+    return [
+        f"{kind}: {after[kind].count} restraints of weight {weight:g}, RMSZ {before[kind].rmsz:.2f} -> "
+        f"{after[kind].rmsz:.2f}"
+        for kind, weight in weights.items()
+    ]
 
 
 def scaling(problem: Problem, state: State) -> dict[str, Any]:

@@ -24,7 +24,18 @@ from arrayrefine.minimize import Objective
 from arrayrefine.options import Geometry
 from arrayrefine.parameters import Parameters
 from arrayrefine.reflections import Reflections
-from arrayrefine.restraints import Angles, Bonds, Chiralities, NonBonded, Planes, Restraints, Torsions
+from arrayrefine.restraints import (
+    Angles,
+    Bonds,
+    Chiralities,
+    Distances,
+    JellyBody,
+    NonBonded,
+    Planes,
+    Restraints,
+    TorsionClass,
+    Torsions,
+)
 from arrayrefine.sampling import Sampling, grid_shape
 from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.targets.adp import AdpTarget
@@ -187,6 +198,49 @@ def test_restraints_alone_agree_to_the_last_digits(monkeypatch: pytest.MonkeyPat
     expected = [sum(t.value for k, t in terms.items() if k != "contact"), terms["contact"].value, case.adp(atoms)[0]]
     np.testing.assert_allclose(device.terms[0, 2:], expected, rtol=1e-12)
     assert expected[1] > 1.0
+
+
+def _with_distances(case: Case, jelly: JellyBody | None = None) -> Case:
+    """The case with robust restraints on distances and on differences of two, and a jelly body."""
+    rng = np.random.default_rng(8)
+    own = np.arange(N - 10)
+    one, two = (np.array([rng.choice(own, w, replace=False) for _ in range(50)]) for w in (2, 4))
+    classes = (
+        Distances("one", one, rng.uniform(2.0, 9.0, 50), np.full(50, 0.5), -2.0, 1.5),
+        Distances("two", two, np.zeros(50), np.full(50, 0.5), 0.0),
+    )
+    chains = np.stack([own[k : k + 4] for k in range(12)])
+    torsions = Torsions(chains, rng.uniform(-180.0, 180.0, 12), np.full(12, 15.0), np.full(12, 1))
+    turns = TorsionClass("turn", torsions, 0.7)
+    known = dataclasses.replace(case.geometry.restraints, distances=classes, jelly_body=jelly, conformation=(turns,))
+    geometry = dataclasses.replace(case.geometry, restraints=known, distances=classes, conformation=(turns,))
+    return case._replace(geometry=geometry)
+
+
+def test_other_sources_are_a_part_of_the_geometry(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = _case("C 1 2 1", monkeypatch)
+    host, device = _pair(_with_distances(case), "xyz+b")
+    x = _moved(host.parameters)
+    plain, _ = _pair(case, "xyz+b")
+    assert host.at(x)[0] > plain.at(x)[0] + 1.0
+    for seed in (5, 6, 7):
+        _agree(host, device, _moved(host.parameters, seed))
+
+
+def test_the_jelly_body_follows_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = _with_distances(_case("C 1 2 1", monkeypatch), JellyBody(4.2, 0.1))
+    parameters = Parameters.of(case.atoms, "xyz")
+    restraints = DeviceRestraints(case.geometry, case.adp, case.atoms.multiplicity)
+    factors, weights = _device_factors(case), _weights(parameters)
+    for seed in (5, 6):
+        start = parameters.unpack(_moved(parameters, seed))
+        geometry = case.geometry.anchored(start)
+        assert len(geometry.distances) == 3
+        restraints.hold(geometry.distances)
+        device = DeviceObjective([Member(parameters, weights, case.xray)], factors, restraints)
+        host = Objective(parameters, weights, case.xray, geometry, case.adp)
+        for moved in (7, 8, 9):
+            _agree(host, device, _moved(parameters, moved))
 
 
 def test_direct_summation(monkeypatch: pytest.MonkeyPatch) -> None:

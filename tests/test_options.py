@@ -12,9 +12,9 @@ import pytest
 
 from arrayrefine.configuration import _LIMITS, check_options, read_config
 from arrayrefine.errors import InputError
-from arrayrefine.options import Geometry, Minimiser, Options, Solvent, Weighting, Xray
+from arrayrefine.options import External, Geometry, Minimiser, Options, Solvent, Weighting, Xray
 
-GROUPS = ("xray", "solvent", "geometry", "weighting", "minimiser")
+GROUPS = ("xray", "solvent", "geometry", "external", "weighting", "minimiser")
 FIXED = {
     "cycles",
     "targets",
@@ -54,7 +54,7 @@ def test_every_option_is_documented() -> None:
     """The help text of the command line is the string below each field."""
     import inspect
 
-    for group in (Options, Xray, Solvent, Geometry, Weighting, Minimiser):
+    for group in (Options, Xray, Solvent, Geometry, External, Weighting, Minimiser):
         source = inspect.getsource(group)
         for field in dataclasses.fields(group):
             if not dataclasses.is_dataclass(field.default_factory):

@@ -148,7 +148,7 @@ def check_inputs(folder: str | Path, inputs: Iterable[str | Path]) -> None:
 def _input_paths(inputs: Mapping[str, Any]) -> list[str]:
     """Paths of the files that a report names as its inputs."""
     single = [inputs.get(kind) for kind in ("model", "data")]
-    found = [*single, *inputs.get("restraints", ())]
+    found = [*single, *inputs.get("restraints", ()), *inputs.get("reference", ())]
     return [str(source["path"]) for source in found if source and source.get("path")]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -13,9 +15,11 @@ from scipy import sparse
 
 from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.crystal import Crystal
+from arrayrefine.kernels import distances as distance_kernel
 from arrayrefine.kernels import geometry
+from arrayrefine.neighbour_distances import jelly_body
 from arrayrefine.options import Geometry
-from arrayrefine.restraints import Restraints
+from arrayrefine.restraints import Distances, Restraints, TorsionClass
 from arrayrefine.targets.contacts import Contacts
 
 Float = NDArray[np.float64]
@@ -71,7 +75,7 @@ class Outlier:
 class _Evaluated:
     """One kind of restraint at some coordinates; `weight` is its share of the asymmetric unit."""
 
-    kind: Kind
+    kind: str
     z: Float
     jacobian: Float
     index: Int
@@ -83,13 +87,16 @@ class _Evaluated:
 class GeometryTarget:
     """½ Σ z² over bonds, angles, torsions, chirality, planes and contacts; zero gradient by B and occupancy.
 
-    Make it with `build`. Calling it costs a search for neighbours only when atoms have moved far.
+    Robust restraints on distances from other sources come on top. Make it with `build`. Calling it costs a search for
+    neighbours only when atoms have moved far.
     """
 
     restraints: Restraints
     options: Geometry
     contacts: Contacts | None
     timer: dict[str, float] = field(default_factory=dict, compare=False)
+    distances: tuple[Distances, ...] = ()
+    conformation: tuple[TorsionClass, ...] = ()
 
     @classmethod
     def build(
@@ -113,7 +120,28 @@ class GeometryTarget:
         """
         options = Geometry() if options is None else options
         contacts = Contacts.build(restraints, crystal, atoms, options.contact_sigma) if options.contacts else None
-        return cls(restraints, options, contacts, {} if timer is None else timer)
+        timer = {} if timer is None else timer
+        return cls(restraints, options, contacts, timer, restraints.distances, restraints.conformation)
+
+    @property
+    def of_dictionary(self) -> GeometryTarget:
+        """This target without restraints from other sources: what weights are measured by."""
+        return dataclasses.replace(self, distances=(), conformation=())
+
+    def anchored(self, atoms: Atoms, share: float = 1.0) -> GeometryTarget:
+        """This target for a step that starts at `atoms`: with the jelly body of these, where it is wanted.
+
+        Parameters
+        ----------
+        atoms : Atoms
+        share : float
+            Factor on the weight of the jelly body, by which it can be kept as it is where that of the geometry changes.
+        """
+        how = self.restraints.jelly_body
+        if how is None:
+            return self
+        here = jelly_body(atoms, self.restraints, dataclasses.replace(how, weight=share * how.weight))
+        return dataclasses.replace(self, distances=(*self.restraints.distances, here))
 
     def __call__(self, atoms: Atoms) -> tuple[float, Gradient]:
         """Value (dimensionless) and gradient."""
@@ -122,10 +150,17 @@ class GeometryTarget:
             value, part = geometry.accumulate(term.z, term.jacobian, term.index, len(atoms))
             total += value
             gradient += part
+        start = perf_counter()
+        for d in self.distances:
+            value, part = distance_kernel.evaluate(atoms.xyz, d.index, d.ideal, d.sigma, d.alpha, d.weight)
+            total += value
+            gradient += part
+        if self.distances:
+            self._clock("external", start)
         return total, Gradient(gradient, np.zeros(len(atoms)), np.zeros(len(atoms)))
 
     def terms(self, atoms: Atoms) -> dict[str, TermResult]:
-        """Agreement per kind: "bond", "angle", "torsion", "chirality", "plane", "contact"."""
+        """Agreement per kind: "bond", "angle", "torsion", "chirality", "plane", "contact"; and classes of distances."""
         hydrogen = atoms.is_hydrogen
         found: dict[str, TermResult] = {kind: TermResult(0, None, None, 0.0) for kind in KINDS}
         for term in self._terms(atoms):
@@ -138,6 +173,10 @@ class GeometryTarget:
                 found[term.kind] = TermResult(len(z), rmsd, rmsz, value)
             else:
                 found[term.kind] = TermResult(0, None, None, value)
+        for d in self.distances:
+            z, _ = distance_kernel.deviations(atoms.xyz, d.index, d.ideal, d.sigma)
+            rmsd, rmsz = (float(np.sqrt(np.mean(np.square(v)))) for v in (z * d.sigma, z))
+            found[d.kind] = TermResult(len(d), rmsd, rmsz, d.weight * float(distance_kernel.loss(z, d.alpha)[0].sum()))
         return found
 
     def core_rmsz(self, atoms: Atoms) -> tuple[float | None, float | None]:
@@ -182,12 +221,13 @@ class GeometryTarget:
         Returns
         -------
         (rows, 3N) csr array, 1/Å
-            Column 3 k + axis belongs to atom k. Rows: bonds, angles, chirality, planes, short contacts.
+            Column 3 k + axis belongs to atom k. Rows: bonds, angles, chirality, planes, short contacts, distances.
         """
         rows, columns, values = [], [], []
         count = 0
-        for term in self._terms(atoms):
-            if term.kind == "torsion" and not torsions:
+        soft = {"torsion", *(more.kind for more in self.conformation)}
+        for term in itertools.chain(self._terms(atoms), self._distance_terms(atoms)):
+            if term.kind in soft and not torsions:
                 continue
             index = term.index
             shape = (*index.shape, 3)
@@ -216,6 +256,11 @@ class GeometryTarget:
             t = r.torsions
             torsion = geometry.torsion(xyz, t.index, t.ideal, t.sigma, t.period)
             evaluated.append(_Evaluated("torsion", *torsion, t.index, t.sigma))
+        for more in self.conformation:
+            t = more.effective
+            torsion = geometry.torsion(xyz, t.index, t.ideal, t.sigma, t.period)
+            weight = np.full(len(t.index), more.weight)
+            evaluated.append(_Evaluated(more.kind, *torsion, t.index, more.torsions.sigma, weight))
         yield from evaluated
         self._clock("geometry", start)
         if self.contacts is not None:
@@ -223,6 +268,12 @@ class GeometryTarget:
             z, jacobian, index, weight = self.contacts.evaluate(atoms)
             yield _Evaluated("contact", z, jacobian, index, np.full(len(z), self.options.contact_sigma), weight)
             self._clock("contacts", start)
+
+    def _distance_terms(self, atoms: Atoms) -> Iterator[_Evaluated]:
+        """Classes of distances, as residuals."""
+        for d in self.distances:
+            z, jacobian = distance_kernel.deviations(atoms.xyz, d.index, d.ideal, d.sigma)
+            yield _Evaluated(d.kind, *distance_kernel.residuals(z, jacobian, d.alpha, d.weight), d.index, d.sigma)
 
     def _clock(self, part: str, start: float) -> None:
         self.timer[part] = self.timer.get(part, 0.0) + perf_counter() - start

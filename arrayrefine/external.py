@@ -1,0 +1,99 @@
+"""Restraints from other sources than the dictionary: which act, and what is said about them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from arrayrefine.atoms import Atoms
+from arrayrefine.base_pairs import base_pairs
+from arrayrefine.metal_coordination import metal_coordination
+from arrayrefine.neighbour_distances import jelly_body, local_ncs, reference_distances
+from arrayrefine.options import External
+from arrayrefine.polymers import residues_of
+from arrayrefine.ramachandran import ramachandran, rotamers
+from arrayrefine.restraints import Distances, JellyBody, Restraints, TorsionClass
+from arrayrefine.secondary_structure import secondary_structure
+
+
+def is_on(choice: str, d_min: float, options: External) -> bool:
+    """Whether a class acts that is on, off, or auto: for data that end before the limit of low resolution."""
+    return choice == "on" or (choice == "auto" and d_min > options.low_resolution)
+
+
+def with_external(
+    restraints: Restraints, atoms: Atoms, d_min: float, options: External, reference: Path | None = None
+) -> Restraints:
+    """Add the classes that the options ask for, and say so in the notes.
+
+    Parameters
+    ----------
+    restraints : Restraints
+        From the dictionary.
+    atoms : Atoms
+    d_min : float
+        Of the data, Å.
+    options : External
+    reference : Path, optional
+        Of a reference model.
+
+    Raises
+    ------
+    InputError
+        The reference model cannot be used.
+    """
+    o = options
+    residues = residues_of(atoms)
+    choices = {
+        "secondary-structure": o.secondary_structure, "Ramachandran": o.ramachandran, "rotamer": o.rotamers,
+        "NCS": o.ncs, "base-pair": o.base_pairs, "jelly-body": o.jelly_body,
+    }  # fmt: skip
+    act = {name: is_on(choice, d_min, o) for name, choice in choices.items()}
+    automatic = [name for name, choice in choices.items() if choice == "auto" and act[name]]
+    found: list[tuple[Distances, list[str]]] = []
+    if act["secondary-structure"]:
+        how = o.secondary_structure_sigma, o.loss, o.secondary_structure_weight
+        found.append(secondary_structure(atoms, restraints, residues, *how))
+    if act["NCS"]:
+        found.append(local_ncs(atoms, restraints, residues, o.distance, o.ncs_sigma, o.loss, o.ncs_weight))
+    if act["base-pair"]:
+        found.append(base_pairs(atoms, residues, o.base_pairs_sigma, o.loss, o.base_pairs_weight))
+    if o.metals:
+        found.append(metal_coordination(atoms, restraints, o.metals_sigma, o.metals_weight))
+    if reference is not None:
+        bounds = o.distance, o.reference_sigma, o.loss, o.reference_weight
+        found.append(reference_distances(atoms, restraints, residues, reference, *bounds))
+    notes = []
+    if automatic:
+        notes.append(
+            f"the data end at {d_min:.2f} Å, before {o.low_resolution:g} Å: {', '.join(automatic)} restraints act "
+            "where the model has something for them (--external.* auto)"
+        )
+    notes += [note for _, sentences in found for note in sentences]
+    torsions: list[TorsionClass] = []
+    if act["Ramachandran"]:
+        backbone, sentences = ramachandran(atoms, restraints, residues)
+        torsions.append(TorsionClass("Ramachandran", backbone, o.ramachandran_weight))
+        notes += sentences
+    if act["rotamer"]:
+        torsions.append(TorsionClass("rotamer", rotamers(atoms, restraints, residues), o.rotamers_weight))
+    jelly = None
+    if act["jelly-body"]:
+        jelly = JellyBody(o.distance, o.jelly_body_sigma, o.jelly_body_weight)
+        pairs = len(jelly_body(atoms, restraints, jelly))
+        notes.append(
+            f"jelly body: {pairs} distances up to {o.distance:g} Å are held at what they are at the start of each "
+            f"step, with a sigma of {o.jelly_body_sigma:g} Å"
+        )
+    empty = {d.kind for d, _ in found if not len(d)}
+    kinds = {"secondary-structure": "secondary structure", "NCS": "local NCS", "base-pair": "base pairs"}
+    for name, kind in kinds.items():
+        if choices[name] == "on" and kind in empty:
+            notes.append(f"the model has nothing for {name} restraints, which are on: none were made")
+    return dataclasses.replace(
+        restraints,
+        distances=tuple(distances for distances, _ in found if distances.weight > 0.0 and len(distances)),
+        jelly_body=jelly,
+        conformation=tuple(t for t in torsions if t.weight > 0.0 and len(t.torsions.index)),
+        notes=(*restraints.notes, *notes),
+    )

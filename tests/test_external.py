@@ -1,0 +1,282 @@
+"""Restraints from other sources than the dictionary, on real crystals: what is found, derivatives, errors."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import gemmi
+import numpy as np
+import pytest
+from checks import check_direction
+
+from arrayrefine.atoms import Atoms
+from arrayrefine.crystal import Crystal
+from arrayrefine.errors import InputError
+from arrayrefine.example import DATA, MODEL
+from arrayrefine.external import with_external
+from arrayrefine.io.model import read_model
+from arrayrefine.monomers import load_monomers
+from arrayrefine.neighbour_distances import jelly_body
+from arrayrefine.options import External, Options
+from arrayrefine.polymers import aligned, by_chain, residues_of
+from arrayrefine.refine import refine
+from arrayrefine.restraints import JellyBody, Restraints
+from arrayrefine.targets.geometry import GeometryTarget
+from arrayrefine.topology import build_restraints
+
+Case = Callable[[str], Path]
+Loaded = tuple[Atoms, Crystal, Restraints]
+OFF = External(secondary_structure="off", ramachandran="off", rotamers="off", ncs="off", jelly_body="off", metals=False)
+
+
+@pytest.fixture(autouse=True)
+def _no_library_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CLIBD_MON", raising=False)
+
+
+def load(path: Path) -> Loaded:
+    model = read_model(path)
+    library = load_monomers(model.structure[0].get_all_residue_names())
+    restraints = build_restraints(model.structure, model.atoms, model.crystal, library, unknown="hold")
+    return model.atoms, model.crystal, restraints
+
+
+@pytest.fixture(scope="module")
+def reductase() -> Loaded:
+    return load(MODEL)
+
+
+def shaken(atoms: Atoms, rms: float) -> Atoms:
+    return atoms.replace(xyz=atoms.xyz + np.random.default_rng(0).normal(0.0, rms / np.sqrt(3), atoms.xyz.shape))
+
+
+def check_xyz(target: GeometryTarget, atoms: Atoms) -> None:
+    """Finite differences by xyz; no gradient by B and occupancy."""
+    _, gradient = target(atoms)
+    assert not gradient.b_iso.any()
+    assert not gradient.occupancy.any()
+    direction = np.random.default_rng(1).normal(size=atoms.xyz.shape)
+    slope = float((gradient.xyz * direction).sum())
+    check_direction(lambda t: target(atoms.replace(xyz=atoms.xyz + t * direction))[0], slope, 1e-5, 1e-6)
+
+
+def by_kind(restraints: Restraints) -> dict[str, int]:
+    return {d.kind: len(d) for d in restraints.distances}
+
+
+def copied(path: Path, folder: Path, change: Callable[[gemmi.Structure], None]) -> Path:
+    structure = gemmi.read_structure(str(path))
+    change(structure)
+    out = folder / "changed.pdb"
+    structure.write_pdb(str(out))
+    return out
+
+
+def test_nothing_acts_at_high_resolution(reductase: Loaded) -> None:
+    atoms, _, restraints = reductase
+    high, low = (with_external(restraints, atoms, d_min, External()) for d_min in (1.8, 3.2))
+    assert by_kind(high).keys() == {"metal"}
+    assert high.jelly_body is None
+    assert not high.conformation
+    assert {more.kind for more in low.conformation} == {"Ramachandran"}
+    assert by_kind(low).keys() == {"secondary structure", "metal"}
+    assert any("the data end at 3.20 Å" in note for note in low.notes)
+
+
+def test_helices_and_sheets_of_the_reductase(reductase: Loaded) -> None:
+    """1RX2 has an eight-stranded sheet and four helices: HELIX and SHEET records say which residues these are."""
+    atoms, _, restraints = reductase
+    found = with_external(restraints, atoms, 1.8, dataclasses.replace(OFF, secondary_structure="on")).distances[0]
+    number, name = atoms.identity.sequence_number[found.index], atoms.identity.atom_name[found.index]
+    assert set(map(tuple, name.tolist())) == {("O", "N")}
+    helix = number[np.isin(number[:, 1] - number[:, 0], (3, 4))]
+    inside = [(25, 35), (44, 50), (78, 86), (97, 106)]
+    for first, last in inside:
+        assert any(first <= a <= last for a, _ in helix), f"no hydrogen bond in the helix {first}-{last}"
+    assert len(found) - len(helix) > 25
+    length = np.linalg.norm(atoms.xyz[found.index[:, 0]] - atoms.xyz[found.index[:, 1]], axis=1)
+    assert 2.8 < np.median(length) < 3.1
+    assert (length < 3.9).all()
+
+
+def test_most_hydrogen_bonds_are_found_in_a_shaken_model(reductase: Loaded) -> None:
+    atoms, _, restraints = reductase
+    options = dataclasses.replace(OFF, secondary_structure="on")
+    sets = [
+        set(map(tuple, with_external(restraints, a, 1.8, options).distances[0].index.tolist()))
+        for a in (atoms, shaken(atoms, 0.3))
+    ]
+    assert len(sets[0] & sets[1]) > 0.8 * len(sets[0])
+
+
+@pytest.mark.parametrize(
+    ("option", "kind"),
+    [("secondary_structure", "secondary structure"), ("ramachandran", "Ramachandran"), ("rotamers", "rotamer")],
+)
+def test_gradient_of_a_class(reductase: Loaded, option: str, kind: str) -> None:
+    atoms, crystal, restraints = reductase
+    found = with_external(restraints, atoms, 1.8, dataclasses.replace(OFF, **{option: "on"}))
+    with_it, without = (GeometryTarget.build(r, crystal, atoms) for r in (found, restraints))
+    moved = shaken(atoms, 0.1)
+    check_xyz(with_it, moved)
+    term = with_it.terms(moved)[kind]
+    assert term.count > 50
+    assert term.value > 0.0
+    assert with_it(moved)[0] == pytest.approx(without(moved)[0] + term.value, rel=1e-9)
+    assert kind not in without.terms(moved)
+
+
+def test_residues_far_from_every_region_are_left_alone(reductase: Loaded) -> None:
+    atoms, crystal, restraints = reductase
+    found = with_external(restraints, atoms, 1.8, dataclasses.replace(OFF, ramachandran="on"))
+    assert 250 < len(found.conformation[0].torsions.index) <= 2 * 157
+    target = GeometryTarget.build(found, crystal, atoms)
+    assert 0.4 < target.terms(atoms)["Ramachandran"].rmsz < 1.5  # a well-refined model lies in the regions
+
+
+def test_jelly_body_pulls_only_away_from_its_anchor(reductase: Loaded) -> None:
+    atoms, crystal, restraints = reductase
+    soft = dataclasses.replace(restraints, jelly_body=JellyBody(4.2, 0.05))
+    plain, jelly = GeometryTarget.build(restraints, crystal, atoms), GeometryTarget.build(soft, crystal, atoms)
+    anchored = jelly.anchored(atoms)
+    np.testing.assert_allclose(anchored(atoms)[1].xyz, plain(atoms)[1].xyz, atol=1e-7)
+    assert jelly(atoms)[0] == plain(atoms)[0]
+    check_xyz(anchored, shaken(atoms, 0.1))
+    assert anchored.jacobian(atoms).shape[0] > plain.jacobian(atoms).shape[0] + 3 * len(atoms)
+    turned = atoms.replace(xyz=atoms.xyz @ np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]) + 3.0)
+    pairs = jelly_body(atoms, restraints, JellyBody(4.2, 0.05))
+    assert jelly_body(turned, restraints, JellyBody(4.2, 0.05)).ideal == pytest.approx(pairs.ideal)
+
+
+def test_local_ncs_of_two_copies(reductase: Loaded, tmp_path: Path) -> None:
+    """A second chain, turned and numbered otherwise, is found; it is alike until it moves in itself."""
+
+    def double(structure: gemmi.Structure) -> None:
+        chain = structure[0]["A"].clone()
+        chain.name = "Z"
+        for residue in chain:
+            residue.seqid.num += 500
+            for atom in residue:
+                atom.pos = gemmi.Position(-atom.pos.x, -atom.pos.y, atom.pos.z + 60.0)
+        structure[0].add_chain(chain)
+
+    atoms, crystal, restraints = load(copied(MODEL, tmp_path, double))
+    found = with_external(restraints, atoms, 1.8, dataclasses.replace(OFF, ncs="on"))
+    (ncs,) = found.distances
+    assert any("chains A, Z are alike" in note for note in found.notes)
+    assert ncs.index.shape == (len(ncs), 4)
+    assert len(ncs) > 3.5 * 1200
+    assert (atoms.identity.atom_name[ncs.index[:, :2]] == atoms.identity.atom_name[ncs.index[:, 2:]]).all()
+    assert set(atoms.identity.chain[ncs.index[:, 2:]].ravel()) == {"Z"}
+    target = GeometryTarget.build(found, crystal, atoms)
+    assert target.terms(atoms)["local NCS"].rmsz < 0.02
+    check_xyz(target, shaken(atoms, 0.1))
+
+
+def test_chains_that_differ_are_not_aligned(reductase: Loaded) -> None:
+    chain = by_chain(residues_of(reductase[0]))["A"]
+    assert len(aligned(chain, chain)) == len(chain)
+    other = [dataclasses.replace(r, key=(k, "A")) for k, r in enumerate(chain[::-1])]
+    assert not aligned(chain, other)
+    assert len(aligned(chain, [dataclasses.replace(r, key=(r.key[0] + 9, "")) for r in chain[20:]])) == len(chain) - 20
+
+
+def test_a_reference_is_matched_by_sequence(reductase: Loaded, tmp_path: Path) -> None:
+    def rename(structure: gemmi.Structure) -> None:
+        structure[0]["A"].name = "Q"
+        for residue in structure[0]["Q"]:
+            residue.seqid.num += 40
+
+    atoms, crystal, restraints = reductase
+    reference = copied(MODEL, tmp_path, rename)
+    found = with_external(restraints, atoms, 1.8, OFF, reference)
+    (distances,) = found.distances
+    assert distances.kind == "reference"
+    assert len(distances) > 3.5 * 1200
+    assert any("A like Q (159 residues)" in note for note in found.notes)
+    target = GeometryTarget.build(found, crystal, atoms)
+    assert target.terms(atoms)["reference"].rmsz < 0.02
+    check_xyz(target, shaken(atoms, 0.1))
+
+
+def test_a_reference_like_no_chain_is_an_error(reductase: Loaded, tmp_path: Path) -> None:
+    def cut(structure: gemmi.Structure) -> None:
+        del structure[0]["A"][5:]
+
+    with pytest.raises(InputError, match=r"--reference .* no chain of it .A. is like one of the model"):
+        with_external(reductase[2], reductase[0], 1.8, OFF, copied(MODEL, tmp_path, cut))
+    with pytest.raises(InputError, match=r"nowhere\.pdb"):
+        with_external(reductase[2], reductase[0], 1.8, OFF, tmp_path / "nowhere.pdb")
+
+
+def test_base_pairs_of_a_transfer_rna(case: Case) -> None:
+    """tRNA-Phe has 20 Watson-Crick pairs in its four stems (7, 4, 5, 5, one of which is G-U), and G19-C56."""
+    atoms, crystal, restraints = load(case("1ehz") / "model.pdb")
+    found = with_external(restraints, atoms, 1.9, dataclasses.replace(OFF, base_pairs="on", metals=False))
+    (pairs,) = found.distances
+    note = next(note for note in found.notes if "Watson-Crick" in note)
+    assert 18 <= int(note.split()[0]) <= 22
+    number = atoms.identity.sequence_number[pairs.index]
+    acceptor_stem = {(k, 73 - k) for k in (1, 2, 3, 5, 6, 7)}
+    assert acceptor_stem <= set(map(tuple, np.sort(number, axis=1).tolist()))
+    target = GeometryTarget.build(found, crystal, atoms)
+    assert target.terms(atoms)["base pairs"].rmsz < 2.0
+    check_xyz(target, shaken(atoms, 0.1))
+
+
+ZINC = (
+    "CRYST1   40.000   40.000   40.000  90.00  90.00  90.00 P 1\n"
+    "HETATM    1 ZN    ZN A   1      20.000  20.000  20.000  1.00 20.00          ZN\n"
+)
+SITE = "ATOM  {n:5d}  {name:<3s} {residue} A {m:3d}    {x:8.3f}{y:8.3f}{z:8.3f}  1.00 20.00           {element}\n"
+
+
+def test_a_zinc_with_four_cysteines_is_tetrahedral(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    corners = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / np.sqrt(3.0)
+    text = ZINC
+    for k, corner in enumerate(corners):
+        for j, (name, distance) in enumerate((("SG", 2.6), ("CB", 4.3))):
+            x, y, z = 20.0 + distance * corner + rng.normal(0.0, 0.05, 3)
+            text += SITE.format(n=10 * k + j + 2, name=name, residue="CYS", m=10 + k, x=x, y=y, z=z, element=name[0])
+    path = tmp_path / "zinc.pdb"
+    path.write_text(text + "END\n")
+    atoms, crystal, restraints = load(path)
+    found = with_external(restraints, atoms, 1.5, External())
+    (metal,) = found.distances
+    assert len(metal) == 10
+    assert sorted(set(np.round(metal.ideal, 2))) == [2.31, 3.77]
+    assert any("4 x Zn-S, and 6 angles of tetrahedral zinc" in note for note in found.notes)
+    check_xyz(GeometryTarget.build(found, crystal, atoms), atoms)
+
+
+def test_ions_keep_what_the_literature_knows(reductase: Loaded) -> None:
+    atoms, _, restraints = reductase
+    found = with_external(restraints, atoms, 1.8, External())
+    (metal,) = found.distances
+    assert set(atoms.element[metal.index[:, 0]]) == {"Mn"}
+    assert set(metal.ideal) == {2.19}
+    assert not with_external(restraints, atoms, 1.8, External(metals=False)).distances
+
+
+def test_a_refinement_at_low_resolution_says_what_acts(tmp_path: Path) -> None:
+    result = refine(MODEL, DATA, Options(cycles=1, d_min=3.2, perturb=0.2))
+    classes = {row["type"]: row for row in result.report.restraints}
+    assert {"a_hydrogen_bond_d", "a_ramachandran_deg"} <= classes.keys()
+    assert classes["a_hydrogen_bond_d"]["function"] == "robust"
+    text = "\n".join(result.report.warnings)
+    assert "before 2.8 Å: secondary-structure" in text
+    assert "secondary structure: 82 restraints of weight" in text
+    assert "jelly body: " in text
+    result.write(tmp_path / "out")
+    assert "a_hydrogen_bond_d" in (tmp_path / "out" / "refined.cif").read_text()
+
+
+def test_a_class_that_is_on_and_finds_nothing_says_so(reductase: Loaded) -> None:
+    atoms, _, restraints = reductase
+    found = with_external(restraints, atoms, 1.8, dataclasses.replace(OFF, ncs="on", base_pairs="on"))
+    assert not found.distances
+    for name in ("NCS", "base-pair"):
+        assert any(f"nothing for {name} restraints" in note for note in found.notes)
