@@ -17,6 +17,7 @@ from arrayrefine.parameters import KINDS, Parameters
 from arrayrefine.rendezvous import Evaluated
 from arrayrefine.report import Step
 from arrayrefine.state import Problem, State, evaluate
+from arrayrefine.turning import turn_hydrogens
 from arrayrefine.weights import Steering, Weights
 
 _R_WORK_RISE = 0.002
@@ -291,6 +292,7 @@ def run_cycles(
     steps: list[Step] = []
     options = problem.options
     for cycle in range(1, options.cycles + 1):
+        path = _turned(problem, path)
         before = path.state
         for target in options.targets:
             if stop():
@@ -305,6 +307,15 @@ def run_cycles(
         if options.minimiser.early_stop and _settled(problem, path, before):
             return path, tuple(steps), f"converged: cycle {cycle} moved R-work by less than {_SETTLED_R:g}"
     return path, tuple(steps), f"all {options.cycles} cycles done"
+
+
+def _turned(problem: Problem, path: Path) -> Path:
+    """The path with the hydrogens that turn where contacts and data want them."""
+    state = path.state
+    atoms = turn_hydrogens(
+        problem.hydrogens, state.atoms, problem.restraints.non_bonded, problem.reflections.crystal, state.xray
+    )
+    return path if atoms is state.atoms else dataclasses.replace(path, state=evaluate(problem, atoms, before=state))
 
 
 def _settled(problem: Problem, path: Path, before: State) -> bool:
