@@ -86,6 +86,7 @@ def measure(xyz: Float, child: Int, parent: Int, neighbour: Int, count: Int) -> 
     kind = np.full(len(child), OFFSET)
 
     one = (count == 1) & sound
+    one &= np.isfinite(u[:, 0]).all(axis=1)
     value[one, 0], value[one, 1] = length[one], _angle(h, u[:, 0])[one]
     value[one, 2] = torsion(xyz[neighbour[:, 1]], xyz[neighbour[:, 0]], xyz[parent], xyz[child])[one]
     kind[one] = TORSION
@@ -141,7 +142,9 @@ def on_cone(xyz: Float, frames: Frames, rows: Int, torsions: Float) -> Float:
     value[:, 2] = torsions.ravel()
     at = frames.parent[rows]
     arms = np.repeat(xyz[frames.neighbour[rows]] - xyz[at][:, None], n, axis=0)
-    vector = _by_torsion(arms, value).reshape(len(rows), n, 3)
+    vector = _by_torsion(arms, value)
+    vector[~np.isfinite(vector).all(axis=1)] = (0.0, 0.0, 1.0)
+    vector = vector.reshape(len(rows), n, 3)
     placed: Float = vector + xyz[at][:, None]
     return placed
 
@@ -153,7 +156,7 @@ def torsion(a: Float, b: Float, c: Float, d: Float) -> Float:
     one = one - np.einsum("ni,ni->n", one, axis)[:, None] * axis
     two = two - np.einsum("ni,ni->n", two, axis)[:, None] * axis
     angle: Float = np.arctan2(np.einsum("ni,ni->n", np.cross(axis, one), two), np.einsum("ni,ni->n", one, two))
-    return angle
+    return np.nan_to_num(angle)
 
 
 def _by_torsion(arms: Float, value: Float) -> Float:
