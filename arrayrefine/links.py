@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import math
 
 import gemmi
 
+from arrayrefine.crystal import Crystal
+from arrayrefine.io.model import Model
 from arrayrefine.wording import counted, listed
 
 FAR = 5.0
 """Å; a named link longer than this is left out as a mistake."""
 SEARCH = 2.5
 """Å; unnamed links are looked for up to here (covers S-S)."""
+FOUND = "found"
+"""Names of links that the model did not name begin with this."""
 _MARGIN = 1.3
 _POLYMER_LINKS = {("C", "N"), ("O3'", "P")}
 
@@ -33,7 +39,29 @@ def complete_links(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str
     list of str
         What was left out and what was added.
     """
-    notes = _check_connections(structure, monlib)
+    return [*_check_connections(structure, monlib), *_find_links(structure, monlib)]
+
+
+def with_found_links(model: Model, crystal: Crystal, monlib: gemmi.MonLib) -> tuple[Model, list[str]]:
+    """The model with the links that it should have named, for all that follows and the output; and what was found."""
+    copy = model.structure.clone()
+    copy.cell, copy.spacegroup_hm = crystal.gemmi_cell, crystal.space_group
+    copy.ncs.clear()
+    copy.setup_cell_images()
+    copy.setup_entities()
+    monlib.update_old_atom_names(copy, io.StringIO())
+    count = len(copy.connections)
+    notes = _find_links(copy, monlib)
+    if len(copy.connections) == count:
+        return model, notes
+    structure = model.structure.clone()
+    for k in range(count, len(copy.connections)):
+        structure.connections.append(copy.connections[k])
+    return dataclasses.replace(model, structure=structure), notes
+
+
+def _find_links(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str]:
+    notes: list[str] = []
     added: list[str] = []
     across: list[str] = []
     known = {_pair_key(c.partner1, c.partner2) for c in structure.connections}
@@ -52,7 +80,7 @@ def complete_links(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str
         if link is None or contact.dist > link.rt.bonds[0].value * _MARGIN:
             continue
         connection = gemmi.Connection()
-        connection.name = f"found{len(added) + len(across) + 1}"
+        connection.name = f"{FOUND}{len(added) + len(across) + 1}"
         connection.partner1, connection.partner2 = _address(one), _address(two)
         if _pair_key(connection.partner1, connection.partner2) in known:
             continue

@@ -19,6 +19,7 @@ from arrayrefine.parameters import KINDS, Parameters
 from arrayrefine.rendezvous import Evaluated
 from arrayrefine.report import Step
 from arrayrefine.state import Problem, State, evaluate
+from arrayrefine.turning import turn_hydrogens
 from arrayrefine.weights import Steering, Weights
 
 _R_WORK_RISE = 0.002
@@ -318,6 +319,7 @@ def run_cycles(
     options = problem.options
     trials = options.weights == "search" and bool(problem.reflections.free.any())
     for cycle in range(1, options.cycles + 1):
+        path = _turned(problem, path)
         before = path.state
         if trials and cycle == _SEARCH_AFTER + 1 and not stop():
             problem = search.loosened(problem)
@@ -369,6 +371,15 @@ def _searched(problem: Problem, path: Path, cycle: int, stop: Callable[[], bool]
             steps[-1], note=note, weights=steps[-1].weights | {"search": [*choice.rows]}
         )
     return taken, steps
+
+
+def _turned(problem: Problem, path: Path) -> Path:
+    """The path with the hydrogens that turn where contacts and data want them."""
+    state = path.state
+    atoms = turn_hydrogens(
+        problem.hydrogens, state.atoms, problem.restraints.non_bonded, problem.reflections.crystal, state.xray
+    )
+    return path if atoms is state.atoms else dataclasses.replace(path, state=evaluate(problem, atoms, before=state))
 
 
 def _settled(problem: Problem, path: Path, before: State, made: Sequence[Step]) -> str:

@@ -153,6 +153,21 @@ class Weighting:
 
 
 @dataclass(frozen=True)
+class RidingHydrogens:
+    """Riding hydrogens: how far from their parents, how blurred, and what turns."""
+
+    distance: Literal["electron", "nucleus"] = "electron"
+    """Distance from the parent: to the centre of the electrons, or to the nucleus."""
+    b_ratio: float = 1.2
+    """B of a hydrogen over that of its parent."""
+    b_ratio_turning: float = 1.5
+    """The same for groups that turn: OH, SH, NH3, CH3."""
+    turn: Literal["none", "polar", "all"] = "all"
+    """Groups turned to contacts, hydrogen bonds and density between cycles: none (then OH and SH do not scatter);
+    polar: OH, SH and NH3; all: CH3 too."""
+
+
+@dataclass(frozen=True)
 class Minimiser:
     """L-BFGS-B."""
 
@@ -197,7 +212,7 @@ class Options:
     unknown: Literal["error", "hold"] = "error"
     """Components without restraints: stop, or hold them in place."""
     hydrogens: Literal["add", "keep", "strip"] = "add"
-    """Hydrogens: add the dictionary's, riding on their parents; keep the model's as free atoms; or strip them."""
+    """Hydrogens: add the dictionary's, riding on their parents; keep the model's, riding where they sit; or strip."""
     write_hydrogens: Literal["auto", "yes", "no"] = "auto"
     """Write riding hydrogens to the output; auto: if the model had hydrogens."""
     columns: str | None = None
@@ -224,6 +239,7 @@ class Options:
     geometry: Geometry = field(default_factory=Geometry)
     external: External = field(default_factory=External)
     weighting: Weighting = field(default_factory=Weighting)
+    riding: RidingHydrogens = field(default_factory=RidingHydrogens)
     minimiser: Minimiser = field(default_factory=Minimiser)
 
     @property

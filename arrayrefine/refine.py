@@ -23,10 +23,12 @@ from arrayrefine.device import choose_device, memory_errors_named
 from arrayrefine.device_factors import Gridded
 from arrayrefine.device_memory import Budget
 from arrayrefine.external import with_external
-from arrayrefine.hydrogens import Hydrogens, add_hydrogens, output_atoms, strip_hydrogens
+from arrayrefine.hydrogen_sources import add_hydrogens, keep_hydrogens
+from arrayrefine.hydrogens import Hydrogens, output_atoms, strip_hydrogens
 from arrayrefine.io.model import Model, in_crystal, read_model
 from arrayrefine.io.reflections import read_reflections
 from arrayrefine.io.write import write_outputs
+from arrayrefine.links import with_found_links
 from arrayrefine.macrocycle import check_targets, run_cycles, start_path
 from arrayrefine.maps import MapCoefficients, map_coefficients
 from arrayrefine.mask_search import search_mask
@@ -43,6 +45,7 @@ from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.targets.adp import AdpTarget
 from arrayrefine.targets.geometry import GeometryTarget
 from arrayrefine.topology import build_restraints
+from arrayrefine.turning import turn_hydrogens
 from arrayrefine.wording import counted
 
 _R_FREE_RISE = 0.01
@@ -157,13 +160,16 @@ def prepare(model_path: str | Path, data_path: str | Path, options: Options) -> 
         model.atoms, options.anisotropic, reflections.d_min, int(reflections.work.sum())
     )
     model = dataclasses.replace(model, atoms=atoms)
+    model, link_notes = with_found_links(model, crystal, library.monlib)
     hydrogens = Hydrogens.none(len(model.atoms))
     hydrogen_notes: tuple[str, ...] = ()
     if options.hydrogens == "strip":
         model, hydrogen_notes = strip_hydrogens(model)
         hydrogens = Hydrogens.none(len(model.atoms))
     elif options.hydrogens == "add":
-        model, hydrogens, hydrogen_notes = add_hydrogens(model, crystal, library)
+        model, hydrogens, hydrogen_notes = add_hydrogens(model, crystal, library, options.riding)
+    else:
+        model, hydrogens, hydrogen_notes = keep_hydrogens(model, crystal, library, options.riding)
     riding = model.atoms.riding.mask(len(model.atoms))
     restraints = build_restraints(model.structure, model.atoms, crystal, library, unknown=options.unknown)
     restraints = with_external(
@@ -181,7 +187,7 @@ def prepare(model_path: str | Path, data_path: str | Path, options: Options) -> 
         device=device,
     )
     notes = [*model.notes, *aniso_notes, *hydrogen_notes, *data_notes, *outlier_notes, *check_data(reflections)]
-    notes += [*library.notes, *restraints.notes]
+    notes += [*library.notes, *link_notes, *restraints.notes]
     atoms = model.atoms
     if options.perturb > 0:
         moved = perturb(hydrogens.without(atoms), options.perturb, options.seed, options.start)
@@ -192,6 +198,7 @@ def prepare(model_path: str | Path, data_path: str | Path, options: Options) -> 
             f"the start was displaced by {options.perturb:g} Å rms and B by up to {_PERTURB_B:g} Å² "
             f"(seed {options.seed}{f', start {options.start}' if options.start else ''})"
         )
+    atoms = turn_hydrogens(hydrogens, atoms, restraints.non_bonded, crystal)
     return model, problem, atoms, notes
 
 

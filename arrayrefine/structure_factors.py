@@ -176,6 +176,15 @@ class StructureFactors:
             self.sampling, self._errors, sharpest(atoms) + self._shift, self._strength(atoms), self._accuracy
         )
 
+    def like(self, rows: NDArray[np.int64]) -> StructureFactors:
+        """The same reflections and sampling for other atoms (K,), each of which scatters as the one in `rows` (K,)."""
+        other = copy.copy(self)
+        other._element = self._element[rows]
+        if self.method == "fft":
+            other._shift, other._channel, other._width = self._shift[rows], self._channel[rows], self._width[rows]
+            other._host_side, other._bricks = None, {}
+        return other
+
     @property
     def how(self) -> Gridded | Summed:
         """What a device needs to know to compute the same."""

@@ -13,15 +13,18 @@ from checks import check_direction, dot_test
 from synthetic import crystal, random_atoms
 
 from arrayrefine.atoms import Gradient, Riding
-from arrayrefine.hydrogens import B_RATIO
-from arrayrefine.kernels import geometry
+from arrayrefine.form_factors import it92, scattering
+from arrayrefine.hydrogen_sources import add_hydrogens
+from arrayrefine.kernels import frames, geometry
 from arrayrefine.macrocycle import find_weights
 from arrayrefine.minimize import Objective
-from arrayrefine.options import Options, Xray
+from arrayrefine.monomers import load_monomers
+from arrayrefine.options import Options, RidingHydrogens, Xray
 from arrayrefine.parameters import Parameters
 from arrayrefine.refine import prepare, refine
 from arrayrefine.riding import fold, follow
 from arrayrefine.state import evaluate
+from arrayrefine.turning import turn_hydrogens
 
 Case = Callable[[str], Path]
 
@@ -62,11 +65,15 @@ def test_hydrogens_sit_at_dictionary_distances(case: Case) -> None:
     assert len(riding) > 700
     assert ((length > 0.8) & (length < 1.4)).all()
     assert (atoms.element[riding.child] == "H").all()
-    assert np.allclose(atoms.b_iso[riding.child], B_RATIO * atoms.b_iso[riding.parent])
+    ratio = atoms.b_iso[riding.child] / atoms.b_iso[riding.parent]
+    methyl = (atoms.identity.residue_name == "ALA") & (atoms.identity.atom_name == "HB1")
+    assert np.allclose(ratio[methyl[riding.child]], RidingHydrogens().b_ratio_turning)
+    alpha = atoms.identity.atom_name == "HA"
+    assert np.allclose(ratio[alpha[riding.child]], RidingHydrogens().b_ratio)
     conformer = atoms.identity.altloc
     both = (conformer[riding.child] != "") & (conformer[riding.parent] != "")
     assert (conformer[riding.child] == conformer[riding.parent])[both].all()
-    assert any("hydrogens were added" in note for note in notes)
+    assert any("hydrogens added" in note for note in notes)
 
 
 def test_placed_anew_when_their_parents_move(case: Case) -> None:
@@ -81,6 +88,113 @@ def test_placed_anew_when_their_parents_move(case: Case) -> None:
     assert ((length > 0.8) & (length < 1.4)).all()
     back = problem.hydrogens.place(atoms)
     assert np.abs(back.xyz - atoms.xyz).max() < 1e-4  # once more from the same positions
+
+
+@pytest.mark.parametrize("arms", [1, 2, 3])
+def test_a_frame_carries_its_child_through_any_motion(arms: int) -> None:
+    """Turned as a whole, a child turns along; and where its neighbours are bent, it keeps the angles it was given."""
+    rng = np.random.default_rng(arms)
+    xyz = rng.normal(size=(40, 3))
+    child, parent = np.arange(8), np.arange(8, 16)
+    neighbour = np.arange(16, 40).reshape(8, 3)
+    if arms == 1:
+        neighbour[:, 2] = parent
+    found = frames.measure(xyz, child, parent, neighbour, np.full(8, arms))
+    assert set(found.kind) <= {frames.TORSION, frames.PLANAR, frames.PYRAMID, frames.TRIPOD}
+    assert np.allclose(frames.place(found, xyz), xyz[child])
+    turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    turn *= np.sign(np.linalg.det(turn))
+    moved = xyz @ turn.T + rng.normal(size=3)
+    assert np.allclose(frames.place(found, moved), moved[child])
+    bent = xyz + rng.normal(0, 0.1, xyz.shape)
+    there = frames.place(found, bent)
+    length = np.linalg.norm(there - bent[parent], axis=1)
+    assert np.allclose(length, np.linalg.norm(xyz[child] - xyz[parent], axis=1))
+    if arms == 1:
+        ends = (neighbour[:, 1], neighbour[:, 0], parent)
+        before = frames.torsion(*(xyz[k] for k in ends), xyz[child])
+        assert np.allclose(frames.torsion(*(bent[k] for k in ends), there), before)
+
+
+def test_frames_of_degenerate_neighbours_do_not_lose_the_hydrogen() -> None:
+    xyz = np.array([[0.0, 0.0, 1.0], [0.0, 0.0, 0.0], [1.5, 0.0, 0.0], [-1.5, 0.0, 0.0], [0.0, 1.5, 0.0]])
+    one = np.array([0]), np.array([1])
+    for neighbour, count in (([2, 3, 1], 2), ([2, 3, 4], 3), ([2, 3, 1], 1), ([1, 1, 1], 0)):
+        found = frames.measure(xyz, *one, np.array([neighbour]), np.array([count]))
+        assert np.isfinite(frames.place(found, xyz)).all()
+        flat = xyz.copy()
+        flat[2:] = 0.0
+        assert np.isfinite(frames.place(found, flat)).all()
+
+
+def test_placed_anew_as_gemmi_would_place_them(case: Case) -> None:
+    """After a move of everything, against hydrogens that gemmi adds to the moved model from nothing."""
+    _, problem, atoms, _ = _prepared(case("1aba"), riding=RidingHydrogens(turn="none"))
+    own = problem.hydrogens.own
+    xyz = atoms.xyz.copy()
+    xyz[own] += np.random.default_rng(0).normal(0, 0.05, (len(own), 3))
+    placed = problem.hydrogens.place(atoms.replace(xyz=xyz))
+    bare = problem.hydrogens.bare
+    assert bare is not None
+    structure = bare.structure.clone()
+    sites = [site for chain in structure[0] for residue in chain for site in residue]
+    for site, position in zip(sites, xyz[own].tolist(), strict=True):
+        site.pos = gemmi.Position(*position)
+    moved = dataclasses.replace(bare, atoms=bare.atoms.replace(xyz=xyz[own]), structure=structure)
+    names = sorted(set(atoms.identity.residue_name.tolist()))
+    anew, _, _ = add_hydrogens(moved, problem.reflections.crystal, load_monomers(names, (), None), RidingHydrogens())
+    known = atoms.occupancy[atoms.riding.child] > 0
+    chosen = atoms.riding.child[known]
+    assert np.abs(anew.atoms.xyz - placed.xyz)[chosen].max() < 1e-6
+
+
+def test_turning_groups_find_their_hydrogen_bonds_and_lower_the_target(case: Case) -> None:
+    _, problem, atoms, notes = _prepared(case("4xof"), "model.pdb", riding=RidingHydrogens(turn="polar"))
+    assert any("turned to contacts and density" in note for note in notes)
+    state = evaluate(problem, atoms)
+    hydrogens, crystal = problem.hydrogens, problem.reflections.crystal
+    assert hydrogens.rotors is not None
+    rows = hydrogens.rotors.rows
+    child, parent = atoms.riding.child[rows], atoms.riding.parent[rows]
+    assert set(atoms.element[parent]) <= {"O", "N", "S"}
+    assert (atoms.occupancy[child] == atoms.occupancy[parent]).all()
+    nb = problem.restraints.non_bonded
+    # Any other torsion is worse for data and contacts together.
+    turned = turn_hydrogens(hydrogens, state.atoms, nb, crystal, state.xray)
+    frame = hydrogens.turned(turned)
+    away = frame.value[:, 2].copy()
+    away[rows] += np.pi / 3 if len(rows) else 0.0
+    xyz = turned.xyz.copy()
+    xyz[frame.child] = frames.place(frame.with_torsion(away), turned.xyz)
+    wrong = turned.replace(xyz=xyz)
+    total = [state.xray(a)[0] + problem.geometry(a)[0] for a in (turned, wrong)]
+    assert total[0] < total[1] - 10.0
+    # Turned away, they find back, and stay there.
+    again = turn_hydrogens(hydrogens, wrong, nb, crystal, state.xray)
+    far = np.linalg.norm(again.xyz - turned.xyz, axis=1)[child]
+    assert np.mean(far < 0.3) > 0.8
+    assert np.array_equal(turn_hydrogens(hydrogens, turned, nb, crystal, state.xray).xyz, turned.xyz)
+    # Lengths and angles are those of the dictionary all the while.
+    length = np.linalg.norm(again.xyz[child] - again.xyz[parent], axis=1)
+    assert np.allclose(length, np.linalg.norm(atoms.xyz[child] - atoms.xyz[parent], axis=1))
+    # Many of the hydroxyls point at an acceptor.
+    acceptor = np.flatnonzero(nb.acceptor & ~atoms.is_hydrogen)
+    near = np.linalg.norm(turned.xyz[child][:, None] - atoms.xyz[acceptor], axis=2)
+    near[near < 1.3] = np.inf
+    before = np.linalg.norm(wrong.xyz[child][:, None] - atoms.xyz[acceptor], axis=2)
+    before[before < 1.3] = np.inf
+    assert np.sum(near.min(axis=1) < 2.1) > np.sum(before.min(axis=1) < 2.1) + 5
+
+
+def test_hydrogens_scatter_as_bonded_ones() -> None:
+    """Contracted by the bond, as a 1s orbital of exponent 1.16 instead of 1 is."""
+    _, _, table = it92(["H"])
+    s = np.linspace(0.0, 0.6, 7)  # sin θ / λ, Å⁻¹
+    x = 2.0 * np.pi * 0.529177 * s
+    free, bonded = (1.0 + x**2) ** -2, (1.0 + (x / 1.16) ** 2) ** -2
+    f = scattering(table, 4.0 * s**2)[0]
+    assert np.abs(f - bonded).max() < 0.006
+    assert np.abs(f - free).max() > 0.08
 
 
 @pytest.mark.parametrize("target", ["xyz", "b", "xyz+b"])
@@ -99,6 +213,27 @@ def test_gradient_of_the_whole_objective_with_riding_atoms(case: Case, target: s
     direction = np.random.default_rng(1).normal(size=len(x)) * 0.1
     _, gradient = objective.at(x)
     check_direction(lambda t: objective.at(x + t * direction)[0], float(gradient @ direction), 1e-3, 2e-4)
+
+
+def test_chain_rule_is_exact_for_each_term(case: Case) -> None:
+    """X-ray and contacts alone, through `unpack` and `pullback`, where hydrogens take part in both."""
+    _, problem, atoms, _ = _prepared(case("5e5z"), "shaken.pdb", xray=Xray(precision="double", accuracy=1e-8))
+    state = evaluate(problem, atoms)
+    parameters = Parameters.of(state.atoms, "xyz+b")
+    x = parameters.pack(state.atoms)
+    rng = np.random.default_rng(2)
+    direction = rng.normal(size=len(x)) * 0.1
+    n = len(atoms)
+    y = Gradient(rng.normal(size=(n, 3)), rng.normal(size=n), np.zeros(n))
+    one, two = parameters.unpack(x), parameters.unpack(x + direction)
+    left = ((two.xyz - one.xyz) * y.xyz).sum() + (two.b_iso - one.b_iso) @ y.b_iso
+    dot_test(float(left), float(direction @ parameters.pullback(y)), 1e-11)
+    contacts = dataclasses.replace(problem.geometry, restraints=problem.restraints.without(np.ones(n, dtype=bool)))
+    for target in (state.xray, contacts):
+        _, gradient = target(state.atoms)
+        assert np.abs(gradient.xyz[atoms.riding.child]).max() > 1e-3
+        along = float(parameters.pullback(gradient) @ direction)
+        check_direction(lambda t, f=target: f(parameters.unpack(x + t * direction))[0], along, 1e-3, 1e-5)
 
 
 def test_restraints_leave_riding_atoms_out_but_contacts_see_them(case: Case) -> None:
@@ -143,9 +278,15 @@ def test_model_with_hydrogens_gets_riding_ones_back(case: Case, tmp_path: Path) 
 
 def test_keep_and_strip(case: Case) -> None:
     folder = case("4xof")
-    kept, _, atoms, _ = _prepared(folder, "shaken.pdb", hydrogens="keep")
-    assert not len(atoms.riding)
-    assert atoms.is_hydrogen.sum() == 704
+    kept, problem, atoms, notes = _prepared(folder, "shaken.pdb", hydrogens="keep")
+    assert len(atoms.riding) == 704 == atoms.is_hydrogen.sum()
+    assert any("704 hydrogens of the model kept" in note for note in notes)
+    read = gemmi.read_structure(str(folder / "shaken.pdb"))
+    sites = [site for chain in read[0] for residue in chain for site in residue]
+    assert np.abs(atoms.xyz - [site.pos.tolist() for site in sites]).max() < 1e-3  # where they sit
+    assert (atoms.identity.residue[atoms.riding.child] == atoms.identity.residue[atoms.riding.parent]).all()
+    assert not Parameters.of(atoms, "xyz+b").xyz[atoms.riding.child].any()
+    assert np.array_equal(problem.hydrogens.place(atoms).xyz[problem.hydrogens.own], atoms.xyz[problem.hydrogens.own])
     _, _, atoms, notes = _prepared(folder, "shaken.pdb", hydrogens="strip")
     assert not atoms.is_hydrogen.any()
     assert len(atoms) == len(kept.atoms) - 704

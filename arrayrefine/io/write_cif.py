@@ -66,6 +66,8 @@ def cif_text(
         groups.atoms = groups.auth_all = groups.group_pdb = True
         _write_cell(block, structure)
         block.find_mmcif_category("_atom_site_anisotrop.").erase()
+        # Links that were found are added; else those of the document stay as they are, with all their items.
+        groups.conn = len(structure.connections) > len(block.find_values("_struct_conn.id"))
         structure.update_mmcif_block(block, groups)
     _write_refinement(block, content)
     _write_software(block, version)

@@ -107,13 +107,18 @@ class XrayTarget:
             self._start.append(self._evaluate(self._f_calc(atoms), atoms))
         return self._start[0]
 
-    def _evaluate(self, f_calc: Complex, atoms: Atoms) -> tuple[float, Gradient]:
+    def by_structure_factor(self, f_calc: Complex) -> tuple[float, Complex]:
+        """Value, and its derivative by F_calc (R,): ∂T/∂Re F + i ∂T/∂Im F, 0 for the test set."""
         start = time.perf_counter()
         value, slope, _, unit = self._by_amplitude(f_calc)
         work = self.work
         total = float(value[work].sum())
         d_f = np.where(work, slope, 0.0) * unit
         self.timer["likelihood"] = self.timer.get("likelihood", 0.0) + time.perf_counter() - start
+        return total, d_f
+
+    def _evaluate(self, f_calc: Complex, atoms: Atoms) -> tuple[float, Gradient]:
+        total, d_f = self.by_structure_factor(f_calc)
         return total, self.structure_factors.pullback(d_f, atoms)
 
     def curvature(self, atoms: Atoms) -> Gradient:
