@@ -20,7 +20,7 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.configuration import check_options
 from arrayrefine.data_checks import check_data, without_outliers
 from arrayrefine.device import choose_device, memory_errors_named
-from arrayrefine.device_factors import Gridded
+from arrayrefine.device_density import Gridded
 from arrayrefine.device_memory import Budget
 from arrayrefine.external import with_external
 from arrayrefine.hydrogens import Hydrogens, add_hydrogens, output_atoms, strip_hydrogens
