@@ -218,8 +218,8 @@ class Ellipsoids:
         how = self._how
         x, amplitude, precision, radius = _flat(self._gaussians)
         density_aniso_cuda.splat_aniso(
-            x, amplitude, precision, radius, self._channels[number], how.sampling.shape, how.crystal.orth, how.precision,
-            self._model, self._n_models, plan=self._plan, out=grids,
+            x, amplitude, precision, radius, self._channels[number], how.sampling.shape, how.crystal.orth,
+            how.precision, self._model, self._n_models, plan=self._plan, out=grids,
         )  # fmt: skip
 
     def gather(self, number: int, grids: OnDevice) -> None:
@@ -249,8 +249,8 @@ class DeviceDensity:
 
     Attributes
     ----------
-    passes : int
-        Over the grids of a model.
+    kinds : list
+        Of atoms, each with lists of its own.
     status : (1,) int32
         What went wrong since it was last zero.
     """
@@ -258,12 +258,11 @@ class DeviceDensity:
     def __init__(self, how: Gridded, n_models: int, per_pass: int) -> None:
         xp = device_module()
         self.status = xp.zeros(1, np.int32)
-        self.passes = -(-how.channel.shape[1] // per_pass)
         self._spheres = Spheres(how, n_models, per_pass, self.status)
-        self._kinds: list[Spheres | Ellipsoids] = [self._spheres]
+        self.kinds: list[Spheres | Ellipsoids] = [self._spheres]
         self._gradient: _Gradient | None = None
         if how.tensor.any():
-            self._kinds.append(Ellipsoids(how, n_models, per_pass, self.status))
+            self.kinds.append(Ellipsoids(how, n_models, per_pass, self.status))
             shape = n_models, len(how.tensor)
             self._gradient = xp.zeros((*shape, 3)), xp.zeros(shape), xp.zeros(shape), xp.zeros((*shape, 6))
 
@@ -277,33 +276,33 @@ class DeviceDensity:
         """
         if not density_cuda.full(status):
             raise DeviceError(f"density on the CUDA device: {density_cuda.explain(status)}")
-        for kind in self._kinds:
+        for kind in self.kinds:
             pairs = density_cuda.needed(kind.lists)
             if pairs > kind.lists.capacity:
                 kind.enlarge(int(_ROOM * pairs))
 
     def place(self, xyz: OnDevice, b_iso: OnDevice, occupancy: OnDevice, u_aniso: OnDevice | None) -> None:
         """Take the values (M, N, …) of all atoms; `u_aniso`, (N, 6) or (M, N, 6), is needed where some have one."""
-        if len(self._kinds) > 1 and u_aniso is None:
+        if len(self.kinds) > 1 and u_aniso is None:
             raise ValueError("the plan has anisotropic atoms, and no u_aniso was given")
-        for kind in self._kinds:
+        for kind in self.kinds:
             kind.place(xyz, b_iso, occupancy, u_aniso)
 
     def splat(self, number: int, grids: OnDevice) -> None:
         """Put all atoms on the grids of a pass, which are overwritten."""
-        for kind in self._kinds:
+        for kind in self.kinds:
             kind.splat(number, grids)
 
     def gather(self, number: int, grids: OnDevice) -> None:
         """Take up the derivatives by the grids of a pass, the first pass first."""
-        for kind in self._kinds:
+        for kind in self.kinds:
             kind.gather(number, grids)
 
     def derivatives(self) -> tuple[OnDevice, OnDevice, OnDevice, OnDevice | None]:
         """By xyz (M, N, 3), B (M, N), occupancy (M, N), and by u_aniso (M, N, 6) where atoms are anisotropic."""
         if self._gradient is None:
             return (*self._spheres.derivatives(), None)
-        for kind in self._kinds:
+        for kind in self.kinds:
             kind.pullback(self._gradient)
         return self._gradient
 

@@ -18,9 +18,7 @@ Float = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 OnDevice: TypeAlias = Any
 """An array on the device."""
-_Nine: TypeAlias = tuple[
-    OnDevice, OnDevice, OnDevice, OnDevice, OnDevice, OnDevice, OnDevice, OnDevice, OnDevice
-]
+_Nine: TypeAlias = tuple[OnDevice, OnDevice, OnDevice, OnDevice, OnDevice, OnDevice, OnDevice, OnDevice, OnDevice]
 _Gradient: TypeAlias = "tuple[OnDevice, OnDevice, OnDevice, OnDevice | None]"
 
 
@@ -254,7 +252,9 @@ class SumFactors:
         """See `DeviceFactors`."""
         d_xyz, d_b, d_occupancy = self._parts
         for model, held in enumerate(self._buffers):
-            by_fractional, by_b, by_q, *by_u = summation_cuda.gradient(d_f[model], *self._arrays(model), *self._spread(model), out=held)
+            by_fractional, by_b, by_q, *by_u = summation_cuda.gradient(
+                d_f[model], *self._arrays(model), *self._spread(model), out=held
+            )
             vector_cuda.cartesian_pullback(by_fractional, self._frac, d_xyz[model])
             d_b[model], d_occupancy[model] = by_b, by_q
             if self._d_u is not None:

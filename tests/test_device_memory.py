@@ -118,4 +118,4 @@ def test_memory_used_is_what_was_reckoned(
     small = dataclasses.replace(problem, device=few, _plans={}, _on_device=[])
     assert small.budget(how).sizes.channels_at_once < how.channel.shape[1]
     engine = small.structure_factors(atoms).on_device.factors
-    assert len(engine._channels) > 1
+    assert len(engine._factors) > 1
