@@ -153,11 +153,12 @@ class StructureFactors:
         tensor: NDArray[np.bool_] = np.asarray(atoms.u_aniso.any(axis=1))
         if not (tensor & ~self._tensor).any():
             return
-        tensor |= self._tensor
-        self._host_side = None
+        known = self._tensor
+        if self.method == "fft" or not known.any():
+            self._host_side = None
         if self.method == "fft":
             self._divide(atoms)
-        self._tensor = tensor
+        self._tensor = tensor | known
 
     def _keep_up(self, atoms: Atoms) -> None:
         """Sample anew where an atom has become much sharper than all that the sampling was chosen for."""
