@@ -203,7 +203,10 @@ def _named(files: Iterable[Path]) -> list[dict[str, str]]:
 def _memory(problem: Problem, atoms: Atoms) -> Budget | None:
     """What the refinement will take on a device; None where it is not reckoned."""
     how = problem.structure_factors(problem.hydrogens.place(atoms)).how if problem.device.kind == "cuda" else None
-    return problem.budget(how) if isinstance(how, Gridded) else None
+    if not isinstance(how, Gridded):
+        return None
+    # Atoms that are round so far may not stay so.
+    return problem.budget(dataclasses.replace(how, tensor=how.tensor | atoms.anisotropic | (atoms.tls.group >= 0)))
 
 
 def _maps(problem: Problem, state: State) -> MapCoefficients:

@@ -21,6 +21,7 @@ LAYERS = [
     {"device_batch"},
     {"state", "minimize", "device_objective"},
     {"rendezvous", "device_restraints"},
+    {"device_displacement"},
     {
         "anisotropy",
         "preconditioner",
@@ -39,6 +40,7 @@ LAYERS = [
     },
     {"structure_factors"},
     {"device_factors", "device"},
+    {"device_density"},
     {"external", "device_memory", "sampling", "topology", "topology_terms", "links", "hydrogens"},
     {"secondary_structure", "ramachandran", "base_pairs", "metal_coordination", "neighbour_distances"},
     {"nonbonded"},
