@@ -205,10 +205,12 @@ turn(int n_atoms, int n_pairs, double least, const double* u, const double* xyz,
     xyz += 3ll * blockIdx.y * n_atoms;
     direction += 3ll * blockIdx.y * n_pairs;
     double sum[3] = {0.0, 0.0, 0.0};
+#pragma unroll 1  // few bonds
     for (int e = first[atom]; e < first[atom + 1]; e++) {
         const double *here = xyz + 3ll * atom, *there = xyz + 3ll * other[e];
         const double x = here[0] - there[0], y = here[1] - there[1], z = here[2] - there[2];
         const double along[3] = {direction[3ll * e], direction[3ll * e + 1], direction[3ll * e + 2]};
+        const double scale = 2.0 * weight[e] * rsqrt(fmax(x * x + y * y + z * z, least * least));
         const double *one = u + 6ll * atom, *two = u + 6ll * other[e];
         double d[6];
 #pragma unroll
@@ -217,7 +219,7 @@ turn(int n_atoms, int n_pairs, double least, const double* u, const double* xyz,
                                  d[3] * along[0] + d[1] * along[1] + d[5] * along[2],
                                  d[4] * along[0] + d[5] * along[1] + d[2] * along[2]};
         const double apart = moved[0] * along[0] + moved[1] * along[1] + moved[2] * along[2];
-        const double pull = 2.0 * weight[e] * apart / fmax(sqrt(x * x + y * y + z * z), least);
+        const double pull = scale * apart;
 #pragma unroll
         for (int k = 0; k < 3; k++) sum[k] += pull * (moved[k] - apart * along[k]);
     }

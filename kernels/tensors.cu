@@ -91,8 +91,9 @@ __device__ Three eigenvalues(const Six& a) {
 // are moved along. Its slopes are 0 or 1 where two of them are one.
 __device__ Six lifted(const Six& a, Three& value, double least) {
     const double low = fmax(value.low, least), middle = fmax(value.middle, least), high = fmax(value.high, least);
-    const double first = value.middle > value.low ? (middle - low) / (value.middle - value.low) : value.low < least ? 0.0 : 1.0;
-    const double second = value.high > value.middle ? (high - middle) / (value.high - value.middle) : value.high < least ? 0.0 : 1.0;
+    const double flat = value.low < least ? 0.0 : 1.0, end = value.high < least ? 0.0 : 1.0;
+    const double first = value.middle > value.low ? (middle - low) / (value.middle - value.low) : flat;
+    const double second = value.high > value.middle ? (high - middle) / (value.high - value.middle) : end;
     const double bend = value.high > value.low ? (second - first) / (value.high - value.low) : 0.0;
     const Six one = shifted(a, -value.low), both = product(one, shifted(a, -value.middle));
     Six out;
