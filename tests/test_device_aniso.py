@@ -270,6 +270,22 @@ def test_memory_for_other_atoms_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
         _device_factors(case).place(None, None, None)
 
 
+def test_structure_factors_keep_the_accuracy_on_a_real_crystal(case: Callable[[str], Path]) -> None:
+    model = ar.read_model(case("5e5z") / "model.pdb")
+    data, _ = ar.read_reflections(case("5e5z") / "norm.mtz", model.crystal)
+    atoms = model.atoms
+    exact = StructureFactors(data.crystal, data.hkl, atoms, method="direct")
+    single = StructureFactors(data.crystal, data.hkl, atoms, device="cuda")
+    f_calc = exact(atoms)
+    assert np.linalg.norm(single(atoms) - f_calc) <= 3e-4 * np.linalg.norm(f_calc)
+    d_f = f_calc * np.random.default_rng(0).normal(1.0, 0.5, len(f_calc))
+    found, expected = single.pullback(d_f, atoms), exact.pullback(d_f, atoms)
+    some = has_u(atoms)
+    for kind in ("xyz", "b_iso", "occupancy", "u_aniso"):
+        one, two = getattr(found, kind)[some], getattr(expected, kind)[some]
+        assert np.linalg.norm(one - two) <= 1e-3 * np.linalg.norm(two), kind
+
+
 def test_a_refinement_is_that_of_numpy(case: Callable[[str], Path]) -> None:
     """Coordinates are refined with tensors as constants, tensors from the host."""
     files = case("5e5z") / "model.pdb", case("5e5z") / "norm.mtz"
