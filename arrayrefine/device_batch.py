@@ -9,7 +9,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from arrayrefine.device_factors import Gridded, Summed, made
+from arrayrefine.device_density import Gridded
+from arrayrefine.device_factors import Summed, made
 from arrayrefine.device_objective import DeviceObjective, Member
 from arrayrefine.device_restraints import DeviceRestraints
 from arrayrefine.parameters import Parameters
@@ -58,7 +59,7 @@ class Share:
         """The objective of this model alone, made at first use."""
         if not self._alone:
             restraints = self.problem.restraints_on_device(self.parameters.reference)
-            factors = self.structure_factors.on_device.factors
+            factors = self.structure_factors.on_device_for(self.parameters.reference)
             self._alone.append(DeviceObjective([self.member], factors, restraints, self.problem.timer))
         return self._alone[0]
 
@@ -122,7 +123,7 @@ def _groups(objectives: Sequence[Evaluated]) -> list[_Group]:
     while left:
         first = shares[left[0]]
         numbers = [k for k in left if _alike(first, shares[k])]
-        how, channels = first.structure_factors.how, None
+        how, channels = first.structure_factors.how_for(first.parameters.reference), None
         if isinstance(how, Gridded):
             sizes = first.problem.budget(how, len(numbers)).sizes
             numbers, channels = numbers[: sizes.models], sizes.channels_at_once
@@ -147,11 +148,13 @@ def _alike(a: Share, b: Share) -> bool:
         and _same(p.riding, q.riding)
         and np.array_equal(p.multiplicity, q.multiplicity)
         and np.array_equal(p.site_projection, q.site_projection)
+        and np.array_equal(p.u_aniso.any(axis=1), q.u_aniso.any(axis=1))
         and _same(one.restraints, other.restraints)
         and one.restraints.jelly_body is None  # it holds each model at distances of its own
         and one.geometry.options == other.geometry.options
         and one.adp.kind == other.adp.kind
         and all(np.array_equal(getattr(one.adp, k), getattr(other.adp, k)) for k in ("i", "j", "weight"))
+        and _same(one.adp.shapes, other.adp.shapes)
         and first.serves(second, q)
     )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from arrayrefine.errors import DeviceError
-from arrayrefine.kernels import contacts_tables, density_cuda
+from arrayrefine.kernels import contacts_tables, density_aniso_cuda, density_cuda
 from arrayrefine.kernels.contacts_cuda import bytes_needed as contact_bytes
 
 GIB = 2**30
@@ -31,7 +31,7 @@ class Sizes:
     channels : int
         Grids of each model.
     pairs : int
-        Pairs of an atom and a brick to make room for, per model.
+        Pairs of an isotropic atom and a brick to make room for, per model.
     slots, adp_pairs : int
         Atoms in all restraints on coordinates, counted as often as they occur; pairs of the restraints on B.
     symmetry : contacts_tables.Symmetry, optional
@@ -44,6 +44,8 @@ class Sizes:
         Grids of a model that are on the device at a time.
     single : bool
         float32 grids, or float64.
+    tensors, tensor_pairs, rigid_pairs : int
+        Atoms of each model that may be anisotropic, pairs of such an atom and a brick, and rigid bonds.
     """
 
     atoms: int
@@ -59,6 +61,9 @@ class Sizes:
     models: int = 1
     channels_at_once: int = 8
     single: bool = True
+    tensors: int = 0
+    tensor_pairs: int = 0
+    rigid_pairs: int = 0
 
 
 def parts(sizes: Sizes) -> dict[str, int]:
@@ -73,13 +78,13 @@ def parts(sizes: Sizes) -> dict[str, int]:
     several = 1 if passes == 1 else 2
     tables = terms * (4 + 2 * real) + 4 * (stored + 1) + 2 * terms * (4 + 2 * real) + passes * at_once * r * real
     numbers = m * r * (16 * several + 16) + r * (16 + 4 * 8 + 2)
-    listed = density_cuda.bytes_needed(sizes.shape, m * n, at_once, m, m * sizes.pairs, real)
+    listed = density_cuda.bytes_needed(sizes.shape, m * (n - sizes.tensors), at_once, m, m * sizes.pairs, real)
     own = m * n * (48 + 40 * several + 16 + 4 + passes * at_once * real) + 8 * n
     vectors = m * n * (40 + 3 * 40) + n * (3 * 4 + 72 + 8 + 40 + 16)
     restraints = sizes.slots * (4 + 4 + 8 + 24 * m) + m * n * (24 + 8) + sizes.adp_pairs * 2 * 12
     if sizes.symmetry is not None:
         restraints += contact_bytes(sizes.symmetry, n, sizes.reach, m)
-    return {
+    found = {
         "grids": m * at_once * points * real + transforms,
         # cuFFT takes about as much as the transforms, there and back.
         "FFT plans": 2 * transforms,
@@ -87,6 +92,22 @@ def parts(sizes: Sizes) -> dict[str, int]:
         "atoms": listed + own + vectors,
         "restraints": restraints,
     }
+    if sizes.tensors:
+        found["tensors"] = _of_tensors(sizes, at_once, several, real)
+    return found
+
+
+def _of_tensors(sizes: Sizes, at_once: int, several: int, real: int) -> int:
+    """Bytes that anisotropic atoms take besides what every atom takes."""
+    n, m, some, bonds = sizes.atoms, sizes.models, sizes.tensors, sizes.rigid_pairs
+    listed = density_aniso_cuda.bytes_needed(sizes.shape, m * some, at_once, m, m * sizes.tensor_pairs, real)
+    # Gaussians and their derivatives have six numbers instead of one; the isotropic atoms are copied out.
+    own = m * some * 40 * (1 + several) + m * (n - some) * 40 + m * n * (24 + 16 + 48 + 48)
+    # U of all atoms, its inverse, gradient and sums, and the pairs with what brings them in order.
+    restraints = m * n * (48 + 96 + 48 + 8 + 2) + 2 * sizes.adp_pairs * (4 + 8 + 8) + 4 * n
+    if bonds:
+        restraints += m * n * (96 + 48 + 2 + 24) + 2 * bonds * (4 + 8 + 8 + 24 * m) + 4 * n
+    return listed + own + restraints + m * n * (48 + 1) + 8 * n
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,10 @@
 Only the vector goes to the device, and only value and gradient come back. The launches of an evaluation are captured in
 a graph at the second one, when every kernel has been compiled; restraints run beside the structure factors on a
 stream of their own. All sums have one order, so the same vector gives the same bits.
+
+Coordinates, B and occupancies are refined here; the anisotropic part of U is a constant, to which B adds the isotropic
+one. Where tensors or TLS groups are free, the host makes the atoms (`minimize.Objective`), and the device computes
+their structure factors.
 """
 
 from __future__ import annotations
@@ -105,8 +109,16 @@ class DeviceObjective:
         self._kind = first.xray.kind
         self._graph: Any = None
         self._captured_for: tuple[int, int] | None = None
+        spread = [m.parameters.reference.u_aniso for m in members]
+        if not all(factors.covers(u) for u in spread):
+            raise ValueError("memory for structure factors was made where other atoms were anisotropic")
         with factors.stream:
             self._allocate(members)
+            # Constant, for steps that refine it are computed on the host.
+            self._u_aniso = _together(spread) if factors.anisotropic else None
+            self._restrained_u = self._u_aniso if any(u.any() for u in spread) else None
+            if self._restrained_u is not None and self._with_adp:
+                restraints.expect_tensors()
             restraints.forget()
         factors.stream.synchronize()
 
@@ -213,12 +225,12 @@ class DeviceObjective:
                 geometry = self._restraints.geometry(xyz)
                 contacts = self._restraints.contacts(xyz, occupancy)
             if self._with_adp:
-                adp = self._restraints.adp(b_iso)
+                adp = self._restraints.adp(b_iso, self._restrained_u, xyz)
             self._joined.record(side)
-        self._factors.place(xyz, b_iso, occupancy)
+        self._factors.place(xyz, b_iso, occupancy, self._u_aniso)
         f_calc = self._factors.forward()
         value, d_f = likelihood_cuda.xray_target(f_calc, *self._numbers, self._kind, self._likelihood)
-        d_xyz, d_b, d_occupancy = self._factors.backward(d_f)
+        d_xyz, d_b, d_occupancy, _ = self._factors.backward(d_f)
         main.wait_event(self._joined)
         vector_cuda.add_terms(
             self._weight, (value, d_xyz, d_b), self._summary, geometry, contacts, adp, self._factors.status

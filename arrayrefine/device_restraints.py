@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from arrayrefine.device_displacement import DeviceTensors
 from arrayrefine.errors import DeviceError
 from arrayrefine.kernels import adp_cuda, contacts_cuda, distances_cuda, geometry_cuda
 from arrayrefine.kernels.backend import device_module, one_at_a_time
@@ -63,6 +64,8 @@ class DeviceRestraints:
         self._n_atoms = n
         self.hold(geometry.distances)
         self._variance = xp.zeros(n_models), xp.zeros((n_models, n))
+        self._target, self._n_atoms = adp, n
+        self._tensors: DeviceTensors | None = None
         xp.cuda.get_current_stream().synchronize()
 
     def forget(self) -> None:
@@ -96,11 +99,36 @@ class DeviceRestraints:
         value, gradient = contacts_cuda.evaluate(self._contacts, xyz, occupancy)
         return value, gradient, self._contacts.status
 
-    def adp(self, b_iso: OnDevice) -> tuple[OnDevice, OnDevice] | None:
-        """Value (M,) and gradient (M, N) of the restraints on B (M, N), Å²; None where they are left out."""
+    def expect_tensors(self) -> None:
+        """Make room for restraints on tensors: anisotropic atoms will be given to `adp`."""
+        if self._adp is not None and self._tensors is None:
+            self._tensors = DeviceTensors(self._target, self._n_atoms, self.n_models)
+
+    def adp(
+        self, b_iso: OnDevice, u_aniso: OnDevice | None = None, xyz: OnDevice | None = None
+    ) -> tuple[OnDevice, OnDevice, OnDevice | None] | None:
+        """Value (M,), and gradients by B (M, N) and xyz (M, N, 3), of the restraints on displacements.
+
+        Parameters
+        ----------
+        b_iso : (M, N) float64, Å²
+        u_aniso : (N, 6) or (M, N, 6) float64, Å², optional
+            Where atoms are anisotropic; without `expect_tensors` the first time takes memory.
+        xyz : (M, N, 3) float64, Å, optional
+            Needed with `u_aniso`.
+
+        Returns
+        -------
+        tuple or None
+            None where the restraints are left out, or for the gradient by xyz where nothing depends on it.
+        """
+        if self._adp is not None and u_aniso is not None:
+            self.expect_tensors()
+            assert self._tensors is not None
+            return self._tensors(b_iso, u_aniso, xyz)
         if self._adp is not None:
-            return adp_cuda.evaluate(self._adp, b_iso)
-        return adp_cuda.variance(b_iso, self._variance) if self._kind == "variance" else None
+            return (*adp_cuda.evaluate(self._adp, b_iso), None)
+        return (*adp_cuda.variance(b_iso, self._variance), None) if self._kind == "variance" else None
 
     def repair(self) -> None:
         """Make room for contacts where the last evaluation found none; it must be done again then.

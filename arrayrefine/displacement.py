@@ -52,6 +52,16 @@ def sharpest(atoms: Atoms) -> Float:
     return b
 
 
+def widest(atoms: Atoms) -> Float:
+    """B (N,) along the direction in which each atom moves most, Å²: how far its density reaches."""
+    some = has_u(atoms)
+    if not len(some):
+        return atoms.b_iso
+    b = atoms.b_iso.copy()
+    b[some] += EIGHT_PI_SQUARED * symmetric.eigenvalues(atoms.u_aniso[some])[:, 2]
+    return b
+
+
 def possible(u: Float) -> Float:
     """U (n, 6) with all eigenvalues within `U_LIMITS`; those that have them already stay as they are."""
     value = symmetric.eigenvalues(u)

@@ -20,7 +20,7 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.configuration import check_options
 from arrayrefine.data_checks import check_data, without_outliers
 from arrayrefine.device import choose_device, memory_errors_named
-from arrayrefine.device_factors import Gridded
+from arrayrefine.device_density import Gridded
 from arrayrefine.device_memory import Budget
 from arrayrefine.external import with_external
 from arrayrefine.hydrogen_sources import add_hydrogens, keep_hydrogens
@@ -210,7 +210,10 @@ def _named(files: Iterable[Path]) -> list[dict[str, str]]:
 def _memory(problem: Problem, atoms: Atoms) -> Budget | None:
     """What the refinement will take on a device; None where it is not reckoned."""
     how = problem.structure_factors(problem.hydrogens.place(atoms)).how if problem.device.kind == "cuda" else None
-    return problem.budget(how) if isinstance(how, Gridded) else None
+    if not isinstance(how, Gridded):
+        return None
+    # Atoms that are round so far may not stay so.
+    return problem.budget(dataclasses.replace(how, tensor=how.tensor | atoms.anisotropic | (atoms.tls.group >= 0)))
 
 
 def _maps(problem: Problem, state: State) -> MapCoefficients:

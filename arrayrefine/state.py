@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.device import CPU, Device
-from arrayrefine.device_factors import Gridded
+from arrayrefine.device_density import Gridded
 from arrayrefine.device_memory import Budget, Sizes, fitted
 from arrayrefine.device_restraints import DeviceRestraints
 from arrayrefine.displacement import least_b, sharpest
@@ -113,6 +113,8 @@ class Problem:
             how.expected_pairs(), sum(width * len(kind.index) for kind, width in widths) + distances, len(self.adp.i),
             None if contacts is None else contacts.symmetry, 0.0 if contacts is None else contacts.reach, models,
             single=self.options.xray.precision == "single",
+            tensors=int(how.tensor.sum()), tensor_pairs=how.expected_pairs(tensor=True) if how.tensor.any() else 0,
+            rigid_pairs=0 if self.adp.shapes is None else len(self.adp.shapes.i),
         )  # fmt: skip
         return fitted(sizes, self.device.memory)
 

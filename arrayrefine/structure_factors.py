@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.crystal import Crystal
-from arrayrefine.device_factors import Gridded, HostSide, Summed, made
-from arrayrefine.displacement import EIGHT_PI_SQUARED, has_u, sharpest
-from arrayrefine.errors import DeviceError
+from arrayrefine.device_density import Gridded
+from arrayrefine.device_factors import DeviceFactors, HostSide, Summed, made
+from arrayrefine.displacement import EIGHT_PI_SQUARED, has_u, sharpest, widest
 from arrayrefine.form_factors import Basis, it92, reduced_basis, scattering
 from arrayrefine.gaussians import Anisotropic, Isotropic
 from arrayrefine.kernels import density, density_aniso, fft, lookup, summation, symmetric
@@ -82,6 +82,7 @@ class StructureFactors:
         self._coefficients = coefficients
         self._form_factor = scattering(coefficients, self.s_squared)
         self._host_side: HostSide | None = None
+        self._tensor: NDArray[np.bool_] = np.asarray(atoms.u_aniso.any(axis=1))
         if method == "direct":
             return
         self._whole_accuracy = accuracy
@@ -124,7 +125,8 @@ class StructureFactors:
             self._errors, sharpest(atoms) + self._shift, self._strength(atoms), self._channel.shape[1], self._accuracy
         )
         stored = fft.kept(self.sampling.shape, reach(crystal, self._errors.d_min))
-        self._host_side, self._width = None, atoms.b_iso + self._shift + self.sampling.blur
+        self._host_side = None
+        self._divide(atoms)
         if self.device == "cpu" and (known is None or known.stored != stored):
             known = lookup.plan(
                 self.hkl, crystal.primitive_rotations, crystal.primitive_translations, len(crystal.centring), stored,
@@ -137,13 +139,26 @@ class StructureFactors:
         self._bricks: dict[bool, Bricks] = {}
         self._sharpest = float((sharpest(atoms) + self._shift).min(initial=np.inf)) + self.sampling.blur
 
-    def _check(self, atoms: Atoms) -> None:
-        """Raise DeviceError for what a device cannot compute."""
-        if self.device == "cuda" and len(has_u(atoms)):
-            raise DeviceError(
-                "anisotropic displacements cannot be computed on a CUDA device so far; use --device cpu, or "
-                "--anisotropic none without TLS"
-            )
+    def _divide(self, atoms: Atoms) -> None:
+        """Note which atoms are anisotropic, and how far all of them reach: a device has memory for each kind."""
+        self._tensor = np.asarray(atoms.u_aniso.any(axis=1))
+        self._width = widest(atoms) + self._shift + self.sampling.blur
+
+    def _divide_anew(self, atoms: Atoms) -> None:
+        """Plan anew for a device where other atoms than before are anisotropic.
+
+        An atom once taken for anisotropic, such as of a TLS group, stays so until the grid is chosen anew: steps with
+        and without its group would plan by turns.
+        """
+        tensor: NDArray[np.bool_] = np.asarray(atoms.u_aniso.any(axis=1))
+        if not (tensor & ~self._tensor).any():
+            return
+        known = self._tensor
+        if self.method == "fft" or not known.any():
+            self._host_side = None
+        if self.method == "fft":
+            self._divide(atoms)
+        self._tensor = tensor | known
 
     def _keep_up(self, atoms: Atoms) -> None:
         """Sample anew where an atom has become much sharper than all that the sampling was chosen for."""
@@ -179,20 +194,21 @@ class StructureFactors:
     def like(self, rows: NDArray[np.int64]) -> StructureFactors:
         """The same reflections and sampling for other atoms (K,), each of which scatters as the one in `rows` (K,)."""
         other = copy.copy(self)
-        other._element = self._element[rows]
+        other._element, other._tensor, other._host_side = self._element[rows], self._tensor[rows], None
         if self.method == "fft":
             other._shift, other._channel, other._width = self._shift[rows], self._channel[rows], self._width[rows]
-            other._host_side, other._bricks = None, {}
+            other._bricks = {}
         return other
 
     @property
     def how(self) -> Gridded | Summed:
         """What a device needs to know to compute the same."""
         if self.method == "direct":
-            return Summed(self.crystal, self.hkl, self.s_squared, self._form_factor, self._element)
+            tensor = bool(self._tensor.any())
+            return Summed(self.crystal, self.hkl, self.s_squared, self._form_factor, self._element, tensor)
         return Gridded(
             self.crystal, self.hkl, self.sampling, self._shift, self._channel, self._factor, self._dtype,
-            np.maximum(self._width, 0.1),
+            np.maximum(self._width, 0.1), self._tensor,
         )  # fmt: skip
 
     @property
@@ -203,6 +219,16 @@ class StructureFactors:
             channels = fit(how) if fit is not None and isinstance(how, Gridded) else None
             self._host_side = HostSide(made(how, channels=channels))
         return self._host_side
+
+    def how_for(self, atoms: Atoms) -> Gridded | Summed:
+        """What a device needs to know to compute the same for these atoms."""
+        self._divide_anew(atoms)
+        return self.how
+
+    def on_device_for(self, atoms: Atoms) -> DeviceFactors:
+        """Memory on the device in which these atoms, anisotropic as some may be, have their places."""
+        self._divide_anew(atoms)
+        return self.on_device.factors
 
     def form_factors(self, s_squared: Float) -> tuple[Float, NDArray[np.int64]]:
         """Form factors (E, S) at 1/d² (S,), and the row of every atom (N,)."""
@@ -237,11 +263,11 @@ class StructureFactors:
     def __call__(self, atoms: Atoms) -> Complex:
         """F_calc (R,) in electrons."""
         start = time.perf_counter()
-        self._check(atoms)
         if self.method == "fft":
             self._keep_up(atoms)
         if self.device == "cuda":
-            f_calc = self.on_device.f_calc(atoms.xyz, atoms.b_iso, atoms.occupancy)
+            self._divide_anew(atoms)
+            f_calc = self.on_device.f_calc(atoms)
             self._time("device", start)
             return f_calc
         if self.method == "direct":
@@ -318,11 +344,11 @@ class StructureFactors:
             Where the gradient is wanted.
         """
         start = time.perf_counter()
-        self._check(atoms)
         if self.method == "fft":
             self._keep_up(atoms)
         if self.device == "cuda":
-            gradient = Gradient(*self.on_device.gradient(d_f, atoms.xyz, atoms.b_iso, atoms.occupancy))
+            self._divide_anew(atoms)
+            gradient = self.on_device.gradient(d_f, atoms)
             self._time("device", start)
             return gradient
         if self.method == "direct":

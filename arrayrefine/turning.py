@@ -4,9 +4,9 @@ Everything is in units of kT or of -log p, which are added: the barrier of the b
 them, hydrogen bonds, and what the likelihood gains, to first order, from a hydrogen at a place when all those that turn
 are left out of the model. Only work reflections enter.
 
-From eleven displaced models (1ABA, 6MW0, 4XOF, 1RX2, 1CBS, 3SB3, 1DUR, 3G70, 5E5Z, a lysozyme and BR) R-free ends 0.0006
-lower in the mean (0.0009 in the median; seven better) than with OH and SH left without occupancy, as gemmi has them, and
-CH3 and NH3 as the dictionary has them. With OH, SH and NH3 turned and CH3 not, it ends 0.0003 higher on seven of these.
+From eleven displaced models (1ABA, 6MW0, 4XOF, 1RX2, 1CBS, 3SB3, 1DUR, 3G70, 5E5Z, a lysozyme and BR) R-free ends
+0.0006 lower in the mean (0.0009 in the median; seven better) than with OH and SH left without occupancy, as gemmi has
+them, and CH3 and NH3 as the dictionary has them. With OH, SH and NH3 turned and CH3 not, it is 0.0003 higher on seven.
 Both are near the noise.
 """
 

@@ -179,6 +179,54 @@ rigid_bond(int n_atoms, int n_pairs, const double* u, const int* first, const in
     if (threadIdx.x == 0) partial[model * gridDim.x + blockIdx.x] = value;
 }
 
+// Directions (3,) of the bonds in the list, from each partner to the atom; zero where two atoms coincide. A thread
+// owns an atom.
+extern "C" __global__ void __launch_bounds__(BLOCK)
+directions(int n_atoms, int n_pairs, const double* xyz, const int* first, const int* other, double* direction) {
+    const int atom = blockIdx.x * BLOCK + threadIdx.x;
+    if (atom >= n_atoms) return;
+    xyz += 3ll * blockIdx.y * n_atoms;
+    direction += 3ll * blockIdx.y * n_pairs;
+    for (int e = first[atom]; e < first[atom + 1]; e++) {
+        const double *here = xyz + 3ll * atom, *there = xyz + 3ll * other[e];
+        const double x = here[0] - there[0], y = here[1] - there[1], z = here[2] - there[2];
+        const double length = sqrt(x * x + y * y + z * z), scale = length > 0.0 ? 1.0 / length : 1.0;
+        direction[3ll * e] = x * scale, direction[3ll * e + 1] = y * scale, direction[3ll * e + 2] = z * scale;
+    }
+}
+
+// Derivative of `rigid_bond` by coordinates, along which the bonds turn. Both ends of a bond find their own.
+extern "C" __global__ void __launch_bounds__(BLOCK)
+turn(int n_atoms, int n_pairs, double least, const double* u, const double* xyz, const int* first, const int* other,
+     const double* direction, const double* weight, double* by_xyz) {
+    const int atom = blockIdx.x * BLOCK + threadIdx.x;
+    if (atom >= n_atoms) return;
+    u += 6ll * blockIdx.y * n_atoms;
+    xyz += 3ll * blockIdx.y * n_atoms;
+    direction += 3ll * blockIdx.y * n_pairs;
+    double sum[3] = {0.0, 0.0, 0.0};
+#pragma unroll 1  // few bonds
+    for (int e = first[atom]; e < first[atom + 1]; e++) {
+        const double *here = xyz + 3ll * atom, *there = xyz + 3ll * other[e];
+        const double x = here[0] - there[0], y = here[1] - there[1], z = here[2] - there[2];
+        const double along[3] = {direction[3ll * e], direction[3ll * e + 1], direction[3ll * e + 2]};
+        const double scale = 2.0 * weight[e] * rsqrt(fmax(x * x + y * y + z * z, least * least));
+        const double *one = u + 6ll * atom, *two = u + 6ll * other[e];
+        double d[6];
+#pragma unroll
+        for (int k = 0; k < 6; k++) d[k] = one[k] - two[k];
+        const double moved[3] = {d[0] * along[0] + d[3] * along[1] + d[4] * along[2],
+                                 d[3] * along[0] + d[1] * along[1] + d[5] * along[2],
+                                 d[4] * along[0] + d[5] * along[1] + d[2] * along[2]};
+        const double apart = moved[0] * along[0] + moved[1] * along[1] + moved[2] * along[2];
+        const double pull = scale * apart;
+#pragma unroll
+        for (int k = 0; k < 3; k++) sum[k] += pull * (moved[k] - apart * along[k]);
+    }
+#pragma unroll
+    for (int k = 0; k < 3; k++) by_xyz[3 * ((long long)blockIdx.y * n_atoms + atom) + k] = sum[k];
+}
+
 extern "C" __global__ void __launch_bounds__(BLOCK)
 sphericity(int n_atoms, double floor, const double* u, const double* weight, double* gradient, double* partial) {
     const long long model = blockIdx.y, atom = blockIdx.x * BLOCK + threadIdx.x, here = model * n_atoms + atom;

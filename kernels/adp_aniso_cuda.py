@@ -101,6 +101,43 @@ def set_directions(plan: AnisoAdpPlan, direction: Array) -> None:
     plan.direction[...] = twice[..., plan.order, :]
 
 
+def find_directions(plan: AnisoAdpPlan, xyz: Array) -> None:
+    """Give the rigid bonds of a plan the directions that they have at `xyz` (M, N, 3) float64, Å: one launch."""
+    _check_places(plan, xyz)
+    launch(
+        "adp_aniso", "directions", (-(-plan.n_atoms // _BLOCK), plan.n_models), (_BLOCK,),
+        (np.int32(plan.n_atoms), np.int32(len(plan.other)), xyz, plan.first, plan.other, plan.direction),
+    )  # fmt: skip
+
+
+def turn(plan: AnisoAdpPlan, u: Array, xyz: Array, least: float, out: Array) -> Array:
+    """Derivative of `rigid_bond` by coordinates, with the directions of `find_directions`: one launch.
+
+    Parameters
+    ----------
+    plan : AnisoAdpPlan
+    u : (M, N, 6) float64, Å²
+    xyz, out : (M, N, 3) float64, Å
+    least : float
+        Atoms nearer to each other count as this far apart, Å.
+    """
+    _check(plan, u)
+    _check_places(plan, xyz)
+    launch(
+        "adp_aniso", "turn", (-(-plan.n_atoms // _BLOCK), plan.n_models), (_BLOCK,),
+        (np.int32(plan.n_atoms), np.int32(len(plan.other)), np.float64(least), u, xyz, plan.first, plan.other,
+         plan.direction, plan.weight, out),
+    )  # fmt: skip
+    return out
+
+
+def _check_places(plan: AnisoAdpPlan, xyz: Array) -> None:
+    if plan.direction is None:
+        raise ValueError("the plan was made without directions")
+    if xyz.shape != (plan.n_models, plan.n_atoms, 3):
+        raise ValueError(f"coordinates {xyz.shape} for a plan of {plan.n_models} models of {plan.n_atoms} atoms")
+
+
 def _check(plan: AnisoAdpPlan, u: Array) -> None:
     if u.shape[-2:] != (plan.n_atoms, 6) or u.size != plan.gradient.size or u.ndim not in (2, 3):
         raise ValueError(f"U {u.shape} for a plan of {plan.n_models} models of {plan.n_atoms} atoms")
@@ -161,6 +198,11 @@ def rigid_bond(u: Array, i: Array, j: Array, direction: Array, weight: Array) ->
     """See `adp_aniso.rigid_bond`; the value stays on the device, shape ()."""
     made = plan(len(u), i, j, weight, direction=direction)
     return evaluate_rigid_bond(made, array_module(u).ascontiguousarray(u))
+
+
+def sphericity_buffers(xp: Any, n_atoms: int, n_models: int) -> tuple[Array, Array, Array]:
+    """Allocate the memory of `sphericity`; `xp` is the cupy module."""
+    return xp.zeros(n_models), xp.zeros((n_models, n_atoms, 6)), xp.zeros((n_models, -(-n_atoms // _BLOCK)))
 
 
 def sphericity(u: Array, weight: Array, out: tuple[Array, Array, Array] | None = None) -> tuple[Array, Array]:

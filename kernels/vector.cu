@@ -183,7 +183,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
 extern "C" __global__ void __launch_bounds__(BLOCK)
     add_terms(int n, const double* __restrict__ weight, const double* __restrict__ geometry_xyz,
               const double* __restrict__ contacts_xyz, const double* __restrict__ adp_b,
-              const double* __restrict__ xray, const double* __restrict__ geometry,
+              const double* __restrict__ adp_xyz, const double* __restrict__ xray, const double* __restrict__ geometry,
               const double* __restrict__ contacts, const double* __restrict__ adp,
               const int* __restrict__ contacts_status, const int* __restrict__ density_status,
               double* __restrict__ d_xyz, double* __restrict__ d_b, double* __restrict__ summary) {
@@ -198,6 +198,10 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
                     by_geometry * (geometry_xyz[3 * i + k] + (contacts_xyz ? contacts_xyz[3 * i + k] : 0.0));
         }
         if (adp_b) d_b[i] += by_adp * adp_b[i];
+        if (adp_xyz) {
+#pragma unroll
+            for (int k = 0; k < 3; k++) d_xyz[3 * i + k] += by_adp * adp_xyz[3 * i + k];
+        }
     }
     if (atom == 0) {
         double* out = summary + 7 * model;

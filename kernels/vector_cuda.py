@@ -331,7 +331,7 @@ def add_terms(
     summary: Array,
     geometry: tuple[Array, Array] | None = None,
     contacts: tuple[Array, Array, Array] | None = None,
-    adp: tuple[Array, Array] | None = None,
+    adp: tuple[Array, Array, Array | None] | None = None,
     density_status: Array | None = None,
 ) -> None:
     """Add the weighted restraints to the X-ray term of M models: one launch.
@@ -347,7 +347,8 @@ def add_terms(
     geometry : (M,), (M, N, 3) float64, optional
     contacts : (M,), (M, N, 3) float64, (M,) int32, optional
         With their status.
-    adp : (M,), (M, N) float64, optional
+    adp : (M,), (M, N), (M, N, 3) float64, optional
+        With the derivative by coordinates, or None where there is none.
     density_status : (1,) int32, optional
     """
     value, d_xyz, d_b = xray
@@ -358,11 +359,13 @@ def add_terms(
     for term, shape in ((geometry, (models, n, 3)), (contacts, (models, n, 3)), (adp, (models, n))):
         if term is not None:
             _checked(term[:2], (models,), shape)
-    one, two, three = geometry or (None, None), contacts or (None, None, None), adp or (None, None)
+    one, two, three = geometry or (None, None), contacts or (None, None, None), adp or (None, None, None)
+    if three[2] is not None:
+        _checked((three[2],), (models, n, 3))
     launch(
         "vector", "add_terms", (max(1, _blocks(n)), models), (_BLOCK,),
-        (np.int32(n), weight, one[1], two[1], three[1], value, one[0], two[0], three[0], two[2], density_status, d_xyz,
-         d_b, summary),
+        (np.int32(n), weight, one[1], two[1], *three[1:], value, one[0], two[0], three[0], two[2], density_status,
+         d_xyz, d_b, summary),
     )  # fmt: skip
 
 

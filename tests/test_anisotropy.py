@@ -18,7 +18,7 @@ from arrayrefine import preconditioner
 from arrayrefine.anisotropy import choose_anisotropic
 from arrayrefine.atoms import Atoms, Gradient, Riding
 from arrayrefine.displacement import U_LIMITS, least_b, parted, possible, sharpest, total_u
-from arrayrefine.errors import DeviceError, InputError
+from arrayrefine.errors import InputError
 from arrayrefine.kernels import symmetric
 from arrayrefine.occupancy_groups import LEAST, OccupancyGroups
 from arrayrefine.parameters import Parameters
@@ -301,13 +301,6 @@ def test_choice_of_anisotropic_atoms() -> None:
         assert bool(notes) == (expected > 0 or option != "keep")
     with pytest.raises(InputError, match="colour"):
         choose_anisotropic(atoms, "colour red", 1.0, 100)
-
-
-def test_a_device_says_that_it_cannot(emulated_cuda: object) -> None:
-    atoms, box = model(), crystal("P 21 21 21")
-    sf = StructureFactors(box, random_hkl(box, 2.0, 50), atoms, device="cuda")
-    with pytest.raises(DeviceError, match="anisotropic"):
-        sf(atoms)
 
 
 def test_a_real_crystal_with_anisotropic_atoms(case: Callable[[str], Path], tmp_path: Path) -> None:

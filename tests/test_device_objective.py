@@ -332,7 +332,7 @@ def test_lists_without_room_are_enlarged(monkeypatch: pytest.MonkeyPatch) -> Non
     case = _case("C 1 2 1", monkeypatch)
     host, _ = _pair(case, "xyz+b")
     factors = _device_factors(case)
-    factors._plan = factors._planned(8)
+    factors.density.kinds[0].enlarge(8)
     restraints = DeviceRestraints(case.geometry, case.adp, case.atoms.multiplicity)
     restraints._contacts = case.geometry.contacts.device_plan(case.atoms.multiplicity, 1, 4)  # type: ignore[union-attr]
     device = DeviceObjective([Member(host.parameters, host.weights, case.xray)], factors, restraints)

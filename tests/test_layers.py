@@ -21,6 +21,7 @@ LAYERS = [
     {"device_batch"},
     {"state", "minimize", "device_objective"},
     {"rendezvous", "device_restraints"},
+    {"device_displacement"},
     {
         "anisotropy",
         "preconditioner",
@@ -40,6 +41,7 @@ LAYERS = [
     },
     {"structure_factors"},
     {"device_factors", "device"},
+    {"device_density"},
     {
         "external",
         "device_memory",

@@ -24,7 +24,7 @@ Int = NDArray[np.int64]
 SIGMAS = {"bond": 0.1, "angle": 0.15, "torsion": 0.3, "other": 0.7}
 """Sigma of the difference of two B relative to their geometric mean, by relation (Servalcat)."""
 
-_CLOSE = 0.1
+CLOSE = 0.1
 """Å; atoms nearer to each other than this count as this far apart."""
 _ALONG = 2.0 / 15.0
 """Mean of (eᵀEe)² over directions e, for a traceless E of norm one."""
@@ -74,7 +74,7 @@ class Shapes:
         moved = np.einsum("pij,pj->pi", symmetric.matrices(u[self.i] - u[self.j]), along)
         apart = np.einsum("pi,pi->p", moved, along)
         length = np.linalg.norm(atoms.xyz[self.i] - atoms.xyz[self.j], axis=1)
-        turn = (2.0 * weight * apart / np.maximum(length, _CLOSE))[:, None] * (moved - apart[:, None] * along)
+        turn = (2.0 * weight * apart / np.maximum(length, CLOSE))[:, None] * (moved - apart[:, None] * along)
         np.add.at(by_xyz, self.i, turn)
         np.add.at(by_xyz, self.j, -turn)
         return value + bonds, by_u + slope, by_xyz
