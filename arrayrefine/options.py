@@ -202,6 +202,9 @@ class Options:
     anisotropic: str = "auto"
     """Atoms with anisotropic displacements: auto (by resolution and number of reflections), none, keep (those with
     ANISOU in the model), or a selection, such as all or 'not water'."""
+    tls: tuple[str, ...] = ("none",)
+    """Groups that move as rigid bodies: none; chain (one for each chain of a polymer with the ligands that touch it);
+    auto; or a selection for each group, such as 'chain A and 1-80' 'chain A and 81-200'."""
     restraints: tuple[Path, ...] = ()
     """Restraint CIF files for ligands; they win over every library."""
     reference: Path | None = None

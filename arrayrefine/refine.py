@@ -44,6 +44,7 @@ from arrayrefine.state import Problem, State, evaluate
 from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.targets.adp import AdpTarget
 from arrayrefine.targets.geometry import GeometryTarget
+from arrayrefine.tls_groups import choose_tls, wants_groups
 from arrayrefine.topology import build_restraints
 from arrayrefine.turning import turn_hydrogens
 from arrayrefine.wording import counted
@@ -156,9 +157,13 @@ def prepare(model_path: str | Path, data_path: str | Path, options: Options) -> 
     reflections, outlier_notes = without_outliers(reflections, options.xray.outliers == "keep")
     names = sorted({str(name) for name in model.atoms.identity.residue_name})
     library = load_monomers(names, options.restraints, options.monomers)
+    n_work = int(reflections.work.sum())
+    by_group = options.anisotropic == "auto" and wants_groups(options.tls)
     atoms, aniso_notes = choose_anisotropic(
-        model.atoms, options.anisotropic, reflections.d_min, int(reflections.work.sum())
+        model.atoms, "none" if by_group else options.anisotropic, reflections.d_min, n_work
     )
+    atoms, tls_notes = choose_tls(atoms, options.tls, n_work, model.atoms.u_aniso)
+    aniso_notes += tls_notes
     model = dataclasses.replace(model, atoms=atoms)
     model, link_notes = with_found_links(model, crystal, library.monlib)
     hydrogens = Hydrogens.none(len(model.atoms))

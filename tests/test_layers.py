@@ -23,6 +23,7 @@ LAYERS = [
     {"rendezvous", "device_restraints"},
     {
         "anisotropy",
+        "tls_groups",
         "preconditioner",
         "turning",
         "weights",
