@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+TLS_KEYWORDS = ("none", "auto", "chain")
+"""What `Options.tls` can be instead of selections."""
+
 
 @dataclass(frozen=True)
 class Xray:
@@ -205,6 +208,11 @@ class Options:
     tls: tuple[str, ...] = ("none",)
     """Groups that move as rigid bodies: none; chain (one for each chain of a polymer with the ligands that touch it);
     auto; or a selection for each group, such as 'chain A and 1-80' 'chain A and 81-200'."""
+    occupancy_groups: tuple[str, ...] = ()
+    """Groups that share one occupancy, besides those found: a selection for each, such as 'chain L and 1'; several
+    that exclude each other, so that they add up to 1, joined by '|', such as '10-12 and altloc A | water and 301'."""
+    freeze: tuple[str, ...] = ()
+    """What is not refined: kinds of selected atoms, such as 'xyz: chain B' 'b: water' 'occupancy: all'."""
     restraints: tuple[Path, ...] = ()
     """Restraint CIF files for ligands; they win over every library."""
     reference: Path | None = None

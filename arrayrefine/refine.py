@@ -18,6 +18,7 @@ from arrayrefine import summaries
 from arrayrefine.anisotropy import choose_anisotropic
 from arrayrefine.atoms import Atoms
 from arrayrefine.configuration import check_options
+from arrayrefine.conformers import build_occupancy_groups
 from arrayrefine.data_checks import check_data, without_outliers
 from arrayrefine.device import choose_device, memory_errors_named
 from arrayrefine.device_factors import Gridded
@@ -181,6 +182,7 @@ def prepare(model_path: str | Path, data_path: str | Path, options: Options) -> 
         restraints.without(riding), model.atoms, reflections.d_min, options.external, options.reference
     )
     timer: dict[str, float] = {}
+    groups, group_notes = build_occupancy_groups(model.atoms, options.occupancy_groups)
     problem = Problem(
         reflections,
         restraints,
@@ -189,11 +191,15 @@ def prepare(model_path: str | Path, data_path: str | Path, options: Options) -> 
         options,
         hydrogens,
         timer,
+        groups,
         device=device,
     )
     notes = [*model.notes, *aniso_notes, *hydrogen_notes, *data_notes, *outlier_notes, *check_data(reflections)]
+    if any("occupancy" in target.split("+") for target in options.targets):
+        notes += group_notes
     notes += [*library.notes, *link_notes, *restraints.notes]
     atoms = model.atoms
+    problem.parameters(atoms, "xyz")  # says what is wrong with selections before anything is refined
     if options.perturb > 0:
         moved = perturb(hydrogens.without(atoms), options.perturb, options.seed, options.start)
         xyz, b_iso, u_aniso = atoms.xyz.copy(), atoms.b_iso.copy(), atoms.u_aniso.copy()

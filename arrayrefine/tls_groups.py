@@ -18,7 +18,6 @@ from arrayrefine.wording import counted
 Mask = NDArray[np.bool_]
 Int = NDArray[np.int64]
 
-KEYWORDS = ("none", "auto", "chain")
 LEAST_ATOMS = 20
 """A smaller group has as many numbers as its atoms have B factors of their own."""
 AUTO_REFLECTIONS = 10.0
@@ -121,8 +120,8 @@ def _by_chain(atoms: Atoms, able: Mask) -> tuple[list[Int], tuple[str, ...], lis
     who = atoms.identity
     residue = np.unique(who.residue, return_inverse=True)[1].reshape(-1)
     polymer = np.zeros(residue.max(initial=-1) + 1, dtype=bool)
-    for names in _POLYMER:
-        there = [np.bincount(residue, who.atom_name == name, minlength=len(polymer)) > 0 for name in names]
+    for backbone in _POLYMER:
+        there = [np.bincount(residue, who.atom_name == name, minlength=len(polymer)) > 0 for name in backbone]
         polymer |= np.logical_and.reduce(there)
     water = select(atoms, "water")
     core = polymer[residue] & able & ~water
@@ -140,7 +139,9 @@ def _by_chain(atoms: Atoms, able: Mask) -> tuple[list[Int], tuple[str, ...], lis
             touched[residue[atom]] += np.bincount(number[inside[found]], minlength=len(chains))
         bound = loose[touched[residue[loose]].any(axis=1)]
         number[bound] = touched[residue[bound]].argmax(axis=1)
-    members, names, notes = [], [], []
+    members: list[Int] = []
+    names: list[str] = []
+    notes: list[str] = []
     for k, name in enumerate(chains):
         index = np.flatnonzero(number == k)
         if len(index) < LEAST_ATOMS:

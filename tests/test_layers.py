@@ -24,6 +24,7 @@ LAYERS = [
     {
         "anisotropy",
         "tls_groups",
+        "conformers",
         "preconditioner",
         "turning",
         "weights",
@@ -61,6 +62,7 @@ LAYERS = [
         "restraints",
         "atoms",
         "displacement",
+        "tls_motion",
         "gaussians",
         "occupancy_groups",
         "riding",
