@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from arrayrefine import summaries
+from arrayrefine import summaries, tls_motion
 from arrayrefine.anisotropy import choose_anisotropic
 from arrayrefine.atoms import Atoms
 from arrayrefine.configuration import check_options
@@ -370,10 +370,13 @@ def run(
     path, steps, stopped = run_cycles(problem, path, interrupted, tell)
     steps = moves + steps
     state = path.state
+    refined = tls_motion.settled(state.atoms)
+    motion = tls_motion.describe(refined)
     late = summaries.external_classes(problem, first, state)
     late += [*state.scale.notes, *state.sigma_a.notes, *state.outliers.sentence(problem.reflections)]
     late += [*_limits(problem, state), *_chosen(problem, steps), *_hindsight(steps)]
     late += summaries.worse_than_start(problem, first, state)
+    late += tls_motion.sentences(motion)
     for note in late:
         say(note)
     notes += late
@@ -394,9 +397,11 @@ def run(
         scaling=summaries.scaling(problem, state),
         shells=summaries.shells(problem, state),
         restraints=summaries.restraint_classes(problem, state),
+        tls=motion,
+        occupancies=summaries.occupancies(problem, atoms, state),
         device=str(problem.device),
         mode=problem.device.mode(options) | ({"memory": memory.as_dict()} if memory else {}),
         stopped=stopped,
     )
-    written, refined = output_atoms(source, problem.hydrogens, state.atoms, options.write_hydrogens)
+    written, refined = output_atoms(source, problem.hydrogens, refined, options.write_hydrogens)
     return Result(written, refined, problem.reflections, _maps(problem, state), report)

@@ -15,6 +15,8 @@ from arrayrefine.kernels import symmetric
 Float = NDArray[np.float64]
 
 _DEGREES = 180.0 / np.pi
+_NEGATIVE = 0.005
+"""Å² and degree²; below the negative of it an eigenvalue is said to be negative."""
 
 
 def matrices(values: Float) -> tuple[Float, Float, Float]:
@@ -45,19 +47,52 @@ def settled(atoms: Atoms) -> Atoms:
 
 
 def describe(atoms: Atoms) -> tuple[dict[str, Any], ...]:
-    """One record per group: name, atoms, origin (Å), T (Å²), L (degree²), S (Å degree), eigenvalues, own B (Å²)."""
+    """One record per group: name, atoms, ranges of residues, origin (Å), T (Å²), L (degree²),
+    S (Å degree), eigenvalues, and the least, mean and largest of the members' own B (Å²).
+    """
     tls, rest = atoms.tls, residual_b(atoms)
     out = []
     for number, name in enumerate(tls.names):
         inside = tls.group == number
-        t, l, s = matrices(tls.values[number])
-        l, s = l * _DEGREES**2, s * _DEGREES
+        translation, libration, screw = matrices(tls.values[number])
+        libration, screw = libration * _DEGREES**2, screw * _DEGREES
         out.append(
             {
-                "name": name, "atoms": int(inside.sum()), "origin": tls.origin[number].tolist(),
-                "T": t.tolist(), "L": l.tolist(), "S": s.tolist(),
-                "T_eigenvalues": np.linalg.eigvalsh(t).tolist(), "L_eigenvalues": np.linalg.eigvalsh(l).tolist(),
+                "name": name, "atoms": int(inside.sum()), "ranges": ranges(atoms, inside),
+                "origin": tls.origin[number].tolist(),
+                "T": translation.tolist(), "L": libration.tolist(), "S": screw.tolist(),
+                "T_eigenvalues": np.linalg.eigvalsh(translation).tolist(),
+                "L_eigenvalues": np.linalg.eigvalsh(libration).tolist(),
                 "residual_b": [float(rest[inside].min()), float(rest[inside].mean()), float(rest[inside].max())],
             }
         )  # fmt: skip
     return tuple(out)
+
+
+def ranges(atoms: Atoms, inside: NDArray[np.bool_]) -> list[list[str]]:
+    """Chain, first and last residue number of the runs of residues that some atoms (N,) come from."""
+    who = atoms.identity
+    _, first = np.unique(who.residue[inside], return_index=True)
+    row = np.flatnonzero(inside)[first]
+    residue = np.unique(who.residue, return_inverse=True)[1].reshape(-1)[row]
+    breaks = np.flatnonzero((np.diff(residue) > 1) | (who.chain[row[1:]] != who.chain[row[:-1]])) + 1
+    return [
+        [str(who.chain[run[0]]), *(f"{who.sequence_number[i]}{who.insertion_code[i]}" for i in (run[0], run[-1]))]
+        for run in np.split(row, breaks)
+        if len(run)
+    ]
+
+
+def sentences(groups: tuple[dict[str, Any], ...]) -> list[str]:
+    """What to say about each group of `describe`."""
+    out = []
+    for group in groups:
+        moved, turned = group["T_eigenvalues"], group["L_eigenvalues"]
+        text = (
+            f"TLS of {group['name']}: T {' '.join(f'{v:.3f}' for v in moved)} Å², L {' '.join(f'{v:.2f}' for v in turned)} "
+            f"degree² along the axes, {group['residual_b'][1]:.1f} Å² of B besides"
+        )
+        if min(moved[0], turned[0]) < -_NEGATIVE:
+            text += "; a negative value is no motion of a rigid body: smaller groups may be better"
+        out.append(text)
+    return out
