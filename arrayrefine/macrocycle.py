@@ -19,6 +19,7 @@ from arrayrefine.parameters import KINDS, Parameters
 from arrayrefine.rendezvous import Evaluated
 from arrayrefine.report import Step
 from arrayrefine.state import Problem, State, evaluate
+from arrayrefine.tls_motion import sensible
 from arrayrefine.turning import turn_hydrogens
 from arrayrefine.weights import Steering, Weights
 
@@ -279,7 +280,8 @@ def _refine_in_band(
         solution = minimise_step(problem, state, here, found, stop)
         evaluations += solution.evaluations
         gain += solution.start_value - solution.value
-        state = evaluate(problem, solution.atoms, before=state)
+        atoms = sensible(solution.atoms) if parameters.sizes.tls else solution.atoms
+        state = evaluate(problem, atoms, before=state)
         notes.append(solution.reason)
         if not steer or problem.options.weights not in _STEERED or not parameters.xyz.any():
             break

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
-from arrayrefine.displacement import EIGHT_PI_SQUARED
+from arrayrefine.displacement import EIGHT_PI_SQUARED, parted, possible, total_u
 from arrayrefine.kernels import symmetric
 
 Float = NDArray[np.float64]
 
 _DEGREES = 180.0 / np.pi
+_SCREW = ((0, 0), (1, 1), (0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1))
 _NEGATIVE = 0.005
 """Å² and degree²; below the negative of it an eigenvalue is said to be negative."""
 
@@ -44,6 +45,40 @@ def settled(atoms: Atoms) -> Atoms:
     for number in range(len(tls)):
         values[number, :3] += rest[tls.group == number].min() / EIGHT_PI_SQUARED
     return atoms.replace(tls=dataclasses.replace(tls, values=values))
+
+
+def sensible(atoms: Atoms) -> Atoms:
+    """Atoms whose groups move as bodies can: T and L of each without negative eigenvalues, settled.
+
+    A libration that would be negative is taken as none, with the part of S that it drives, and the atoms' U follow.
+    """
+    atoms = settled(atoms)
+    tls = atoms.tls
+    values = np.array([_possible_motion(group) for group in tls.values]).reshape(tls.values.shape)
+    changed = np.append((values != tls.values).any(axis=1), False)[tls.group]
+    if not changed.any():
+        return atoms
+    after = dataclasses.replace(tls, values=values)
+    step = after.u(atoms.xyz) - tls.u(atoms.xyz)
+    if atoms.u_projection is not None:
+        step = np.einsum("nij,nj->ni", atoms.u_projection, step)
+    b_iso, u_aniso = atoms.b_iso.copy(), atoms.u_aniso.copy()
+    b_iso[changed], u_aniso[changed] = parted(possible((total_u(atoms) + step)[changed]))
+    return settled(atoms.replace(b_iso=b_iso, u_aniso=u_aniso, tls=after))
+
+
+def _possible_motion(values: Float) -> Float:
+    """The 20 numbers of a group with T and L positive semi-definite; the same where they are."""
+    translation, libration, screw = matrices(values)
+    along, axes = np.linalg.eigh(libration)
+    if along[0] >= 0.0 and np.linalg.eigvalsh(translation)[0] >= 0.0:
+        return values
+    screw = axes @ np.diag((along > 0.0).astype(float)) @ axes.T @ screw
+    screw -= np.trace(screw) / 3.0 * np.eye(3)
+    out = values.copy()
+    out[:6], out[6:12] = symmetric.within(values[:6], 0.0), symmetric.within(values[6:12], 0.0)
+    out[12:] = [screw[i, j] for i, j in _SCREW]
+    return out
 
 
 def describe(atoms: Atoms) -> tuple[dict[str, Any], ...]:
