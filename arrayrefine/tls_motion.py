@@ -123,10 +123,8 @@ def sentences(groups: tuple[dict[str, Any], ...]) -> list[str]:
     out = []
     for group in groups:
         moved, turned = group["T_eigenvalues"], group["L_eigenvalues"]
-        text = (
-            f"TLS of {group['name']}: T {' '.join(f'{v:.3f}' for v in moved)} Å², L {' '.join(f'{v:.2f}' for v in turned)} "
-            f"degree² along the axes, {group['residual_b'][1]:.1f} Å² of B besides"
-        )
+        axes = f"T {' '.join(f'{v:.3f}' for v in moved)} Å², L {' '.join(f'{v:.2f}' for v in turned)} degree²"
+        text = f"TLS of {group['name']}: {axes} along the axes, {group['residual_b'][1]:.1f} Å² of B besides"
         if min(moved[0], turned[0]) < -_NEGATIVE:
             text += "; a negative value is no motion of a rigid body: smaller groups may be better"
         out.append(text)
