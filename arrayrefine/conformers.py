@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +22,14 @@ SEPARATOR = "|"
 """Between the selections of groups that exclude each other."""
 _FULL = 0.995
 """Share of its site from which an atom counts as fully there."""
-_ALIKE = 0.1
+_ALIKE = 0.02
 """Neighbours in a chain share their conformers' occupancies where these differ by no more than this."""
 _SAID_SUM = 0.015
 """An alternative whose occupancies miss one by more is worth a note."""
+
+
+_Conformers: TypeAlias = "dict[str, list[int]]"
+"""Atoms of each conformer."""
 
 
 @dataclass
@@ -115,29 +120,61 @@ def _add_selected(made: _Groups, atoms: Atoms, able: Mask, text: str) -> None:
 
 def _runs(atoms: Atoms, share: NDArray[np.float64], free: Mask) -> Iterator[dict[str, Int]]:
     """Conformers that exclude each other, of one residue or of a run of them: name and atoms of each."""
-    who = atoms.identity
-    run: dict[str, list[int]] = {}
+    open_runs: list[_Conformers] = []
     last: tuple[str, int] | None = None
     for site, index in _sites(atoms, free):
-        conformers: dict[str, list[int]] = {}
-        several = len(np.unique(who.residue_name[index])) > 1
-        for i in index.tolist():
-            label = str(who.altloc[i]) or (str(who.residue_name[i]) if several else "")
-            if label:
-                conformers.setdefault(label, []).append(i)
-        if len(conformers) < 2:
+        parts = _parts(atoms, share, index)
+        if not parts:
             continue
         follows = last is not None and site[0] == last[0] and 0 <= site[1] - last[1] <= 1
-        if follows and not _is_water(atoms, index) and _alike(share, run, conformers):
-            for label, more in conformers.items():
-                run[label] += more
-        else:
-            if run:
-                yield {_name(atoms, some, label): np.array(some) for label, some in run.items()}
-            run = conformers
-        last = site
-    if run:
-        yield {_name(atoms, some, label): np.array(some) for label, some in run.items()}
+        before = open_runs if follows and not _is_water(atoms, index) else []
+        here: list[_Conformers] = []
+        for part in parts:
+            run = next((run for run in before if run not in here and _alike(share, run, part)), None)
+            if run is None:
+                here.append(part)
+            else:
+                for label, more in part.items():
+                    run[label] += more
+                here.append(run)
+        yield from (_named(atoms, run) for run in open_runs if run not in here)
+        open_runs, last = here, site
+    yield from (_named(atoms, run) for run in open_runs)
+
+
+def _parts(atoms: Atoms, share: NDArray[np.float64], index: Int) -> list[_Conformers]:
+    """Conformers of one site; several sets of them where its atoms, say side chain and main chain, differ in amounts.
+
+    Atoms of one name tell which amounts go together; a name that only one conformer has goes by its amount.
+    """
+    who = atoms.identity
+    several = len(np.unique(who.residue_name[index])) > 1
+    named: dict[str, list[tuple[str, float, int]]] = {}
+    for i in index.tolist():
+        label = str(who.altloc[i]) or (str(who.residue_name[i]) if several else "")
+        if label:
+            named.setdefault(str(who.atom_name[i]), []).append((label, round(float(share[i]), 2), i))
+    parts: dict[tuple[tuple[str, float], ...], _Conformers] = {}
+    rest: dict[tuple[str, float], list[int]] = {}
+    for ends in named.values():
+        amounts = tuple(sorted((label, amount) for label, amount, _ in ends))
+        for label, amount, i in ends:
+            if len(ends) > 1:
+                parts.setdefault(amounts, {}).setdefault(label, []).append(i)
+            else:
+                rest.setdefault((label, amount), []).append(i)
+    others: _Conformers = {}
+    for (label, amount), more in rest.items():
+        home = next((part for amounts, part in parts.items() if (label, amount) in amounts), None)
+        if home is not None:
+            home[label] += more
+        elif label not in others:
+            others[label] = more
+    return [*parts.values(), *([others] if len(others) > 1 else [])]
+
+
+def _named(atoms: Atoms, run: _Conformers) -> dict[str, Int]:
+    return {_name(atoms, index, label): np.array(index) for label, index in run.items()}
 
 
 def _sites(atoms: Atoms, free: Mask) -> Iterator[tuple[tuple[str, int], Int]]:
@@ -164,9 +201,9 @@ def _is_water(atoms: Atoms, index: Int) -> bool:
     return bool(np.isin(atoms.identity.residue_name[index], ("HOH", "DOD", "WAT", "H2O")).any())
 
 
-def _alike(share: NDArray[np.float64], run: dict[str, list[int]], conformers: dict[str, list[int]]) -> bool:
-    return run.keys() == conformers.keys() and all(
-        abs(share[run[label]].mean() - share[index].mean()) <= _ALIKE for label, index in conformers.items()
+def _alike(share: NDArray[np.float64], run: _Conformers, part: _Conformers) -> bool:
+    return run.keys() == part.keys() and all(
+        abs(share[run[label]].mean() - share[index].mean()) <= _ALIKE for label, index in part.items()
     )
 
 
