@@ -36,14 +36,16 @@ def residual_b(atoms: Atoms) -> Float:
 
 
 def settled(atoms: Atoms) -> Atoms:
-    """The same displacements, with as much of what all members of a group share in its T as leaves no B below zero.
+    """The same displacements, with what all members of a group share in its T, until one of them has no B of its own.
 
-    T and the members' own B have the isotropic part of T in common; the data see their sum.
+    T and the members' own B have the isotropic part of T in common; the data see their sum. Where T would be no motion
+    yet it takes more, and some members are left with a B below zero.
     """
     tls, rest = atoms.tls, residual_b(atoms)
     values = tls.values.copy()
     for number in range(len(tls)):
-        values[number, :3] += rest[tls.group == number].min() / EIGHT_PI_SQUARED
+        least = symmetric.eigenvalues(values[number, :6])[0]
+        values[number, :3] += max(rest[tls.group == number].min() / EIGHT_PI_SQUARED, -least)
     return atoms.replace(tls=dataclasses.replace(tls, values=values))
 
 
@@ -68,15 +70,15 @@ def sensible(atoms: Atoms) -> Atoms:
 
 
 def _possible_motion(values: Float) -> Float:
-    """The 20 numbers of a group with T and L positive semi-definite; the same where they are."""
-    translation, libration, screw = matrices(values)
+    """The 20 numbers of a group with L positive semi-definite; the same where it is."""
+    _, libration, screw = matrices(values)
     along, axes = np.linalg.eigh(libration)
-    if along[0] >= 0.0 and np.linalg.eigvalsh(translation)[0] >= 0.0:
+    if along[0] >= 0.0:
         return values
     screw = axes @ np.diag((along > 0.0).astype(float)) @ axes.T @ screw
     screw -= np.trace(screw) / 3.0 * np.eye(3)
     out = values.copy()
-    out[:6], out[6:12] = symmetric.within(values[:6], 0.0), symmetric.within(values[6:12], 0.0)
+    out[6:12] = symmetric.within(values[6:12], 0.0)
     out[12:] = [screw[i, j] for i, j in _SCREW]
     return out
 
