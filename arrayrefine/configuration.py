@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from arrayrefine.errors import InputError
-from arrayrefine.options import Options
+from arrayrefine.options import TLS_KEYWORDS, Options
 
 _ABOVE_0 = (sys.float_info.min, math.inf, "a number above 0")
 _FROM_0 = (0.0, math.inf, "0 or more")
@@ -113,6 +113,9 @@ def check_options(options: Options) -> None:
             "--hydrogens strip leaves nothing for --write-hydrogens yes to write; "
             "leave out one of them (--hydrogens add computes and writes hydrogens)"
         )
+    if not options.tls or (len(options.tls) > 1 and set(options.tls) & set(TLS_KEYWORDS)):
+        expected = f"one of {', '.join(TLS_KEYWORDS)}, or selections such as 'chain A and 1-80' 'chain A and 81-200'"
+        raise InputError(f"--tls: found {' '.join(map(repr, options.tls)) or 'nothing'}, expected {expected}")
     low, high = options.weighting.rmsz_low, options.weighting.rmsz_high
     _require(low < high, "--weighting.rmsz-low", low, f"a value below --weighting.rmsz-high ({high:g})")
 

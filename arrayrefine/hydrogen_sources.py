@@ -20,6 +20,7 @@ from arrayrefine.io.model import Model
 from arrayrefine.links import complete_links
 from arrayrefine.monomers import MonomerLibrary
 from arrayrefine.options import RidingHydrogens
+from arrayrefine.tls import Tls
 from arrayrefine.wording import counted
 
 Float = NDArray[np.float64]
@@ -282,5 +283,9 @@ def _assemble(
         None
         if before.u_projection is None
         else np.concatenate([before.u_projection, np.tile(np.eye(6), (count, 1, 1))])[order],
-    )
+        Tls(
+            np.concatenate([before.tls.group, np.full(count, -1)])[order],
+            before.tls.origin, before.tls.values, before.tls.names,
+        ),
+    )  # fmt: skip
     return atoms, own

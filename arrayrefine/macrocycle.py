@@ -19,6 +19,7 @@ from arrayrefine.parameters import KINDS, Parameters
 from arrayrefine.rendezvous import Evaluated
 from arrayrefine.report import Step
 from arrayrefine.state import Problem, State, evaluate
+from arrayrefine.tls_motion import sensible
 from arrayrefine.turning import turn_hydrogens
 from arrayrefine.weights import Steering, Weights
 
@@ -124,7 +125,7 @@ def find_weights(
 
 def stale_weights(problem: Problem, state: State) -> Weights:
     """Literal weights with coordinates and B both free, to be used for every later step."""
-    everything = Parameters.of(state.atoms, "xyz+b", problem.restraints.held)
+    everything = problem.parameters(state.atoms, "xyz+b")
     found = weights.literal_weights(state.atoms, everything, state.xray, problem.geometry.of_dictionary, problem.adp)
     return dataclasses.replace(found, explanation=found.explanation | {"scheme": "stale"})
 
@@ -222,7 +223,7 @@ def run_step(problem: Problem, path: Path, cycle: int, target: str, stop: Callab
         path = dataclasses.replace(path, state=evaluate(problem, path.state.atoms, before=path.state))
         return path, _record(problem, path, cycle, target, 0, {}, 0, began, "scale, solvent and sigma_A refitted")
     guarded = problem.options.weights in (*_STEERED, "fixed")
-    parameters = Parameters.of(path.state.atoms, target, problem.restraints.held)
+    parameters = problem.parameters(path.state.atoms, target)
     if parameters.size == 0:
         note = "nothing to refine: no atom has such a free value"
         return path, _record(problem, path, cycle, target, 0, {}, 0, began, note)
@@ -279,7 +280,8 @@ def _refine_in_band(
         solution = minimise_step(problem, state, here, found, stop)
         evaluations += solution.evaluations
         gain += solution.start_value - solution.value
-        state = evaluate(problem, solution.atoms, before=state)
+        atoms = sensible(solution.atoms) if parameters.sizes.tls else solution.atoms
+        state = evaluate(problem, atoms, before=state)
         notes.append(solution.reason)
         if not steer or problem.options.weights not in _STEERED or not parameters.xyz.any():
             break
@@ -345,7 +347,7 @@ def _run_cycle(
 ) -> tuple[Path, list[Step]]:
     """The steps of one macro-cycle, as far as `stop` lets them be taken."""
     steps: list[Step] = []
-    for target in problem.options.targets:
+    for target in _targets(problem, path):
         if stop():
             break
         path, step = run_step(problem, path, cycle, target, stop)
@@ -380,6 +382,16 @@ def _turned(problem: Problem, path: Path) -> Path:
         problem.hydrogens, state.atoms, problem.restraints.non_bonded, problem.reflections.crystal, state.xray
     )
     return path if atoms is state.atoms else dataclasses.replace(path, state=evaluate(problem, atoms, before=state))
+
+
+def _targets(problem: Problem, path: Path) -> tuple[str, ...]:
+    """Steps of a cycle: B goes with TLS unless a step of its own does, occupancies only where there are groups."""
+    targets, groups = problem.options.targets, problem.occupancy
+    if len(path.state.atoms.tls) and not any("tls" in target.split("+") for target in targets):
+        targets = tuple("+".join("tls+b" if k == "b" else k for k in target.split("+")) for target in targets)
+    if groups is not None and not len(groups) and targets != ("occupancy",):
+        targets = tuple(target for target in targets if target != "occupancy")
+    return targets
 
 
 def _settled(problem: Problem, path: Path, before: State, made: Sequence[Step]) -> str:

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+TLS_KEYWORDS = ("none", "auto", "chain")
+"""What `Options.tls` can be instead of selections."""
+
 
 @dataclass(frozen=True)
 class Xray:
@@ -188,7 +191,8 @@ class Options:
     cycles: int = 5
     """Number of macro-cycles; each runs the list of targets once."""
     targets: tuple[str, ...] = ("xyz", "b")
-    """What is refined in turn within a cycle: scale, xyz, b, occupancy, or several joined by '+', such as xyz+b."""
+    """What is refined in turn within a cycle: scale, xyz, b, occupancy, tls, or several joined by '+', such as xyz+b;
+    b stands for tls+b where there are TLS groups and tls has no step of its own."""
     rigid_body: Literal["auto", "yes", "no"] = "auto"
     """Move chains as rigid bodies before the first cycle, low resolution first; auto: where a look at the gradients
     says that one of them is out of place."""
@@ -202,6 +206,15 @@ class Options:
     anisotropic: str = "auto"
     """Atoms with anisotropic displacements: auto (by resolution and number of reflections), none, keep (those with
     ANISOU in the model), or a selection, such as all or 'not water'."""
+    tls: tuple[str, ...] = ("auto",)
+    """Groups that move as rigid bodies, TLS: none; chain (one for each chain of a polymer with the ligands that touch
+    it); auto (chain, where no atom is anisotropic and data are enough); or a selection for each group, such as
+    'chain A and 1-80' 'chain A and 81-200'."""
+    occupancy_groups: tuple[str, ...] = ()
+    """Groups that share one occupancy, besides those found: a selection for each, such as 'chain L and 1'; several
+    that exclude each other, so that they add up to 1, joined by '|', such as '10-12 and altloc A | water and 301'."""
+    freeze: tuple[str, ...] = ()
+    """What is not refined: kinds of selected atoms, such as 'xyz: chain B' 'b: water' 'occupancy: all'."""
     restraints: tuple[Path, ...] = ()
     """Restraint CIF files for ligands; they win over every library."""
     reference: Path | None = None

@@ -112,6 +112,19 @@ class Parameters:
         """Refine `kind` of the selected atoms, or of groups with such atoms, no longer."""
         return self._with(kind, select(self.reference, selection), False)
 
+    def without(self, frozen: tuple[str, ...]) -> Parameters:
+        """Freeze several kinds of selected atoms, each told as "kind: selection", such as "xyz: chain B"."""
+        parameters = self
+        for text in frozen:
+            kind, colon, selection = text.partition(":")
+            if not colon or kind.strip() not in KINDS:
+                raise InputError(
+                    f"--freeze '{text}': expected one of {', '.join(KINDS)}, a colon and a selection, such as "
+                    "'xyz: chain B'"
+                )
+            parameters = parameters.freeze(kind.strip(), selection)
+        return parameters
+
     def at(self, atoms: Atoms) -> Parameters:
         """The same masks around other values of the same atoms."""
         return dataclasses.replace(self, reference=atoms)

@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from arrayrefine import summaries
+from arrayrefine import summaries, tls_motion
 from arrayrefine.anisotropy import choose_anisotropic
 from arrayrefine.atoms import Atoms
 from arrayrefine.configuration import check_options
+from arrayrefine.conformers import build_occupancy_groups
 from arrayrefine.data_checks import check_data, without_outliers
 from arrayrefine.device import choose_device, memory_errors_named
 from arrayrefine.device_density import Gridded
@@ -44,6 +45,7 @@ from arrayrefine.state import Problem, State, evaluate
 from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.targets.adp import AdpTarget
 from arrayrefine.targets.geometry import GeometryTarget
+from arrayrefine.tls_groups import choose_tls, wants_groups
 from arrayrefine.topology import build_restraints
 from arrayrefine.turning import turn_hydrogens
 from arrayrefine.wording import counted
@@ -156,9 +158,15 @@ def prepare(model_path: str | Path, data_path: str | Path, options: Options) -> 
     reflections, outlier_notes = without_outliers(reflections, options.xray.outliers == "keep")
     names = sorted({str(name) for name in model.atoms.identity.residue_name})
     library = load_monomers(names, options.restraints, options.monomers)
+    n_work = int(reflections.work.sum())
+    by_group = options.anisotropic == "auto" and wants_groups(options.tls)
     atoms, aniso_notes = choose_anisotropic(
-        model.atoms, options.anisotropic, reflections.d_min, int(reflections.work.sum())
+        model.atoms, "none" if by_group else options.anisotropic, reflections.d_min, n_work
     )
+    # The kernels for anisotropic atoms are not there on a device: nothing that was not asked for may need them.
+    tls = ("none",) if options.tls == ("auto",) and device.kind == "cuda" else options.tls
+    atoms, tls_notes = choose_tls(atoms, tls, n_work, model.atoms.u_aniso)
+    aniso_notes += tls_notes
     model = dataclasses.replace(model, atoms=atoms)
     model, link_notes = with_found_links(model, crystal, library.monlib)
     hydrogens = Hydrogens.none(len(model.atoms))
@@ -176,6 +184,7 @@ def prepare(model_path: str | Path, data_path: str | Path, options: Options) -> 
         restraints.without(riding), model.atoms, reflections.d_min, options.external, options.reference
     )
     timer: dict[str, float] = {}
+    groups, group_notes = build_occupancy_groups(model.atoms, options.occupancy_groups)
     problem = Problem(
         reflections,
         restraints,
@@ -184,11 +193,15 @@ def prepare(model_path: str | Path, data_path: str | Path, options: Options) -> 
         options,
         hydrogens,
         timer,
+        groups,
         device=device,
     )
     notes = [*model.notes, *aniso_notes, *hydrogen_notes, *data_notes, *outlier_notes, *check_data(reflections)]
+    if any("occupancy" in target.split("+") for target in options.targets):
+        notes += group_notes
     notes += [*library.notes, *link_notes, *restraints.notes]
     atoms = model.atoms
+    problem.parameters(atoms, "xyz")  # says what is wrong with selections before anything is refined
     if options.perturb > 0:
         moved = perturb(hydrogens.without(atoms), options.perturb, options.seed, options.start)
         xyz, b_iso, u_aniso = atoms.xyz.copy(), atoms.b_iso.copy(), atoms.u_aniso.copy()
@@ -362,10 +375,13 @@ def run(
     path, steps, stopped = run_cycles(problem, path, interrupted, tell)
     steps = moves + steps
     state = path.state
+    refined = tls_motion.settled(state.atoms)
+    motion = tls_motion.describe(refined)
     late = summaries.external_classes(problem, first, state)
     late += [*state.scale.notes, *state.sigma_a.notes, *state.outliers.sentence(problem.reflections)]
     late += [*_limits(problem, state), *_chosen(problem, steps), *_hindsight(steps)]
     late += summaries.worse_than_start(problem, first, state)
+    late += tls_motion.sentences(motion)
     for note in late:
         say(note)
     notes += late
@@ -386,9 +402,11 @@ def run(
         scaling=summaries.scaling(problem, state),
         shells=summaries.shells(problem, state),
         restraints=summaries.restraint_classes(problem, state),
+        tls=motion,
+        occupancies=summaries.occupancies(problem, atoms, state),
         device=str(problem.device),
         mode=problem.device.mode(options) | ({"memory": memory.as_dict()} if memory else {}),
         stopped=stopped,
     )
-    written, refined = output_atoms(source, problem.hydrogens, state.atoms, options.write_hydrogens)
+    written, refined = output_atoms(source, problem.hydrogens, refined, options.write_hydrogens)
     return Result(written, refined, problem.reflections, _maps(problem, state), report)

@@ -127,6 +127,8 @@ class Report:
     scaling: dict[str, Any] = field(default_factory=dict)
     shells: tuple[dict[str, Any], ...] = ()
     restraints: tuple[dict[str, Any], ...] = ()
+    tls: tuple[dict[str, Any], ...] = ()
+    occupancies: tuple[dict[str, Any], ...] = ()
     device: str = ""
     mode: dict[str, Any] = field(default_factory=dict)
     stopped: str = ""

@@ -18,9 +18,10 @@ from arrayrefine.device_restraints import DeviceRestraints
 from arrayrefine.displacement import least_b, sharpest
 from arrayrefine.hydrogens import Hydrogens
 from arrayrefine.kernels.threads import beside
+from arrayrefine.occupancy_groups import OccupancyGroups
 from arrayrefine.options import Options
 from arrayrefine.outliers import Outliers, find_outliers
-from arrayrefine.parameters import B_BOUNDS
+from arrayrefine.parameters import B_BOUNDS, Parameters
 from arrayrefine.reflections import Reflections
 from arrayrefine.rendezvous import Evaluated, Place
 from arrayrefine.report import Statistics
@@ -60,6 +61,8 @@ class Problem:
     hydrogens : Hydrogens
     timer : dict
         Seconds per part of the evaluations since it was last emptied.
+    occupancy : OccupancyGroups or None
+        Atoms that share an occupancy; None: those below 1 each for itself.
     meet : callable, optional
         Gives a minimisation its place among those of other runs, with which it is evaluated.
     device : Device
@@ -74,11 +77,16 @@ class Problem:
     options: Options
     hydrogens: Hydrogens
     timer: dict[str, float] = field(default_factory=dict)
+    occupancy: OccupancyGroups | None = None
     meet: Callable[[Evaluated], Place] | None = None
     device: Device = CPU
     counts: dict[str, int] = field(default_factory=dict)
     _on_device: list[DeviceRestraints] = field(default_factory=list, compare=False, repr=False)
     _plans: dict[str, StructureFactors] = field(default_factory=dict, compare=False, repr=False)
+
+    def parameters(self, atoms: Atoms, target: str) -> Parameters:
+        """What a step named `target` refines, such as "xyz" or "tls+b": all atoms but those that are held or frozen."""
+        return Parameters.of(atoms, target, self.restraints.held, self.occupancy).without(self.options.freeze)
 
     def structure_factors(self, atoms: Atoms) -> StructureFactors:
         """Plan for the measured reflections, sampled for the B factors of `atoms`; the last one while it fits."""

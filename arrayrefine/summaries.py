@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from arrayrefine.atoms import Atoms
 from arrayrefine.scaling import r_factor
 from arrayrefine.solvent import MaskShape
 from arrayrefine.state import Problem, State
@@ -137,3 +138,17 @@ def scaling(problem: Problem, state: State) -> dict[str, Any]:
         "solvent_shrink": mask.shrink,
         "solvent_smallest_island": mask.smallest_island,
     }
+
+
+def occupancies(problem: Problem, start: Atoms, state: State) -> tuple[dict[str, Any], ...]:
+    """Groups that share an occupancy: what excludes what, occupancy at the start and at the end."""
+    groups = problem.occupancy
+    if groups is None:
+        return ()
+    every = np.arange(len(groups))
+    values = (groups.occupancies(atoms, every).tolist() for atoms in (start, state.atoms))
+    alternative = [int(k) if k >= 0 else None for k in groups.alternative]
+    return tuple(
+        {"name": name, "alternative": k, "start": before, "final": after}
+        for name, k, before, after in zip(groups.names, alternative, *values)
+    )

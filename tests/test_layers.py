@@ -24,6 +24,8 @@ LAYERS = [
     {"device_displacement"},
     {
         "anisotropy",
+        "tls_groups",
+        "conformers",
         "preconditioner",
         "turning",
         "weights",
@@ -62,6 +64,7 @@ LAYERS = [
         "restraints",
         "atoms",
         "displacement",
+        "tls_motion",
         "gaussians",
         "occupancy_groups",
         "riding",

@@ -83,6 +83,13 @@ def test_toml_values_and_types(tmp_path: Path) -> None:
     assert isinstance(options.d_min, float)
 
 
+def test_toml_of_groups(tmp_path: Path) -> None:
+    text = 'tls = ["chain A", "chain B"]\noccupancy-groups = "chain L"\nfreeze = ["xyz: chain B"]\n'
+    options = read_config(write(tmp_path, text))
+    assert options == Options(tls=("chain A", "chain B"), occupancy_groups=("chain L",), freeze=("xyz: chain B",))
+    assert read_config(write(tmp_path, 'tls = "none"')).tls == ("none",)
+
+
 def test_toml_keeps_what_it_does_not_name(tmp_path: Path) -> None:
     base = Options(perturb=0.2, weighting=Weighting(clamp=5.0))
     options = read_config(write(tmp_path, "[weighting]\nratio = 0.1\n"), base)
@@ -166,6 +173,11 @@ def test_values_that_no_refinement_can_use(options: Options, flag: str) -> None:
         ({"d_min": "2"}, "--d-min: found '2', expected a number or None"),
         ({"free": 0}, "--free: found 0, expected text or None"),
         ({"xray": Geometry()}, "expected an instance of Xray"),
+        ({"tls": "chain"}, "--tls: found 'chain', expected a tuple"),
+        ({"tls": ()}, "--tls: found nothing, expected one of none, auto, chain, or selections"),
+        ({"tls": ("chain", "chain A")}, "--tls: found 'chain' 'chain A', expected one of none"),
+        ({"occupancy_groups": "chain A"}, "--occupancy-groups: found 'chain A', expected a tuple"),
+        ({"freeze": "b: all"}, "--freeze: found 'b: all', expected a tuple"),
         ({"hydrogens": "strip", "write_hydrogens": "yes"}, "nothing for --write-hydrogens yes to write"),
     ],
 )

@@ -124,6 +124,9 @@ def _write_refinement(block: cif.Block, content: Mapping[str, Any]) -> None:
     block.set_mmcif_category("_refine.", refine)
     _write_loop(block, "_refine_ls_restr.", [_restraint_row(r) for r in content["restraints"]])
     _write_loop(block, "_refine_ls_shell.", [_shell_row(s) for s in content["shells"]])
+    groups = list(enumerate(content.get("tls", ()), 1))
+    _write_loop(block, "_pdbx_refine_tls.", [_tls_row(number, group) for number, group in groups])
+    _write_loop(block, "_pdbx_refine_tls_group.", _member_rows(groups))
 
 
 def _refine_row(entry: str, content: Mapping[str, Any]) -> Row:
@@ -189,6 +192,35 @@ def _shell_row(shell: Mapping[str, Any]) -> Row:
         "correlation_coeff_Fo_to_Fc": _text(shell.get("cc_work"), 4),
         "correlation_coeff_Fo_to_Fc_free": _text(shell.get("cc_free"), 4),
     }
+
+
+def _tls_row(number: int, group: Mapping[str, Any]) -> Row:
+    """T in Å², L in degree², S in Å degree."""
+    row: Row = {"pdbx_refine_id": METHOD, "id": str(number), "details": str(group["name"]), "method": "refined"}
+    row.update({f"origin_{axis}": _text(value, 4) for axis, value in zip("xyz", group["origin"])})
+    for name in ("T", "L", "S"):
+        row.update(
+            {
+                f"{name}[{i}][{j}]": _text(group[name][i - 1][j - 1], 4)
+                for i in (1, 2, 3)
+                for j in (1, 2, 3)
+                if name == "S" or i <= j
+            }
+        )
+    return row
+
+
+def _member_rows(groups: Sequence[tuple[int, Mapping[str, Any]]]) -> list[Row]:
+    """One row for each run of residues of each group."""
+    runs = [(number, group, run) for number, group in groups for run in group["ranges"]]
+    return [
+        {
+            "pdbx_refine_id": METHOD, "id": str(k), "refine_tls_id": str(number),
+            "beg_auth_asym_id": chain, "beg_auth_seq_id": first, "end_auth_asym_id": chain, "end_auth_seq_id": last,
+            "selection_details": str(group["name"]),
+        }
+        for k, (number, group, (chain, first, last)) in enumerate(runs, 1)
+    ]  # fmt: skip
 
 
 def _write_software(block: cif.Block, version: str) -> None:

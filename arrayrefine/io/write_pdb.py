@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gemmi
@@ -12,6 +12,9 @@ from arrayrefine.atoms import Atoms
 
 HYBRID_36_SERIALS = 87_440_031  # largest serial number that five hybrid-36 characters can hold
 HYBRID_36_RESIDUES = 2_436_111  # the same for the four of a residue number
+
+_SYMMETRIC = (((1, 1), (2, 2)), ((3, 3), (1, 2)), ((1, 3), (2, 3)))
+_FULL = tuple(tuple((i, j) for j in (1, 2, 3)) for i in (1, 2, 3))
 
 
 def pdb_obstacle(atoms: Atoms) -> str | None:
@@ -105,7 +108,42 @@ def _remark_3(content: Mapping[str, Any], software: str) -> list[str]:
         lines.append(f"  {title}")
         lines += [f"   {label:<35s}: {'NULL' if value is None else value}" for label, value in block]
         lines.append("")
+    lines += _tls(content.get("tls", ()))
     return [f"REMARK   3{line}"[:80] for line in lines]
+
+
+def _tls(groups: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Groups in the layout of the format: T in Å², L in degree², S in Å degree."""
+    if not groups:
+        return []
+    lines = ["  TLS DETAILS", f"   NUMBER OF TLS GROUPS  : {len(groups)}", ""]
+    for number, group in enumerate(groups, 1):
+        lines += [
+            f"   TLS GROUP : {number}",
+            f"    NUMBER OF COMPONENTS GROUP : {len(group['ranges'])}",
+            "    COMPONENTS        C SSSEQI   TO  C SSSEQI",
+        ]
+        for chain, *ends in group["ranges"]:
+            one, two = (f"{chain:>2s} {_seqid(end)}" for end in ends)
+            lines.append(f"    RESIDUE RANGE :  {one}       {two}")
+        lines.append("    ORIGIN FOR THE GROUP (A):" + "".join(f"{x:9.4f}" for x in group["origin"]))
+        for name, places in (("T", _SYMMETRIC), ("L", _SYMMETRIC), ("S", _FULL)):
+            lines.append(f"    {name} TENSOR")
+            for row in places:
+                lines.append("      " + " ".join(f"{name}{i}{j}:{group[name][i - 1][j - 1]:9.4f}" for i, j in row))
+        lines.append("")
+    return [
+        *lines,
+        "  OTHER REFINEMENT REMARKS: ATOM RECORD CONTAINS SUM OF TLS AND",
+        "  RESIDUAL B FACTORS. ANISOU RECORD CONTAINS SUM OF TLS AND",
+        "  RESIDUAL U FACTORS.",
+        "",
+    ]
+
+
+def _seqid(end: str) -> str:
+    """Residue number in four columns and its insertion code in one."""
+    return f"{end:>4s} " if end[-1].isdigit() else f"{end:>5s}"
 
 
 def _text(value: float | None, digits: int, factor: float = 1.0) -> str:

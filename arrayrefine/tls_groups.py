@@ -1,0 +1,174 @@
+"""Which atoms move together as a rigid body: TLS groups by chain or by selection."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from arrayrefine.atoms import Atoms
+from arrayrefine.displacement import parted, possible, total_u
+from arrayrefine.errors import InputError
+from arrayrefine.selection import select
+from arrayrefine.tls import NUMBERS, Tls, design
+from arrayrefine.wording import counted
+
+Mask = NDArray[np.bool_]
+Int = NDArray[np.int64]
+
+LEAST_ATOMS = 20
+"""A smaller group has as many numbers as its atoms have B factors of their own."""
+AUTO_REFLECTIONS = 10.0
+"""Work reflections per number of all groups that `auto` asks for."""
+_TOUCH = 4.0
+"""Å; a ligand that comes nearer to atoms of a chain belongs to that with most of them."""
+_POLYMER = (("N", "CA", "C"), ("C3'", "C4'", "O3'"))
+"""Atoms by which a residue of a protein or of a nucleic acid is known."""
+
+
+def wants_groups(option: tuple[str, ...]) -> bool:
+    """Whether TLS groups were asked for by name: they then come before anisotropic atoms that nobody asked for."""
+    return option not in (("none",), ("auto",))
+
+
+def choose_tls(
+    atoms: Atoms, option: tuple[str, ...], n_work: int, known: NDArray[np.float64] | None = None
+) -> tuple[Atoms, tuple[str, ...]]:
+    """Atoms with the TLS groups that an option names, and what to say about it.
+
+    Members are isotropic but for their group. Anisotropic atoms are none, for their own U holds all that a group could
+    give, nor are hydrogens, which follow the equivalent B of their parents.
+
+    Parameters
+    ----------
+    atoms : Atoms
+        After the choice of the anisotropic ones.
+    option : tuple of str
+        ("none",); ("chain",); ("auto",), which is by chain if all groups together have enough reflections; or one
+        selection for each group.
+    n_work : int
+        Work reflections.
+    known : (N, 6) float64, optional
+        Traceless parts of U in the model as read; the groups start from what of them a rigid body can do.
+
+    Returns
+    -------
+    atoms : Atoms
+    notes : tuple of str
+
+    Raises
+    ------
+    InputError
+        A selection cannot be read, names too few atoms, or atoms of another.
+    """
+    able = ~(atoms.is_hydrogen | atoms.anisotropic | atoms.riding.mask(len(atoms)))
+    if option == ("none",) or (option == ("auto",) and atoms.anisotropic.any()):
+        return atoms, ()
+    if option in (("chain",), ("auto",)):
+        members, names, notes = _by_chain(atoms, able)
+    else:
+        members, names, notes = _by_selection(atoms, able, option), option, []
+    if not members:
+        return atoms, tuple(notes if option != ("auto",) else ())
+    if option == ("auto",) and n_work < AUTO_REFLECTIONS * NUMBERS * len(members):
+        return atoms, ()
+    group = np.full(len(atoms), -1, dtype=np.int64)
+    for number, index in enumerate(members):
+        group[index] = number
+    origin = np.array([np.average(atoms.xyz[i], axis=0, weights=atoms.occupancy[i] + 1e-6) for i in members])
+    tls = Tls(group, origin, np.zeros((len(members), NUMBERS)), names)
+    notes.insert(0, f"{counted(len(members), 'TLS group')}: " + "; ".join(
+        f"{name} ({len(index)} atoms)" for name, index in zip(names, members)
+    ))  # fmt: skip
+    atoms = dataclasses.replace(atoms, tls=tls)
+    if known is not None and known[group >= 0].any():
+        atoms = _started(atoms, known)
+        notes.append("TLS starts from the anisotropic displacements of the model")
+    return atoms, tuple(notes)
+
+
+def _by_selection(atoms: Atoms, able: Mask, selections: tuple[str, ...]) -> list[Int]:
+    """Members of one group for each selection."""
+    taken = np.full(len(atoms), -1)
+    members = []
+    for number, text in enumerate(selections):
+        chosen = select(atoms, text)
+        index = np.flatnonzero(chosen & able)
+        if len(index) < LEAST_ATOMS:
+            own = int((chosen & atoms.anisotropic).sum())
+            reason = f" ({own} more are anisotropic on their own, see --anisotropic)" if own else ""
+            raise InputError(
+                f"--tls '{text}': found {counted(len(index), 'atom')} without hydrogens{reason}, expected at least "
+                f"{LEAST_ATOMS}; choose a larger group"
+            )
+        shared = index[taken[index] >= 0]
+        if len(shared):
+            other = selections[taken[shared[0]]]
+            raise InputError(
+                f"--tls '{text}' and '{other}' both name {atoms.identity.label(int(shared[0]))} "
+                f"({counted(len(shared), 'atom')} in all); expected groups that do not overlap"
+            )
+        taken[index] = number
+        members.append(index)
+    return members
+
+
+def _by_chain(atoms: Atoms, able: Mask) -> tuple[list[Int], tuple[str, ...], list[str]]:
+    """Polymer chains with the ligands that touch them; waters, ions and what touches nothing stay out."""
+    who = atoms.identity
+    residue = np.unique(who.residue, return_inverse=True)[1].reshape(-1)
+    polymer = np.zeros(residue.max(initial=-1) + 1, dtype=bool)
+    for backbone in _POLYMER:
+        there = [np.bincount(residue, who.atom_name == name, minlength=len(polymer)) > 0 for name in backbone]
+        polymer |= np.logical_and.reduce(there)
+    water = select(atoms, "water")
+    core = polymer[residue] & able & ~water
+    chains = [str(name) for name in dict.fromkeys(who.chain[core].tolist())]
+    number = np.full(len(atoms), -1)
+    for k, name in enumerate(chains):
+        number[core & (who.chain == name)] = k
+    heavy = np.bincount(residue, able, minlength=len(polymer))
+    loose = np.flatnonzero(able & ~core & ~water & (heavy > 1)[residue])
+    if len(loose) and core.any():
+        inside = np.flatnonzero(core)
+        near = cKDTree(atoms.xyz[inside]).query_ball_point(atoms.xyz[loose], _TOUCH)
+        touched = np.zeros((len(polymer), len(chains)))
+        for atom, found in zip(loose, near):
+            touched[residue[atom]] += np.bincount(number[inside[found]], minlength=len(chains))
+        bound = loose[touched[residue[loose]].any(axis=1)]
+        number[bound] = touched[residue[bound]].argmax(axis=1)
+    members: list[Int] = []
+    names: list[str] = []
+    notes: list[str] = []
+    for k, name in enumerate(chains):
+        index = np.flatnonzero(number == k)
+        if len(index) < LEAST_ATOMS:
+            notes.append(f"chain {name} has {counted(len(index), 'atom')}, too few for a TLS group")
+        else:
+            members.append(index)
+            names.append(f"chain {name}")
+    return members, tuple(names), notes
+
+
+def _started(atoms: Atoms, known: NDArray[np.float64]) -> Atoms:
+    """Members with the motion that comes nearest to given traceless parts of U (N, 6)."""
+    tls = atoms.tls
+    values, u_aniso, b_iso = tls.values.copy(), atoms.u_aniso.copy(), atoms.b_iso.copy()
+    for number in range(len(tls)):
+        index = np.flatnonzero(tls.group == number)
+        matrix = design(atoms.xyz[index] - tls.origin[number])
+        mean = matrix[:, :3].mean(axis=1)
+        shape = matrix.copy()
+        shape[:, :3] -= mean[:, None]
+        values[number] = np.linalg.lstsq(shape.reshape(-1, NUMBERS), known[index].reshape(-1), rcond=1e-6)[0]
+        u_aniso[index] = np.einsum("nij,j->ni", shape, values[number])
+    started = dataclasses.replace(atoms, u_aniso=u_aniso)
+    inside = tls.group >= 0
+    u = total_u(started, inside)
+    if atoms.u_projection is not None:
+        u = np.einsum("nij,nj->ni", atoms.u_projection[inside], u)
+    b_iso[inside], u_aniso[inside] = parted(possible(u))
+    return started.replace(b_iso=b_iso, u_aniso=u_aniso, tls=dataclasses.replace(tls, values=values))
+

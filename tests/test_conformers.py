@@ -1,0 +1,197 @@
+"""Groups of occupancies: which atoms share one, what excludes what, and how they are refined."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import gemmi
+import numpy as np
+import pytest
+from checks import check_direction, dot_test
+from synthetic import atoms_from
+
+from arrayrefine.atoms import Atoms, Gradient, Riding
+from arrayrefine.conformers import build_occupancy_groups
+from arrayrefine.errors import InputError
+from arrayrefine.occupancy_groups import LEAST
+from arrayrefine.options import Options
+from arrayrefine.parameters import Parameters
+from arrayrefine.refine import prepare, refine
+
+# chain, residue, number, altloc, occupancy; one atom each
+ROWS = [
+    ("A", "SER", 1, "", 1.0),
+    ("A", "SER", 1, "A", 0.6),
+    ("A", "SER", 1, "B", 0.4),
+    ("A", "GLY", 2, "A", 0.6),
+    ("A", "GLY", 2, "B", 0.4),
+    ("A", "LEU", 3, "A", 0.2),
+    ("A", "LEU", 3, "B", 0.7),
+    ("A", "LYS", 7, "A", 0.5),
+    ("A", "ARG", 7, "B", 0.5),
+    ("A", "GLU", 9, "", 1.0),
+    ("A", "GLU", 9, "", 0.3),
+    ("A", "GLU", 9, "", 0.3),
+    ("A", "GLU", 9, "", 0.0),
+    ("B", "LIG", 1, "", 0.8),
+    ("B", "LIG", 1, "", 0.8),
+    ("B", "HOH", 2, "", 0.5),
+    ("B", "HOH", 3, "A", 0.5),
+    ("B", "HOH", 3, "B", 0.5),
+    ("B", "HOH", 4, "A", 0.5),
+    ("B", "HOH", 4, "B", 0.5),
+    ("B", "ZN", 5, "", 1.0),
+]
+
+
+def model(rows: list[tuple[str, str, int, str, float]] = ROWS) -> Atoms:
+    n = len(rows)
+    made = atoms_from(np.arange(3.0 * n).reshape(n, 3), ["C"] * n, np.full(n, 20.0), np.array([row[4] for row in rows]))
+    residues = [row[:3] for row in rows]
+    identity = dataclasses.replace(
+        made.identity,
+        chain=np.array([row[0] for row in rows]),
+        residue_name=np.array([row[1] for row in rows]),
+        atom_name=np.array([f"C{i}" for i in range(n)]),
+        sequence_number=np.array([row[2] for row in rows]),
+        altloc=np.array([row[3] for row in rows]),
+        residue=np.array([list(dict.fromkeys(residues)).index(one) for one in residues]),
+    )
+    return dataclasses.replace(made, identity=identity)
+
+
+def test_what_belongs_together_and_what_excludes_what() -> None:
+    groups, notes = build_occupancy_groups(model())
+    found = {
+        name: (np.flatnonzero(groups.group == k).tolist(), int(groups.alternative[k]))
+        for k, name in enumerate(groups.names)
+    }
+    assert found == {
+        "A 1-2 conformer A": ([1, 3], 0),
+        "A 1-2 conformer B": ([2, 4], 0),
+        "A LEU 3 conformer A": ([5], 1),  # other occupancies: no longer one run
+        "A LEU 3 conformer B": ([6], 1),
+        "A LYS 7 conformer A": ([7], 2),
+        "A ARG 7 conformer B": ([8], 2),
+        "B HOH 3 conformer A": ([16], 3),
+        "B HOH 3 conformer B": ([17], 3),
+        "B HOH 4 conformer A": ([18], 4),
+        "B HOH 4 conformer B": ([19], 4),
+        "A GLU 9": ([10, 11], -1),
+        "B LIG 1": ([13, 14], -1),
+        "B HOH 2": ([15], -1),
+    }
+    assert (groups.group[[0, 9, 12, 20]] == -1).all()
+    (note,) = notes
+    assert "1 set of conformers did not add up to 1" in note
+    assert "A LEU 3 conformer A, had 0.90" in note
+
+
+def test_microheterogeneity_without_conformer_letters_and_a_single_conformer() -> None:
+    groups, _ = build_occupancy_groups(model([("A", "LYS", 7, "", 0.3), ("A", "ARG", 7, "", 0.7)]))
+    assert groups.names == ("A LYS 7 conformer LYS", "A ARG 7 conformer ARG")
+    assert groups.alternative.tolist() == [0, 0]
+    alone, _ = build_occupancy_groups(model([("A", "ASP", 7, "A", 0.5), ("A", "ASP", 7, "A", 0.5)]))
+    assert alone.group.tolist() == [0, 0]
+    assert alone.alternative.tolist() == [-1]
+
+
+def test_groups_that_the_user_names_come_first() -> None:
+    groups, _ = build_occupancy_groups(model(), ("chain B and 5", "7 and altloc A | chain B and 2"))
+    assert np.flatnonzero(groups.group == 0).tolist() == [20]
+    assert [groups.group[i] for i in (7, 15)] == [1, 2]
+    assert groups.alternative[:3].tolist() == [-1, 0, 0]
+    assert groups.names[:3] == ("chain B and 5", "7 and altloc A", "chain B and 2")
+    assert groups.names[groups.group[8]] == "A ARG 7 conformer B"
+    assert groups.alternative[groups.group[8]] == -1
+
+
+@pytest.mark.parametrize(
+    ("selections", "words"),
+    [
+        (("chain A and 1",), "names the conformers A and B as one group; select one of them (altloc A)"),
+        (("chain C",), "'chain C' names no atom with an occupancy above 0"),
+        (("chain B and 1", "resname LIG"), "B/LIG 1/C13 is in two groups"),
+        (("colour red",), "selection 'colour red'"),
+    ],
+)
+def test_selections_that_make_no_groups(selections: tuple[str, ...], words: str) -> None:
+    with pytest.raises(InputError, match=re.escape(words)):
+        build_occupancy_groups(model(), selections)
+
+
+def test_sums_stay_one_riders_follow_and_the_gradient_is_the_adjoint() -> None:
+    atoms = dataclasses.replace(model(), riding=Riding(np.array([12]), np.array([1])))
+    atoms = atoms.replace(occupancy=np.where(np.arange(len(atoms)) == 12, 0.3, atoms.occupancy))
+    atoms = dataclasses.replace(atoms, multiplicity=np.where(np.arange(len(atoms)) == 15, 2, 1))
+    groups, _ = build_occupancy_groups(atoms)
+    parameters = Parameters.of(atoms, "b+occupancy", groups=groups)
+    assert parameters.sizes.occupancy == 5 + 2  # the water at 0.5 of a two-fold position is fully there
+    rng = np.random.default_rng(0)
+    x = parameters.pack(atoms)
+    at = parameters.slices["occupancy"]
+    x[at] = rng.uniform(0.2, 0.8, at.stop - at.start)
+    after = parameters.unpack(x)
+    for k in range(5):
+        first = [np.flatnonzero(groups.group == g)[0] for g in np.flatnonzero(groups.alternative == k)]
+        assert after.occupancy[first].sum() == pytest.approx(1.0)
+    assert after.occupancy[12] == pytest.approx(after.occupancy[1] / 2.0)
+    assert after.occupancy[[0, 9, 20]].tolist() == [1.0, 1.0, 1.0]
+    dx = rng.normal(size=len(x)) * 0.01
+    moved = parameters.unpack(x + dx)
+    n = len(atoms)
+    y = Gradient(np.zeros((n, 3)), rng.normal(size=n), rng.normal(size=n))
+    left = (moved.occupancy - after.occupancy) @ y.occupancy + (moved.b_iso - after.b_iso) @ y.b_iso
+    dot_test(float(left), float(parameters.pullback(y) @ dx), 1e-10)
+
+    weight = rng.normal(size=n)
+    slope = parameters.pullback(Gradient(np.zeros((n, 3)), np.zeros(n), 3.0 * weight * after.occupancy**2)) @ dx
+    check_direction(lambda t: float(weight @ parameters.unpack(x + t * dx).occupancy ** 3), float(slope), 1e-2, 1e-8)
+    low, high = parameters.bounds()
+    assert low[at].tolist() == [LEAST] * 5 + [0.0] * 2
+    assert high[at].tolist() == [1.0 - LEAST] * 5 + [1.0] * 2
+
+
+def test_freezing_by_selection() -> None:
+    atoms = model()
+    groups, _ = build_occupancy_groups(atoms)
+    every = Parameters.of(atoms, "xyz+b+occupancy", groups=groups)
+    some = every.without(("xyz: chain B", "b:water", "occupancy: chain A and 2 and altloc A"))
+    assert np.array_equal(some.xyz, atoms.identity.chain == "A")
+    assert np.array_equal(some.b, atoms.identity.residue_name != "HOH")
+    assert some.sizes.occupancy == every.sizes.occupancy - 1  # an alternative as a whole
+    for text, words in (("chain B", "expected one of xyz, b"), ("uij: all", "a colon"), ("b: colour", "selection")):
+        with pytest.raises(InputError, match=words):
+            every.without((text,))
+
+
+def test_a_real_crystal_finds_occupancies_again(case: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = case("6mw0")
+    options = Options(cycles=1, targets=("occupancy",), hydrogens="strip", anisotropic="keep", d_min=1.2)
+    _, problem, atoms, _ = prepare(folder / "model.cif", folder / "norm.mtz", options)
+    assert problem.occupancy is not None
+    assert len(problem.occupancy) == 7
+    every = np.arange(7)
+    share = problem.occupancy.occupancies(atoms, every)
+    for k in every:  # nothing changes by grouping alone
+        assert np.allclose(atoms.occupancy[problem.occupancy.group == k], share[k], atol=0.006)
+    structure = gemmi.read_structure(str(folder / "model.cif"))
+    for residue in structure[0]["A"]:
+        for atom in residue:
+            if residue.seqid.num == 1002 and atom.altloc in "AB":
+                atom.occ = {"A": 0.2, "B": 0.8}[atom.altloc]
+    start = tmp_path / "wrong.cif"
+    structure.make_mmcif_document().write_file(str(start))
+    result = refine(start, folder / "norm.mtz", options)
+    groups = {record["name"]: record for record in result.report.occupancies}
+    one, two = groups["A PHE 1002 conformer A"], groups["A PHE 1002 conformer B"]
+    assert one["start"] == pytest.approx(0.2)
+    assert one["final"] == pytest.approx(0.6, abs=0.12)
+    assert one["final"] + two["final"] == pytest.approx(1.0)
+    assert result.report.final.r_work < result.report.start.r_work
+    full = (result.atoms.identity.altloc == "") & (atoms.occupancy == 1.0)
+    assert full.any()
+    assert (result.atoms.occupancy[full] == 1.0).all()

@@ -1,0 +1,237 @@
+"""TLS groups: who belongs to them, how they are refined, and what is written about them."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import gemmi
+import numpy as np
+import pytest
+from checks import check_direction, dot_test
+from synthetic import atoms_from, crystal, random_atoms
+
+from arrayrefine.atoms import Atoms, Gradient, Riding
+from arrayrefine.displacement import U_LIMITS, parted, total_u
+from arrayrefine.errors import InputError
+from arrayrefine.io.model import read_model
+from arrayrefine.kernels import symmetric
+from arrayrefine.options import Options
+from arrayrefine.parameters import Parameters
+from arrayrefine.refine import Result, refine
+from arrayrefine.tls import Tls
+from arrayrefine.tls_groups import choose_tls
+from arrayrefine.tls_motion import describe, residual_b, sensible, sentences, settled
+
+
+def peptides(chains: str = "AB", residues: int = 8) -> Atoms:
+    """Chains of glycine-like residues 100 Å apart; a ligand and a zinc at the first, water, and a lone ligand."""
+    rows: list[tuple[str, str, str, str, int, tuple[float, float, float]]] = []
+    for c, chain in enumerate(chains):
+        for k in range(residues):
+            rows += [
+                (chain, "GLY", name, name[0], k + 1, (100.0 * c + 3.8 * k, y, 0.3 * k))
+                for name, y in (("N", 0.0), ("CA", 1.4), ("C", 2.4), ("O", 3.4))
+            ]
+    rows += [("X", "LIG", f"C{k}", "C", 1, (100.0 + 1.5 * k, -2.5, 0.0)) for k in range(3)]
+    rows += [("A", "LIG", f"C{k}", "C", 400, (-60.0 + 1.5 * k, 0.0, 0.0)) for k in range(3)]
+    rows += [("A", "ZN", "ZN", "Zn", 300, (0.0, -2.0, 0.0)), ("A", "HOH", "O", "O", 301, (4.0, -3.0, 0.0))]
+    made = atoms_from(
+        np.array([row[5] for row in rows]), [row[3] for row in rows], np.linspace(15.0, 40.0, len(rows)),
+        np.ones(len(rows)),
+    )  # fmt: skip
+    label = [f"{row[0]}{row[4]}{row[1]}" for row in rows]
+    identity = dataclasses.replace(
+        made.identity,
+        chain=np.array([row[0] for row in rows]),
+        residue_name=np.array([row[1] for row in rows]),
+        atom_name=np.array([row[2] for row in rows]),
+        sequence_number=np.array([row[4] for row in rows]),
+        residue=np.array([list(dict.fromkeys(label)).index(one) for one in label]),
+    )
+    return dataclasses.replace(made, identity=identity)
+
+
+def grouped(atoms: Atoms, seed: int = 3) -> Atoms:
+    """All atoms but the last in one of two groups with some motion, U accordingly."""
+    rng = np.random.default_rng(seed)
+    n = len(atoms)
+    group = np.arange(n) % 2
+    group[-1] = -1
+    values = rng.normal(size=(2, 20)) * np.r_[np.full(6, 0.01), np.full(6, 1e-4), np.full(8, 1e-3)]
+    tls = Tls(group, np.array([atoms.xyz[:4].mean(axis=0), atoms.xyz[4:].mean(axis=0)]), values, ("one", "two"))
+    projection = np.tile(np.eye(6), (n, 1, 1))
+    projection[2] = np.diag([1.0, 1.0, 1.0, 0.0, 1.0, 0.0])  # on a two-fold along b
+    u = np.einsum("nij,nj->ni", projection, tls.u(atoms.xyz)) + symmetric.isotropic(np.full(n, 0.4))
+    b_iso, u_aniso = parted(u)
+    return dataclasses.replace(
+        atoms, b_iso=b_iso, u_aniso=np.where((group >= 0)[:, None], u_aniso, 0.0), u_projection=projection, tls=tls
+    )
+
+
+def test_a_group_for_each_chain_with_its_ligands_and_without_water_ions_and_strangers() -> None:
+    atoms, notes = choose_tls(peptides(), ("chain",), 10_000)
+    assert atoms.tls.names == ("chain A", "chain B")
+    assert atoms.tls.group.tolist() == [0] * 32 + [1] * 32 + [1] * 3 + [-1] * 5
+    assert np.allclose(atoms.tls.origin[0], atoms.xyz[:32].mean(axis=0), atol=1e-6)
+    assert "2 TLS groups: chain A (32 atoms); chain B (35 atoms)" in notes[0]
+
+
+def test_short_chains_anisotropic_atoms_and_hydrogens_stay_out() -> None:
+    short, notes = choose_tls(peptides(residues=4), ("chain",), 10_000)
+    assert len(short.tls) == 0
+    assert "chain A has 16 atoms, too few" in notes[0]
+    atoms = peptides()
+    own = dataclasses.replace(atoms, anisotropic=np.arange(len(atoms)) < 4)
+    assert (choose_tls(own, ("chain",), 10_000)[0].tls.group[:4] == -1).all()
+    riding = dataclasses.replace(atoms, riding=Riding(np.array([3]), np.array([2])))
+    assert choose_tls(riding, ("chain",), 10_000)[0].tls.group[3] == -1
+
+
+def test_auto_asks_for_data_and_leaves_anisotropic_models_alone() -> None:
+    atoms = peptides()
+    assert len(choose_tls(atoms, ("auto",), 10_000)[0].tls) == 2
+    assert len(choose_tls(atoms, ("auto",), 100)[0].tls) == 0
+    own = dataclasses.replace(atoms, anisotropic=np.arange(len(atoms)) == 0)
+    assert len(choose_tls(own, ("auto",), 10_000)[0].tls) == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (("chain A", "chain A and 1-8"), "both name A/GLY 1/N (32 atoms in all); expected groups that do not overlap"),
+        (("chain A and 1-3",), "'chain A and 1-3': found 12 atoms without hydrogens, expected at least 20"),
+        (("colour red",), "selection 'colour red'"),
+    ],
+)
+def test_selections_that_make_no_groups(option: tuple[str, ...], words: str) -> None:
+    with pytest.raises(InputError, match=re.escape(words)):
+        choose_tls(peptides(), option, 10_000)
+
+
+def test_selections_make_groups() -> None:
+    atoms, _ = choose_tls(peptides(), ("chain A and 1-8", "chain B"), 10)
+    assert atoms.tls.group.tolist() == [0] * 32 + [1] * 32 + [-1] * 8
+
+
+def test_pullback_is_the_adjoint_of_unpack_with_groups_special_positions_and_riders() -> None:
+    atoms = grouped(random_atoms(crystal("P 1"), n=9))
+    atoms = dataclasses.replace(atoms, riding=Riding(np.array([8]), np.array([3])))
+    parameters = Parameters.of(atoms, "xyz+tls+b")
+    assert parameters.sizes.tls == 40
+    rng = np.random.default_rng(1)
+    x = parameters.pack(atoms)
+    dx = rng.normal(size=len(x)) * 1e-3
+    y = Gradient(rng.normal(size=(9, 3)), rng.normal(size=9), rng.normal(size=9), rng.normal(size=(9, 6)))
+    a, b = parameters.unpack(x), parameters.unpack(x + 1e-3 * dx)
+    assert np.allclose(a.u_aniso, atoms.u_aniso)
+    assert b.u_aniso[2, [3, 5]].tolist() == a.u_aniso[2, [3, 5]].tolist()
+    assert (b.b_iso - a.b_iso)[8] != 0.0
+    left = ((b.xyz - a.xyz) * y.xyz).sum() + (b.b_iso - a.b_iso) @ y.b_iso + ((b.u_aniso - a.u_aniso) * y.u_aniso).sum()
+    dot_test(float(left) / 1e-3, float(parameters.pullback(y) @ dx), 1e-8)
+
+
+def test_gradient_by_the_numbers_of_a_group_against_finite_differences() -> None:
+    atoms = grouped(random_atoms(crystal("P 1"), n=8))
+    parameters = Parameters.of(atoms, "tls")
+    rng = np.random.default_rng(5)
+    weight = rng.normal(size=(8, 6))
+    x, along = parameters.pack(atoms), rng.normal(size=40) * np.tile(np.r_[np.ones(6), np.full(14, 0.01)], 2)
+
+    def value(t: float) -> float:
+        return float((weight * total_u(parameters.unpack(x + t * along)) ** 3).sum())
+
+    by_u = 3.0 * weight * total_u(atoms) ** 2
+    gradient = Gradient(np.zeros((8, 3)), symmetric.trace(by_u) / (8.0 * np.pi**2), np.zeros(8), by_u)
+    check_direction(value, float(parameters.pullback(gradient) @ along), 1e-4, 1e-7)
+
+
+def test_whatever_the_numbers_are_every_u_is_positive_definite() -> None:
+    atoms = grouped(random_atoms(crystal("P 1"), n=8))
+    parameters = Parameters.of(atoms, "tls")
+    x = parameters.pack(atoms)
+    moved = parameters.unpack(x - np.tile(np.r_[np.full(3, 2.0), np.zeros(17)], 2))
+    assert symmetric.eigenvalues(total_u(moved)).min() >= U_LIMITS[0] * (1 - 1e-6)
+
+
+def test_settling_and_mending_of_motion() -> None:
+    atoms, _ = choose_tls(peptides(), ("chain",), 10_000)
+    still = settled(atoms)
+    assert np.array_equal(still.b_iso, atoms.b_iso)
+    for k in range(2):
+        inside = atoms.tls.group == k
+        assert residual_b(still)[inside].min() == pytest.approx(0.0, abs=1e-9)
+        assert still.tls.values[k, 0] == pytest.approx(atoms.b_iso[inside].min() / (8 * np.pi**2))
+    small = still.replace(tls=dataclasses.replace(still.tls, values=still.tls.values + np.r_[0.0, -1.0, np.zeros(18)]))
+    assert describe(settled(small))[0]["T_eigenvalues"][0] == pytest.approx(0.0, abs=1e-9)
+    parameters = Parameters.of(atoms, "tls")
+    x = parameters.pack(atoms)
+    x[6:12] += np.array([1e-4, -1e-4, 1e-4, 0.0, 0.0, 0.0])
+    x[12:] += 1e-4
+    bent = parameters.unpack(x)
+    assert describe(settled(bent))[0]["L_eigenvalues"][0] < -0.1
+    assert "a negative value is no motion" in sentences(describe(settled(bent)))[0]
+    mended = sensible(bent)
+    first = describe(mended)[0]
+    assert min(first["L_eigenvalues"]) > -1e-9
+    assert min(first["T_eigenvalues"]) > -1e-9
+    assert np.allclose(first["S"][1], 0.0, atol=0.01)
+    step = total_u(mended) - total_u(bent)
+    expected = mended.tls.u(atoms.xyz) - bent.tls.u(atoms.xyz)
+    constant = (step - expected)[:32]  # the settled part of T is in the members' own B as well
+    assert np.allclose(constant, constant[0], atol=1e-9)
+    assert np.allclose(constant[0, 3:], 0.0, atol=1e-9)
+
+
+def test_tensors_of_a_deposited_model_give_the_shape_of_its_displacements(case: Callable[[str], Path]) -> None:
+    """The conventions for T, L and S are those of deposited models: their ANISOU is that of their TLS."""
+    path = case("3sb3") / "model.pdb"
+    group = gemmi.read_structure(str(path)).meta.refinement[0].tls_groups[0]
+    atoms = read_model(path).atoms
+    atoms, _ = choose_tls(dataclasses.replace(atoms, anisotropic=np.zeros(len(atoms), bool)), ("25-125",), 1000)
+    t, libration, s = (np.array(m.tolist()) for m in (group.T.as_mat33(), group.L.as_mat33(), group.S))
+    degree = np.pi / 180.0
+    s -= np.trace(s) / 3.0 * np.eye(3)
+    six, rest = ((0, 1, 2, 0, 0, 1), (0, 1, 2, 1, 2, 2)), ((0, 1, 0, 0, 1, 1, 2, 2), (0, 1, 1, 2, 0, 2, 0, 1))
+    values = np.r_[t[six], libration[six] * degree**2, s[rest] * degree][None]
+    tls = dataclasses.replace(atoms.tls, origin=np.array([group.origin.tolist()]), values=values)
+    inside = tls.group >= 0
+    _, shape = parted(tls.u(atoms.xyz)[inside])
+    assert np.sqrt(np.mean((shape - atoms.u_aniso[inside]) ** 2)) < 0.02 * np.sqrt(np.mean(atoms.u_aniso[inside] ** 2))
+
+
+@pytest.fixture(scope="module")
+def refined(case: Callable[[str], Path]) -> tuple[Path, Result]:
+    folder = case("5kzb")
+    options = Options(tls=("chain",), cycles=1, targets=("tls+b",))
+    return folder, refine(folder / "model.pdb", folder / "norm.mtz", options)
+
+
+def test_a_real_crystal_fits_better_and_its_files_tell_of_the_motion(
+    refined: tuple[Path, Result], tmp_path: Path
+) -> None:
+    _, result = refined
+    (step,) = result.history
+    assert step.target == "tls+b"
+    assert step.free_parameters == 20 + len(result.atoms)
+    assert result.report.final.r_work < result.report.start.r_work - 0.005
+    assert symmetric.eigenvalues(total_u(result.atoms)).min() > 0.0
+    (record,) = result.report.tls
+    assert min(*record["T_eigenvalues"], *record["L_eigenvalues"]) > -1e-9
+    assert record["residual_b"][0] < 1e-6 < record["residual_b"][1]
+    assert any(note.startswith("TLS of chain A: T ") for note in result.report.warnings)
+    result.write(tmp_path)
+    own = residual_b(result.atoms)
+    for name in ("refined.pdb", "refined.cif"):
+        structure = gemmi.read_structure(str(tmp_path / name))
+        (group,) = structure.meta.refinement[0].tls_groups
+        sites = [atom for chain in structure[0] for residue in chain for atom in residue]
+        worst = 0.0
+        for i in np.flatnonzero(result.atoms.tls.group == 0):
+            given = np.array(sites[i].aniso.elements_pdb()) - own[i] / (8 * np.pi**2) * np.array([1, 1, 1, 0, 0, 0])
+            made = np.array(gemmi.calculate_u_from_tls(group, sites[i].pos).elements_pdb())
+            worst = max(worst, float(np.abs(given - made).max()))
+        assert worst < 2e-3, name  # four decimals of L and S at 30 Å
+    assert (structure.meta.refinement[0].tls_groups[0].selections[0].chain) == "A"
