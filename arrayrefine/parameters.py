@@ -241,11 +241,17 @@ class Parameters:
 
     @cached_property
     def group_design(self) -> tuple[Int, Float]:
-        """Atoms of the free TLS groups (n,), and the matrices (n, 6, 20) that take their numbers to U."""
+        """Atoms of the free TLS groups (n,), and the matrices (n, 6, 20) that take their numbers to U.
+
+        Where an atom's B is refined beside its group, the group changes what is anisotropic only: the rest is in B.
+        """
         tls = self.reference.tls
         index = np.flatnonzero(np.append(self.tls, False)[tls.group])
         position = self.reference.xyz[index] - tls.origin[tls.group[index]]
-        return index, self._symmetric(design(position), index)
+        matrix = self._symmetric(design(position), index)
+        own = self.b[index]
+        matrix[own, :3] -= matrix[own, :3].mean(axis=1, keepdims=True)
+        return index, matrix
 
     def pullback(self, gradient: Gradient) -> Float:
         """Gradient by the vector: the adjoint of `unpack`."""

@@ -163,9 +163,7 @@ def prepare(model_path: str | Path, data_path: str | Path, options: Options) -> 
     atoms, aniso_notes = choose_anisotropic(
         model.atoms, "none" if by_group else options.anisotropic, reflections.d_min, n_work
     )
-    # The kernels for anisotropic atoms are not there on a device: nothing that was not asked for may need them.
-    tls = ("none",) if options.tls == ("auto",) and device.kind == "cuda" else options.tls
-    atoms, tls_notes = choose_tls(atoms, tls, n_work, model.atoms.u_aniso)
+    atoms, tls_notes = choose_tls(atoms, options.tls, n_work, model.atoms.u_aniso)
     aniso_notes += tls_notes
     model = dataclasses.replace(model, atoms=atoms)
     model, link_notes = with_found_links(model, crystal, library.monlib)

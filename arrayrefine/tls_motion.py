@@ -52,7 +52,8 @@ def settled(atoms: Atoms) -> Atoms:
 def sensible(atoms: Atoms) -> Atoms:
     """Atoms whose groups move as bodies can: T and L of each without negative eigenvalues, settled.
 
-    A libration that would be negative is taken as none, with the part of S that it drives, and the atoms' U follow.
+    A libration that would be negative is taken as none, with the part of S that it drives; what is anisotropic about the
+    atoms' U follows, their B do not.
     """
     atoms = settled(atoms)
     tls = atoms.tls
@@ -64,6 +65,7 @@ def sensible(atoms: Atoms) -> Atoms:
     step = after.u(atoms.xyz) - tls.u(atoms.xyz)
     if atoms.u_projection is not None:
         step = np.einsum("nij,nj->ni", atoms.u_projection, step)
+    step -= symmetric.isotropic(symmetric.trace(step) / 3.0)
     b_iso, u_aniso = atoms.b_iso.copy(), atoms.u_aniso.copy()
     b_iso[changed], u_aniso[changed] = parted(possible((total_u(atoms) + step)[changed]))
     return settled(atoms.replace(b_iso=b_iso, u_aniso=u_aniso, tls=after))

@@ -13,7 +13,7 @@ import pytest
 import arrayrefine as ar
 from arrayrefine import device_batch
 
-BRIEF = ar.Options(cycles=1, perturb=0.1, hydrogens="strip", device="cuda")
+BRIEF = ar.Options(cycles=1, perturb=0.1, hydrogens="strip", tls=("none",), device="cuda")
 
 
 @pytest.fixture

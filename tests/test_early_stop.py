@@ -21,14 +21,18 @@ def run(gains: list[float], monkeypatch: pytest.MonkeyPatch, bond: float = 0.6, 
 
     def state() -> Any:
         statistics = Statistics(0.01 * next(r_work), 0.3, 0.01, bond, 1.5, 0.9, 20.0)
-        return types.SimpleNamespace(statistics=statistics, nll_work=3.0, core_rmsz=(bond, 0.9))
+        atoms = types.SimpleNamespace(tls=())
+        return types.SimpleNamespace(statistics=statistics, nll_work=3.0, core_rmsz=(bond, 0.9), atoms=atoms)
 
     def step(problem: Any, path: Path, cycle: int, target: str, stop: Any) -> tuple[Path, Step]:
         after = Path(state(), Steering())
         return after, Step(cycle, target, 1000, {}, 0.2, 0.3, bond, 0.9, 1, 0.0, "", gain=1000 * gains[cycle - 1])
 
     monkeypatch.setattr(macrocycle, "run_step", step)
-    problem: Any = types.SimpleNamespace(options=Options(cycles=len(gains), targets=("xyz",), **options))
+    monkeypatch.setattr(macrocycle, "_turned", lambda _, path: path)
+    problem: Any = types.SimpleNamespace(
+        options=Options(cycles=len(gains), targets=("xyz",), **options), occupancy=None
+    )
     _, steps, reason = run_cycles(problem, Path(state(), Steering()), lambda: False, lambda _: None)
     return len(steps), reason
 
