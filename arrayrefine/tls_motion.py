@@ -52,8 +52,8 @@ def settled(atoms: Atoms) -> Atoms:
 def sensible(atoms: Atoms) -> Atoms:
     """Atoms whose groups move as bodies can: T and L of each without negative eigenvalues, settled.
 
-    A libration that would be negative is taken as none, with the part of S that it drives; what is anisotropic about the
-    atoms' U follows, their B do not.
+    A libration that would be negative is taken as none, with the part of S that it drives; what is anisotropic about
+    the atoms' U follows, their B do not.
     """
     atoms = settled(atoms)
     tls = atoms.tls
