@@ -137,6 +137,7 @@ class StructureFactors:
         unblur = np.exp(0.25 * self.sampling.blur * self.s_squared) * element_volume
         self._factor = self.basis.functions(self.s_squared) * unblur
         self._bricks: dict[bool, Bricks] = {}
+        self._kept = density_aniso.Exponentials()
         self._sharpest = float((sharpest(atoms) + self._shift).min(initial=np.inf)) + self.sampling.blur
 
     def _divide(self, atoms: Atoms) -> None:
@@ -197,7 +198,7 @@ class StructureFactors:
         other._element, other._tensor, other._host_side = self._element[rows], self._tensor[rows], None
         if self.method == "fft":
             other._shift, other._channel, other._width = self._shift[rows], self._channel[rows], self._width[rows]
-            other._bricks = {}
+            other._bricks, other._kept = {}, density_aniso.Exponentials()
         return other
 
     @property
@@ -305,6 +306,7 @@ class StructureFactors:
             density_aniso.splat_aniso(
                 fractional[at], other.unit * occupancy[at], other.precision, other.radius, self._channel[at], shape,
                 orth, dtype, bricks=self._assigned(fractional[at], other), threads=self.threads, out=grids,
+                keep=self._kept,
             )  # fmt: skip
         return np.asarray(grids[0])
 
@@ -325,7 +327,7 @@ class StructureFactors:
         at = other.index
         by_amplitude, by_xyz, by_precision = density_aniso.gather_aniso(
             maps[None], fractional[at], other.unit * occupancy[at], other.precision, other.radius, self._channel[at],
-            orth, bricks=self._assigned(fractional[at], other), threads=self.threads,
+            orth, bricks=self._assigned(fractional[at], other), threads=self.threads, kept=self._kept,
         )  # fmt: skip
         by_u = other.by_u(by_amplitude, by_precision, occupancy[at])
         gradient.xyz[at], gradient.occupancy[at] = by_xyz, by_amplitude * other.unit

@@ -34,6 +34,10 @@ _ROW, _COLUMN = np.array([0, 0, 1]), np.array([1, 2, 2])
 """Places off the diagonal, in the order of the six values."""
 
 
+_LARGEST = 1 << 29
+"""Bytes of Gaussians that are kept at most."""
+
+
 class _Atoms(NamedTuple):
     """N atoms and one without density: positions (3, N + 1) in grid steps, the six last rows of the exponent's factor
     (6, N + 1), channel factors (K, N + 1)."""
@@ -63,10 +67,47 @@ def _basis(bricks: Bricks) -> Array:
     return np.concatenate([first, c * c, c[_ROW] * c[_COLUMN]])
 
 
-def _exponentials(bricks: Bricks, atoms: _Atoms, basis: Array, here: slice) -> tuple[Array, Array]:
-    """Offsets d (3, S) in Å of the atoms of some places from their bricks, and their Gaussians (P, S)."""
+class Exponentials:
+    """The Gaussians of the last `splat_aniso`, for the `gather_aniso` that follows at the same atoms."""
+
+    def __init__(self) -> None:
+        self._made_for: tuple[Bricks, Array, Array] | None = None
+        self._held = np.zeros(0)
+
+    def make_room(self, bricks: Bricks, fractional: Array, precision: Array) -> bool:
+        """Get ready to keep; False where it would take too much memory."""
+        self._made_for = None
+        size = math.prod(bricks.width) * len(bricks.atom)
+        if size * bricks.dtype.itemsize > _LARGEST:
+            self._held = np.zeros(0)
+            return False
+        if self._held.size < size or self._held.dtype != bricks.dtype:
+            self._held = np.empty(size, bricks.dtype)
+        self._made_for = bricks, fractional, precision
+        return True
+
+    def hold(self, bricks: Bricks, fractional: Array, precision: Array) -> bool:
+        """Whether they are those of these atoms."""
+        if self._made_for is None or self._made_for[0] is not bricks:
+            return False
+        return np.array_equal(self._made_for[1], fractional) and np.array_equal(self._made_for[2], precision)
+
+    def of(self, points: int, here: slice) -> Array:
+        """Array (points, S) of some places."""
+        return self._held[points * here.start : points * here.stop].reshape(points, -1)
+
+
+def _offsets(bricks: Bricks, atoms: _Atoms, here: slice) -> Array:
+    """Vectors d (3, S) in Å to the atoms of some places from their bricks."""
+    offset: Array = bricks.step @ (atoms.position[:, bricks.atom[here]] - bricks.origin[:, here])
+    return offset
+
+
+def _exponentials(
+    bricks: Bricks, atoms: _Atoms, basis: Array, here: slice, offset: Array, out: Array | None
+) -> Array:
+    """Gaussians (P, S) of the atoms of some places, at `offset` from their bricks."""
     atom = bricks.atom[here]
-    offset = bricks.step @ (atoms.position[:, atom] - bricks.origin[:, here])
     d = offset.astype(bricks.dtype)
     left = scratch("left", bricks.dtype, 10, len(atom))
     q = np.take(atoms.quadratic, atom, axis=1, mode="clip", out=left[4:])
@@ -77,12 +118,12 @@ def _exponentials(bricks: Bricks, atoms: _Atoms, basis: Array, here: slice) -> t
     np.einsum("ij,ij->j", left[1:4], d, out=left[0])
     left[0] *= 0.5
     np.negative(left[1:4], out=left[1:4])
-    e = scratch("whole", bricks.dtype, basis.shape[1], len(atom))
+    e = scratch("whole", bricks.dtype, basis.shape[1], len(atom)) if out is None else out
     # Some BLAS builds raise the invalid flag on finite input, from lanes that they do not use.
     with np.errstate(invalid="ignore"):
         np.matmul(basis.T, left, out=e)
     np.maximum(e, FLOOR[bricks.dtype], out=e)
-    return offset, np.exp(e, out=e)
+    return np.exp(e, out=e)
 
 
 class _Ordered(NamedTuple):
@@ -134,6 +175,7 @@ def splat_aniso(
     bricks: Bricks | None = None,
     threads: int = 1,
     out: Array,
+    keep: Exponentials | None = None,
 ) -> Array:
     """Add anisotropic Gaussians to periodic grids.
 
@@ -162,6 +204,8 @@ def splat_aniso(
     threads : int
     out : (n_models, K, *shape) array of `dtype`
         Where the density is added.
+    keep : Exponentials, optional
+        Takes the Gaussians, for a `gather_aniso` at the same atoms.
 
     Returns
     -------
@@ -175,11 +219,13 @@ def splat_aniso(
     atoms = _atoms(table, fractional, precision, channel * amplitude[:, None])
     basis, view = _basis(table), by_brick(out, table)
     ordered = _ordered(table, view)
+    kept = keep if keep is not None and keep.make_room(table, fractional, precision) else None
 
     def work(number: int) -> None:
         block = table.blocks[number]
         here = table.places(block)
-        _, e = _exponentials(table, atoms, basis, here)
+        room = None if kept is None else kept.of(basis.shape[1], here)
+        e = _exponentials(table, atoms, basis, here, _offsets(table, atoms, here), room)
         factor = per_brick(atoms.channel[:, table.atom[here]], block)
         density = scratch("density", table.dtype, len(block.number), factor.shape[1], len(e))
         with np.errstate(invalid="ignore"):
@@ -219,6 +265,7 @@ def gather_aniso(
     *,
     bricks: Bricks | None = None,
     threads: int = 1,
+    kept: Exponentials | None = None,
 ) -> tuple[Array, Array, Array]:
     """Adjoint of `splat_aniso`: the derivative of Σ maps · splat_aniso(…) by the atoms.
 
@@ -228,6 +275,8 @@ def gather_aniso(
         Derivative of a scalar by the grid values.
     fractional, amplitude, precision, radius, channel, orth, model, bricks, threads
         As given to `splat_aniso`.
+    kept : Exponentials, optional
+        What `splat_aniso` has kept; used where it is for these atoms.
 
     Returns
     -------
@@ -248,6 +297,7 @@ def gather_aniso(
     basis, view = _basis(table), by_brick(maps, table)
     ordered = _ordered(table, view)
     moments = scratch("moments", np.float64, 10, len(table.atom))
+    known = kept if kept is not None and kept.hold(table, fractional, precision) else None
 
     def copy(number: int) -> None:
         i, rows, _ = ordered.slabs[number]
@@ -256,7 +306,11 @@ def gather_aniso(
     def work(number: int) -> None:
         block = table.blocks[number]
         here = table.places(block)
-        offset, e = _exponentials(table, atoms, basis, here)
+        offset = _offsets(table, atoms, here)
+        if known is None:
+            e = _exponentials(table, atoms, basis, here, offset, None)
+        else:
+            e = known.of(basis.shape[1], here)
         slab = ordered.flat[block.number].reshape(len(block.number), -1, len(e))
         pulled = scratch("pulled", table.dtype, *e.shape)
         with np.errstate(invalid="ignore"):

@@ -8,7 +8,7 @@ from checks import check_direction, dot_test
 from synthetic import crystal
 
 from arrayrefine.crystal import Crystal
-from arrayrefine.kernels import density, symmetric
+from arrayrefine.kernels import density, density_aniso, symmetric
 from arrayrefine.kernels.bricks import assign
 from arrayrefine.kernels.density_aniso import gather_aniso, splat_aniso
 
@@ -189,3 +189,21 @@ def test_grids_and_bricks_that_do_not_fit_are_refused() -> None:
         splat_aniso(*atoms, SHAPE, box.orth, np.float64, out=_empty(np.float32))
     with pytest.raises(ValueError, match="C order"):
         splat_aniso(*atoms, SHAPE, box.orth, np.float64, out=np.zeros((1, *SHAPE, 2)).transpose(0, 4, 1, 2, 3))
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_gather_with_what_splat_has_kept(room: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not room:
+        monkeypatch.setattr(density_aniso, "_LARGEST", 100)
+    box, (fractional, *rest) = _problem("P 21 21 21")
+    radius = rest[2]
+    bricks = assign(fractional, radius, SHAPE, box.orth, np.float64, slack=0.5, joint=True)
+    keep = density_aniso.Exponentials()
+    splat_aniso(fractional, *rest, SHAPE, box.orth, np.float64, bricks=bricks, out=_empty(), keep=keep)
+    assert keep.hold(bricks, fractional.copy(), rest[1]) == room
+    maps = np.random.default_rng(2).normal(size=_empty().shape)
+    for x in (fractional, fractional + 1e-3):  # for other atoms it is not used
+        known = gather_aniso(maps, x, *rest, box.orth, bricks=bricks, kept=keep)
+        anew = gather_aniso(maps, x, *rest, box.orth, bricks=bricks)
+        for a, b in zip(known, anew):
+            np.testing.assert_array_equal(a, b)
