@@ -72,6 +72,8 @@ class SigmaA:
         Of the reflections that were used, at the maximum, priors included.
     notes : tuple of str
         What a reader of the log should know about the estimate.
+    shape : (2K,) float64 or None
+        D and ln(S/Σ_N) of the work set at the knots.
     """
 
     knots: Float
@@ -82,6 +84,7 @@ class SigmaA:
     count: NDArray[np.int64]
     log_likelihood: float
     notes: tuple[str, ...] = ()
+    shape: Float | None = None
 
     def d(self, s_squared: Float) -> Float:
         """D (R,) at 1/d² (R,), Å⁻²."""
@@ -121,6 +124,7 @@ def estimate_sigma_a(
     f_model: NDArray[Any],
     max_bins: int = 30,
     improbable: float = 0.0,
+    start: SigmaA | None = None,
 ) -> SigmaA:
     """Estimate D and S by maximum likelihood on the test set, around the shape that they have in the work set.
 
@@ -135,6 +139,8 @@ def estimate_sigma_a(
     improbable : float
         Test reflections to which the estimate gives a smaller chance than this do not take part in the final one: a
         few bad measurements would widen the distribution of all.
+    start : SigmaA, optional
+        Of nearly the same model and the same reflections: the search begins there.
 
     Raises
     ------
@@ -164,11 +170,13 @@ def estimate_sigma_a(
     if fitted.sum() >= WORK_PER_BIN:
         knots = _knots(x[fitted], max_bins, WORK_PER_BIN)
         fit = everything.select(fitted).on(_interpolation(x[fitted], knots), _prior(knots))
-        prior = _widened(knots, np.concatenate(_maximise(fit, len(knots))[:2]))
+        near = start.shape if start is not None and np.array_equal(start.knots, knots) else None
+        shape = np.concatenate(_maximise(fit, len(knots), near)[:2])
+        prior = _widened(knots, shape)
     else:
         tests = tests if tests.any() else np.ones(len(x), dtype=np.bool_)
         knots = _knots(x[tests], max_bins, FREE_PER_BIN)
-        prior = _prior(knots)
+        prior, shape = _prior(knots), None
     fit = everything.select(tests).on(_interpolation(x[tests], knots), prior)
     d_knots, log_ratio, value = _maximise(fit, len(knots))
     for _ in range(_SEARCHES):
@@ -177,9 +185,9 @@ def estimate_sigma_a(
         if good.all() or good.sum() < (1.0 - MOST_IMPROBABLE) * tests.sum():
             break
         fit = fit.select(good)
-        d_knots, log_ratio, value = _maximise(fit, len(knots))
+        d_knots, log_ratio, value = _maximise(fit, len(knots), np.concatenate([d_knots, log_ratio]))
     count = np.bincount(np.abs(x[tests, None] - knots).argmin(axis=1), minlength=len(knots))
-    return SigmaA(knots, d_knots, log_ratio, shells, log_mean, count, -value, _notes(reflections, sane))
+    return SigmaA(knots, d_knots, log_ratio, shells, log_mean, count, -value, _notes(reflections, sane), shape)
 
 
 def _measurement(reflections: Reflections) -> Float:
@@ -357,15 +365,18 @@ class _Fit:
         return gradient, hessian, ridge + np.diag(precision)
 
 
-def _maximise(fit: _Fit, n: int, iterations: int = 60) -> tuple[Float, Float, float]:
-    """D (K,), ln ratio (K,) and -log posterior at the maximum, by damped Newton steps within the limits."""
+def _maximise(fit: _Fit, n: int, start: Float | None = None, iterations: int = 60) -> tuple[Float, Float, float]:
+    """D (K,), ln ratio (K,) and -log posterior at the maximum, by damped Newton steps within the limits.
+
+    They begin at `start`, the maximum for nearly the same reflections or model, or else at the mean of the prior.
+    """
 
     def clip(q: Float) -> Float:
         return np.concatenate([np.clip(q[:n], *D_LIMITS), np.clip(q[n:], *LOG_RATIO_LIMITS)])
 
-    p = fit.prior[0]
+    p = fit.prior[0] if start is None else clip(start)
     value = fit.value(p)
-    damping = 1.0
+    damping = 1.0 if start is None else 1e-2
     for _ in range(iterations):
         gradient, hessian, ridge = fit.newton(p)
         for _ in range(20):

@@ -238,7 +238,9 @@ def evaluate(problem: Problem, atoms: Atoms, *, absorb_b: bool = True, before: S
     solvent = scale.k_mask(data.s_squared) * f_mask
     f_model = scale.apply(f_calc, f_mask, data.hkl)
     improbable = 0.0 if options.xray.outliers == "keep" else options.xray.outlier_probability
-    sigma_a = estimate_sigma_a(data, f_model, options.xray.sigma_a_bins, improbable)
+    sigma_a = estimate_sigma_a(
+        data, f_model, options.xray.sigma_a_bins, improbable, None if before is None else before.sigma_a
+    )
     outliers = find_outliers(data, f_model, sigma_a, options.xray)
     xray = XrayTarget(
         data, structure_factors, factor, solvent, sigma_a.d(data.s_squared),

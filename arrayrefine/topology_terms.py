@@ -127,7 +127,7 @@ def read_bonds(model: TopologyModel, known_links: Collection[str], held: Mask, n
     if free_metal:
         notes.append(
             f"{counted(len(free_metal), 'metal-ligand link')} without a dictionary length {are(len(free_metal))} "
-            f"not restrained (kept out of contacts): {_short(free_metal)}"
+            f"kept out of contacts: {_short(free_metal)}"
         )
     if simple:
         notes.append(

@@ -290,3 +290,14 @@ def test_real_crystals(case, name, bins, fom):
     worse = estimate_sigma_a(reflections, shaken)
     assert worse.s(worse.knots).mean() > 1.5 * estimate.s(estimate.knots).mean()
     assert worse.fom(reflections, shaken).mean() < estimate.fom(reflections, f_model).mean()
+
+
+def test_a_near_start_ends_at_the_same_place() -> None:
+    reflections, f_model = made_up(2000)
+    first = estimate_sigma_a(reflections, f_model)
+    nearly = f_model * np.random.default_rng(5).normal(1.0, 0.01, len(f_model))
+    cold, warm = estimate_sigma_a(reflections, nearly), estimate_sigma_a(reflections, nearly, start=first)
+    np.testing.assert_allclose(warm.d_knots, cold.d_knots, atol=2e-4)
+    np.testing.assert_allclose(warm.log_ratio, cold.log_ratio, atol=2e-3)
+    fewer = estimate_sigma_a(reflections, nearly, max_bins=3, start=first)  # other knots: it begins anew
+    np.testing.assert_array_equal(fewer.d_knots, estimate_sigma_a(reflections, nearly, max_bins=3).d_knots)
