@@ -252,6 +252,7 @@ def _maps(problem: Problem, state: State) -> MapCoefficients:
         np.concatenate([state.sigma_a.fom(data, state.f_model), gap]),
         state.sigma_a.d(crystal.inverse_d_squared(hkl)),
         crystal.centric(hkl),
+        np.concatenate([state.outliers.left_out, np.zeros(len(missing), dtype=bool)]),
     )
 
 
