@@ -105,6 +105,15 @@ def test_outliers_that_come_and_go_do_not_count_as_a_better_or_worse_fit(spoilt)
     assert before == after == pytest.approx(one.nll_work)
 
 
+def test_maps_trust_a_doubtful_measurement_less(spoilt) -> None:
+    problem, state, rows = spoilt
+    factor = found(spoilt, outliers="downweight").variance_factor
+    plain = state.sigma_a.fom(problem.reflections, state.f_model)
+    less = state.sigma_a.fom(problem.reflections, state.f_model, factor)
+    assert less[rows[0]] < plain[rows[0]]
+    np.testing.assert_array_equal(less[factor == 1.0], plain[factor == 1.0])
+
+
 def test_rigid_bodies_do_not_see_rejected_reflections(spoilt) -> None:
     problem, state, rows = spoilt
     problem = dataclasses.replace(problem, _plans={})
