@@ -18,7 +18,7 @@ from arrayrefine.minimize import Objective, Solution, minimise
 from arrayrefine.parameters import KINDS, Parameters
 from arrayrefine.rendezvous import Evaluated
 from arrayrefine.report import Step
-from arrayrefine.state import Problem, State, evaluate
+from arrayrefine.state import Problem, State, evaluate, work_nll
 from arrayrefine.tls_motion import sensible
 from arrayrefine.turning import turn_hydrogens
 from arrayrefine.weights import Steering, Weights
@@ -193,8 +193,9 @@ def _objection(problem: Problem, path: Path, after: State) -> str:
     mending = was > 1.0 and strain < was
     if now.r_work > before.r_work + (_R_WORK_MENDING if mending else _R_WORK_RISE):
         return f"R-work rose from {before.r_work:.4f} to {now.r_work:.4f}"
-    if not mending and after.nll_work > path.state.nll_work + _NLL_RISE:
-        return f"-log p per work reflection rose from {path.state.nll_work:.4f} to {after.nll_work:.4f}"
+    start, end = work_nll(path.state, after)
+    if not mending and end > start + _NLL_RISE:
+        return f"-log p per work reflection rose from {start:.4f} to {end:.4f}"
     return ""
 
 
@@ -399,9 +400,10 @@ def _settled(problem: Problem, path: Path, before: State, made: Sequence[Step]) 
     now = path.state
     if _strain(problem, now) > _RMSZ_SLACK:
         return ""
-    still = abs(now.statistics.r_work - before.statistics.r_work) < _SETTLED_R
-    if still and abs(now.nll_work - before.nll_work) < _SETTLED_NLL:
-        return f"moved R-work by less than {_SETTLED_R:g}"
+    if abs(now.statistics.r_work - before.statistics.r_work) < _SETTLED_R:
+        start, end = work_nll(before, now)
+        if abs(end - start) < _SETTLED_NLL:
+            return f"moved R-work by less than {_SETTLED_R:g}"
     free = sum(step.free_parameters for step in made)
     if 0.0 <= sum(step.gain for step in made) < _SETTLED_GAIN * free:
         return f"gained less than {_SETTLED_GAIN:g} per free parameter"

@@ -25,9 +25,9 @@ class MapCoefficients:
     fc : (M,) complex128
         Scaled structure factor of the whole model, bulk solvent included.
     fwt : (M,) complex128
-        2mFo-DFc (acentric) or mFo (centric); DFc for free and for missing reflections.
+        2mFo-DFc (acentric) or mFo (centric); DFc for free, rejected and missing reflections.
     delfwt : (M,) complex128
-        mFo-DFc; 0 for free and nan for missing reflections.
+        mFo-DFc; 0 for free and rejected, nan for missing reflections.
     fwt_nofill : (M,) complex128
         As `fwt`, but nan wherever that holds DFc, so that no term comes from the model alone.
     fom : (M,) float64
@@ -57,6 +57,7 @@ def map_coefficients(
     fom: ArrayLike,
     d: ArrayLike,
     centric: ArrayLike,
+    left_out: ArrayLike | None = None,
 ) -> MapCoefficients:
     """Combine measured amplitudes and model into the coefficients of the best and of the difference map.
 
@@ -74,6 +75,8 @@ def map_coefficients(
     d : (M,) float
         Luzzati factor D on this scale: the expected value of F given the model is D f_model.
     centric : (M,) bool
+    left_out : (M,) bool, optional
+        Rejected measurements: the maps take the model's expectation for them, as for those of the test set.
 
     Returns
     -------
@@ -104,6 +107,8 @@ def map_coefficients(
     measured = np.isfinite(amplitude)
     test = np.asarray(free, dtype=bool) & measured
     work = measured & ~test
+    if left_out is not None:
+        work &= ~np.asarray(left_out, dtype=bool)
     merit = np.where(measured, np.asarray(fom, dtype=float), np.nan)
 
     modulus = np.abs(fc)

@@ -34,6 +34,8 @@ _LOSS = 1.0
 """Shape of the robust loss: beyond a few sigmas a constant pull, for what nothing held so far may be far off."""
 _REACH = 0.8
 """Å; a donor further than this beyond its ideal distance is not coordinated."""
+_ONE_SIDED = 0.4
+"""Å; a carboxylate binds with one oxygen where the other is further away by more."""
 _TETRAHEDRAL = 109.5
 _ANGLE_SIGMA = 5.0
 """Degrees; of donor-metal-donor angles of tetrahedral zinc, turned into a sigma of the donors' distance."""
@@ -66,6 +68,7 @@ def metal_coordination(
     labels: Counter[str] = Counter()
     for ion, donors in _donors(atoms, restraints, ions).items():
         distances = {d: ideal for d in donors if (ideal := _ideal(atoms, ion, d)) is not None}
+        distances = _without_bidentate(atoms, ion, distances)
         found += [(ion, d, ideal) for d, ideal in distances.items()]
         labels.update(f"{atoms.element[ion]}-{atoms.element[d]}" for d in distances)
         angles += _tetrahedron(atoms, ion, distances)
@@ -128,6 +131,25 @@ def _ideal(atoms: Atoms, ion: int, donor: int) -> float | None:
     ideal = None if kind is None else _IDEAL[str(atoms.element[ion])][kind]
     found = float(np.linalg.norm(atoms.xyz[ion] - atoms.xyz[donor]))
     return ideal if ideal is not None and found < ideal + _REACH else None
+
+
+def _without_bidentate(atoms: Atoms, ion: int, ideals: dict[int, float]) -> dict[int, float]:
+    """Distances to be expected, of a carboxylate with both oxygens near only that of one clearly nearer.
+
+    The means are those of carboxylates that bind with one oxygen. Where both do, their distances range widely (Harding,
+    2006), and where one does, the other may be near without being a donor.
+    """
+    who = atoms.identity
+    pairs: dict[tuple[int, str], list[int]] = {}
+    for d in ideals:
+        if (who.residue_name[d], who.atom_name[d][:2]) in (("ASP", "OD"), ("GLU", "OE")):
+            pairs.setdefault((int(who.residue[d]), str(who.altloc[d])), []).append(d)
+    dropped: set[int] = set()
+    for both in (oxygens for oxygens in pairs.values() if len(oxygens) == 2):
+        near, far = sorted(both, key=lambda d: float(np.linalg.norm(atoms.xyz[d] - atoms.xyz[ion])))
+        apart = np.linalg.norm(atoms.xyz[far] - atoms.xyz[ion]) - np.linalg.norm(atoms.xyz[near] - atoms.xyz[ion])
+        dropped |= {far} if apart > _ONE_SIDED else {near, far}
+    return {d: ideal for d, ideal in ideals.items() if d not in dropped}
 
 
 def _tetrahedron(atoms: Atoms, ion: int, ideals: dict[int, float]) -> list[tuple[int, int, float, float]]:

@@ -249,9 +249,10 @@ def _maps(problem: Problem, state: State) -> MapCoefficients:
         np.concatenate([data.sigma, gap]),
         np.concatenate([data.free, np.zeros(len(missing), dtype=bool)]),
         f_model,
-        np.concatenate([state.sigma_a.fom(data, state.f_model), gap]),
+        np.concatenate([state.sigma_a.fom(data, state.f_model, state.outliers.variance_factor), gap]),
         state.sigma_a.d(crystal.inverse_d_squared(hkl)),
         crystal.centric(hkl),
+        np.concatenate([state.outliers.left_out, np.zeros(len(missing), dtype=bool)]),
     )
 
 

@@ -25,7 +25,7 @@ from arrayrefine.kernels import symmetric
 from arrayrefine.minimize import minimise
 from arrayrefine.report import Step
 from arrayrefine.selection import select
-from arrayrefine.state import Problem, State, evaluate
+from arrayrefine.state import Problem, State, evaluate, work_nll
 from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.targets.xray import XrayTarget
 from arrayrefine.wording import counted
@@ -265,6 +265,7 @@ def _zone(problem: Problem, state: State, d_min: float, needed: int) -> XrayTarg
     return XrayTarget(
         data.select(chosen), plan, full.factor[chosen], full.solvent[chosen], full.d[chosen], full.variance[chosen],
         full.kind, problem.timer, (state.atoms, state.f_calc[chosen]),
+        None if full.left_out is None else full.left_out[chosen],
     )  # fmt: skip
 
 
@@ -293,7 +294,7 @@ def move_groups(problem: Problem, state: State, stop: Callable[[], bool]) -> tup
     ----------
     problem : Problem
         `rigid_body` "auto" first looks at two gradients at low resolution, and goes on if these would move a group
-        by more than 0.1 Å.
+        by more than `_WORTH`.
     state : State
     stop : callable
 
@@ -330,7 +331,8 @@ def move_groups(problem: Problem, state: State, stop: Callable[[], bool]) -> tup
     moved = dataclasses.replace(bodies, reference=state.atoms)
     by = [float(np.sqrt(((now.atoms.xyz - state.atoms.xyz)[m] ** 2).sum(axis=1).mean())) for m in moved.groups]
     was, after = state.statistics, now.statistics
-    if after.r_work < was.r_work and now.nll_work < state.nll_work:
+    before, behind = work_nll(state, now)
+    if after.r_work < was.r_work and behind < before:
         far = ", ".join(f"{label} {shift:.2f}" for label, shift in zip(bodies.labels, by))
         notes.append(f"{counted(len(by), 'rigid group')} moved by (Å, rms): {far}")
     else:

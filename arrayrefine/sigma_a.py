@@ -99,10 +99,13 @@ class SigmaA:
         """Variance (R,) of the likelihood, ε S + (3 - c) σ²; see `kernels.likelihood.rice_ml`."""
         return reflections.epsilon * self.s(reflections.s_squared) + _measurement(reflections)
 
-    def fom(self, reflections: Reflections, f_model: NDArray[Any]) -> Float:
-        """Expected cosine (R,) of the phase error of a scaled model (R,), complex or amplitude."""
+    def fom(self, reflections: Reflections, f_model: NDArray[Any], variance_factor: Float | float = 1.0) -> Float:
+        """Expected cosine (R,) of the phase error of a scaled model (R,), complex or amplitude.
+
+        The variance is taken `variance_factor` (R,) times as large, as the target does for doubtful measurements.
+        """
         x = self.d(reflections.s_squared) * np.abs(f_model)
-        return rice_ml(reflections.f_obs, x, self.sigma_total(reflections), reflections.centric)[3]
+        return rice_ml(reflections.f_obs, x, variance_factor * self.sigma_total(reflections), reflections.centric)[3]
 
     def describe(self) -> list[dict[str, float | int]]:
         """One JSON-ready record per bin: d (Å), D, S, S/Σ_N and the number of reflections used."""

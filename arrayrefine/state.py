@@ -177,6 +177,13 @@ class State:
     outliers: Outliers
 
 
+def work_nll(one: State, two: State) -> tuple[float, float]:
+    """Mean -log p of two states over the work reflections that the targets of both see: outliers come and go."""
+    both = one.xray.work & two.xray.work
+    first, second = (float(state.xray.values(state.f_calc)[both].mean()) for state in (one, two))
+    return first, second
+
+
 def geometry_statistics(geometry: GeometryTarget, atoms: Atoms) -> Mapping[str, float | None]:
     """Bond and angle RMSD and RMSZ; None where the model has no such restraint."""
     terms = geometry.terms(atoms)

@@ -52,10 +52,11 @@ def settled(atoms: Atoms) -> Atoms:
 def sensible(atoms: Atoms) -> Atoms:
     """Atoms whose groups move as bodies can: T and L of each without negative eigenvalues, settled.
 
-    A libration that would be negative is taken as none, with the part of S that it drives; what is anisotropic about
-    the atoms' U follows, their B do not.
+    What is anisotropic about the atoms' U is then that of their group at their present places, which moved since it was
+    refined. A libration that would be negative is taken as none, with the part of S that it drives; what is anisotropic
+    about the atoms' U follows, their B do not.
     """
-    atoms = settled(atoms)
+    atoms = _as_placed(settled(atoms))
     tls = atoms.tls
     values = np.array([_possible_motion(group) for group in tls.values]).reshape(tls.values.shape)
     changed = np.append((values != tls.values).any(axis=1), False)[tls.group]
@@ -69,6 +70,19 @@ def sensible(atoms: Atoms) -> Atoms:
     b_iso, u_aniso = atoms.b_iso.copy(), atoms.u_aniso.copy()
     b_iso[changed], u_aniso[changed] = parted(possible((total_u(atoms) + step)[changed]))
     return settled(atoms.replace(b_iso=b_iso, u_aniso=u_aniso, tls=after))
+
+
+def _as_placed(atoms: Atoms) -> Atoms:
+    """Members with what their group makes anisotropic at their present places, and the B that they have."""
+    inside = np.flatnonzero(atoms.tls.group >= 0)
+    u = atoms.tls.u(atoms.xyz)
+    if atoms.u_projection is not None:
+        u = np.einsum("nij,nj->ni", atoms.u_projection, u)
+    shape = parted(u[inside])[1]
+    b_iso, u_aniso = atoms.b_iso.copy(), atoms.u_aniso.copy()
+    whole = shape + symmetric.isotropic(b_iso[inside] / EIGHT_PI_SQUARED)
+    b_iso[inside], u_aniso[inside] = parted(possible(whole))
+    return atoms.replace(b_iso=b_iso, u_aniso=u_aniso)
 
 
 def _possible_motion(values: Float) -> Float:

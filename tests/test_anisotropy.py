@@ -229,6 +229,25 @@ def test_round_tensors_are_restrained_as_their_b() -> None:
     np.testing.assert_allclose(target(atoms.replace(u_aniso=tiny))[1].b_iso, target(atoms)[1].b_iso, rtol=1e-5)
 
 
+def test_tensors_are_not_compared_with_those_of_mates_that_are_turned(case: Callable[[str], Path]) -> None:
+    folder = case("5e5z")
+    pairs = []
+    for kind in ("none", "all"):
+        options = ar.Options(anisotropic=kind, tls=("none",), hydrogens="strip")
+        _, problem, atoms, _ = ar.prepare(folder / "model.pdb", folder / "norm.mtz", options)
+        pairs.append(set(zip(problem.adp.i.tolist(), problem.adp.j.tolist())))
+    box = problem.reflections.crystal
+    shift = np.array([[i, j, k] for i in (-1, 0, 1) for j in (-1, 0, 1) for k in (-1, 0, 1)]) @ box.orth.T
+
+    def without_turning(i: int, j: int) -> float:
+        return float(np.linalg.norm(atoms.xyz[i] - atoms.xyz[j] + shift, axis=1).min())
+
+    assert pairs[1] < pairs[0]
+    assert max(without_turning(*pair) for pair in pairs[1]) <= 4.0
+    # Further apart than their turned images are; some are near each other in both ways.
+    assert sum(without_turning(*pair) > 4.0 for pair in pairs[0] - pairs[1]) > 10
+
+
 def test_shapes_hold_anisotropic_atoms_only(case: Callable[[str], Path]) -> None:
     folder = case("5e5z")
     _, problem, atoms, notes = ar.prepare(

@@ -17,6 +17,7 @@ from arrayrefine.errors import InputError
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.external import with_external
 from arrayrefine.io.model import read_model
+from arrayrefine.metal_coordination import metal_coordination
 from arrayrefine.monomers import load_monomers
 from arrayrefine.neighbour_distances import jelly_body
 from arrayrefine.options import External, Options
@@ -250,6 +251,22 @@ def test_a_zinc_with_four_cysteines_is_tetrahedral(tmp_path: Path) -> None:
     assert sorted(set(np.round(metal.ideal, 2))) == [2.31, 3.77]
     assert any("4 x Zn-S, and 6 angles of tetrahedral zinc" in note for note in found.notes)
     check_xyz(GeometryTarget.build(found, crystal, atoms), atoms)
+
+
+@pytest.mark.parametrize(("second", "expected"), [(2.3, []), (2.7, [(0, 2.15)])])
+def test_a_carboxylate_with_both_oxygens_near_has_no_distance_to_expect(
+    tmp_path: Path, second: float, expected: list[tuple[int, float]]
+) -> None:
+    text = ZINC.replace("ZN   ", "MN   ").replace(" ZN A", " MN A").replace("          ZN", "          MN")
+    sites = (("OD1", 2.15, 0.0, 0.0, "O"), ("OD2", second * 0.5, second * 0.75**0.5, 0.0, "O"))
+    for k, (name, x, y, z, element) in enumerate((*sites, ("CG", 2.3, 1.1, 0.0, "C"))):
+        text += SITE.format(n=k + 2, name=name, residue="ASP", m=10, x=20 + x, y=20 + y, z=20 + z, element=element)
+    path = tmp_path / "manganese.pdb"
+    path.write_text(text + "END\n")
+    atoms, _, restraints = load(path)
+    found, _ = metal_coordination(atoms, restraints, 0.05, 1.0)
+    near = [(int(b) - 1, float(d)) for (_, b), d in zip(found.index, found.ideal)]
+    assert near == expected
 
 
 def test_ions_keep_what_the_literature_knows(reductase: Loaded) -> None:

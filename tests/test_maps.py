@@ -48,6 +48,17 @@ def test_free_reflection_tells_nothing_about_its_amplitude() -> None:
     np.testing.assert_array_equal(changed.delfwt, m.delfwt)
 
 
+def test_a_rejected_measurement_is_filled_and_stays_listed() -> None:
+    rejected = np.arange(len(HKL)) == 0
+    m = map_coefficients(HKL, F_OBS, SIGMA, FREE, FC, FOM, D, CENTRIC, rejected)
+    assert m.fwt[0] == pytest.approx(0.95 * FC[0])
+    assert m.delfwt[0] == 0
+    assert np.isnan(m.fwt_nofill[0])
+    assert not m.free[0]
+    assert m.f_obs[0] == F_OBS[0]
+    np.testing.assert_array_equal(m.fwt[1:], coefficients().fwt[1:])
+
+
 def test_missing_reflections_are_filled_and_left_out_of_the_difference() -> None:
     m = coefficients()
     for i in (3, 4):

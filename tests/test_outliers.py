@@ -15,7 +15,8 @@ from arrayrefine.options import Xray
 from arrayrefine.outliers import Outliers, find_outliers
 from arrayrefine.refine import refine
 from arrayrefine.reflections import Reflections
-from arrayrefine.state import Problem, State
+from arrayrefine.rigid_body import _zone
+from arrayrefine.state import Problem, State, work_nll
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +93,35 @@ def test_the_target_follows(spoilt, action: str) -> None:
         pull = np.abs(amplitude - data.f_obs)[rows[0]] / target.variance[rows[0]]
         plain = np.abs(amplitude - data.f_obs)[rows[0]] / state.sigma_a.sigma_total(data)[rows[0]]
         assert pull < 0.8 * plain
+
+
+def test_outliers_that_come_and_go_do_not_count_as_a_better_or_worse_fit(spoilt) -> None:
+    """A state with rejected reflections and the same one with all of them kept fit equally well."""
+    problem, state, _ = spoilt
+    one = evaluate(dataclasses.replace(problem, _plans={}), state.atoms, absorb_b=False)
+    two = dataclasses.replace(one, xray=dataclasses.replace(one.xray, left_out=None))
+    assert two.xray.values(two.f_calc)[two.xray.work].mean() > one.nll_work + 0.005
+    before, after = work_nll(one, two)
+    assert before == after == pytest.approx(one.nll_work)
+
+
+def test_maps_trust_a_doubtful_measurement_less(spoilt) -> None:
+    problem, state, rows = spoilt
+    factor = found(spoilt, outliers="downweight").variance_factor
+    plain = state.sigma_a.fom(problem.reflections, state.f_model)
+    less = state.sigma_a.fom(problem.reflections, state.f_model, factor)
+    assert less[rows[0]] < plain[rows[0]]
+    np.testing.assert_array_equal(less[factor == 1.0], plain[factor == 1.0])
+
+
+def test_rigid_bodies_do_not_see_rejected_reflections(spoilt) -> None:
+    problem, state, rows = spoilt
+    problem = dataclasses.replace(problem, _plans={})
+    now = evaluate(problem, state.atoms, absorb_b=False)
+    zone = _zone(problem, now, 1.0, 1)
+    assert len(zone.reflections) == len(problem.reflections)
+    np.testing.assert_array_equal(zone.work, now.xray.work)
+    assert not zone.work[rows[:2]].any()
 
 
 def test_log_and_report_name_them(case, tmp_path: Path) -> None:

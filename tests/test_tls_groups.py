@@ -183,6 +183,22 @@ def test_settling_and_mending_of_motion() -> None:
     assert np.allclose(step[:32], parted(expected)[1][:32], atol=1e-9)  # isotropic parts are in the members' own B
 
 
+def test_displacements_follow_the_group_to_where_its_atoms_have_moved() -> None:
+    atoms, _ = choose_tls(peptides(), ("chain",), 10_000)
+    values = np.tile([0.3, 0.2, 0.1, 0, 0, 0, 2e-3, 1e-3, 5e-4, *np.zeros(11)], (2, 1))
+    motion = dataclasses.replace(atoms.tls, values=values)
+    inside = atoms.tls.group >= 0
+    moved = atoms.replace(
+        xyz=atoms.xyz + np.random.default_rng(0).normal(0.0, 0.3, atoms.xyz.shape), tls=motion,
+        u_aniso=np.where(inside[:, None], parted(motion.u(atoms.xyz))[1], 0.0), b_iso=atoms.b_iso + 40.0,
+    )  # fmt: skip
+    placed = sensible(moved)
+    assert not np.allclose(placed.u_aniso[inside], moved.u_aniso[inside], atol=1e-3)
+    np.testing.assert_allclose(placed.u_aniso[inside], parted(motion.u(moved.xyz))[1][inside], atol=1e-12)
+    np.testing.assert_allclose(placed.b_iso, moved.b_iso)
+    np.testing.assert_array_equal(placed.u_aniso[~inside], moved.u_aniso[~inside])
+
+
 def test_tensors_of_a_deposited_model_give_the_shape_of_its_displacements(case: Callable[[str], Path]) -> None:
     """The conventions for T, L and S are those of deposited models: their ANISOU is that of their TLS."""
     path = case("3sb3") / "model.pdb"
@@ -232,4 +248,10 @@ def test_a_real_crystal_fits_better_and_its_files_tell_of_the_motion(
             made = np.array(gemmi.calculate_u_from_tls(group, sites[i].pos).elements_pdb())
             worst = max(worst, float(np.abs(given - made).max()))
         assert worst < 2e-3, name  # four decimals of L and S at 30 Å
-    assert (structure.meta.refinement[0].tls_groups[0].selections[0].chain) == "A"
+        run, numbers = group.selections[0], result.atoms.identity.sequence_number[result.atoms.tls.group == 0]
+        assert (run.chain, run.res_begin.num, run.res_end.num) == ("A", numbers.min(), numbers.max()), name
+    line = next(x for x in (tmp_path / "refined.pdb").read_text().splitlines() if "RESIDUE RANGE :" in x)
+    # as REFMAC and the archive have it: chain, number and insertion code in columns 33, 35-39 and 40
+    assert line[32:34] == "A "
+    assert line[34:40] == f"{numbers.min():5d} "
+    assert (line[47], line[49:54]) == ("A", f"{numbers.max():5d}")

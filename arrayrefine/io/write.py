@@ -226,6 +226,7 @@ def _counts(atoms: Atoms, reflections: Reflections, maps: Coefficients) -> dict[
     measured = int(np.isfinite(maps.f_obs).sum())
     return {
         "n_atoms": len(atoms),
+        "n_anisotropic": int(atoms.anisotropic.sum()),
         "n_work": int(reflections.work.sum()),
         "n_free": int(reflections.free.sum()),
         "d_min": reflections.d_min,

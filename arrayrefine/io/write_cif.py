@@ -156,7 +156,7 @@ def _refine_row(entry: str, content: Mapping[str, Any]) -> Row:
         "pdbx_ls_cross_valid_method": "THROUGHOUT" if has_test_set else "NONE",
         "pdbx_R_Free_selection_details": "RANDOM" if chosen.startswith("random") else None,
         "pdbx_stereochemistry_target_values": "MAXIMUM LIKELIHOOD" if ml else "LEAST SQUARES",
-        "pdbx_isotropic_thermal_model": "ISOTROPIC",
+        "pdbx_isotropic_thermal_model": "ANISOTROPIC" if data.get("n_anisotropic") else "ISOTROPIC",
         "solvent_model_details": "MASK" if scale.get("k_sol") is not None else None,
         "solvent_model_param_ksol": _text(scale.get("k_sol"), 4) if parametric else None,
         "solvent_model_param_bsol": _text(scale.get("b_sol"), 3) if parametric else None,

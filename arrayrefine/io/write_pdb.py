@@ -125,7 +125,7 @@ def _tls(groups: Sequence[Mapping[str, Any]]) -> list[str]:
         ]
         for chain, *ends in group["ranges"]:
             one, two = (f"{chain:>2s} {_seqid(end)}" for end in ends)
-            lines.append(f"    RESIDUE RANGE :  {one}       {two}")
+            lines.append(f"    RESIDUE RANGE :  {one}      {two}")
         lines.append("    ORIGIN FOR THE GROUP (A):" + "".join(f"{x:9.4f}" for x in group["origin"]))
         for name, places in (("T", _SYMMETRIC), ("L", _SYMMETRIC), ("S", _FULL)):
             lines.append(f"    {name} TENSOR")
@@ -142,8 +142,8 @@ def _tls(groups: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _seqid(end: str) -> str:
-    """Residue number in four columns and its insertion code in one."""
-    return f"{end:>4s} " if end[-1].isdigit() else f"{end:>5s}"
+    """Residue number in five columns and its insertion code in one."""
+    return f"{end:>5s} " if end[-1].isdigit() else f"{end:>6s}"
 
 
 def _text(value: float | None, digits: int, factor: float = 1.0) -> str:

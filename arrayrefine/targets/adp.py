@@ -89,7 +89,8 @@ class AdpTarget:
     Kind "none": zero. Where atoms are anisotropic, kind "kl" compares tensors, and rigid bonds and sphericity are
     added.
 
-    The pairs are those of the atoms given to `build`.
+    The pairs are those of the atoms given to `build`; mates that a rotation brings near are compared only where both
+    atoms are isotropic.
     """
 
     kind: Literal["kl", "variance", "none"]
@@ -131,8 +132,12 @@ class AdpTarget:
         if kind != "kl" or len(own) < 2:
             return cls(kind, np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), timer)
         conformer = restraints.non_bonded.conformer[own]
-        i, j, distance = _nearest_pairs(conformer, crystal, atoms.xyz[own], options.adp_distance)
+        i, j, distance, turned = _nearest_pairs(conformer, crystal, atoms.xyz[own], options.adp_distance)
         i, j = own[i], own[j]
+        # The tensor of a mate would have to be turned before it can be compared.
+        tensor = atoms.anisotropic | (atoms.tls.group >= 0) | atoms.u_aniso.any(axis=1)
+        keep = ~(turned & (tensor[i] | tensor[j]))
+        i, j, distance = i[keep], j[keep], distance[keep]
         sigma = _sigmas(restraints, i, j, len(atoms))
         shapes = Shapes.build(restraints, atoms, options) if atoms.anisotropic.any() else None
         return cls(kind, i, j, 1.0 / (sigma**2 * np.maximum(1.0, (0.5 * distance) ** 2)), timer, shapes)
@@ -199,8 +204,13 @@ class AdpTarget:
         return sparse.csr_array(off + off.T + sparse.diags_array(diagonal))
 
 
-def _nearest_pairs(conformer: Int, crystal: Crystal, xyz: Float, cutoff: float) -> tuple[Int, Int, Float]:
-    """Pairs i < j within the cut-off, each once, with the shortest distance between any of their images."""
+def _nearest_pairs(
+    conformer: Int, crystal: Crystal, xyz: Float, cutoff: float
+) -> tuple[Int, Int, Float, NDArray[np.bool_]]:
+    """Pairs i < j within the cut-off, each once, with the shortest distance between any of their images.
+
+    The last (p,) is True where a rotation brings that image near.
+    """
     pairs = neighbour_pairs(xyz, crystal.rotations, crystal.translations, crystal.orth, crystal.frac, cutoff)
     one, two = conformer[pairs.i], conformer[pairs.j]
     keep = np.flatnonzero((pairs.i != pairs.j) & ((one == 0) | (two == 0) | (one == two)))
@@ -209,9 +219,10 @@ def _nearest_pairs(conformer: Int, crystal: Crystal, xyz: Float, cutoff: float) 
     moved = np.einsum("pij,pj->pi", crystal.rotations[pairs.op[keep]], fractional[j]) + pairs.shift[keep]
     distance = np.linalg.norm(crystal.cartesian(fractional[i] - moved), axis=1)
     order = np.lexsort((distance, j, i))
-    i, j, distance = i[order], j[order], distance[order]
+    i, j, distance, op = i[order], j[order], distance[order], pairs.op[keep][order]
     first = np.flatnonzero(np.r_[True, (np.diff(i) != 0) | (np.diff(j) != 0)][: len(i)])
-    return i[first], j[first], distance[first]
+    turned = (crystal.rotations[op[first]] != np.eye(3)).any(axis=(1, 2))
+    return i[first], j[first], distance[first], turned
 
 
 def _sigmas(restraints: Restraints, i: Int, j: Int, n: int) -> Float:
