@@ -21,7 +21,7 @@ from arrayrefine.kernels.threads import beside
 from arrayrefine.occupancy_groups import OccupancyGroups
 from arrayrefine.options import Options
 from arrayrefine.outliers import Outliers, find_outliers
-from arrayrefine.parameters import B_BOUNDS, Parameters
+from arrayrefine.parameters import B_BOUNDS, Parameters, frozen_kinds
 from arrayrefine.reflections import Reflections
 from arrayrefine.rendezvous import Evaluated, Place
 from arrayrefine.report import Statistics
@@ -211,7 +211,7 @@ def evaluate(problem: Problem, atoms: Atoms, *, absorb_b: bool = True, before: S
     atoms : Atoms
     absorb_b : bool
         Move the isotropic part of the scale into the atoms' B: scale and B are two names for one thing, and without
-        this B drifts while the scale makes up for it.
+        this B drifts while the scale makes up for it. B that the user froze stays.
     before : State, optional
         Of nearly the same model: the scale is fitted from its scale on; where the model is the same, it is kept.
 
@@ -232,7 +232,7 @@ def evaluate(problem: Problem, atoms: Atoms, *, absorb_b: bool = True, before: S
         )
         scale = fit_scale(data, f_calc, f_mask, start=before.scale if before else None)
     shift = 0.0
-    if absorb_b and data.d_min < _LEAST_D_MIN:
+    if absorb_b and data.d_min < _LEAST_D_MIN and "b" not in frozen_kinds(options.freeze):
         shift = _absorbable(atoms, scale.overall_b(data.s_squared))
     moved = abs(shift) > _NEGLIGIBLE_B
     if moved:

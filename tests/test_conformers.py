@@ -168,6 +168,19 @@ def test_freezing_by_selection() -> None:
             every.without((text,))
 
 
+def test_frozen_b_stays_as_it_was_given(case: Callable[[str], Path]) -> None:
+    folder = case("5e5z")
+    options = Options(cycles=1, freeze=("b: all", "xyz: chain Z"), occupancy_groups=("1-2",))
+    result = refine(folder / "shaken.pdb", folder / "norm.mtz", options)
+    given = np.array([row.atom.b_iso for row in gemmi.read_structure(str(folder / "shaken.pdb"))[0].all()])
+    own = ~result.atoms.is_hydrogen
+    assert np.allclose(result.atoms.b_iso[own], given, atol=1e-3)
+    assert not result.atoms.u_aniso.any()
+    said = result.report.warnings
+    assert "--freeze 'xyz: chain Z' names no atom of the model" in said
+    assert any(note.startswith("--occupancy-groups has no effect") for note in said)
+
+
 def test_a_real_crystal_finds_occupancies_again(case: Callable[[str], Path], tmp_path: Path) -> None:
     folder = case("6mw0")
     options = Options(cycles=1, targets=("occupancy",), hydrogens="strip", anisotropic="keep", d_min=1.2)
