@@ -318,6 +318,7 @@ def test_choice_of_anisotropic_atoms() -> None:
         assert int(chosen.anisotropic.sum()) == expected, option
         assert not chosen.u_aniso[~chosen.anisotropic].any()
         assert bool(notes) == (expected > 0 or option != "keep")
+    assert "only 0.05" in choose_anisotropic(atoms, "all", 3.0, 10)[1][0]
     with pytest.raises(InputError, match="colour"):
         choose_anisotropic(atoms, "colour red", 1.0, 100)
 
