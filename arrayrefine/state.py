@@ -154,8 +154,8 @@ class State:
     nll_work, nll_free : float
         Mean -log p per reflection that the target sees, and of the test set.
     core_rmsz : tuple of two floats or None
-        Bond and angle RMSZ without components that hold a metal: what the weights are steered by. The dictionary's
-        distances in clusters are often far from the truth, and no weight can mend that.
+        Bond and angle RMSZ without components that hold a metal, and without what the user froze: what the weights are
+        steered by. The dictionary's distances in clusters are often far from the truth, and no weight can mend either.
     b_shift : float
         What was added to every B, out of the scale, Å².
     outliers : Outliers
@@ -254,6 +254,7 @@ def evaluate(problem: Problem, atoms: Atoms, *, absorb_b: bool = True, before: S
         outliers.variance_factor * sigma_a.sigma_total(data), options.xray.target, problem.timer, (atoms, f_calc),
         outliers.left_out,
     )  # fmt: skip
+    frozen = Parameters.frozen_atoms(atoms, "xyz", options.freeze) if options.freeze else None
     amplitude, values = np.abs(f_model), xray.values(f_calc)
     work, free = data.work, data.free
     statistics = Statistics(
@@ -265,5 +266,5 @@ def evaluate(problem: Problem, atoms: Atoms, *, absorb_b: bool = True, before: S
     return State(
         atoms, xray, scale, sigma_a, f_calc, f_mask, f_model, statistics,
         float(values[xray.work].mean()), float(values[free].mean()) if free.any() else float("nan"),
-        problem.geometry.core_rmsz(atoms), shift if moved else 0.0, outliers,
+        problem.geometry.core_rmsz(atoms, frozen), shift if moved else 0.0, outliers,
     )  # fmt: skip
