@@ -49,7 +49,10 @@ def choose_anisotropic(atoms: Atoms, option: str, d_min: float, n_work: int) -> 
     lost = int((atoms.anisotropic & ~chosen).sum())
     notes = []
     if chosen.any():
-        why = f" (auto: {_ratio(atoms, chosen, n_work):.1f} work reflections per parameter)" if option == "auto" else ""
+        ratio = _ratio(atoms, chosen, n_work)
+        why = f" (auto: {ratio:.1f} work reflections per parameter)" if option == "auto" else ""
+        if ratio < AUTO_REFLECTIONS:
+            why = f" (only {ratio:.2f} work reflections per parameter: beware of overfitting, see R-free)"
         notes.append(f"{counted(int(chosen.sum()), 'atom')} refined with anisotropic displacements{why}")
     if lost:
         notes.append(f"ANISOU of {counted(lost, 'atom')} is taken to its isotropic equivalent")

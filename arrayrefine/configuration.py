@@ -53,6 +53,8 @@ _LIMITS = {
     "external.reference_sigma": _ABOVE_0,
     "external.reference_weight": _FROM_0,
     "external.loss": (-20.0, 2.0, "-20 to 2"),
+    "riding.b_ratio": _ABOVE_0,
+    "riding.b_ratio_turning": _ABOVE_0,
     "weighting.ratio": _ABOVE_0,
     "weighting.ratio_adp": _ABOVE_0,
     "weighting.adp_prior": _ABOVE_0,

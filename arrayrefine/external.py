@@ -48,7 +48,12 @@ def with_external(
         "secondary-structure": o.secondary_structure, "Ramachandran": o.ramachandran, "rotamer": o.rotamers,
         "NCS": o.ncs, "base-pair": o.base_pairs, "jelly-body": o.jelly_body,
     }  # fmt: skip
-    act = {name: is_on(choice, d_min, o) for name, choice in choices.items()}
+    weights = {
+        "secondary-structure": o.secondary_structure_weight, "Ramachandran": o.ramachandran_weight,
+        "rotamer": o.rotamers_weight, "NCS": o.ncs_weight, "base-pair": o.base_pairs_weight,
+        "jelly-body": o.jelly_body_weight,
+    }  # fmt: skip
+    act = {name: is_on(choice, d_min, o) and weights[name] > 0.0 for name, choice in choices.items()}
     automatic = [name for name, choice in choices.items() if choice == "auto" and act[name]]
     found: list[tuple[Distances, list[str]]] = []
     if act["secondary-structure"]:
@@ -58,7 +63,7 @@ def with_external(
         found.append(local_ncs(atoms, restraints, residues, o.distance, o.ncs_sigma, o.loss, o.ncs_weight))
     if act["base-pair"]:
         found.append(base_pairs(atoms, residues, o.base_pairs_sigma, o.loss, o.base_pairs_weight))
-    if o.metals:
+    if o.metals and o.metals_weight > 0.0:
         found.append(metal_coordination(atoms, restraints, o.metals_sigma, o.metals_weight))
     if reference is not None:
         bounds = o.distance, o.reference_sigma, o.loss, o.reference_weight
@@ -85,8 +90,11 @@ def with_external(
             f"jelly body: {pairs} distances up to {o.distance:g} Å are held at what they are at the start of each "
             f"step, with a sigma of {o.jelly_body_sigma:g} Å"
         )
-    empty = {d.kind for d, _ in found if not len(d)}
-    kinds = {"secondary-structure": "secondary structure", "NCS": "local NCS", "base-pair": "base pairs"}
+    empty = {d.kind for d, _ in found if not len(d)} | {t.kind for t in torsions if not len(t.torsions.index)}
+    kinds = {
+        "secondary-structure": "secondary structure", "NCS": "local NCS", "base-pair": "base pairs",
+        "Ramachandran": "Ramachandran", "rotamer": "rotamer",
+    }  # fmt: skip
     for name, kind in kinds.items():
         if choices[name] == "on" and kind in empty:
             notes.append(f"the model has nothing for {name} restraints, which are on: none were made")

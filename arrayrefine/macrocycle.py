@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -358,14 +359,19 @@ def _run_cycle(
 
 
 def _searched(problem: Problem, path: Path, cycle: int, stop: Callable[[], bool]) -> tuple[Path, list[Step]]:
-    """One macro-cycle with each of several weights, of which the test set chooses one."""
+    """One macro-cycle with each of several weights, of which the test set chooses one; trials cut short have no say."""
+    whole: set[tuple[float, float]] = set()
 
     def trial(factors: tuple[float, float], own: Problem) -> tuple[Path, list[Step]]:
         start = dataclasses.replace(path, steering=search.scaled(path.steering, *factors))
-        return _run_cycle(own, start, cycle, stop, lambda _: None)
+        end = _run_cycle(own, start, cycle, stop, lambda _: None)
+        if not stop():
+            whole.add(factors)
+        return end
 
     ends = search.side_by_side(problem, [partial(trial, factors) for factors in search.FACTORS])
-    choice = search.choose(problem, [end.state for end, _ in ends])
+    done = len(list(itertools.takewhile(whole.__contains__, search.FACTORS)))
+    choice = search.choose(problem, [end.state for end, _ in ends[: max(done, 1)]])
     taken, steps = ends[choice.taken]
     if steps:
         tried = sum(step.evaluations for _, made in ends for step in made) - sum(step.evaluations for step in steps)

@@ -13,7 +13,7 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.errors import InputError
 from arrayrefine.io.model import read_model
 from arrayrefine.kernels.distances import close_pairs
-from arrayrefine.polymers import Residue, aligned, by_chain, corresponding, residues_of
+from arrayrefine.polymers import LEAST, Residue, aligned, by_chain, corresponding, residues_of
 from arrayrefine.restraints import Distances, JellyBody, Restraints
 from arrayrefine.wording import counted, listed
 
@@ -119,7 +119,8 @@ def reference_distances(
     if not matched:
         raise InputError(
             f"--reference {path}: no chain of it ({listed(list(references)) or 'no polymer'}) is like one of the model "
-            f"({listed(list(own)) or 'no polymer'}); expected chains with the same residues, numbered alike or not"
+            f"({listed(list(own)) or 'no polymer'}); expected chains with the same residues, at least "
+            f"{LEAST} of them, numbered alike or not"
         )
     index, ideal = np.concatenate(tables), np.concatenate(ideals)
     free = not_rigid(index, restraints, len(atoms))

@@ -39,6 +39,11 @@ class Sizes(NamedTuple):
     tls: int
 
 
+def frozen_kinds(frozen: tuple[str, ...]) -> set[str]:
+    """Kinds of which some atoms are frozen, see `Parameters.without`."""
+    return {text.partition(":")[0].strip() for text in frozen}
+
+
 @dataclass(frozen=True)
 class Parameters:
     """The free values of a model: the vector is [xyz of the free atoms, their B, occupancies, U, TLS of groups].
@@ -124,6 +129,15 @@ class Parameters:
                 )
             parameters = parameters.freeze(kind.strip(), selection)
         return parameters
+
+    @classmethod
+    def frozen_atoms(cls, atoms: Atoms, kind: str, frozen: tuple[str, ...]) -> Mask:
+        """(N,) True for atoms whose `kind` of value a list of frozen ones names, see `without`."""
+        every = cls.of(atoms, kind, groups=OccupancyGroups.single(len(atoms)))
+        left = every.without(frozen)
+        names = ("b", "u") if kind == "b" else (kind,)
+        masks: list[Mask] = [getattr(every, name) & ~getattr(left, name) for name in names]
+        return np.asarray(np.logical_or.reduce(masks))
 
     def at(self, atoms: Atoms) -> Parameters:
         """The same masks around other values of the same atoms."""

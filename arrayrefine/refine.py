@@ -34,13 +34,14 @@ from arrayrefine.macrocycle import check_targets, run_cycles, start_path
 from arrayrefine.maps import MapCoefficients, map_coefficients
 from arrayrefine.mask_search import search_mask
 from arrayrefine.monomers import load_monomers
+from arrayrefine.option_effects import tls_option, without_effect
 from arrayrefine.options import Options
-from arrayrefine.parameters import B_BOUNDS
+from arrayrefine.parameters import B_BOUNDS, Parameters
 from arrayrefine.reflections import Reflections, positions
 from arrayrefine.rendezvous import Evaluated, Place
 from arrayrefine.report import Report, Step
 from arrayrefine.riding import follow
-from arrayrefine.rigid_body import move_groups
+from arrayrefine.rigid_body import find_groups, move_groups
 from arrayrefine.state import Problem, State, evaluate
 from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.targets.adp import AdpTarget
@@ -163,7 +164,8 @@ def prepare(model_path: str | Path, data_path: str | Path, options: Options) -> 
     atoms, aniso_notes = choose_anisotropic(
         model.atoms, "none" if by_group else options.anisotropic, reflections.d_min, n_work
     )
-    atoms, tls_notes = choose_tls(atoms, options.tls, n_work, model.atoms.u_aniso)
+    still = Parameters.frozen_atoms(atoms, "b", options.freeze)
+    atoms, tls_notes = choose_tls(atoms, tls_option(options, model.atoms), n_work, model.atoms.u_aniso, still)
     aniso_notes += tls_notes
     model = dataclasses.replace(model, atoms=atoms)
     model, link_notes = with_found_links(model, crystal, library.monlib)
@@ -194,12 +196,13 @@ def prepare(model_path: str | Path, data_path: str | Path, options: Options) -> 
         groups,
         device=device,
     )
-    notes = [*model.notes, *aniso_notes, *hydrogen_notes, *data_notes, *outlier_notes, *check_data(reflections)]
+    notes = [*model.notes, *without_effect(options, model.atoms)]
+    notes += [*aniso_notes, *hydrogen_notes, *data_notes, *outlier_notes, *check_data(reflections)]
     if any("occupancy" in target.split("+") for target in options.targets):
         notes += group_notes
     notes += [*library.notes, *link_notes, *restraints.notes]
     atoms = model.atoms
-    problem.parameters(atoms, "xyz")  # says what is wrong with selections before anything is refined
+    find_groups(atoms, options.rigid_groups)  # says what is wrong with selections before anything is refined
     if options.perturb > 0:
         moved = perturb(hydrogens.without(atoms), options.perturb, options.seed, options.start)
         xyz, b_iso, u_aniso = atoms.xyz.copy(), atoms.b_iso.copy(), atoms.u_aniso.copy()

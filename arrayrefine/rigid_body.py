@@ -23,6 +23,7 @@ from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.errors import InputError
 from arrayrefine.kernels import symmetric
 from arrayrefine.minimize import minimise
+from arrayrefine.parameters import Parameters
 from arrayrefine.report import Step
 from arrayrefine.selection import select
 from arrayrefine.state import Problem, State, evaluate, work_nll
@@ -213,6 +214,13 @@ def find_groups(atoms: Atoms, selections: tuple[str, ...]) -> RigidBodies:
     return RigidBodies(atoms, tuple(member == k for k in range(len(names))), tuple(f"chain {n}" for n in names))
 
 
+def _not_frozen(bodies: RigidBodies, frozen: tuple[str, ...]) -> RigidBodies:
+    """The groups of which no atom's coordinates are frozen."""
+    held = Parameters.frozen_atoms(bodies.reference, "xyz", frozen)
+    kept = [k for k, mask in enumerate(bodies.groups) if not (mask & held).any()]
+    return RigidBodies(bodies.reference, tuple(bodies.groups[k] for k in kept), tuple(bodies.labels[k] for k in kept))
+
+
 @dataclass(frozen=True)
 class _Scaled:
     """x = lengths · p, without bounds."""
@@ -306,8 +314,9 @@ def move_groups(problem: Problem, state: State, stop: Callable[[], bool]) -> tup
         None where the trial saw nothing to gain.
     """
     began, options = time.perf_counter(), problem.options
-    bodies = find_groups(state.atoms, options.rigid_groups)
-    if options.rigid_body == "no" or not bodies.groups:
+    bodies = _not_frozen(find_groups(state.atoms, options.rigid_groups), options.freeze)
+    refined = any("xyz" in target.split("+") for target in options.targets)
+    if options.rigid_body == "no" or not bodies.groups or (options.rigid_body == "auto" and not refined):
         return state, None
     needed = _PER_PARAMETER * bodies.size
     evaluations = 0

@@ -21,7 +21,7 @@ from arrayrefine.kernels.threads import beside
 from arrayrefine.occupancy_groups import OccupancyGroups
 from arrayrefine.options import Options
 from arrayrefine.outliers import Outliers, find_outliers
-from arrayrefine.parameters import B_BOUNDS, Parameters
+from arrayrefine.parameters import B_BOUNDS, Parameters, frozen_kinds
 from arrayrefine.reflections import Reflections
 from arrayrefine.rendezvous import Evaluated, Place
 from arrayrefine.report import Statistics
@@ -154,8 +154,8 @@ class State:
     nll_work, nll_free : float
         Mean -log p per reflection that the target sees, and of the test set.
     core_rmsz : tuple of two floats or None
-        Bond and angle RMSZ without components that hold a metal: what the weights are steered by. The dictionary's
-        distances in clusters are often far from the truth, and no weight can mend that.
+        Bond and angle RMSZ without components that hold a metal, and without what the user froze: what the weights are
+        steered by. The dictionary's distances in clusters are often far from the truth, and no weight can mend either.
     b_shift : float
         What was added to every B, out of the scale, Å².
     outliers : Outliers
@@ -211,7 +211,7 @@ def evaluate(problem: Problem, atoms: Atoms, *, absorb_b: bool = True, before: S
     atoms : Atoms
     absorb_b : bool
         Move the isotropic part of the scale into the atoms' B: scale and B are two names for one thing, and without
-        this B drifts while the scale makes up for it.
+        this B drifts while the scale makes up for it. B that the user froze stays.
     before : State, optional
         Of nearly the same model: the scale is fitted from its scale on; where the model is the same, it is kept.
 
@@ -232,7 +232,7 @@ def evaluate(problem: Problem, atoms: Atoms, *, absorb_b: bool = True, before: S
         )
         scale = fit_scale(data, f_calc, f_mask, start=before.scale if before else None)
     shift = 0.0
-    if absorb_b and data.d_min < _LEAST_D_MIN:
+    if absorb_b and data.d_min < _LEAST_D_MIN and "b" not in frozen_kinds(options.freeze):
         shift = _absorbable(atoms, scale.overall_b(data.s_squared))
     moved = abs(shift) > _NEGLIGIBLE_B
     if moved:
@@ -254,6 +254,7 @@ def evaluate(problem: Problem, atoms: Atoms, *, absorb_b: bool = True, before: S
         outliers.variance_factor * sigma_a.sigma_total(data), options.xray.target, problem.timer, (atoms, f_calc),
         outliers.left_out,
     )  # fmt: skip
+    frozen = Parameters.frozen_atoms(atoms, "xyz", options.freeze) if options.freeze else None
     amplitude, values = np.abs(f_model), xray.values(f_calc)
     work, free = data.work, data.free
     statistics = Statistics(
@@ -265,5 +266,5 @@ def evaluate(problem: Problem, atoms: Atoms, *, absorb_b: bool = True, before: S
     return State(
         atoms, xray, scale, sigma_a, f_calc, f_mask, f_model, statistics,
         float(values[xray.work].mean()), float(values[free].mean()) if free.any() else float("nan"),
-        problem.geometry.core_rmsz(atoms), shift if moved else 0.0, outliers,
+        problem.geometry.core_rmsz(atoms, frozen), shift if moved else 0.0, outliers,
     )  # fmt: skip

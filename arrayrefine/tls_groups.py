@@ -34,7 +34,8 @@ def wants_groups(option: tuple[str, ...]) -> bool:
 
 
 def choose_tls(
-    atoms: Atoms, option: tuple[str, ...], n_work: int, known: NDArray[np.float64] | None = None
+    atoms: Atoms, option: tuple[str, ...], n_work: int, known: NDArray[np.float64] | None = None,
+    frozen: Mask | None = None,
 ) -> tuple[Atoms, tuple[str, ...]]:
     """Atoms with the TLS groups that an option names, and what to say about it.
 
@@ -52,6 +53,8 @@ def choose_tls(
         Work reflections.
     known : (N, 6) float64, optional
         Traceless parts of U in the model as read; the groups start from what of them a rigid body can do.
+    frozen : (N,) bool, optional
+        Atoms whose displacements the user froze: members of groups by selection only.
 
     Returns
     -------
@@ -67,11 +70,14 @@ def choose_tls(
     if option == ("none",) or (option == ("auto",) and atoms.anisotropic.any()):
         return atoms, ()
     if option in (("chain",), ("auto",)):
+        if frozen is not None:
+            able &= ~frozen
         members, names, notes = _by_chain(atoms, able)
     else:
         members, names, notes = _by_selection(atoms, able, option), option, []
     if not members:
-        return atoms, tuple(notes if option != ("auto",) else ())
+        none = "--tls chain makes no group: no chain of a polymer has atoms that are neither anisotropic nor frozen"
+        return atoms, () if option == ("auto",) else tuple(notes or [none])
     if option == ("auto",) and n_work < AUTO_REFLECTIONS * NUMBERS * len(members):
         return atoms, ()
     group = np.full(len(atoms), -1, dtype=np.int64)
@@ -85,7 +91,7 @@ def choose_tls(
     atoms = dataclasses.replace(atoms, tls=tls)
     if known is not None and known[group >= 0].any():
         atoms = _started(atoms, known)
-        notes.append("TLS starts from the anisotropic displacements of the model")
+        notes.append("TLS starts from that part of the model's ANISOU by which its groups move as rigid bodies")
     return atoms, tuple(notes)
 
 

@@ -318,6 +318,7 @@ def test_choice_of_anisotropic_atoms() -> None:
         assert int(chosen.anisotropic.sum()) == expected, option
         assert not chosen.u_aniso[~chosen.anisotropic].any()
         assert bool(notes) == (expected > 0 or option != "keep")
+    assert "only 0.05" in choose_anisotropic(atoms, "all", 3.0, 10)[1][0]
     with pytest.raises(InputError, match="colour"):
         choose_anisotropic(atoms, "colour red", 1.0, 100)
 
@@ -331,9 +332,12 @@ def test_a_real_crystal_with_anisotropic_atoms(case: Callable[[str], Path], tmp_
     assert results["not water"].r_work < results["none"].r_work
     assert "u" in results["not water"].history[1].weights or results["not water"].history[1].free_parameters > 47
     results["not water"].write(tmp_path)
+    block = gemmi.cif.read(str(tmp_path / "refined.cif")).sole_block()
+    assert block.find_value("_refine.pdbx_isotropic_thermal_model") == "MIXED"
     for name in ("refined.cif", "refined.pdb"):
         sites = [a for chain in gemmi.read_structure(str(tmp_path / name))[0] for residue in chain for a in residue]
         tensors = [site for site in sites if site.aniso.nonzero()]
+        assert not [g for r in gemmi.read_structure(str(tmp_path / name)).meta.refinement for g in r.tls_groups]
         assert len(tensors) == int(results["not water"].atoms.anisotropic.sum())
         assert all(site.b_iso == pytest.approx(site.b_eq(), abs=0.05) for site in tensors)
         assert all(min(np.linalg.eigvalsh(np.array(site.aniso.as_mat33().tolist()))) > 0 for site in tensors)

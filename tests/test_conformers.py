@@ -168,6 +168,33 @@ def test_freezing_by_selection() -> None:
             every.without((text,))
 
 
+def test_strain_that_is_frozen_does_not_steer_the_weights(case: Callable[[str], Path]) -> None:
+    folder = case("5e5z")
+    options = Options(freeze=("xyz: 1-3",))
+    _, problem, atoms, _ = prepare(folder / "shaken.pdb", folder / "norm.mtz", options)
+    frozen = Parameters.frozen_atoms(atoms, "xyz", options.freeze)
+    own = ~atoms.is_hydrogen
+    assert np.array_equal(frozen[own], (atoms.identity.sequence_number <= 3)[own])
+    inside = frozen & (atoms.identity.sequence_number == 2)
+    far = atoms.replace(xyz=atoms.xyz + 0.5 * inside[:, None] * np.cos(np.arange(len(atoms)))[:, None])
+    one, two = (problem.geometry.core_rmsz(some, frozen) for some in (atoms, far))
+    assert one == pytest.approx(two)
+    assert problem.geometry.core_rmsz(far)[0] > 1.2 * problem.geometry.core_rmsz(atoms)[0]
+
+
+def test_frozen_b_stays_as_it_was_given(case: Callable[[str], Path]) -> None:
+    folder = case("5e5z")
+    options = Options(cycles=1, freeze=("b: all", "xyz: chain Z"), occupancy_groups=("1-2",))
+    result = refine(folder / "shaken.pdb", folder / "norm.mtz", options)
+    given = np.array([row.atom.b_iso for row in gemmi.read_structure(str(folder / "shaken.pdb"))[0].all()])
+    own = ~result.atoms.is_hydrogen
+    assert np.allclose(result.atoms.b_iso[own], given, atol=1e-3)
+    assert not result.atoms.u_aniso.any()
+    said = result.report.warnings
+    assert "--freeze 'xyz: chain Z' names no atom of the model" in said
+    assert any(note.startswith("--occupancy-groups has no effect") for note in said)
+
+
 def test_a_real_crystal_finds_occupancies_again(case: Callable[[str], Path], tmp_path: Path) -> None:
     folder = case("6mw0")
     options = Options(cycles=1, targets=("occupancy",), hydrogens="strip", anisotropic="keep", d_min=1.2)

@@ -297,3 +297,12 @@ def test_a_class_that_is_on_and_finds_nothing_says_so(reductase: Loaded) -> None
     assert not found.distances
     for name in ("NCS", "base-pair"):
         assert any(f"nothing for {name} restraints" in note for note in found.notes)
+    weightless = External(
+        secondary_structure_weight=0.0, ramachandran_weight=0.0, ncs_weight=0.0, jelly_body_weight=0.0,
+        metals_weight=0.0,
+    )  # fmt: skip
+    silent = with_external(restraints, atoms, 3.2, weightless)
+    assert silent.notes == restraints.notes
+    assert silent.jelly_body is None
+    assert not silent.distances
+    assert not silent.conformation

@@ -16,7 +16,7 @@ LAYERS = [
     {"__main__"},
     {"doctor", "progress", "many"},
     {"refine"},
-    {"macrocycle", "rigid_body", "summaries", "mask_search"},
+    {"macrocycle", "rigid_body", "summaries", "mask_search", "option_effects"},
     {"search"},
     {"device_batch"},
     {"state", "minimize", "device_objective"},

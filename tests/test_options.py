@@ -14,7 +14,7 @@ from arrayrefine.configuration import _LIMITS, check_options, read_config
 from arrayrefine.errors import InputError
 from arrayrefine.options import External, Geometry, Minimiser, Options, Solvent, Weighting, Xray
 
-GROUPS = ("xray", "solvent", "geometry", "external", "weighting", "minimiser")
+GROUPS = ("xray", "solvent", "geometry", "external", "weighting", "riding", "minimiser")
 FIXED = {
     "cycles",
     "targets",

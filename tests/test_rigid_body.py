@@ -101,6 +101,21 @@ def test_groups_by_selection() -> None:
         find_groups(atoms, ("chain Z",))
 
 
+def test_frozen_coordinates_do_not_move_as_rigid_bodies_either(case: Callable[[str], Path]) -> None:
+    folder = case("5e5z")
+    files = folder / "shaken.pdb", folder / "norm.mtz"
+    for options in (
+        Options(rigid_body="yes", freeze=("xyz: 2 and name CA",)),
+        Options(rigid_body="auto", targets=("b",)),
+    ):
+        _, problem, atoms, _ = prepare(*files, options)
+        start = evaluate(problem, atoms)
+        displaced = evaluate(problem, start.atoms.replace(xyz=start.atoms.xyz + 0.7))
+        same, step = move_groups(problem, displaced, lambda: False)
+        assert step is None
+        assert same is displaced
+
+
 def test_a_displaced_molecule_is_found_again_and_one_in_place_is_left_alone(case: Callable[[str], Path]) -> None:
     folder = case("1dur")
     _, problem, atoms, _ = prepare(folder / "model.pdb", folder / "norm.mtz", Options())

@@ -84,6 +84,23 @@ def test_trials_on_a_device_share_their_launches(
     assert on_device.r_work == pytest.approx(plain.r_work, abs=3e-3)
 
 
+def test_a_trial_that_was_cut_short_is_not_taken(case: Callable[[str], Path]) -> None:
+    folder = case("5e5z")
+    polls = 0
+
+    def stop() -> int | None:
+        nonlocal polls
+        polls += 1
+        return 2 if polls > 150 else None
+
+    options = ar.Options(weights="search", cycles=2)
+    result = ar.refine(folder / "shaken.pdb", folder / "norm.mtz", options, stop=stop)
+    assert result.report.stopped.startswith("interrupted")
+    rows = result.history[-1].weights["search"]
+    assert 1 <= len(rows) < len(search.FACTORS)
+    assert [step.target for step in result.history] == ["xyz", "tls+b"] * 2
+
+
 def test_a_worse_model_is_said_with_both_sets_of_numbers() -> None:
     def ends(r_free: float | None, bond: float) -> list[str]:
         first, last = state(3.0, 0.2, bond=0.8), state(3.0, 0.2, bond=bond)

@@ -90,6 +90,17 @@ def test_short_chains_anisotropic_atoms_and_hydrogens_stay_out() -> None:
     assert choose_tls(riding, ("chain",), 10_000)[0].tls.group[3] == -1
 
 
+def test_chains_of_frozen_or_anisotropic_atoms_make_no_group() -> None:
+    atoms = peptides()
+    frozen = atoms.identity.chain == "A"
+    assert choose_tls(atoms, ("chain",), 10_000, None, frozen)[0].tls.names == ("chain B",)
+    assert choose_tls(atoms, ("chain A",), 10_000, None, frozen)[0].tls.names == ("chain A",)
+    own = dataclasses.replace(atoms, anisotropic=np.ones(len(atoms), dtype=bool))
+    none, notes = choose_tls(own, ("chain",), 10_000)
+    assert len(none.tls) == 0
+    assert "--tls chain makes no group" in notes[0]
+
+
 def test_auto_asks_for_data_and_leaves_anisotropic_models_alone() -> None:
     atoms = peptides()
     assert len(choose_tls(atoms, ("auto",), 10_000)[0].tls) == 2

@@ -222,11 +222,18 @@ def _keep(target: Path, copy: Path) -> None:
         shutil.copy2(target, copy)
 
 
+def _displacements(atoms: Atoms) -> str:
+    """Whether the atoms, hydrogens aside, are written with ANISOU: "isotropic", "anisotropic" or "mixed"."""
+    tensor = np.any(atoms.u_aniso[~atoms.is_hydrogen], axis=1)
+    return "isotropic" if not tensor.any() else "anisotropic" if tensor.all() else "mixed"
+
+
 def _counts(atoms: Atoms, reflections: Reflections, maps: Coefficients) -> dict[str, Any]:
     measured = int(np.isfinite(maps.f_obs).sum())
     return {
         "n_atoms": len(atoms),
         "n_anisotropic": int(atoms.anisotropic.sum()),
+        "displacements": _displacements(atoms),
         "n_work": int(reflections.work.sum()),
         "n_free": int(reflections.free.sum()),
         "d_min": reflections.d_min,

@@ -13,7 +13,7 @@ from gemmi import cif
 METHOD = "X-RAY DIFFRACTION"
 
 # What an earlier refinement said about its own model. The items stay, their values would be false now.
-STALE_CATEGORIES = ("_refine_analyze.", "_refine_hist.", "_pdbx_refine_tls.", "_pdbx_refine_tls_group.")
+STALE_CATEGORIES = ("_refine_analyze.", "_refine_hist.")
 # Items of those, and of _refine, that identify a row or tell how the structure was solved.
 LASTING_ITEMS = {
     "entry_id",
@@ -125,8 +125,12 @@ def _write_refinement(block: cif.Block, content: Mapping[str, Any]) -> None:
     _write_loop(block, "_refine_ls_restr.", [_restraint_row(r) for r in content["restraints"]])
     _write_loop(block, "_refine_ls_shell.", [_shell_row(s) for s in content["shells"]])
     groups = list(enumerate(content.get("tls", ()), 1))
-    _write_loop(block, "_pdbx_refine_tls.", [_tls_row(number, group) for number, group in groups])
-    _write_loop(block, "_pdbx_refine_tls_group.", _member_rows(groups))
+    if groups:
+        _write_loop(block, "_pdbx_refine_tls.", [_tls_row(number, group) for number, group in groups])
+        _write_loop(block, "_pdbx_refine_tls_group.", _member_rows(groups))
+    else:  # readers take blanked rows for groups
+        block.find_mmcif_category("_pdbx_refine_tls.").erase()
+        block.find_mmcif_category("_pdbx_refine_tls_group.").erase()
 
 
 def _refine_row(entry: str, content: Mapping[str, Any]) -> Row:
@@ -156,7 +160,7 @@ def _refine_row(entry: str, content: Mapping[str, Any]) -> Row:
         "pdbx_ls_cross_valid_method": "THROUGHOUT" if has_test_set else "NONE",
         "pdbx_R_Free_selection_details": "RANDOM" if chosen.startswith("random") else None,
         "pdbx_stereochemistry_target_values": "MAXIMUM LIKELIHOOD" if ml else "LEAST SQUARES",
-        "pdbx_isotropic_thermal_model": "ANISOTROPIC" if data.get("n_anisotropic") else "ISOTROPIC",
+        "pdbx_isotropic_thermal_model": str(data.get("displacements", "isotropic")).upper(),
         "solvent_model_details": "MASK" if scale.get("k_sol") is not None else None,
         "solvent_model_param_ksol": _text(scale.get("k_sol"), 4) if parametric else None,
         "solvent_model_param_bsol": _text(scale.get("b_sol"), 3) if parametric else None,

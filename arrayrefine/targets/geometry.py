@@ -179,14 +179,22 @@ class GeometryTarget:
             found[d.kind] = TermResult(len(d), rmsd, rmsz, d.weight * float(distance_kernel.loss(z, d.alpha)[0].sum()))
         return found
 
-    def core_rmsz(self, atoms: Atoms) -> tuple[float | None, float | None]:
-        """Bond and angle RMSZ over atoms that are neither hydrogens nor in a component with a metal; None for none."""
+    def core_rmsz(
+        self, atoms: Atoms, frozen: NDArray[np.bool_] | None = None
+    ) -> tuple[float | None, float | None]:
+        """Bond and angle RMSZ over atoms that are neither hydrogens nor in a component with a metal; None for none.
+
+        Without those between atoms that are all `frozen` (N,): nothing that is done to a weight changes them.
+        """
         residue = atoms.identity.residue
         left_out = atoms.is_hydrogen | np.isin(residue, residue[self.restraints.non_bonded.metal])
         found: dict[str, float | None] = {"bond": None, "angle": None}
         for term in self._terms(atoms):
             if term.kind in found:
-                z = term.z[~left_out[term.index].any(axis=1)]
+                some = ~left_out[term.index].any(axis=1)
+                if frozen is not None:
+                    some &= ~frozen[term.index].all(axis=1)
+                z = term.z[some]
                 found[term.kind] = float(np.sqrt(np.mean(z**2))) if len(z) else None
         return found["bond"], found["angle"]
 

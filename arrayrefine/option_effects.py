@@ -1,0 +1,28 @@
+"""Options that come to nothing for a model or beside other options, and what is said about them."""
+
+from __future__ import annotations
+
+from arrayrefine.atoms import Atoms
+from arrayrefine.options import Options
+from arrayrefine.selection import select
+from arrayrefine.tls_groups import wants_groups
+
+
+def tls_option(options: Options, atoms: Atoms) -> tuple[str, ...]:
+    """What --tls comes to: `auto` makes no groups where no step would refine them and the model has no ANISOU."""
+    refined = any({"b", "tls"} & set(target.split("+")) for target in options.targets) and options.cycles > 0
+    return options.tls if refined or wants_groups(options.tls) or atoms.u_aniso.any() else ("none",)
+
+
+def without_effect(options: Options, model: Atoms) -> list[str]:
+    """Sentences about selections that name nothing, and options that no step uses."""
+    out = []
+    named = [(f"--freeze '{text}'", text.partition(":")[2]) for text in options.freeze]
+    if options.anisotropic not in ("auto", "none", "keep"):
+        named.append((f"--anisotropic '{options.anisotropic}'", options.anisotropic))
+    out += [f"{flag} names no atom of the model" for flag, text in named if not select(model, text).any()]
+    if options.occupancy_groups and not any("occupancy" in target.split("+") for target in options.targets):
+        out.append("--occupancy-groups has no effect: no step refines occupancies (--targets xyz b occupancy does)")
+    if wants_groups(options.tls) and not any({"b", "tls"} & set(target.split("+")) for target in options.targets):
+        out.append("the TLS groups are not refined: no step names b or tls (--targets xyz b does)")
+    return out
