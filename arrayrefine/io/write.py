@@ -232,7 +232,6 @@ def _counts(atoms: Atoms, reflections: Reflections, maps: Coefficients) -> dict[
     measured = int(np.isfinite(maps.f_obs).sum())
     return {
         "n_atoms": len(atoms),
-        "n_anisotropic": int(atoms.anisotropic.sum()),
         "displacements": _displacements(atoms),
         "n_work": int(reflections.work.sum()),
         "n_free": int(reflections.free.sum()),
