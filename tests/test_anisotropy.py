@@ -208,8 +208,17 @@ def test_adp_target_by_finite_differences() -> None:
     atoms = dataclasses.replace(atoms, xyz=xyz, riding=Riding.none())
     shapes = Shapes(i[1::3], j[1::3], 100.0, np.where(atoms.anisotropic, 4.0, 0.0))
     target = AdpTarget("kl", i, j, np.full(len(i), 30.0), shapes=shapes)
-    check_target(target, atoms, tolerance=1e-6, step_b=1e-3)
-    _, gradient = target(atoms)
+    value, gradient = target(atoms)
+    rng = np.random.default_rng(0)
+    by_xyz, by_b = rng.normal(size=(N, 3)), rng.normal(size=N)
+    check_direction(
+        lambda t: target(atoms.replace(xyz=atoms.xyz + t * by_xyz))[0], float((gradient.xyz * by_xyz).sum()), 1e-4, 1e-6
+    )
+    check_direction(
+        lambda t: target(atoms.replace(b_iso=atoms.b_iso + t * by_b))[0], float(gradient.b_iso @ by_b), 1e-3, 1e-6
+    )
+    assert target(atoms.replace(occupancy=0.5 * atoms.occupancy))[0] == value
+    assert not gradient.occupancy.any()
     direction = 0.01 * np.random.default_rng(7).normal(size=(N, 6)) * atoms.u_aniso.any(axis=1)[:, None]
     assert gradient.u_aniso is not None
     check_direction(

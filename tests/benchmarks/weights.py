@@ -38,7 +38,7 @@ COLOURS = {"robust": "#1b7837", "literal": "#e08214", "stale": "#b2182b"}
 def options(scheme: Scheme, cycles: int) -> Options:
     """Options of a run that never stops early."""
     return Options(
-        tls=("none",), cycles=cycles, weights=scheme, adp="variance" if scheme == "stale" else "kl",
+        cycles=cycles, weights=scheme, adp="variance" if scheme == "stale" else "kl",
         minimiser=Minimiser(early_stop=False),
     )  # fmt: skip
 
