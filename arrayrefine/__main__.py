@@ -259,7 +259,7 @@ def _refine(model: Path, data: Path, out: Path, options: Options, what: str) -> 
                 with contextlib.suppress(OSError):
                     out.rmdir()
             raise
-        report = result.report.with_warnings(*left_out(result.atoms))
+        report = result.report.with_warnings(*left_out(result.model, result.atoms))
         progress.summary(report, files, options.timings)
         return 0 if stop.signal is None else 128 + stop.signal
 
@@ -290,7 +290,7 @@ def _refine_starts(model: Path, data: Path, out: Path, options: Options, count: 
             for (start, folder), result in zip(folders.items(), results):
                 if not isinstance(result, ArrayRefineError):
                     result.write(folder)
-                    reports[start] = result.report.with_warnings(*left_out(result.atoms))
+                    reports[start] = result.report.with_warnings(*left_out(result.model, result.atoms))
         finally:
             for folder in reversed(new):
                 with contextlib.suppress(OSError):

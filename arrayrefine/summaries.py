@@ -95,7 +95,7 @@ def restraint_classes(problem: Problem, state: State) -> tuple[dict[str, Any], .
         if term.count:
             row = {
                 "type": f"a_{_NAMES[name]}", "count": term.count, "rmsd": term.rmsd, "rmsz": term.rmsz,
-                "function": _FUNCTION,
+                "target": term.sigma, "function": _FUNCTION,
             }  # fmt: skip
             if name in external:
                 row |= {"weight": external[name], "function": _ROBUST if name in robust else _FUNCTION}
@@ -104,8 +104,14 @@ def restraint_classes(problem: Problem, state: State) -> tuple[dict[str, Any], .
 
 
 def data(problem: Problem, state: State) -> dict[str, Any]:
-    """What the report says of the measurements: the outliers that the last model has found."""
-    return {"outliers": state.outliers.describe(problem.reflections, state.f_model)}
+    """What the report says of the measurements: the fit to all of them, and the outliers that the last model found."""
+    measured, amplitude = problem.reflections, np.abs(state.f_model)
+    fom = state.sigma_a.fom(measured, state.f_model, state.outliers.variance_factor)
+    row: dict[str, Any] = {"r_all": r_factor(measured.f_obs, amplitude)}
+    for name, chosen in (("work", measured.work), ("free", measured.free)):
+        row[f"cc_{name}"] = _correlation(measured.f_obs[chosen], amplitude[chosen])
+        row[f"fom_{name}"] = float(np.mean(fom[chosen])) if chosen.any() else None
+    return row | {"outliers": state.outliers.describe(measured, state.f_model)}
 
 
 def external_classes(problem: Problem, first: State, last: State) -> list[str]:

@@ -117,7 +117,10 @@ def test_mmcif_keeps_categories_and_holds_the_atoms(
     write_outputs(tmp_path, model, atoms, *make_data(model.crystal, 6.0), make_report())
     out = tmp_path / "refined.cif"
     missing = categories(source) - categories(out) - {"_atom_site_anisotrop."}
-    assert not missing
+    verdicts = {category for category in categories(source) if category.startswith("_pdbx_validate_")}
+    assert missing == verdicts
+    warnings = json.loads((tmp_path / "report.json").read_text())["warnings"]
+    assert any("judges the model as it was" in w for w in warnings) == bool(verdicts)
 
     again = read_model(out)
     np.testing.assert_allclose(again.atoms.xyz, atoms.xyz, atol=1e-5)
@@ -148,9 +151,12 @@ def test_mmcif_statistics(case: Callable[[str], Path], tmp_path: Path) -> None:
     assert float(refine["solvent_model_param_ksol"]) == 0.35
     assert float(refine["pdbx_solvent_vdw_probe_radii"]) == 1.1
     # values of the earlier refinement do not pass for ours
-    assert refine["ls_R_factor_obs"] is None
-    assert refine["pdbx_ls_sigma_F"] is None
+    assert refine["pdbx_overall_phase_error"] is None
     assert block.get_mmcif_category("_refine_analyze.")["Luzzati_coordinate_error_obs"] == [None]
+    hist = block.get_mmcif_category("_refine_hist.")
+    assert float(hist["d_res_high"][0]) == pytest.approx(reflections.d_min, abs=1e-3)
+    kinds = ("pdbx_number_atoms_protein", "pdbx_number_atoms_ligand", "number_atoms_solvent", "number_atoms_total")
+    assert [hist[name] for name in kinds] == [["1091"], ["22"], ["100"], ["1213"]]
 
     restraints = block.get_mmcif_category("_refine_ls_restr.")
     assert restraints["type"] == ["bond", "angle"]

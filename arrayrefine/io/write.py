@@ -16,10 +16,11 @@ import numpy as np
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.errors import ArrayRefineError, InputError
+from arrayrefine.io.composition import composition
 from arrayrefine.io.model import Model, with_atoms
-from arrayrefine.io.write_cif import cif_text
+from arrayrefine.io.write_cif import cif_text, old_verdicts
 from arrayrefine.io.write_mtz import Coefficients, mtz_bytes
-from arrayrefine.io.write_pdb import pdb_obstacle, pdb_text
+from arrayrefine.io.write_pdb import has_remark_500, pdb_obstacle, pdb_text
 from arrayrefine.reflections import Reflections
 from arrayrefine.version import version as program_version
 
@@ -76,13 +77,14 @@ def write_outputs(
     check_inputs(folder, _input_paths(content["inputs"]))
     check_folder(folder)
     version = program_version()
-    content["data"] = {**_counts(atoms, reflections, maps), **content["data"]}
-    without = left_out(atoms)
+    without = left_out(model, atoms)
     content["warnings"] += [sentence for sentence in without if sentence not in content["warnings"]]
 
     structure = with_atoms(model, atoms)
+    content["data"] = {**_counts(atoms, reflections, maps), **composition(structure), **content["data"]}
     files = {"refined.cif": cif_text(model.document, structure, content, version).encode()}
-    if not without:
+    fits = pdb_obstacle(atoms) is None
+    if fits:
         files["refined.pdb"] = pdb_text(structure, content, f"arrayrefine {version}").encode()
     history = f"arrayrefine {version}: FWT 2mFo-DFc, DELFWT mFo-DFc, FREE 0 is the test set"
     files["refined.mtz"] = mtz_bytes(reflections, maps, history)
@@ -90,15 +92,22 @@ def write_outputs(
 
     written = replace_files(folder, files)
     outdated = folder / "refined.pdb"
-    if without and outdated.exists():
+    if not fits and outdated.exists():
         os.replace(outdated, folder / "refined.pdb.old")
     return written
 
 
-def left_out(atoms: Atoms) -> tuple[str, ...]:
-    """Say which file `write_outputs` will not write for this model, and why; empty when it writes all."""
+def left_out(model: Model, atoms: Atoms) -> tuple[str, ...]:
+    """Say what `write_outputs` will not write for this model, and why; empty when it writes all."""
     obstacle = pdb_obstacle(atoms)
-    return (f"refined.pdb is not written: {obstacle}; use refined.cif",) if obstacle else ()
+    sentences = [f"refined.pdb is not written: {obstacle}; use refined.cif"] if obstacle else []
+    blocks = model.document or ()
+    verdicts = [category.strip("_.") for block in blocks for category in old_verdicts(block)]
+    if has_remark_500(model.structure):
+        verdicts.append("REMARK 500")
+    if verdicts:
+        sentences.append(f"left out of the output, as it judges the model as it was: {', '.join(verdicts)}")
+    return tuple(sentences)
 
 
 def check_folder(folder: str | Path) -> None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import gemmi
 import numpy as np
 
 from arrayrefine.atoms import Atoms
+from arrayrefine.io.remark_3 import remark_3
 
 HYBRID_36_SERIALS = 87_440_031  # largest serial number that five hybrid-36 characters can hold
 HYBRID_36_RESIDUES = 2_436_111  # the same for the four of a residue number
-
-_SYMMETRIC = (((1, 1), (2, 2)), ((3, 3), (1, 2)), ((1, 3), (2, 3)))
-_FULL = tuple(tuple((i, j) for j in (1, 2, 3)) for i in (1, 2, 3))
 
 
 def pdb_obstacle(atoms: Atoms) -> str | None:
@@ -45,7 +43,7 @@ def pdb_obstacle(atoms: Atoms) -> str | None:
 
 
 def pdb_text(structure: gemmi.Structure, content: Mapping[str, Any], software: str) -> str:
-    """Return the content of `refined.pdb`: the header of the input with new REMARKs 2 and 3, then the atoms.
+    """Return the content of `refined.pdb`: the header of the input with new REMARKs 2 and 3 and no 500, then the atoms.
 
     Parameters
     ----------
@@ -59,11 +57,16 @@ def pdb_text(structure: gemmi.Structure, content: Mapping[str, Any], software: s
     copy = structure.clone()
     header = copy.make_pdb_headers().splitlines() if not copy.raw_remarks else copy.raw_remarks
     remarks = [line.rstrip() for line in header if line.startswith("REMARK")]
-    kept = [line for line in remarks if _number(line) != 3]
+    kept = [line for line in remarks if _number(line) not in (3, 500)]  # 500 judges the model as it was
     before = [_resolution(line, content["data"].get("d_min")) for line in kept if _number(line) < 3]
     after = [line for line in kept if _number(line) > 3]
-    copy.raw_remarks = [*before, *_remark_3(content, software), *after]
+    copy.raw_remarks = [*before, *remark_3(content, software), *after]
     return str(copy.make_pdb_string())
+
+
+def has_remark_500(structure: gemmi.Structure) -> bool:
+    """Whether the header says what validation thought of the model."""
+    return any(_number(line) == 500 for line in structure.raw_remarks)
 
 
 def _resolution(remark: str, d_min: float | None) -> str:
@@ -76,75 +79,3 @@ def _resolution(remark: str, d_min: float | None) -> str:
 def _number(remark: str) -> int:
     digits = remark[6:10].strip()
     return int(digits) if digits.isdigit() else 0
-
-
-def _remark_3(content: Mapping[str, Any], software: str) -> list[str]:
-    """Refinement statistics, worded as readers of REMARK 3 expect them."""
-    final, data = content["final"], content["data"]
-    rows: list[tuple[str, object]] = [
-        ("RESOLUTION RANGE HIGH (ANGSTROMS)", _text(data.get("d_min"), 2)),
-        ("RESOLUTION RANGE LOW  (ANGSTROMS)", _text(data.get("d_max"), 2)),
-        ("COMPLETENESS FOR RANGE        (%)", _text(data.get("completeness"), 1, 100.0)),
-        ("NUMBER OF REFLECTIONS", data.get("n_work")),
-    ]
-    fit: list[tuple[str, object]] = [
-        ("R VALUE            (WORKING SET)", _text(final["r_work"], 4)),
-        ("FREE R VALUE", _text(final["r_free"], 4)),
-        ("FREE R VALUE TEST SET COUNT", data.get("n_free")),
-    ]
-    bond = f"{_text(final['bond_rmsd'], 4)}  Z {_text(final['bond_rmsz'], 2)}"
-    angle = f"{_text(final['angle_rmsd'], 3)}  Z {_text(final['angle_rmsz'], 2)}"
-    geometry: list[tuple[str, object]] = [
-        ("BOND LENGTHS       (ANGSTROMS)", bond),
-        ("BOND ANGLES          (DEGREES)", angle),
-    ]
-    lines = ["", " REFINEMENT.", f"   PROGRAM     : {software.upper()}", ""]
-    for title, block in (
-        ("DATA USED IN REFINEMENT.", rows),
-        ("FIT TO DATA USED IN REFINEMENT.", fit),
-        ("B VALUES.", [("MEAN B VALUE      (OVERALL, A**2)", _text(final["b_mean"], 2))]),
-        ("RMS DEVIATIONS FROM IDEAL VALUES.", geometry),
-    ):
-        lines.append(f"  {title}")
-        lines += [f"   {label:<35s}: {'NULL' if value is None else value}" for label, value in block]
-        lines.append("")
-    lines += _tls(content.get("tls", ()))
-    return [f"REMARK   3{line}"[:80] for line in lines]
-
-
-def _tls(groups: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Groups in the layout of the format: T in Å², L in degree², S in Å degree."""
-    if not groups:
-        return []
-    lines = ["  TLS DETAILS", f"   NUMBER OF TLS GROUPS  : {len(groups)}", ""]
-    for number, group in enumerate(groups, 1):
-        lines += [
-            f"   TLS GROUP : {number}",
-            f"    NUMBER OF COMPONENTS GROUP : {len(group['ranges'])}",
-            "    COMPONENTS        C SSSEQI   TO  C SSSEQI",
-        ]
-        for chain, *ends in group["ranges"]:
-            one, two = (f"{chain:>2s} {_seqid(end)}" for end in ends)
-            lines.append(f"    RESIDUE RANGE :  {one}      {two}")
-        lines.append("    ORIGIN FOR THE GROUP (A):" + "".join(f"{x:9.4f}" for x in group["origin"]))
-        for name, places in (("T", _SYMMETRIC), ("L", _SYMMETRIC), ("S", _FULL)):
-            lines.append(f"    {name} TENSOR")
-            for row in places:
-                lines.append("      " + " ".join(f"{name}{i}{j}:{group[name][i - 1][j - 1]:9.4f}" for i, j in row))
-        lines.append("")
-    return [
-        *lines,
-        "  OTHER REFINEMENT REMARKS: ATOM RECORD CONTAINS SUM OF TLS AND",
-        "  RESIDUAL B FACTORS. ANISOU RECORD CONTAINS SUM OF TLS AND",
-        "  RESIDUAL U FACTORS.",
-        "",
-    ]
-
-
-def _seqid(end: str) -> str:
-    """Residue number in five columns and its insertion code in one."""
-    return f"{end:>5s} " if end[-1].isdigit() else f"{end:>6s}"
-
-
-def _text(value: float | None, digits: int, factor: float = 1.0) -> str:
-    return "NULL" if value is None else f"{value * factor:.{digits}f}"

@@ -43,12 +43,15 @@ class TermResult:
         The same in units of sigma.
     value : float
         ½ Σ z² of the whole term, hydrogens included.
+    sigma : float or None
+        Mean sigma of the restraints, in the unit of `rmsd`; None if empty.
     """
 
     count: int
     rmsd: float | None
     rmsz: float | None
     value: float
+    sigma: float | None = None
 
 
 @dataclass(frozen=True)
@@ -170,13 +173,14 @@ class GeometryTarget:
             if len(z):
                 deviation = z * term.sigma[heavy]
                 rmsd, rmsz = (float(np.sqrt(np.mean(np.square(v)))) for v in (deviation, z))
-                found[term.kind] = TermResult(len(z), rmsd, rmsz, value)
+                found[term.kind] = TermResult(len(z), rmsd, rmsz, value, float(term.sigma[heavy].mean()))
             else:
                 found[term.kind] = TermResult(0, None, None, value)
         for d in self.distances:
             z, _ = distance_kernel.deviations(atoms.xyz, d.index, d.ideal, d.sigma)
             rmsd, rmsz = (float(np.sqrt(np.mean(np.square(v)))) for v in (z * d.sigma, z))
-            found[d.kind] = TermResult(len(d), rmsd, rmsz, d.weight * float(distance_kernel.loss(z, d.alpha)[0].sum()))
+            value = d.weight * float(distance_kernel.loss(z, d.alpha)[0].sum())
+            found[d.kind] = TermResult(len(d), rmsd, rmsz, value, float(np.mean(d.sigma)))
         return found
 
     def core_rmsz(

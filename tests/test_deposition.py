@@ -1,0 +1,198 @@
+"""`refined.cif` against the types of the PDBx/mmCIF dictionary, and what deposition asks for.
+
+`pdbx/items.json` holds what the dictionary says of the categories that a refinement writes, see `pdbx/extract.py`. The
+whole dictionary is used besides where `ARRAYREFINE_PDBX_DICTIONARY` or Debian's libcifpp-data provides it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gemmi
+import numpy as np
+import pytest
+from gemmi import cif
+from test_write import FINAL, make_data, make_report, small_pdb
+
+from arrayrefine.io.model import read_model
+from arrayrefine.io.write import write_outputs
+from arrayrefine.report import Report
+
+DICTIONARY = json.loads((Path(__file__).parent / "pdbx" / "items.json").read_text())
+FULL = Path(os.environ.get("ARRAYREFINE_PDBX_DICTIONARY", "/usr/share/libcifpp/mmcif_pdbx.dic"))
+CATEGORIES = sorted({name.split(".")[0] + "." for name in DICTIONARY["items"]})
+# What the deposition system wants to see of a refinement.
+ASKED_FOR = {
+    "_refine.": (
+        "ls_d_res_high", "ls_d_res_low", "ls_number_reflns_obs", "ls_number_reflns_R_free", "ls_percent_reflns_obs",
+        "ls_percent_reflns_R_free", "ls_R_factor_obs", "ls_R_factor_R_work", "ls_R_factor_R_free", "pdbx_ls_sigma_F",
+        "pdbx_ls_cross_valid_method", "pdbx_R_Free_selection_details", "pdbx_stereochemistry_target_values",
+        "B_iso_mean", "solvent_model_details", "aniso_B[1][1]", "details", "ls_weighting_details",
+    ),
+    "_refine_ls_shell.": (
+        "d_res_high", "d_res_low", "number_reflns_R_work", "number_reflns_R_free", "percent_reflns_obs",
+        "percent_reflns_R_free", "R_factor_R_work",
+    ),
+    "_refine_ls_restr.": ("type", "number", "dev_ideal", "dev_ideal_target", "weight"),
+    "_refine_hist.": ("cycle_id", "d_res_high", "d_res_low", "number_atoms_total", "pdbx_number_atoms_protein"),
+    "_refine_analyze.": ("number_disordered_residues", "occupancy_sum_non_hydrogen"),
+    "_software.": ("name", "classification", "version"),
+    "_exptl.": ("method",),
+    "_reflns.": ("number_obs", "d_resolution_high"),
+    "_pdbx_refine_tls.": ("T[1][1]", "L[1][2]", "S[3][1]", "origin_x"),
+    "_pdbx_refine_tls_group.": ("refine_tls_id", "beg_auth_asym_id", "beg_auth_seq_id", "end_auth_seq_id"),
+}  # fmt: skip
+
+
+def full_report() -> Report:
+    """A report in which every table has something to say."""
+    tensor = [[0.02, -0.001, 0.0], [-0.001, 0.03, 0.0], [0.0, 0.0, 0.025]]
+    ranges = (("A", "1", "52A"), ("A", "60", "60"))
+    tls = ({"name": "chain A", "origin": [1.0, 2.0, 3.0], "T": tensor, "L": tensor, "S": tensor, "ranges": ranges},)
+    scale = {"k_sol": 0.35, "b_sol": 46.0, "b_aniso": {"11": 0.2, "22": -0.2, "33": -1e-9, "12": 0, "13": 0, "23": 0}}
+    report = make_report()
+    restraints = tuple(r | {"target": 0.02, "function": "harmonic"} for r in report.restraints)
+    shells = tuple(s | {"completeness": 0.98, "cc_work": 0.9, "cc_free": 0.9} for s in report.shells)
+    data = {"r_all": 0.174, "cc_work": 0.96, "cc_free": 0.94, "fom_work": 0.9, "fom_free": 0.88}
+    return dataclasses.replace(
+        report, tls=tls, scaling=report.scaling | {"scale": scale}, restraints=restraints, data=data,
+        shells=shells,
+    )
+
+
+def complaints(block: cif.Block) -> list[str]:
+    """Values of the categories of `items.json` that the dictionary does not allow, and what is missing."""
+    found = []
+    for category in CATEGORIES:
+        table: dict[str, list[Any]] = block.get_mmcif_category(category)
+        known = {n for n, item in DICTIONARY["items"].items() if n.startswith(category)}
+        needed = {n for n in known if DICTIONARY["items"][n].get("mandatory")} if table else set()
+        found += [f"{name} is missing" for name in needed - {category + name for name in table}]
+        for name in table:
+            if category + name not in known:
+                found.append(f"{category}{name} is in no dictionary")
+                continue
+            item = DICTIONARY["items"][category + name]
+            values = [v for v in table[name] if v not in (None, False)]
+            if item.get("mandatory") and len(values) < len(table[name]):
+                found.append(f"{category}{name} has no value")
+            found += [f"{category}{name}: {v!r}" for v in values if not allowed(str(v), item)]
+    return found
+
+
+def allowed(value: str, item: dict[str, Any]) -> bool:
+    kind = item["type"]
+    if kind is not None and not re.fullmatch(DICTIONARY["types"][kind], value):
+        return False
+    if "values" in item:
+        fold = str.lower if kind in ("ucode", "uline") else str
+        return fold(value) in map(fold, item["values"])
+    if "range" in item:  # bounds are exclusive, but where both are the same
+        x = float(value)
+        return any(x == float(a) == float(b) or float(a) < x < float(b) for a, b in item["range"])
+    return True
+
+
+@pytest.fixture
+def from_pdb(tmp_path: Path) -> Path:
+    model = read_model(small_pdb(tmp_path))
+    write_outputs(tmp_path / "out", model, model.atoms, *make_data(model.crystal), full_report())
+    return tmp_path / "out"
+
+
+def test_every_value_is_one_that_the_dictionary_allows(from_pdb: Path) -> None:
+    block = cif.read(str(from_pdb / "refined.cif")).sole_block()
+    assert complaints(block) == []
+    for category, names in ASKED_FOR.items():
+        table = block.get_mmcif_category(category)
+        assert not [name for name in names if name not in table or None in table[name]], category
+    groups = block.get_mmcif_category("_pdbx_refine_tls_group.")
+    assert groups["end_auth_seq_id"] == ["52", "60"]
+    assert groups["end_PDB_ins_code"] == ["A", None]
+    assert block.get_mmcif_category("_refine.")["aniso_B[3][3]"] == ["0.0000"]
+
+
+def test_the_check_can_fail() -> None:
+    block = cif.Block("X")
+    row = {"entry_id": "X", "pdbx_refine_id": "X", "ls_d_res_high": "1.8", "ls_R_factor_obs": "1.2", "B_iso_mean": "-"}
+    block.set_mmcif_category("_refine.", {name: [value] for name, value in row.items()} | {"ls_matrix_type": ["none"]})
+    block.set_mmcif_category("_refine_hist.", {"cycle_id": [None], "no_item": ["1"]})
+    assert {c.split(":")[0].split(" ")[0] for c in complaints(block)} == {
+        "_refine.ls_R_factor_obs", "_refine.B_iso_mean", "_refine.ls_matrix_type", "_refine_hist.cycle_id",
+        "_refine_hist.no_item", "_refine_hist.d_res_high", "_refine_hist.d_res_low", "_refine_hist.pdbx_refine_id",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["1cbs", "1v9g", "5uui"])
+def test_real_models_keep_to_the_dictionary(case: Callable[[str], Path], tmp_path: Path, name: str) -> None:
+    """Also where the model came with the tables of an earlier refinement, which had other items."""
+    source = case(name) / "model.cif"
+    model = read_model(source)
+    write_outputs(tmp_path, model, model.atoms, *make_data(model.crystal, 8.0), full_report())
+    block = cif.read(str(tmp_path / "refined.cif")).sole_block()
+    before = set(complaints(cif.read(str(source)).sole_block()))
+    assert set(complaints(block)) <= before
+    if FULL.is_file():
+        told = [set(verdicts(path)) for path in (source, tmp_path / "refined.cif")]
+        new = {line for line in told[1] - told[0] if "refine" in line or "tls" in line or "software" in line}
+        # items of the dictionary of today, see `pdbx/extract.py`
+        assert {line for line in new if "correlation_coeff_Fo_to_Fc" not in line} == set()
+
+
+def verdicts(path: Path) -> list[str]:
+    """What gemmi says of a file with the whole dictionary."""
+    lines: list[str] = []
+    ddl = cif.Ddl(logger=lines.append, print_unknown_tags=True)
+    ddl.read_ddl(cif.read(str(FULL)))
+    ddl.validate_cif(cif.read(str(path)))
+    return [line.split("] ", 1)[-1] for line in lines]
+
+
+def test_remark_3_reads_back(from_pdb: Path) -> None:
+    text = (from_pdb / "refined.pdb").read_text()
+    found = gemmi.read_pdb_string(text).meta.refinement[0]
+    assert found.r_all == pytest.approx(0.174)
+    assert found.r_free == pytest.approx(FINAL.r_free)
+    assert found.cc_fo_fc_free == pytest.approx(0.94)
+    assert found.cross_validation_method == "THROUGHOUT"
+    assert found.rfree_selection_method == "RANDOM"
+    np.testing.assert_allclose(found.aniso_b.elements_pdb(), [0.2, -0.2, 0, 0, 0, 0])
+    assert len(found.tls_groups) == 1
+    assert found.tls_groups[0].selections[0].res_end.icode.upper() == "A"
+
+
+def test_remark_500_is_left_out_and_said(tmp_path: Path) -> None:
+    source = small_pdb(tmp_path)
+    source.write_text(source.read_text().replace("REMARK 280", "REMARK 500 CLOSE CONTACTS: NONE\nREMARK 280"))
+    model = read_model(source)
+    write_outputs(tmp_path / "out", model, model.atoms, *make_data(model.crystal), make_report())
+    assert "REMARK 500" not in (tmp_path / "out" / "refined.pdb").read_text()
+    warnings = json.loads((tmp_path / "out" / "report.json").read_text())["warnings"]
+    assert "left out of the output, as it judges the model as it was: REMARK 500" in warnings
+
+
+def test_mtz_opens_in_coot_by_itself(from_pdb: Path) -> None:
+    """Coot opens the pairs FWT, PHWT and DELFWT, PHDELWT of types F and P by their names."""
+    mtz = gemmi.read_mtz_file(str(from_pdb / "refined.mtz"))
+    model = gemmi.read_structure(str(from_pdb / "refined.pdb"))
+    kinds = {column.label: column.type for column in mtz.columns}
+    pairs = [("FWT", "PHWT"), ("DELFWT", "PHDELWT"), ("FWT_nofill", "PHWT_nofill"), ("FC", "PHIC")]
+    assert [(kinds[a], kinds[b]) for a, b in pairs] == [("F", "P")] * 4
+    assert (kinds["FP"], kinds["SIGFP"], kinds["FREE"], kinds["FOM"]) == ("F", "Q", "I", "W")
+    labels = list(kinds)
+    assert labels.index("PHWT") == labels.index("FWT") + 1
+    assert mtz.spacegroup.hm == model.spacegroup_hm == "P 21 21 21"
+    np.testing.assert_allclose(mtz.cell.parameters, model.cell.parameters, atol=1e-3)
+    for dataset in mtz.datasets:
+        np.testing.assert_allclose(dataset.cell.parameters, mtz.cell.parameters)
+    assert mtz.history
+    assert all(0 < len(line) <= 80 for line in mtz.history)
+    assert mtz.history[0].startswith("arrayrefine ")
+    grid = mtz.transform_f_phi_to_map("FWT", "PHWT", sample_rate=3)
+    assert np.isfinite(np.array(grid)).all()
