@@ -1,4 +1,4 @@
-"""The command line: refine, demo, doctor."""
+"""The command line: refine, demo, doctor, completion."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 from tyro.conf import Positional, arg, subcommand
 
+from arrayrefine.command_help import with_examples
 from arrayrefine.configuration import check_options, read_config
 from arrayrefine.errors import ArrayRefineError, InputError
 from arrayrefine.example import DATA, MODEL
@@ -26,10 +27,9 @@ from arrayrefine.version import version
 
 # Whatever reads a file or computes is imported inside the commands, so that help and version come at once.
 
-DESCRIPTION = (
-    "Refine a macromolecular crystal structure against its diffraction data. "
-    "'arrayrefine --version' prints the version, 'arrayrefine refine --help' all options."
-)
+DESCRIPTION = """Refine a macromolecular crystal structure against its diffraction data.
+'arrayrefine COMMAND --help' shows the options of a command and an example;
+'arrayrefine --version' prints the version."""
 USER_ERROR = 2
 DEMO = Options(perturb=0.2)
 """What `arrayrefine demo` does unless told otherwise."""
@@ -63,7 +63,7 @@ class Refine:
 
 @dataclass(frozen=True)
 class Demo:
-    """Refine the embedded example, a real crystal, from a perturbed start."""
+    """Refine the embedded example from a perturbed start."""
 
     out: Path = Path("arrayrefine-demo")
     """Folder for refined.cif, refined.pdb, refined.mtz and report.json."""
@@ -86,6 +86,20 @@ class Doctor:
         from arrayrefine.doctor import examine, report_lines
 
         print("\n".join(report_lines(examine())))
+        return 0
+
+
+@dataclass(frozen=True)
+class Completion:
+    """Print what makes a shell complete commands and options."""
+
+    shell: Annotated[Positional[Literal["bash", "zsh", "fish"]], arg(metavar="SHELL")]
+    """Shell: bash, zsh or fish."""
+
+    def __call__(self) -> int:
+        """Run the command; returns the exit status."""
+        with contextlib.suppress(SystemExit):
+            parse(("--tyro-print-completion", self.shell))
         return 0
 
 
@@ -149,7 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 141
 
 
-def parse(arguments: Sequence[str]) -> Refine | Demo | Doctor:
+def parse(arguments: Sequence[str]) -> Refine | Demo | Doctor | Completion:
     """Turn arguments into a command; values of `--config` are the defaults that flags override.
 
     Raises
@@ -168,10 +182,11 @@ def parse(arguments: Sequence[str]) -> Refine | Demo | Doctor:
         Annotated[Refine, subcommand("refine", default=refine, prefix_name=False)]
         | Annotated[Demo, subcommand("demo", default=demo, prefix_name=False)]
         | Annotated[Doctor, subcommand("doctor", prefix_name=False)]
+        | Annotated[Completion, subcommand("completion", prefix_name=False)]
     )
-    parsed: Refine | Demo | Doctor = tyro.cli(
-        commands, args=list(arguments), prog="arrayrefine", description=DESCRIPTION
-    )
+    parsed: Refine | Demo | Doctor | Completion
+    with with_examples(arguments):
+        parsed = tyro.cli(commands, args=list(arguments), prog="arrayrefine", description=DESCRIPTION)
     return parsed
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -79,6 +80,40 @@ def test_help_of_all_commands() -> None:
     done = run("--help")
     assert done.returncode == 0
     assert all(name in done.stdout for name in ("refine", "demo", "doctor"))
+
+
+def test_help_fits_a_screen() -> None:
+    """80 columns and 24 lines, so that nothing scrolls away."""
+    lines = run("--help", COLUMNS="80").stdout.splitlines()
+    assert len(lines) < 24
+    assert max(map(len, lines)) <= 80
+
+
+def test_help_of_each_command_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.parse(["--help"])
+    commands = re.findall(r"[•*] (\w+)", capsys.readouterr().out)
+    assert {"refine", "demo", "doctor", "completion"} <= set(commands)
+    for command in commands:
+        with pytest.raises(SystemExit):
+            cli.parse([command, "--help"])
+        text = capsys.readouterr().out
+        assert re.search(rf"Examples?:\n  arrayrefine {command}\b", text), command
+        assert not re.search(r"OPTIONS\] [A-Z]", text.splitlines()[0]), "files come after the options"
+
+
+def test_usage_names_the_files_first(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.parse(["refine", "--help"])
+    assert capsys.readouterr().out.startswith("usage: arrayrefine refine [-h] MODEL DATA [REFINE OPTIONS]\n")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_of_shells(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert "arrayrefine" in script
+    assert "rigid-body" in script
 
 
 def test_version() -> None:
@@ -207,7 +242,7 @@ def test_unknown_key_in_configuration_exits_2(tmp_path: Path, capsys: pytest.Cap
 class FakeResult:
     """Stands in for a finished refinement."""
 
-    atoms = object()
+    model = atoms = object()
 
     def __init__(self, report: Report) -> None:
         self.report = report
@@ -229,7 +264,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Report]], N
 
         module.refine = refine  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "arrayrefine.refine", module)
-        monkeypatch.setattr("arrayrefine.io.write.left_out", lambda atoms: ())
+        monkeypatch.setattr("arrayrefine.io.write.left_out", lambda model, atoms: ())
 
     return install
 

@@ -76,7 +76,7 @@ LAYERS = [
         "version",
         "example",
     },
-    {"errors", "wording"},
+    {"errors", "wording", "command_help"},
     {"kernels"},
 ]
 RANK = {name: i for i, layer in enumerate(LAYERS) for name in layer}
