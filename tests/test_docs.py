@@ -1,6 +1,6 @@
 """Every code block of README and documentation, in a folder in which the example's files lie.
 
-Blocks of a page run in order, Python in one namespace. What they refine is the embedded example to 2.6 Å; refinements
+Blocks of a page run in order, Python in one namespace. What they refine is the embedded example to 2.75 Å; refinements
 are cut short and those that would be the same are done once, so that this tests what the pages say and not how well it
 refines. Lines of a shell that start other programs than ours are compared with a list.
 """
@@ -40,13 +40,14 @@ SILENT = {"text", "json", "{eval-rst}", "{toctree}", "{math}", "{note}", "{tip}"
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files that pages refer to."""
     folder = tmp_path_factory.mktemp("files")
+    (folder / "model.pdb.gz").write_bytes(MODEL.read_bytes())
     structure = gemmi.read_structure(str(MODEL))
     structure.write_pdb(str(folder / "model.pdb"))
     structure.write_pdb(str(folder / "reference.pdb"))
     structure.setup_entities()
     structure.make_mmcif_document().write_file(str(folder / "model.cif"))
     mtz = gemmi.read_mtz_file(str(DATA))
-    mtz.set_data(np.array(mtz)[mtz.make_d_array() > 2.6])
+    mtz.set_data(np.array(mtz)[mtz.make_d_array() > 2.75])
     mtz.write_to_file(str(folder / "data.mtz"))
     monomer = ROOT / "arrayrefine" / "data" / "monomers" / "f" / "FOL.cif"
     (folder / "ligand.cif").write_text(monomer.read_text())
@@ -84,6 +85,8 @@ def folder(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     for source in files.iterdir():
         (tmp_path / source.name).write_bytes(source.read_bytes())
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("arrayrefine.example.MODEL", files / "model.pdb.gz")
+    monkeypatch.setattr("arrayrefine.example.DATA", files / "data.mtz")
     return tmp_path
 
 
@@ -169,5 +172,6 @@ def test_the_harness_can_fail(folder: Path, short: dict[str, int]) -> None:
 
 def test_public_names_are_in_the_reference() -> None:
     text = (ROOT / "docs" / "reference" / "python.md").read_text()
+    text += (ROOT / "docs" / "reference" / "options.md").read_text()
     missing = [name for name in ar.__all__ if f"arrayrefine.{name}\n" not in text]
     assert not missing
