@@ -13,7 +13,7 @@ from arrayrefine.version import version as _version  # noqa: E402
 
 project = "arrayrefine"
 author = "arrayrefine authors"
-copyright = author  # noqa: A001
+copyright = author
 release = version = _version()
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml"]

@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NOTEBOOKS = sorted((ROOT / "docs").rglob("*.ipynb"))
 BLOCK = re.compile(r"^(?P<fence>```+)(?P<language>[^\n`]*)\n(?P<text>.*?)^(?P=fence)\s*$", re.MULTILINE | re.DOTALL)
-OTHERS = {"python", "python3", "pip", "pytest", "ruff", "mypy", "coot", "git", "cd", "source", ".", "tests/benchmarks/gpu.sh"}
+OTHERS = {"python", "python3", "pip", "pytest", "ruff", "mypy", "coot", "source", ".", "tests/benchmarks/gpu.sh"}
 """What pages start in a shell besides arrayrefine."""
 SILENT = {"text", "json", "{eval-rst}", "{toctree}", "{math}", "{note}", "{tip}", "{warning}", "{figure}", "{image}"}
 """Languages of blocks that are no code."""
@@ -113,7 +113,8 @@ def test_every_code_block_runs(page: Path, folder: Path, short: dict[str, int]) 
             check_options(read_config("options.toml"))
         else:
             assert language in SILENT, f"{where}: no way is known to run {language or 'a block without language'!r}"
-            assert not re.search(r"^(\$ |arrayrefine |import |>>> )", text, re.MULTILINE), f"{where}: is this {language}?"
+            looks_like_code = re.search(r"^(\$ |arrayrefine |import |>>> )", text, re.MULTILINE)
+            assert not looks_like_code, f"{where}: is this {language}?"
 
 
 def run_python(text: str, where: str, namespace: dict[str, Any]) -> None:
@@ -135,7 +136,7 @@ def run_shell(text: str, where: str, short: dict[str, int]) -> None:
             elif words[1] not in ("demo", "view"):  # 1.8 Å; a server that never ends
                 short["cycles"] = 0
                 try:
-                    assert run_command([w for w in words[1 : words.index(">") if ">" in words else None]]) == 0, row
+                    assert run_command(words[1 : words.index(">") if ">" in words else None]) == 0, row
                 finally:
                     short["cycles"] = 1
             else:
