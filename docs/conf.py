@@ -16,7 +16,7 @@ author = "arrayrefine authors"
 copyright = author
 release = version = _version()
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "numpydoc", "mathml", "option_table"]
 exclude_patterns = ["_build"]
 source_suffix = {".md": "markdown"}
 root_doc = "index"
@@ -27,12 +27,13 @@ myst_heading_anchors = 3
 autodoc_typehints = "none"  # NumPyDoc docstrings give shape and unit as well
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
-napoleon_google_docstring = False
-napoleon_use_rtype = False
-napoleon_use_ivar = True
+autosummary_generate = False
+numpydoc_show_class_members = False
 
 html_theme = "furo"
 html_title = f"arrayrefine {release}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
 html_math_renderer = "mathml"

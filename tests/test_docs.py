@@ -32,7 +32,7 @@ NOTEBOOKS = sorted((ROOT / "docs").rglob("*.ipynb"))
 BLOCK = re.compile(r"^(?P<fence>```+)(?P<language>[^\n`]*)\n(?P<text>.*?)^(?P=fence)\s*$", re.MULTILINE | re.DOTALL)
 OTHERS = {"python", "python3", "pip", "pytest", "ruff", "mypy", "coot", "source", ".", "tests/benchmarks/gpu.sh"}
 """What pages start in a shell besides arrayrefine."""
-SILENT = {"text", "json", "{eval-rst}", "{toctree}", "{math}", "{note}", "{tip}", "{warning}", "{figure}", "{image}"}
+SILENT = {"text", "json", "{eval-rst}", "{toctree}", "{note}", "{figure}", "{image}", "{option-table}"}
 """Languages of blocks that are no code."""
 
 
