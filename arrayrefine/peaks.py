@@ -141,7 +141,8 @@ def _one_of_each(grid: MapGrid, point: Int, height: Float) -> tuple[Int, Int]:
 def _paraboloid(here: Float, there: Float) -> tuple[Float, Float]:
     """Where a paraboloid has its top, in grid units from the point, and how much higher that is.
 
-    Gradient and curvature are those of the least-squares fit to a point (n,) and its 26 neighbours (n, 26).
+    It goes through the point (n,); gradient and curvature are those of the least-squares fit to this and its 26
+    neighbours (n, 26).
     """
     u, v, w = _NEIGHBOURS.T
     ones = np.ones(len(_NEIGHBOURS))
@@ -157,8 +158,7 @@ def _paraboloid(here: Float, there: Float) -> tuple[Float, Float]:
     shift = np.zeros_like(gradient)
     shift[definite] = -np.linalg.solve(curvature[definite], gradient[definite][:, :, None])[:, :, 0]
     shift = np.clip(shift, -1.0, 1.0)
-    gain = fitted[:, 0] - here + np.einsum("ni,ni->n", gradient, shift)
-    gain += 0.5 * np.einsum("ni,nij,nj->n", shift, curvature, shift)
+    gain = np.einsum("ni,ni->n", gradient, shift) + 0.5 * np.einsum("ni,nij,nj->n", shift, curvature, shift)
     return shift, np.maximum(gain, 0.0)
 
 

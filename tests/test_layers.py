@@ -17,7 +17,7 @@ LAYERS = [
     {"commands"},
     {"doctor", "progress", "many", "evaluation"},
     {"refine"},
-    {"macrocycle", "rigid_body", "summaries", "mask_search", "option_effects", "omit"},
+    {"macrocycle", "rigid_body", "summaries", "mask_search", "option_effects", "omit_maps"},
     {"validation"},
     {"model_maps"},
     {"search"},
