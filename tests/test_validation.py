@@ -197,6 +197,9 @@ def test_outliers_say_what_is_wrong(example: Evaluated) -> None:
     assert worst[atoms.identity.residue[moved]] == pytest.approx(abs(outliers[0].z))
     assert sum(kind["outliers"] for kind in counts.values()) == len(outliers)
     assert counts["bond"]["count"] == len(restraints.bonds.index)
+    named = [[atoms.identity.label(i) for i in o.atoms] for o in outliers if o.kind == "torsion"]
+    assert named
+    assert not [labels for labels in named if all("/PRO " in label for label in labels)]
     nothing, one = np.zeros(1), np.ones(1)
     measure = {
         "bond": lambda index: bond(xyz, index, nothing, one)[0],
