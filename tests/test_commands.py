@@ -27,6 +27,8 @@ def test_validate_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "Rotamer outliers (the first 2 of " in text
     assert "A 102 GLN CD – A 102 GLN NE2" in text
     assert text.endswith(f"wrote {out}\n")
+    assert f"R-work, R-free      {content['r_work']:.4f} {content['r_free']:.4f}" in text
+    assert content["r_work"] < 0.17
     assert "TLS" not in text  # nothing is refined
     assert content["residues"][0]["rscc"] > 0.8
 
