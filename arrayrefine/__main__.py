@@ -1,4 +1,4 @@
-"""The command line: refine, demo, doctor, completion."""
+"""The command line: refine, demo, validate, peaks, omit, doctor, completion."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ import tyro
 from tyro.conf import Positional, arg, subcommand
 
 from arrayrefine.command_help import with_examples
+from arrayrefine.commands.omit import Omit
+from arrayrefine.commands.peaks import Peaks
+from arrayrefine.commands.validate import Validate
 from arrayrefine.configuration import check_options, read_config
 from arrayrefine.errors import ArrayRefineError, InputError
 from arrayrefine.example import DATA, MODEL
@@ -163,7 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 141
 
 
-def parse(arguments: Sequence[str]) -> Refine | Demo | Doctor | Completion:
+def parse(arguments: Sequence[str]) -> Refine | Demo | Validate | Peaks | Omit | Doctor | Completion:
     """Turn arguments into a command; values of `--config` are the defaults that flags override.
 
     Raises
@@ -181,10 +184,13 @@ def parse(arguments: Sequence[str]) -> Refine | Demo | Doctor | Completion:
     commands: Any = (
         Annotated[Refine, subcommand("refine", default=refine, prefix_name=False)]
         | Annotated[Demo, subcommand("demo", default=demo, prefix_name=False)]
+        | Annotated[Validate, subcommand("validate", prefix_name=False)]
+        | Annotated[Peaks, subcommand("peaks", prefix_name=False)]
+        | Annotated[Omit, subcommand("omit", prefix_name=False)]
         | Annotated[Doctor, subcommand("doctor", prefix_name=False)]
         | Annotated[Completion, subcommand("completion", prefix_name=False)]
     )
-    parsed: Refine | Demo | Doctor | Completion
+    parsed: Refine | Demo | Validate | Peaks | Omit | Doctor | Completion
     with with_examples(arguments):
         parsed = tyro.cli(commands, args=list(arguments), prog="arrayrefine", description=DESCRIPTION)
     return parsed

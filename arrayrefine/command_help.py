@@ -15,12 +15,18 @@ EXAMPLES = {
         "arrayrefine refine model.cif data.mtz --restraints ligand.cif --cycles 8",
     ),
     "demo": ("arrayrefine demo --cycles 1",),
+    "validate": (
+        "arrayrefine validate model.pdb data.mtz",
+        "arrayrefine validate refined/refined.pdb refined/refined.mtz --out validation.json",
+    ),
+    "peaks": ("arrayrefine peaks model.pdb data.mtz --limit 5",),
+    "omit": ('arrayrefine omit model.pdb data.mtz --selection "resname FOL"',),
     "doctor": ("arrayrefine doctor",),
     "completion": ("arrayrefine completion bash > ~/.local/share/bash-completion/completions/arrayrefine",),
 }
 """Commands that work as they stand, given the files; shown by the help of each sub-command."""
 
-_OPTIONS = re.compile(r"(\[\w+ OPTIONS\]) ((?:[A-Z]+ ?)+)$")
+_OPTIONS = re.compile(r"(\[\w+ OPTIONS\]) ((?:\[?[A-Z]+\]? ?)+)$")
 """How a usage line ends that names options before files."""
 _CODES = re.compile(r"\x1b\[[0-9;]*m")
 """Colours of a terminal."""
