@@ -40,6 +40,7 @@ from arrayrefine.parameters import B_BOUNDS, Parameters
 from arrayrefine.reflections import Reflections, positions
 from arrayrefine.rendezvous import Evaluated, Place
 from arrayrefine.report import Report, Step
+from arrayrefine.restraints import Restraints
 from arrayrefine.riding import follow
 from arrayrefine.rigid_body import find_groups, move_groups
 from arrayrefine.state import Problem, State, evaluate
@@ -70,6 +71,10 @@ class Result:
     reflections : Reflections
     maps : MapCoefficients
     report : Report
+    every_atom : Atoms
+        As `atoms`, with the riding hydrogens that are not written.
+    restraints : Restraints
+        On these.
     """
 
     model: Model
@@ -77,6 +82,8 @@ class Result:
     reflections: Reflections
     maps: MapCoefficients
     report: Report
+    every_atom: Atoms
+    restraints: Restraints
 
     @property
     def r_work(self) -> float:
@@ -410,5 +417,6 @@ def run(
         mode=problem.device.mode(options) | ({"memory": memory.as_dict()} if memory else {}),
         stopped=stopped,
     )
-    written, refined = output_atoms(source, problem.hydrogens, refined, options.write_hydrogens)
-    return Result(written, refined, problem.reflections, _maps(problem, state), report)
+    written, output = output_atoms(source, problem.hydrogens, refined, options.write_hydrogens)
+    maps = _maps(problem, state)
+    return Result(written, output, problem.reflections, maps, report, refined, problem.restraints)
