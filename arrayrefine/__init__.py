@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from arrayrefine.reflections import Reflections
     from arrayrefine.state import Problem, State, evaluate
     from arrayrefine.structure_factors import StructureFactors
+    from arrayrefine.validation import Validation, validate
     from arrayrefine.version import version as version
     from arrayrefine.weights import Weights
 
@@ -35,13 +36,14 @@ _HOMES = {
     "Parameters": "parameters", "Weights": "weights", "find_weights": "macrocycle", "minimise_step": "macrocycle",
     "Problem": "state", "State": "state", "evaluate": "state", "StructureFactors": "structure_factors",
     "Result": "refine", "prepare": "refine", "refine": "refine",
-    "Job": "many", "refine_many": "many",
+    "Job": "many", "refine_many": "many", "Validation": "validation", "validate": "validation",
 }  # fmt: skip
 
 __all__ = [  # noqa: RUF022 - grouped as the documentation is
     "refine", "refine_many", "Job", "prepare", "Result", "Options",
     "read_model", "read_reflections", "Atoms", "Gradient", "Crystal", "Reflections",
     "Problem", "State", "evaluate", "StructureFactors", "Parameters", "Weights", "find_weights", "minimise_step",
+    "validate", "Validation",
     "ArrayRefineError", "InputError", "MonomerError", "StaleWeightsError", "DeviceError",
 ]  # fmt: skip
 

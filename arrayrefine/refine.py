@@ -31,20 +31,20 @@ from arrayrefine.io.reflections import read_reflections
 from arrayrefine.io.write import write_outputs
 from arrayrefine.links import with_found_links
 from arrayrefine.macrocycle import check_targets, run_cycles, start_path
-from arrayrefine.maps import MapCoefficients, map_coefficients
+from arrayrefine.maps import MapCoefficients
 from arrayrefine.mask_search import search_mask
+from arrayrefine.model_maps import maps_of
 from arrayrefine.monomers import load_monomers
 from arrayrefine.option_effects import tls_option, without_effect
 from arrayrefine.options import Options
 from arrayrefine.parameters import B_BOUNDS, Parameters
-from arrayrefine.reflections import Reflections, positions
+from arrayrefine.reflections import Reflections
 from arrayrefine.rendezvous import Evaluated, Place
 from arrayrefine.report import Report, Step
 from arrayrefine.restraints import Restraints
 from arrayrefine.riding import follow
 from arrayrefine.rigid_body import find_groups, move_groups
 from arrayrefine.state import Problem, State, evaluate
-from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.targets.adp import AdpTarget
 from arrayrefine.targets.geometry import GeometryTarget
 from arrayrefine.tls_groups import choose_tls, wants_groups
@@ -237,35 +237,6 @@ def _memory(problem: Problem, atoms: Atoms) -> Budget | None:
     return problem.budget(dataclasses.replace(how, tensor=how.tensor | atoms.anisotropic | (atoms.tls.group >= 0)))
 
 
-def _maps(problem: Problem, state: State) -> MapCoefficients:
-    """Map coefficients of all reflections to d_min, measured or not."""
-    data = problem.reflections
-    crystal = data.crystal
-    missing = data.possible[positions(data.possible, data.hkl) < 0]
-    hkl = np.concatenate([data.hkl, missing])
-    f_model = state.f_model
-    if len(missing):
-        options = problem.options
-        f_calc = StructureFactors(
-            crystal, missing, state.atoms, method=options.xray.method, accuracy=options.xray.accuracy,
-            precision=options.xray.precision, threads=options.threads,
-        )(state.atoms)  # fmt: skip
-        f_mask = problem.solvent(state.atoms, missing)
-        f_model = np.concatenate([f_model, state.scale.apply(f_calc, f_mask, missing)])
-    gap = np.full(len(missing), np.nan)
-    return map_coefficients(
-        hkl,
-        np.concatenate([data.f_obs, gap]),
-        np.concatenate([data.sigma, gap]),
-        np.concatenate([data.free, np.zeros(len(missing), dtype=bool)]),
-        f_model,
-        np.concatenate([state.sigma_a.fom(data, state.f_model, state.outliers.variance_factor), gap]),
-        state.sigma_a.d(crystal.inverse_d_squared(hkl)),
-        crystal.centric(hkl),
-        np.concatenate([state.outliers.left_out, np.zeros(len(missing), dtype=bool)]),
-    )
-
-
 def _limits(problem: Problem, state: State) -> list[str]:
     """Sentences about B factors that ended on their bounds."""
     atoms = problem.hydrogens.without(state.atoms)
@@ -418,5 +389,5 @@ def run(
         stopped=stopped,
     )
     written, output = output_atoms(source, problem.hydrogens, refined, options.write_hydrogens)
-    maps = _maps(problem, state)
+    maps = maps_of(problem, state)
     return Result(written, output, problem.reflections, maps, report, refined, problem.restraints)
