@@ -90,3 +90,17 @@ def _environment() -> Environment:
         loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
+
+
+def view_page(title: str, label: str, first: tuple[float, float, float], report: bool) -> str:
+    """The page with the viewer, and the report beside it where there is one.
+
+    Parameters
+    ----------
+    title : str
+    label, first
+        Name and position (Å) of the place to begin with.
+    report : bool
+    """
+    content = {"title": title, "label": label, "first": list(first), "report": report}
+    return _environment().get_template("view.html.j2").render(content)

@@ -1,0 +1,135 @@
+"""The result of a refinement in the browser: report, model and maps side by side, served on loopback only."""
+
+from __future__ import annotations
+
+import importlib.util
+import secrets
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+
+from arrayrefine.errors import ArrayRefineError
+from arrayrefine.map_grids import map_grid
+from arrayrefine.page.folder import Folder
+from arrayrefine.page.render import NAME, view_page
+
+_PACKAGE = "molstar_cli"
+"""PyPI package that brings the build of Mol*."""
+_MOLSTAR = ("molstar.js", "molstar.css")
+_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".cif": "text/plain"}
+_POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:"
+"""Nothing on these pages may reach beyond this server."""
+_SAMPLING = 3.6
+"""Grid points per d_min of the maps that are shown."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """The files that are served, by name: each a function that gives its content."""
+
+    files: dict[str, Callable[[], bytes]]
+
+
+def molstar_folder() -> Path:
+    """Folder of the Mol* build.
+
+    Raises
+    ------
+    ArrayRefineError
+        The extra that brings it is not installed.
+    """
+    remedy = "install it with: pip install 'arrayrefine[view]'"
+    found = importlib.util.find_spec(_PACKAGE)
+    if found is None or found.origin is None:
+        raise ArrayRefineError(
+            f"the viewer is not installed: the extra 'view' of arrayrefine brings it (package molstar-cli); {remedy}"
+        )
+    folder = Path(found.origin).parent / "static" / "molstar"
+    missing = [name for name in _MOLSTAR if not (folder / name).is_file()]
+    if missing:
+        raise ArrayRefineError(
+            f"the package molstar-cli has no {' and '.join(missing)} in '{folder}': another version was expected; {remedy}"
+        )
+    return folder
+
+
+def make_site(folder: Folder) -> Site:
+    """What is served for an output folder.
+
+    Raises
+    ------
+    InputError
+        A file of the output is missing or cannot be read.
+    ArrayRefineError
+        The viewer is not installed.
+    """
+    molstar = molstar_folder()
+    report = folder.path / NAME
+    label, place = folder.first_place()
+    atoms, crystal, maps = folder.atoms, folder.crystal, folder.maps
+    grids = {kind: map_grid(maps, crystal, kind, _SAMPLING) for kind in ("2mFo-DFc", "mFo-DFc")}  # type: ignore[arg-type]
+    files: dict[str, Callable[[], bytes]] = {
+        "": lambda: view_page(folder.path.resolve().name, label, place, report.is_file()).encode(),
+        "refined.cif": (folder.path / "refined.cif").read_bytes,
+        **{f"{kind}.ccp4": partial(grid.ccp4_bytes, np.asarray(atoms.xyz)) for kind, grid in grids.items()},
+        **{name: (molstar / name).read_bytes for name in _MOLSTAR},
+    }
+    if report.is_file():
+        files[NAME] = report.read_bytes
+    return Site(files)
+
+
+class Server(ThreadingHTTPServer):
+    """Serves a site on 127.0.0.1, on a port that is free, behind a token that other users of the machine do not know."""
+
+    daemon_threads = True
+
+    def __init__(self, site: Site, port: int = 0) -> None:
+        self.site = site
+        self.token = secrets.token_urlsafe(16)
+        super().__init__(("127.0.0.1", port), _Handler)
+
+    @property
+    def url(self) -> str:
+        """Address of the first page."""
+        return f"http://127.0.0.1:{self.server_port}/{self.token}/"
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of a browser that went away in the middle of a file."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
+        """Send one of the files of the site."""
+        host = f"127.0.0.1:{self.server.server_port}"
+        path = self.path.split("?", 1)[0]
+        prefix = f"/{self.server.token}/"
+        if self.headers.get("Host") != host or not path.startswith(prefix):
+            self.send_error(403)
+            return
+        name = path[len(prefix) :]
+        make = self.server.site.files.get(name)
+        if make is None:
+            self.send_error(404)
+            return
+        content = make()
+        kind = _TYPES.get(Path(name).suffix if name else ".html", "application/octet-stream")
+        self.send_response(200)
+        self.send_header("Content-Type", f"{kind}; charset=utf-8" if kind.startswith("text") else kind)
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Content-Security-Policy", _POLICY)
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: every request is one of our own page."""
