@@ -15,12 +15,17 @@ if TYPE_CHECKING:
     from arrayrefine.atoms import Atoms, Gradient
     from arrayrefine.crystal import Crystal
     from arrayrefine.errors import ArrayRefineError, DeviceError, InputError, MonomerError, StaleWeightsError
+    from arrayrefine.evaluation import evaluate_files, omit_files, peaks_of_files, validate_files
     from arrayrefine.io.model import read_model
     from arrayrefine.io.reflections import read_reflections
     from arrayrefine.macrocycle import find_weights, minimise_step
     from arrayrefine.many import Job, refine_many
+    from arrayrefine.map_grids import MapGrid, map_grid
+    from arrayrefine.model_maps import maps_of
+    from arrayrefine.omit_maps import omit_map
     from arrayrefine.options import Options
     from arrayrefine.parameters import Parameters
+    from arrayrefine.peaks import find_blobs, find_peaks
     from arrayrefine.refine import Result, prepare, refine
     from arrayrefine.reflections import Reflections
     from arrayrefine.state import Problem, State, evaluate
@@ -37,13 +42,17 @@ _HOMES = {
     "Problem": "state", "State": "state", "evaluate": "state", "StructureFactors": "structure_factors",
     "Result": "refine", "prepare": "refine", "refine": "refine",
     "Job": "many", "refine_many": "many", "Validation": "validation", "validate": "validation",
+    "validate_files": "evaluation", "evaluate_files": "evaluation", "peaks_of_files": "evaluation",
+    "omit_files": "evaluation", "maps_of": "model_maps", "map_grid": "map_grids", "MapGrid": "map_grids",
+    "find_peaks": "peaks", "find_blobs": "peaks", "omit_map": "omit_maps",
 }  # fmt: skip
 
 __all__ = [  # noqa: RUF022 - grouped as the documentation is
     "refine", "refine_many", "Job", "prepare", "Result", "Options",
     "read_model", "read_reflections", "Atoms", "Gradient", "Crystal", "Reflections",
     "Problem", "State", "evaluate", "StructureFactors", "Parameters", "Weights", "find_weights", "minimise_step",
-    "validate", "Validation",
+    "maps_of", "map_grid", "MapGrid", "find_peaks", "find_blobs", "omit_map", "validate", "Validation",
+    "evaluate_files", "validate_files", "peaks_of_files", "omit_files",
     "ArrayRefineError", "InputError", "MonomerError", "StaleWeightsError", "DeviceError",
 ]  # fmt: skip
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import gemmi
 import numpy as np
@@ -22,10 +22,21 @@ Float = NDArray[np.float64]
 Kind = Literal["2mFo-DFc", "mFo-DFc", "Fc"]
 KINDS: Mapping[Kind, str] = MappingProxyType({"2mFo-DFc": "fwt", "mFo-DFc": "delfwt", "Fc": "fc"})
 """Maps by name, and where their coefficients are in `MapCoefficients`."""
+FILES: Mapping[Kind, str] = MappingProxyType(
+    {"2mFo-DFc": "refined_2mFo-DFc.ccp4", "mFo-DFc": "refined_mFo-DFc.ccp4"}
+)
+"""Maps that go with a refinement, and the files that hold them."""
 SAMPLING = 3.0
 """Grid points per d_min at least, as most programs have it."""
 MARGIN = 5.0
 """Å around the model that a map of its surroundings covers."""
+
+
+def wanted_maps(extent: Literal["none", "model", "asu"]) -> tuple[dict[str, Any], ...]:
+    """What the report says of the map files that go with a refinement: file, map, extent."""
+    if extent == "none":
+        return ()
+    return tuple({"file": name, "map": kind, "extent": extent} for kind, name in FILES.items())
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from arrayrefine.state import Problem, State
 from arrayrefine.structure_factors import StructureFactors
 
 
-def maps_of(problem: Problem, state: State) -> MapCoefficients:
+def maps_of(problem: Problem, state: State, *, filled: bool = True) -> MapCoefficients:
     """Map coefficients of all reflections to d_min, measured or not.
 
     Parameters
@@ -18,10 +18,12 @@ def maps_of(problem: Problem, state: State) -> MapCoefficients:
     problem : Problem
     state : State
         Of a model and these data, see `evaluate`.
+    filled : bool
+        False: the measured reflections only, which is all that a difference map is made of.
     """
     data = problem.reflections
     crystal = data.crystal
-    missing = data.possible[positions(data.possible, data.hkl) < 0]
+    missing = data.possible[positions(data.possible, data.hkl) < 0] if filled else data.hkl[:0]
     hkl = np.concatenate([data.hkl, missing])
     f_model = state.f_model
     if len(missing):

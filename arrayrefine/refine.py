@@ -24,13 +24,14 @@ from arrayrefine.device import choose_device, memory_errors_named
 from arrayrefine.device_density import Gridded
 from arrayrefine.device_memory import Budget
 from arrayrefine.external import with_external
-from arrayrefine.hydrogen_sources import add_hydrogens, keep_hydrogens
-from arrayrefine.hydrogens import Hydrogens, output_atoms, strip_hydrogens
+from arrayrefine.hydrogen_sources import with_hydrogens
+from arrayrefine.hydrogens import output_atoms
 from arrayrefine.io.model import Model, in_crystal, read_model
 from arrayrefine.io.reflections import read_reflections
 from arrayrefine.io.write import write_outputs
 from arrayrefine.links import with_found_links
 from arrayrefine.macrocycle import check_targets, run_cycles, start_path
+from arrayrefine.map_grids import SAMPLING, Kind, MapGrid, map_grid, wanted_maps
 from arrayrefine.maps import MapCoefficients
 from arrayrefine.mask_search import search_mask
 from arrayrefine.model_maps import maps_of
@@ -95,14 +96,29 @@ class Result:
         """Final R-free; None without a test set."""
         return self.report.final.r_free
 
+    def map_grid(self, kind: Kind = "2mFo-DFc", sampling: float = SAMPLING) -> MapGrid:
+        """A map of the refined model on a grid over the unit cell; `gemmi_grid` of it is gemmi's object.
+
+        Parameters
+        ----------
+        kind : "2mFo-DFc", "mFo-DFc" or "Fc"
+        sampling : float
+            Grid points per d_min at least.
+        """
+        return map_grid(self.maps, self.reflections.crystal, kind, sampling)
+
     @property
     def history(self) -> tuple[Step, ...]:
         """One record per step."""
         return self.report.steps
 
     def write(self, folder: str | Path) -> tuple[Path, ...]:
-        """Write refined.cif, refined.pdb, refined.mtz and report.json; returns their paths."""
-        return write_outputs(Path(folder), self.model, self.atoms, self.reflections, self.maps, self.report)
+        """Write refined.cif, refined.pdb, refined.mtz, report.json, and the maps asked for; returns their paths."""
+        more = {}
+        for row in self.report.maps:
+            around = self.atoms.xyz if row["extent"] == "model" else None
+            more[row["file"]] = self.map_grid(row["map"]).ccp4_bytes(around)
+        return write_outputs(Path(folder), self.model, self.atoms, self.reflections, self.maps, self.report, more)
 
 
 def perturb(atoms: Atoms, rms: float, seed: int, start: int = 0) -> Atoms:
@@ -176,15 +192,7 @@ def prepare(model_path: str | Path, data_path: str | Path, options: Options) -> 
     aniso_notes += tls_notes
     model = dataclasses.replace(model, atoms=atoms)
     model, link_notes = with_found_links(model, crystal, library.monlib)
-    hydrogens = Hydrogens.none(len(model.atoms))
-    hydrogen_notes: tuple[str, ...] = ()
-    if options.hydrogens == "strip":
-        model, hydrogen_notes = strip_hydrogens(model)
-        hydrogens = Hydrogens.none(len(model.atoms))
-    elif options.hydrogens == "add":
-        model, hydrogens, hydrogen_notes = add_hydrogens(model, crystal, library, options.riding)
-    else:
-        model, hydrogens, hydrogen_notes = keep_hydrogens(model, crystal, library, options.riding)
+    model, hydrogens, hydrogen_notes = with_hydrogens(model, crystal, library, options)
     riding = model.atoms.riding.mask(len(model.atoms))
     restraints = build_restraints(model.structure, model.atoms, crystal, library, unknown=options.unknown)
     restraints = with_external(
@@ -387,6 +395,7 @@ def run(
         device=str(problem.device),
         mode=problem.device.mode(options) | ({"memory": memory.as_dict()} if memory else {}),
         stopped=stopped,
+        maps=wanted_maps(options.maps),
     )
     written, output = output_atoms(source, problem.hydrogens, refined, options.write_hydrogens)
     maps = maps_of(problem, state)

@@ -132,6 +132,7 @@ class Report:
     device: str = ""
     mode: dict[str, Any] = field(default_factory=dict)
     stopped: str = ""
+    maps: tuple[dict[str, Any], ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the content of `report.json`: `schema` first, then every field, nothing but JSON types."""
