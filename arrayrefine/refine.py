@@ -28,7 +28,7 @@ from arrayrefine.hydrogen_sources import with_hydrogens
 from arrayrefine.hydrogens import output_atoms
 from arrayrefine.io.model import Model, in_crystal, read_model
 from arrayrefine.io.reflections import read_reflections
-from arrayrefine.io.write import write_outputs
+from arrayrefine.io.write import account_of, write_outputs
 from arrayrefine.links import with_found_links
 from arrayrefine.macrocycle import check_targets, run_cycles, start_path
 from arrayrefine.map_grids import SAMPLING, Kind, MapGrid, map_grid, wanted_maps
@@ -51,6 +51,7 @@ from arrayrefine.targets.geometry import GeometryTarget
 from arrayrefine.tls_groups import choose_tls, wants_groups
 from arrayrefine.topology import build_restraints
 from arrayrefine.turning import turn_hydrogens
+from arrayrefine.validation import Validation, validate_model
 from arrayrefine.wording import counted
 
 _R_FREE_RISE = 0.01
@@ -119,6 +120,20 @@ class Result:
             around = self.atoms.xyz if row["extent"] == "model" else None
             more[row["file"]] = self.map_grid(row["map"]).ccp4_bytes(around)
         return write_outputs(Path(folder), self.model, self.atoms, self.reflections, self.maps, self.report, more)
+
+    def validate(self) -> Validation:
+        """Look at the refined model from all sides: fit to the map, geometry, torsions, clashes, peaks, blobs."""
+        at_nuclei = self.report.options.get("riding", {}).get("distance") == "nucleus"
+        crystal = self.reflections.crystal
+        return validate_model(self.every_atom, self.restraints, crystal, self.maps, at_nuclei=at_nuclei)
+
+    def write_report(self, folder: str | Path) -> Path:
+        """Write report.html, one self-contained page with all that is known of this refinement; returns its path."""
+        from arrayrefine.page.write import write_page
+
+        account = account_of(self.report, self.atoms, self.reflections, self.maps)
+        crystal = self.reflections.crystal
+        return write_page(Path(folder), account, self.validate(), self.atoms, self.maps, crystal)
 
 
 def perturb(atoms: Atoms, rms: float, seed: int, start: int = 0) -> Atoms:

@@ -53,7 +53,8 @@ def molstar_folder() -> Path:
     missing = [name for name in _MOLSTAR if not (folder / name).is_file()]
     if missing:
         raise ArrayRefineError(
-            f"the package molstar-cli has no {' and '.join(missing)} in '{folder}': another version was expected; {remedy}"
+            f"the package molstar-cli has no {' and '.join(missing)} in '{folder}': another version was expected; "
+            f"{remedy}"
         )
     return folder
 
@@ -72,7 +73,7 @@ def make_site(folder: Folder) -> Site:
     report = folder.path / NAME
     label, place = folder.first_place()
     atoms, crystal, maps = folder.atoms, folder.crystal, folder.maps
-    grids = {kind: map_grid(maps, crystal, kind, _SAMPLING) for kind in ("2mFo-DFc", "mFo-DFc")}  # type: ignore[arg-type]
+    grids = {kind: map_grid(maps, crystal, kind, _SAMPLING) for kind in ("2mFo-DFc", "mFo-DFc")}
     files: dict[str, Callable[[], bytes]] = {
         "": lambda: view_page(folder.path.resolve().name, label, place, report.is_file()).encode(),
         "refined.cif": (folder.path / "refined.cif").read_bytes,
@@ -85,7 +86,7 @@ def make_site(folder: Folder) -> Site:
 
 
 class Server(ThreadingHTTPServer):
-    """Serves a site on 127.0.0.1, on a port that is free, behind a token that other users of the machine do not know."""
+    """Serves a site on 127.0.0.1, behind a token that other users of the machine do not know."""
 
     daemon_threads = True
 
@@ -108,7 +109,7 @@ class Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: Server
 
-    def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
+    def do_GET(self) -> None:
         """Send one of the files of the site."""
         host = f"127.0.0.1:{self.server.server_port}"
         path = self.path.split("?", 1)[0]

@@ -77,13 +77,11 @@ def write_outputs(
         If writing fails half-way, as on a full disk; older files are then as they were.
     """
     folder = Path(folder)
-    content = report.as_dict()
+    content = account_of(report, atoms, reflections, maps)
     check_inputs(folder, _input_paths(content["inputs"]))
     check_folder(folder)
     version = program_version()
-    content["data"] = {**_counts(atoms, reflections, maps), **content["data"]}
     without = left_out(atoms)
-    content["warnings"] += [sentence for sentence in without if sentence not in content["warnings"]]
 
     structure = with_atoms(model, atoms)
     files = {"refined.cif": cif_text(model.document, structure, content, version).encode()}
@@ -100,6 +98,14 @@ def write_outputs(
         if name not in files and outdated.exists():
             os.replace(outdated, folder / f"{name}.old")
     return written
+
+
+def account_of(report: Account, atoms: Atoms, reflections: Reflections, maps: Coefficients) -> dict[str, Any]:
+    """Return the content of `report.json`: the report, with counts and what the files cannot hold."""
+    content = report.as_dict()
+    content["data"] = {**_counts(atoms, reflections, maps), **content["data"]}
+    content["warnings"] += [sentence for sentence in left_out(atoms) if sentence not in content["warnings"]]
+    return content
 
 
 def left_out(atoms: Atoms) -> tuple[str, ...]:

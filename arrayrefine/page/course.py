@@ -6,6 +6,8 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from arrayrefine.page.figure import COLOURS, Chart, axes, inline
 from arrayrefine.page.table import Cell, Column, Table, number, plain, table, whole
 
@@ -134,7 +136,7 @@ def _weights(steps: Sequence[Mapping[str, Any]]) -> Chart | None:
         parts.append(f"{label}: " + ", ".join(f"{value:.3g}" for value in values))
         priors = [(steps[i]["weights"].get(f"{name}_detail") or {}).get("prior") for i in places]
         if all(priors):
-            axis.plot(places, priors, ls=":", lw=1.0, color=COLOURS[colour])
+            axis.plot(places, np.array(priors, dtype=float), ls=":", lw=1.0, color=COLOURS[colour])
     if not parts:
         return None
     axis.set_yscale("log")

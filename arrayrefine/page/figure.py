@@ -8,6 +8,7 @@ import typing
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from arrayrefine.page.table import Table
 
@@ -22,7 +23,7 @@ COLOURS = {
 """Stand-ins: what matplotlib draws in these, the page draws in its custom properties of the same names."""
 _SIZE = 9.0
 """Points; the size of letters in a chart, before the page scales it."""
-_RC = {
+_RC: dict[Any, Any] = {
     "svg.fonttype": "none", "svg.hashsalt": "arrayrefine", "font.size": _SIZE, "font.family": "sans-serif",
     "axes.edgecolor": COLOURS["muted"], "axes.labelcolor": COLOURS["ink"], "text.color": COLOURS["ink"],
     "xtick.color": COLOURS["muted"], "ytick.color": COLOURS["muted"], "xtick.labelcolor": COLOURS["ink"],
@@ -106,10 +107,9 @@ def axes(
 
 def inline(figure: Figure, key: str) -> str:
     """The figure as SVG to stand inside the page: no sizes, no foreign identifiers, colours of the page."""
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-
     stream = io.StringIO()
-    FigureCanvasSVG(figure).print_svg(stream, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    figure.savefig(stream, format="svg", metadata=nothing)
     text = stream.getvalue()
     body = text[text.index("<g ") : text.rindex("</svg>")]
     body = re.sub(r"<!--.*?-->", "", body)

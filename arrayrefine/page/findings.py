@@ -86,8 +86,9 @@ def _outliers(rows: Sequence[Row], where: Find) -> Table:
         unit, digits = units.get(row["kind"], ("°", 1))
         atoms = row["atoms"]
         made.append((
-            Cell(row["kind"]), Cell(_together(atoms), where=where(atoms[0])), number(row["value"], digits, unit=f" {unit}"),
-            number(row["ideal"], digits, unit=f" {unit}"), number(row["sigma"], digits, unit=f" {unit}"),
+            Cell(row["kind"]), Cell(_together(atoms), where=where(atoms[0])),
+            number(row["value"], digits, unit=f" {unit}"), number(row["ideal"], digits, unit=f" {unit}"),
+            number(row["sigma"], digits, unit=f" {unit}"),
             Cell(f"{row['z']:.1f}".replace("-", "−"), abs(row["z"])),
         ))  # fmt: skip
     return table(_limited(rows, "Restraints of the dictionary that are missed by more than 4 σ"), columns, made)
@@ -110,8 +111,8 @@ def _clashes(rows: Sequence[Row], where: Find) -> Table:
         Column("Symmetry", numeric=False),
     )  # fmt: skip
     made = [
-        (Cell(one, where=where(one)), Cell(two, where=where(two)), number(row["distance"], 2), number(row["overlap"], 2),
-         Cell(row.get("symmetry") or "–"))
+        (Cell(one, where=where(one)), Cell(two, where=where(two)), number(row["distance"], 2),
+         number(row["overlap"], 2), Cell(row.get("symmetry") or "–"))
         for row in rows[:MOST]
         for one, two in [row["atoms"]]
     ]  # fmt: skip

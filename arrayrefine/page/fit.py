@@ -6,6 +6,8 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from arrayrefine.page.figure import COLOURS, Chart, axes, inline
 from arrayrefine.page.table import Cell, Column, Table, number, plain, table, whole
 
@@ -76,8 +78,8 @@ def _r_factors(shells: Rows, rows: Table) -> Chart:
     _resolution_axis(axis, shells[-1]["d_high"], shells[0]["d_low"] or 1e3)
     return Chart(
         "r-shells", "R factors by resolution",
-        "Rises smoothly towards high resolution. A rise at the low end points to the solvent or to missing parts of the "
-        "model; a peak at one resolution to ice rings or to bad measurements; near 0.42 there is no signal left.",
+        "Rises smoothly towards high resolution. A rise at the low end points to the solvent or to missing parts of "
+        "the model; a peak at one resolution to ice rings or to bad measurements; near 0.42 there is no signal left.",
         f"R factors in {len(shells)} shells: {'; '.join(said)}.", inline(figure, "r-shells"), table=rows,
     )  # fmt: skip
 
@@ -125,7 +127,7 @@ def _sigma_a(bins: Rows) -> Chart:
     luzzati, error = [row["D"] for row in bins], [row.get("S_over_mean_intensity") for row in bins]
     axis.plot(x, luzzati, marker="o", color=COLOURS["work"], label="D")
     if all(value is not None for value in error):
-        axis.plot(x, error, marker="s", color=COLOURS["free"], label="S / mean F²")
+        axis.plot(x, np.array(error, dtype=float), marker="s", color=COLOURS["free"], label="S / mean F²")
     axis.set_ylim(0.0, max(1.05, axis.get_ylim()[1]))
     axis.legend(loc="center left")
     _resolution_axis(axis, bins[-1]["d"], bins[0]["d"])
@@ -163,8 +165,8 @@ def _scale(bins: Rows, scaling: Mapping[str, Any]) -> Chart:
     rows = [(number(b["d"], 2), number(b["k_iso"], 3), number(b.get("k_mask"), 3)) for b in bins]
     return Chart(
         "scale", "Scale and bulk solvent",
-        "k should be flat and near 1: a trend or a step is a problem of the data. The solvent's factor, e/Å³, should start "
-        f"at 0.3 to 0.45 and only fall.{more}",
+        "k should be flat and near 1: a trend or a step is a problem of the data. The solvent's factor, e/Å³, should "
+        f"start at 0.3 to 0.45 and only fall.{more}",
         f"By resolution, lowest first: {'; '.join(said)}.",
         inline(figure, "scale"), table=table("Scale by resolution", columns, rows, row_heads=False),
     )  # fmt: skip

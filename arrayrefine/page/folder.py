@@ -67,7 +67,7 @@ class Folder:
         return read_model(self.path / "refined.cif").atoms
 
     def first_place(self) -> tuple[str, Place]:
-        """Name and middle of the residue with the highest mean B: a place to begin."""
+        """Name and middle of the first residue: a place to begin, where there is no report to name one."""
         where = centres(self.atoms)
         label = next(iter(where))
         return label, where[label]

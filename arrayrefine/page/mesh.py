@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,7 +86,7 @@ def wires(
     inside = (around - view.centre) @ tilted.T
     low = inside.min(axis=0) - reach
     shape = np.ceil((inside.max(axis=0) + reach - low) / step).astype(int) + 1
-    places = (low + step * np.stack(np.indices(shape), axis=-1)).reshape(-1, 3)
+    places = (low + step * np.moveaxis(np.indices(shape), 0, -1)).reshape(-1, 3)
     near = np.isfinite(cKDTree(inside).query(places, distance_upper_bound=reach)[0])
     values = np.full(len(near), np.nan)
     if near.any():
@@ -121,10 +122,11 @@ def _contours(values: Float, levels: tuple[float, ...]) -> list[list[Float]]:
         sheet = np.pad(sections, ((0, 0), (0, 1), (0, 0)), constant_values=np.nan).reshape(-1, sections.shape[2])
         generator = contour_generator(z=np.ma.masked_invalid(sheet), corner_mask=True)
         for lines, level in zip(found, levels):
-            for flat in generator.lines(level):
+            for found_line in generator.lines(level):
+                flat = np.asarray(found_line, dtype=float)
                 line = np.empty((len(flat), 3))
-                line[:, axis], line[:, first] = divmod(flat[:, 1], rows)
-                line[:, axis] = line[0, axis]
+                line[:, axis] = section = flat[0, 1] // rows
+                line[:, first] = flat[:, 1] - section * rows
                 line[:, second] = flat[:, 0]
                 lines.append(line)
     return found
@@ -135,4 +137,4 @@ def _by_depth(line: Float, view: View) -> list[tuple[Float, int]]:
     middle = (line[1:, 2] + line[:-1, 2]) / 2
     layer = np.clip(((middle / view.depth + 1) / 2 * LAYERS).astype(int), 0, LAYERS - 1)
     cuts = [0, *(np.flatnonzero(np.diff(layer)) + 1), len(layer)]
-    return [(line[a : b + 1, :2], int(layer[a])) for a, b in zip(cuts[:-1], cuts[1:]) if b > a]
+    return [(line[a : b + 1, :2], int(layer[a])) for a, b in itertools.pairwise(cuts) if b > a]

@@ -28,7 +28,7 @@ _SCALE = 32
 """Units of the drawing per Å."""
 _BOND = {"H": 1.25, "S": 2.1, "P": 2.0, "Se": 2.2, "Br": 2.2, "I": 2.4, "Cl": 2.0}
 _LONGEST_BOND = 1.85
-"""Å; longer where one of the atoms is in `_BOND`, shorter to hydrogen: only who is joined in a drawing depends on it."""
+"""Å; longer where one of the atoms is in `_BOND`, shorter to hydrogen: who is joined in a drawing depends on it."""
 _TINTS = {"C": "c", "N": "n", "O": "o", "S": "s", "P": "p", "H": "h"}
 _WATER = ("HOH", "DOD", "WAT", "H2O")
 _LONE = 0.3
@@ -192,7 +192,8 @@ def _labels(atoms: Atoms, near: Int, chosen: NDArray[np.bool_], flat: Int, size:
         names = [str(identity.atom_name[near[k]]) for k in members]
         anchor = next((members[names.index(n)] for n in ("CB", "CA", "C1'") if n in names), members[0])
         x, y = int(flat[anchor, 0]), int(flat[anchor, 1])
-        if not (25 < x < size - 60 and 25 < y < size - 25) or any(abs(x - a) < 90 and abs(y - b) < 22 for a, b in taken):
+        inside = 25 < x < size - 60 and 25 < y < size - 25
+        if not inside or any(abs(x - a) < 90 and abs(y - b) < 22 for a, b in taken):
             continue
         taken.append((x, y))
         k = near[anchor]

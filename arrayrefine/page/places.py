@@ -72,10 +72,9 @@ def choose(validation: Mapping[str, Any]) -> list[_Place]:
         for peak in [peak for peak in validation.get("peaks") or () if sign * peak["height"] > 0][: _PEAKS // 2]:
             name = _residue_of(peak["atom"], validation)
             if name:
-                kind = "peak" if sign > 0 else "hole"
-                words = f"the highest {kind} of the mFo−DFc map" if sign > 0 else f"the deepest {kind} of the mFo−DFc map"
-                found.setdefault(name, [])
-                found[name].append(f"{words}: {plain(peak['height'], 1)} σ, {peak['distance']:.1f} Å from {peak['atom']}")
+                words = f"the {'highest peak' if sign > 0 else 'deepest hole'} of the mFo−DFc map"
+                near = f"{plain(peak['height'], 1)} σ, {peak['distance']:.1f} Å from {peak['atom']}"
+                found.setdefault(name, []).append(f"{words}: {near}")
                 peaks[name] = np.array(peak["xyz"])
     return [_Place(name, "; ".join(why), peaks.get(name)) for name, why in list(found.items())[:MOST]]
 
@@ -103,7 +102,7 @@ def pictures(validation: Mapping[str, Any], atoms: Atoms, best: MapGrid, differe
     """Pictures of the worst places."""
     heavy = np.flatnonzero(~atoms.is_hydrogen)
     atoms = atoms.taken(heavy)
-    labels = {label: number for label, number in _numbers(atoms).items()}
+    labels = _numbers(atoms)
     made = []
     for place in choose(validation):
         focus = np.flatnonzero(atoms.identity.residue == labels[place.title])

@@ -48,8 +48,8 @@ def chart(validation: Mapping[str, Any], percentiles: NDArray[np.float64]) -> Ch
     axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, handletextpad=0.1, columnspacing=1.0)
     return Chart(
         "ramachandran", "Ramachandran plot",
-        "Crosses are outliers: right only where the density leaves no doubt. Triangles are Gly, squares Pro. Shaded: where "
-        "residues other than Gly, Pro, Ile, Val and those before Pro are common; each residue was judged by the "
+        "Crosses are outliers: right only where the density leaves no doubt. Triangles are Gly, squares Pro. Shaded: "
+        "where residues other than Gly, Pro, Ile, Val and those before Pro are common; each residue was judged by the "
         "distribution of its own kind.",
         _said(rows, outliers), inline(figure, "ramachandran"),
     )  # fmt: skip

@@ -53,7 +53,9 @@
   };
   if (parent !== window) {
     addEventListener("message", (event) => {
-      if (event.origin === location.origin && event.data?.arrayrefine === "viewer") link();
+      if (event.origin !== location.origin || event.data?.arrayrefine !== "viewer") return;
+      link();
+      document.querySelector("figcaption .go")?.click();
     }, { once: true });
     parent.postMessage({ arrayrefine: "ready" }, location.origin);
   }
