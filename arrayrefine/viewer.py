@@ -5,16 +5,16 @@ from __future__ import annotations
 import importlib.util
 import secrets
 import sys
+import urllib.parse
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 
 from arrayrefine.errors import ArrayRefineError
-from arrayrefine.map_grids import map_grid
+from arrayrefine.map_grids import MARGIN, MapGrid, map_grid
 from arrayrefine.page.folder import Folder
 from arrayrefine.page.render import NAME, view_page
 
@@ -24,15 +24,42 @@ _MOLSTAR = ("molstar.js", "molstar.css")
 _TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".cif": "text/plain"}
 _POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:"
 """Nothing on these pages may reach beyond this server."""
+_FURTHEST, _LARGEST = 1e5, 40.0
+"""Å; places and radii that are served."""
 _SAMPLING = 3.6
 """Grid points per d_min of the maps that are shown."""
 
 
 @dataclass(frozen=True)
 class Site:
-    """The files that are served, by name: each a function that gives its content."""
+    """What is served, by name.
+
+    Attributes
+    ----------
+    files : dict
+        Functions that give the content.
+    maps : dict of MapGrid
+        Of these a box around a place is served: name?x=1&y=2&z=3&radius=12, all in Å.
+    """
 
     files: dict[str, Callable[[], bytes]]
+    maps: dict[str, MapGrid] = field(default_factory=dict)
+
+    def content(self, name: str, query: str) -> bytes | None:
+        """What an address stands for; None for nothing."""
+        if name in self.files:
+            return self.files[name]()
+        if name not in self.maps:
+            return None
+        try:
+            given = dict(urllib.parse.parse_qsl(query))
+            x, y, z, radius = (float(given[key]) for key in ("x", "y", "z", "radius"))
+        except (KeyError, ValueError):
+            return None
+        if not all(abs(v) < _FURTHEST for v in (x, y, z)) or not 0.0 < radius <= _LARGEST:
+            return None
+        inside = radius - MARGIN
+        return self.maps[name].ccp4_bytes(np.array([[x, y, z]]) + inside * np.array([[-1.0], [1.0]]))
 
 
 def molstar_folder() -> Path:
@@ -72,17 +99,17 @@ def make_site(folder: Folder) -> Site:
     molstar = molstar_folder()
     report = folder.path / NAME
     label, place = folder.first_place()
-    atoms, crystal, maps = folder.atoms, folder.crystal, folder.maps
-    grids = {kind: map_grid(maps, crystal, kind, _SAMPLING) for kind in ("2mFo-DFc", "mFo-DFc")}
+    best = map_grid(folder.maps, folder.crystal, "2mFo-DFc", _SAMPLING)
+    difference = map_grid(folder.maps, folder.crystal, "mFo-DFc", _SAMPLING)
+    sigma = {"best": best.sigma, "difference": difference.sigma}
     files: dict[str, Callable[[], bytes]] = {
-        "": lambda: view_page(folder.path.resolve().name, label, place, report.is_file()).encode(),
+        "": lambda: view_page(folder.path.resolve().name, label, place, sigma, report.is_file()).encode(),
         "refined.cif": (folder.path / "refined.cif").read_bytes,
-        **{f"{kind}.ccp4": partial(grid.ccp4_bytes, np.asarray(atoms.xyz)) for kind, grid in grids.items()},
         **{name: (molstar / name).read_bytes for name in _MOLSTAR},
     }
     if report.is_file():
         files[NAME] = report.read_bytes
-    return Site(files)
+    return Site(files, {"2mFo-DFc.ccp4": best, "mFo-DFc.ccp4": difference})
 
 
 class Server(ThreadingHTTPServer):
@@ -112,17 +139,16 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Send one of the files of the site."""
         host = f"127.0.0.1:{self.server.server_port}"
-        path = self.path.split("?", 1)[0]
+        path, _, query = self.path.partition("?")
         prefix = f"/{self.server.token}/"
         if self.headers.get("Host") != host or not path.startswith(prefix):
             self.send_error(403)
             return
         name = path[len(prefix) :]
-        make = self.server.site.files.get(name)
-        if make is None:
+        content = self.server.site.content(name, query)
+        if content is None:
             self.send_error(404)
             return
-        content = make()
         kind = _TYPES.get(Path(name).suffix if name else ".html", "application/octet-stream")
         self.send_response(200)
         self.send_header("Content-Type", f"{kind}; charset=utf-8" if kind.startswith("text") else kind)

@@ -14,6 +14,11 @@ _MOST_CHAINS = 12
 _POLYMER = ("protein", "nucleic")
 _LEAST = 3
 _LIMIT_Z = 4.0
+_ADVICE = (
+    "High B and low RSCC (real-space correlation with the 2mFo−DFc map) together are loops that the data hardly show. "
+    "Low B with low RSCC is more likely an error. Several marks below one another are where to start; dotted vertical "
+    "lines are gaps in the numbering. "
+)
 POOR_RSCC = 0.8
 
 
@@ -28,7 +33,7 @@ def charts(validation: Mapping[str, Any]) -> tuple[list[Chart], str]:
     left = list(long)[_MOST_CHAINS:]
     note = f"Chains {', '.join(left)} are not drawn; the table of residues has them." if left else ""
     highest = max((row["b_mean"] for name in drawn for row in long[name]), default=0.0)
-    return [_chain(name, long[name], highest) for name in drawn], note
+    return [_chain(name, long[name], highest, i == 0) for i, name in enumerate(drawn)], note
 
 
 def problems(row: Row) -> list[str]:
@@ -50,9 +55,9 @@ def problems(row: Row) -> list[str]:
 KINDS = ("density", "Ramachandran", "rotamer", "geometry", "clash")
 
 
-def _chain(name: str, rows: Sequence[Row], highest: float) -> Chart:
+def _chain(name: str, rows: Sequence[Row], highest: float, explained: bool) -> Chart:
     has_fit = any(row.get("rscc") is not None for row in rows)
-    figure, found = axes(9.6, 3.9 if has_fit else 3.0, (3.0, 2.0, 1.5) if has_fit else (3.0, 1.5), left=0.95)
+    figure, found = axes(9.6, 3.9 if has_fit else 3.0, (3.0, 2.0, 1.5) if has_fit else (3.0, 1.5), left=0.95, top=0.1)
     upper, lower = found[0], found[-1]
     x = list(range(len(rows)))
     b_mean = [row["b_mean"] for row in rows]
@@ -77,18 +82,16 @@ def _chain(name: str, rows: Sequence[Row], highest: float) -> Chart:
     lower.set_xticks(ticks, [str(rows[i]["seqid"]) for i in ticks])
     lower.set_xlabel(f"residue of chain {name}")
     top = max(rows, key=lambda row: row["b_mean"])
-    said = f"Chain {name}, {len(rows)} residues: mean B {plain(sum(b_mean) / len(rows), 1)} Å², highest "
+    said = f"mean B {plain(sum(b_mean) / len(rows), 1)} Å², highest "
     said += f"{plain(top['b_mean'], 1)} at {top['name']} {top['seqid']}"
     if has_fit:
         worst = min((row for row in rows if row.get("rscc") is not None), key=lambda row: row["rscc"])
         said += f"; lowest RSCC {plain(worst['rscc'], 2)} at {worst['name']} {worst['seqid']}"
     marked = [f"{kind} {sum(kind in problems(row) for row in rows)}" for kind in KINDS]
     return Chart(
-        f"chain-{name}", f"Chain {name}",
-        "High B and low RSCC (real-space correlation with the 2mFo−DFc map) together are loops that the data hardly "
-        "show. Low B with low RSCC is more likely an error. Several marks below one another are where to start; "
-        "dotted vertical lines are gaps in the numbering.",
-        f"{said}. Residues with problems: {', '.join(marked)}.", inline(figure, f"chain-{name}"), wide=True,
+        f"chain-{name}", f"Chain {name}", (_ADVICE if explained else "") + said[0].upper() + said[1:] + ".",
+        f"Chain {name}, {len(rows)} residues: {said}. Residues with problems: {', '.join(marked)}.",
+        inline(figure, f"chain-{name}"), wide=True,
     )  # fmt: skip
 
 

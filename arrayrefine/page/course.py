@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from arrayrefine.page.figure import COLOURS, Chart, axes, inline
+from arrayrefine.page.figure import COLOURS, Chart, axes, inline, legend
 from arrayrefine.page.table import Cell, Column, Table, number, plain, table, whole
 
 if typing.TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Account = Mapping[str, Any]
 _MOST_LABELS = 12
@@ -70,19 +71,23 @@ def _names(steps: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"{step['cycle']} {step['target']}" for step in steps]
 
 
-def _label_steps(axis: Axes, names: Sequence[str], first: int) -> None:
+def _axis(names: Sequence[str]) -> tuple[Figure, Axes]:
+    """An axis with the steps from left to right."""
     every = 1 + (len(names) - 1) // _MOST_LABELS
-    places = range(first, first + len(names), every)
-    size = 9.0 if len(places) <= 7 and max(map(len, names)) < 8 else 7.5
-    axis.set_xticks(list(places), list(names[::every]), rotation=30 if len(places) > 4 else 0, fontsize=size,
-                    ha="right" if len(places) > 4 else "center", rotation_mode="anchor")  # fmt: skip
+    places = range(0, len(names), every)
+    turned = len(places) > 5 or max(map(len, names)) > 8
+    figure, (axis,) = axes(height=2.9, bottom=0.62 if turned else 0.34)
+    axis.set_xticks(list(places), list(names[::every]), rotation=30 if turned else 0, fontsize=8.5,
+                    ha="right" if turned else "center", rotation_mode="anchor")  # fmt: skip
     axis.grid(visible=False, axis="x")
+    axis.set_xlim(-0.3, len(names) - 0.7)
+    return figure, axis
 
 
 def _r_factors(account: Account) -> Chart:
     steps, start = account["steps"], account["start"]
-    figure, (axis,) = axes(height=2.9, bottom=0.6)
     names = ["start", *_names(steps)]
+    figure, axis = _axis(names)
     parts = []
     for label, name, colour, marker in (("R-work", "r_work", "work", "o"), ("R-free", "r_free", "free", "s")):
         values = [start[name], *(step[name] for step in steps)]
@@ -91,8 +96,7 @@ def _r_factors(account: Account) -> Chart:
             axis.plot(drawn, marker=marker, color=COLOURS[colour], label=label)
             parts.append(f"{label} goes from {plain(values[0], 4)} to {plain(values[-1], 4)}")
     axis.set_ylabel("R")
-    axis.legend(loc="upper right", ncols=2)
-    _label_steps(axis, names, 0)
+    legend(axis)
     text = "; ".join(parts) + f", over {len(steps)} steps: {', '.join(names)}."
     return Chart(
         "r-steps", "R factors, step by step",
@@ -104,7 +108,7 @@ def _r_factors(account: Account) -> Chart:
 def _likelihood(steps: Sequence[Mapping[str, Any]]) -> Chart | None:
     if all(step["nll_work"] is None for step in steps):
         return None
-    figure, (axis,) = axes(height=2.9, bottom=0.6)
+    figure, axis = _axis(_names(steps))
     parts = []
     for label, name, colour, marker in (("work", "nll_work", "work", "o"), ("test", "nll_free", "free", "s")):
         values = [step[name] for step in steps]
@@ -113,8 +117,7 @@ def _likelihood(steps: Sequence[Mapping[str, Any]]) -> Chart | None:
             axis.plot(drawn, marker=marker, color=COLOURS[colour], label=label)
             parts.append(f"of the {label} set from {plain(values[0], 3)} to {plain(values[-1], 3)}")
     axis.set_ylabel("mean −log p")
-    axis.legend(loc="upper right", ncols=2)
-    _label_steps(axis, _names(steps), 0)
+    legend(axis)
     return Chart(
         "nll-steps", "Likelihood, step by step",
         "Mean −log p per reflection, lower is better. What the refinement minimises is that of the work set; "
@@ -125,7 +128,7 @@ def _likelihood(steps: Sequence[Mapping[str, Any]]) -> Chart | None:
 
 def _weights(steps: Sequence[Mapping[str, Any]]) -> Chart | None:
     kinds = (("geometry", "geometry", "work", "o"), ("B factors", "adp", "free", "s"))
-    figure, (axis,) = axes(height=2.9, bottom=0.6)
+    figure, axis = _axis(_names(steps))
     parts = []
     for label, name, colour, marker in kinds:
         places = [i for i, step in enumerate(steps) if step["weights"].get(name)]
@@ -140,17 +143,15 @@ def _weights(steps: Sequence[Mapping[str, Any]]) -> Chart | None:
     if not parts:
         return None
     axis.set_yscale("log")
-    axis.set_xlim(-0.4, len(steps) - 0.6)
     low, high = axis.get_ylim()
-    low, high = low / 1.2, high * 1.6
+    low, high = low / 1.2, high * 1.2
     axis.set_ylim(low, high)
     mantissas = (1, 2, 5) if high / low < 200 else (1,)
     ticks = [m * 10.0**k for k in range(-7, 4) for m in mantissas if low <= m * 10.0**k <= high]
     axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.set_yticks([], minor=True)
     axis.set_ylabel("weight")
-    axis.legend(loc="upper right", ncols=2)
-    _label_steps(axis, _names(steps), 0)
+    legend(axis)
     return Chart(
         "weights", "Weights of the restraints, step by step",
         "Found anew for what is free in each step. Dotted: what the resolution leads one to expect. The table of steps "
@@ -161,7 +162,7 @@ def _weights(steps: Sequence[Mapping[str, Any]]) -> Chart | None:
 
 def _geometry(account: Account) -> Chart | None:
     steps = account["steps"]
-    figure, (axis,) = axes(height=2.9, bottom=0.6)
+    figure, axis = _axis(_names(steps))
     parts = []
     for label, name, colour, marker in (("bonds", "bond_rmsz", "work", "o"), ("angles", "angle_rmsz", "free", "s")):
         values = [step[name] for step in steps]
@@ -176,8 +177,7 @@ def _geometry(account: Account) -> Chart | None:
     axis.axhspan(band["rmsz_low"], band["rmsz_high"], color=COLOURS["band"], alpha=0.3, lw=0)
     axis.set_ylim(0.0, max(1.4, axis.get_ylim()[1] * 1.15))
     axis.set_ylabel("RMSZ")
-    axis.legend(loc="upper right", ncols=2)
-    _label_steps(axis, _names(steps), 0)
+    legend(axis)
     return Chart(
         "rmsz-steps", "Geometry, step by step",
         "Root mean square of the deviations in units of their σ. Bonds are steered into the shaded band; far above 1 "

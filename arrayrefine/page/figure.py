@@ -79,7 +79,7 @@ def style() -> Iterator[None]:
 
 def axes(
     width: float = 4.6, height: float = 2.7, rows: Sequence[float] = (1.0,), *,
-    left: float = 0.64, bottom: float = 0.46, top: float = 0.12,
+    left: float = 0.64, bottom: float = 0.46, top: float = 0.32,
 ) -> tuple[Figure, list[Axes]]:  # fmt: skip
     """A figure, and one axis for each of the `rows` (relative heights), all with one x axis.
 
@@ -103,6 +103,12 @@ def axes(
     for axis in found[:-1]:
         axis.tick_params(labelbottom=False, bottom=False)
     return figure, found
+
+
+def legend(axis: Axes) -> None:
+    """The legend, above what is drawn."""
+    axis.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.2, ncols=4, columnspacing=1.4,
+                handlelength=1.8)  # fmt: skip
 
 
 def inline(figure: Figure, key: str) -> str:

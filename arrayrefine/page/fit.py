@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from arrayrefine.page.figure import COLOURS, Chart, axes, inline
+from arrayrefine.page.figure import COLOURS, Chart, axes, inline, legend
 from arrayrefine.page.table import Cell, Column, Table, number, plain, table, whole
 
 if typing.TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _r_factors(shells: Rows, rows: Table) -> Chart:
     said = _lines(axis, x, shells, (("R-work", "r_work", "work", "o"), ("R-free", "r_free", "free", "s")))
     axis.set_ylim(0.0, None)
     axis.set_ylabel("R")
-    axis.legend(loc="upper left", ncols=2)
+    legend(axis)
     _resolution_axis(axis, shells[-1]["d_high"], shells[0]["d_low"] or 1e3)
     return Chart(
         "r-shells", "R factors by resolution",
@@ -94,7 +94,7 @@ def _correlations(shells: Rows) -> Chart:
         axis.plot(x, whole_shells, ls="--", lw=1.1, color=COLOURS["muted"], label="completeness")
         said.append(f"completeness {plain(whole_shells[0], 2)} and {plain(whole_shells[-1], 2)}")
     axis.set_ylim(min(0.0, axis.get_ylim()[0]), 1.04)
-    axis.legend(loc="lower left")
+    legend(axis)
     _resolution_axis(axis, shells[-1]["d_high"], shells[0]["d_low"] or 1e3)
     return Chart(
         "cc-shells", "Correlation of F(obs) and F(model), and completeness",
@@ -129,7 +129,7 @@ def _sigma_a(bins: Rows) -> Chart:
     if all(value is not None for value in error):
         axis.plot(x, np.array(error, dtype=float), marker="s", color=COLOURS["free"], label="S / mean F²")
     axis.set_ylim(0.0, max(1.05, axis.get_ylim()[1]))
-    axis.legend(loc="center left")
+    legend(axis)
     _resolution_axis(axis, bins[-1]["d"], bins[0]["d"])
     columns = (Column("d, Å"), Column("D"), Column("S"), Column("S / mean F²"), Column("Reflections"))
     rows = [
@@ -157,7 +157,7 @@ def _scale(bins: Rows, scaling: Mapping[str, Any]) -> Chart:
         axis.plot(x, [row["k_mask"] for row in bins], marker="s", color=COLOURS["free"], label="k solvent")
         said.append(f"k of the solvent {plain(bins[0]['k_mask'], 3)} to {plain(bins[-1]['k_mask'], 3)}")
     axis.set_ylim(0.0, max(1.2, axis.get_ylim()[1]))
-    axis.legend(loc="center right")
+    legend(axis)
     _resolution_axis(axis, bins[-1]["d"], bins[0]["d"])
     tensor = {k: v for k, v in (scaling["scale"].get("b_aniso") or {}).items() if abs(v) > 0.005}
     more = f" Anisotropic B: {', '.join(f'{k} {plain(v, 2)}' for k, v in tensor.items())} Å²." if tensor else ""

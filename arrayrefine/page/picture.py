@@ -104,7 +104,7 @@ def draw(atoms: Atoms, focus: Int, best: MapGrid, difference: MapGrid, d_min: fl
         [Stroke(f"{kind} d{depth}", _path(lines, view)) for kind, lines in zip(("best", "plus", "minus"), group)]
         for depth, group in enumerate(zip(blue, green, red))
     ]
-    strokes, balls, labels = _model(atoms, focus, view)
+    strokes, balls, labels = _model(atoms, focus, seen, view)
     if mark is not None:
         x, y = _units(view.project(mark[None])[:, :2], view)[0]
         strokes.append(Stroke("mark", f"M{x - 9} {y}h18M{x} {y - 9}v18"))
@@ -131,9 +131,9 @@ def _path(lines: Sequence[Float], view: View) -> str:
     return "".join(parts).replace(" -", "-")
 
 
-def _model(atoms: Atoms, focus: Int, view: View) -> tuple[list[Stroke], list[Ball], list[Label]]:
+def _model(atoms: Atoms, focus: Int, places: Float, view: View) -> tuple[list[Stroke], list[Ball], list[Label]]:
     """Half bonds in the tint of their atoms, atoms without bonds as balls, and names."""
-    every = np.setdiff1d(cKDTree(atoms.xyz).query_ball_point(atoms.xyz[focus], _SURROUNDINGS).sum(), [])
+    every = np.setdiff1d(cKDTree(atoms.xyz).query_ball_point(places, _SURROUNDINGS).sum(), [])
     near = np.unique(np.concatenate([np.asarray(every, dtype=np.int64), focus]))
     seen = view.project(atoms.xyz[near])
     deep = np.abs(seen[:, 2]) <= view.depth + 1.5

@@ -107,7 +107,7 @@ def pictures(validation: Mapping[str, Any], atoms: Atoms, best: MapGrid, differe
     for place in choose(validation):
         focus = np.flatnonzero(atoms.identity.residue == labels[place.title])
         xyz = atoms.xyz[focus]
-        drawing = draw(atoms, focus, best, difference, best.d_min, mark=place.peak)
+        drawing = draw(atoms, focus, best, difference, best.d_min, centre=place.peak, mark=place.peak)
         x, y, z = (xyz.mean(axis=0) if place.peak is None else place.peak).tolist()
         made.append(Picture(place.title, place.why, _alternative(place, drawing), (x, y, z), drawing))
     return made

@@ -14,6 +14,7 @@ from arrayrefine.map_grids import MapGrid
 from arrayrefine.page import chains, course, facts, findings, fit, places, torsions
 from arrayrefine.page.figure import style
 from arrayrefine.page.picture import BEST_LEVEL, DIFFERENCE_LEVEL
+from arrayrefine.page.table import Place
 from arrayrefine.validation.top8000 import percentiles
 from arrayrefine.version import version
 
@@ -50,7 +51,7 @@ def page(subject: Subject) -> str:
     account, validation = subject.account, subject.validation
     where = places.centres(subject.atoms)
 
-    def find(label: str) -> tuple[float, float, float] | None:
+    def find(label: str) -> Place | None:
         """Middle of the residue of a label, be it of the residue or of an atom."""
         return where.get(" ".join(label.split(" ")[:3]))
 
@@ -92,7 +93,7 @@ def _environment() -> Environment:
     )  # fmt: skip
 
 
-def view_page(title: str, label: str, first: tuple[float, float, float], report: bool) -> str:
+def view_page(title: str, label: str, first: Place, sigma: Mapping[str, float], report: bool) -> str:
     """The page with the viewer, and the report beside it where there is one.
 
     Parameters
@@ -100,7 +101,9 @@ def view_page(title: str, label: str, first: tuple[float, float, float], report:
     title : str
     label, first
         Name and position (Å) of the place to begin with.
+    sigma : mapping
+        Root mean squares of the maps "best" and "difference".
     report : bool
     """
-    content = {"title": title, "label": label, "first": list(first), "report": report}
+    content = {"title": title, "label": label, "first": list(first), "sigma": dict(sigma), "report": report}
     return _environment().get_template("view.html.j2").render(content)

@@ -38,7 +38,11 @@ def chart(validation: Mapping[str, Any], percentiles: NDArray[np.float64]) -> Ch
             axis.scatter([row["phi"] for row in of_shape], [row["psi"] for row in of_shape], s=size, marker=shape, lw=0,
                          color=COLOURS[colour], zorder=3)  # fmt: skip
     outliers = [row for row in rows if row["ramachandran"] == "outlier"]
-    for row in outliers[:_LABELLED]:
+    named: list[Row] = []
+    for row in outliers:
+        if len(named) == _LABELLED or any(_crowded(row, other) for other in named):
+            continue
+        named.append(row)
         right = row["phi"] > 90
         axis.annotate(f"{row['name']} {row['seqid']}", (row["phi"], row["psi"]), xytext=(-6 if right else 6, 3),
                       textcoords="offset points", ha="right" if right else "left", fontsize=8)  # fmt: skip
@@ -53,6 +57,11 @@ def chart(validation: Mapping[str, Any], percentiles: NDArray[np.float64]) -> Ch
         "distribution of its own kind.",
         _said(rows, outliers), inline(figure, "ramachandran"),
     )  # fmt: skip
+
+
+def _crowded(one: Row, two: Row) -> bool:
+    """Whether there is no room for the names of both."""
+    return bool(abs(one["phi"] - two["phi"]) < 75.0 and abs(one["psi"] - two["psi"]) < 11.0)
 
 
 def _shape(row: Row) -> str:
