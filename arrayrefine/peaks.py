@@ -32,6 +32,8 @@ _CLEAR = 1.5
 """Å from every atom that blobs keep."""
 _LEAST_VOLUME = 2.0
 """Å³."""
+_BLOCK = 100_000
+"""Grid points that are compared with their neighbours at a time."""
 _NEIGHBOURS = np.array([v for v in itertools.product((-1, 0, 1), repeat=3) if any(v)])
 
 
@@ -114,13 +116,19 @@ def find_peaks(grid: MapGrid, atoms: Atoms, limit: float = LIMIT) -> tuple[Peak,
 def _maxima(grid: MapGrid, sign: float, limit: float) -> tuple[Float, Float]:
     """Heights (n,) and fractional coordinates (n, 3) of unique maxima of the map times `sign`."""
     values, shape = grid.values, np.array(grid.values.shape)
-    point = np.argwhere(values > limit) if sign > 0 else np.argwhere(values < -limit)
-    around = (point[:, None] + _NEIGHBOURS) % shape
-    here = sign * values[tuple(point.T)].astype(float)
-    there = sign * values[tuple(np.moveaxis(around, 2, 0))].astype(float)
+    every = np.argwhere(values > limit) if sign > 0 else np.argwhere(values < -limit)
     half = len(_NEIGHBOURS) // 2  # of equal neighbours one is the maximum
-    top = (here[:, None] >= there[:, :half]).all(axis=1) & (here[:, None] > there[:, half:]).all(axis=1)
-    point, here, there = point[top], here[top], there[top]
+    found = []
+    for start in range(0, len(every), _BLOCK):
+        point = every[start : start + _BLOCK]
+        around = (point[:, None] + _NEIGHBOURS) % shape
+        here = sign * values[tuple(point.T)].astype(float)
+        there = sign * values[tuple(np.moveaxis(around, 2, 0))].astype(float)
+        top = (here[:, None] >= there[:, :half]).all(axis=1) & (here[:, None] > there[:, half:]).all(axis=1)
+        found.append((point[top], here[top], there[top]))
+    if not found:
+        return np.zeros(0), np.zeros((0, 3))
+    point, here, there = (np.concatenate(column) for column in zip(*found))
     point, first = _one_of_each(grid, point, here)
     shift, gain = _paraboloid(here[first], there[first])
     return here[first] + gain, (point + shift) / shape
@@ -141,7 +149,8 @@ def _one_of_each(grid: MapGrid, point: Int, height: Float) -> tuple[Int, Int]:
 def _paraboloid(here: Float, there: Float) -> tuple[Float, Float]:
     """Where a paraboloid has its top, in grid units from the point, and how much higher that is.
 
-    Gradient and curvature are those of the least-squares fit to a point (n,) and its 26 neighbours (n, 26).
+    It goes through the point (n,); gradient and curvature are those of the least-squares fit to this and its 26
+    neighbours (n, 26).
     """
     u, v, w = _NEIGHBOURS.T
     ones = np.ones(len(_NEIGHBOURS))
@@ -157,8 +166,7 @@ def _paraboloid(here: Float, there: Float) -> tuple[Float, Float]:
     shift = np.zeros_like(gradient)
     shift[definite] = -np.linalg.solve(curvature[definite], gradient[definite][:, :, None])[:, :, 0]
     shift = np.clip(shift, -1.0, 1.0)
-    gain = fitted[:, 0] - here + np.einsum("ni,ni->n", gradient, shift)
-    gain += 0.5 * np.einsum("ni,nij,nj->n", shift, curvature, shift)
+    gain = np.einsum("ni,ni->n", gradient, shift) + 0.5 * np.einsum("ni,nij,nj->n", shift, curvature, shift)
     return shift, np.maximum(gain, 0.0)
 
 

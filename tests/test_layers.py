@@ -17,7 +17,7 @@ LAYERS = [
     {"commands"},
     {"doctor", "progress", "many", "evaluation", "viewer"},
     {"refine"},
-    {"macrocycle", "rigid_body", "summaries", "mask_search", "option_effects", "omit", "page"},
+    {"macrocycle", "rigid_body", "summaries", "mask_search", "option_effects", "omit_maps", "page"},
     {"validation"},
     {"model_maps"},
     {"search"},

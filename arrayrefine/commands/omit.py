@@ -21,7 +21,7 @@ FILES = ("omit.mtz", "omit_mFo-DFc.ccp4", "omit.json")
 
 @dataclass(frozen=True)
 class Omit:
-    """Make an omit map without solvent in the place of what is left out (polder)."""
+    """Make an omit map for a part of the model (polder)."""
 
     model: Annotated[Positional[Path], arg(metavar="MODEL")]
     """Model: PDB or mmCIF, .gz too."""

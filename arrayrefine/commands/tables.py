@@ -60,6 +60,8 @@ def validation_lines(found: Validation, show: int) -> list[str]:
 
 def _totals(found: Validation) -> list[str]:
     rows: list[tuple[str, str]] = []
+    if found.r_work is not None:
+        rows.append(("R-work, R-free", f"{number(found.r_work, 4)} {number(found.r_free, 4)}"))
     for name, totals in (("Ramachandran", found.ramachandran), ("rotamers", found.rotamers)):
         if totals["count"]:
             rows.append((name, _percentages(totals)))

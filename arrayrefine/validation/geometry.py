@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.kernels import geometry
-from arrayrefine.restraints import Restraints
+from arrayrefine.restraints import Restraints, Torsions
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -56,6 +56,7 @@ def _kinds(atoms: Atoms, restraints: Restraints) -> list[_Kind]:
     """All restraints of the dictionary, evaluated."""
     r, xyz = restraints, atoms.xyz
     b, a, t, c, p = r.bonds, r.angles, r.torsions, r.chiralities, r.planes
+    t = _without_proline_rings(t, atoms)
     turned = geometry.torsion(xyz, t.index, t.ideal, t.sigma, t.period)[0]
     nearest = geometry.dihedral(xyz, t.index)[0] - turned * t.sigma
     return [
@@ -70,12 +71,21 @@ def _kinds(atoms: Atoms, restraints: Restraints) -> list[_Kind]:
     ]  # fmt: skip
 
 
+def _without_proline_rings(torsions: Torsions, atoms: Atoms) -> Torsions:
+    """The dictionary gives chi of proline the ideals of open chains, ±60° and 180°: the ring, at ±27°, has none of
+    them, and its rotamer says more."""
+    residue = atoms.identity.residue[torsions.index]
+    ring = (residue == residue[:, :1]).all(axis=1) & (atoms.identity.residue_name[torsions.index[:, 0]] == "PRO")
+    return Torsions(torsions.index[~ring], torsions.ideal[~ring], torsions.sigma[~ring], torsions.period[~ring])
+
+
 def find_outliers(
     atoms: Atoms, restraints: Restraints, n_residues: int, limit: float = LIMIT
 ) -> tuple[tuple[Outlier, ...], Float, dict[str, dict[str, int]]]:
     """Outliers, the worst first, the largest \\|z\\| in each residue, and how many there are of each kind.
 
-    Restraints from other sources than the dictionary, and those on riding hydrogens, are not looked at.
+    Restraints from other sources than the dictionary, those on riding hydrogens, and torsions of the ring of proline
+    are not looked at.
 
     Parameters
     ----------

@@ -153,6 +153,8 @@ class Validation:
         The largest first.
     restraints : dict
         Number of outliers beyond 4 sigma, and of restraints, by kind.
+    r_work, r_free : float or None
+        None without data, or without a test set.
     """
 
     residues: tuple[ResidueRow, ...]
@@ -165,6 +167,8 @@ class Validation:
     peaks: tuple[PeakRow, ...] = ()
     blobs: tuple[BlobRow, ...] = ()
     restraints: dict[str, dict[str, int]] = field(default_factory=dict)
+    r_work: float | None = None
+    r_free: float | None = None
 
     @property
     def ramachandran(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -54,7 +55,8 @@ def validate(problem: Problem, state: State, maps: MapCoefficients | None = None
     crystal = problem.reflections.crystal
     coefficients = maps_of(problem, state) if maps is None else maps
     at_nuclei = problem.options.riding.distance == "nucleus"
-    return validate_model(state.atoms, problem.restraints, crystal, coefficients, at_nuclei=at_nuclei)
+    found = validate_model(state.atoms, problem.restraints, crystal, coefficients, at_nuclei=at_nuclei)
+    return dataclasses.replace(found, r_work=state.statistics.r_work, r_free=state.statistics.r_free)
 
 
 def validate_model(
