@@ -1,4 +1,4 @@
-"""The command line: refine, demo, validate, peaks, omit, doctor, completion."""
+"""The command line: refine, demo, report, view, validate, peaks, omit, doctor, completion."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from tyro.conf import Positional, arg, subcommand
@@ -21,12 +21,17 @@ from tyro.conf import Positional, arg, subcommand
 from arrayrefine.command_help import with_examples
 from arrayrefine.commands.omit import Omit
 from arrayrefine.commands.peaks import Peaks
+from arrayrefine.commands.report import Report
 from arrayrefine.commands.validate import Validate
+from arrayrefine.commands.view import View
 from arrayrefine.configuration import check_options, read_config
 from arrayrefine.errors import ArrayRefineError, InputError
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.options import Options
 from arrayrefine.version import version
+
+if TYPE_CHECKING:
+    from arrayrefine.refine import Result
 
 # Whatever reads a file or computes is imported inside the commands, so that help and version come at once.
 
@@ -49,7 +54,7 @@ class Refine:
     data: Annotated[Positional[Path], arg(metavar="DATA")]
     """Reflections: MTZ or sf-mmCIF."""
     out: Path = Path("refined")
-    """Folder for refined.cif, refined.pdb, refined.mtz and report.json."""
+    """Folder for refined.cif, refined.pdb, refined.mtz, report.json and report.html."""
     config: Path | None = None
     """TOML file with options; flags override it."""
     starts: int = 1
@@ -69,7 +74,7 @@ class Demo:
     """Refine the embedded example from a perturbed start."""
 
     out: Path = Path("arrayrefine-demo")
-    """Folder for refined.cif, refined.pdb, refined.mtz and report.json."""
+    """Folder for refined.cif, refined.pdb, refined.mtz, report.json and report.html."""
     config: Path | None = None
     """TOML file with options; flags override it."""
     options: Annotated[Options, arg(name="")] = DEMO
@@ -166,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 141
 
 
-def parse(arguments: Sequence[str]) -> Refine | Demo | Validate | Peaks | Omit | Doctor | Completion:
+def parse(arguments: Sequence[str]) -> Refine | Demo | Report | View | Validate | Peaks | Omit | Doctor | Completion:
     """Turn arguments into a command; values of `--config` are the defaults that flags override.
 
     Raises
@@ -184,13 +189,15 @@ def parse(arguments: Sequence[str]) -> Refine | Demo | Validate | Peaks | Omit |
     commands: Any = (
         Annotated[Refine, subcommand("refine", default=refine, prefix_name=False)]
         | Annotated[Demo, subcommand("demo", default=demo, prefix_name=False)]
+        | Annotated[Report, subcommand("report", prefix_name=False)]
+        | Annotated[View, subcommand("view", prefix_name=False)]
         | Annotated[Validate, subcommand("validate", prefix_name=False)]
         | Annotated[Peaks, subcommand("peaks", prefix_name=False)]
         | Annotated[Omit, subcommand("omit", prefix_name=False)]
         | Annotated[Doctor, subcommand("doctor", prefix_name=False)]
         | Annotated[Completion, subcommand("completion", prefix_name=False)]
     )
-    parsed: Refine | Demo | Validate | Peaks | Omit | Doctor | Completion
+    parsed: Refine | Demo | Report | View | Validate | Peaks | Omit | Doctor | Completion
     with with_examples(arguments):
         parsed = tyro.cli(commands, args=list(arguments), prog="arrayrefine", description=DESCRIPTION)
     return parsed
@@ -280,9 +287,24 @@ def _refine(model: Path, data: Path, out: Path, options: Options, what: str) -> 
                 with contextlib.suppress(OSError):
                     out.rmdir()
             raise
-        report = result.report.with_warnings(*left_out(result.model, result.atoms))
-        progress.summary(report, files, options.timings)
+        page, failures = _page(result, out, options.report)
+        report = result.report.with_warnings(*left_out(result.model, result.atoms), *failures)
+        progress.summary(report, (*files, *page), options.timings)
         return 0 if stop.signal is None else 128 + stop.signal
+
+
+def _page(result: Result, out: Path, wanted: bool) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """Write report.html; the model is on the disk already, and what goes wrong with its page must not look worse."""
+    from arrayrefine.page.write import retire
+
+    if not wanted:
+        retire(out)
+        return (), ()
+    try:
+        return (result.write_report(out),), ()
+    except Exception as error:
+        retire(out)
+        return (), (f"report.html is not written: {type(error).__name__}: {error}; the other files are complete",)
 
 
 def _refine_starts(model: Path, data: Path, out: Path, options: Options, count: int) -> int:
@@ -311,7 +333,8 @@ def _refine_starts(model: Path, data: Path, out: Path, options: Options, count: 
             for (start, folder), result in zip(folders.items(), results):
                 if not isinstance(result, ArrayRefineError):
                     result.write(folder)
-                    reports[start] = result.report.with_warnings(*left_out(result.model, result.atoms))
+                    _, failures = _page(result, folder, options.report)
+                    reports[start] = result.report.with_warnings(*left_out(result.model, result.atoms), *failures)
         finally:
             for folder in reversed(new):
                 with contextlib.suppress(OSError):

@@ -15,6 +15,8 @@ EXAMPLES = {
         "arrayrefine refine model.cif data.mtz --restraints ligand.cif --cycles 8",
     ),
     "demo": ("arrayrefine demo --cycles 1",),
+    "report": ("arrayrefine report refined/",),
+    "view": ("arrayrefine view refined/",),
     "validate": (
         "arrayrefine validate model.pdb data.mtz",
         "arrayrefine validate refined/refined.pdb refined/refined.mtz --out validation.json",
@@ -65,9 +67,12 @@ def amended(text: str, command: str) -> str:
     """Return the help of a command with its files before its options, and with examples below the description."""
     lines = text.splitlines()
     examples = EXAMPLES.get(command, ())
-    if not examples or not lines:
+    if not lines:
         return text
-    lines[0] = _OPTIONS.sub(r"\2 \1", _CODES.sub("", lines[0]))
+    lines[0] = _CODES.sub("", lines[0])
+    if not examples:  # help of the program itself, which lists its commands below
+        return "\n".join([re.sub(r"\{[\w,]+\}$", "COMMAND ...", lines[0]), *lines[1:], ""])
+    lines[0] = _OPTIONS.sub(r"\2 \1", lines[0])
     blank = [i for i, line in enumerate(lines) if not _CODES.sub("", line).strip()]
     end = blank[1] if len(blank) > 1 else len(lines)
     title = "Example:" if len(examples) == 1 else "Examples:"

@@ -238,6 +238,8 @@ class Options:
     maps: Literal["none", "model", "asu"] = "none"
     """Write CCP4 files of the 2mFo-DFc and mFo-DFc maps too: of the surroundings of the model, or of an asymmetric
     unit."""
+    report: bool = True
+    """Write report.html beside the other files: one page with charts, validation and pictures of the density."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute."""
     threads: int = 1

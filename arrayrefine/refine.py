@@ -28,7 +28,7 @@ from arrayrefine.hydrogen_sources import with_hydrogens
 from arrayrefine.hydrogens import output_atoms
 from arrayrefine.io.model import Model, in_crystal, read_model
 from arrayrefine.io.reflections import read_reflections
-from arrayrefine.io.write import write_outputs
+from arrayrefine.io.write import account_of, write_outputs
 from arrayrefine.links import with_found_links
 from arrayrefine.macrocycle import check_targets, run_cycles, start_path
 from arrayrefine.map_grids import SAMPLING, Kind, MapGrid, map_grid, wanted_maps
@@ -42,6 +42,7 @@ from arrayrefine.parameters import B_BOUNDS, Parameters
 from arrayrefine.reflections import Reflections
 from arrayrefine.rendezvous import Evaluated, Place
 from arrayrefine.report import Report, Step
+from arrayrefine.restraints import Restraints
 from arrayrefine.riding import follow
 from arrayrefine.rigid_body import find_groups, move_groups
 from arrayrefine.state import Problem, State, evaluate
@@ -50,6 +51,7 @@ from arrayrefine.targets.geometry import GeometryTarget
 from arrayrefine.tls_groups import choose_tls, wants_groups
 from arrayrefine.topology import build_restraints
 from arrayrefine.turning import turn_hydrogens
+from arrayrefine.validation import Validation, validate_model
 from arrayrefine.wording import counted
 
 _R_FREE_RISE = 0.01
@@ -71,6 +73,10 @@ class Result:
     reflections : Reflections
     maps : MapCoefficients
     report : Report
+    every_atom : Atoms
+        As `atoms`, with the riding hydrogens that are not written.
+    restraints : Restraints
+        On these.
     """
 
     model: Model
@@ -78,6 +84,8 @@ class Result:
     reflections: Reflections
     maps: MapCoefficients
     report: Report
+    every_atom: Atoms
+    restraints: Restraints
 
     @property
     def r_work(self) -> float:
@@ -112,6 +120,20 @@ class Result:
             around = self.atoms.xyz if row["extent"] == "model" else None
             more[row["file"]] = self.map_grid(row["map"]).ccp4_bytes(around)
         return write_outputs(Path(folder), self.model, self.atoms, self.reflections, self.maps, self.report, more)
+
+    def validate(self) -> Validation:
+        """Look at the refined model from all sides: fit to the map, geometry, torsions, clashes, peaks, blobs."""
+        at_nuclei = self.report.options.get("riding", {}).get("distance") == "nucleus"
+        crystal = self.reflections.crystal
+        return validate_model(self.every_atom, self.restraints, crystal, self.maps, at_nuclei=at_nuclei)
+
+    def write_report(self, folder: str | Path) -> Path:
+        """Write report.html, one self-contained page with all that is known of this refinement; returns its path."""
+        from arrayrefine.page.write import write_page
+
+        account = account_of(self.report, self.model, self.atoms, self.reflections, self.maps)
+        crystal = self.reflections.crystal
+        return write_page(Path(folder), account, self.validate(), self.atoms, self.maps, crystal)
 
 
 def perturb(atoms: Atoms, rms: float, seed: int, start: int = 0) -> Atoms:
@@ -390,5 +412,6 @@ def run(
         stopped=stopped,
         maps=wanted_maps(options.maps),
     )
-    written, refined = output_atoms(source, problem.hydrogens, refined, options.write_hydrogens)
-    return Result(written, refined, problem.reflections, maps_of(problem, state), report)
+    written, output = output_atoms(source, problem.hydrogens, refined, options.write_hydrogens)
+    maps = maps_of(problem, state)
+    return Result(written, output, problem.reflections, maps, report, refined, problem.restraints)

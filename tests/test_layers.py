@@ -15,9 +15,9 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
     {"__main__"},
     {"commands"},
-    {"doctor", "progress", "many", "evaluation"},
+    {"doctor", "progress", "many", "evaluation", "viewer"},
     {"refine"},
-    {"macrocycle", "rigid_body", "summaries", "mask_search", "option_effects", "omit_maps"},
+    {"macrocycle", "rigid_body", "summaries", "mask_search", "option_effects", "omit_maps", "page"},
     {"validation"},
     {"model_maps"},
     {"search"},
@@ -108,6 +108,9 @@ ALLOWED = {
     "cupy": {"kernels"},
     "rich": {"progress", "__main__", "doctor"},
     "tyro": {"configuration", "__main__", "commands"},
+    "matplotlib": {"page"},
+    "contourpy": {"page"},
+    "jinja2": {"page"},
 }
 
 

@@ -78,15 +78,12 @@ def write_outputs(
         If writing fails half-way, as on a full disk; older files are then as they were.
     """
     folder = Path(folder)
-    content = report.as_dict()
+    content = account_of(report, model, atoms, reflections, maps)
     check_inputs(folder, _input_paths(content["inputs"]))
     check_folder(folder)
     version = program_version()
-    without = left_out(model, atoms)
-    content["warnings"] += [sentence for sentence in without if sentence not in content["warnings"]]
 
     structure = with_atoms(model, atoms)
-    content["data"] = {**_counts(atoms, reflections, maps), **composition(structure), **content["data"]}
     files = {"refined.cif": cif_text(model.document, structure, content, version).encode()}
     fits = pdb_obstacle(atoms) is None
     if fits:
@@ -102,6 +99,17 @@ def write_outputs(
         if name not in files and outdated.exists():
             os.replace(outdated, folder / f"{name}.old")
     return written
+
+
+def account_of(
+    report: Account, model: Model, atoms: Atoms, reflections: Reflections, maps: Coefficients
+) -> dict[str, Any]:
+    """Return the content of `report.json`: the report, with counts and what the files cannot hold."""
+    content = report.as_dict()
+    counts = _counts(atoms, reflections, maps) | composition(with_atoms(model, atoms))
+    content["data"] = {**counts, **content["data"]}
+    content["warnings"] += [sentence for sentence in left_out(model, atoms) if sentence not in content["warnings"]]
+    return content
 
 
 def left_out(model: Model, atoms: Atoms) -> tuple[str, ...]:

@@ -1,0 +1,45 @@
+"""`arrayrefine report`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write report.html anew from the output of a refinement."""
+
+    folder: Annotated[Positional[Path], arg(metavar="OUT")]
+    """Folder with the refined.cif, refined.mtz and report.json of a refinement."""
+    restraints: tuple[Path, ...] = ()
+    """Restraint CIFs of your ligands (default: those of the refinement)."""
+    monomers: Path | None = None
+    """Folder of a monomer library (default: that of the refinement)."""
+
+    def __call__(self) -> int:
+        """Run the command; returns the exit status."""
+        from arrayrefine.evaluation import geometry_of_file
+        from arrayrefine.options import Options
+        from arrayrefine.page.folder import Folder
+        from arrayrefine.page.write import write_page
+        from arrayrefine.validation import validate_model
+
+        found = Folder(self.folder)
+        before = found.account["options"]
+        library = self.monomers or (Path(before["monomers"]) if before.get("monomers") else None)
+        options = Options(
+            restraints=self.restraints or tuple(Path(path) for path in before.get("restraints") or ()),
+            monomers=library,
+            unknown=before.get("unknown", "error"),
+            hydrogens="keep" if found.atoms.is_hydrogen.any() else "add",
+        )
+        atoms, restraints, crystal, _ = geometry_of_file(self.folder / "refined.cif", options)
+        at_nuclei = (before.get("riding") or {}).get("distance") == "nucleus"
+        validation = validate_model(atoms, restraints, crystal, found.maps, at_nuclei=at_nuclei)
+        path = write_page(self.folder, found.account, validation, found.atoms, found.maps, found.crystal)
+        print(f"wrote {path}")
+        return 0

@@ -1,0 +1,51 @@
+"""Writing the page beside the files of a refinement."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from arrayrefine.atoms import Atoms
+from arrayrefine.crystal import Crystal
+from arrayrefine.io.write import check_folder, replace_files
+from arrayrefine.map_grids import map_grid
+from arrayrefine.maps import MapCoefficients
+from arrayrefine.page.render import NAME, Subject, page
+from arrayrefine.validation import Validation
+
+
+def write_page(
+    folder: Path, account: Mapping[str, Any], validation: Validation, atoms: Atoms, maps: MapCoefficients,
+    crystal: Crystal,
+) -> Path:  # fmt: skip
+    """Write `report.html`, whole or not at all.
+
+    Parameters
+    ----------
+    folder : Path
+    account : mapping
+        Content of `report.json`.
+    validation : Validation
+    atoms : Atoms
+        As written.
+    maps : MapCoefficients
+    crystal : Crystal
+
+    Raises
+    ------
+    InputError, ArrayRefineError
+        The file cannot be written.
+    """
+    best, difference = map_grid(maps, crystal, "2mFo-DFc"), map_grid(maps, crystal, "mFo-DFc")
+    text = page(Subject(account, validation.as_dict(), atoms, best, difference))
+    check_folder(folder)
+    return replace_files(folder, {NAME: text.encode()})[0]
+
+
+def retire(folder: Path) -> None:
+    """Rename a page that belongs to an older refinement in this folder."""
+    old = folder / NAME
+    if old.exists():
+        os.replace(old, folder / f"{NAME}.old")
