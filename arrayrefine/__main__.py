@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import gc
 import io
+import logging
 import os
 import signal
 import sys
@@ -300,8 +301,10 @@ def _page(result: Result, out: Path, wanted: bool) -> tuple[tuple[Path, ...], tu
     if not wanted:
         retire(out)
         return (), ()
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it has much to say of folders that it may not write to
     try:
-        return (result.write_report(out),), ()
+        with _loading():
+            return (result.write_report(out),), ()
     except Exception as error:
         retire(out)
         return (), (f"report.html is not written: {type(error).__name__}: {error}; the other files are complete",)

@@ -251,6 +251,9 @@ class FakeResult:
         (folder / "report.json").write_text(self.report.to_json())
         return (folder / "report.json",)
 
+    def write_report(self, folder: Path) -> Path:
+        raise ValueError("no residues")
+
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Report]], None]:
@@ -290,6 +293,7 @@ def test_refine_writes_and_summarises(
     assert "0.2623 ->   0.1723" in output
     assert "wrote " in output
     assert "converged" not in output
+    assert "warning: report.html is not written: ValueError: no residues; the other files are complete" in output
 
 
 def test_demo_refines_the_embedded_example(fake: Callable[..., None], tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """Every code block of README and documentation, in a folder in which the example's files lie.
 
 Blocks of a page run in order, Python in one namespace. What they refine is the embedded example to 2.75 Å; refinements
-are cut short, do without hydrogens, and those that would be the same are done once, so that this tests what the pages say and not how well it
-refines. Lines of a shell that start other programs than ours are compared with a list.
+are cut short, do without hydrogens, and those that would be the same are done once, so that this tests what the pages
+say and not how well it refines. Lines of a shell that start other programs than ours are compared with a list.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from arrayrefine.example import DATA, MODEL
 Case = Callable[[str], Path]
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = ["refined.cif", "refined.mtz", "refined.pdb", "report.json"]
+FILES = ["refined.cif", "refined.mtz", "refined.pdb", "report.html", "report.json"]
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:

@@ -60,14 +60,14 @@ def choose(validation: Mapping[str, Any]) -> list[_Place]:
     found: dict[str, list[str]] = {}
     peaks: dict[str, NDArray[np.float64]] = {}
 
-    def add(chosen: Sequence[Row], most: int) -> None:
+    def add(chosen: Sequence[Row], most: int, words: str) -> None:
         for row in chosen[:most]:
-            found.setdefault(residue_name(row), _why(row))
+            found.setdefault(residue_name(row), [words, *_why(row)])
 
-    add([row for row in fitted if row["kind"] != "ligand"], _POOR)
-    add([row for row in rows if row.get("ramachandran") == "outlier"], _RAMACHANDRAN)
+    add([row for row in fitted if row["kind"] != "ligand"], _POOR, "among the lowest RSCC")
+    add([row for row in rows if row.get("ramachandran") == "outlier"], _RAMACHANDRAN, "Ramachandran outlier")
     ligands = [row for row in rows if row["kind"] == "ligand"]
-    add(sorted(ligands, key=lambda row: -len(problems(row))), _LIGANDS)
+    add(sorted(ligands, key=lambda row: -len(problems(row))), _LIGANDS, "ligand")
     for sign in (1.0, -1.0):
         for peak in [peak for peak in validation.get("peaks") or () if sign * peak["height"] > 0][: _PEAKS // 2]:
             name = _residue_of(peak["atom"], validation)
@@ -85,7 +85,7 @@ def _why(row: Row) -> list[str]:
     if row["occupancy_min"] < 1.0:
         said.append(f"occupancy {plain(row['occupancy_min'], 2)}")
     if row.get("ramachandran") == "outlier":
-        said.append(f"Ramachandran outlier, φ {plain(row['phi'], 0)}°, ψ {plain(row['psi'], 0)}°")
+        said.append(f"φ {plain(row['phi'], 0)}°, ψ {plain(row['psi'], 0)}°, an outlier")
     if row.get("rotamer") == "outlier":
         said.append("rotamer outlier")
     if "geometry" in problems(row):
