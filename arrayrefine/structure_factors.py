@@ -201,6 +201,15 @@ class StructureFactors:
             other._bricks, other._kept = {}, density_aniso.Exponentials()
         return other
 
+    def forgetful(self) -> StructureFactors:
+        """A copy whose results depend on the atoms alone, and on nothing that was computed before, to the last bit."""
+        if self.device == "cuda":
+            _ = self.on_device  # memory that copies share; a copy that samples anew makes its own
+        other = copy.copy(self)
+        if self.method == "fft":
+            other._bricks, other._kept = {}, density_aniso.Exponentials()
+        return other
+
     @property
     def how(self) -> Gridded | Summed:
         """What a device needs to know to compute the same."""

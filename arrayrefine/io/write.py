@@ -16,6 +16,7 @@ import numpy as np
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.errors import ArrayRefineError, InputError
+from arrayrefine.io.files import IN_MEMORY
 from arrayrefine.io.model import Model, with_atoms
 from arrayrefine.io.write_cif import cif_text
 from arrayrefine.io.write_mtz import Coefficients, mtz_bytes
@@ -149,7 +150,8 @@ def _input_paths(inputs: Mapping[str, Any]) -> list[str]:
     """Paths of the files that a report names as its inputs."""
     single = [inputs.get(kind) for kind in ("model", "data")]
     found = [*single, *inputs.get("restraints", ()), *inputs.get("reference", ())]
-    return [str(source["path"]) for source in found if source and source.get("path")]
+    paths = [str(source["path"]) for source in found if source and source.get("path")]
+    return [path for path in paths if not path.startswith(IN_MEMORY)]
 
 
 def replace_files(folder: Path, files: Mapping[str, bytes]) -> tuple[Path, ...]:

@@ -10,6 +10,8 @@ from typing import Any
 import gemmi
 from gemmi import cif
 
+from arrayrefine.io.files import IN_MEMORY
+
 METHOD = "X-RAY DIFFRACTION"
 
 # What an earlier refinement said about its own model. The items stay, their values would be false now.
@@ -80,6 +82,7 @@ def cif_text(
 def _entry_name(structure: gemmi.Structure, content: Mapping[str, Any]) -> str:
     """Name of a block for a model that was no mmCIF: its entry, else the stem of its file."""
     file = Path(str(content["inputs"].get("model", {}).get("path", ""))).name
+    file = structure.name if file.startswith(IN_MEMORY) else file
     entry = dict(structure.info.items()).get("_entry.id", "")
     return re.sub(r"\s", "_", entry.strip() or file.split(".")[0] or "refined")
 
