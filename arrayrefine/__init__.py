@@ -1,7 +1,8 @@
 """Macromolecular crystallographic refinement on arrays.
 
 ``refine(model, data, options)`` is the main job. The pieces that it is made of can be used alone: see `read_model`,
-`read_reflections`, `prepare`, `evaluate`, `Parameters`, `find_weights`, `minimise_step`.
+`read_reflections`, `prepare`, `evaluate`, `Parameters`, `find_weights`, `minimise_step`. ``target(model, data)`` is the
+likelihood as a function of arrays, for models of machine learning.
 """
 
 from __future__ import annotations
@@ -14,17 +15,27 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from arrayrefine.atoms import Atoms, Gradient
     from arrayrefine.crystal import Crystal
-    from arrayrefine.errors import ArrayRefineError, DeviceError, InputError, MonomerError, StaleWeightsError
+    from arrayrefine.errors import (
+        ArrayRefineError,
+        DeviceError,
+        InputError,
+        MonomerError,
+        StaleWeightsError,
+        StopRefinement,
+    )
     from arrayrefine.io.model import read_model
     from arrayrefine.io.reflections import read_reflections
+    from arrayrefine.likelihood import LikelihoodTarget, target
     from arrayrefine.macrocycle import find_weights, minimise_step
     from arrayrefine.many import Job, refine_many
     from arrayrefine.options import Options
     from arrayrefine.parameters import Parameters
     from arrayrefine.refine import Result, prepare, refine
     from arrayrefine.reflections import Reflections
+    from arrayrefine.selection import select
     from arrayrefine.state import Problem, State, evaluate
     from arrayrefine.structure_factors import StructureFactors
+    from arrayrefine.targets.extra import ExtraTarget
     from arrayrefine.version import version as version
     from arrayrefine.weights import Weights
 
@@ -35,13 +46,15 @@ _HOMES = {
     "Parameters": "parameters", "Weights": "weights", "find_weights": "macrocycle", "minimise_step": "macrocycle",
     "Problem": "state", "State": "state", "evaluate": "state", "StructureFactors": "structure_factors",
     "Result": "refine", "prepare": "refine", "refine": "refine",
-    "Job": "many", "refine_many": "many",
+    "Job": "many", "refine_many": "many", "LikelihoodTarget": "likelihood", "target": "likelihood",
+    "select": "selection", "ExtraTarget": "targets.extra", "StopRefinement": "errors",
 }  # fmt: skip
 
 __all__ = [  # noqa: RUF022 - grouped as the documentation is
     "refine", "refine_many", "Job", "prepare", "Result", "Options",
     "read_model", "read_reflections", "Atoms", "Gradient", "Crystal", "Reflections",
     "Problem", "State", "evaluate", "StructureFactors", "Parameters", "Weights", "find_weights", "minimise_step",
+    "target", "LikelihoodTarget", "ExtraTarget", "select", "StopRefinement",
     "ArrayRefineError", "InputError", "MonomerError", "StaleWeightsError", "DeviceError",
 ]  # fmt: skip
 

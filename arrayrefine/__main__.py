@@ -33,7 +33,7 @@ DESCRIPTION = (
 USER_ERROR = 2
 DEMO = Options(perturb=0.2)
 """What `arrayrefine demo` does unless told otherwise."""
-LISTS = ("--targets", "--rigid-groups", "--tls", "--occupancy-groups", "--freeze", "--restraints")
+LISTS = ("--targets", "--rigid-groups", "--tls", "--occupancy-groups", "--freeze", "--restraints", "--restraint-tables")
 """Flags that take several values."""
 
 

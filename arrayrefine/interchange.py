@@ -54,7 +54,8 @@ def received(array: Any, what: str, shape: tuple[int, ...]) -> tuple[Float, Back
         raise InputError(f"{what} is of type {host.dtype}; expected float32 or float64: convert it first")
     if host.shape != shape:
         raise InputError(
-            f"{what} has the shape {host.shape}; expected {shape}: one entry for each atom, in the order of target.atoms"
+            f"{what} has the shape {host.shape}; expected {shape}: one entry for each atom, in the order of "
+            "target.atoms"
         )
     values = np.array(host, dtype=float)
     if not np.isfinite(values).all():
@@ -81,7 +82,7 @@ def _opened(array: Any, what: str) -> tuple[NDArray[Any], Back]:
     if device in (_CPU, _CUDA_PINNED):
         return _read(np, array, what), make
     if device not in (_CUDA, _CUDA_MANAGED):
-        raise InputError(f"{what} is on a device of DLPack type {device}; expected the CPU or CUDA: move it there first")
+        raise InputError(f"{what} is on a device of DLPack type {device}; expected the CPU or CUDA: move it there")
     if reason := cuda_unavailable_reason():
         raise InputError(f"{what} is on a CUDA device, and {reason}; move it to the CPU, or install CuPy")
     return to_host(_read(device_module(), array, what)), lambda a: make(to_device(a))

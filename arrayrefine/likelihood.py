@@ -63,9 +63,9 @@ class Gradients(NamedTuple):
 class LikelihoodTarget:
     """−Σ log p(F_obs | model) as a function of coordinates, B and occupancies, with restraints where they are wanted.
 
-    Scale, bulk solvent, σ_A and the choice of outliers are numbers, fitted to `atoms` when this was made; `updated` fits
-    them anew. Nothing is kept from one call to the next: the same input gives the same output, to the last bit on one
-    machine, from any number of threads. Make it with `arrayrefine.target`.
+    Scale, bulk solvent, σ_A and the choice of outliers are numbers, fitted to `atoms` when this was made; `updated`
+    fits them anew. Nothing is kept from one call to the next: the same input gives the same output, to the last bit on
+    one machine, whichever threads call. Make it with `arrayrefine.target`.
 
     Attributes
     ----------

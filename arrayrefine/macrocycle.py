@@ -108,6 +108,19 @@ def find_weights(
     stale : Weights, optional
         For the scheme 'stale': the weights that were computed once, at the start.
     """
+    found = _of_scheme(problem, state, parameters, steering, stale)
+    if not problem.extra:
+        return found
+    options = problem.options
+    return weights.with_extra(
+        found, problem.extra, state.atoms, parameters, state.xray, options.weighting, options.seed
+    )
+
+
+def _of_scheme(
+    problem: Problem, state: State, parameters: Parameters, steering: Steering | None, stale: Weights | None
+) -> Weights:
+    """Weights of geometry and ADP terms."""
     options = problem.options
     targets = (state.xray, problem.geometry.of_dictionary, problem.adp)
     d_min = problem.reflections.d_min
@@ -167,12 +180,14 @@ def minimise_step(
 def _objective(problem: Problem, state: State, parameters: Parameters, found: Weights) -> Evaluated:
     """The objective where the problem computes: on the device or with NumPy.
 
-    Where the device cannot make the atoms from the vector, the host does, and the device computes for these atoms.
+    Where the device cannot make the atoms from the vector, the host does, and the device computes for these atoms. The
+    same where there are extra targets, which are the host's.
     """
-    if problem.device.kind == "cpu" or not parameters.on_device:
+    if problem.device.kind == "cpu" or not parameters.on_device or problem.extra:
         return Objective(
-            parameters, found, state.xray, problem.geometry, problem.adp, problem.options.threads
-        )
+            parameters, found, state.xray, problem.geometry, problem.adp, problem.options.threads, problem.extra,
+            problem.timer,
+        )  # fmt: skip
     return Share(problem, Member(parameters, found, state.xray))
 
 
@@ -306,6 +321,8 @@ def _record(
     began: float, note: str, gain: float = 0.0,
 ) -> Step:  # fmt: skip
     now = path.state.statistics
+    values = {term.name: term(path.state.atoms)[0] for term in problem.extra}
+    found = found | ({"extra_values": values} if values else {})
     return Step(
         cycle=cycle, target=target, free_parameters=free, weights={"geometry": None, "adp": None} | found,
         r_work=now.r_work, r_free=now.r_free, bond_rmsz=now.bond_rmsz, angle_rmsz=now.angle_rmsz,
@@ -316,9 +333,9 @@ def _record(
 
 
 def run_cycles(
-    problem: Problem, path: Path, stop: Callable[[], bool], on_step: Callable[[Step], None]
+    problem: Problem, path: Path, stop: Callable[[], bool], on_step: Callable[[Step, State], None]
 ) -> tuple[Path, tuple[Step, ...], str]:
-    """All macro-cycles; returns the last path, every step, and why it ended."""
+    """All macro-cycles; returns the last path, every step, and why it ended. `on_step` hears of each step and state."""
     steps: list[Step] = []
     options = problem.options
     trials = options.weights == "search" and bool(problem.reflections.free.any())
@@ -329,7 +346,7 @@ def run_cycles(
             problem = search.loosened(problem)
             path, made = _searched(problem, path, cycle, stop)
             for step in made:
-                on_step(step)
+                on_step(step, path.state)
         else:
             path, made = _run_cycle(problem, path, cycle, stop, on_step)
         steps += made
@@ -345,7 +362,7 @@ def run_cycles(
 
 
 def _run_cycle(
-    problem: Problem, path: Path, cycle: int, stop: Callable[[], bool], on_step: Callable[[Step], None]
+    problem: Problem, path: Path, cycle: int, stop: Callable[[], bool], on_step: Callable[[Step, State], None]
 ) -> tuple[Path, list[Step]]:
     """The steps of one macro-cycle, as far as `stop` lets them be taken."""
     steps: list[Step] = []
@@ -354,7 +371,7 @@ def _run_cycle(
             break
         path, step = run_step(problem, path, cycle, target, stop)
         steps.append(step)
-        on_step(step)
+        on_step(step, path.state)
     return path, steps
 
 
@@ -364,7 +381,7 @@ def _searched(problem: Problem, path: Path, cycle: int, stop: Callable[[], bool]
 
     def trial(factors: tuple[float, float], own: Problem) -> tuple[Path, list[Step]]:
         start = dataclasses.replace(path, steering=search.scaled(path.steering, *factors))
-        end = _run_cycle(own, start, cycle, stop, lambda _: None)
+        end = _run_cycle(own, start, cycle, stop, lambda step, state: None)
         if not stop():
             whole.add(factors)
         return end

@@ -29,5 +29,12 @@ def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -
         f'<tr><th scope="row">{cell(first)}</th>{"".join(f"<td>{cell(value)}</td>" for value in rest)}</tr>'
         for first, *rest in rows
     )
+    title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
     top = f"<thead><tr>{titles}</tr></thead>" if any(head) else ""
-    return f"<table><caption>{html.escape(caption)}</caption>{top}<tbody>{body}</tbody></table>"
+    return f"<table>{title}{top}<tbody>{body}</tbody></table>"
+
+
+def details(summary: str, sentences: Sequence[str]) -> str:
+    """Sentences behind a summary that opens at a click."""
+    items = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in sentences)
+    return f"<details><summary>{html.escape(summary)}</summary><ul>{items}</ul></details>" if sentences else ""

@@ -31,6 +31,7 @@ from arrayrefine.sigma_a import SigmaA, estimate_sigma_a
 from arrayrefine.solvent import MaskShape, SolventModel
 from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.targets.adp import AdpTarget
+from arrayrefine.targets.extra import ExtraTarget
 from arrayrefine.targets.geometry import GeometryTarget
 from arrayrefine.targets.xray import XrayTarget
 
@@ -68,6 +69,8 @@ class Problem:
     device : Device
     counts : dict
         What else was counted since it was last emptied: "launches" of kernels per evaluation on a device.
+    extra : tuple of ExtraTarget
+        Further terms of the objective, which the user brought.
     """
 
     reflections: Reflections
@@ -81,6 +84,7 @@ class Problem:
     meet: Callable[[Evaluated], Place] | None = None
     device: Device = CPU
     counts: dict[str, int] = field(default_factory=dict)
+    extra: tuple[ExtraTarget, ...] = ()
     _on_device: list[DeviceRestraints] = field(default_factory=list, compare=False, repr=False)
     _plans: dict[str, StructureFactors] = field(default_factory=dict, compare=False, repr=False)
 

@@ -22,6 +22,8 @@ fixed
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +37,7 @@ from arrayrefine.options import Weighting
 from arrayrefine.parameters import B_BOUNDS, Parameters
 from arrayrefine.riding import follow
 from arrayrefine.targets import Target
+from arrayrefine.targets.extra import ExtraTarget
 
 Float = NDArray[np.float64]
 
@@ -54,12 +57,15 @@ class Weights:
         Of the `Parameters` that the weights were computed for.
     explanation : dict
         How each number came about (norms, ratio, prior, clamp, steering); JSON-ready.
+    extra : dict
+        Weights of extra targets by their names; None where a step frees nothing that the target acts on.
     """
 
     geometry: float | None
     adp: float | None
     fingerprint: str
     explanation: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, float | None] = field(default_factory=dict)
 
     def require(self, parameters: Parameters) -> None:
         """Raise StaleWeightsError unless the weights were computed for these masks."""
@@ -76,7 +82,24 @@ class Weights:
         geometry = self.geometry if parameters.xyz.any() else None
         adp = self.adp if parameters.displaced.any() else None
         explanation |= {"geometry": geometry, "adp": adp}
-        return Weights(geometry, adp, parameters.fingerprint, explanation)
+        return Weights(geometry, adp, parameters.fingerprint, explanation, self.extra)
+
+    def of(self, term: ExtraTarget) -> float | None:
+        """Weight of an extra target: the number found for it, or its own.
+
+        Raises
+        ------
+        StaleWeightsError
+            It is automatic, and was not among the targets that these weights were found for.
+        """
+        if term.name in self.extra:
+            return self.extra[term.name]
+        if isinstance(term.weight, str):
+            raise StaleWeightsError(
+                f"{term} has an automatic weight, which these weights were not found for (freeze state "
+                f"{self.fingerprint}); find weights for a problem that has this target"
+            )
+        return float(term.weight)
 
     def sentence(self) -> str:
         """How the numbers came about, for the log."""
@@ -93,12 +116,14 @@ class Weights:
                     f"clamp {detail['clamp']}, steering x {detail['steering']:.2f}"
                 )
             parts.append(text)
+        parts += [f"w({name}) {value:.3g}" for name, value in self.extra.items() if value is not None]
         return f"{self.explanation.get('scheme', 'given')}: " + "; ".join(parts)
 
     def as_dict(self) -> dict[str, Any]:
         """For the report."""
         numbers = {"geometry": self.geometry, "adp": self.adp, "fingerprint": self.fingerprint}
-        return {**numbers, **self.explanation, "sentence": self.sentence()}
+        extra = {"extra": dict(self.extra)} if self.extra else {}
+        return {**numbers, **self.explanation, **extra, "sentence": self.sentence()}
 
 
 @dataclass(frozen=True)
@@ -242,6 +267,42 @@ def fixed_weights(parameters: Parameters, *, d_min: float, options: Weighting) -
         parameters.fingerprint,
         {"scheme": "fixed", "prior": prior},
     )
+
+
+def with_extra(
+    found: Weights, extra: Sequence[ExtraTarget], atoms: Atoms, parameters: Parameters, xray: Target,
+    options: Weighting, seed: int,
+) -> Weights:  # fmt: skip
+    """The weights with those of extra targets: their own numbers, or balanced for these free parameters."""
+    numbers: dict[str, float | None] = {t.name: float(t.weight) for t in extra if not isinstance(t.weight, str)}
+    automatic = [term for term in extra if isinstance(term.weight, str)]
+    if automatic:
+        copy = perturbed(atoms, parameters, options, seed)
+
+        def slopes(target: Target) -> tuple[Float, Float]:
+            here, there = (parameters.pullback(target(a)[1]) for a in (atoms, copy))
+            return there - here, here
+
+        by_xray = slopes(xray)
+        numbers |= {term.name: _balanced(by_xray, slopes(term), parameters, term.ratio) for term in automatic}
+    return dataclasses.replace(found, extra={term.name: numbers[term.name] for term in extra})
+
+
+def _balanced(
+    by_xray: tuple[Float, Float], by_term: tuple[Float, Float], parameters: Parameters, ratio: float
+) -> float | None:
+    """Ratio of two gradients over the free values that the term acts on, each kind for itself; None where it acts on
+    none.
+
+    Where noise changes a gradient not at all, as that of a linear term, the gradients themselves are compared.
+    """
+    ratios = []
+    for part in parameters.slices.values():
+        acts = np.flatnonzero((by_term[0][part] != 0.0) | (by_term[1][part] != 0.0))
+        norms = [[float(np.linalg.norm(g[part][acts])) for g in pair] for pair in zip(by_xray, by_term)]
+        usable = [xray / term for xray, term in norms if xray > 0.0 and term > 0.0]
+        ratios += usable[:1]
+    return float(np.exp(np.mean(np.log(ratios)))) / ratio if ratios else None
 
 
 def steer(bond: float | None, angle: float | None, factor: float, options: Weighting) -> float:

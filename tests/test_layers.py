@@ -15,10 +15,11 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
     {"__main__"},
     {"doctor", "progress", "many"},
-    {"refine"},
+    {"refine", "likelihood"},
     {"macrocycle", "rigid_body", "summaries", "mask_search", "option_effects"},
     {"search"},
     {"device_batch"},
+    {"callbacks"},
     {"state", "minimize", "device_objective"},
     {"rendezvous", "device_restraints"},
     {"device_displacement"},
@@ -39,6 +40,7 @@ LAYERS = [
         "maps",
         "report",
         "selection",
+        "restraint_tables",
         "configuration",
     },
     {"structure_factors"},
@@ -76,7 +78,8 @@ LAYERS = [
         "version",
         "example",
     },
-    {"errors", "wording"},
+    {"interchange"},
+    {"errors", "wording", "notebook"},
     {"kernels"},
 ]
 RANK = {name: i for i, layer in enumerate(LAYERS) for name in layer}
