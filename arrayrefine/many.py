@@ -9,7 +9,6 @@ from functools import partial
 
 from threadpoolctl import threadpool_limits
 
-from arrayrefine.callbacks import Listeners
 from arrayrefine.device_batch import together
 from arrayrefine.errors import ArrayRefineError, InputError
 from arrayrefine.io.in_memory import DataSource, ModelSource
@@ -87,13 +86,11 @@ def refine_many(
 
     def work(number: int, job: Job) -> None:
         try:
-            listeners = Listeners(
-                partial(on_step, number) if on_step else None, partial(on_state, number) if on_state else None,
-                partial(on_message, number) if on_message else None, stop,
-            )  # fmt: skip
             results[number] = run(
-                job.model, job.data, job.options, listeners, job.extra, job.restraint_tables,
-                partial(rendezvous.join, number),
+                job.model, job.data, job.options,
+                partial(on_step, number) if on_step else None, partial(on_message, number) if on_message else None,
+                stop, partial(rendezvous.join, number), partial(on_state, number) if on_state else None,
+                job.extra, job.restraint_tables,
             )  # fmt: skip
         except ArrayRefineError as error:
             results[number] = error

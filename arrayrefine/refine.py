@@ -47,7 +47,7 @@ from arrayrefine.parameters import B_BOUNDS, Parameters
 from arrayrefine.reflections import Reflections, positions
 from arrayrefine.rendezvous import Evaluated, Place
 from arrayrefine.report import Report, Step
-from arrayrefine.restraint_tables import TableSource, with_tables
+from arrayrefine.restraint_tables import TableSource, as_tables, with_tables
 from arrayrefine.riding import follow
 from arrayrefine.rigid_body import find_groups, move_groups
 from arrayrefine.state import Problem, State, evaluate
@@ -251,7 +251,7 @@ def prepare(
         restraints.without(riding), model.atoms, reflections.d_min, options.external, options.reference
     )
     restraints = with_tables(
-        restraints, model.atoms, (*options.restraint_tables, *restraint_tables), options.external.loss
+        restraints, model.atoms, (*options.restraint_tables, *as_tables(restraint_tables)), options.external.loss
     )
     timer: dict[str, float] = {}
     groups, group_notes = build_occupancy_groups(model.atoms, options.occupancy_groups)
@@ -295,7 +295,7 @@ def _named(files: Iterable[Path]) -> list[dict[str, str]]:
 def _tables(options: Options, given: Sequence[TableSource]) -> dict[str, list[dict[str, str]]]:
     """Tables of restraints for the report; no entry where there are none."""
     every = _named(options.restraint_tables)
-    for table in given:
+    for table in as_tables(given):
         every += _named([Path(table)]) if is_path(table) else [{"path": label_of(table), "sha256": IN_MEMORY}]
     return {"restraint_tables": every} if every else {}
 
@@ -422,8 +422,9 @@ def refine(
     """
     # Threads share the blocks of a kernel; a BLAS that starts its own inside each would only get in their way.
     with threadpool_limits(limits=1, user_api="blas"):
-        listeners = Listeners(on_step, on_state, on_message, stop)
-        return run(model, data, options or Options(), listeners, extra, restraint_tables)
+        return run(
+            model, data, options or Options(), on_step, on_message, stop, None, on_state, extra, restraint_tables
+        )
 
 
 @memory_errors_named()
@@ -431,10 +432,13 @@ def run(
     model: ModelSource,
     data: DataSource,
     options: Options,
-    listeners: Listeners,
+    on_step: Callable[[Step], object] | None = None,
+    on_message: Callable[[str], object] | None = None,
+    stop: Callable[[], int | None] | None = None,
+    meet: Callable[[Evaluated], Place] | None = None,
+    on_state: Callable[[Step, State], object] | None = None,
     extra: Sequence[ExtraTarget] = (),
     restraint_tables: Sequence[TableSource] = (),
-    meet: Callable[[Evaluated], Place] | None = None,
 ) -> Result:
     """The work of `refine`; `meet` gives a minimisation its place among those of other runs, see `Rendezvous.join`."""
     began = time.perf_counter()
@@ -442,6 +446,7 @@ def run(
     check_targets(options.targets)
     source, problem, atoms, notes = prepare(model, data, options, extra=extra, restraint_tables=restraint_tables)
     problem = dataclasses.replace(problem, meet=meet)
+    listeners = Listeners(on_step, on_state, on_message, stop)
     say, interrupted = listeners.say, listeners.interrupted
     memory = _memory(problem, atoms)
     if problem.device.kind == "cuda":

@@ -92,6 +92,12 @@ def with_tables(
     return restraints
 
 
+def as_tables(given: TableSource | Sequence[TableSource]) -> tuple[TableSource, ...]:
+    """Several tables, where one alone may have been given."""
+    alone = is_path(given) or is_frame(given) or (len(given) > 0 and all(isinstance(row, Mapping) for row in given))
+    return (given,) if alone else tuple(given)
+
+
 def _name(source: TableSource) -> str:
     return Path(source).name if is_path(source) else label_of(source)
 

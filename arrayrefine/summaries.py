@@ -12,6 +12,7 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.scaling import r_factor
 from arrayrefine.solvent import MaskShape
 from arrayrefine.state import Problem, State
+from arrayrefine.wording import counted
 
 _R_FREE_RISE = 0.003
 """R-free may end this much above that of the input before the result is called worse."""
@@ -116,7 +117,7 @@ def external_classes(problem: Problem, first: State, last: State) -> list[str]:
         return []
     before, after = (problem.geometry.terms(state.atoms) for state in (first, last))
     return [
-        f"{kind}: {after[kind].count} restraints of weight {weight:g}, RMSZ {before[kind].rmsz:.2f} -> "
+        f"{kind}: {counted(after[kind].count, 'restraint')} of weight {weight:g}, RMSZ {before[kind].rmsz:.2f} -> "
         f"{after[kind].rmsz:.2f}"
         for kind, weight in weights.items()
     ]

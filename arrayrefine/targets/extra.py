@@ -79,14 +79,15 @@ class ExtraTarget:
         return value, gradient
 
 
-def check_extra(extra: Sequence[ExtraTarget]) -> tuple[ExtraTarget, ...]:
-    """The extra targets of a refinement, as they can be used.
+def check_extra(extra: ExtraTarget | Sequence[ExtraTarget]) -> tuple[ExtraTarget, ...]:
+    """The extra targets of a refinement, one or several, as they can be used.
 
     Raises
     ------
     InputError
         Something else is among them, or two of them have one name.
     """
+    extra = (extra,) if isinstance(extra, ExtraTarget) else extra
     for term in extra:
         if not isinstance(term, ExtraTarget):
             raise InputError(f"extra: found a {type(term).__name__}; expected ExtraTarget(name, callable, weight)")
