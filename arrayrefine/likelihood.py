@@ -233,6 +233,8 @@ def target(
     """
     options = Options() if options is None else options
     check_options(options)
+    for name, weight in (("geometry", geometry), ("adp", adp)):
+        _require_weight(name, weight)
     device = choose_device(options)
     source = read_model(model)
     reflections, data_notes = read_reflections(
@@ -276,8 +278,10 @@ def target(
     prior = geometry_prior(reflections.d_min)
     state = evaluate(problem, atoms, absorb_b=False)
     return LikelihoodTarget(
-        placed.without(state.atoms), problem, state, _weight("geometry", geometry, prior),
-        _weight("adp", adp, options.weighting.adp_prior * prior), tuple(dict.fromkeys((*source.notes, *notes))),
+        placed.without(state.atoms), problem, state,
+        prior if geometry == "prior" else geometry,
+        options.weighting.adp_prior * prior if adp == "prior" else adp,
+        tuple(dict.fromkeys((*source.notes, *notes))),
     )  # fmt: skip
 
 
@@ -287,9 +291,7 @@ def _restraints(model: Model, reflections: Reflections, library: MonomerLibrary,
     return with_external(found, model.atoms, reflections.d_min, options.external, options.reference)
 
 
-def _weight(name: str, given: TermWeight, prior: float) -> float | None:
-    if given is None or given == "prior":
-        return None if given is None else prior
-    if isinstance(given, bool) or not isinstance(given, (int, float, np.number)) or not 0.0 <= given < np.inf:
+def _require_weight(name: str, given: object) -> None:
+    number = isinstance(given, (int, float, np.number)) and not isinstance(given, bool)
+    if not (given is None or given == "prior" or (number and 0.0 <= float(given) < np.inf)):  # type: ignore[arg-type]
         raise InputError(f"target({name}={given!r}): expected a weight of 0 or more, 'prior', or None for no such term")
-    return float(given)

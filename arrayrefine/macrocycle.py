@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-from arrayrefine import preconditioner, search, weights
+from arrayrefine import extra_weights, preconditioner, search, weights
 from arrayrefine.device_batch import Share
 from arrayrefine.device_objective import Member
 from arrayrefine.errors import InputError
@@ -112,7 +112,7 @@ def find_weights(
     if not problem.extra:
         return found
     options = problem.options
-    return weights.with_extra(
+    return extra_weights.with_extra(
         found, problem.extra, state.atoms, parameters, state.xray, options.weighting, options.seed
     )
 
@@ -198,8 +198,11 @@ def _strain(problem: Problem, state: State) -> float:
     return max((bond or 0.0) / band.rmsz_high, (angle or 0.0) / band.angle_rmsz_high)
 
 
-def _objection(problem: Problem, path: Path, after: State) -> str:
-    """Why the guard refuses a step, or "" if it does not. The test set has no say: it would cease to be one."""
+def _objection(problem: Problem, path: Path, after: State, found: Weights) -> str:
+    """Why the guard refuses a step, or "" if it does not. The test set has no say: it would cease to be one.
+
+    What targets of the user's own gained may be paid for with likelihood: they were added because they know something.
+    """
     before, now = path.state.statistics, after.statistics
     if not (math.isfinite(now.r_work) and math.isfinite(after.nll_work)):
         return "R-work or the likelihood is not a number"
@@ -207,12 +210,21 @@ def _objection(problem: Problem, path: Path, after: State) -> str:
     if strain > _RMSZ_SLACK and strain > was:
         return f"bond RMSZ went from {before.bond_rmsz:.2f} to {now.bond_rmsz:.2f}, angle RMSZ to {now.angle_rmsz:.2f}"
     mending = was > 1.0 and strain < was
-    if now.r_work > before.r_work + (_R_WORK_MENDING if mending else _R_WORK_RISE):
-        return f"R-work rose from {before.r_work:.4f} to {now.r_work:.4f}"
     start, end = work_nll(path.state, after)
-    if not mending and end > start + _NLL_RISE:
+    gained = _gained(problem, path.state, after, found) / max(int(after.xray.work.sum()), 1)
+    lenient = mending or (gained > 0.0 and end <= start + gained)
+    if now.r_work > before.r_work + (_R_WORK_MENDING if lenient else _R_WORK_RISE):
+        return f"R-work rose from {before.r_work:.4f} to {now.r_work:.4f}"
+    if not mending and end > start + _NLL_RISE + gained:
         return f"-log p per work reflection rose from {start:.4f} to {end:.4f}"
     return ""
+
+
+def _gained(problem: Problem, before: State, after: State, found: Weights) -> float:
+    """What extra targets gained in a step, with their weights; 0 where they lost."""
+    weighted = [(found.of(term), term) for term in problem.extra]
+    gains = [w * (term(before.atoms)[0] - term(after.atoms)[0]) for w, term in weighted if w is not None]
+    return max(sum(gains), 0.0)
 
 
 def _other_weights(steering: Steering, parameters: Parameters, factor: float) -> Steering:
@@ -251,7 +263,7 @@ def run_step(problem: Problem, path: Path, cycle: int, target: str, stop: Callab
         reached = _refine_in_band(problem, trial, path.state, parameters, stop, steer=attempt == 0)
         candidate, found = reached.path, reached.weights
         evaluations += reached.evaluations
-        objection = _objection(problem, path, candidate.state) if guarded else ""
+        objection = _objection(problem, path, candidate.state, found) if guarded else ""
         if not objection:
             path, gain = candidate, reached.gain
             notes.insert(0, reached.reason)

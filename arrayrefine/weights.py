@@ -22,8 +22,6 @@ fixed
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -166,7 +164,7 @@ def perturbed(atoms: Atoms, parameters: Parameters, options: Weighting, seed: in
     )
 
 
-def _robust_norm(per_atom: Float) -> float:
+def robust_norm(per_atom: Float) -> float:
     """Root mean square of per-atom norms without those beyond 3 x their mean."""
     kept = per_atom[per_atom <= _OUTLIER * per_atom.mean()]
     return float(np.sqrt(np.mean(kept**2))) if len(kept) else 0.0
@@ -229,7 +227,7 @@ def robust_weights(
         norms = []
         for gradient in (by_xray, by_term):
             per_atom = np.linalg.norm(gradient.xyz, axis=1) if name == "geometry" else np.abs(gradient.b_iso)
-            norms.append(_robust_norm(per_atom[chosen]))
+            norms.append(robust_norm(per_atom[chosen]))
         measured = norms[0] / norms[1] / ratio if norms[1] > 0 else term_prior
         bounded, side = _clamped(measured, term_prior, options.clamp) if clamp else (measured, "off")
         found[name] = bounded * steer
@@ -267,42 +265,6 @@ def fixed_weights(parameters: Parameters, *, d_min: float, options: Weighting) -
         parameters.fingerprint,
         {"scheme": "fixed", "prior": prior},
     )
-
-
-def with_extra(
-    found: Weights, extra: Sequence[ExtraTarget], atoms: Atoms, parameters: Parameters, xray: Target,
-    options: Weighting, seed: int,
-) -> Weights:  # fmt: skip
-    """The weights with those of extra targets: their own numbers, or balanced for these free parameters."""
-    numbers: dict[str, float | None] = {t.name: float(t.weight) for t in extra if not isinstance(t.weight, str)}
-    automatic = [term for term in extra if isinstance(term.weight, str)]
-    if automatic:
-        copy = perturbed(atoms, parameters, options, seed)
-
-        def slopes(target: Target) -> tuple[Float, Float]:
-            here, there = (parameters.pullback(target(a)[1]) for a in (atoms, copy))
-            return there - here, here
-
-        by_xray = slopes(xray)
-        numbers |= {term.name: _balanced(by_xray, slopes(term), parameters, term.ratio) for term in automatic}
-    return dataclasses.replace(found, extra={term.name: numbers[term.name] for term in extra})
-
-
-def _balanced(
-    by_xray: tuple[Float, Float], by_term: tuple[Float, Float], parameters: Parameters, ratio: float
-) -> float | None:
-    """Ratio of two gradients over the free values that the term acts on, each kind for itself; None where it acts on
-    none.
-
-    Where noise changes a gradient not at all, as that of a linear term, the gradients themselves are compared.
-    """
-    ratios = []
-    for part in parameters.slices.values():
-        acts = np.flatnonzero((by_term[0][part] != 0.0) | (by_term[1][part] != 0.0))
-        norms = [[float(np.linalg.norm(g[part][acts])) for g in pair] for pair in zip(by_xray, by_term)]
-        usable = [xray / term for xray, term in norms if xray > 0.0 and term > 0.0]
-        ratios += usable[:1]
-    return float(np.exp(np.mean(np.log(ratios)))) / ratio if ratios else None
 
 
 def steer(bond: float | None, angle: float | None, factor: float, options: Weighting) -> float:

@@ -30,6 +30,7 @@ LAYERS = [
         "preconditioner",
         "turning",
         "weights",
+        "extra_weights",
         "parameters",
         "targets",
         "scaling",

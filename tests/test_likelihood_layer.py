@@ -42,12 +42,14 @@ def values(target: ar.LikelihoodTarget) -> dict[str, Any]:
     return {"xyz": atoms.xyz, "b": atoms.b_iso, "occupancy": atoms.occupancy}
 
 
-def check_gradients(target: ar.LikelihoodTarget, step: float, tolerance: float) -> None:
+def check_gradients(
+    target: ar.LikelihoodTarget, step: float, tolerance: float, kinds: tuple[str, ...] = ("xyz", "b", "occupancy")
+) -> None:
     given = values(target)
     _, gradients = target(**given)
     rng = np.random.default_rng(3)
-    for name, array in given.items():
-        direction = rng.normal(size=array.shape)
+    for name in kinds:
+        direction = rng.normal(size=given[name].shape)
         check_direction(
             lambda t, name=name, d=direction: target(**given | {name: given[name] + t * d})[0],  # type: ignore[misc]
             float((getattr(gradients, name) * direction).sum()), step, tolerance, f"by {name}",
@@ -71,7 +73,7 @@ def test_gradients_in_double_precision(double: ar.LikelihoodTarget) -> None:
 
 
 def test_gradients_by_direct_summation(model: Any) -> None:
-    check_gradients(ar.target(model, DATA, ar.Options(d_min=6.0, xray=Xray(method="direct"))), 1e-5, 1e-6)
+    check_gradients(ar.target(model, DATA, ar.Options(d_min=8.0, xray=Xray(method="direct"))), 1e-5, 1e-6, ("xyz",))
 
 
 def test_gradients_with_riding_hydrogens(model: Any) -> None:
