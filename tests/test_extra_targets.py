@@ -226,8 +226,14 @@ def test_callbacks_can_end_a_run(model: Any, callbacks: dict[str, Any], who: str
     assert result.report.stopped == (
         f"stopped by {who}: the best model so far was kept" if who else "all 1 cycles done"
     )
-    if steps:
-        assert result.r_work == result.history[-1].r_work
+
+
+def test_the_model_of_the_last_step_is_kept(model: Any) -> None:
+    both = dataclasses.replace(OPTIONS, minimiser=Minimiser(max_iterations=4, precondition=False))
+    result = ar.refine(model, DATA, both, on_step=lambda step: True)
+    assert [step.target for step in result.history] == ["xyz"]
+    assert result.r_work == result.history[0].r_work < result.report.start.r_work
+    assert not np.array_equal(result.atoms.xyz, model.atoms.xyz)
 
 
 def test_other_exceptions_are_passed_on(model: Any) -> None:
