@@ -23,19 +23,25 @@ if TYPE_CHECKING:
         StaleWeightsError,
         StopRefinement,
     )
+    from arrayrefine.evaluation import evaluate_files, omit_files, peaks_of_files, validate_files
     from arrayrefine.io.model import read_model
     from arrayrefine.io.reflections import read_reflections
     from arrayrefine.likelihood import LikelihoodTarget, target
     from arrayrefine.macrocycle import find_weights, minimise_step
     from arrayrefine.many import Job, refine_many
+    from arrayrefine.map_grids import MapGrid, map_grid
+    from arrayrefine.model_maps import maps_of
+    from arrayrefine.omit_maps import omit_map
     from arrayrefine.options import Options
     from arrayrefine.parameters import Parameters
+    from arrayrefine.peaks import find_blobs, find_peaks
     from arrayrefine.refine import Result, prepare, refine
     from arrayrefine.reflections import Reflections
     from arrayrefine.selection import select
     from arrayrefine.state import Problem, State, evaluate
     from arrayrefine.structure_factors import StructureFactors
     from arrayrefine.targets.extra import ExtraTarget
+    from arrayrefine.validation import Validation, validate
     from arrayrefine.version import version as version
     from arrayrefine.weights import Weights
 
@@ -48,6 +54,10 @@ _HOMES = {
     "Result": "refine", "prepare": "refine", "refine": "refine",
     "Job": "many", "refine_many": "many", "LikelihoodTarget": "likelihood", "target": "likelihood",
     "select": "selection", "ExtraTarget": "targets.extra", "StopRefinement": "errors",
+    "Validation": "validation", "validate": "validation",
+    "validate_files": "evaluation", "evaluate_files": "evaluation", "peaks_of_files": "evaluation",
+    "omit_files": "evaluation", "maps_of": "model_maps", "map_grid": "map_grids", "MapGrid": "map_grids",
+    "find_peaks": "peaks", "find_blobs": "peaks", "omit_map": "omit_maps",
 }  # fmt: skip
 
 __all__ = [  # noqa: RUF022 - grouped as the documentation is
@@ -55,6 +65,8 @@ __all__ = [  # noqa: RUF022 - grouped as the documentation is
     "read_model", "read_reflections", "Atoms", "Gradient", "Crystal", "Reflections",
     "Problem", "State", "evaluate", "StructureFactors", "Parameters", "Weights", "find_weights", "minimise_step",
     "target", "LikelihoodTarget", "ExtraTarget", "select", "StopRefinement",
+    "maps_of", "map_grid", "MapGrid", "find_peaks", "find_blobs", "omit_map", "validate", "Validation",
+    "evaluate_files", "validate_files", "peaks_of_files", "omit_files",
     "ArrayRefineError", "InputError", "MonomerError", "StaleWeightsError", "DeviceError",
 ]  # fmt: skip
 

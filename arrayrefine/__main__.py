@@ -1,4 +1,4 @@
-"""The command line: refine, demo, doctor."""
+"""The command line: refine, demo, validate, peaks, omit, doctor."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from typing import Annotated, Any
 import tyro
 from tyro.conf import Positional, arg, subcommand
 
+from arrayrefine.commands.omit import Omit
+from arrayrefine.commands.peaks import Peaks
+from arrayrefine.commands.validate import Validate
 from arrayrefine.configuration import check_options, read_config
 from arrayrefine.errors import ArrayRefineError, InputError
 from arrayrefine.example import DATA, MODEL
@@ -149,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 141
 
 
-def parse(arguments: Sequence[str]) -> Refine | Demo | Doctor:
+def parse(arguments: Sequence[str]) -> Refine | Demo | Validate | Peaks | Omit | Doctor:
     """Turn arguments into a command; values of `--config` are the defaults that flags override.
 
     Raises
@@ -167,9 +170,12 @@ def parse(arguments: Sequence[str]) -> Refine | Demo | Doctor:
     commands: Any = (
         Annotated[Refine, subcommand("refine", default=refine, prefix_name=False)]
         | Annotated[Demo, subcommand("demo", default=demo, prefix_name=False)]
+        | Annotated[Validate, subcommand("validate", prefix_name=False)]
+        | Annotated[Peaks, subcommand("peaks", prefix_name=False)]
+        | Annotated[Omit, subcommand("omit", prefix_name=False)]
         | Annotated[Doctor, subcommand("doctor", prefix_name=False)]
     )
-    parsed: Refine | Demo | Doctor = tyro.cli(
+    parsed: Refine | Demo | Validate | Peaks | Omit | Doctor = tyro.cli(
         commands, args=list(arguments), prog="arrayrefine", description=DESCRIPTION
     )
     return parsed

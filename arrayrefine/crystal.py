@@ -107,6 +107,21 @@ class Crystal:
         # exact ones first: those with fractions relate only part of the reflections
         return tuple(sorted((law.as_hkl().triplet() for law in laws), key=lambda text: "/" in text))
 
+    def operator_name(self, number: int, shift: Float) -> str:
+        """Operator such as "-x+1/2,-y,z+1/2".
+
+        Parameters
+        ----------
+        number : int
+            Row of `rotations`.
+        shift : (3,) float64
+            Fractional translation, lattice vectors included.
+        """
+        operator = gemmi.Op()
+        operator.rot = (self.rotations[number] * gemmi.Op.DEN).tolist()
+        operator.tran = [round(float(t) * gemmi.Op.DEN) for t in shift]
+        return operator.triplet()
+
     def fractional(self, xyz: Float) -> Float:
         """Cartesian (N, 3) in Å to fractional (N, 3)."""
         return xyz @ self.frac.T

@@ -15,11 +15,11 @@ from scipy.spatial import cKDTree
 from arrayrefine.atoms import Atoms, Identity, Riding
 from arrayrefine.carriers import Bonded, carried
 from arrayrefine.crystal import Crystal
-from arrayrefine.hydrogens import Hydrogens, Rotors
+from arrayrefine.hydrogens import Hydrogens, Rotors, strip_hydrogens
 from arrayrefine.io.model import Model
 from arrayrefine.links import complete_links
 from arrayrefine.monomers import MonomerLibrary
-from arrayrefine.options import RidingHydrogens
+from arrayrefine.options import Options, RidingHydrogens
 from arrayrefine.tls import Tls
 from arrayrefine.wording import counted
 
@@ -34,6 +34,25 @@ _LONGEST_TO_HYDROGEN = 1.6
 """Å; a hydrogen of the file further from all atoms than this has no parent."""
 _NUCLEUS = 1.1
 """Distance to a nucleus over that to the electrons of a hydrogen, where the dictionary gives only one of them."""
+
+
+def with_hydrogens(
+    model: Model, crystal: Crystal, library: MonomerLibrary, options: Options
+) -> tuple[Model, Hydrogens, tuple[str, ...]]:
+    """The model with the hydrogens that the options ask for: those of the dictionary, those of the file, or none.
+
+    Returns
+    -------
+    model : Model
+    hydrogens : Hydrogens
+    notes : tuple of str
+    """
+    if options.hydrogens == "add":
+        return add_hydrogens(model, crystal, library, options.riding)
+    if options.hydrogens == "keep":
+        return keep_hydrogens(model, crystal, library, options.riding)
+    bare, notes = strip_hydrogens(model)
+    return bare, Hydrogens.none(len(bare.atoms)), notes
 
 
 def add_hydrogens(

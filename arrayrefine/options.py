@@ -237,6 +237,9 @@ class Options:
     new test set by the seed."""
     d_min: float | None = None
     """Cut the data at this resolution, Å."""
+    maps: Literal["none", "model", "asu"] = "none"
+    """Write CCP4 files of the 2mFo-DFc and mFo-DFc maps too: of the surroundings of the model, or of an asymmetric
+    unit."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute."""
     threads: int = 1
@@ -261,3 +264,23 @@ class Options:
     def other_files(self) -> tuple[Path, ...]:
         """Files that are read beside model, data and libraries."""
         return (*self.restraints, *self.restraint_tables, *([] if self.reference is None else [self.reference]))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a model and its data are read where nothing is refined: the options of these names, None or () for theirs."""
+
+    restraints: tuple[Path, ...] = ()
+    """Restraint CIFs of your ligands; they win over every library."""
+    monomers: Path | None = None
+    """Folder of a monomer library (default: $CLIBD_MON, then the embedded one)."""
+    unknown: Literal["error", "hold"] | None = None
+    """Components without restraints: stop, or look at the rest."""
+    hydrogens: Literal["add", "keep", "strip"] | None = None
+    """Hydrogens of the dictionary, those of the file, or none."""
+    columns: str | None = None
+    """Data columns, such as FP,SIGFP (default: found by type and name)."""
+    free: str | None = None
+    """Free-flag column and the value of the test set, such as FreeR_flag=0 (default: found)."""
+    d_min: float | None = None
+    """Cut the data at this resolution, Å."""

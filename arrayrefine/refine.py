@@ -27,8 +27,8 @@ from arrayrefine.device_density import Gridded
 from arrayrefine.device_memory import Budget
 from arrayrefine.errors import InputError
 from arrayrefine.external import with_external
-from arrayrefine.hydrogen_sources import add_hydrogens, keep_hydrogens
-from arrayrefine.hydrogens import Hydrogens, output_atoms, strip_hydrogens
+from arrayrefine.hydrogen_sources import with_hydrogens
+from arrayrefine.hydrogens import output_atoms
 from arrayrefine.io import exports
 from arrayrefine.io.files import IN_MEMORY
 from arrayrefine.io.in_memory import DataSource, ModelSource, is_path, label_of
@@ -38,20 +38,21 @@ from arrayrefine.io.write import write_outputs
 from arrayrefine.io.write_mtz import history_line, mtz_of
 from arrayrefine.links import with_found_links
 from arrayrefine.macrocycle import check_targets, run_cycles, start_path
-from arrayrefine.maps import MapCoefficients, map_coefficients
+from arrayrefine.map_grids import SAMPLING, Kind, MapGrid, map_grid, wanted_maps
+from arrayrefine.maps import MapCoefficients
 from arrayrefine.mask_search import search_mask
+from arrayrefine.model_maps import maps_of
 from arrayrefine.monomers import load_monomers
 from arrayrefine.option_effects import tls_option, without_effect
 from arrayrefine.options import Options
 from arrayrefine.parameters import B_BOUNDS, Parameters
-from arrayrefine.reflections import Reflections, positions
+from arrayrefine.reflections import Reflections
 from arrayrefine.rendezvous import Evaluated, Place
 from arrayrefine.report import Report, Step
 from arrayrefine.restraint_tables import TableSource, as_tables, with_tables
 from arrayrefine.riding import follow
 from arrayrefine.rigid_body import find_groups, move_groups
 from arrayrefine.state import Problem, State, evaluate
-from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.targets.adp import AdpTarget
 from arrayrefine.targets.extra import ExtraTarget, check_extra
 from arrayrefine.targets.geometry import GeometryTarget
@@ -97,6 +98,17 @@ class Result:
     def r_free(self) -> float | None:
         """Final R-free; None without a test set."""
         return self.report.final.r_free
+
+    def map_grid(self, kind: Kind = "2mFo-DFc", sampling: float = SAMPLING) -> MapGrid:
+        """A map of the refined model on a grid over the unit cell; `gemmi_grid` of it is gemmi's object.
+
+        Parameters
+        ----------
+        kind : "2mFo-DFc", "mFo-DFc" or "Fc"
+        sampling : float
+            Grid points per d_min at least.
+        """
+        return map_grid(self.maps, self.reflections.crystal, kind, sampling)
 
     @property
     def history(self) -> tuple[Step, ...]:
@@ -150,8 +162,12 @@ class Result:
         return self.report._repr_html_()
 
     def write(self, folder: str | Path) -> tuple[Path, ...]:
-        """Write refined.cif, refined.pdb, refined.mtz and report.json; returns their paths."""
-        return write_outputs(Path(folder), self.model, self.atoms, self.reflections, self.maps, self.report)
+        """Write refined.cif, refined.pdb, refined.mtz, report.json, and the maps asked for; returns their paths."""
+        more = {}
+        for row in self.report.maps:
+            around = self.atoms.xyz if row["extent"] == "model" else None
+            more[row["file"]] = self.map_grid(row["map"]).ccp4_bytes(around)
+        return write_outputs(Path(folder), self.model, self.atoms, self.reflections, self.maps, self.report, more)
 
 
 def perturb(atoms: Atoms, rms: float, seed: int, start: int = 0) -> Atoms:
@@ -236,15 +252,7 @@ def prepare(
     aniso_notes += tls_notes
     model = dataclasses.replace(model, atoms=atoms)
     model, link_notes = with_found_links(model, crystal, library.monlib)
-    hydrogens = Hydrogens.none(len(model.atoms))
-    hydrogen_notes: tuple[str, ...] = ()
-    if options.hydrogens == "strip":
-        model, hydrogen_notes = strip_hydrogens(model)
-        hydrogens = Hydrogens.none(len(model.atoms))
-    elif options.hydrogens == "add":
-        model, hydrogens, hydrogen_notes = add_hydrogens(model, crystal, library, options.riding)
-    else:
-        model, hydrogens, hydrogen_notes = keep_hydrogens(model, crystal, library, options.riding)
+    model, hydrogens, hydrogen_notes = with_hydrogens(model, crystal, library, options)
     riding = model.atoms.riding.mask(len(model.atoms))
     restraints = build_restraints(model.structure, model.atoms, crystal, library, unknown=options.unknown)
     restraints = with_external(
@@ -307,35 +315,6 @@ def _memory(problem: Problem, atoms: Atoms) -> Budget | None:
         return None
     # Atoms that are round so far may not stay so.
     return problem.budget(dataclasses.replace(how, tensor=how.tensor | atoms.anisotropic | (atoms.tls.group >= 0)))
-
-
-def _maps(problem: Problem, state: State) -> MapCoefficients:
-    """Map coefficients of all reflections to d_min, measured or not."""
-    data = problem.reflections
-    crystal = data.crystal
-    missing = data.possible[positions(data.possible, data.hkl) < 0]
-    hkl = np.concatenate([data.hkl, missing])
-    f_model = state.f_model
-    if len(missing):
-        options = problem.options
-        f_calc = StructureFactors(
-            crystal, missing, state.atoms, method=options.xray.method, accuracy=options.xray.accuracy,
-            precision=options.xray.precision, threads=options.threads,
-        )(state.atoms)  # fmt: skip
-        f_mask = problem.solvent(state.atoms, missing)
-        f_model = np.concatenate([f_model, state.scale.apply(f_calc, f_mask, missing)])
-    gap = np.full(len(missing), np.nan)
-    return map_coefficients(
-        hkl,
-        np.concatenate([data.f_obs, gap]),
-        np.concatenate([data.sigma, gap]),
-        np.concatenate([data.free, np.zeros(len(missing), dtype=bool)]),
-        f_model,
-        np.concatenate([state.sigma_a.fom(data, state.f_model, state.outliers.variance_factor), gap]),
-        state.sigma_a.d(crystal.inverse_d_squared(hkl)),
-        crystal.centric(hkl),
-        np.concatenate([state.outliers.left_out, np.zeros(len(missing), dtype=bool)]),
-    )
 
 
 def _limits(problem: Problem, state: State) -> list[str]:
@@ -506,6 +485,7 @@ def run(
         mode=problem.device.mode(options) | ({"memory": memory.as_dict()} if memory else {}),
         stopped=listeners.reason(stopped),
         extra=own_targets,
+        maps=wanted_maps(options.maps),
     )
     written, refined = output_atoms(source, problem.hydrogens, refined, options.write_hydrogens)
-    return Result(written, refined, problem.reflections, _maps(problem, state), report)
+    return Result(written, refined, problem.reflections, maps_of(problem, state), report)

@@ -136,6 +136,7 @@ class Report:
     mode: dict[str, Any] = field(default_factory=dict)
     stopped: str = ""
     extra: tuple[dict[str, Any], ...] = ()
+    maps: tuple[dict[str, Any], ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the content of `report.json`: `schema` first, then every field, nothing but JSON types."""

@@ -121,6 +121,14 @@ class MaskShape:
 DEFAULT = MaskShape()
 
 
+@dataclass(frozen=True)
+class KeptOut:
+    """Places around which there is no bulk solvent, whatever the model says: xyz (n, 3) and radius in Å."""
+
+    xyz: Float
+    radius: float
+
+
 def atom_radii(atoms: Atoms, radii: Radii = "refmac") -> Float:
     """Radius (N,) of each atom without the probe, Å."""
     table = CCTBX_RADII if radii == "cctbx" else REFMAC_RADII
@@ -134,6 +142,7 @@ def mask_of(
     d_min: float,
     shape: MaskShape = DEFAULT,
     device: Literal["cpu", "cuda"] = "cpu",
+    kept_out: KeptOut | None = None,
 ) -> NDArray[np.bool_]:
     """Solvent mask (nu, nv, nw) of the unit cell, True in the solvent.
 
@@ -150,6 +159,7 @@ def mask_of(
     shape : MaskShape
     device : "cpu" or "cuda"
         Where the spheres are drawn.
+    kept_out : KeptOut, optional
     """
     grid = grid_shape(crystal, min(shape.step, 0.5 * d_min))
     if shape.empty:
@@ -166,9 +176,13 @@ def mask_of(
         grid,
         shape.shrink,
     )
-    if shape.smallest_island <= 0.0:
-        return mask
-    return without_islands(mask, shape.smallest_island / crystal.volume * mask.size)
+    if shape.smallest_island > 0.0:
+        mask = without_islands(mask, shape.smallest_island / crystal.volume * mask.size)
+    if kept_out is not None:
+        radius = np.full(len(kept_out.xyz), kept_out.radius)
+        places = crystal.fractional(kept_out.xyz)
+        mask &= solvent_mask(places, radius, crystal.rotations, crystal.translations, crystal.orth, grid, 0.0)
+    return mask
 
 
 @one_at_a_time
@@ -203,13 +217,15 @@ class SolventModel:
     threads : int
         For the FFT.
     device : "cpu" or "cuda"
+    kept_out : KeptOut, optional
         See `mask_of`.
     """
 
     def __init__(
         self, crystal: Crystal, d_min: float, shape: MaskShape = DEFAULT, threads: int = 1,
-        device: Literal["cpu", "cuda"] = "cpu",
+        device: Literal["cpu", "cuda"] = "cpu", kept_out: KeptOut | None = None,
     ) -> None:  # fmt: skip
+        self.kept_out = kept_out
         self.crystal, self.d_min, self.shape, self.threads, self.device = crystal, d_min, shape, threads, device
         self._made_for: tuple[Float, Float] | None = None
         self._transform = np.zeros((1, 0, 0, 0), np.complex64)
@@ -234,7 +250,7 @@ class SolventModel:
         made_for = (atoms.xyz[counted], atoms.occupancy)
         if self._made_for is not None and all(np.array_equal(a, b) for a, b in zip(made_for, self._made_for)):
             return
-        mask = mask_of(atoms, self.crystal, self.d_min, self.shape, self.device)
+        mask = mask_of(atoms, self.crystal, self.d_min, self.shape, self.device, self.kept_out)
         stored = fft.kept((mask.shape[0], mask.shape[1], mask.shape[2]), reach(self.crystal, self.d_min))
         self._transform = fft.rfftn(mask.astype(np.float32)[None], stored, self.threads)
         self._points, self._made_for = mask.size, made_for

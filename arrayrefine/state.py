@@ -28,7 +28,7 @@ from arrayrefine.report import Statistics
 from arrayrefine.restraints import Restraints
 from arrayrefine.scaling import Scale, fit_scale, r_factor
 from arrayrefine.sigma_a import SigmaA, estimate_sigma_a
-from arrayrefine.solvent import MaskShape, SolventModel
+from arrayrefine.solvent import KeptOut, MaskShape, SolventModel
 from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.targets.adp import AdpTarget
 from arrayrefine.targets.extra import ExtraTarget
@@ -71,6 +71,8 @@ class Problem:
         What else was counted since it was last emptied: "launches" of kernels per evaluation on a device.
     extra : tuple of ExtraTarget
         Further terms of the objective, which the user brought.
+    kept_out : KeptOut or None
+        Where there is no bulk solvent, for polder maps.
     """
 
     reflections: Reflections
@@ -85,6 +87,7 @@ class Problem:
     device: Device = CPU
     counts: dict[str, int] = field(default_factory=dict)
     extra: tuple[ExtraTarget, ...] = ()
+    kept_out: KeptOut | None = None
     _on_device: list[DeviceRestraints] = field(default_factory=list, compare=False, repr=False)
     _plans: dict[str, StructureFactors] = field(default_factory=dict, compare=False, repr=False)
 
@@ -142,7 +145,7 @@ class Problem:
         """Bulk solvent of the model."""
         data, options = self.reflections, self.options
         shape = MaskShape.of(options.solvent)
-        return SolventModel(data.crystal, data.d_min, shape, options.threads, self.device.kind)
+        return SolventModel(data.crystal, data.d_min, shape, options.threads, self.device.kind, self.kept_out)
 
 
 @dataclass(frozen=True)

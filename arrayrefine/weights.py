@@ -142,11 +142,14 @@ def geometry_prior(d_min: float) -> float:
     return 0.12 * max(1.0, 2.0 / d_min) ** 3
 
 
-def perturbed(atoms: Atoms, parameters: Parameters, options: Weighting, seed: int) -> Atoms:
-    """A copy with noise on the free values only: xyz + N(0, σ Å), B e^{N(0, σ)}; special positions are kept."""
+def perturbed(atoms: Atoms, parameters: Parameters, options: Weighting, seed: int, only: str = "") -> Atoms:
+    """A copy with noise on the free values only: xyz + N(0, σ Å), B e^{N(0, σ)}; special positions are kept.
+
+    With `only`, "xyz" or "b", what is not of that kind stays though it is free.
+    """
     rng = np.random.default_rng(seed)
-    shift = rng.normal(0.0, options.perturb_xyz, atoms.xyz.shape)
-    factor = np.exp(rng.normal(0.0, options.perturb_b, len(atoms)))
+    shift = rng.normal(0.0, options.perturb_xyz, atoms.xyz.shape) * (only != "b")
+    factor = np.exp(rng.normal(0.0, options.perturb_b, len(atoms)) * (only != "xyz"))
     b_iso = np.clip(atoms.b_iso * factor, *B_BOUNDS)
     noisy = atoms.replace(xyz=atoms.xyz + shift, b_iso=b_iso, u_aniso=atoms.u_aniso * (b_iso / atoms.b_iso)[:, None])
     moved = parameters.at(atoms)
@@ -207,10 +210,14 @@ def robust_weights(
         Atoms left out of the norms, as hydrogens are: a few heavy scatterers would decide for all.
     threads : int
     """
-    copy = perturbed(atoms, parameters, options, seed)
+    # Noise of coordinates changes the gradient by B too, and would make B look better determined than it is.
+    copies = {
+        "geometry": perturbed(atoms, parameters, options, seed, "xyz"),
+        "adp": perturbed(atoms, parameters, options, seed, "b"),
+    }
 
-    def change(target: Target) -> Gradient:
-        return target(copy)[1] + -1.0 * target(atoms)[1]
+    def change(target: Target, name: str) -> Gradient:
+        return target(copies[name])[1] + -1.0 * target(atoms)[1]
 
     counted = ~atoms.is_hydrogen if metal is None else ~(atoms.is_hydrogen | metal)
     prior = geometry_prior(d_min)
@@ -221,11 +228,13 @@ def robust_weights(
         ("adp", parameters.displaced, adp, options.ratio_adp, prior * options.adp_prior, steering.adp),
     )
     needed = [term for term in terms if term[1].any()]
-    by_xray, changes = beside(lambda: change(xray), lambda: [change(term[2]) for term in needed], threads)
-    for (name, mask, _, ratio, term_prior, steer), by_term in zip(needed, changes):
+    by_xray, changes = beside(
+        lambda: [change(xray, term[0]) for term in needed], lambda: [change(term[2], term[0]) for term in needed], threads
+    )
+    for (name, mask, _, ratio, term_prior, steer), xray_change, by_term in zip(needed, by_xray, changes):
         chosen = mask & counted if (mask & counted).any() else mask
         norms = []
-        for gradient in (by_xray, by_term):
+        for gradient in (xray_change, by_term):
             per_atom = np.linalg.norm(gradient.xyz, axis=1) if name == "geometry" else np.abs(gradient.b_iso)
             norms.append(robust_norm(per_atom[chosen]))
         measured = norms[0] / norms[1] / ratio if norms[1] > 0 else term_prior

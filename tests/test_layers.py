@@ -14,9 +14,12 @@ ROOT = Path(__file__).resolve().parents[1]
 # A module may import from layers below its own, and from its own layer when no cycle arises (checked separately).
 LAYERS = [
     {"__main__"},
-    {"doctor", "progress", "many"},
+    {"commands"},
+    {"doctor", "progress", "many", "evaluation"},
     {"refine", "likelihood"},
-    {"macrocycle", "rigid_body", "summaries", "mask_search", "option_effects"},
+    {"macrocycle", "rigid_body", "summaries", "mask_search", "option_effects", "omit_maps"},
+    {"validation"},
+    {"model_maps"},
     {"search"},
     {"device_batch"},
     {"callbacks"},
@@ -39,6 +42,8 @@ LAYERS = [
         "outliers",
         "solvent",
         "maps",
+        "map_grids",
+        "peaks",
         "report",
         "selection",
         "restraint_tables",
@@ -99,12 +104,14 @@ ALLOWED = {
         "hydrogen_sources",
         "polymers",
         "metal_coordination",
+        "map_grids",
+        "validation",
         "doctor",
     },
     "scipy.optimize": {"minimize"},
     "cupy": {"kernels"},
     "rich": {"progress", "__main__", "doctor"},
-    "tyro": {"configuration", "__main__"},
+    "tyro": {"configuration", "__main__", "commands"},
 }
 
 

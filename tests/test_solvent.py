@@ -19,6 +19,7 @@ from arrayrefine.solvent import (
     CCTBX_RADII,
     PROBE,
     SHRINK,
+    KeptOut,
     MaskShape,
     atom_radii,
     grid_shape,
@@ -123,6 +124,22 @@ def test_hydrogen_and_absent_atoms_are_not_in_the_mask():
     both = atoms_from(xyz, ["C", "H", "C"], np.full(3, 10.0), np.array([1.0, 1.0, 0.0]))
     alone = atoms_from(xyz[:1], ["C"], np.full(1, 10.0), np.ones(1))
     assert (mask_of(both, crystal, 2.0) == mask_of(alone, crystal, 2.0)).all()
+
+
+def test_places_kept_free_of_solvent_are_spheres_around_all_copies():
+    crystal = synthetic_crystal("P 43 21 2")
+    atoms = random_atoms(crystal, 3, seed=2)
+    place = crystal.cartesian(np.array([[0.2, 0.3, 0.1]]))
+    plain = mask_of(atoms, crystal, 2.0)
+    kept = mask_of(atoms, crystal, 2.0, kept_out=KeptOut(place, 3.0))
+    lost = np.argwhere(plain & ~kept) / plain.shape
+    assert len(lost)
+    mates = all_mates(crystal.fractional(place), crystal.rotations, crystal.translations)
+    delta = np.argwhere(plain)[:, None] / plain.shape - mates[None]
+    delta -= np.rint(delta)
+    near = (((delta @ crystal.orth.T) ** 2).sum(axis=-1) < 3.0**2).any(axis=1)
+    assert near.sum() == len(lost)
+    assert not (kept & ~plain).any()
 
 
 def test_no_atoms_leave_the_whole_cell_to_the_solvent():

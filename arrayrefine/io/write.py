@@ -26,6 +26,8 @@ from arrayrefine.version import version as program_version
 
 NAMES = ("refined.cif", "refined.pdb", "refined.mtz", "report.json")
 """Files that a refinement writes."""
+OPTIONAL = ("refined.pdb", "refined_2mFo-DFc.ccp4", "refined_mFo-DFc.ccp4")
+"""Files that it writes only where they are wanted and can be."""
 
 
 class Account(Protocol):
@@ -43,6 +45,7 @@ def write_outputs(
     reflections: Reflections,
     maps: Coefficients,
     report: Account,
+    more: Mapping[str, bytes] | None = None,
 ) -> tuple[Path, ...]:
     """Write `refined.cif`, `refined.pdb` (where the model fits that format), `refined.mtz` and `report.json`.
 
@@ -50,8 +53,8 @@ def write_outputs(
     ----------
     folder : path
         Made where it does not exist. Files of these names in it are replaced, once all new ones are complete.
-        A `refined.pdb` that this run cannot replace would belong to another model: it is renamed to
-        `refined.pdb.old`.
+        A `refined.pdb` or a map that this run does not replace would belong to another model: it is renamed to
+        `refined.pdb.old`, and so on.
     model : Model
         The model as read.
     atoms : Atoms
@@ -59,6 +62,8 @@ def write_outputs(
     reflections : Reflections
     maps : MapCoefficients
     report : Report
+    more : mapping of file name to content, optional
+        Other files that belong to the result, such as maps.
 
     Returns
     -------
@@ -88,10 +93,12 @@ def write_outputs(
     files["refined.mtz"] = mtz_bytes(reflections, maps, history_line(version))
     files["report.json"] = (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
+    files.update(more or {})
     written = replace_files(folder, files)
-    outdated = folder / "refined.pdb"
-    if without and outdated.exists():
-        os.replace(outdated, folder / "refined.pdb.old")
+    for name in OPTIONAL:
+        outdated = folder / name
+        if name not in files and outdated.exists():
+            os.replace(outdated, folder / f"{name}.old")
     return written
 
 
@@ -136,7 +143,7 @@ def check_inputs(folder: str | Path, inputs: Iterable[str | Path]) -> None:
     InputError
         Naming both files.
     """
-    targets = {Path(folder, name).resolve(): Path(folder, name) for name in (*NAMES, "refined.pdb.old")}
+    targets = {Path(folder, name).resolve(): Path(folder, name) for name in (*NAMES, *OPTIONAL, "refined.pdb.old")}
     for path in inputs:
         target = targets.get(Path(path).resolve())
         if target is not None:

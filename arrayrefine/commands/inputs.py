@@ -1,0 +1,59 @@
+"""What the commands have in common: how the input is read, and how files are written."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from arrayrefine.errors import InputError
+from arrayrefine.options import Options, Reading
+
+
+def options_of(reading: Reading, config: Path | None) -> Options:
+    """The options of a refinement in which the model would be read like this; what is not given is the default."""
+    from arrayrefine.configuration import read_config
+
+    base = read_config(config) if config else Options()
+    given = {f.name: getattr(reading, f.name) for f in dataclasses.fields(reading)}
+    default = Reading()
+    return dataclasses.replace(base, **{k: v for k, v in given.items() if v != getattr(default, k)})
+
+
+def write_json(path: Path, content: dict[str, Any], inputs: Iterable[Path | None]) -> Path:
+    """Write a file whole or not at all.
+
+    Raises
+    ------
+    InputError
+        It would replace an input, or its folder cannot be written to.
+    """
+    from arrayrefine.io.write import check_folder, replace_files
+
+    check_output(path, inputs)
+    check_folder(path.parent)
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return replace_files(path.parent, {path.name: text.encode()})[0]
+
+
+def check_output(path: Path, inputs: Iterable[Path | None]) -> None:
+    """Refuse an output that would replace a file of the input, or that is a folder.
+
+    Raises
+    ------
+    InputError
+        Naming the file.
+    """
+    if path.is_dir():
+        raise InputError(f"output '{path}' is a folder; expected the name of a file")
+    for source in inputs:
+        if source is not None and source.resolve() == path.resolve():
+            raise InputError(f"the input '{source}' would be replaced by the output; give another name")
+
+
+def print_notes(notes: Sequence[str]) -> None:
+    """What was fixed up, left out or assumed."""
+    for note in notes:
+        print(f"warning: {note}")

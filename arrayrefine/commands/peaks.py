@@ -1,0 +1,61 @@
+"""`arrayrefine peaks`."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from arrayrefine.commands.inputs import check_output, options_of, print_notes, write_json
+from arrayrefine.commands.tables import blob_table, peak_table
+from arrayrefine.options import Reading
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """List peaks, holes and blobs of the difference map."""
+
+    model: Annotated[Positional[Path], arg(metavar="MODEL")]
+    """Model: PDB or mmCIF, .gz too."""
+    data: Annotated[Positional[Path], arg(metavar="DATA")]
+    """Reflections: MTZ or sf-mmCIF."""
+    limit: float = 4.0
+    """Peaks and holes beyond this many sigma."""
+    show: int = 30
+    """Rows of each table that are printed."""
+    out: Path | None = None
+    """JSON file for all of them."""
+    config: Path | None = None
+    """TOML file with options; flags override it."""
+    reading: Annotated[Reading, arg(name="")] = field(default_factory=Reading)
+
+    def __call__(self) -> int:
+        """Run the command; returns the exit status."""
+        from arrayrefine.evaluation import peaks_of_files
+        from arrayrefine.validation.rows import blob_rows, peak_rows
+
+        inputs = (self.model, self.data, self.config)
+        if self.out is not None:
+            check_output(self.out, inputs)
+        found = peaks_of_files(self.model, self.data, options_of(self.reading, self.config), self.limit)
+        peaks, blobs = peak_rows(found.peaks, found.atoms), blob_rows(found.blobs, found.atoms)
+        print_notes(found.notes)
+        up = [peak for peak in peaks if peak.height > 0]
+        down = [peak for peak in peaks if peak.height < 0]
+        what = f"{len(up)} peaks and {len(down)} holes beyond {self.limit:g} sigma, {len(blobs)} blobs"
+        print(f"mFo-DFc map: sigma {found.difference.sigma:.3g} on the scale of the data; {what}")
+        lines = [*peak_table("Peaks", up, self.show), *peak_table("Holes", down, self.show)]
+        print("\n".join(lines + blob_table(blobs, self.show)))
+        if self.out is not None:
+            content: dict[str, Any] = {
+                "schema": "arrayrefine.peaks/1",
+                "sigma": found.difference.sigma,
+                "limit": self.limit,
+                "peaks": [dataclasses.asdict(peak) for peak in peaks],
+                "blobs": [dataclasses.asdict(blob) for blob in blobs],
+            }
+            print(f"wrote {write_json(self.out, content, inputs)}")
+        return 0

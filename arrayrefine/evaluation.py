@@ -1,0 +1,203 @@
+"""Models looked at and not refined: validation, peaks and omit maps from files."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from arrayrefine.atoms import Atoms
+from arrayrefine.configuration import check_options
+from arrayrefine.crystal import Crystal
+from arrayrefine.errors import InputError
+from arrayrefine.hydrogen_sources import with_hydrogens
+from arrayrefine.io.model import read_model
+from arrayrefine.links import with_found_links
+from arrayrefine.map_grids import MapGrid, map_grid
+from arrayrefine.maps import MapCoefficients
+from arrayrefine.model_maps import maps_of
+from arrayrefine.monomers import load_monomers
+from arrayrefine.omit_maps import RADIUS, OmitMap, omit_map
+from arrayrefine.options import External, Options
+from arrayrefine.peaks import LIMIT, Blob, Peak, find_blobs, find_peaks
+from arrayrefine.refine import prepare
+from arrayrefine.restraints import Restraints
+from arrayrefine.selection import select
+from arrayrefine.state import Problem, State, evaluate
+from arrayrefine.topology import build_restraints
+from arrayrefine.turning import turn_hydrogens
+from arrayrefine.validation import Validation, validate, validate_model
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A model with its data, nothing of it moved but hydrogens.
+
+    Attributes
+    ----------
+    problem : Problem
+    state : State
+    maps : MapCoefficients
+    notes : tuple of str
+        What was fixed up, left out or assumed.
+    """
+
+    problem: Problem
+    state: State
+    maps: MapCoefficients
+    notes: tuple[str, ...] = field(default=())
+
+
+def as_read(options: Options) -> Options:
+    """These options, but for all that would change the displacements of the model, move it, or restrain it further."""
+    off = External(secondary_structure="off", ramachandran="off", ncs="off", metals=False, jelly_body="off")
+    return dataclasses.replace(
+        options, tls=("none",), anisotropic="keep", external=off, perturb=0.0, freeze=(), occupancy_groups=(),
+        rigid_groups=(), reference=None,
+    )  # fmt: skip
+
+
+def evaluate_files(model: str | Path, data: str | Path, options: Options | None = None) -> Evaluated:
+    """Read a model and reflections, fit scale, solvent and sigma_A, and make the maps.
+
+    Raises
+    ------
+    InputError, MonomerError, DeviceError
+        The input cannot be used as given; the message says what to do.
+    """
+    options = as_read(options or Options())
+    check_options(options)
+    with threadpool_limits(limits=1, user_api="blas"):
+        _, problem, atoms, notes = prepare(model, data, options)
+        state = evaluate(problem, atoms, absorb_b=False)
+        return Evaluated(problem, state, maps_of(problem, state), tuple(dict.fromkeys(notes)))
+
+
+def geometry_of_file(
+    model: str | Path, options: Options | None = None
+) -> tuple[Atoms, Restraints, Crystal, tuple[str, ...]]:
+    """Read a model without data, give it its hydrogens, and find what the dictionary says of it.
+
+    Returns
+    -------
+    atoms : Atoms
+    restraints : Restraints
+    crystal : Crystal
+    notes : tuple of str
+
+    Raises
+    ------
+    InputError, MonomerError
+        The input cannot be used as given; the message says what to do.
+    """
+    options = as_read(options or Options())
+    check_options(options)
+    source = read_model(model)
+    crystal = source.crystal
+    names = sorted({str(name) for name in source.atoms.identity.residue_name})
+    library = load_monomers(names, options.restraints, options.monomers)
+    source, link_notes = with_found_links(source, crystal, library.monlib)
+    source, hydrogens, hydrogen_notes = with_hydrogens(source, crystal, library, options)
+    restraints = build_restraints(source.structure, source.atoms, crystal, library, unknown=options.unknown)
+    restraints = restraints.without(source.atoms.riding.mask(len(source.atoms)))
+    atoms = turn_hydrogens(hydrogens, hydrogens.place(source.atoms), restraints.non_bonded, crystal)
+    notes = [*source.notes, *hydrogen_notes, *library.notes, *link_notes, *restraints.notes]
+    return atoms, restraints, crystal, tuple(dict.fromkeys(notes))
+
+
+def validate_files(
+    model: str | Path, data: str | Path | None = None, options: Options | None = None
+) -> tuple[Validation, tuple[str, ...]]:
+    """Validate a model against its data and the dictionary; without data its geometry alone.
+
+    Returns
+    -------
+    validation : Validation
+    notes : tuple of str
+        What was fixed up, left out or assumed.
+
+    Raises
+    ------
+    InputError, MonomerError, DeviceError
+        The input cannot be used as given; the message says what to do.
+    """
+    if data is not None:
+        found = evaluate_files(model, data, options)
+        return validate(found.problem, found.state, found.maps), found.notes
+    atoms, restraints, crystal, notes = geometry_of_file(model, options)
+    at_nuclei = (options or Options()).riding.distance == "nucleus"
+    return validate_model(atoms, restraints, crystal, at_nuclei=at_nuclei), notes
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Peaks and holes of the difference map, blobs, and the model that they are next to.
+
+    Attributes
+    ----------
+    peaks : tuple of Peak
+    blobs : tuple of Blob
+    atoms : Atoms
+        `Peak.atom` and `Blob.atom` are positions in these.
+    difference : MapGrid
+    notes : tuple of str
+    """
+
+    peaks: tuple[Peak, ...]
+    blobs: tuple[Blob, ...]
+    atoms: Atoms
+    difference: MapGrid
+    notes: tuple[str, ...]
+
+
+def peaks_of_files(
+    model: str | Path, data: str | Path, options: Options | None = None, limit: float = LIMIT
+) -> Findings:
+    """Find peaks and holes of the mFo-DFc map beyond `limit` sigma, and regions of density without a model.
+
+    Raises
+    ------
+    InputError, MonomerError, DeviceError
+        The input cannot be used as given; the message says what to do.
+    """
+    if not limit > 0.0:
+        raise InputError(f"--limit: found {limit:g}, expected a number of sigma above 0, such as {LIMIT:g}")
+    found = evaluate_files(model, data, options)
+    crystal, atoms = found.problem.reflections.crystal, found.state.atoms
+    best, difference = (map_grid(found.maps, crystal, kind) for kind in ("2mFo-DFc", "mFo-DFc"))
+    peaks, blobs = find_peaks(difference, atoms, limit), find_blobs(best, difference, atoms)
+    return Findings(peaks, blobs, atoms, difference, found.notes)
+
+
+def omit_files(
+    model: str | Path,
+    data: str | Path,
+    selection: str,
+    options: Options | None = None,
+    radius: float = RADIUS,
+) -> tuple[OmitMap, Evaluated]:
+    """Make an omit map for the atoms that a selection names; see `omit_map`.
+
+    Raises
+    ------
+    InputError, MonomerError, DeviceError
+        The input cannot be used as given; the message says what to do.
+    """
+    if not 0.0 <= radius <= 15.0:
+        raise InputError(f"--radius: found {radius:g}, expected 0 to 15 Å")
+    found = evaluate_files(model, data, options)
+    atoms = found.state.atoms
+    chosen = select(atoms, selection)
+    there = ~atoms.is_hydrogen & (atoms.occupancy > 0.0)
+    if not (chosen & there).any():
+        raise InputError(
+            f"selection '{selection}' names no atom of '{model}' that scatters (hydrogens aside); expected one or more "
+            "to leave out: check chain, residue and atom names"
+        )
+    if (chosen | ~there).all():
+        raise InputError(f"selection '{selection}' names all atoms of '{model}'; expected some to be left for phases")
+    with threadpool_limits(limits=1, user_api="blas"):
+        return omit_map(found.problem, found.state, np.asarray(chosen), radius), found

@@ -1,0 +1,137 @@
+"""Maps in real space: from coefficients to a grid over the unit cell, and to CCP4 files."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+import gemmi
+import numpy as np
+import scipy.ndimage
+from numpy.typing import NDArray
+
+from arrayrefine.crystal import Crystal
+from arrayrefine.maps import MapCoefficients
+
+Float = NDArray[np.float64]
+Kind = Literal["2mFo-DFc", "mFo-DFc", "Fc"]
+KINDS: Mapping[Kind, str] = MappingProxyType({"2mFo-DFc": "fwt", "mFo-DFc": "delfwt", "Fc": "fc"})
+"""Maps by name, and where their coefficients are in `MapCoefficients`."""
+FILES: Mapping[Kind, str] = MappingProxyType(
+    {"2mFo-DFc": "refined_2mFo-DFc.ccp4", "mFo-DFc": "refined_mFo-DFc.ccp4"}
+)
+"""Maps that go with a refinement, and the files that hold them."""
+SAMPLING = 3.0
+"""Grid points per d_min at least, as most programs have it."""
+MARGIN = 5.0
+"""Å around the model that a map of its surroundings covers."""
+
+
+def wanted_maps(extent: Literal["none", "model", "asu"]) -> tuple[dict[str, Any], ...]:
+    """What the report says of the map files that go with a refinement: file, map, extent."""
+    if extent == "none":
+        return ()
+    return tuple({"file": name, "map": kind, "extent": extent} for kind, name in FILES.items())
+
+
+@dataclass(frozen=True)
+class MapGrid:
+    """A map on a grid over the whole unit cell.
+
+    Attributes
+    ----------
+    kind : str
+    values : (nu, nv, nw) float32
+        Density on the scale of the data, without F(000).
+    crystal : Crystal
+    d_min : float
+        Resolution of the coefficients, Å.
+    """
+
+    kind: str
+    values: NDArray[np.float32]
+    crystal: Crystal
+    d_min: float
+
+    @cached_property
+    def sigma(self) -> float:
+        """Root mean square of the map over the cell."""
+        return float(np.sqrt(np.mean(np.square(self.values, dtype=np.float64))))
+
+    @property
+    def step(self) -> Float:
+        """Grid vectors as the columns of a (3, 3) matrix, Å."""
+        return np.asarray(self.crystal.orth / np.array(self.values.shape))
+
+    @property
+    def gemmi_grid(self) -> gemmi.FloatGrid:
+        """The same map as gemmi's object."""
+        return gemmi.FloatGrid(self.values, self.crystal.gemmi_cell, self.crystal.gemmi_space_group)
+
+    def at(self, xyz: Float) -> Float:
+        """Values (n,) at some places (n, 3) in Å, interpolated linearly, in units of sigma."""
+        place = self.crystal.fractional(xyz) * np.array(self.values.shape)
+        found = scipy.ndimage.map_coordinates(self.values, place.T, order=1, mode="grid-wrap", output=np.float64)
+        return np.asarray(found / self.sigma)
+
+    def ccp4_bytes(self, around: Float | None = None) -> bytes:
+        """Content of a CCP4 map file.
+
+        Parameters
+        ----------
+        around : (n, 3) float64, optional
+            Atoms, Å: the map covers the box around them with a margin of 5 Å; by default an asymmetric unit.
+        """
+        file = gemmi.Ccp4Map()
+        file.grid = self.gemmi_grid
+        file.update_ccp4_header(2)
+        if around is None or not len(around):
+            box = gemmi.find_asu_brick(self.crystal.gemmi_space_group).get_extent()
+        else:
+            margin = MARGIN * np.linalg.norm(self.crystal.frac, axis=1)
+            fractional = self.crystal.fractional(around)
+            box = gemmi.FractionalBox()
+            box.minimum = gemmi.Fractional(*(fractional.min(axis=0) - margin))
+            box.maximum = gemmi.Fractional(*(fractional.max(axis=0) + margin))
+        file.set_extent(box)
+        with tempfile.TemporaryDirectory() as folder:  # gemmi writes to a path only
+            path = Path(folder, "map.ccp4")
+            file.write_ccp4_map(str(path))
+            return path.read_bytes()
+
+
+def map_grid(maps: MapCoefficients, crystal: Crystal, kind: Kind = "2mFo-DFc", sampling: float = SAMPLING) -> MapGrid:
+    """Transform coefficients to a map.
+
+    Parameters
+    ----------
+    maps : MapCoefficients
+        Terms that are nan are left out.
+    crystal : Crystal
+    kind : "2mFo-DFc", "mFo-DFc" or "Fc"
+    sampling : float
+        Grid points per d_min at least.
+
+    Raises
+    ------
+    ValueError
+        No map of that name.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"map '{kind}' is not known; expected one of {', '.join(KINDS)}")
+    cell, group = crystal.gemmi_cell, crystal.gemmi_space_group
+    # the size is that of all reflections: maps of one model have one grid, whatever terms they lack
+    size = gemmi.ComplexAsuData(cell, group, maps.hkl, maps.fc.astype(np.complex64)).get_size_for_hkl(
+        sample_rate=sampling
+    )
+    values: NDArray[np.complex128] = getattr(maps, KINDS[kind])
+    known = np.isfinite(values)
+    data = gemmi.ComplexAsuData(cell, group, maps.hkl[known], values[known].astype(np.complex64))
+    grid = np.array(data.transform_f_phi_to_map(exact_size=size), dtype=np.float32, order="C")
+    d_min = float(1.0 / np.sqrt(crystal.inverse_d_squared(maps.hkl).max()))
+    return MapGrid(kind, grid, crystal, d_min)

@@ -1,0 +1,277 @@
+"""Peaks and holes of a map, and regions of density without a model, each with what lies nearest."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.ndimage
+import scipy.sparse
+from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from arrayrefine.atoms import Atoms
+from arrayrefine.crystal import Crystal
+from arrayrefine.kernels.mask import solvent_mask
+from arrayrefine.map_grids import MapGrid
+
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+
+LIMIT = 4.0
+"""Sigma of a difference map beyond which a peak or a hole is worth a look."""
+_MOST = 500
+"""Peaks that are kept of each sign."""
+BLOB_LEVEL = 1.2
+"""Sigma of the 2mFo-DFc map within blobs."""
+BLOB_DIFFERENCE = 3.0
+"""Sigma of the mFo-DFc map that a blob must reach."""
+_CLEAR = 1.5
+"""Å from every atom that blobs keep."""
+_LEAST_VOLUME = 2.0
+"""Å³."""
+_BLOCK = 100_000
+"""Grid points that are compared with their neighbours at a time."""
+_NEIGHBOURS = np.array([v for v in itertools.product((-1, 0, 1), repeat=3) if any(v)])
+
+
+@dataclass(frozen=True)
+class Peak:
+    """A maximum or minimum of a map.
+
+    Attributes
+    ----------
+    height : float
+        In sigma; negative for a hole.
+    xyz : tuple of 3 floats
+        Å; of all symmetry copies the one nearest to the model as given.
+    atom : int
+        The nearest atom that is not a hydrogen, or -1.
+    distance : float
+        To that atom, Å.
+    """
+
+    height: float
+    xyz: tuple[float, float, float]
+    atom: int
+    distance: float
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A connected region of density without a model.
+
+    Attributes
+    ----------
+    volume : float
+        Å³.
+    peak : float
+        Highest value of the difference map in it, in sigma.
+    integral : float
+        Sum of the 2mFo-DFc map over it, sigma · Å³.
+    xyz : tuple of 3 floats
+        Where the difference map is highest, Å; of all symmetry copies the one nearest to the model as given.
+    atom : int
+        Nearest atom, or -1.
+    distance : float
+        To that atom, Å.
+    """
+
+    volume: float
+    peak: float
+    integral: float
+    xyz: tuple[float, float, float]
+    atom: int
+    distance: float
+
+
+def find_peaks(grid: MapGrid, atoms: Atoms, limit: float = LIMIT) -> tuple[Peak, ...]:
+    """Maxima above `limit` sigma and minima below −`limit`, each once, the most extreme first.
+
+    The place and height of each are those of the paraboloid through the grid point and its 26 neighbours.
+
+    Parameters
+    ----------
+    grid : MapGrid
+        A difference map.
+    atoms : Atoms
+        To name the nearest of.
+    limit : float
+    """
+    heights, places = [], []
+    for sign in (1.0, -1.0):
+        height, place = _maxima(grid, sign, limit * grid.sigma)
+        best = np.argsort(-height, kind="stable")[:_MOST]
+        heights.append(sign * height[best] / grid.sigma)
+        places.append(place[best])
+    height, place = np.concatenate(heights), np.concatenate(places)
+    xyz, atom, distance = nearest_copies(grid.crystal, place, atoms)
+    order = np.argsort(-np.abs(height), kind="stable")
+    columns = (height[order], xyz[order], atom[order], distance[order])
+    return tuple(Peak(h, (x[0], x[1], x[2]), a, d) for h, x, a, d in zip(*(column.tolist() for column in columns)))
+
+
+def _maxima(grid: MapGrid, sign: float, limit: float) -> tuple[Float, Float]:
+    """Heights (n,) and fractional coordinates (n, 3) of unique maxima of the map times `sign`."""
+    values, shape = grid.values, np.array(grid.values.shape)
+    every = np.argwhere(values > limit) if sign > 0 else np.argwhere(values < -limit)
+    half = len(_NEIGHBOURS) // 2  # of equal neighbours one is the maximum
+    found = []
+    for start in range(0, len(every), _BLOCK):
+        point = every[start : start + _BLOCK]
+        around = (point[:, None] + _NEIGHBOURS) % shape
+        here = sign * values[tuple(point.T)].astype(float)
+        there = sign * values[tuple(np.moveaxis(around, 2, 0))].astype(float)
+        top = (here[:, None] >= there[:, :half]).all(axis=1) & (here[:, None] > there[:, half:]).all(axis=1)
+        found.append((point[top], here[top], there[top]))
+    if not found:
+        return np.zeros(0), np.zeros((0, 3))
+    point, here, there = (np.concatenate(column) for column in zip(*found))
+    point, first = _one_of_each(grid, point, here)
+    shift, gain = _paraboloid(here[first], there[first])
+    return here[first] + gain, (point + shift) / shape
+
+
+def _one_of_each(grid: MapGrid, point: Int, height: Float) -> tuple[Int, Int]:
+    """Grid points without their symmetry copies, and which of those given they are."""
+    crystal, shape = grid.crystal, np.array(grid.values.shape)
+    smallest = np.full(len(point), np.iinfo(np.int64).max)
+    for rotation, translation in zip(crystal.rotations, crystal.translations):
+        image = np.rint(((point / shape) @ rotation.T + translation) * shape).astype(np.int64) % shape
+        smallest = np.minimum(smallest, np.ravel_multi_index(tuple(image.T), grid.values.shape))
+    order = np.lexsort((-height, smallest))
+    first = order[np.unique(smallest[order], return_index=True)[1]]
+    return point[first], first
+
+
+def _paraboloid(here: Float, there: Float) -> tuple[Float, Float]:
+    """Where a paraboloid has its top, in grid units from the point, and how much higher that is.
+
+    It goes through the point (n,); gradient and curvature are those of the least-squares fit to this and its 26
+    neighbours (n, 26).
+    """
+    u, v, w = _NEIGHBOURS.T
+    ones = np.ones(len(_NEIGHBOURS))
+    design = np.column_stack([ones, u, v, w, u * u, v * v, w * w, u * v, u * w, v * w])
+    design = np.vstack([np.eye(10)[0], design])
+    values = np.column_stack([here, there])
+    fitted = values @ np.linalg.pinv(design).T
+    gradient = fitted[:, 1:4]
+    curvature = np.empty((len(here), 3, 3))
+    for k, (i, j) in enumerate(((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))):
+        curvature[:, i, j] = curvature[:, j, i] = fitted[:, 4 + k] * (2.0 if i == j else 1.0)
+    definite = np.linalg.eigvalsh(curvature)[:, -1] < 0.0 if len(here) else np.zeros(0, dtype=bool)
+    shift = np.zeros_like(gradient)
+    shift[definite] = -np.linalg.solve(curvature[definite], gradient[definite][:, :, None])[:, :, 0]
+    shift = np.clip(shift, -1.0, 1.0)
+    gain = np.einsum("ni,ni->n", gradient, shift) + 0.5 * np.einsum("ni,nij,nj->n", shift, curvature, shift)
+    return shift, np.maximum(gain, 0.0)
+
+
+def nearest_copies(crystal: Crystal, fractional: Float, atoms: Atoms) -> tuple[Float, Int, Float]:
+    """Of the symmetry copies of some places the one nearest to an atom of the model as given.
+
+    Parameters
+    ----------
+    crystal : Crystal
+    fractional : (n, 3) float64
+    atoms : Atoms
+        Hydrogens and atoms without occupancy do not count.
+
+    Returns
+    -------
+    xyz : (n, 3) float64, Å
+    atom : (n,) int
+        -1 where there is no atom at all.
+    distance : (n,) float64, Å
+    """
+    n = len(fractional)
+    xyz, atom, distance = crystal.cartesian(fractional), np.full(n, -1), np.full(n, np.inf)
+    counted = np.flatnonzero(~atoms.is_hydrogen & (atoms.occupancy > 0.0))
+    if not len(counted) or not n:
+        return xyz, atom, distance
+    tree = cKDTree(atoms.xyz[counted])
+    model = crystal.fractional(atoms.xyz[counted])
+    # no place is further from all copies of an atom than the diagonal of a cell
+    reach, furthest = 6.0, float(np.linalg.norm(crystal.orth, axis=0).sum())
+    while reach < 2.0 * furthest:
+        todo = np.flatnonzero(atom < 0)
+        if not len(todo):
+            break
+        margin = reach * np.linalg.norm(crystal.frac, axis=1)
+        low, high = model.min(axis=0) - margin, model.max(axis=0) + margin
+        for rotation, translation in zip(crystal.rotations, crystal.translations):
+            image = fractional[todo] @ rotation.T.astype(float) + translation
+            first = np.ceil(low - image.max(axis=0)).astype(int)
+            last = np.floor(high - image.min(axis=0)).astype(int)
+            for vector in itertools.product(*(range(a, b + 1) for a, b in zip(first, last))):
+                moved = image + vector
+                inside = np.flatnonzero(((moved >= low) & (moved <= high)).all(axis=1))
+                if not len(inside):
+                    continue
+                place = crystal.cartesian(moved[inside])
+                far, near = tree.query(place, distance_upper_bound=reach)
+                better = far < distance[todo[inside]] - 1e-6
+                rows = todo[inside[better]]
+                xyz[rows], atom[rows], distance[rows] = place[better], counted[near[better]], far[better]
+        reach *= 2.0
+    return xyz, atom, distance
+
+
+def find_blobs(best: MapGrid, difference: MapGrid, atoms: Atoms) -> tuple[Blob, ...]:
+    """Connected regions of the 2mFo-DFc map away from the model, where the mFo-DFc map has something too.
+
+    Parameters
+    ----------
+    best, difference : MapGrid
+        2mFo-DFc and mFo-DFc on the same grid.
+    atoms : Atoms
+
+    Returns
+    -------
+    tuple of Blob
+        Each once, the largest integral first.
+    """
+    crystal, shape = best.crystal, np.array(best.values.shape)
+    nu, nv, nw = best.values.shape
+    counted = ~atoms.is_hydrogen & (atoms.occupancy > 0.0)
+    clear = solvent_mask(
+        crystal.fractional(atoms.xyz[counted]), np.full(int(counted.sum()), _CLEAR), crystal.rotations,
+        crystal.translations, crystal.orth, (nu, nv, nw), 0.0,
+    )  # fmt: skip
+    region, n = _regions(clear & (best.values > BLOB_LEVEL * best.sigma))
+    if not n:
+        return ()
+    inside = np.flatnonzero(region)
+    member = region.reshape(-1)[inside] - 1
+    voxel = crystal.volume / best.values.size
+    volume = np.bincount(member, minlength=n) * voxel
+    density = best.values.reshape(-1)[inside].astype(float) / best.sigma
+    integral: Float = np.bincount(member, density, minlength=n).astype(float) * voxel
+    order = np.lexsort((difference.values.reshape(-1)[inside], member))
+    top = inside[order[np.flatnonzero(np.diff(member[order], append=n))]]
+    peak = difference.values.reshape(-1)[top].astype(float) / difference.sigma
+    kept = np.flatnonzero((volume >= _LEAST_VOLUME) & (peak >= BLOB_DIFFERENCE))
+    point = np.column_stack(np.unravel_index(top[kept], best.values.shape))
+    point, first = _one_of_each(difference, point, integral[kept])
+    kept = kept[first]
+    xyz, atom, distance = nearest_copies(crystal, point / shape, atoms)
+    order = np.argsort(-integral[kept], kind="stable")
+    columns = (volume[kept], peak[kept], integral[kept], xyz, atom, distance)
+    rows = zip(*(column[order].tolist() for column in columns))
+    return tuple(Blob(v, p, s, (x[0], x[1], x[2]), a, d) for v, p, s, x, a, d in rows)
+
+
+def _regions(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
+    """Numbers 1..n of the face-connected regions of a periodic mask, 0 outside; and n."""
+    labels, n = scipy.ndimage.label(mask)
+    pairs = []
+    for axis in range(3):
+        pair = np.stack([labels.take(0, axis).ravel(), labels.take(-1, axis).ravel()])
+        pairs.append(pair[:, (pair > 0).all(axis=0)])
+    i, j = np.concatenate(pairs, axis=1)
+    graph = scipy.sparse.coo_array((np.ones(len(i), dtype=np.bool_), (i, j)), shape=(n + 1, n + 1))
+    count, region = connected_components(graph, directed=False)  # 0, the outside, is alone and stays 0
+    return region.astype(np.int32)[labels], count - 1

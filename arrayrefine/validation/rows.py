@@ -1,0 +1,219 @@
+"""Look at a model from all sides: fit to the map, geometry, torsions, clashes, and what the maps show besides."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import gemmi
+import numpy as np
+from numpy.typing import NDArray
+
+from arrayrefine.atoms import Atoms
+from arrayrefine.crystal import Crystal
+from arrayrefine.map_grids import MapGrid, map_grid
+from arrayrefine.maps import MapCoefficients
+from arrayrefine.model_maps import maps_of
+from arrayrefine.peaks import Blob, Peak, find_blobs, find_peaks
+from arrayrefine.polymers import residues_of
+from arrayrefine.restraints import Restraints
+from arrayrefine.state import Problem, State
+from arrayrefine.validation.clashes import Clashes, find_clashes
+from arrayrefine.validation.density_fit import correlations, map_levels, mask_radius
+from arrayrefine.validation.geometry import Outlier, find_outliers
+from arrayrefine.validation.labels import atom_label, residue_label
+from arrayrefine.validation.result import (
+    BlobRow,
+    ClashRow,
+    OutlierRow,
+    PeakRow,
+    ResidueKind,
+    ResidueRow,
+    Validation,
+)
+from arrayrefine.validation.torsions import Backbone, SideChain, classify_backbone, classify_side_chains
+
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+
+_MAIN = ("N", "CA", "C", "O", "OXT")
+_WATER = ("HOH", "DOD", "WAT", "H2O")
+
+
+def validate(problem: Problem, state: State, maps: MapCoefficients | None = None) -> Validation:
+    """Validate an evaluated model against its data and the dictionary.
+
+    Parameters
+    ----------
+    problem : Problem
+    state : State
+        See `evaluate`.
+    maps : MapCoefficients, optional
+        Of this state, where they are known already.
+    """
+    crystal = problem.reflections.crystal
+    coefficients = maps_of(problem, state) if maps is None else maps
+    at_nuclei = problem.options.riding.distance == "nucleus"
+    found = validate_model(state.atoms, problem.restraints, crystal, coefficients, at_nuclei=at_nuclei)
+    return dataclasses.replace(found, r_work=state.statistics.r_work, r_free=state.statistics.r_free)
+
+
+def validate_model(
+    atoms: Atoms,
+    restraints: Restraints,
+    crystal: Crystal,
+    maps: MapCoefficients | None = None,
+    *,
+    at_nuclei: bool = False,
+) -> Validation:
+    """Validate a model; without maps its geometry alone.
+
+    Parameters
+    ----------
+    atoms : Atoms
+        With their hydrogens.
+    restraints : Restraints
+    crystal : Crystal
+    maps : MapCoefficients, optional
+    at_nuclei : bool
+        Whether hydrogens sit at their nuclei, and not at the centres of their electrons.
+    """
+    n = int(atoms.identity.residue.max(initial=-1)) + 1
+    outliers, worst, counts = find_outliers(atoms, restraints, n)
+    clashes = find_clashes(atoms, restraints.bonds, restraints.non_bonded, crystal, at_nuclei=at_nuclei)
+    fit = None
+    peaks: tuple[PeakRow, ...] = ()
+    blobs: tuple[BlobRow, ...] = ()
+    if maps is not None:
+        best, difference, model = (map_grid(maps, crystal, kind) for kind in ("2mFo-DFc", "mFo-DFc", "Fc"))
+        fit = _fit(atoms, best, model, n)
+        peaks = peak_rows(find_peaks(difference, atoms), atoms)
+        blobs = blob_rows(find_blobs(best, difference, atoms), atoms)
+    there = atoms.occupancy > 0.0
+    alone = sum(symmetry is None for symmetry in clashes.symmetry)
+    return Validation(
+        _residue_rows(atoms, restraints, worst, clashes, fit, n),
+        _outlier_rows(outliers, atoms),
+        _clash_rows(clashes, atoms),
+        clashes.score,
+        1000.0 * alone / clashes.n_atoms if clashes.n_atoms else None,
+        clashes.n_atoms,
+        int((atoms.is_hydrogen & there).sum()),
+        peaks,
+        blobs,
+        counts,
+    )
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Columns (n,) by residue: correlation of all atoms, main chain, side chain; mean density in sigma."""
+
+    whole: Float
+    main: Float
+    side: Float
+    level: Float
+
+
+def _fit(atoms: Atoms, best: MapGrid, model: MapGrid, n: int) -> _Fit:
+    residue, radius = atoms.identity.residue, mask_radius(best.d_min)
+    heavy = ~atoms.is_hydrogen & (atoms.occupancy > 0.0)
+    group = np.where(heavy, residue, -1)
+    main = np.isin(atoms.identity.atom_name, _MAIN)
+    protein = np.isin(atoms.identity.residue_name, [x for x in _names(atoms) if _kind(x, 2) == "protein"])
+    parts = np.where(heavy & protein, 2 * residue + ~main, -1)
+    both = correlations(best, model, atoms.xyz, parts, 2 * n, radius).reshape(n, 2)
+    whole = correlations(best, model, atoms.xyz, group, n, radius)
+    return _Fit(whole, both[:, 0], both[:, 1], map_levels(best, atoms.xyz, group, n))
+
+
+def _names(atoms: Atoms) -> list[str]:
+    return sorted(set(atoms.identity.residue_name.tolist()))
+
+
+def _kind(name: str, size: int) -> ResidueKind:
+    """What a residue of some heavy atoms is."""
+    if name in _WATER:
+        return "water"
+    info = gemmi.find_tabulated_residue(name)
+    if size > 1 and info.is_amino_acid():
+        return "protein"
+    if size > 1 and info.is_nucleic_acid():
+        return "nucleic"
+    return "ion" if size == 1 else "ligand"
+
+
+def _residue_rows(
+    atoms: Atoms, restraints: Restraints, worst: Float, clashes: Clashes, fit: _Fit | None, n: int
+) -> tuple[ResidueRow, ...]:
+    """One row per residue."""
+    who, residues = atoms.identity, residues_of(atoms)
+    backbone = classify_backbone(atoms, restraints.bonds.index, residues)
+    side_chains = classify_side_chains(atoms, residues)
+    heavy = ~atoms.is_hydrogen
+    member = who.residue[heavy]
+    size = np.bincount(member, minlength=n)
+    b_mean = np.bincount(member, atoms.b_iso[heavy], minlength=n) / np.maximum(size, 1)
+    b_max, occupancy = np.full(n, -np.inf), np.full(n, np.inf)
+    np.maximum.at(b_max, member, atoms.b_iso[heavy])
+    np.minimum.at(occupancy, member, atoms.occupancy[heavy])
+    touched = np.bincount(who.residue[clashes.i], minlength=n) + np.bincount(who.residue[clashes.j], minlength=n)
+    nothing = np.full(n, np.nan)
+    fit = _Fit(nothing, nothing, nothing, nothing) if fit is None else fit
+    number, first = np.unique(who.residue, return_index=True)
+    kinds = _kinds(who.residue_name[first].tolist(), size[number].tolist())
+    rows = []
+    for k, i in zip(number.tolist(), first.tolist()):
+        if not size[k]:
+            continue
+        spine, side = backbone.get(k, Backbone()), side_chains.get(k, SideChain())
+        seqid, name = f"{who.sequence_number[i]}{who.insertion_code[i]}", str(who.residue_name[i])
+        row = ResidueRow(
+            str(who.chain[i]), seqid, name, kinds[name], float(b_mean[k]), float(b_max[k]), float(occupancy[k]),
+            _known(fit.whole[k]), _known(fit.main[k]), _known(fit.side[k]), _known(fit.level[k]),
+            spine.phi, spine.psi, spine.omega, spine.classified, spine.kind, spine.percentile,
+            side.classified, side.name, side.chi, _known(worst[k]), int(touched[k]),
+        )  # fmt: skip
+        rows.append(row)
+    return tuple(rows)
+
+
+def _kinds(names: list[str], sizes: list[int]) -> dict[str, ResidueKind]:
+    """Kind of each name, by the most heavy atoms that a residue of that name has."""
+    largest: dict[str, int] = {}
+    for name, size in zip(names, sizes):
+        largest[name] = max(largest.get(name, 0), size)
+    return {name: _kind(name, size) for name, size in largest.items()}
+
+
+def _known(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _outlier_rows(outliers: Sequence[Outlier], atoms: Atoms) -> tuple[OutlierRow, ...]:
+    who = atoms.identity
+    return tuple(
+        OutlierRow(o.kind, tuple(atom_label(who, i) for i in o.atoms), o.value, o.ideal, o.sigma, o.z) for o in outliers
+    )
+
+
+def _clash_rows(clashes: Clashes, atoms: Atoms) -> tuple[ClashRow, ...]:
+    who = atoms.identity
+    columns = (clashes.i.tolist(), clashes.j.tolist(), clashes.distance.tolist(), clashes.overlap.tolist())
+    return tuple(
+        ClashRow((atom_label(who, i), atom_label(who, j)), d, overlap, symmetry)
+        for i, j, d, overlap, symmetry in zip(*columns, clashes.symmetry)
+    )
+
+
+def peak_rows(peaks: Sequence[Peak], atoms: Atoms) -> tuple[PeakRow, ...]:
+    return tuple(PeakRow(p.height, p.xyz, atom_label(atoms.identity, p.atom), p.distance) for p in peaks)
+
+
+def blob_rows(blobs: Sequence[Blob], atoms: Atoms) -> tuple[BlobRow, ...]:
+    who = atoms.identity
+    return tuple(
+        BlobRow(b.volume, b.peak, b.integral, b.xyz, residue_label(who, b.atom) if b.atom >= 0 else "", b.distance)
+        for b in blobs
+    )

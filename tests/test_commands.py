@@ -1,0 +1,107 @@
+"""Commands that look at a model: validate, peaks, omit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import gemmi
+import numpy as np
+import pytest
+
+from arrayrefine import __main__ as cli
+from arrayrefine.commands.inputs import options_of
+from arrayrefine.commands.tables import table
+from arrayrefine.evaluation import as_read
+from arrayrefine.example import DATA, MODEL
+from arrayrefine.options import Options, Reading
+
+
+def test_validate_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "found" / "v.json"
+    assert cli.main(["validate", str(MODEL), str(DATA), "--out", str(out), "--show", "2"]) == 0
+    text = capsys.readouterr().out
+    content = json.loads(out.read_text(encoding="utf-8"))
+    favoured = content["ramachandran"]["percent"]["favoured"]
+    assert f"{favoured:.1f} % favoured" in text
+    assert "Rotamer outliers (the first 2 of " in text
+    assert "A 102 GLN CD – A 102 GLN NE2" in text
+    assert text.endswith(f"wrote {out}\n")
+    assert f"R-work, R-free      {content['r_work']:.4f} {content['r_free']:.4f}" in text
+    assert content["r_work"] < 0.17
+    assert "TLS" not in text  # nothing is refined
+    assert content["residues"][0]["rscc"] > 0.8
+
+
+def test_peaks_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "peaks.json"
+    assert cli.main(["peaks", str(MODEL), str(DATA), "--limit", "5.5", "--out", str(out)]) == 0
+    text = capsys.readouterr().out
+    content = json.loads(out.read_text(encoding="utf-8"))
+    assert all(abs(peak["height"]) >= 5.5 for peak in content["peaks"])
+    assert f"{content['peaks'][0]['height']:.1f}" in text
+    assert "A 116 ASP" in content["peaks"][0]["atom"]
+
+
+def test_omit_writes_maps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "omit"
+    assert cli.main(["omit", str(MODEL), str(DATA), "--selection", "element Mn", "--out", str(out)]) == 0
+    assert "polder, 5 Å map at these atoms" in capsys.readouterr().out
+    content = json.loads((out / "omit.json").read_text(encoding="utf-8"))
+    assert content["atoms"][0]["atom"] == "A 300 MN MN"
+    assert content["atoms"][0]["sigma"] > 15.0
+    assert content["cc_present_data"] > 0.9
+    place = gemmi.read_structure(str(MODEL))[0].sole_residue("A", gemmi.SeqId("300"))[0].pos
+    grid = gemmi.read_ccp4_map(str(out / "omit_mFo-DFc.ccp4"), setup=False).grid
+    assert grid.point_count < 60 * 80 * 180 / 4
+    mtz = gemmi.read_mtz_file(str(out / "omit.mtz"))
+    whole = mtz.transform_f_phi_to_map("DELFWT", "PHDELWT", sample_rate=3.0)
+    assert whole.interpolate_value(place) / np.array(whole).std() > 15.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["validate", "none.pdb"], "model file 'none.pdb' does not exist"),
+        (["validate", "model.pdb", "--out", "model.pdb"], "input 'model.pdb' would be replaced"),
+        (["validate", "model.pdb", "--out", "."], "output '.' is a folder"),
+        (["peaks", "model.pdb", "data.mtz", "--limit", "0"], "--limit: found 0"),
+        (["peaks", "model.pdb", "data.mtz", "--out", "data.mtz"], "input 'data.mtz' would be replaced"),
+        (["omit", "model.pdb", "omit/omit.mtz", "--selection", "all"], "input 'omit/omit.mtz' would be replaced"),
+        (["validate", "model.pdb", "--config", "none.toml"], "configuration 'none.toml' cannot be read"),
+    ],
+)
+def test_input_that_cannot_be_used(
+    arguments: list[str],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("model.pdb").write_text("")
+    Path("data.mtz").write_text("")
+    Path("omit").mkdir()
+    Path("omit/omit.mtz").write_text("")
+    assert cli.main(arguments) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_options_of_a_look(tmp_path: Path) -> None:
+    config = tmp_path / "options.toml"
+    config.write_text('d_min = 2.5\nunknown = "hold"\ntls = ["chain"]\n')
+    options = options_of(Reading(d_min=3.0, hydrogens="keep"), config)
+    assert (options.d_min, options.hydrogens, options.unknown) == (3.0, "keep", "hold")
+    seen = as_read(options)
+    assert (seen.tls, seen.anisotropic, seen.perturb) == (("none",), "keep", 0.0)
+    assert seen.d_min == 3.0
+    assert options_of(Reading(), None) == Options()
+
+
+def test_tables_align_and_say_what_is_left_out() -> None:
+    rows = [("A 1 MET", "1.5"), ("B 10 LEU", "-12.0"), ("C 1 GLY", "3.0")]
+    assert table("Outliers", ("residue", "z "), rows, 2) == [
+        "", "Outliers (the first 2 of 3)", "  residue       z", "  A 1 MET     1.5", "  B 10 LEU  -12.0",
+    ]  # fmt: skip
+    assert table("Outliers", ("residue", "z "), rows, 3)[1] == "Outliers"
+    assert table("Outliers", ("residue", "z "), [], 3) == []
