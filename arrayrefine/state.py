@@ -91,6 +91,9 @@ class Problem:
     _on_device: list[DeviceRestraints] = field(default_factory=list, compare=False, repr=False)
     _plans: dict[str, StructureFactors] = field(default_factory=dict, compare=False, repr=False)
 
+    def __repr__(self) -> str:
+        return f"Problem({self.reflections}, {len(self.restraints.held)} atoms, {len(self.extra)} extra targets)"
+
     def parameters(self, atoms: Atoms, target: str) -> Parameters:
         """What a step named `target` refines, such as "xyz" or "tls+b": all atoms but those that are held or frozen."""
         return Parameters.of(atoms, target, self.restraints.held, self.occupancy).without(self.options.freeze)
@@ -182,6 +185,11 @@ class State:
     core_rmsz: tuple[float | None, float | None]
     b_shift: float
     outliers: Outliers
+
+    def __repr__(self) -> str:
+        now = self.statistics
+        free = "none" if now.r_free is None else f"{now.r_free:.4f}"
+        return f"State({len(self.atoms)} atoms, r_work={now.r_work:.4f}, r_free={free})"
 
 
 def work_nll(one: State, two: State) -> tuple[float, float]:

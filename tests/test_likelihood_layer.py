@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import tracemalloc
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import gemmi
 import numpy as np
 import pytest
 from checks import check_direction
@@ -197,3 +200,53 @@ def test_torch_gradcheck_at_its_own_tolerances(double: ar.LikelihoodTarget) -> N
     assert torch.autograd.gradcheck(
         lambda *parts: Likelihood.apply(*(t.index_put((rows,), p) for t, p in zip(whole, parts))), few
     )
+
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "how-to" / "likelihood-layer.md"
+BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def run_blocks(*needed: str) -> dict[str, Any]:
+    """Run the blocks of the page that need no other libraries than these; returns their names."""
+    namespace: dict[str, Any] = {}
+    libraries = {"torch": "torch", "Likelihood": "torch", "jax": "jax"}
+    for text in BLOCKS:
+        if {library for word, library in libraries.items() if re.search(rf"\b{word}\b", text)} <= set(needed):
+            exec(compile(text, PAGE.name, "exec"), namespace)
+    return namespace
+
+
+@pytest.fixture
+def page_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    structure = gemmi.read_structure(str(MODEL))
+    structure.setup_entities()
+    structure.make_mmcif_document().write_file(str(tmp_path / "model.cif"))
+    mtz = gemmi.read_mtz_file(str(DATA))
+    mtz.set_data(np.array(mtz)[mtz.make_d_array() > 3.0])
+    mtz.write_to_file(str(tmp_path / "data.mtz"))
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_page_about_it(page_files: None) -> None:
+    made = run_blocks()
+    assert made["numeric"] == pytest.approx((made["gradients"].xyz * made["direction"]).sum(), rel=1e-5)
+
+
+def test_adam_of_torch_mends_coordinates(page_files: None) -> None:
+    """The page's example: 20 lines with an optimiser that is not ours."""
+    pytest.importorskip("torch", reason="torch is not installed")
+    made = run_blocks("torch")
+    before, after = made["before"], made["after"]
+    assert after.r_work < before.r_work - 0.015
+    assert after.bond_rmsz < 0.2 * before.bond_rmsz
+    # towards the model that was shaken, solvent aside
+    kept = made["target"].atoms.identity.residue_name != "HOH"
+    rms = [float((x.detach() - made["true"])[kept].square().sum(1).mean().sqrt()) for x in (made["xyz"],)]
+    assert rms[0] < 0.17
+
+
+def test_jit_and_grad_of_jax(page_files: None) -> None:
+    pytest.importorskip("jax", reason="jax is not installed")
+    made = run_blocks("jax")
+    _, gradients = made["target"](made["atoms"].xyz.astype(np.float32))
+    assert np.array_equal(np.asarray(made["slope"]), gradients.xyz)

@@ -63,6 +63,9 @@ class Model:
     notes: tuple[str, ...]
     file_notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"Model('{self.path}', {len(self.atoms)} atoms, {self.crystal.space_group})"
+
 
 def read_model(source: ModelSource) -> Model:
     """Read a model.
