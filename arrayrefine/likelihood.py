@@ -40,6 +40,8 @@ from arrayrefine.weights import geometry_prior
 Float = NDArray[np.float64]
 Array: TypeAlias = Any
 """An array of NumPy or CuPy, or anything with `__dlpack__`."""
+_SLACK = 0.25
+"""Å²; a B may lie this much below where refinements stop it: who differentiates at the bound steps across it."""
 TermWeight: TypeAlias = "float | Literal['prior'] | None"
 """A number; what the resolution leads one to expect; or no such term."""
 
@@ -174,12 +176,13 @@ class LikelihoodTarget:
         places, back = received(xyz, "xyz", (n, 3))
         b_iso, back_b = (self.atoms.b_iso, back) if b is None else received(b, "b", (n,))
         full, back_q = (self.atoms.occupancy, back) if occupancy is None else received(occupancy, "occupancy", (n,))
-        low = np.flatnonzero(b_iso < least_b(self.atoms) * (1.0 - 1e-6))
+        least = least_b(self.atoms) - _SLACK
+        low = np.flatnonzero(b_iso < least)
         if len(low):
             i = int(low[0])
             raise InputError(
-                f"b of {self.atoms.identity.label(i)} is {b_iso[i]:.3g} Å²; expected at least "
-                f"{least_b(self.atoms)[i]:.3g} Å²: keep it above, for example as 2 + softplus(x)"
+                f"b of {self.atoms.identity.label(i)} is {b_iso[i]:.3g} Å²; expected at least {least[i]:.3g} Å²: keep "
+                "it above, for example as 2 + softplus(x)"
             )
         reference, own = self.state.atoms, self.problem.hydrogens.own
         values = [reference.xyz.copy(), reference.b_iso.copy(), reference.occupancy.copy()]

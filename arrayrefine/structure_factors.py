@@ -92,6 +92,16 @@ class StructureFactors:
         self._expand(atoms)
         self._sample(atoms)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy in another process needs; memory on a device is made anew there."""
+        return self.__dict__ | {"_host_side": None, "_channels_at_once": None}
+
+    def __copy__(self) -> StructureFactors:
+        """A copy in this process, which shares everything."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        return other
+
     def _expand(self, atoms: Atoms) -> None:
         """Choose the functions that make up the form factors of these atoms."""
         self.basis = self._basis_of(atoms)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 import re
 import tracemalloc
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +110,19 @@ def test_same_input_same_output_whatever_came_before(double: ar.LikelihoodTarget
     for one, two in zip(first[1], again[1]):
         assert np.array_equal(one, two)
     assert not np.shares_memory(first[1].xyz, again[1].xyz)
+
+
+def test_threads_and_processes(double: ar.LikelihoodTarget) -> None:
+    rng = np.random.default_rng(0)
+    places = [double.atoms.xyz + rng.normal(0.0, 0.2, double.atoms.xyz.shape) for _ in range(3)]
+    alone = [double(xyz) for xyz in places]
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(double, places))
+    sent = pickle.loads(pickle.dumps(double))
+    for one, *others in zip(alone, together, [sent(xyz) for xyz in places]):
+        for other in others:
+            assert one[0] == other[0]
+            assert all(np.array_equal(a, b) for a, b in zip(one[1], other[1]))
 
 
 def test_defaults_and_updates(plain: ar.LikelihoodTarget) -> None:
