@@ -59,7 +59,7 @@ def test_a_nameless_structure_can_be_written(structure: gemmi.Structure, mtz: ge
     assert gemmi.cif.read(str(tmp_path / "refined.cif")).sole_block().name == "refined"
 
 
-def test_documents_in(structure: gemmi.Structure, of_files: ar.Result) -> None:
+def test_documents_in(structure: gemmi.Structure, of_files: ar.Result, tmp_path: Path) -> None:
     complete = structure.clone()
     complete.setup_entities()
     document = complete.make_mmcif_document()
@@ -69,6 +69,8 @@ def test_documents_in(structure: gemmi.Structure, of_files: ar.Result) -> None:
     assert result.r_work == pytest.approx(of_files.r_work, abs=2e-4)  # digits of the text
     assert result.model.document is document
     assert result.report.inputs["model"]["path"] == "in memory (gemmi.Document)"
+    result.write(tmp_path)
+    assert gemmi.cif.read(str(tmp_path / "refined.cif")).sole_block().find_value("_exptl.details") == "kept"
 
 
 def test_what_was_read_before(of_files: ar.Result) -> None:

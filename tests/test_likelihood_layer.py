@@ -104,9 +104,13 @@ def test_same_input_same_output_whatever_came_before(double: ar.LikelihoodTarget
     rng = np.random.default_rng(0)
     first = double(**given)
     given["xyz"].setflags(write=False)
+    contacts = double.problem.geometry.contacts
+    assert contacts is not None
+    listed = list(contacts._list)
     double(given["xyz"] + rng.normal(0.0, 0.5, given["xyz"].shape), np.full(1503, 3.0))  # samples anew, lists anew
     again = double(**given)
     assert first[0] == again[0]
+    assert contacts._list == listed
     for one, two in zip(first[1], again[1]):
         assert np.array_equal(one, two)
     assert not np.shares_memory(first[1].xyz, again[1].xyz)
