@@ -97,7 +97,7 @@ def build_restraints(
     guessed = covalent_pairs(atoms, crystal, held | loose)
     bonds = tie_hydrogens(bonds, guessed, loose)
     angles = read_angles(model, held, notes)
-    torsions, rigid = read_torsions(model, held, metal_parts)
+    torsions, rigid = read_torsions(model, held, metal_parts, edges, atoms)
     chiralities = read_chiralities(model, held, metal_parts, edges, atoms, notes)
     planes = read_planes(model, held)
 

@@ -188,13 +188,37 @@ def read_angles(model: TopologyModel, held: Mask, notes: list[str]) -> Angles:
     return Angles(index[fine], np.where(value > 180.0, 360.0 - value, value), sigma[fine])
 
 
-def read_torsions(model: TopologyModel, held: Mask, metal_parts: Mask) -> tuple[Torsions, Int]:
+def _within_rings(index: Int, edges: Int, atoms: Atoms) -> Mask:
+    """(n,) True for torsions (n, 4) whose atoms are all in one ring of up to six: a second way leads from end to end.
+
+    Conformers of one atom count once: they would look like two ways.
+    """
+    _, name = np.unique(atoms.identity.atom_name, return_inverse=True)
+    _, place = np.unique(np.column_stack([atoms.identity.residue, name]), axis=0, return_inverse=True)
+    place = place.ravel()
+    neighbours: dict[int, set[int]] = {}
+    for i, j in place[edges].tolist():
+        neighbours.setdefault(i, set()).add(j)
+        neighbours.setdefault(j, set()).add(i)
+    found = np.zeros(len(index), dtype=bool)
+    for row, (a, b, c, d) in enumerate(place[index].tolist()):
+        beside_a, beside_d = neighbours.get(a, set()) - {b}, neighbours.get(d, set()) - {c}
+        found[row] = (
+            d in beside_a or bool(beside_a & beside_d) or any(neighbours[x] & beside_d for x in beside_a)
+        )
+    return found
+
+
+def read_torsions(
+    model: TopologyModel, held: Mask, metal_parts: Mask, edges: Int, atoms: Atoms
+) -> tuple[Torsions, Int]:
     """Torsions chi*, omega and that of disulfides; and the bonds that cannot turn (r, 2), restrained or not.
 
     Dictionaries also list ring torsions (const, sp2_sp2: sigma 0, period 0), hydrogens' (hh), two
     contradictory sets of sugar puckers, and guesses (var, sp3_sp3); planes, chirality and contacts hold
     what is real about these. A period of 0 means that there is only one ideal: it is kept for the torsions
-    of links (omega), where it comes with a real sigma, and taken as 1.
+    of links (omega), where it comes with a real sigma, and taken as 1. The chi of proline have the ideals of an open
+    chain, 60° and 180°, where the ring has some 30°: within rings of the bonds `edges` (e, 2) they are left out.
     """
     across = model.across(gemmi.RKind.Torsion)
     named = []
@@ -211,7 +235,7 @@ def read_torsions(model: TopologyModel, held: Mask, metal_parts: Mask) -> tuple[
     is_rigid = np.array([label.startswith(_RIGID_LABELS) for _, _, label in named], dtype=bool)
     in_ring = np.array([label.startswith(_RIGID_LABELS[1:]) for _, _, label in named], dtype=bool)
     fine = ~held[index].all(axis=1) & ~metal_parts[index].any(axis=1) & (sigma > 0) & ~in_ring
-    fine &= ((period >= 1) | is_link) & ~_mixed(model.altloc, index)
+    fine &= ((period >= 1) | is_link) & ~_mixed(model.altloc, index) & (is_link | ~_within_rings(index, edges, atoms))
     torsions = Torsions(index[fine], ideal[fine], sigma[fine], np.maximum(period[fine], 1))
     return torsions, index[is_rigid, 1:3]
 

@@ -229,9 +229,10 @@ def robust_weights(
     )
     needed = [term for term in terms if term[1].any()]
     by_xray, changes = beside(
-        lambda: [change(xray, term[0]) for term in needed], lambda: [change(term[2], term[0]) for term in needed],
+        lambda: [change(xray, term[0]) for term in needed],
+        lambda: [change(term[2], term[0]) for term in needed],
         threads,
-    )  # fmt: skip
+    )
     for (name, mask, _, ratio, term_prior, steer), xray_change, by_term in zip(needed, by_xray, changes):
         chosen = mask & counted if (mask & counted).any() else mask
         norms = []

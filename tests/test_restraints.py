@@ -110,6 +110,16 @@ def test_sigmas_and_periods_are_usable(built: Callable[..., Built]) -> None:
         assert (np.diff(r.planes.plane) >= 0).all()
 
 
+def test_chi_of_open_chains_do_not_bend_the_rings_of_prolines(built: Callable[..., Built]) -> None:
+    """PRO has the ideals -60° and 180° of an open chain, which no ring of five can have."""
+    for name in ("1aba", "hewl_ssad"):
+        b = built(name)
+        of = b.atoms.identity.residue_name[b.restraints.torsions.index]
+        assert (b.atoms.identity.residue_name == "PRO").any()
+        assert not (of == "PRO").all(axis=1).any()
+        assert {"LEU", "TYR", "ARG"} <= {str(row[0]) for row in of[(of == of[:, :1]).all(axis=1)]}
+
+
 def test_leucine_is_restrained_only_where_it_turns(built: Callable[..., Built]) -> None:
     """Ring and 'const' torsions of dictionaries, with sigma 0 and period 0, would bend every Leu."""
     b = built("1aba")
