@@ -1,7 +1,8 @@
 """Macromolecular crystallographic refinement on arrays.
 
 ``refine(model, data, options)`` is the main job. The pieces that it is made of can be used alone: see `read_model`,
-`read_reflections`, `prepare`, `evaluate`, `Parameters`, `find_weights`, `minimise_step`.
+`read_reflections`, `prepare`, `evaluate`, `Parameters`, `find_weights`, `minimise_step`. ``target(model, data)`` is the
+likelihood as a function of arrays, for models of machine learning.
 """
 
 from __future__ import annotations
@@ -14,10 +15,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from arrayrefine.atoms import Atoms, Gradient
     from arrayrefine.crystal import Crystal
-    from arrayrefine.errors import ArrayRefineError, DeviceError, InputError, MonomerError, StaleWeightsError
+    from arrayrefine.errors import (
+        ArrayRefineError,
+        DeviceError,
+        InputError,
+        MonomerError,
+        StaleWeightsError,
+        StopRefinement,
+    )
     from arrayrefine.evaluation import evaluate_files, omit_files, peaks_of_files, validate_files
     from arrayrefine.io.model import read_model
     from arrayrefine.io.reflections import read_reflections
+    from arrayrefine.likelihood import LikelihoodTarget, target
     from arrayrefine.macrocycle import find_weights, minimise_step
     from arrayrefine.many import Job, refine_many
     from arrayrefine.map_grids import MapGrid, map_grid
@@ -28,8 +37,10 @@ if TYPE_CHECKING:
     from arrayrefine.peaks import find_blobs, find_peaks
     from arrayrefine.refine import Result, prepare, refine
     from arrayrefine.reflections import Reflections
+    from arrayrefine.selection import select
     from arrayrefine.state import Problem, State, evaluate
     from arrayrefine.structure_factors import StructureFactors
+    from arrayrefine.targets.extra import ExtraTarget
     from arrayrefine.validation import Validation, validate
     from arrayrefine.version import version as version
     from arrayrefine.weights import Weights
@@ -41,7 +52,9 @@ _HOMES = {
     "Parameters": "parameters", "Weights": "weights", "find_weights": "macrocycle", "minimise_step": "macrocycle",
     "Problem": "state", "State": "state", "evaluate": "state", "StructureFactors": "structure_factors",
     "Result": "refine", "prepare": "refine", "refine": "refine",
-    "Job": "many", "refine_many": "many", "Validation": "validation", "validate": "validation",
+    "Job": "many", "refine_many": "many", "LikelihoodTarget": "likelihood", "target": "likelihood",
+    "select": "selection", "ExtraTarget": "targets.extra", "StopRefinement": "errors",
+    "Validation": "validation", "validate": "validation",
     "validate_files": "evaluation", "evaluate_files": "evaluation", "peaks_of_files": "evaluation",
     "omit_files": "evaluation", "maps_of": "model_maps", "map_grid": "map_grids", "MapGrid": "map_grids",
     "find_peaks": "peaks", "find_blobs": "peaks", "omit_map": "omit_maps",
@@ -51,6 +64,7 @@ __all__ = [  # noqa: RUF022 - grouped as the documentation is
     "refine", "refine_many", "Job", "prepare", "Result", "Options",
     "read_model", "read_reflections", "Atoms", "Gradient", "Crystal", "Reflections",
     "Problem", "State", "evaluate", "StructureFactors", "Parameters", "Weights", "find_weights", "minimise_step",
+    "target", "LikelihoodTarget", "ExtraTarget", "select", "StopRefinement",
     "maps_of", "map_grid", "MapGrid", "find_peaks", "find_blobs", "omit_map", "validate", "Validation",
     "evaluate_files", "validate_files", "peaks_of_files", "omit_files",
     "ArrayRefineError", "InputError", "MonomerError", "StaleWeightsError", "DeviceError",

@@ -42,7 +42,7 @@ DESCRIPTION = """Refine a macromolecular crystal structure against its diffracti
 USER_ERROR = 2
 DEMO = Options(perturb=0.2)
 """What `arrayrefine demo` does unless told otherwise."""
-LISTS = ("--targets", "--rigid-groups", "--tls", "--occupancy-groups", "--freeze", "--restraints")
+LISTS = ("--targets", "--rigid-groups", "--tls", "--occupancy-groups", "--freeze", "--restraints", "--restraint-tables")
 """Flags that take several values."""
 
 

@@ -130,6 +130,9 @@ class Atoms:
     def __len__(self) -> int:
         return len(self.b_iso)
 
+    def __repr__(self) -> str:
+        return f"Atoms({len(self)} atoms, {len(self.riding)} of them riding)"
+
     def replace(
         self,
         xyz: Float | None = None,

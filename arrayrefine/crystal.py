@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import gemmi
 import numpy as np
@@ -36,6 +37,9 @@ class Crystal:
             raise InputError(
                 f"space group '{self.space_group}' is not known; expected a Hermann-Mauguin symbol such as 'P 21 21 21'"
             )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Crystal, (self.cell, self.space_group)  # not all objects of gemmi can be pickled
 
     @classmethod
     def from_gemmi(cls, cell: gemmi.UnitCell, space_group: gemmi.SpaceGroup) -> Crystal:

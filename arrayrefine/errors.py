@@ -21,3 +21,7 @@ class StaleWeightsError(ArrayRefineError):
 
 class DeviceError(ArrayRefineError):
     """The requested device cannot be used."""
+
+
+class StopRefinement(Exception):  # noqa: N818 - like StopIteration, it is no error
+    """Raised by a callback, it ends a refinement with the best model so far."""

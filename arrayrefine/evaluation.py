@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -14,6 +13,7 @@ from arrayrefine.configuration import check_options
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
 from arrayrefine.hydrogen_sources import with_hydrogens
+from arrayrefine.io.in_memory import DataSource, ModelSource, label_of
 from arrayrefine.io.model import read_model
 from arrayrefine.links import with_found_links
 from arrayrefine.map_grids import MapGrid, map_grid
@@ -56,11 +56,11 @@ def as_read(options: Options) -> Options:
     off = External(secondary_structure="off", ramachandran="off", ncs="off", metals=False, jelly_body="off")
     return dataclasses.replace(
         options, tls=("none",), anisotropic="keep", external=off, perturb=0.0, freeze=(), occupancy_groups=(),
-        rigid_groups=(), reference=None,
+        rigid_groups=(), reference=None, restraint_tables=(),
     )  # fmt: skip
 
 
-def evaluate_files(model: str | Path, data: str | Path, options: Options | None = None) -> Evaluated:
+def evaluate_files(model: ModelSource, data: DataSource, options: Options | None = None) -> Evaluated:
     """Read a model and reflections, fit scale, solvent and sigma_A, and make the maps.
 
     Raises
@@ -77,7 +77,7 @@ def evaluate_files(model: str | Path, data: str | Path, options: Options | None 
 
 
 def geometry_of_file(
-    model: str | Path, options: Options | None = None
+    model: ModelSource, options: Options | None = None
 ) -> tuple[Atoms, Restraints, Crystal, tuple[str, ...]]:
     """Read a model without data, give it its hydrogens, and find what the dictionary says of it.
 
@@ -109,7 +109,7 @@ def geometry_of_file(
 
 
 def validate_files(
-    model: str | Path, data: str | Path | None = None, options: Options | None = None
+    model: ModelSource, data: DataSource | None = None, options: Options | None = None
 ) -> tuple[Validation, tuple[str, ...]]:
     """Validate a model against its data and the dictionary; without data its geometry alone.
 
@@ -154,7 +154,7 @@ class Findings:
 
 
 def peaks_of_files(
-    model: str | Path, data: str | Path, options: Options | None = None, limit: float = LIMIT
+    model: ModelSource, data: DataSource, options: Options | None = None, limit: float = LIMIT
 ) -> Findings:
     """Find peaks and holes of the mFo-DFc map beyond `limit` sigma, and regions of density without a model.
 
@@ -173,8 +173,8 @@ def peaks_of_files(
 
 
 def omit_files(
-    model: str | Path,
-    data: str | Path,
+    model: ModelSource,
+    data: DataSource,
     selection: str,
     options: Options | None = None,
     radius: float = RADIUS,
@@ -194,10 +194,11 @@ def omit_files(
     there = ~atoms.is_hydrogen & (atoms.occupancy > 0.0)
     if not (chosen & there).any():
         raise InputError(
-            f"selection '{selection}' names no atom of '{model}' that scatters (hydrogens aside); expected one or more "
-            "to leave out: check chain, residue and atom names"
+            f"selection '{selection}' names no atom of '{label_of(model)}' that scatters (hydrogens aside); expected "
+            "one or more to leave out: check chain, residue and atom names"
         )
     if (chosen | ~there).all():
-        raise InputError(f"selection '{selection}' names all atoms of '{model}'; expected some to be left for phases")
+        name = label_of(model)
+        raise InputError(f"selection '{selection}' names all atoms of '{name}'; expected some to be left for phases")
     with threadpool_limits(limits=1, user_api="blas"):
         return omit_map(found.problem, found.state, np.asarray(chosen), radius), found

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-from arrayrefine import preconditioner, search, weights
+from arrayrefine import extra_weights, preconditioner, search, weights
 from arrayrefine.device_batch import Share
 from arrayrefine.device_objective import Member
 from arrayrefine.errors import InputError
@@ -108,6 +108,19 @@ def find_weights(
     stale : Weights, optional
         For the scheme 'stale': the weights that were computed once, at the start.
     """
+    found = _of_scheme(problem, state, parameters, steering, stale)
+    if not problem.extra:
+        return found
+    options = problem.options
+    return extra_weights.with_extra(
+        found, problem.extra, state.atoms, parameters, state.xray, options.weighting, options.seed
+    )
+
+
+def _of_scheme(
+    problem: Problem, state: State, parameters: Parameters, steering: Steering | None, stale: Weights | None
+) -> Weights:
+    """Weights of geometry and ADP terms."""
     options = problem.options
     targets = (state.xray, problem.geometry.of_dictionary, problem.adp)
     d_min = problem.reflections.d_min
@@ -167,12 +180,14 @@ def minimise_step(
 def _objective(problem: Problem, state: State, parameters: Parameters, found: Weights) -> Evaluated:
     """The objective where the problem computes: on the device or with NumPy.
 
-    Where the device cannot make the atoms from the vector, the host does, and the device computes for these atoms.
+    Where the device cannot make the atoms from the vector, the host does, and the device computes for these atoms. The
+    same where there are extra targets, which are the host's.
     """
-    if problem.device.kind == "cpu" or not parameters.on_device:
+    if problem.device.kind == "cpu" or not parameters.on_device or problem.extra:
         return Objective(
-            parameters, found, state.xray, problem.geometry, problem.adp, problem.options.threads
-        )
+            parameters, found, state.xray, problem.geometry, problem.adp, problem.options.threads, problem.extra,
+            problem.timer,
+        )  # fmt: skip
     return Share(problem, Member(parameters, found, state.xray))
 
 
@@ -183,8 +198,11 @@ def _strain(problem: Problem, state: State) -> float:
     return max((bond or 0.0) / band.rmsz_high, (angle or 0.0) / band.angle_rmsz_high)
 
 
-def _objection(problem: Problem, path: Path, after: State) -> str:
-    """Why the guard refuses a step, or "" if it does not. The test set has no say: it would cease to be one."""
+def _objection(problem: Problem, path: Path, after: State, found: Weights) -> str:
+    """Why the guard refuses a step, or "" if it does not. The test set has no say: it would cease to be one.
+
+    What targets of the user's own gained may be paid for with likelihood: they were added because they know something.
+    """
     before, now = path.state.statistics, after.statistics
     if not (math.isfinite(now.r_work) and math.isfinite(after.nll_work)):
         return "R-work or the likelihood is not a number"
@@ -192,12 +210,21 @@ def _objection(problem: Problem, path: Path, after: State) -> str:
     if strain > _RMSZ_SLACK and strain > was:
         return f"bond RMSZ went from {before.bond_rmsz:.2f} to {now.bond_rmsz:.2f}, angle RMSZ to {now.angle_rmsz:.2f}"
     mending = was > 1.0 and strain < was
-    if now.r_work > before.r_work + (_R_WORK_MENDING if mending else _R_WORK_RISE):
-        return f"R-work rose from {before.r_work:.4f} to {now.r_work:.4f}"
     start, end = work_nll(path.state, after)
-    if not mending and end > start + _NLL_RISE:
+    gained = _gained(problem, path.state, after, found) / max(int(after.xray.work.sum()), 1)
+    lenient = mending or (gained > 0.0 and end <= start + gained)
+    if now.r_work > before.r_work + (_R_WORK_MENDING if lenient else _R_WORK_RISE):
+        return f"R-work rose from {before.r_work:.4f} to {now.r_work:.4f}"
+    if not mending and end > start + _NLL_RISE + gained:
         return f"-log p per work reflection rose from {start:.4f} to {end:.4f}"
     return ""
+
+
+def _gained(problem: Problem, before: State, after: State, found: Weights) -> float:
+    """What extra targets gained in a step, with their weights; 0 where they lost."""
+    weighted = [(found.of(term), term) for term in problem.extra]
+    gains = [w * (term(before.atoms)[0] - term(after.atoms)[0]) for w, term in weighted if w is not None]
+    return max(sum(gains), 0.0)
 
 
 def _other_weights(steering: Steering, parameters: Parameters, factor: float) -> Steering:
@@ -236,7 +263,7 @@ def run_step(problem: Problem, path: Path, cycle: int, target: str, stop: Callab
         reached = _refine_in_band(problem, trial, path.state, parameters, stop, steer=attempt == 0)
         candidate, found = reached.path, reached.weights
         evaluations += reached.evaluations
-        objection = _objection(problem, path, candidate.state) if guarded else ""
+        objection = _objection(problem, path, candidate.state, found) if guarded else ""
         if not objection:
             path, gain = candidate, reached.gain
             notes.insert(0, reached.reason)
@@ -306,6 +333,8 @@ def _record(
     began: float, note: str, gain: float = 0.0,
 ) -> Step:  # fmt: skip
     now = path.state.statistics
+    values = {term.name: term(path.state.atoms)[0] for term in problem.extra}
+    found = found | ({"extra_values": values} if values else {})
     return Step(
         cycle=cycle, target=target, free_parameters=free, weights={"geometry": None, "adp": None} | found,
         r_work=now.r_work, r_free=now.r_free, bond_rmsz=now.bond_rmsz, angle_rmsz=now.angle_rmsz,
@@ -316,9 +345,9 @@ def _record(
 
 
 def run_cycles(
-    problem: Problem, path: Path, stop: Callable[[], bool], on_step: Callable[[Step], None]
+    problem: Problem, path: Path, stop: Callable[[], bool], on_step: Callable[[Step, State], None]
 ) -> tuple[Path, tuple[Step, ...], str]:
-    """All macro-cycles; returns the last path, every step, and why it ended."""
+    """All macro-cycles; returns the last path, every step, and why it ended. `on_step` hears of each step and state."""
     steps: list[Step] = []
     options = problem.options
     trials = options.weights == "search" and bool(problem.reflections.free.any())
@@ -329,7 +358,7 @@ def run_cycles(
             problem = search.loosened(problem)
             path, made = _searched(problem, path, cycle, stop)
             for step in made:
-                on_step(step)
+                on_step(step, path.state)
         else:
             path, made = _run_cycle(problem, path, cycle, stop, on_step)
         steps += made
@@ -345,7 +374,7 @@ def run_cycles(
 
 
 def _run_cycle(
-    problem: Problem, path: Path, cycle: int, stop: Callable[[], bool], on_step: Callable[[Step], None]
+    problem: Problem, path: Path, cycle: int, stop: Callable[[], bool], on_step: Callable[[Step, State], None]
 ) -> tuple[Path, list[Step]]:
     """The steps of one macro-cycle, as far as `stop` lets them be taken."""
     steps: list[Step] = []
@@ -354,7 +383,7 @@ def _run_cycle(
             break
         path, step = run_step(problem, path, cycle, target, stop)
         steps.append(step)
-        on_step(step)
+        on_step(step, path.state)
     return path, steps
 
 
@@ -364,7 +393,7 @@ def _searched(problem: Problem, path: Path, cycle: int, stop: Callable[[], bool]
 
     def trial(factors: tuple[float, float], own: Problem) -> tuple[Path, list[Step]]:
         start = dataclasses.replace(path, steering=search.scaled(path.steering, *factors))
-        end = _run_cycle(own, start, cycle, stop, lambda _: None)
+        end = _run_cycle(own, start, cycle, stop, lambda step, state: None)
         if not stop():
             whole.add(factors)
         return end

@@ -6,16 +6,19 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
 from arrayrefine.device_batch import together
 from arrayrefine.errors import ArrayRefineError, InputError
+from arrayrefine.io.in_memory import DataSource, ModelSource
 from arrayrefine.options import Options
 from arrayrefine.refine import Result, run
 from arrayrefine.rendezvous import Rendezvous
 from arrayrefine.report import Step
+from arrayrefine.restraint_tables import TableSource
+from arrayrefine.state import State
+from arrayrefine.targets.extra import ExtraTarget
 
 
 @dataclass(frozen=True)
@@ -24,21 +27,28 @@ class Job:
 
     Attributes
     ----------
-    model, data : path
+    model, data : path or object in memory
         As for `refine`.
     options : Options
+    extra : sequence of ExtraTarget
+        As for `refine`; called from the job's thread.
+    restraint_tables : sequence
+        As for `refine`.
     """
 
-    model: str | Path
-    data: str | Path
+    model: ModelSource
+    data: DataSource
     options: Options = field(default_factory=Options)
+    extra: Sequence[ExtraTarget] = ()
+    restraint_tables: Sequence[TableSource] = ()
 
 
 def refine_many(
     jobs: Sequence[Job],
     *,
-    on_step: Callable[[int, Step], None] | None = None,
-    on_message: Callable[[int, str], None] | None = None,
+    on_step: Callable[[int, Step], object] | None = None,
+    on_state: Callable[[int, Step, State], object] | None = None,
+    on_message: Callable[[int, str], object] | None = None,
     stop: Callable[[], int | None] | None = None,
 ) -> tuple[Result | ArrayRefineError, ...]:
     """Run several refinements side by side, each as `refine` would.
@@ -51,8 +61,9 @@ def refine_many(
     Parameters
     ----------
     jobs : sequence of Job
-    on_step, on_message : callable, optional
-        As for `refine`, with the number of the job before the record or the note; called from the job's thread.
+    on_step, on_state, on_message : callable, optional
+        As for `refine`, with the number of the job before all else; called from the job's thread. What ends a run ends
+        that job alone.
     stop : callable, optional
         As for `refine`; ends every job with its best model so far.
 
@@ -78,7 +89,8 @@ def refine_many(
             results[number] = run(
                 job.model, job.data, job.options,
                 partial(on_step, number) if on_step else None, partial(on_message, number) if on_message else None,
-                stop, partial(rendezvous.join, number),
+                stop, partial(rendezvous.join, number), partial(on_state, number) if on_state else None,
+                job.extra, job.restraint_tables,
             )  # fmt: skip
         except ArrayRefineError as error:
             results[number] = error

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ from arrayrefine.options import Minimiser
 from arrayrefine.parameters import Parameters
 from arrayrefine.rendezvous import Evaluated
 from arrayrefine.targets import Target
+from arrayrefine.targets.extra import ExtraTarget
 from arrayrefine.weights import Weights
 
 Float = NDArray[np.float64]
@@ -29,7 +31,7 @@ _WORTH = 0.3
 
 @dataclass(frozen=True)
 class Objective:
-    """T = T_xray + w_geometry T_geometry + w_adp T_adp as a function of the free parameters.
+    """T = T_xray + w_geometry T_geometry + w_adp T_adp + Σ w E, E extra targets, as a function of the free parameters.
 
     Raises
     ------
@@ -43,9 +45,13 @@ class Objective:
     geometry: Target
     adp: Target
     threads: int = 1
+    extra: tuple[ExtraTarget, ...] = ()
+    timer: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.weights.require(self.parameters)
+        for term in self.extra:
+            self.weights.of(term)
 
     def at(self, x: Float) -> tuple[float, Float]:
         """Value, and gradient by the free parameters, at the vector `x`."""
@@ -62,6 +68,14 @@ class Objective:
             if weight is not None:
                 term, slope = target(atoms)
                 value, gradient = value + weight * term, gradient + weight * slope
+        start = perf_counter()
+        for target in self.extra:
+            weight = self.weights.of(target)
+            if weight is not None:
+                term, slope = target(atoms)
+                value, gradient = value + weight * term, gradient + weight * slope
+        if self.extra:
+            self.timer["extra"] = self.timer.get("extra", 0.0) + perf_counter() - start
         return value, gradient
 
 

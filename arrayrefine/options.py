@@ -217,6 +217,8 @@ class Options:
     """What is not refined: kinds of selected atoms, such as 'xyz: chain B' 'b: water' 'occupancy: all'."""
     restraints: tuple[Path, ...] = ()
     """Restraint CIF files for ligands; they win over every library."""
+    restraint_tables: tuple[Path, ...] = ()
+    """Tables of further restraints, CSV or TSV: kind, atom1, atom2, ..., ideal, sigma; see the documentation."""
     reference: Path | None = None
     """Reference model, PDB or mmCIF, whose distances the model keeps to where chains match (often one at higher
     resolution)."""
@@ -263,7 +265,7 @@ class Options:
     @property
     def other_files(self) -> tuple[Path, ...]:
         """Files that are read beside model, data and libraries."""
-        return (*self.restraints, *([] if self.reference is None else [self.reference]))
+        return (*self.restraints, *self.restraint_tables, *([] if self.reference is None else [self.reference]))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from arrayrefine.displacement import joined, least_b, parted, possible, total_u
 from arrayrefine.errors import InputError
 from arrayrefine.occupancy_groups import OccupancyGroups
 from arrayrefine.riding import fold, follow
-from arrayrefine.selection import select
+from arrayrefine.selection import GemmiSelection, select
 from arrayrefine.tls import NUMBERS, design
 
 Float = NDArray[np.float64]
@@ -109,11 +109,11 @@ class Parameters:
         }
         return dataclasses.replace(self, **changed)
 
-    def unfreeze(self, kind: str, selection: str = "all") -> Parameters:
+    def unfreeze(self, kind: str, selection: str | GemmiSelection = "all") -> Parameters:
         """Refine `kind` ("xyz", "b", "occupancy" or "tls") of the selected atoms, or their groups, too."""
         return self._with(kind, select(self.reference, selection), True)
 
-    def freeze(self, kind: str, selection: str = "all") -> Parameters:
+    def freeze(self, kind: str, selection: str | GemmiSelection = "all") -> Parameters:
         """Refine `kind` of the selected atoms, or of groups with such atoms, no longer."""
         return self._with(kind, select(self.reference, selection), False)
 

@@ -6,10 +6,11 @@ import contextlib
 import dataclasses
 import gc
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -17,18 +18,24 @@ from threadpoolctl import threadpool_limits
 from arrayrefine import summaries, tls_motion
 from arrayrefine.anisotropy import choose_anisotropic
 from arrayrefine.atoms import Atoms
+from arrayrefine.callbacks import Listeners
 from arrayrefine.configuration import check_options
 from arrayrefine.conformers import build_occupancy_groups
 from arrayrefine.data_checks import check_data, without_outliers
 from arrayrefine.device import choose_device, memory_errors_named
 from arrayrefine.device_density import Gridded
 from arrayrefine.device_memory import Budget
+from arrayrefine.errors import InputError
 from arrayrefine.external import with_external
 from arrayrefine.hydrogen_sources import with_hydrogens
 from arrayrefine.hydrogens import output_atoms
-from arrayrefine.io.model import Model, in_crystal, read_model
+from arrayrefine.io import exports
+from arrayrefine.io.files import IN_MEMORY
+from arrayrefine.io.in_memory import DataSource, ModelSource, is_path, label_of
+from arrayrefine.io.model import Model, in_crystal, read_model, with_atoms
 from arrayrefine.io.reflections import read_reflections
 from arrayrefine.io.write import account_of, write_outputs
+from arrayrefine.io.write_mtz import history_line, mtz_of
 from arrayrefine.links import with_found_links
 from arrayrefine.macrocycle import check_targets, run_cycles, start_path
 from arrayrefine.map_grids import SAMPLING, Kind, MapGrid, map_grid, wanted_maps
@@ -42,16 +49,19 @@ from arrayrefine.parameters import B_BOUNDS, Parameters
 from arrayrefine.reflections import Reflections
 from arrayrefine.rendezvous import Evaluated, Place
 from arrayrefine.report import Report, Step
+from arrayrefine.restraint_tables import TableSource, as_tables, with_tables
 from arrayrefine.restraints import Restraints
 from arrayrefine.riding import follow
 from arrayrefine.rigid_body import find_groups, move_groups
 from arrayrefine.state import Problem, State, evaluate
 from arrayrefine.targets.adp import AdpTarget
+from arrayrefine.targets.extra import ExtraTarget, check_extra
 from arrayrefine.targets.geometry import GeometryTarget
 from arrayrefine.tls_groups import choose_tls, wants_groups
 from arrayrefine.topology import build_restraints
 from arrayrefine.turning import turn_hydrogens
 from arrayrefine.validation import Validation, validate_model
+from arrayrefine.version import version
 from arrayrefine.wording import counted
 
 _R_FREE_RISE = 0.01
@@ -113,6 +123,52 @@ class Result:
         """One record per step."""
         return self.report.steps
 
+    def to_gemmi(self) -> exports.Structure:
+        """The refined model as a gemmi.Structure, with all that the input says besides."""
+        return with_atoms(self.model, self.atoms)
+
+    def to_mtz(self) -> exports.Mtz:
+        """What `refined.mtz` holds, as a gemmi.Mtz."""
+        return mtz_of(self.reflections, self.maps, history_line(version()))
+
+    def to_dataset(self) -> exports.DataSet:
+        """The same as a reciprocalspaceship.DataSet, where that is installed."""
+        return exports.dataset(self.to_mtz())
+
+    def to_pandas(
+        self, what: Literal["history", "atoms", "reflections", "shells", "restraints"] = "history"
+    ) -> exports.DataFrame:
+        """A pandas.DataFrame, where pandas is installed.
+
+        Parameters
+        ----------
+        what : str
+            "history": a row per step; "atoms"; "reflections": the columns of `refined.mtz`; "shells" of resolution;
+            "restraints": classes of restraints with their RMSD and RMSZ.
+
+        Raises
+        ------
+        InputError
+            There is no such table, or no pandas.
+        """
+        tables: dict[str, Callable[[], Any]] = {
+            "history": lambda: exports.history_frame(self.history),
+            "atoms": lambda: exports.atoms_frame(self.atoms),
+            "reflections": lambda: exports.reflections_frame(self.to_mtz()),
+            "shells": lambda: exports.frame(self.report.shells),
+            "restraints": lambda: exports.frame(self.report.restraints),
+        }
+        if what not in tables:
+            raise InputError(f"to_pandas('{what}'): expected one of {', '.join(tables)}")
+        return tables[what]()
+
+    def __repr__(self) -> str:
+        free = "none" if self.r_free is None else f"{self.r_free:.4f}"
+        return f"Result({len(self.atoms)} atoms, r_work={self.r_work:.4f}, r_free={free}, {len(self.history)} steps)"
+
+    def _repr_html_(self) -> str:
+        return self.report._repr_html_()
+
     def write(self, folder: str | Path) -> tuple[Path, ...]:
         """Write refined.cif, refined.pdb, refined.mtz, report.json, and the maps asked for; returns their paths."""
         more = {}
@@ -159,17 +215,28 @@ def _no_collections() -> Iterator[None]:
 
 
 @_no_collections()
-def prepare(model_path: str | Path, data_path: str | Path, options: Options) -> tuple[Model, Problem, Atoms, list[str]]:
+def prepare(
+    source: ModelSource,
+    data: DataSource,
+    options: Options,
+    *,
+    extra: Sequence[ExtraTarget] = (),
+    restraint_tables: Sequence[TableSource] = (),
+) -> tuple[Model, Problem, Atoms, list[str]]:
     """Read everything and set up the targets.
 
     Parameters
     ----------
-    model_path : path
-        PDB or mmCIF, .gz too.
-    data_path : path
-        MTZ or sf-mmCIF.
+    source : path, gemmi.Structure, gemmi.cif.Document or Model
+        As for `read_model`.
+    data : path, gemmi.Mtz, pandas.DataFrame, reciprocalspaceship.DataSet or Reflections
+        As for `read_reflections`.
     options : Options
         Checked already, see `check_options`.
+    extra : sequence of ExtraTarget
+        Further terms of the objective.
+    restraint_tables : sequence of paths, pandas.DataFrame or lists of mappings
+        Further restraints, beside those that the options name; see `with_tables`.
 
     Returns
     -------
@@ -188,9 +255,9 @@ def prepare(model_path: str | Path, data_path: str | Path, options: Options) -> 
         The input cannot be used as given, or the device that was asked for.
     """
     device = choose_device(options)
-    model = read_model(model_path)
+    model = read_model(source)
     reflections, data_notes = read_reflections(
-        data_path, model.crystal, columns=options.columns, free=options.free, d_min=options.d_min, seed=options.seed
+        data, model.crystal, columns=options.columns, free=options.free, d_min=options.d_min, seed=options.seed
     )
     crystal = reflections.crystal
     model = in_crystal(model, crystal)
@@ -213,6 +280,9 @@ def prepare(model_path: str | Path, data_path: str | Path, options: Options) -> 
     restraints = with_external(
         restraints.without(riding), model.atoms, reflections.d_min, options.external, options.reference
     )
+    restraints = with_tables(
+        restraints, model.atoms, (*options.restraint_tables, *as_tables(restraint_tables)), options.external.loss
+    )
     timer: dict[str, float] = {}
     groups, group_notes = build_occupancy_groups(model.atoms, options.occupancy_groups)
     problem = Problem(
@@ -225,6 +295,7 @@ def prepare(model_path: str | Path, data_path: str | Path, options: Options) -> 
         timer,
         groups,
         device=device,
+        extra=check_extra(extra),
     )
     notes = [*model.notes, *without_effect(options, model.atoms)]
     notes += [*aniso_notes, *hydrogen_notes, *data_notes, *outlier_notes, *check_data(reflections)]
@@ -249,6 +320,14 @@ def prepare(model_path: str | Path, data_path: str | Path, options: Options) -> 
 def _named(files: Iterable[Path]) -> list[dict[str, str]]:
     """Paths and hashes of input files."""
     return [{"path": str(path), "sha256": sha256(path.read_bytes()).hexdigest()} for path in files]
+
+
+def _tables(options: Options, given: Sequence[TableSource]) -> dict[str, list[dict[str, str]]]:
+    """Tables of restraints for the report; no entry where there are none."""
+    every = _named(options.restraint_tables)
+    for table in as_tables(given):
+        every += _named([Path(table)]) if is_path(table) else [{"path": label_of(table), "sha256": IN_MEMORY}]
+    return {"restraint_tables": every} if every else {}
 
 
 def _memory(problem: Problem, atoms: Atoms) -> Budget | None:
@@ -296,27 +375,40 @@ def _hindsight(steps: tuple[Step, ...]) -> list[str]:
 
 
 def refine(
-    model: str | Path,
-    data: str | Path,
+    model: ModelSource,
+    data: DataSource,
     options: Options | None = None,
     *,
-    on_step: Callable[[Step], None] | None = None,
-    on_message: Callable[[str], None] | None = None,
+    extra: Sequence[ExtraTarget] = (),
+    restraint_tables: Sequence[TableSource] = (),
+    on_step: Callable[[Step], object] | None = None,
+    on_state: Callable[[Step, State], object] | None = None,
+    on_message: Callable[[str], object] | None = None,
     stop: Callable[[], int | None] | None = None,
 ) -> Result:
     """Refine a model against measured reflections.
 
     Parameters
     ----------
-    model : path
-        PDB or mmCIF, .gz too.
-    data : path
-        MTZ or sf-mmCIF.
+    model : path, gemmi.Structure, gemmi.cif.Document or Model
+        PDB or mmCIF, .gz too; or what was made of one.
+    data : path, gemmi.Mtz, pandas.DataFrame, reciprocalspaceship.DataSet or Reflections
+        MTZ or sf-mmCIF; or a table in memory, see `read_reflections`.
     options : Options, optional
+    extra : sequence of ExtraTarget
+        Further terms of the objective: any callables on atoms, each with a weight.
+    restraint_tables : sequence of paths, pandas.DataFrame or lists of mappings
+        Further restraints, beside those that the options name; see `with_tables`.
     on_step : callable, optional
-        Called with the record of every step as it ends.
+        Called with the `Step` that is on record, whenever a step has ended.
+    on_state : callable, optional
+        Called after it with the `Step` and the `State` at its end: atoms (added hydrogens included), statistics,
+        structure factors.
     on_message : callable, optional
         Called with every note (what was fixed up, skipped, assumed).
+
+        Any of the three ends the run with the best model so far by returning True or raising `StopRefinement`; other
+        values mean nothing, and other exceptions are passed on to the caller.
     stop : callable, optional
         Polled before every evaluation; anything but None ends the run with the best model so far.
 
@@ -331,35 +423,37 @@ def refine(
     """
     # Threads share the blocks of a kernel; a BLAS that starts its own inside each would only get in their way.
     with threadpool_limits(limits=1, user_api="blas"):
-        return run(model, data, options or Options(), on_step, on_message, stop)
+        return run(
+            model, data, options or Options(), on_step, on_message, stop, None, on_state, extra, restraint_tables
+        )
 
 
 @memory_errors_named()
 def run(
-    model: str | Path,
-    data: str | Path,
+    model: ModelSource,
+    data: DataSource,
     options: Options,
-    on_step: Callable[[Step], None] | None,
-    on_message: Callable[[str], None] | None,
-    stop: Callable[[], int | None] | None,
+    on_step: Callable[[Step], object] | None = None,
+    on_message: Callable[[str], object] | None = None,
+    stop: Callable[[], int | None] | None = None,
     meet: Callable[[Evaluated], Place] | None = None,
+    on_state: Callable[[Step, State], object] | None = None,
+    extra: Sequence[ExtraTarget] = (),
+    restraint_tables: Sequence[TableSource] = (),
 ) -> Result:
     """The work of `refine`; `meet` gives a minimisation its place among those of other runs, see `Rendezvous.join`."""
     began = time.perf_counter()
     check_options(options)
     check_targets(options.targets)
-    source, problem, atoms, notes = prepare(model, data, options)
+    source, problem, atoms, notes = prepare(model, data, options, extra=extra, restraint_tables=restraint_tables)
     problem = dataclasses.replace(problem, meet=meet)
-    say = on_message or (lambda _: None)
+    listeners = Listeners(on_step, on_state, on_message, stop)
+    say, interrupted = listeners.say, listeners.interrupted
     memory = _memory(problem, atoms)
     if problem.device.kind == "cuda":
         notes += [f"computes on {problem.device}", *([memory.sentence()] if memory else [])]
     for note in notes:
         say(note)
-
-    def interrupted() -> bool:
-        return stop is not None and stop() is not None
-
     first = evaluate(problem, atoms, absorb_b=False)
     if options.solvent.search:
         problem, found = search_mask(problem, first)
@@ -367,20 +461,21 @@ def run(
         notes.append(found)
         say(found)
     path = start_path(problem, first)
-    tell = on_step or (lambda _: None)
     moves: tuple[Step, ...] = ()
     if not interrupted() and options.cycles:
         state, moved = move_groups(problem, evaluate(problem, atoms, before=first), interrupted)
         path = dataclasses.replace(path, state=state)
         if moved:
             moves = (moved,)
-            tell(moved)
-    path, steps, stopped = run_cycles(problem, path, interrupted, tell)
+            listeners.step(moved, state)
+    path, steps, stopped = run_cycles(problem, path, interrupted, listeners.step)
     steps = moves + steps
     state = path.state
     refined = tls_motion.settled(state.atoms)
     motion = tls_motion.describe(refined)
     late = summaries.external_classes(problem, first, state)
+    own_targets = summaries.extra_targets(problem, first, state)
+    late += summaries.extra_sentences(own_targets)
     late += [*state.scale.notes, *state.sigma_a.notes, *state.outliers.sentence(problem.reflections)]
     late += [*_limits(problem, state), *_chosen(problem, steps), *_hindsight(steps)]
     late += summaries.worse_than_start(problem, first, state)
@@ -390,9 +485,10 @@ def run(
     notes += late
     report = Report(
         inputs={
-            "model": {"path": str(model), "sha256": source.sha256},
-            "data": {"path": str(data), **problem.reflections.source},
+            "model": {"path": label_of(model), "sha256": source.sha256},
+            "data": {"path": label_of(data), **problem.reflections.source},
             "restraints": _named(options.restraints),
+            **_tables(options, restraint_tables),
             **({"reference": _named([options.reference])} if options.reference is not None else {}),
         },
         options=dataclasses.asdict(options),
@@ -409,7 +505,8 @@ def run(
         occupancies=summaries.occupancies(problem, atoms, state),
         device=str(problem.device),
         mode=problem.device.mode(options) | ({"memory": memory.as_dict()} if memory else {}),
-        stopped=stopped,
+        stopped=listeners.reason(stopped),
+        extra=own_targets,
         maps=wanted_maps(options.maps),
     )
     written, output = output_atoms(source, problem.hydrogens, refined, options.write_hydrogens)

@@ -58,6 +58,10 @@ class Reflections:
     def __len__(self) -> int:
         return len(self.f_obs)
 
+    def __repr__(self) -> str:
+        span = f" from {self.d_max:.1f} to {self.d_min:.2f} Å" if len(self) else ""
+        return f"Reflections({len(self)}{span}, {int(self.free.sum())} of them free)"
+
     @cached_property
     def s_squared(self) -> Float:
         """1/d² (R,), Å⁻²."""

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from arrayrefine import notebook
+
 SCHEMA = "arrayrefine.report/1"
 
 
@@ -79,7 +81,8 @@ class Step:
         Length of the refined vector (0 for "scale").
     weights : dict
         Every weight used and how it was found (norms, ratio, prior, clamp, steering), JSON-ready;
-        at least the keys "geometry" and "adp", each a float or None.
+        at least the keys "geometry" and "adp", each a float or None. With targets of the user's own, "extra" and
+        "extra_values" have weight and value (without it, after the step) of each by its name.
     evaluations : int
         Calls of the objective.
     note : str
@@ -132,6 +135,7 @@ class Report:
     device: str = ""
     mode: dict[str, Any] = field(default_factory=dict)
     stopped: str = ""
+    extra: tuple[dict[str, Any], ...] = ()
     maps: tuple[dict[str, Any], ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
@@ -141,6 +145,26 @@ class Report:
     def to_json(self) -> str:
         """Return `as_dict` as indented, strict JSON text that ends in a newline."""
         return json.dumps(self.as_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def _repr_html_(self) -> str:
+        notes = notebook.details(f"{len(self.warnings)} notes", self.warnings)
+        return self.start_and_final() + self.steps_table() + notes
+
+    def start_and_final(self) -> str:
+        """An HTML table of the statistics before and after."""
+        inputs = " against ".join(str(self.inputs.get(kind, {}).get("path", "?")) for kind in ("model", "data"))
+        names = [f.name for f in dataclasses.fields(Statistics)]
+        rows = [(name, getattr(self.start, name), getattr(self.final, name)) for name in names]
+        return notebook.table(f"{inputs}; {self.stopped}", ("", "start", "final"), rows)
+
+    def steps_table(self) -> str:
+        """An HTML table of the steps."""
+        names = ("target", "r_work", "r_free", "bond_rmsz", "angle_rmsz")
+        rows = [
+            (s.cycle, *(getattr(s, name) for name in names), s.weights.get("geometry"), s.weights.get("adp"))
+            for s in self.steps
+        ]
+        return notebook.table("", ("cycle", *names, "w(geometry)", "w(adp)"), rows) if rows else ""
 
     def with_warnings(self, *sentences: str) -> Report:
         """Return this report with more warnings; a sentence that is there already is not repeated."""

@@ -185,6 +185,22 @@ class Restraints:
     jelly_body: JellyBody | None = None
     conformation: tuple[TorsionClass, ...] = ()
 
+    @classmethod
+    def none(cls, n: int) -> Restraints:
+        """Nothing is known about `n` atoms."""
+        empty, no = np.zeros(0), np.zeros(n, dtype=bool)
+        index = [np.zeros((0, k), dtype=np.int64) for k in range(5)]
+        one = np.zeros(0, dtype=np.int64)
+        return cls(
+            Bonds(index[2], empty, empty), Angles(index[3], empty, empty), Torsions(index[4], empty, empty, one),
+            Chiralities(index[4], empty, empty), Planes(one, one, empty),
+            NonBonded(
+                np.zeros(n), np.full(n, np.nan), np.zeros(n), no, no, no, no, index[2], index[2], index[2],
+                np.zeros(n, dtype=np.int64),
+            ),
+            no,
+        )  # fmt: skip
+
     @property
     def every_torsion(self) -> Torsions:
         """Torsions of the dictionary, and all further ones behind them."""

@@ -1,19 +1,25 @@
-"""A small selection language: ``chain A and 10-40``, ``resname HOH or element Zn``, ``not (water or hydrogen)``."""
+"""A small selection language: ``chain A and 10-40``, ``resname HOH or element Zn``, ``not (water or hydrogen)``.
+
+A term with a slash is gemmi's: ``//A/10-40/CA and not hydrogen``.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.errors import InputError
+from arrayrefine.io.gemmi_selection import select_gemmi
 
 Mask = NDArray[np.bool_]
 
-_TOKEN = re.compile(r"[()]|[^\s()]+")
+# What has a slash is gemmi's, with the parentheses inside it, as in //A/(HOH).
+_TOKEN = re.compile(r"[^\s()]*/(?:\([^\s()]*\)|[^\s()])*|[()]|[^\s()]+")
 _RANGE = re.compile(r"^(-?\d+)(?:[-:](-?\d+))?$")
 _WATER = ("HOH", "DOD", "WAT", "H2O")
 
@@ -35,6 +41,14 @@ _GRAMMAR = (
     "expected terms such as 'chain A', 'resname HOH', 'name CA', 'element Zn', 'altloc B', a residue number or range "
     "('10-40'), 'water', 'hydrogen', 'backbone', 'all', joined by 'and', 'or', 'not' and parentheses"
 )
+
+
+class GemmiSelection(Protocol):
+    """A selection as gemmi makes it, `gemmi.Selection`."""
+
+    def str(self) -> str:
+        """Return it as text."""
+        ...
 
 
 class _Parser:
@@ -80,6 +94,8 @@ class _Parser:
             if self.take() != ")":
                 raise self.fail("a parenthesis is not closed")
             return mask
+        if "/" in token:
+            return select_gemmi(self.atoms, token)
         if token in _FLAGS:
             return _FLAGS[token](self.atoms)
         if token in _BY_NAME:
@@ -96,21 +112,24 @@ class _Parser:
         return (number >= first) & (number <= last)
 
 
-def select(atoms: Atoms, selection: str) -> Mask:
+def select(atoms: Atoms, selection: str | GemmiSelection) -> Mask:
     """Mask (N,) of the atoms that a selection names.
 
     Parameters
     ----------
     atoms : Atoms
-    selection : str
+    selection : str or gemmi.Selection
         Terms: ``chain A``, ``resname HOH``, ``name CA,CB``, ``element Zn``, ``altloc B``, residue numbers (``10-40``),
-        ``water``, ``hydrogen``, ``backbone``, ``all``, ``none``; joined by ``and``, ``or``, ``not``, parentheses.
+        ``water``, ``hydrogen``, ``backbone``, ``all``, ``none``; gemmi's, known by their slash (``//A/10-40/CA``);
+        joined by ``and``, ``or``, ``not``, parentheses.
 
     Raises
     ------
     InputError
         The text cannot be read.
     """
+    if not isinstance(selection, str):
+        return select_gemmi(atoms, selection.str())
     parser = _Parser(selection, atoms)
     mask = parser.either()
     if parser.peek() is not None:

@@ -31,6 +31,7 @@ from arrayrefine.sigma_a import SigmaA, estimate_sigma_a
 from arrayrefine.solvent import KeptOut, MaskShape, SolventModel
 from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.targets.adp import AdpTarget
+from arrayrefine.targets.extra import ExtraTarget
 from arrayrefine.targets.geometry import GeometryTarget
 from arrayrefine.targets.xray import XrayTarget
 
@@ -68,6 +69,8 @@ class Problem:
     device : Device
     counts : dict
         What else was counted since it was last emptied: "launches" of kernels per evaluation on a device.
+    extra : tuple of ExtraTarget
+        Further terms of the objective, which the user brought.
     kept_out : KeptOut or None
         Where there is no bulk solvent, for polder maps.
     """
@@ -83,9 +86,13 @@ class Problem:
     meet: Callable[[Evaluated], Place] | None = None
     device: Device = CPU
     counts: dict[str, int] = field(default_factory=dict)
+    extra: tuple[ExtraTarget, ...] = ()
     kept_out: KeptOut | None = None
     _on_device: list[DeviceRestraints] = field(default_factory=list, compare=False, repr=False)
     _plans: dict[str, StructureFactors] = field(default_factory=dict, compare=False, repr=False)
+
+    def __repr__(self) -> str:
+        return f"Problem({self.reflections}, {len(self.restraints.held)} atoms, {len(self.extra)} extra targets)"
 
     def parameters(self, atoms: Atoms, target: str) -> Parameters:
         """What a step named `target` refines, such as "xyz" or "tls+b": all atoms but those that are held or frozen."""
@@ -178,6 +185,11 @@ class State:
     core_rmsz: tuple[float | None, float | None]
     b_shift: float
     outliers: Outliers
+
+    def __repr__(self) -> str:
+        now = self.statistics
+        free = "none" if now.r_free is None else f"{now.r_free:.4f}"
+        return f"State({len(self.atoms)} atoms, r_work={now.r_work:.4f}, r_free={free})"
 
 
 def work_nll(one: State, two: State) -> tuple[float, float]:

@@ -92,6 +92,16 @@ class StructureFactors:
         self._expand(atoms)
         self._sample(atoms)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy in another process needs; memory on a device is made anew there."""
+        return self.__dict__ | {"_host_side": None, "_channels_at_once": None}
+
+    def __copy__(self) -> StructureFactors:
+        """A copy in this process, which shares everything."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        return other
+
     def _expand(self, atoms: Atoms) -> None:
         """Choose the functions that make up the form factors of these atoms."""
         self.basis = self._basis_of(atoms)
@@ -198,6 +208,15 @@ class StructureFactors:
         other._element, other._tensor, other._host_side = self._element[rows], self._tensor[rows], None
         if self.method == "fft":
             other._shift, other._channel, other._width = self._shift[rows], self._channel[rows], self._width[rows]
+            other._bricks, other._kept = {}, density_aniso.Exponentials()
+        return other
+
+    def forgetful(self) -> StructureFactors:
+        """A copy whose results depend on the atoms alone, and on nothing that was computed before, to the last bit."""
+        if self.device == "cuda":
+            _ = self.on_device  # memory that copies share; a copy that samples anew makes its own
+        other = copy.copy(self)
+        if self.method == "fft":
             other._bricks, other._kept = {}, density_aniso.Exponentials()
         return other
 

@@ -12,6 +12,7 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.scaling import r_factor
 from arrayrefine.solvent import MaskShape
 from arrayrefine.state import Problem, State
+from arrayrefine.wording import counted
 
 _R_FREE_RISE = 0.003
 """R-free may end this much above that of the input before the result is called worse."""
@@ -25,7 +26,7 @@ _NAMES = {
     "bond": "bond_d", "angle": "angle_deg", "torsion": "torsion_deg", "chirality": "chiral_volume",
     "plane": "plane", "contact": "nonbonded", "Ramachandran": "ramachandran_deg", "rotamer": "rotamer_deg",
     "secondary structure": "hydrogen_bond_d", "local NCS": "ncs_local_d", "reference": "reference_d",
-    "metal": "metal_d", "base pairs": "base_pair_d",
+    "metal": "metal_d", "base pairs": "base_pair_d", "table": "table_d", "table, robust": "table_robust_d",
 }  # fmt: skip
 
 
@@ -122,7 +123,7 @@ def external_classes(problem: Problem, first: State, last: State) -> list[str]:
         return []
     before, after = (problem.geometry.terms(state.atoms) for state in (first, last))
     return [
-        f"{kind}: {after[kind].count} restraints of weight {weight:g}, RMSZ {before[kind].rmsz:.2f} -> "
+        f"{kind}: {counted(after[kind].count, 'restraint')} of weight {weight:g}, RMSZ {before[kind].rmsz:.2f} -> "
         f"{after[kind].rmsz:.2f}"
         for kind, weight in weights.items()
     ]
@@ -158,3 +159,18 @@ def occupancies(problem: Problem, start: Atoms, state: State) -> tuple[dict[str,
         {"name": name, "alternative": k, "start": before, "final": after}
         for name, k, before, after in zip(groups.names, alternative, *values)
     )
+
+
+def extra_targets(problem: Problem, first: State, last: State) -> tuple[dict[str, Any], ...]:
+    """Name, weight as it was given, and value at the start and at the end of each target that the user brought."""
+    return tuple(
+        {"name": t.name, "weight": t.weight, "start": t(first.atoms)[0], "final": t(last.atoms)[0]}
+        for t in problem.extra
+    )
+
+
+def extra_sentences(rows: tuple[dict[str, Any], ...]) -> list[str]:
+    """A sentence on each of these targets."""
+    return [
+        f"extra target {row['name']}: weight {row['weight']}, {row['start']:.4g} -> {row['final']:.4g}" for row in rows
+    ]

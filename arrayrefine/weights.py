@@ -35,6 +35,7 @@ from arrayrefine.options import Weighting
 from arrayrefine.parameters import B_BOUNDS, Parameters
 from arrayrefine.riding import follow
 from arrayrefine.targets import Target
+from arrayrefine.targets.extra import ExtraTarget
 
 Float = NDArray[np.float64]
 
@@ -54,12 +55,15 @@ class Weights:
         Of the `Parameters` that the weights were computed for.
     explanation : dict
         How each number came about (norms, ratio, prior, clamp, steering); JSON-ready.
+    extra : dict
+        Weights of extra targets by their names; None where a step frees nothing that the target acts on.
     """
 
     geometry: float | None
     adp: float | None
     fingerprint: str
     explanation: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, float | None] = field(default_factory=dict)
 
     def require(self, parameters: Parameters) -> None:
         """Raise StaleWeightsError unless the weights were computed for these masks."""
@@ -76,7 +80,24 @@ class Weights:
         geometry = self.geometry if parameters.xyz.any() else None
         adp = self.adp if parameters.displaced.any() else None
         explanation |= {"geometry": geometry, "adp": adp}
-        return Weights(geometry, adp, parameters.fingerprint, explanation)
+        return Weights(geometry, adp, parameters.fingerprint, explanation, self.extra)
+
+    def of(self, term: ExtraTarget) -> float | None:
+        """Weight of an extra target: the number found for it, or its own.
+
+        Raises
+        ------
+        StaleWeightsError
+            It is automatic, and was not among the targets that these weights were found for.
+        """
+        if term.name in self.extra:
+            return self.extra[term.name]
+        if isinstance(term.weight, str):
+            raise StaleWeightsError(
+                f"{term} has an automatic weight, which these weights were not found for (freeze state "
+                f"{self.fingerprint}); find weights for a problem that has this target"
+            )
+        return float(term.weight)
 
     def sentence(self) -> str:
         """How the numbers came about, for the log."""
@@ -93,12 +114,14 @@ class Weights:
                     f"clamp {detail['clamp']}, steering x {detail['steering']:.2f}"
                 )
             parts.append(text)
+        parts += [f"w({name}) {value:.3g}" for name, value in self.extra.items() if value is not None]
         return f"{self.explanation.get('scheme', 'given')}: " + "; ".join(parts)
 
     def as_dict(self) -> dict[str, Any]:
         """For the report."""
         numbers = {"geometry": self.geometry, "adp": self.adp, "fingerprint": self.fingerprint}
-        return {**numbers, **self.explanation, "sentence": self.sentence()}
+        extra = {"extra": dict(self.extra)} if self.extra else {}
+        return {**numbers, **self.explanation, **extra, "sentence": self.sentence()}
 
 
 @dataclass(frozen=True)
@@ -144,7 +167,7 @@ def perturbed(atoms: Atoms, parameters: Parameters, options: Weighting, seed: in
     )
 
 
-def _robust_norm(per_atom: Float) -> float:
+def robust_norm(per_atom: Float) -> float:
     """Root mean square of per-atom norms without those beyond 3 x their mean."""
     kept = per_atom[per_atom <= _OUTLIER * per_atom.mean()]
     return float(np.sqrt(np.mean(kept**2))) if len(kept) else 0.0
@@ -215,7 +238,7 @@ def robust_weights(
         norms = []
         for gradient in (xray_change, by_term):
             per_atom = np.linalg.norm(gradient.xyz, axis=1) if name == "geometry" else np.abs(gradient.b_iso)
-            norms.append(_robust_norm(per_atom[chosen]))
+            norms.append(robust_norm(per_atom[chosen]))
         measured = norms[0] / norms[1] / ratio if norms[1] > 0 else term_prior
         bounded, side = _clamped(measured, term_prior, options.clamp) if clamp else (measured, "off")
         found[name] = bounded * steer

@@ -33,7 +33,7 @@ def run(gains: list[float], monkeypatch: pytest.MonkeyPatch, bond: float = 0.6, 
     problem: Any = types.SimpleNamespace(
         options=Options(cycles=len(gains), targets=("xyz",), **options), occupancy=None
     )
-    _, steps, reason = run_cycles(problem, Path(state(), Steering()), lambda: False, lambda _: None)
+    _, steps, reason = run_cycles(problem, Path(state(), Steering()), lambda: False, lambda step, state: None)
     return len(steps), reason
 
 

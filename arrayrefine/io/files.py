@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 import re
 import zlib
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ _PDB_RECORD = re.compile(
     re.MULTILINE,
 )
 _CIF_BLOCK = re.compile(rb"^\s*(data_|_[A-Za-z]\S*[.\s]|loop_)", re.MULTILINE | re.IGNORECASE)
+
+IN_MEMORY = "in memory"
+"""How the names of inputs begin that were in no file, and what is said instead of their hash."""
 
 KIND_NAMES: dict[Kind, str] = {
     "mtz": "an MTZ file",
@@ -55,7 +59,7 @@ class InputFile:
         return self.content.decode("utf-8", errors="replace")
 
 
-def load(path: str | Path, role: str, expected: str) -> InputFile:
+def load(path: str | os.PathLike[str], role: str, expected: str) -> InputFile:
     """Read a file and find what it is.
 
     Parameters

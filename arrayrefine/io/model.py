@@ -17,6 +17,7 @@ from arrayrefine.displacement import parted, total_u
 from arrayrefine.errors import InputError
 from arrayrefine.io import model_checks as checks
 from arrayrefine.io.files import KIND_NAMES, InputFile, load
+from arrayrefine.io.in_memory import ModelSource, is_path, label_of, stand_in
 from arrayrefine.io.special_positions import Sites, find_sites, follow_sites
 from arrayrefine.wording import are, counted
 
@@ -35,6 +36,7 @@ class Model:
     Attributes
     ----------
     path : Path
+        Where it was in no file: "in memory", and the type of the object.
     sha256 : str
         Of the file.
     crystal : Crystal
@@ -61,9 +63,17 @@ class Model:
     notes: tuple[str, ...]
     file_notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"Model('{self.path}', {len(self.atoms)} atoms, {self.crystal.space_group})"
 
-def read_model(path: str | Path) -> Model:
+
+def read_model(source: ModelSource) -> Model:
     """Read a model.
+
+    Parameters
+    ----------
+    source : path, gemmi.Structure or gemmi.cif.Document
+        A file, PDB or mmCIF, .gz too; or what gemmi made of one, which is copied. A `Model` is returned as it is.
 
     Raises
     ------
@@ -71,14 +81,34 @@ def read_model(path: str | Path) -> Model:
         If the file is missing, empty or no model; has no cell or space group; or has atoms without
         coordinates, of unknown element, or given twice.
     """
-    source = load(path, "model", _EXPECTED)
+    if isinstance(source, Model):
+        return source
     notes: list[str] = []
-    structure, document = _parse(source, notes)
-    _keep_first_model(source, structure, notes)
-    crystal = _crystal(source, structure, notes)
-    atoms, atom_notes = _atoms(source.path, structure, crystal)
+    if is_path(source):
+        file = load(source, "model", _EXPECTED)
+        structure, document = _parse(file, notes)
+    else:
+        file = stand_in(source)
+        structure, document = _from_memory(file, source)
+    _keep_first_model(file, structure, notes)
+    crystal = _crystal(file, structure, notes)
+    atoms, atom_notes = _atoms(file.path, structure, crystal)
     every = (*notes, *atom_notes)
-    return Model(source.path, source.sha256, crystal, atoms, structure, document, every, tuple(notes))
+    return Model(file.path, file.sha256, crystal, atoms, structure, document, every, tuple(notes))
+
+
+def _from_memory(file: InputFile, source: object) -> tuple[gemmi.Structure, gemmi.cif.Document | None]:
+    """A structure that is ours to change, and the document it came from."""
+    if isinstance(source, gemmi.Structure):
+        structure, document = source.clone(), None
+    elif isinstance(source, gemmi.cif.Document):
+        structure, document = gemmi.make_structure_from_block(_atom_block(file, source)), source
+    else:
+        raise InputError(
+            f"the model is {label_of(source)}; expected a path, a gemmi.Structure or a gemmi.cif.Document"
+        )
+    structure.merge_chain_parts()
+    return structure, document
 
 
 def in_crystal(model: Model, crystal: Crystal) -> Model:

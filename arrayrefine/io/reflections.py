@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
 from arrayrefine.io.columns import Columns, choose_columns
+from arrayrefine.io.files import IN_MEMORY
 from arrayrefine.io.free_flags import FreeColumn, check_share, choose_random, find_free_column, resolve
 from arrayrefine.io.french_wilson import REJECT_BELOW, french_wilson
+from arrayrefine.io.in_memory import DataSource, label_of
 from arrayrefine.io.merging import Observations, merge, to_asu
 from arrayrefine.io.tables import Table, read_table
 from arrayrefine.reflections import Reflections
@@ -50,7 +52,7 @@ class _Account:
 
 
 def read_reflections(
-    path: str | Path,
+    source: DataSource,
     crystal: Crystal,
     *,
     columns: str | None = None,
@@ -59,11 +61,13 @@ def read_reflections(
     seed: int = 0,
     free_fraction: float = 0.05,
 ) -> tuple[Reflections, tuple[str, ...]]:
-    """Read reflections from MTZ or sf-mmCIF.
+    """Read reflections from MTZ or sf-mmCIF, or from an object in memory.
 
     Parameters
     ----------
-    path : str or Path
+    source : path, gemmi.Mtz, gemmi.cif.Document, pandas.DataFrame or reciprocalspaceship.DataSet
+        A DataFrame has H, K, L as index or columns; `attrs["cell"]` and `attrs["space_group"]` where they are not the
+        model's. `Reflections` that were read before are only cut at `d_min`: what else was chosen then stays.
     crystal : Crystal
         The model's. The cell of the data wins where the file gives one (`source["cell"]` says which).
     columns : str, optional
@@ -85,7 +89,9 @@ def read_reflections(
         If the file cannot be used; the message says what was found and expected, and the remedy.
     """
     account = _Account()
-    table = read_table(path, account.notes)
+    if isinstance(source, Reflections):
+        return _as_read(source, crystal, d_min, account), account.all_notes()
+    table = read_table(source, account.notes)
     common, cell_source = _common_crystal(table, crystal, account)
     chosen, notes = choose_columns(table, columns)
     account.notes += notes
@@ -100,15 +106,27 @@ def read_reflections(
         test_set, flag_source = _random_test_set(table, s_squared, free_fraction, seed, account)
     else:
         test_set = _test_set(table, column, flag_source, observed.flag, s_squared, account)
-    source: dict[str, object] = {"file": str(path), "sha256": table.file.sha256, "cell": cell_source}
-    source |= {"columns": chosen.labels, "kind": chosen.kind, "merged": account.merged, **flag_source}
-    reflections = Reflections(common, observed.hkl, observed.value, observed.sigma, test_set, source)
+    origin: dict[str, object] = {"file": label_of(source), "sha256": table.file.sha256, "cell": cell_source}
+    origin |= {"columns": chosen.labels, "kind": chosen.kind, "merged": account.merged, **flag_source}
+    reflections = Reflections(common, observed.hkl, observed.value, observed.sigma, test_set, origin)
     if chosen.kind == "intensity":
         reflections = _to_amplitudes(reflections, account)
-    source["dropped"] = account.dropped
-    source["completeness"] = _completeness(reflections)
+    origin["dropped"] = account.dropped
+    origin["completeness"] = _completeness(reflections)
     _check_test_set(table, column, reflections, account)
     return reflections, account.all_notes()
+
+
+def _as_read(reflections: Reflections, model: Crystal, d_min: float | None, account: _Account) -> Reflections:
+    """Reflections that were read before, cut at high resolution."""
+    own = reflections.crystal
+    origin = {"file": label_of(reflections), "sha256": IN_MEMORY} | reflections.source
+    _require_same(Path(str(origin["file"])), model, own.gemmi_cell, own.gemmi_space_group)
+    kept = np.ones(len(reflections), dtype=bool)
+    if d_min is not None:
+        kept = _inside(Path(str(origin["file"])), reflections.s_squared, d_min)
+        account.drop(f"beyond d_min = {d_min:g} Å", int((~kept).sum()))
+    return dataclasses.replace(reflections.select(kept), source=origin)
 
 
 def _common_crystal(table: Table, model: Crystal, account: _Account) -> tuple[Crystal, str]:
@@ -116,6 +134,22 @@ def _common_crystal(table: Table, model: Crystal, account: _Account) -> tuple[Cr
     path = table.file.path
     group = table.space_group or model.gemmi_space_group
     cell = table.cell or model.gemmi_cell
+    difference = _require_same(path, model, cell, group)
+    missing = [what for what, value in (("cell", table.cell), ("space group", table.space_group)) if value is None]
+    if missing:
+        account.notes.append(f"'{path}' gives no {' and no '.join(missing)}: the model's is used")
+    if difference > _CELL_REMARK:
+        account.notes.append(
+            f"cells of model ({_describe(model.gemmi_cell)}) and data ({_describe(cell)}) differ by "
+            f"{100 * difference:.2f} %: the data's is used"
+        )
+    if table.cell is None:
+        return model, "model"
+    return Crystal.from_gemmi(cell, model.gemmi_space_group), "data"
+
+
+def _require_same(path: Path, model: Crystal, cell: gemmi.UnitCell, group: gemmi.SpaceGroup) -> float:
+    """Largest relative difference of the cells of model and data, which must be of one crystal."""
     ours, theirs = np.array(model.cell), np.array(cell.parameters)
     difference = float(np.max(np.abs(theirs - ours) / ours))
     same_group = group.operations() == model.gemmi_space_group.operations()
@@ -131,17 +165,7 @@ def _common_crystal(table: Table, model: Crystal, account: _Account) -> tuple[Cr
             "data, correct the header of the model, or solve the structure anew if this is another crystal "
             "form"
         )
-    missing = [what for what, value in (("cell", table.cell), ("space group", table.space_group)) if value is None]
-    if missing:
-        account.notes.append(f"'{path}' gives no {' and no '.join(missing)}: the model's is used")
-    if difference > _CELL_REMARK:
-        account.notes.append(
-            f"cells of model ({_describe(model.gemmi_cell)}) and data ({_describe(cell)}) differ by "
-            f"{100 * difference:.2f} %: the data's is used"
-        )
-    if table.cell is None:
-        return model, "model"
-    return Crystal.from_gemmi(cell, model.gemmi_space_group), "data"
+    return difference
 
 
 def _describe(cell: gemmi.UnitCell) -> str:
@@ -231,16 +255,22 @@ def _cut(
     """Cut at high resolution."""
     if d_min is None:
         return observed
-    d = crystal.inverse_d_squared(observed.hkl) ** -0.5
-    # headers print d_min with few digits; the reflection at the limit belongs to it
-    keep = d >= d_min * (1.0 - 1e-4)
-    if not (d_min > 0.0 and keep.any()):
-        raise InputError(
-            f"--d-min {d_min:g} leaves no reflection of '{table.file.path}', which reaches from "
-            f"{d.max():.2f} to {d.min():.2f} Å; expected a limit inside this range"
-        )
+    keep = _inside(table.file.path, crystal.inverse_d_squared(observed.hkl), d_min)
     account.drop(f"beyond d_min = {d_min:g} Å", int((~keep).sum()))
     return observed.select(keep)
+
+
+def _inside(path: Path, s_squared: Float, d_min: float) -> Bool:
+    """Which reflections (R,) lie within a limit of resolution that some of them must lie in."""
+    d = s_squared**-0.5
+    # headers print d_min with few digits; the reflection at the limit belongs to it
+    keep: Bool = d >= d_min * (1.0 - 1e-4)
+    if not (d_min > 0.0 and keep.any()):
+        raise InputError(
+            f"--d-min {d_min:g} leaves no reflection of '{path}', which reaches from "
+            f"{d.max():.2f} to {d.min():.2f} Å; expected a limit inside this range"
+        )
+    return keep
 
 
 def _random_test_set(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.errors import InputError
 from arrayrefine.io.files import KIND_NAMES, InputFile, load
+from arrayrefine.io.in_memory import DataSource, frame_parts, is_frame, is_path, label_of, stand_in
 
 Float = NDArray[np.float64]
 
@@ -61,15 +62,17 @@ class Table:
         return ", ".join(shown) if shown else "none"
 
 
-def read_table(path: object, notes: list[str]) -> Table:
-    """Read a reflection file.
+def read_table(source: DataSource, notes: list[str]) -> Table:
+    """Read a reflection file, or take its columns from an object in memory.
 
     Raises
     ------
     InputError
         If the file is missing, empty, truncated, unmerged or holds no reflections.
     """
-    file = load(str(path), "data", _EXPECTED)
+    if not is_path(source):
+        return _filled(_from_memory(source, notes))
+    file = load(source, "data", _EXPECTED)
     if file.kind == "mtz":
         table = _read_mtz(file)
     elif file.kind == "cif":
@@ -77,9 +80,29 @@ def read_table(path: object, notes: list[str]) -> Table:
     else:
         hint = ": give it as the model" if file.kind == "pdb" else ": convert it first, for example with gemmi"
         raise InputError(f"data '{file.path}' is {KIND_NAMES[file.kind]}; expected {_EXPECTED}{hint}")
+    return _filled(table)
+
+
+def _filled(table: Table) -> Table:
     if not len(table.hkl):
-        raise InputError(f"data '{file.path}' holds no reflections; expected {_EXPECTED}")
+        raise InputError(f"data '{table.file.path}' holds no reflections; expected {_EXPECTED}")
     return table
+
+
+def _from_memory(source: object, notes: list[str]) -> Table:
+    """Columns of an object of gemmi, pandas or reciprocalspaceship."""
+    file = stand_in(source)
+    if isinstance(source, gemmi.Mtz):
+        return _mtz_table(file, source)
+    if isinstance(source, gemmi.cif.Document):
+        return _table_of_document(file, source, notes)
+    if is_frame(source):
+        hkl, types, values, cell, group = frame_parts(source)
+        return Table(file, hkl, types, values, None, cell if cell and _usable(cell) else None, group)
+    raise InputError(
+        f"data are {label_of(source)}; expected a path, a gemmi.Mtz, a gemmi.cif.Document, a pandas.DataFrame or a "
+        "reciprocalspaceship.DataSet"
+    )
 
 
 def _read_mtz(file: InputFile) -> Table:
@@ -93,6 +116,10 @@ def _read_mtz(file: InputFile) -> Table:
             f"data '{file.path}' is a damaged MTZ file of {len(file.content)} bytes ({error}); it may be cut "
             "short: fetch or copy it again"
         ) from error
+    return _mtz_table(file, mtz)
+
+
+def _mtz_table(file: InputFile, mtz: gemmi.Mtz) -> Table:
     if mtz.batches:
         raise InputError(
             f"data '{file.path}' holds unmerged observations ({len(mtz.batches)} batches); expected "
@@ -126,12 +153,16 @@ def _usable(cell: gemmi.UnitCell) -> bool:
 def _read_cif(file: InputFile, notes: list[str]) -> Table:
     try:
         document = gemmi.cif.read_string(file.text())
-        blocks = list(gemmi.as_refln_blocks(document))
+        return _table_of_document(file, document, notes)
     except (RuntimeError, ValueError) as error:
         raise InputError(
             f"data '{file.path}' looks like a CIF file but cannot be parsed: {error}; it may be cut short: "
             "fetch or copy it again"
         ) from error
+
+
+def _table_of_document(file: InputFile, document: gemmi.cif.Document, notes: list[str]) -> Table:
+    blocks = list(gemmi.as_refln_blocks(document))
     filled = [b for b in blocks if b.default_loop is not None and b.is_merged()]
     if not filled:
         coordinates = any(b.block.find_mmcif_category("_atom_site.") for b in blocks)

@@ -17,9 +17,10 @@ import numpy as np
 from arrayrefine.atoms import Atoms
 from arrayrefine.errors import ArrayRefineError, InputError
 from arrayrefine.io.composition import composition
+from arrayrefine.io.files import IN_MEMORY
 from arrayrefine.io.model import Model, with_atoms
 from arrayrefine.io.write_cif import cif_text, old_verdicts
-from arrayrefine.io.write_mtz import Coefficients, mtz_bytes
+from arrayrefine.io.write_mtz import Coefficients, history_line, mtz_bytes
 from arrayrefine.io.write_pdb import has_remark_500, pdb_obstacle, pdb_text
 from arrayrefine.reflections import Reflections
 from arrayrefine.version import version as program_version
@@ -88,8 +89,7 @@ def write_outputs(
     fits = pdb_obstacle(atoms) is None
     if fits:
         files["refined.pdb"] = pdb_text(structure, content, f"arrayrefine {version}").encode()
-    history = f"arrayrefine {version}: FWT 2mFo-DFc, DELFWT mFo-DFc, FREE 0 is the test set"
-    files["refined.mtz"] = mtz_bytes(reflections, maps, history)
+    files["refined.mtz"] = mtz_bytes(reflections, maps, history_line(version))
     files["report.json"] = (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
     files.update(more or {})
@@ -172,8 +172,10 @@ def check_inputs(folder: str | Path, inputs: Iterable[str | Path]) -> None:
 def _input_paths(inputs: Mapping[str, Any]) -> list[str]:
     """Paths of the files that a report names as its inputs."""
     single = [inputs.get(kind) for kind in ("model", "data")]
-    found = [*single, *inputs.get("restraints", ()), *inputs.get("reference", ())]
-    return [str(source["path"]) for source in found if source and source.get("path")]
+    several = ("restraints", "restraint_tables", "reference")
+    found = [*single, *(source for kind in several for source in inputs.get(kind, ()))]
+    paths = [str(source["path"]) for source in found if source and source.get("path")]
+    return [path for path in paths if not path.startswith(IN_MEMORY)]
 
 
 def replace_files(folder: Path, files: Mapping[str, bytes]) -> tuple[Path, ...]:

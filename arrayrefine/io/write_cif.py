@@ -11,6 +11,7 @@ import gemmi
 from gemmi import cif
 
 from arrayrefine.io import refinement_items as items
+from arrayrefine.io.files import IN_MEMORY
 
 # What an earlier refinement said about its own model. The items stay, their values would be false now.
 STALE_CATEGORIES = (
@@ -86,6 +87,7 @@ def cif_text(
 def _entry_name(structure: gemmi.Structure, content: Mapping[str, Any]) -> str:
     """Name of a block for a model that was no mmCIF: its entry, else the stem of its file."""
     file = Path(str(content["inputs"].get("model", {}).get("path", ""))).name
+    file = structure.name if file.startswith(IN_MEMORY) else file
     entry = dict(structure.info.items()).get("_entry.id", "")
     return re.sub(r"\s", "_", entry.strip() or file.split(".")[0] or "refined")
 

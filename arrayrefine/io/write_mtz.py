@@ -37,8 +37,18 @@ class Coefficients(Protocol):
     def fom(self) -> Float: ...
 
 
+def history_line(version: str) -> str:
+    """What `refined.mtz` says about its columns."""
+    return f"arrayrefine {version}: FWT 2mFo-DFc, DELFWT mFo-DFc, FREE 0 is the test set"
+
+
 def mtz_bytes(reflections: Reflections, maps: Coefficients, history: str) -> bytes:
-    """Return the content of `refined.mtz`.
+    """Return the content of `refined.mtz`; see `mtz_of`."""
+    return bytes(mtz_of(reflections, maps, history).write_to_bytes())
+
+
+def mtz_of(reflections: Reflections, maps: Coefficients, history: str) -> gemmi.Mtz:
+    """Return what `refined.mtz` holds.
 
     Columns: H K L, FP SIGFP, I SIGI (where the amplitudes came from intensities), FREE (0 = test set,
     1 = work set), FC PHIC, FWT PHWT, FWT_nofill PHWT_nofill, DELFWT PHDELWT, FOM. Amplitudes are on the
@@ -82,7 +92,7 @@ def mtz_bytes(reflections: Reflections, maps: Coefficients, history: str) -> byt
     mtz.set_data(table.astype(np.float32))
     mtz.ensure_asu()
     mtz.sort()
-    return bytes(mtz.write_to_bytes())
+    return mtz
 
 
 def _pick(values: Float, row: NDArray[np.int64]) -> Float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -112,6 +113,10 @@ class Contacts:
             pairs.weight,
         )
         return z, jacobian, np.column_stack([pairs.i[active], pairs.j[active]]), pairs.weight[active]
+
+    def forgetful(self) -> Contacts:
+        """The same without the lists that it keeps."""
+        return dataclasses.replace(self, _list=[], _occupancy=[], _candidates=[])
 
     @property
     def symmetry(self) -> Symmetry:

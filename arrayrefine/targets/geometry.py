@@ -131,6 +131,11 @@ class GeometryTarget:
         """This target without restraints from other sources: what weights are measured by."""
         return dataclasses.replace(self, distances=(), conformation=())
 
+    def forgetful(self) -> GeometryTarget:
+        """A copy whose results depend on the atoms alone, and on nothing that was computed before, to the last bit."""
+        contacts = None if self.contacts is None else self.contacts.forgetful()
+        return dataclasses.replace(self, contacts=contacts, timer={})
+
     def anchored(self, atoms: Atoms, share: float = 1.0) -> GeometryTarget:
         """This target for a step that starts at `atoms`: with the jelly body of these, where it is wanted.
 

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from arrayrefine.notebook import table
 from arrayrefine.report import json_ready
 from arrayrefine.validation.torsions import Class
 
@@ -179,6 +180,17 @@ class Validation:
     def rotamers(self) -> dict[str, Any]:
         """The same for side chains."""
         return _totals([row.rotamer for row in self.residues])
+
+    def _repr_html_(self) -> str:
+        rows: list[tuple[object, ...]] = [("R-work", self.r_work), ("R-free", self.r_free)]
+        for name, found in (("Ramachandran", self.ramachandran), ("rotamers", self.rotamers)):
+            counts = " / ".join(str(found[kind]) for kind in ("favoured", "allowed", "outlier"))
+            rows.append((f"{name}: favoured / allowed / outliers", counts))
+        rows += [
+            ("clashes per 1000 atoms", self.clashscore), ("restraints beyond 4 sigma", len(self.outliers)),
+            ("difference peaks", len(self.peaks)), ("blobs", len(self.blobs)),
+        ]  # fmt: skip
+        return table(f"validation of {len(self.residues)} residues", ("", ""), rows)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the content of `validation.json`: nothing but JSON types, numbers to six digits."""

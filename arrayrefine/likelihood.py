@@ -1,0 +1,300 @@
+"""The likelihood of the data as a plain function of arrays: a layer for models that are not ours."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arrayrefine.atoms import Atoms, Gradient
+from arrayrefine.configuration import check_options
+from arrayrefine.data_checks import without_outliers
+from arrayrefine.device import choose_device
+from arrayrefine.displacement import least_b
+from arrayrefine.errors import InputError
+from arrayrefine.external import with_external
+from arrayrefine.hydrogen_sources import add_hydrogens
+from arrayrefine.hydrogens import Hydrogens, strip_hydrogens
+from arrayrefine.interchange import Back, received
+from arrayrefine.io.in_memory import DataSource, ModelSource
+from arrayrefine.io.model import Model, in_crystal, read_model
+from arrayrefine.io.reflections import read_reflections
+from arrayrefine.links import with_found_links
+from arrayrefine.monomers import MonomerLibrary, load_monomers
+from arrayrefine.notebook import table
+from arrayrefine.options import Options
+from arrayrefine.reflections import Reflections
+from arrayrefine.report import Statistics
+from arrayrefine.restraints import Restraints
+from arrayrefine.riding import fold, follow
+from arrayrefine.state import Problem, State, evaluate
+from arrayrefine.targets import Target
+from arrayrefine.targets.adp import AdpTarget
+from arrayrefine.targets.geometry import GeometryTarget
+from arrayrefine.topology import build_restraints
+from arrayrefine.weights import geometry_prior
+
+Float = NDArray[np.float64]
+Array: TypeAlias = Any
+"""An array of NumPy or CuPy, or anything with `__dlpack__`."""
+_SLACK = 0.25
+"""Å²; a B may lie this much below where refinements stop it: who differentiates at the bound steps across it."""
+TermWeight: TypeAlias = "float | Literal['prior'] | None"
+"""A number; what the resolution leads one to expect; or no such term."""
+
+
+class Gradients(NamedTuple):
+    """Derivatives of a value, each of the kind, device and precision of the array that it belongs to.
+
+    Attributes
+    ----------
+    xyz : (N, 3), per Å
+    b : (N,), per Å²
+    occupancy : (N,)
+    """
+
+    xyz: Array
+    b: Array
+    occupancy: Array
+
+
+@dataclass(frozen=True)
+class LikelihoodTarget:
+    """−Σ log p(F_obs | model) as a function of coordinates, B and occupancies, with restraints where they are wanted.
+
+    Scale, bulk solvent, σ_A and the choice of outliers are numbers, fitted to `atoms` when this was made; `updated`
+    fits them anew. Nothing is kept from one call to the next: the same input gives the same output, to the last bit on
+    one machine, whichever threads call. Make it with `arrayrefine.target`.
+
+    Attributes
+    ----------
+    atoms : Atoms
+        Who the N atoms are and in which order; their values are those that scale and σ_A were fitted to.
+    problem : Problem
+        Reflections, restraints and options.
+    state : State
+        What was fitted, with its statistics.
+    geometry, adp : float or None
+        Weights of the restraint terms; None where there is none.
+    notes : tuple of str
+        What was fixed up, left out or assumed.
+    """
+
+    atoms: Atoms
+    problem: Problem
+    state: State
+    geometry: float | None = None
+    adp: float | None = None
+    notes: tuple[str, ...] = ()
+
+    def __call__(
+        self, xyz: Array, b: Array | None = None, occupancy: Array | None = None
+    ) -> tuple[float, Gradients]:
+        """Value and gradients.
+
+        Parameters
+        ----------
+        xyz : (N, 3), Å
+            Cartesian, in the frame of the data's cell.
+        b : (N,), Å², optional
+            Isotropic, or the equivalent of atoms with ANISOU, whose anisotropic part stays as it is. By default those
+            of `atoms`.
+        occupancy : (N,), optional
+            By default those of `atoms`. Every symmetry operator is counted: an atom on an n-fold position has 1/n.
+
+        Returns
+        -------
+        value : float
+            −log p, and the weighted restraints; dimensionless.
+        gradients : Gradients
+
+        Raises
+        ------
+        InputError
+            An array has not the shape, the precision or the values that are needed.
+        """
+        complete, back = self._taken(xyz, b, occupancy)
+        total, gradient = 0.0, Gradient.zeros(len(complete))
+        for weight, term in self._terms().values():
+            value, slope = term(complete)
+            total, gradient = total + weight * value, gradient + weight * slope
+        own = self.problem.hydrogens.own
+        gradient = fold(self.state.atoms, gradient)
+        parts = (gradient.xyz[own], gradient.b_iso[own], gradient.occupancy[own])
+        return total, Gradients(*(make(part) for make, part in zip(back, parts)))
+
+    def terms(self, xyz: Array, b: Array | None = None, occupancy: Array | None = None) -> dict[str, float]:
+        """The value by its parts, "xray", "geometry" and "adp", each with its weight; arrays as in a call."""
+        complete, _ = self._taken(xyz, b, occupancy)
+        return {name: weight * term(complete)[0] for name, (weight, term) in self._terms().items()}
+
+    def updated(self, xyz: Array, b: Array | None = None, occupancy: Array | None = None) -> LikelihoodTarget:
+        """A target of the same data with scale, solvent and σ_A fitted to other values; arrays as in a call."""
+        complete, _ = self._taken(xyz, b, occupancy)
+        return _at(self, complete)
+
+    @property
+    def statistics(self) -> Statistics:
+        """R-work, R-free and geometry of the atoms that scale and σ_A were fitted to."""
+        return self.state.statistics
+
+    def __repr__(self) -> str:
+        now, data = self.statistics, self.problem.reflections
+        free = "none" if now.r_free is None else f"{now.r_free:.4f}"
+        return (
+            f"LikelihoodTarget({len(self.atoms)} atoms, {int(self.state.xray.work.sum())} work reflections to "
+            f"{data.d_min:.2f} Å, geometry={self.geometry}, adp={self.adp}, r_work={now.r_work:.4f}, r_free={free})"
+        )
+
+    def _repr_html_(self) -> str:
+        now, data = self.statistics, self.problem.reflections
+        rows = [
+            ("atoms", len(self.atoms)), ("work reflections", int(self.state.xray.work.sum())),
+            ("resolution, Å", f"{data.d_min:.2f}"), ("weight of geometry", self.geometry), ("weight of B", self.adp),
+            ("R-work", now.r_work), ("R-free", now.r_free),
+        ]  # fmt: skip
+        return table("likelihood of the data", ("", ""), rows)
+
+    def _terms(self) -> dict[str, tuple[float, Target]]:
+        """Weight and target of every term, none of which remembers anything."""
+        xray = dataclasses.replace(
+            self.state.xray, structure_factors=self.state.xray.structure_factors.forgetful(), known=None, timer={}
+        )
+        found: dict[str, tuple[float, Target]] = {"xray": (1.0, xray)}
+        if self.geometry is not None:
+            found["geometry"] = self.geometry, self.problem.geometry.forgetful()
+        if self.adp is not None:
+            found["adp"] = self.adp, dataclasses.replace(self.problem.adp, timer={})
+        return found
+
+    def _taken(self, xyz: Array, b: Array | None, occupancy: Array | None) -> tuple[Atoms, tuple[Back, Back, Back]]:
+        """All atoms with the values given, and how to make gradients of their kind."""
+        n = len(self.atoms)
+        places, back = received(xyz, "xyz", (n, 3))
+        b_iso, back_b = (self.atoms.b_iso, back) if b is None else received(b, "b", (n,))
+        full, back_q = (self.atoms.occupancy, back) if occupancy is None else received(occupancy, "occupancy", (n,))
+        least = least_b(self.atoms) - _SLACK
+        low = np.flatnonzero(b_iso < least)
+        if len(low):
+            i = int(low[0])
+            raise InputError(
+                f"b of {self.atoms.identity.label(i)} is {b_iso[i]:.3g} Å²; expected at least {least[i]:.3g} Å²: keep "
+                "it above, for example as 2 + softplus(x)"
+            )
+        reference, own = self.state.atoms, self.problem.hydrogens.own
+        values = [reference.xyz.copy(), reference.b_iso.copy(), reference.occupancy.copy()]
+        for value, new in zip(values, (places, b_iso, full)):
+            value[own] = new
+        moved = reference.replace(xyz=values[0], b_iso=values[1], occupancy=values[2])
+        return follow(reference, moved), (back, back_b, back_q)
+
+
+def _at(target: LikelihoodTarget, atoms: Atoms) -> LikelihoodTarget:
+    """The target with all that is fitted, fitted to `atoms` (hydrogens included)."""
+    problem = dataclasses.replace(target.problem, timer={}, counts={}, _plans={})
+    state = evaluate(problem, atoms, absorb_b=False)
+    return dataclasses.replace(target, atoms=problem.hydrogens.without(state.atoms), state=state)
+
+
+def target(
+    model: ModelSource,
+    data: DataSource,
+    options: Options | None = None,
+    *,
+    geometry: TermWeight = None,
+    adp: TermWeight = None,
+    hydrogens: Literal["file", "strip", "riding"] = "file",
+) -> LikelihoodTarget:
+    """The likelihood of the data as a stateless function `(xyz, b, occupancy) -> (value, gradients)`.
+
+    Parameters
+    ----------
+    model : path, gemmi.Structure, gemmi.cif.Document or Model
+        Says which atoms there are, and is what scale, solvent and σ_A are fitted to.
+    data : path, gemmi.Mtz, pandas.DataFrame, reciprocalspaceship.DataSet or Reflections
+    options : Options, optional
+        What they say of data, X-ray term, solvent, restraints, device and threads is used; all that concerns the course
+        of a refinement is not. ``Options(xray=Xray(precision="double"))`` computes in float64 throughout.
+    geometry, adp : float, "prior" or None
+        Weights of the restraints on coordinates and on B: a number, or "prior" for what the resolution leads one to
+        expect. None leaves the term out, and with both left out no monomer library is needed.
+    hydrogens : "file", "strip" or "riding"
+        "file": those of the model are atoms like the others. "strip": they are left out. "riding": the dictionary's are
+        added, and move with their parents; they are not in `atoms`.
+
+    Returns
+    -------
+    LikelihoodTarget
+
+    Raises
+    ------
+    InputError, MonomerError, DeviceError
+        The input cannot be used as given.
+    """
+    options = Options() if options is None else options
+    check_options(options)
+    for name, weight in (("geometry", geometry), ("adp", adp)):
+        _require_weight(name, weight)
+    device = choose_device(options)
+    source = read_model(model)
+    reflections, data_notes = read_reflections(
+        data, source.crystal, columns=options.columns, free=options.free, d_min=options.d_min, seed=options.seed
+    )
+    source = in_crystal(source, reflections.crystal)
+    if options.anisotropic == "none":
+        atoms = source.atoms
+        none = np.zeros(len(atoms), dtype=bool)
+        atoms = dataclasses.replace(atoms, u_aniso=np.zeros((len(atoms), 6)), anisotropic=none)
+        source = dataclasses.replace(source, atoms=atoms)
+    reflections, outlier_notes = without_outliers(reflections, options.xray.outliers == "keep")
+    notes = [*data_notes, *outlier_notes]
+    if hydrogens == "strip":
+        source, more = strip_hydrogens(source)
+        notes += more
+    restrained = geometry is not None or adp is not None
+    placed, restraints = Hydrogens.none(len(source.atoms)), Restraints.none(len(source.atoms))
+    if restrained or hydrogens == "riding":
+        names = sorted({str(name) for name in source.atoms.identity.residue_name})
+        library = load_monomers(names, options.restraints, options.monomers)
+        source, link_notes = with_found_links(source, reflections.crystal, library.monlib)
+        notes += [*library.notes, *link_notes]
+        if hydrogens == "riding":
+            source, placed, more = add_hydrogens(source, reflections.crystal, library, options.riding)
+            notes += more
+        restraints = Restraints.none(len(source.atoms))
+        if restrained:
+            restraints = _restraints(source, reflections, library, options)
+            notes += restraints.notes
+    terms = dataclasses.replace(options.geometry, contacts=options.geometry.contacts and geometry is not None)
+    crystal, atoms = reflections.crystal, source.atoms
+    problem = Problem(
+        reflections, restraints, GeometryTarget.build(restraints, crystal, atoms, terms),
+        AdpTarget.build(
+            restraints, crystal, atoms, options.adp if adp is not None else "none", options.geometry,
+            skip=atoms.riding.mask(len(atoms)),
+        ),
+        options, placed, device=device,
+    )  # fmt: skip
+    prior = geometry_prior(reflections.d_min)
+    state = evaluate(problem, atoms, absorb_b=False)
+    return LikelihoodTarget(
+        placed.without(state.atoms), problem, state,
+        prior if geometry == "prior" else geometry,
+        options.weighting.adp_prior * prior if adp == "prior" else adp,
+        tuple(dict.fromkeys((*source.notes, *notes))),
+    )  # fmt: skip
+
+
+def _restraints(model: Model, reflections: Reflections, library: MonomerLibrary, options: Options) -> Restraints:
+    found = build_restraints(model.structure, model.atoms, reflections.crystal, library, unknown=options.unknown)
+    found = found.without(model.atoms.riding.mask(len(model.atoms)))
+    return with_external(found, model.atoms, reflections.d_min, options.external, options.reference)
+
+
+def _require_weight(name: str, given: object) -> None:
+    number = isinstance(given, (int, float, np.number)) and not isinstance(given, bool)
+    if not (given is None or given == "prior" or (number and 0.0 <= float(given) < np.inf)):  # type: ignore[arg-type]
+        raise InputError(f"target({name}={given!r}): expected a weight of 0 or more, 'prior', or None for no such term")

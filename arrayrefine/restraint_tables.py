@@ -1,0 +1,294 @@
+"""Restraints from a table: atoms by name, kind, ideal and sigma; CSV, TSV, pandas or rows of a list."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arrayrefine.atoms import Atoms
+from arrayrefine.errors import InputError
+from arrayrefine.io.in_memory import is_frame, is_path, label_of
+from arrayrefine.restraints import Angles, Bonds, Chiralities, Distances, Planes, Restraints, Torsions
+from arrayrefine.selection import select
+from arrayrefine.wording import counted
+
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+TableSource: TypeAlias = Any
+"""Path of a CSV or TSV file, a pandas.DataFrame, or a list of mappings."""
+
+COUNTS = {"bond": 2, "angle": 3, "torsion": 4, "chirality": 4, "distance": 2, "robust distance": 2, "plane": 0}
+"""Atoms of each kind of restraint; a plane has four or more."""
+_LEAST_IN_PLANE = 4
+_COLUMNS = "kind, atom1, atom2, ..., ideal, sigma and, for torsions, period"
+_SHORT_NAME = re.compile(r"/{0,2}([^/\s;]+)/(-?\d+)\.?([A-Za-z]?)/([^/\s;:\[\]]+)(?::(\w?))?")
+"""chain/number/name:altloc, with or without the two slashes of gemmi before it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One restraint of a table.
+
+    Attributes
+    ----------
+    kind : str
+        A key of `COUNTS`.
+    atoms : tuple of int
+    ideal, sigma : float
+        Å (bond, distance, plane), degrees (angle, torsion), Å³ (chirality); a plane has no ideal.
+    period : int
+        Of a torsion.
+    """
+
+    kind: str
+    atoms: tuple[int, ...]
+    ideal: float
+    sigma: float
+    period: int = 1
+
+
+def with_tables(
+    restraints: Restraints, atoms: Atoms, sources: Sequence[TableSource], loss: float = -2.0
+) -> Restraints:
+    """Add the restraints of tables; they win over those of the dictionary between the same atoms.
+
+    Kinds "bond", "angle", "torsion", "chirality" and "plane" are restraints like the dictionary's, and count in their
+    RMSZ; a bond also ends contacts between its atoms and their neighbours. "distance" and "robust distance" are a class
+    of their own, between any atoms; the latter lets go of what does not fit.
+
+    Parameters
+    ----------
+    restraints : Restraints
+    atoms : Atoms
+    sources : sequence of paths, pandas.DataFrame or lists of mappings
+        Each with the columns kind, atom1, atom2 and so on, ideal, sigma, and for torsions period (1 where it is blank).
+        Atoms are named as in the log (``A/HIS 57B/CA.A``), in gemmi's syntax (``A/57/CA``, ``A/57.B/CA:A``), or by any
+        selection that names a single atom.
+    loss : float
+        Shape of the robust loss, see `kernels.distances`.
+
+    Raises
+    ------
+    InputError
+        A table cannot be read, or a row of it makes no sense; the message names the row.
+    """
+    for source in sources:
+        rows = read_rows(source, atoms)
+        restraints, replaced = _joined(restraints, rows, loss)
+        kinds = [row.kind for row in rows]
+        counts = ", ".join(counted(kinds.count(kind), kind) for kind in COUNTS if kind in kinds)
+        said = f"; {counted(replaced, 'restraint')} of the dictionary replaced" if replaced else ""
+        note = f"restraint table {_name(source)}: {counts or 'nothing in it'}{said}"
+        restraints = dataclasses.replace(restraints, notes=(*restraints.notes, note))
+    return restraints
+
+
+def as_tables(given: TableSource | Sequence[TableSource]) -> tuple[TableSource, ...]:
+    """Several tables, where one alone may have been given."""
+    alone = is_path(given) or is_frame(given) or (len(given) > 0 and all(isinstance(row, Mapping) for row in given))
+    return (given,) if alone else tuple(given)
+
+
+def _name(source: TableSource) -> str:
+    return Path(source).name if is_path(source) else label_of(source)
+
+
+def read_rows(source: TableSource, atoms: Atoms) -> list[Row]:
+    """The restraints of one table, with atoms as numbers; raises InputError as `with_tables`."""
+    where = f"restraint table '{label_of(source)}'"
+    find = _Finder(atoms)
+    rows = []
+    for number, record in enumerate(_records(source, where), start=1):
+        cells = {str(key).strip().lower(): _text(value) for key, value in record.items() if key is not None}
+        rows.append(_row(cells, find, f"{where}, row {number}"))
+    return rows
+
+
+def _text(value: object) -> str:
+    """A cell as text; blank for None and nan, which pandas has for blanks."""
+    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else str(value).strip()
+
+
+def _records(source: TableSource, where: str) -> Iterable[Mapping[Any, Any]]:
+    if is_frame(source):
+        return source.to_dict("records")  # type: ignore[no-any-return]
+    if not is_path(source):
+        if isinstance(source, Sequence) and all(isinstance(row, Mapping) for row in source):
+            return source
+        raise InputError(f"{where}: expected a path, a pandas.DataFrame, or a list of dictionaries")
+    try:
+        text = Path(source).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{where} cannot be read: {error.strerror}; give the path of a CSV or TSV file") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where} is no text: {error}; expected CSV or TSV with the columns {_COLUMNS}") from error
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    if not lines:
+        raise InputError(f"{where} is empty; expected CSV or TSV with the columns {_COLUMNS}")
+    mark = max("\t;,", key=lines[0].count)
+    return csv.DictReader(io.StringIO("\n".join(lines)), delimiter=mark, skipinitialspace=True)
+
+
+def _row(cells: dict[str, str], find: _Finder, where: str) -> Row:
+    kind = cells.get("kind", "").lower()
+    if kind not in COUNTS:
+        raise InputError(f"{where}: kind is '{kind}'; expected one of {', '.join(COUNTS)} (columns: {_COLUMNS})")
+    named = {key: text for key, text in cells.items() if re.fullmatch(r"atom\d+", key) and text}
+    labels = [named[key] for key in sorted(named, key=lambda key: int(key[4:]))]
+    wanted = COUNTS[kind]
+    if len(labels) != wanted and (wanted or len(labels) < _LEAST_IN_PLANE):
+        raise InputError(
+            f"{where}: {counted(len(labels), 'atom')} in columns atom1, atom2 and so on; a {kind} has "
+            f"{wanted or f'{_LEAST_IN_PLANE} or more'}"
+        )
+    index = tuple(find(label, where) for label in labels)
+    if len(set(index)) < len(index):
+        raise InputError(f"{where}: an atom is named twice ({', '.join(labels)}); expected different ones")
+    ideal = 0.0 if kind == "plane" else _number(cells, "ideal", where)
+    sigma, period = _number(cells, "sigma", where), _number(cells, "period", where) if cells.get("period") else 1.0
+    if sigma <= 0.0:
+        raise InputError(f"{where}: sigma is {sigma:g}; expected a number above 0")
+    if period < 1.0 or period != int(period):
+        raise InputError(f"{where}: period is {period:g}; expected a whole number, 1 or more")
+    if kind in ("bond", "distance", "robust distance") and ideal <= 0.0:
+        raise InputError(f"{where}: the ideal of a {kind} is {ideal:g}; expected a distance above 0, Å")
+    return Row(kind, index, ideal, sigma, int(period))
+
+
+def _number(cells: dict[str, str], name: str, where: str) -> float:
+    try:
+        value = float(cells.get(name, ""))
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise InputError(f"{where}: {name} is '{cells.get(name, '')}'; expected a number")
+    return value
+
+
+class _Finder:
+    """Finds atoms by name."""
+
+    def __init__(self, atoms: Atoms) -> None:
+        self.atoms = atoms
+        who = atoms.identity
+        self._labels = {who.label(i): i for i in range(len(atoms))}
+        self._short: dict[tuple[str, ...], list[int]] = {}
+        keys = (who.chain, who.sequence_number, who.insertion_code, who.atom_name)
+        for i, (chain, number, code, name) in enumerate(zip(*(part.tolist() for part in keys))):
+            self._short.setdefault((chain, str(number), code, name), []).append(i)
+
+    def __call__(self, label: str, where: str) -> int:
+        found = self._found(label, where)
+        if len(found) == 1:
+            return found[0]
+        names = ", ".join(self.atoms.identity.label(i) for i in found[:3])
+        what = f"{len(found)} atoms ({names}{', ...' if len(found) > 3 else ''})" if found else "no atom"
+        raise InputError(
+            f"{where}: '{label}' names {what} of the model; expected one: a name as in the log ('A/HIS 57/CA'), or as "
+            "in gemmi ('A/57/CA', with a conformer 'A/57/CA:B')"
+        )
+
+    def _found(self, label: str, where: str) -> list[int]:
+        if label in self._labels:
+            return [self._labels[label]]
+        short = _SHORT_NAME.fullmatch(label)
+        if short is not None and "*" not in label:
+            chain, number, code, name, altloc = short.groups()
+            here = self._short.get((chain, str(int(number)), code, name), [])
+            return here if altloc is None else [i for i in here if self.atoms.identity.altloc[i] == altloc]
+        if "/" in label and " " in label:  # a name as in the log that is not there
+            return []
+        try:
+            return [int(i) for i in np.flatnonzero(select(self.atoms, label))]
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from error
+
+
+def _joined(restraints: Restraints, rows: list[Row], loss: float) -> tuple[Restraints, int]:
+    """The restraints with those of a table, and how many of the former were replaced."""
+    r, before = restraints, 0
+
+    def new(kind: str) -> tuple[Int, Float, Float]:
+        some = [row for row in rows if row.kind == kind]
+        index = np.array([row.atoms for row in some], dtype=np.int64).reshape(len(some), COUNTS[kind] or 0)
+        return index, np.array([row.ideal for row in some]), np.array([row.sigma for row in some])
+
+    def kept(old: Int, added: Int, ordered: bool) -> NDArray[np.bool_]:
+        nonlocal before
+        if not len(added):
+            return np.ones(len(old), dtype=bool)
+        known = set(_named(added, ordered))
+        keep = np.array([key not in known for key in _named(old, ordered)], dtype=bool)
+        before += int((~keep).sum())
+        return keep
+
+    def together(old: tuple[Any, ...], keep: NDArray[np.bool_], added: tuple[Any, ...]) -> list[Any]:
+        return [np.concatenate([a[keep], b]) for a, b in zip(old, added)]
+
+    bonds, angles, torsions, chirals = (new(kind) for kind in ("bond", "angle", "torsion", "chirality"))
+    period = np.array([row.period for row in rows if row.kind == "torsion"], dtype=np.int64)
+    b, a, t, c = r.bonds, r.angles, r.torsions, r.chiralities
+    made = dataclasses.replace(
+        r,
+        bonds=Bonds(*together((b.index, b.ideal, b.sigma), kept(b.index, bonds[0], True), bonds)),
+        angles=Angles(*together((a.index, a.ideal, a.sigma), kept(a.index, angles[0], True), angles)),
+        torsions=Torsions(
+            *together((t.index, t.ideal, t.sigma, t.period), kept(t.index, torsions[0], True), (*torsions, period))
+        ),
+        chiralities=Chiralities(*together((c.index, c.ideal, c.sigma), kept(c.index, chirals[0], False), chirals)),
+        planes=_planes(r.planes, [row for row in rows if row.kind == "plane"]),
+        non_bonded=dataclasses.replace(r.non_bonded, excluded=_excluded(r, bonds[0], angles[0])),
+    )
+    classes = [*made.distances]
+    for kind, name, alpha in (("distance", "table", 2.0), ("robust distance", "table, robust", loss)):
+        index, ideal, sigma = new(kind)
+        if len(index):
+            known = next((d for d in classes if d.kind == name), None)
+            classes = [d for d in classes if d is not known]
+            if known is not None:
+                index, ideal, sigma = together((known.index, known.ideal, known.sigma), np.ones(len(known), bool),
+                                               (index, ideal, sigma))  # fmt: skip
+            classes.append(Distances(name, index, ideal, sigma, alpha))
+    return dataclasses.replace(made, distances=tuple(classes)), before
+
+
+def _named(index: Int, ordered: bool) -> list[tuple[int, ...]]:
+    """Atoms of each restraint (m, k): the same read backwards, or behind the first in any order if not `ordered`."""
+    if ordered:
+        index = np.where((index[:, :1] <= index[:, -1:]), index, index[:, ::-1])
+    else:  # the centre comes first
+        index = np.column_stack([index[:, 0], np.sort(index[:, 1:], axis=1)])
+    return [tuple(row) for row in index.tolist()]
+
+
+def _planes(planes: Planes, rows: list[Row]) -> Planes:
+    first = int(planes.plane.max(initial=-1)) + 1
+    index = np.array([i for row in rows for i in row.atoms], dtype=np.int64)
+    number = np.array([first + k for k, row in enumerate(rows) for _ in row.atoms], dtype=np.int64)
+    sigma = np.array([row.sigma for row in rows for _ in row.atoms])
+    parts = zip((planes.index, planes.plane, planes.sigma), (index, number, sigma))
+    return Planes(*(np.concatenate(both) for both in parts))
+
+
+def _excluded(restraints: Restraints, bonds: Int, angles: Int) -> Int:
+    """Pairs without contact (p, 2): also the ends of new bonds and angles, and each end with the other's neighbours."""
+    near: dict[int, set[int]] = {}
+    for i, j in np.concatenate([restraints.bonds.index, bonds]).tolist():
+        near.setdefault(i, set()).add(j)
+        near.setdefault(j, set()).add(i)
+    pairs = [(i, j) for i, j in bonds.tolist()] + [(i, k) for i, _, k in angles.tolist()]
+    for i, j in bonds.tolist():
+        pairs += [(i, k) for k in near[j] if k != i] + [(j, k) for k in near[i] if k != j]
+    if not pairs:
+        return restraints.non_bonded.excluded
+    added = np.sort(np.array(pairs, dtype=np.int64), axis=1)
+    return np.unique(np.concatenate([restraints.non_bonded.excluded, added]), axis=0)
