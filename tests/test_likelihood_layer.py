@@ -222,15 +222,16 @@ def test_torch_gradcheck_at_its_own_tolerances(double: ar.LikelihoodTarget) -> N
 
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "how-to" / "likelihood-layer.md"
-BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+BLOCKS = re.findall(
+    r"^(?:<!-- needs: (\w+) -->\n)?```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+)
 
 
-def run_blocks(*needed: str) -> dict[str, Any]:
+def run_blocks(*libraries: str) -> dict[str, Any]:
     """Run the blocks of the page that need no other libraries than these; returns their names."""
     namespace: dict[str, Any] = {}
-    libraries = {"torch": "torch", "Likelihood": "torch", "jax": "jax"}
-    for text in BLOCKS:
-        if {library for word, library in libraries.items() if re.search(rf"\b{word}\b", text)} <= set(needed):
+    for needed, text in BLOCKS:
+        if needed in ("", *libraries):
             exec(compile(text, PAGE.name, "exec"), namespace)
     return namespace
 
