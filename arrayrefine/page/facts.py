@@ -130,8 +130,10 @@ def classes(account: Account) -> Table | None:
     return table("Classes of restraints; hydrogens left out", columns, rows, sortable=False)
 
 
-def totals(validation: Account) -> Table:
-    """Totals of what validation looked at."""
+def totals(validation: Account) -> Table | None:
+    """Totals of the torsions that validation looked at; None where there are none."""
+    if not validation["ramachandran"]["count"] and not validation["rotamers"]["count"]:
+        return None
     rows = []
     for label, name in (("Ramachandran", "ramachandran"), ("Rotamers", "rotamers")):
         row = validation[name]
