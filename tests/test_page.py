@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import browser
+import numpy as np
 import pytest
 
 from arrayrefine import __main__ as cli
@@ -208,6 +209,22 @@ def test_page_of_many_steps_without_test_set(subject: Subject) -> None:
     assert steps
     assert "over 40 steps" in steps[0]
     assert "R-free" not in steps[0]
+
+
+def test_names_are_text_and_never_markup(subject: Subject) -> None:
+    name = '<b>$x$"&'
+    identity = dataclasses.replace(subject.atoms.identity, chain=np.full(len(subject.atoms), name))
+    atoms = dataclasses.replace(subject.atoms, identity=identity)
+    validation = dict(subject.validation)
+    validation["residues"] = [{**row, "chain": name} for row in validation["residues"]]
+    validation["peaks"] = [{**row, "atom": name + row["atom"][1:]} for row in validation["peaks"]]
+    account = {**subject.account, "warnings": ["<script>1</script>"], "device": "<i>", "stopped": "</style>"}
+    text = page(dataclasses.replace(subject, atoms=atoms, validation=validation, account=account))
+    found = Outline(text)
+    tags = [tag for tag, _ in found.tags]
+    assert (tags.count("script"), tags.count("style"), tags.count("b"), tags.count("i")) == (1, 1, 0, 0)
+    assert f"residue of chain {name}" in found.words
+    assert "<script>1</script>" in found.words
 
 
 def test_page_is_deterministic(subject: Subject) -> None:

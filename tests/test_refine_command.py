@@ -181,7 +181,7 @@ def test_starts_that_make_no_sense_are_refused(case: Case, tmp_path: Path, flags
 
 def test_starts_share_a_test_set_that_was_chosen(case: Case, tmp_path: Path) -> None:
     folder, out = case("1dur"), tmp_path / "out"
-    arguments = ("--out", out, "--cycles", 0, "--starts", 2, "--perturb", 0.1, "--free", "random")
+    arguments = ("--out", out, "--cycles", 0, "--starts", 2, "--perturb", 0.1, "--free", "random", "--no-report")
     assert finish(start("refine", folder / "shaken.pdb", folder / "norm.mtz", *arguments))[0] == 0
     files = [gemmi.read_mtz_file(str(out / k / "refined.mtz")) for k in ("0", "1")]
     flags = [np.array(file.column_with_label("FREE")) for file in files]

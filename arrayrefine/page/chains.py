@@ -33,7 +33,7 @@ def charts(validation: Mapping[str, Any]) -> tuple[list[Chart], str]:
     left = list(long)[_MOST_CHAINS:]
     note = f"Chains {', '.join(left)} are not drawn; the table of residues has them." if left else ""
     highest = max((row["b_mean"] for name in drawn for row in long[name]), default=0.0)
-    return [_chain(name, long[name], highest, i == 0) for i, name in enumerate(drawn)], note
+    return [_chain(i, name, long[name], highest) for i, name in enumerate(drawn)], note
 
 
 def problems(row: Row) -> list[str]:
@@ -55,7 +55,7 @@ def problems(row: Row) -> list[str]:
 KINDS = ("density", "Ramachandran", "rotamer", "geometry", "clash")
 
 
-def _chain(name: str, rows: Sequence[Row], highest: float, explained: bool) -> Chart:
+def _chain(i: int, name: str, rows: Sequence[Row], highest: float) -> Chart:
     has_fit = any(row.get("rscc") is not None for row in rows)
     figure, found = axes(9.6, 3.9 if has_fit else 3.0, (3.0, 2.0, 1.5) if has_fit else (3.0, 1.5), left=0.95, top=0.1)
     upper, lower = found[0], found[-1]
@@ -89,9 +89,9 @@ def _chain(name: str, rows: Sequence[Row], highest: float, explained: bool) -> C
         said += f"; lowest RSCC {plain(worst['rscc'], 2)} at {worst['name']} {worst['seqid']}"
     marked = [f"{kind} {sum(kind in problems(row) for row in rows)}" for kind in KINDS]
     return Chart(
-        f"chain-{name}", f"Chain {name}", (_ADVICE if explained else "") + said[0].upper() + said[1:] + ".",
+        f"chain-{i}", f"Chain {name}", ("" if i else _ADVICE) + said[0].upper() + said[1:] + ".",
         f"Chain {name}, {len(rows)} residues: {said}. Residues with problems: {', '.join(marked)}.",
-        inline(figure, f"chain-{name}"), wide=True,
+        inline(figure, f"chain-{i}"), wide=True,
     )  # fmt: skip
 
 

@@ -139,7 +139,7 @@ def _weights(steps: Sequence[Mapping[str, Any]]) -> Chart | None:
         parts.append(f"{label}: " + ", ".join(f"{value:.3g}" for value in values))
         priors = [(steps[i]["weights"].get(f"{name}_detail") or {}).get("prior") for i in places]
         if all(priors):
-            axis.plot(places, np.array(priors, dtype=float), ls=":", lw=1.0, color=COLOURS[colour])
+            axis.plot(places, np.array(priors, dtype=float), ls=":", lw=1.0, marker="_", ms=7.0, color=COLOURS[colour])
     if not parts:
         return None
     axis.set_yscale("log")

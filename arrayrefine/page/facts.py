@@ -87,7 +87,7 @@ def _validation_tiles(validation: Account) -> list[Tile]:
     heights = [peak["height"] for peak in validation.get("peaks") or ()]
     if heights:
         high = max(heights, key=abs)
-        found.append(Tile("Highest mFo−DFc peak", f"{plain(high, 1)} σ", f"{len(heights)} beyond the limit",
+        found.append(Tile("Largest peak or hole", f"{plain(high, 1)} σ", f"mFo−DFc; {len(heights)} beyond ±4 σ",
                           f"marked beyond {_HIGH_PEAK:g} σ", "look" if abs(high) > _HIGH_PEAK else ""))  # fmt: skip
     return found
 
@@ -130,8 +130,10 @@ def classes(account: Account) -> Table | None:
     return table("Classes of restraints; hydrogens left out", columns, rows, sortable=False)
 
 
-def totals(validation: Account) -> Table:
-    """Totals of what validation looked at."""
+def totals(validation: Account) -> Table | None:
+    """Totals of the torsions that validation looked at; None where there are none."""
+    if not validation["ramachandran"]["count"] and not validation["rotamers"]["count"]:
+        return None
     rows = []
     for label, name in (("Ramachandran", "ramachandran"), ("Rotamers", "rotamers")):
         row = validation[name]

@@ -24,6 +24,7 @@ COLOURS = {
 _SIZE = 9.0
 """Points; the size of letters in a chart, before the page scales it."""
 _RC: dict[Any, Any] = {
+    "text.parse_math": False,
     "svg.fonttype": "none", "svg.hashsalt": "arrayrefine", "font.size": _SIZE, "font.family": "sans-serif",
     "axes.edgecolor": COLOURS["muted"], "axes.labelcolor": COLOURS["ink"], "text.color": COLOURS["ink"],
     "xtick.color": COLOURS["muted"], "ytick.color": COLOURS["muted"], "xtick.labelcolor": COLOURS["ink"],

@@ -121,30 +121,31 @@ def _clashes(rows: Sequence[Row], where: Find) -> Table:
 
 def _peaks(rows: Sequence[Row]) -> Table:
     columns = (
-        Column("Height, σ"), Column("Nearest atom", numeric=False), Column("Distance, Å"), Column("x"), Column("y"),
+        Column("Nearest atom", numeric=False), Column("Height, σ"), Column("Distance, Å"), Column("x"), Column("y"),
         Column("z"),
     )  # fmt: skip
     made = [
-        (Cell(f"{row['height']:+.1f}".replace("-", "−"), abs(row["height"]), "plus" if row["height"] > 0 else "minus"),
-         Cell(row["atom"] or "–", where=_place(row)), number(row["distance"], 2),
-         *(number(value, 1) for value in row["xyz"]))
+        (Cell(row["atom"] or "–", where=_place(row)),
+         Cell(f"{row['height']:+.1f}".replace("-", "−"), abs(row["height"]), "plus" if row["height"] > 0 else "minus"),
+         number(row["distance"], 2), *(number(value, 1) for value in row["xyz"]))
         for row in rows[:MOST]
     ]  # fmt: skip
-    return table(_limited(rows, "Peaks (+) and holes (−) of the mFo−DFc map"), columns, made, row_heads=False)
+    return table(_limited(rows, "Peaks (+) and holes (−) of the mFo−DFc map"), columns, made)
 
 
 def _blobs(rows: Sequence[Row]) -> Table:
     columns = (
-        Column("Volume, Å³"), Column("Integral", hint="of the map, σ Å³"), Column("mFo−DFc peak, σ"),
-        Column("Nearest", numeric=False), Column("Distance, Å"), Column("x"), Column("y"), Column("z"),
+        Column("Nearest residue", numeric=False), Column("Volume, Å³"),
+        Column("Integral", hint="of the 2mFo−DFc map, σ Å³"), Column("mFo−DFc peak, σ"), Column("Distance, Å"),
+        Column("x"), Column("y"), Column("z"),
     )  # fmt: skip
     made = [
-        (number(row["volume"], 1), number(row["integral"], 1), number(row["peak"], 1),
-         Cell(row["residue"] or "–", where=_place(row)), number(row.get("distance"), 2),
+        (Cell(row["residue"] or "–", where=_place(row)), number(row["volume"], 1), number(row["integral"], 1),
+         number(row["peak"], 1), number(row.get("distance"), 2),
          *(number(value, 1) for value in row["xyz"]))
         for row in rows[:MOST]
     ]  # fmt: skip
-    return table(_limited(rows, "Density without a model"), columns, made, row_heads=False)
+    return table(_limited(rows, "Density without a model"), columns, made)
 
 
 def _place(row: Row) -> Place:
