@@ -8,7 +8,7 @@ say and not how well it refines. Lines of a shell that start other programs than
 from __future__ import annotations
 
 import dataclasses
-import importlib
+import importlib.util
 import json
 import re
 import shlex
@@ -32,7 +32,10 @@ ELSEWHERE = {"likelihood-layer.md": "test_likelihood_layer.py"}
 """Pages that need libraries which may not be there, and the tests that run them."""
 PAGES = [ROOT / "README.md", *sorted(p for p in (ROOT / "docs").rglob("*.md") if p.name not in ELSEWHERE)]
 NOTEBOOKS = sorted((ROOT / "docs").rglob("*.ipynb"))
-BLOCK = re.compile(r"^(?P<fence>```+)(?P<language>[^\n`]*)\n(?P<text>.*?)^(?P=fence)\s*$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(
+    r"^(?:<!-- needs: (?P<library>\w+) -->\n)?(?P<fence>```+)(?P<language>[^\n`]*)\n(?P<text>.*?)^(?P=fence)\s*$",
+    re.MULTILINE | re.DOTALL,
+)
 OTHERS = {"python", "python3", "pip", "pytest", "ruff", "mypy", "coot", "source", ".", "tests/benchmarks/gpu.sh"}
 """What pages start in a shell besides arrayrefine."""
 SILENT = {"text", "json", "{eval-rst}", "{toctree}", "{note}", "{figure}", "{image}", "{option-table}"}
@@ -105,11 +108,12 @@ def folder(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 
 def blocks(page: Path) -> list[tuple[int, str, str]]:
-    """Line, language and text of each code block."""
+    """Line, language and text of each code block, but those that need a library that is not here."""
     content = page.read_text()
     return [
-        (content.count("\n", 0, found.start()) + 2, (found["language"].split() or [""])[0], found["text"])
+        (content.count("\n", 0, found.start("text")) + 1, (found["language"].split() or [""])[0], found["text"])
         for found in BLOCK.finditer(content)
+        if found["library"] is None or importlib.util.find_spec(found["library"])
     ]
 
 
