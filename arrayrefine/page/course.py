@@ -34,8 +34,8 @@ def step_table(account: Account) -> Table | None:
     columns = (
         Column("Step", numeric=False), Column("Free", hint="refined parameters"), Column("w(geometry)"), Column("w(B)"),
         Column("R-work"), Column("R-free"), Column("−log p work"), Column("−log p test"),
-        Column("Bond Z", hint="RMSZ of bonds"), Column("Angle Z", hint="RMSZ of angles"), Column("Calls", hint="evaluations of the objective"),
-        Column("Time, s"),
+        Column("Bond Z", hint="RMSZ of bonds"), Column("Angle Z", hint="RMSZ of angles"),
+        Column("Calls", hint="evaluations of the objective"), Column("Time, s"),
     )  # fmt: skip
     rows = []
     for name, step in zip(_names(account["steps"]), account["steps"]):
