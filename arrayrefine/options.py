@@ -190,7 +190,7 @@ class Options:
 
     cycles: int = 5
     """Number of macro-cycles; each runs the list of targets once."""
-    targets: tuple[str, ...] = ("xyz", "b")
+    targets: tuple[str, ...] = ("xyz+b",)
     """What is refined in turn within a cycle: scale, xyz, b, occupancy, tls, or several joined by '+', such as xyz+b;
     b stands for tls+b where there are TLS groups and tls has no step of its own."""
     rigid_body: Literal["auto", "yes", "no"] = "auto"

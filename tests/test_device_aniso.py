@@ -289,7 +289,7 @@ def test_structure_factors_keep_the_accuracy_on_a_real_crystal(case: Callable[[s
 def test_a_refinement_is_that_of_numpy(case: Callable[[str], Path]) -> None:
     """Coordinates are refined with tensors as constants, tensors from the host."""
     files = case("5e5z") / "model.pdb", case("5e5z") / "norm.mtz"
-    options = ar.Options(cycles=1, anisotropic="keep", perturb=0.1, hydrogens="strip")
+    options = ar.Options(cycles=1, targets=("xyz", "b"), anisotropic="keep", perturb=0.1, hydrogens="strip")
     host, device = (ar.refine(*files, dataclasses.replace(options, device=where)) for where in ("cpu", "cuda"))  # type: ignore[arg-type]
     assert device.atoms.anisotropic.sum() == 46
     assert device.r_work == pytest.approx(host.r_work, abs=5e-4)

@@ -33,9 +33,9 @@ def step_table(account: Account) -> Table | None:
         return None
     columns = (
         Column("Step", numeric=False), Column("Free", hint="refined parameters"), Column("w(geometry)"), Column("w(B)"),
-        Column("R-work"), Column("R-free"), Column("−log p, work"), Column("−log p, test"),
-        Column("Bond Z", hint="RMSZ of bonds"), Column("Angle Z", hint="RMSZ of angles"), Column("Evaluations"),
-        Column("Seconds"),
+        Column("R-work"), Column("R-free"), Column("−log p work"), Column("−log p test"),
+        Column("Bond Z", hint="RMSZ of bonds"), Column("Angle Z", hint="RMSZ of angles"),
+        Column("Calls", hint="evaluations of the objective"), Column("Time, s"),
     )  # fmt: skip
     rows = []
     for name, step in zip(_names(account["steps"]), account["steps"]):
@@ -75,7 +75,7 @@ def _axis(names: Sequence[str]) -> tuple[Figure, Axes]:
     """An axis with the steps from left to right."""
     every = 1 + (len(names) - 1) // _MOST_LABELS
     places = range(0, len(names), every)
-    turned = len(places) > 5 or max(map(len, names)) > 8
+    turned = len(places) * max(map(len, names)) > 36
     figure, (axis,) = axes(height=2.9, bottom=0.62 if turned else 0.34)
     axis.set_xticks(list(places), list(names[::every]), rotation=30 if turned else 0, fontsize=8.5,
                     ha="right" if turned else "center", rotation_mode="anchor")  # fmt: skip

@@ -35,17 +35,21 @@ LABELS = {
 COLOURS = {"robust": "#1b7837", "literal": "#e08214", "stale": "#b2182b"}
 
 
-def options(scheme: Scheme, cycles: int) -> Options:
+IN_TURN = ("xyz", "b")
+"""Steps in which the schemes that fail do so: each with the rest frozen."""
+
+
+def options(scheme: Scheme, cycles: int, targets: tuple[str, ...] = IN_TURN) -> Options:
     """Options of a run that never stops early."""
     return Options(
-        cycles=cycles, weights=scheme, adp="variance" if scheme == "stale" else "kl",
+        cycles=cycles, weights=scheme, adp="variance" if scheme == "stale" else "kl", targets=targets,
         minimiser=Minimiser(early_stop=False),
     )  # fmt: skip
 
 
-def history(case: Path, scheme: Scheme, cycles: int) -> dict[str, Any]:
+def history(case: Path, scheme: Scheme, cycles: int, targets: tuple[str, ...] = IN_TURN) -> dict[str, Any]:
     """R-work, R-free and bond RMSZ at the start and after every step, with the steps' names, notes and seconds."""
-    report = refine(case / "shaken.pdb", case / "norm.mtz", options(scheme, cycles)).report
+    report = refine(case / "shaken.pdb", case / "norm.mtz", options(scheme, cycles, targets)).report
     points: list[Statistics | Step] = [report.start, *report.steps]
     return {
         "r_work": [p.r_work for p in points],
