@@ -204,7 +204,7 @@ def facts(account: Account, crystal: Crystal, version: str) -> list[tuple[str, l
             ("Ended", account["stopped"] or "–"),
         ]),
         ("Files", [
-            (label, f"{file['path']} (SHA-256 {str(file.get('sha256', '–'))[:12]}…)") for label, file in _files(account)
+            (label, f"{file['path']}{_hash(file)}") for label, file in _files(account)
         ]),
     ]  # fmt: skip
     return groups
@@ -215,8 +215,15 @@ def _rejected(outliers: Mapping[str, Any]) -> str:
     return f"{work} of the work set ({outliers.get('action', '–')}), {free} of the test set" if work or free else "none"
 
 
+def _hash(file: Mapping[str, Any]) -> str:
+    """The first digits of a file's hash; nothing for what was in no file."""
+    digits = str(file.get("sha256", "–"))
+    return "" if digits.startswith("in memory") else f" (SHA-256 {digits[:12]}…)"
+
+
 def _files(account: Account) -> list[tuple[str, Mapping[str, Any]]]:
     inputs = account["inputs"]
     found = [("Model", inputs["model"]), ("Data", inputs["data"])]
     found += [("Restraints", file) for file in inputs.get("restraints") or ()]
+    found += [("Restraint table", file) for file in inputs.get("restraint_tables") or ()]
     return found + [("Reference", file) for file in inputs.get("reference") or ()]
