@@ -417,7 +417,9 @@ def _turned(problem: Problem, path: Path) -> Path:
     atoms = turn_hydrogens(
         problem.hydrogens, state.atoms, problem.restraints.non_bonded, problem.reflections.crystal, state.xray
     )
-    return path if atoms is state.atoms else dataclasses.replace(path, state=evaluate(problem, atoms, before=state))
+    if atoms is state.atoms:
+        return path
+    return dataclasses.replace(path, state=evaluate(problem, atoms, before=state, refit=False))
 
 
 def _targets(problem: Problem, path: Path) -> tuple[str, ...]:
@@ -435,10 +437,13 @@ def _settled(problem: Problem, path: Path, before: State, made: Sequence[Step]) 
     now = path.state
     if _strain(problem, now) > _RMSZ_SLACK:
         return ""
-    if abs(now.statistics.r_work - before.statistics.r_work) < _SETTLED_R:
-        start, end = work_nll(before, now)
-        if abs(end - start) < _SETTLED_NLL:
-            return f"moved R-work by less than {_SETTLED_R:g}"
+    gain = before.statistics.r_work - now.statistics.r_work
+    start, end = work_nll(before, now)
+    if abs(gain) < _SETTLED_R and abs(start - end) < _SETTLED_NLL:
+        return f"moved R-work by less than {_SETTLED_R:g}"
+    # Where scale and B pull against each other, cycles can go on gaining what the next scale takes back.
+    if gain < _SETTLED_R and start - end < _SETTLED_NLL and _strain(problem, before) <= _RMSZ_SLACK:
+        return "made neither R-work nor the likelihood better"
     free = sum(step.free_parameters for step in made)
     if 0.0 <= sum(step.gain for step in made) < _SETTLED_GAIN * free:
         return f"gained less than {_SETTLED_GAIN:g} per free parameter"

@@ -27,6 +27,9 @@ _FIRST_STEP = 0.5
 _MEMORY = 20
 _WORTH = 0.3
 """Total gain per free parameter below which nothing is worth pursuing: noise alone gives ½ each."""
+_MOST = 1.0
+"""Total gain per free parameter beyond which what is enough grows no more: what a bad start gained at once says nothing
+about the rest, and bonds that are still far off would be taken for too loose a weight."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,8 @@ class _Run:
         self.iterations += 1
         gain, total = self.last - self.best, self.start - self.best
         self.last = self.best
-        enough = self.options.tolerance * max(total, _WORTH * len(self.best_x))
+        n = len(self.best_x)
+        enough = self.options.tolerance * min(max(total, _WORTH * n), _MOST * n)
         if gain <= enough:
             self.reason = f"converged: the last iteration gained {gain:.2g} of {total:.4g}, below {enough:.2g}"
             raise _EndedError

@@ -44,8 +44,10 @@ _LEAST_D_MIN = 5.0
 """Å; data that end before hardly tell an overall B from the solvent."""
 _JELLY_NEIGHBOURS = 20
 """Pairs of a jelly body for each atom, to reckon memory by; they are counted anew in every step."""
-_NEGLIGIBLE_B = 0.05
-"""Å²; a smaller overall B stays in the scale."""
+_NEGLIGIBLE_B = 0.2
+"""Å²; a smaller overall B stays in the scale: to take it out costs another F_calc."""
+_MASK_HOLDS = 0.05
+"""Å; a solvent mask is kept while the rms distance of the atoms from where it was drawn is less: its step is 0.6 Å."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,8 @@ class State:
         What was added to every B, out of the scale, Å².
     outliers : Outliers
         Reflections that the model and sigma_A hold improbable.
+    masked : Atoms
+        Those that the solvent mask was drawn for.
     """
 
     atoms: Atoms
@@ -185,6 +189,7 @@ class State:
     core_rmsz: tuple[float | None, float | None]
     b_shift: float
     outliers: Outliers
+    masked: Atoms
 
     def __repr__(self) -> str:
         now = self.statistics
@@ -217,7 +222,18 @@ def _absorbable(atoms: Atoms, shift: float) -> float:
     return float(np.clip(shift, min(0.0, _CLEAR[0] - low), max(0.0, _CLEAR[1] - high)))
 
 
-def evaluate(problem: Problem, atoms: Atoms, *, absorb_b: bool = True, before: State | None = None) -> State:
+def _mask_holds(before: State, atoms: Atoms) -> bool:
+    """Whether the solvent mask of an earlier state will do for these atoms."""
+    was = before.masked
+    if len(was) != len(atoms) or not np.array_equal(was.occupancy, atoms.occupancy):
+        return False
+    heavy = ~atoms.is_hydrogen
+    return float(np.mean(np.sum((atoms.xyz - was.xyz)[heavy] ** 2, axis=1))) < _MASK_HOLDS**2
+
+
+def evaluate(
+    problem: Problem, atoms: Atoms, *, absorb_b: bool = True, before: State | None = None, refit: bool = True
+) -> State:
     """Fit solvent, scale and sigma_A to `atoms` and measure the result.
 
     Parameters
@@ -228,7 +244,10 @@ def evaluate(problem: Problem, atoms: Atoms, *, absorb_b: bool = True, before: S
         Move the isotropic part of the scale into the atoms' B: scale and B are two names for one thing, and without
         this B drifts while the scale makes up for it. B that the user froze stays.
     before : State, optional
-        Of nearly the same model: the scale is fitted from its scale on; where the model is the same, it is kept.
+        Of nearly the same model: the scale is fitted from its scale on, and its solvent mask is kept while the atoms
+        have hardly moved; where the model is the same, its scale is kept too.
+    refit : bool
+        False: solvent, scale and sigma_A of `before` are kept, for a change that they cannot notice.
 
     Returns
     -------
@@ -239,15 +258,22 @@ def evaluate(problem: Problem, atoms: Atoms, *, absorb_b: bool = True, before: S
     atoms = problem.hydrogens.place(atoms)
     if before is not None and before.xray.knows(atoms):
         structure_factors, scale = before.xray.structure_factors, before.scale
-        f_calc, f_mask = before.f_calc, before.f_mask
+        f_calc, f_mask, masked = before.f_calc, before.f_mask, before.masked
     else:
         structure_factors = problem.structure_factors(atoms)
-        f_calc, f_mask = beside(
-            lambda: structure_factors(atoms), lambda: problem.solvent(atoms, data.hkl), options.threads
-        )
-        scale = fit_scale(data, f_calc, f_mask, start=before.scale if before else None)
+        if before is not None and (not refit or _mask_holds(before, atoms)):
+            f_calc, f_mask, masked = structure_factors(atoms), before.f_mask, before.masked
+        else:
+            f_calc, f_mask = beside(
+                lambda: structure_factors(atoms), lambda: problem.solvent(atoms, data.hkl), options.threads
+            )
+            masked = atoms
+        if before is not None and not refit:
+            scale = before.scale
+        else:
+            scale = fit_scale(data, f_calc, f_mask, start=None if before is None else before.scale)
     shift = 0.0
-    if absorb_b and data.d_min < _LEAST_D_MIN and "b" not in frozen_kinds(options.freeze):
+    if absorb_b and refit and data.d_min < _LEAST_D_MIN and "b" not in frozen_kinds(options.freeze):
         shift = _absorbable(atoms, scale.overall_b(data.s_squared))
     moved = abs(shift) > _NEGLIGIBLE_B
     if moved:
@@ -260,9 +286,12 @@ def evaluate(problem: Problem, atoms: Atoms, *, absorb_b: bool = True, before: S
     solvent = scale.k_mask(data.s_squared) * f_mask
     f_model = scale.apply(f_calc, f_mask, data.hkl)
     improbable = 0.0 if options.xray.outliers == "keep" else options.xray.outlier_probability
-    sigma_a = estimate_sigma_a(
-        data, f_model, options.xray.sigma_a_bins, improbable, None if before is None else before.sigma_a
-    )
+    if before is not None and not refit:
+        sigma_a = before.sigma_a
+    else:
+        sigma_a = estimate_sigma_a(
+            data, f_model, options.xray.sigma_a_bins, improbable, None if before is None else before.sigma_a
+        )
     outliers = find_outliers(data, f_model, sigma_a, options.xray)
     xray = XrayTarget(
         data, structure_factors, factor, solvent, sigma_a.d(data.s_squared),
@@ -281,5 +310,5 @@ def evaluate(problem: Problem, atoms: Atoms, *, absorb_b: bool = True, before: S
     return State(
         atoms, xray, scale, sigma_a, f_calc, f_mask, f_model, statistics,
         float(values[xray.work].mean()), float(values[free].mean()) if free.any() else float("nan"),
-        problem.geometry.core_rmsz(atoms, frozen), shift if moved else 0.0, outliers,
+        problem.geometry.core_rmsz(atoms, frozen), shift if moved else 0.0, outliers, masked,
     )  # fmt: skip

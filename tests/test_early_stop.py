@@ -15,9 +15,11 @@ from arrayrefine.report import Statistics, Step
 from arrayrefine.weights import Steering
 
 
-def run(gains: list[float], monkeypatch: pytest.MonkeyPatch, bond: float = 0.6, **options: Any) -> tuple[int, str]:
-    """Cycles taken and why they ended, where cycle k gains so much per parameter and R-work falls by 0.01 each."""
-    r_work = itertools.count(start=30, step=-1)
+def run(
+    gains: list[float], monkeypatch: pytest.MonkeyPatch, bond: float = 0.6, r_step: int = -1, **options: Any
+) -> tuple[int, str]:
+    """Cycles taken and why they ended, where cycle k gains so much per parameter and moves R-work by 0.01 r_step."""
+    r_work = itertools.count(start=30, step=r_step)
 
     def state() -> Any:
         statistics = Statistics(0.01 * next(r_work), 0.3, 0.01, bond, 1.5, 0.9, 20.0)
@@ -29,6 +31,7 @@ def run(gains: list[float], monkeypatch: pytest.MonkeyPatch, bond: float = 0.6, 
         return after, Step(cycle, target, 1000, {}, 0.2, 0.3, bond, 0.9, 1, 0.0, "", gain=1000 * gains[cycle - 1])
 
     monkeypatch.setattr(macrocycle, "run_step", step)
+    monkeypatch.setattr(macrocycle, "work_nll", lambda one, two: (one.nll_work, two.nll_work))
     monkeypatch.setattr(macrocycle, "_turned", lambda _, path: path)
     problem: Any = types.SimpleNamespace(
         options=Options(cycles=len(gains), targets=("xyz",), **options), occupancy=None
@@ -45,6 +48,11 @@ def test_a_cycle_that_gains_next_to_nothing_is_the_last(monkeypatch: pytest.Monk
 
 def test_cycles_that_gain_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run([2.0, 0.1, 0.05], monkeypatch) == (3, "all 3 cycles done")
+
+
+def test_a_cycle_that_makes_the_data_less_likely_is_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    cycles, reason = run([2.0, 0.1, 0.1], monkeypatch, r_step=1)
+    assert (cycles, reason) == (1, "converged: cycle 1 made neither R-work nor the likelihood better")
 
 
 def test_strained_geometry_is_not_the_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from arrayrefine.report import Step
 from arrayrefine.state import State
 
 OPTIONS = ar.Options(
-    d_min=2.8, cycles=1, tls=("none",), hydrogens="strip", rigid_body="no", weights="fixed",
+    targets=("xyz", "b"), d_min=2.8, cycles=1, tls=("none",), hydrogens="strip", rigid_body="no", weights="fixed",
     minimiser=Minimiser(max_iterations=8),
 )  # fmt: skip
 QUICK = dataclasses.replace(OPTIONS, targets=("xyz",), minimiser=Minimiser(max_iterations=2, precondition=False))

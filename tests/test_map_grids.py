@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import gemmi
@@ -102,7 +103,7 @@ def test_maps_on_request(tmp_path: Path) -> None:
     written = gemmi.read_ccp4_map(str(files["refined_mFo-DFc.ccp4"]), setup=True)
     np.testing.assert_allclose(np.array(written.grid), grid.values, atol=1e-5)
     # a later run without maps does not leave those of another model beside its own
-    report = result.report.__class__(**{**result.report.__dict__, "maps": ()})
-    again = result.__class__(result.model, result.atoms, result.reflections, result.maps, report).write(tmp_path)
+    report = dataclasses.replace(result.report, maps=())
+    again = dataclasses.replace(result, report=report).write(tmp_path)
     assert not names & {path.name for path in again}
     assert sorted(p.name for p in tmp_path.glob("*.ccp4*")) == sorted(f"{name}.old" for name in names)

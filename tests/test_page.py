@@ -44,7 +44,7 @@ def folder(result: Result, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def subject(result: Result) -> Subject:
-    account = account_of(result.report, result.atoms, result.reflections, result.maps)
+    account = account_of(result.report, result.model, result.atoms, result.reflections, result.maps)
     grids = [map_grid(result.maps, result.reflections.crystal, kind) for kind in ("2mFo-DFc", "mFo-DFc")]  # type: ignore[arg-type]
     return Subject(account, result.validate().as_dict(), result.atoms, *grids)
 
