@@ -249,7 +249,7 @@ def run_step(problem: Problem, path: Path, cycle: int, target: str, stop: Callab
     problem.timer.clear()
     problem.counts.clear()
     if target == "scale":
-        path = dataclasses.replace(path, state=evaluate(problem, path.state.atoms, before=path.state))
+        path = dataclasses.replace(path, state=evaluate(problem, path.state.atoms))
         return path, _record(problem, path, cycle, target, 0, {}, 0, began, "scale, solvent and sigma_A refitted")
     guarded = problem.options.weights in (*_STEERED, "fixed")
     parameters = problem.parameters(path.state.atoms, target)

@@ -470,7 +470,8 @@ def run(
             listeners.step(moved, state)
     path, steps, stopped = run_cycles(problem, path, interrupted, listeners.step)
     steps = moves + steps
-    state = path.state
+    # On the way, mask and scale are kept where the model hardly moved: what is reported is what others will find.
+    state = first if path.state is first else evaluate(problem, path.state.atoms, absorb_b=False)
     refined = tls_motion.settled(state.atoms)
     motion = tls_motion.describe(refined)
     late = summaries.external_classes(problem, first, state)
