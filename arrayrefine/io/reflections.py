@@ -284,7 +284,7 @@ def _random_test_set(
         f"no free flags are taken from '{table.file.path}': {int(test_set.sum())} of {len(test_set)} "
         f"reflections ({100 * test_set.mean():.1f} %) are chosen at random with seed {seed} and "
         "written out with the result; use those flags from now on. R-free starts too low where the model was refined "
-        "against all of them before; --perturb 0.2 takes most of that away"
+        "against all of them before"
     )
     return test_set, {"free_column": None, "free_convention": f"random, seed {seed}", "free_file_value": None}
 
