@@ -27,6 +27,8 @@ _FIRST_STEP = 0.5
 _MEMORY = 20
 _WORTH = 0.3
 """Total gain per free parameter below which nothing is worth pursuing: noise alone gives ½ each."""
+_LEAST = 3
+"""Iterations before that is asked: the first is a damped step, and where only a weight has changed it gains little."""
 _MOST = 1.0
 """Total gain per free parameter beyond which what is enough grows no more: what a bad start gained at once says nothing
 about the rest, and bonds that are still far off would be taken for too loose a weight."""
@@ -161,7 +163,7 @@ class _Run:
         self.last = self.best
         n = len(self.best_x)
         enough = self.options.tolerance * min(max(total, _WORTH * n), _MOST * n)
-        if gain <= enough:
+        if gain <= enough and self.iterations >= _LEAST:
             self.reason = f"converged: the last iteration gained {gain:.2g} of {total:.4g}, below {enough:.2g}"
             raise _EndedError
 

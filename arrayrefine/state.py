@@ -274,7 +274,7 @@ def evaluate(
             scale = fit_scale(data, f_calc, f_mask, start=None if before is None else before.scale)
     shift = 0.0
     if absorb_b and refit and data.d_min < _LEAST_D_MIN and "b" not in frozen_kinds(options.freeze):
-        shift = _absorbable(atoms, scale.overall_b(data.s_squared))
+        shift = _absorbable(atoms, scale.overall_b(data.s_squared, data.f_obs))
     moved = abs(shift) > _NEGLIGIBLE_B
     if moved:
         b_iso = np.clip(atoms.b_iso + shift, np.minimum(least_b(atoms), B_BOUNDS[1]), B_BOUNDS[1])
