@@ -20,7 +20,7 @@ from arrayrefine.options import Options, Reading
 def test_validate_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "found" / "v.json"
     assert cli.main(["validate", str(MODEL), str(DATA), "--out", str(out), "--show", "2"]) == 0
-    text = capsys.readouterr().out
+    text, notes = capsys.readouterr()
     content = json.loads(out.read_text(encoding="utf-8"))
     favoured = content["ramachandran"]["percent"]["favoured"]
     assert f"{favoured:.1f} % favoured" in text
@@ -29,7 +29,8 @@ def test_validate_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert text.endswith(f"wrote {out}\n")
     assert f"R-work, R-free      {content['r_work']:.4f} {content['r_free']:.4f}" in text
     assert content["r_work"] < 0.17
-    assert "TLS" not in text  # nothing is refined
+    assert "TLS" not in text + notes  # nothing is refined
+    assert "of hydrogens turned to contacts\n" in text + notes  # and there are no cycles
     assert content["residues"][0]["rscc"] > 0.8
 
 

@@ -33,7 +33,7 @@ def write_json(path: Path, content: dict[str, Any], inputs: Iterable[Path | None
     from arrayrefine.io.write import check_folder, replace_files
 
     check_output(path, inputs)
-    check_folder(path.parent)
+    check_folder(path.parent, "give another file with --out")
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     return replace_files(path.parent, {path.name: text.encode()})[0]
 
