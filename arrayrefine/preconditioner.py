@@ -280,11 +280,15 @@ def _groups(parameters: Parameters, xray: Gradient) -> Float:
     tensor = np.diag([3.0, 3.0, 3.0, 4.0, 4.0, 4.0])
     tensor[:3, :3] += 1.0 - np.eye(3)
     tensor *= EIGHT_PI_SQUARED**2 / 15.0
+    root_of_tensor = np.linalg.cholesky(tensor)
     group = parameters.reference.tls.group[index]
-    normal = np.zeros((len(parameters.tls), design.shape[2], design.shape[2]))
-    np.add.at(normal, group, np.einsum("n,nji,jk,nkl->nil", xray.b_iso[index], design, tensor, design, optimize=True))
     out = []
-    for matrix in normal[parameters.tls]:
+    for number in np.flatnonzero(parameters.tls):
+        here = group == number
+        # Roots on either side make the sum over atoms one product of a tall matrix with itself.
+        rows = np.sqrt(np.maximum(xray.b_iso[index[here]], 0.0))[:, None, None] * (root_of_tensor.T @ design[here])
+        rows = rows.reshape(-1, design.shape[2])
+        matrix = rows.T @ rows
         scale = 1.0 / np.sqrt(np.maximum(matrix.diagonal(), np.finfo(float).tiny))
         root = np.linalg.cholesky(matrix * np.outer(scale, scale) + _TLS_RIDGE * np.eye(len(scale)))
         out.append(scale[:, None] * np.linalg.inv(root).T)

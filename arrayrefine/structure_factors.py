@@ -29,7 +29,7 @@ _BASIS, _GRID = 0.4, 0.6
 because both are estimates."""
 _SHARPER = 0.75
 """Where the narrowest Gaussian on the grid falls below this fraction of what it was, the grid is chosen anew."""
-_SLACK = 0.25
+_SLACK = 0.45
 """Å; bricks are assigned to spheres this much larger, and last until an atom has moved as far."""
 
 
