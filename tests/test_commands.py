@@ -12,9 +12,11 @@ import pytest
 from arrayrefine import __main__ as cli
 from arrayrefine.commands.inputs import options_of
 from arrayrefine.commands.tables import table
+from arrayrefine.errors import InputError
 from arrayrefine.evaluation import as_read
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.options import Options, Reading
+from arrayrefine.page.folder import Folder
 
 
 def test_validate_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,6 +68,8 @@ def test_omit_writes_maps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         (["validate", "none.pdb"], "model file 'none.pdb' does not exist"),
         (["validate", "model.pdb", "--out", "model.pdb"], "input 'model.pdb' would be replaced"),
         (["validate", "model.pdb", "--out", "."], "output '.' is a folder"),
+        (["validate", "model.pdb", "--show", "-1"], "--show: found -1, expected 0 or more rows"),
+        (["peaks", "model.pdb", "data.mtz", "--show", "-1"], "--show: found -1, expected 0 or more rows"),
         (["peaks", "model.pdb", "data.mtz", "--limit", "0"], "--limit: found 0"),
         (["peaks", "model.pdb", "data.mtz", "--out", "data.mtz"], "input 'data.mtz' would be replaced"),
         (["omit", "model.pdb", "omit/omit.mtz", "--selection", "all"], "input 'omit/omit.mtz' would be replaced"),
@@ -86,6 +90,11 @@ def test_input_that_cannot_be_used(
     Path("omit/omit.mtz").write_text("")
     assert cli.main(arguments) == 2
     assert words in capsys.readouterr().err
+
+
+def test_folder_that_is_none_of_a_refinement(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"refined\.cif' does not exist; expected the output folder of a refinement"):
+        _ = Folder(tmp_path).atoms
 
 
 def test_options_of_a_look(tmp_path: Path) -> None:

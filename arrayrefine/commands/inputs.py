@@ -53,6 +53,12 @@ def check_output(path: Path, inputs: Iterable[Path | None]) -> None:
             raise InputError(f"the input '{source}' would be replaced by the output; give another name")
 
 
+def check_show(rows: int) -> None:
+    """Refuse a number of rows that is none, with an InputError."""
+    if rows < 0:
+        raise InputError(f"--show: found {rows}, expected 0 or more rows of each table")
+
+
 def print_notes(notes: Sequence[str]) -> None:
     """What was fixed up, left out or assumed."""
     for note in notes:
