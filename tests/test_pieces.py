@@ -130,6 +130,8 @@ def test_other_atoms_are_refused(prepared: tuple[Problem, State]) -> None:
         ar.evaluate(problem, atoms.replace(xyz=atoms.xyz[:5]))
     with pytest.raises(ar.InputError, match="nan or infinity in xyz, B or occupancy of A/MET 1/N"):
         ar.evaluate(problem, atoms.replace(xyz=np.where(np.arange(len(atoms))[:, None] == 0, np.nan, atoms.xyz)))
+    with pytest.raises(ar.InputError, match=r"structure factors of \d+ atoms were asked for 1503 atoms"):
+        state.xray(bare)
     with pytest.raises(ar.InputError, match=r"parameters of 1503 atoms met \d+ atoms"):
         ar.find_weights(problem, state, ar.Parameters.frozen(bare).unfreeze("xyz"))
 
