@@ -285,8 +285,8 @@ class StructureFactors:
         """F_calc (R,) in electrons; InputError where the atoms are not those that the reflections were set up for."""
         if len(atoms) != len(self._element):
             raise InputError(
-                f"structure factors of {len(self._element)} atoms were asked for {len(atoms)} atoms; expected the same: "
-                "in a refinement all atoms of the model and the hydrogens that were added"
+                f"structure factors of {len(self._element)} atoms were asked for {len(atoms)} atoms; expected the "
+                "same: in a refinement all atoms of the model and the hydrogens that were added"
             )
         start = time.perf_counter()
         if self.method == "fft":
