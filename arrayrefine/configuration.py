@@ -109,6 +109,8 @@ def check_options(options: Options) -> None:
     InputError
         Naming the option, its value, and what is expected.
     """
+    if not isinstance(options, Options):
+        raise InputError(f"options: found a {type(options).__name__}; expected Options(...), such as Options(cycles=2)")
     _check_group(options, "")
     if options.hydrogens == "strip" and options.write_hydrogens == "yes":
         raise InputError(
@@ -128,7 +130,7 @@ def _check_group(group: Any, prefix: str) -> None:
     for field in dataclasses.fields(group):
         name, value, hint = f"{prefix}{field.name}", getattr(group, field.name), hints[field.name]
         flag = f"--{name.replace('_', '-')}"
-        _require(_fits(value, hint), flag, value, _expected(hint))
+        _require(_fits(value, hint), flag, value, _expected(hint, value))
         if dataclasses.is_dataclass(hint):
             _check_group(value, f"{name}.")
         elif name in _LIMITS and value is not None:
@@ -151,16 +153,19 @@ def _fits(value: Any, hint: Any) -> bool:
     return isinstance(value, hint)
 
 
-def _expected(hint: Any) -> str:
-    """Say what type of value an option takes."""
+def _expected(hint: Any, found: Any = None) -> str:
+    """Say what type of value an option takes; of several, with the one that was found as the example."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(_expected(argument) for argument in arguments)
+        return " or ".join(_expected(argument, found) for argument in arguments)
     if origin is typing.Literal:
         return f"one of {', '.join(map(repr, arguments))}"
     if origin is tuple:
-        example = "(Path('ligand.cif'),)" if arguments[0] is Path else "('xyz', 'b')"
-        return f"a tuple such as {example}"
+        items = [found] if isinstance(found, (str, Path)) else found if isinstance(found, list) and found else None
+        if items is None or not all(isinstance(item, (str, Path)) for item in items):
+            items = ["ligand.cif"] if arguments[0] is Path else ["xyz", "b"]
+        shown = [f"Path({str(item)!r})" if arguments[0] is Path else repr(str(item)) for item in items]
+        return f"a tuple such as ({', '.join(shown)}{',' if len(shown) == 1 else ''})"
     names = {
         str: "text", float: "a number", int: "an integer", bool: "True or False", Path: "a pathlib.Path",
         type(None): "None",

@@ -69,7 +69,7 @@ def _packages() -> list[Finding]:
 def _machine() -> list[Finding]:
     total = os.cpu_count() or 1
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else total
-    found = [Finding("cores", "works", f"{usable} usable of {total}; --threads sets how many the FFTs use")]
+    found = [Finding("cores", "works", f"{usable} usable of {total}; --threads sets how many a refinement uses")]
     try:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
         found.append(Finding("memory", "works", f"{memory:.1f} GiB"))

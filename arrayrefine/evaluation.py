@@ -56,7 +56,7 @@ def as_read(options: Options) -> Options:
     off = External(secondary_structure="off", ramachandran="off", ncs="off", metals=False, jelly_body="off")
     return dataclasses.replace(
         options, tls=("none",), anisotropic="keep", external=off, perturb=0.0, freeze=(), occupancy_groups=(),
-        rigid_groups=(), reference=None, restraint_tables=(),
+        rigid_groups=(), reference=None, restraint_tables=(), cycles=0,
     )  # fmt: skip
 
 
@@ -68,8 +68,8 @@ def evaluate_files(model: ModelSource, data: DataSource, options: Options | None
     InputError, MonomerError, DeviceError
         The input cannot be used as given; the message says what to do.
     """
-    options = as_read(options or Options())
-    check_options(options)
+    check_options(options := options or Options())
+    options = as_read(options)
     with threadpool_limits(limits=1, user_api="blas"):
         _, problem, atoms, notes = prepare(model, data, options)
         state = evaluate(problem, atoms, absorb_b=False)
@@ -93,8 +93,8 @@ def geometry_of_file(
     InputError, MonomerError
         The input cannot be used as given; the message says what to do.
     """
-    options = as_read(options or Options())
-    check_options(options)
+    check_options(options := options or Options())
+    options = as_read(options)
     source = read_model(model)
     crystal = source.crystal
     names = sorted({str(name) for name in source.atoms.identity.residue_name})

@@ -48,7 +48,8 @@ def with_hydrogens(
     notes : tuple of str
     """
     if options.hydrogens == "add":
-        return add_hydrogens(model, crystal, library, options.riding)
+        to = "contacts and density between cycles" if options.cycles else "contacts"
+        return add_hydrogens(model, crystal, library, options.riding, turned=to)
     if options.hydrogens == "keep":
         return keep_hydrogens(model, crystal, library, options.riding)
     bare, notes = strip_hydrogens(model)
@@ -56,11 +57,12 @@ def with_hydrogens(
 
 
 def add_hydrogens(
-    model: Model, crystal: Crystal, library: MonomerLibrary, options: RidingHydrogens
+    model: Model, crystal: Crystal, library: MonomerLibrary, options: RidingHydrogens, turned: str = ""
 ) -> tuple[Model, Hydrogens, tuple[str, ...]]:
     """Give a model the hydrogens of its dictionary, riding; those that it had in known components are replaced.
 
     Water stays as it is. Groups that turn freely (OH, say) start at the dictionary's torsion; see `turning`.
+    `turned` says in the notes what the caller turns them to; empty: they stay there.
 
     Returns
     -------
@@ -94,7 +96,7 @@ def add_hydrogens(
     if len(kept) < len(model.atoms):
         note += f"; they replace {len(model.atoms) - len(kept)} of the model"
     model = dataclasses.replace(model, atoms=complete, structure=complete_structure)
-    return model, hydrogens, (note, *_notes(hydrogens, complete))
+    return model, hydrogens, (note, *_notes(hydrogens, complete, turned))
 
 
 def keep_hydrogens(
@@ -140,13 +142,13 @@ def keep_hydrogens(
     return dataclasses.replace(model, atoms=complete), hydrogens, tuple(notes)
 
 
-def _notes(hydrogens: Hydrogens, atoms: Atoms) -> list[str]:
+def _notes(hydrogens: Hydrogens, atoms: Atoms, turned: str) -> list[str]:
     """Sentences about hydrogens that turn, and about those whose place nobody knows."""
     assert hydrogens.rotors is not None
     notes = []
     groups = len(np.unique(hydrogens.rotors.lead[hydrogens.rotors.rows]))
-    if groups:
-        notes.append(f"{counted(groups, 'group')} of hydrogens turned to contacts and density between cycles")
+    if groups and turned:
+        notes.append(f"{counted(groups, 'group')} of hydrogens turned to {turned}")
     child = atoms.riding.child
     histidine = (atoms.identity.residue_name == "HIS") & np.isin(atoms.identity.atom_name, ("HD1", "HE2"))
     idle = child[(atoms.occupancy[child] == 0) & (atoms.occupancy[atoms.riding.parent] > 0)]

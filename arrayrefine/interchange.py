@@ -78,7 +78,10 @@ def _opened(array: Any, what: str) -> tuple[NDArray[Any], Back]:
     make = _maker(array)
     # PyTorch does not export what it records gradients of; the values are wanted, not their history.
     array = array.detach() if hasattr(array, "detach") else array
-    device = int(array.__dlpack_device__()[0])
+    try:
+        device = int(array.__dlpack_device__()[0])
+    except (BufferError, TypeError, ValueError, RuntimeError) as error:
+        raise _unreadable(array, what, error) from error
     if device in (_CPU, _CUDA_PINNED):
         return _read(np, array, what), make
     if device not in (_CUDA, _CUDA_MANAGED):
@@ -92,7 +95,14 @@ def _read(library: Any, array: Any, what: str) -> Any:
     try:
         return library.from_dlpack(array)
     except (BufferError, TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"{what}, a {type(array).__qualname__}, cannot be read through DLPack: {error}") from error
+        raise _unreadable(array, what, error) from error
+
+
+def _unreadable(array: Any, what: str, error: Exception) -> InputError:
+    return InputError(
+        f"{what}, a {type(array).__qualname__}, cannot be read through DLPack: {error}; expected a dense array of "
+        "float32 or float64 on the CPU or a CUDA device"
+    )
 
 
 def _maker(array: Any) -> Back:

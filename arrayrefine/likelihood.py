@@ -42,6 +42,9 @@ Array: TypeAlias = Any
 """An array of NumPy or CuPy, or anything with `__dlpack__`."""
 _SLACK = 0.25
 """Å²; a B may lie this much below where refinements stop it: who differentiates at the bound steps across it."""
+_MOST_B = 3000.0
+"""Å²; ten times what refinements allow. Such an atom is all but flat, and its grid points grow with B to 3/2."""
+_HYDROGENS = ("file", "strip", "riding")
 TermWeight: TypeAlias = "float | Literal['prior'] | None"
 """A number; what the resolution leads one to expect; or no such term."""
 
@@ -72,7 +75,8 @@ class LikelihoodTarget:
     Attributes
     ----------
     atoms : Atoms
-        Who the N atoms are and in which order; their values are those that scale and σ_A were fitted to.
+        Who the N atoms are and in which order; their values are those that scale and σ_A were fitted to. They are
+        read-only: copy them to change them in place.
     problem : Problem
         Reflections, restraints and options.
     state : State
@@ -184,6 +188,13 @@ class LikelihoodTarget:
                 f"b of {self.atoms.identity.label(i)} is {b_iso[i]:.3g} Å²; expected at least {least[i]:.3g} Å²: keep "
                 "it above, for example as 2 + softplus(x)"
             )
+        high = np.flatnonzero(b_iso > _MOST_B)
+        if len(high):
+            i = int(high[0])
+            raise InputError(
+                f"b of {self.atoms.identity.label(i)} is {b_iso[i]:.3g} Å²; expected at most {_MOST_B:g} Å²: keep it "
+                "below, or leave the atom out by an occupancy of 0"
+            )
         reference, own = self.state.atoms, self.problem.hydrogens.own
         values = [reference.xyz.copy(), reference.b_iso.copy(), reference.occupancy.copy()]
         for value, new in zip(values, (places, b_iso, full)):
@@ -196,7 +207,15 @@ def _at(target: LikelihoodTarget, atoms: Atoms) -> LikelihoodTarget:
     """The target with all that is fitted, fitted to `atoms` (hydrogens included)."""
     problem = dataclasses.replace(target.problem, timer={}, counts={}, _plans={})
     state = evaluate(problem, atoms, absorb_b=False)
-    return dataclasses.replace(target, atoms=problem.hydrogens.without(state.atoms), state=state)
+    return dataclasses.replace(target, atoms=_sealed(problem.hydrogens.without(state.atoms)), state=state)
+
+
+def _sealed(atoms: Atoms) -> Atoms:
+    """A copy whose values cannot be written to: who moves them in place would change the target behind its back."""
+    copy = atoms.replace(xyz=atoms.xyz.copy(), b_iso=atoms.b_iso.copy(), occupancy=atoms.occupancy.copy())
+    for array in (copy.xyz, copy.b_iso, copy.occupancy):
+        array.setflags(write=False)
+    return copy
 
 
 def target(
@@ -238,6 +257,8 @@ def target(
     check_options(options)
     for name, weight in (("geometry", geometry), ("adp", adp)):
         _require_weight(name, weight)
+    if hydrogens not in _HYDROGENS:
+        raise InputError(f"target(hydrogens={hydrogens!r}): expected one of {', '.join(map(repr, _HYDROGENS))}")
     device = choose_device(options)
     source = read_model(model)
     reflections, data_notes = read_reflections(
@@ -281,7 +302,7 @@ def target(
     prior = geometry_prior(reflections.d_min)
     state = evaluate(problem, atoms, absorb_b=False)
     return LikelihoodTarget(
-        placed.without(state.atoms), problem, state,
+        _sealed(placed.without(state.atoms)), problem, state,
         prior if geometry == "prior" else geometry,
         options.weighting.adp_prior * prior if adp == "prior" else adp,
         tuple(dict.fromkeys((*source.notes, *notes))),

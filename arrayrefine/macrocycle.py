@@ -42,6 +42,8 @@ _STEERED = ("robust", "search")
 """Schemes whose weights follow the geometry, and that try a refused step again."""
 _STEERINGS = 2
 """Times that a step may steer its weight and go on."""
+_DONE = {0: "no cycle was asked for", 1: "the one cycle done"}
+"""Why a run ended that did all its cycles, where these are hardly "all"."""
 _SETTLED_R = 0.0005
 _SETTLED_NLL = 0.001
 """A cycle that moves R-work and -log p per work reflection by less, with geometry in its band, is the last."""
@@ -370,7 +372,7 @@ def run_cycles(
             return path, tuple(steps), f"stopped: no step of cycle {cycle} made the model better"
         if options.minimiser.early_stop and (reason := _settled(problem, path, before, made)):
             return path, tuple(steps), f"converged: cycle {cycle} {reason}"
-    return path, tuple(steps), f"all {options.cycles} cycles done"
+    return path, tuple(steps), _DONE.get(options.cycles, f"all {options.cycles} cycles done")
 
 
 def _run_cycle(

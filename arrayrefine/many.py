@@ -76,10 +76,13 @@ def refine_many(
     Raises
     ------
     InputError
-        There is no job.
+        There is no job, or something else is among them.
     """
     if not jobs:
         raise InputError("refine_many: the list of jobs is empty; give at least one Job(model, data, options)")
+    other = next((job for job in jobs if not isinstance(job, Job)), None)
+    if other is not None:
+        raise InputError(f"refine_many: found a {type(other).__name__}; expected Job(model, data, options)")
     rendezvous = Rendezvous(len(jobs), together)
     results: dict[int, Result | ArrayRefineError] = {}
     failures: list[BaseException] = []

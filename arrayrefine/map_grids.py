@@ -16,6 +16,7 @@ import scipy.ndimage
 from numpy.typing import NDArray
 
 from arrayrefine.crystal import Crystal
+from arrayrefine.errors import InputError
 from arrayrefine.maps import MapCoefficients
 
 Float = NDArray[np.float64]
@@ -119,11 +120,11 @@ def map_grid(maps: MapCoefficients, crystal: Crystal, kind: Kind = "2mFo-DFc", s
 
     Raises
     ------
-    ValueError
+    InputError
         No map of that name.
     """
     if kind not in KINDS:
-        raise ValueError(f"map '{kind}' is not known; expected one of {', '.join(KINDS)}")
+        raise InputError(f"map '{kind}' is not known; expected one of {', '.join(KINDS)}")
     cell, group = crystal.gemmi_cell, crystal.gemmi_space_group
     # the size is that of all reflections: maps of one model have one grid, whatever terms they lack
     size = gemmi.ComplexAsuData(cell, group, maps.hkl, maps.fc.astype(np.complex64)).get_size_for_hkl(

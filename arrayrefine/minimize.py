@@ -27,13 +27,11 @@ _FIRST_STEP = 0.5
 _MEMORY = 20
 _WORTH = 0.3
 """Total gain per free parameter below which nothing is worth pursuing: noise alone gives ½ each."""
+_LEAST = 3
+"""Iterations before that is asked: the first is a damped step, and where only a weight has changed it gains little."""
 _MOST = 1.0
 """Total gain per free parameter beyond which what is enough grows no more: what a bad start gained at once says nothing
 about the rest, and bonds that are still far off would be taken for too loose a weight."""
-_SUDDEN = 2.0
-"""An iteration that gains too little does not end a step where the one before gained this many times what is enough: it
-is an accident of the search, as where the memory of L-BFGS is still short, and the next ones gain again (2R4R at 3.4 Å:
-70, 23, then 50, 40, 34, ... where 24 is enough)."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +140,7 @@ class _Run:
         self.iterations = 0
         self.start = self.best = np.inf
         self.best_x = change.x0
-        self.last, self.before = np.inf, 0.0
+        self.last = np.inf
         self.unit = 1.0
         self.reason = ""
 
@@ -165,9 +163,7 @@ class _Run:
         self.last = self.best
         n = len(self.best_x)
         enough = self.options.tolerance * min(max(total, _WORTH * n), _MOST * n)
-        sudden = self.before > _SUDDEN * enough
-        self.before = gain
-        if gain <= enough and not sudden:
+        if gain <= enough and self.iterations >= _LEAST:
             self.reason = f"converged: the last iteration gained {gain:.2g} of {total:.4g}, below {enough:.2g}"
             raise _EndedError
 

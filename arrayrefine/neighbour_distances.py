@@ -101,7 +101,10 @@ def reference_distances(
     InputError
         The reference cannot be read, or none of its chains is like one of the model.
     """
-    model = read_model(path)
+    try:
+        model = read_model(path)
+    except InputError as error:
+        raise InputError(f"--reference: {error}") from error
     references = by_chain(residues_of(model.atoms))
     tables, ideals, matched = [np.zeros((0, 2), dtype=np.int64)], [np.zeros(0)], []
     own = by_chain(residues)

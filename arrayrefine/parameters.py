@@ -140,7 +140,12 @@ class Parameters:
         return np.asarray(np.logical_or.reduce(masks))
 
     def at(self, atoms: Atoms) -> Parameters:
-        """The same masks around other values of the same atoms."""
+        """The same masks around other values of the same atoms; InputError where they are others."""
+        if len(atoms) != len(self.xyz):
+            raise InputError(
+                f"parameters of {len(self.xyz)} atoms met {len(atoms)} atoms; expected the same, hydrogens included: "
+                "make them with Parameters.frozen(state.atoms)"
+            )
         return dataclasses.replace(self, reference=atoms)
 
     @cached_property

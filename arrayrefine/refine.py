@@ -232,7 +232,6 @@ def prepare(
     data : path, gemmi.Mtz, pandas.DataFrame, reciprocalspaceship.DataSet or Reflections
         As for `read_reflections`.
     options : Options
-        Checked already, see `check_options`.
     extra : sequence of ExtraTarget
         Further terms of the objective.
     restraint_tables : sequence of paths, pandas.DataFrame or lists of mappings
@@ -254,6 +253,8 @@ def prepare(
     InputError, MonomerError, DeviceError
         The input cannot be used as given, or the device that was asked for.
     """
+    check_options(options)
+    check_targets(options.targets)
     device = choose_device(options)
     model = read_model(source)
     reflections, data_notes = read_reflections(
@@ -443,8 +444,6 @@ def run(
 ) -> Result:
     """The work of `refine`; `meet` gives a minimisation its place among those of other runs, see `Rendezvous.join`."""
     began = time.perf_counter()
-    check_options(options)
-    check_targets(options.targets)
     source, problem, atoms, notes = prepare(model, data, options, extra=extra, restraint_tables=restraint_tables)
     problem = dataclasses.replace(problem, meet=meet)
     listeners = Listeners(on_step, on_state, on_message, stop)

@@ -30,6 +30,7 @@ COUNTS = {"bond": 2, "angle": 3, "torsion": 4, "chirality": 4, "distance": 2, "r
 """Atoms of each kind of restraint; a plane has four or more."""
 _LEAST_IN_PLANE = 4
 _COLUMNS = "kind, atom1, atom2, ..., ideal, sigma and, for torsions, period"
+_MEANT = re.compile(r"kind|atom\d+|ideal|sigma|period|")
 _SHORT_NAME = re.compile(r"/{0,2}([^/\s;]+)/(-?\d+)\.?([A-Za-z]?)/([^/\s;:\[\]]+)(?::(\w?))?")
 """chain/number/name:altloc, with or without the two slashes of gemmi before it."""
 
@@ -87,6 +88,8 @@ def with_tables(
         kinds = [row.kind for row in rows]
         counts = ", ".join(counted(kinds.count(kind), kind) for kind in COUNTS if kind in kinds)
         said = f"; {counted(replaced, 'restraint')} of the dictionary replaced" if replaced else ""
+        ignored = _ignored(source)
+        said += f"; columns that are not used: {', '.join(ignored)}" if ignored else ""
         note = f"restraint table {_name(source)}: {counts or 'nothing in it'}{said}"
         restraints = dataclasses.replace(restraints, notes=(*restraints.notes, note))
     return restraints
@@ -94,6 +97,8 @@ def with_tables(
 
 def as_tables(given: TableSource | Sequence[TableSource]) -> tuple[TableSource, ...]:
     """Several tables, where one alone may have been given."""
+    if isinstance(given, Mapping):
+        raise InputError("restraint_tables: found one dictionary; expected a list of them, one for each row")
     alone = is_path(given) or is_frame(given) or (len(given) > 0 and all(isinstance(row, Mapping) for row in given))
     return (given,) if alone else tuple(given)
 
@@ -111,6 +116,12 @@ def read_rows(source: TableSource, atoms: Atoms) -> list[Row]:
         cells = {str(key).strip().lower(): _text(value) for key, value in record.items() if key is not None}
         rows.append(_row(cells, find, f"{where}, row {number}"))
     return rows
+
+
+def _ignored(source: TableSource) -> list[str]:
+    """Columns that mean nothing here, such as a "perod" that was to be a period."""
+    names = {str(key).strip() for record in _records(source, "") for key in record if key is not None}
+    return sorted(name for name in names if not _MEANT.fullmatch(name.lower()))
 
 
 def _text(value: object) -> str:

@@ -99,14 +99,17 @@ class Scale:
             exponent = exponent + np.interp(s_squared, self.knots, self.log_k)
         return np.asarray(np.exp(exponent))
 
-    def overall_b(self, s_squared: Float) -> float:
+    def overall_b(self, s_squared: Float, weight: Float) -> float:
         """B (Å²) of the straight line through ln k_iso at the reflections (R,): what atoms may take over.
 
-        With bins `b_overall` is only part of it, as their values may fall or rise too.
+        With bins `b_overall` is only part of it, as their values may fall or rise too. The weights (R,), as a rule the
+        amplitudes, keep the many weak reflections at the end, whose bins bend down where data are poor, from
+        deciding what the strong ones know.
         """
-        centred = s_squared - s_squared.mean()
-        spread = float(centred @ centred)
-        return float(-4.0 * (centred @ np.log(self.k_iso(s_squared))) / spread) if spread > 0 else 0.0
+        weight = weight / max(float(weight.sum()), np.finfo(float).tiny)
+        centred = s_squared - float(weight @ s_squared)
+        spread = float(weight @ centred**2)
+        return float(-4.0 * ((weight * centred) @ np.log(self.k_iso(s_squared))) / spread) if spread > 0 else 0.0
 
     def k_aniso(self, hkl: NDArray[np.integer[Any]]) -> Float:
         """Anisotropic scale (R,) of reflections (R, 3)."""

@@ -126,9 +126,11 @@ def select(atoms: Atoms, selection: str | GemmiSelection) -> Mask:
     Raises
     ------
     InputError
-        The text cannot be read.
+        The text cannot be read, or it is no text.
     """
     if not isinstance(selection, str):
+        if not hasattr(selection, "str"):
+            raise InputError(f"selection: found {selection!r}; expected text or a gemmi.Selection; {_GRAMMAR}")
         return select_gemmi(atoms, selection.str())
     parser = _Parser(selection, atoms)
     mask = parser.either()

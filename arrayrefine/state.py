@@ -16,6 +16,7 @@ from arrayrefine.device_density import Gridded
 from arrayrefine.device_memory import Budget, Sizes, fitted
 from arrayrefine.device_restraints import DeviceRestraints
 from arrayrefine.displacement import least_b, sharpest
+from arrayrefine.errors import InputError
 from arrayrefine.hydrogens import Hydrogens
 from arrayrefine.kernels.threads import beside
 from arrayrefine.occupancy_groups import OccupancyGroups
@@ -231,6 +232,21 @@ def _mask_holds(before: State, atoms: Atoms) -> bool:
     return float(np.mean(np.sum((atoms.xyz - was.xyz)[heavy] ** 2, axis=1))) < _MASK_HOLDS**2
 
 
+def _require_atoms(problem: Problem, atoms: Atoms) -> None:
+    """Refuse atoms that are not those of the problem, or that are nowhere."""
+    frames = problem.hydrogens.frames
+    n = len(problem.hydrogens.own) + (0 if frames is None else len(frames.child))
+    if not len(atoms.xyz) == len(atoms.b_iso) == len(atoms) == n:
+        raise InputError(
+            f"evaluate: found {len(atoms.xyz)} coordinates and {len(atoms.b_iso)} B of {len(atoms)} atoms; expected "
+            f"the {n} atoms that prepare returned, hydrogens included: change their values with atoms.replace"
+        )
+    bad = ~(np.isfinite(atoms.xyz).all(axis=1) & np.isfinite(atoms.b_iso) & np.isfinite(atoms.occupancy))
+    if bad.any():
+        first = atoms.identity.label(int(np.flatnonzero(bad)[0]))
+        raise InputError(f"evaluate: nan or infinity in xyz, B or occupancy of {first}; expected finite numbers")
+
+
 def evaluate(
     problem: Problem, atoms: Atoms, *, absorb_b: bool = True, before: State | None = None, refit: bool = True
 ) -> State:
@@ -253,7 +269,13 @@ def evaluate(
     -------
     State
         Its atoms are those given, but for the common shift of B.
+
+    Raises
+    ------
+    InputError
+        The atoms are others than those of `problem`, or have values that are none.
     """
+    _require_atoms(problem, atoms)
     data, options = problem.reflections, problem.options
     atoms = problem.hydrogens.place(atoms)
     if before is not None and before.xray.knows(atoms):
@@ -274,7 +296,7 @@ def evaluate(
             scale = fit_scale(data, f_calc, f_mask, start=None if before is None else before.scale)
     shift = 0.0
     if absorb_b and refit and data.d_min < _LEAST_D_MIN and "b" not in frozen_kinds(options.freeze):
-        shift = _absorbable(atoms, scale.overall_b(data.s_squared))
+        shift = _absorbable(atoms, scale.overall_b(data.s_squared, data.f_obs))
     moved = abs(shift) > _NEGLIGIBLE_B
     if moved:
         b_iso = np.clip(atoms.b_iso + shift, np.minimum(least_b(atoms), B_BOUNDS[1]), B_BOUNDS[1])

@@ -15,6 +15,7 @@ from arrayrefine.crystal import Crystal
 from arrayrefine.device_density import Gridded
 from arrayrefine.device_factors import DeviceFactors, HostSide, Summed, made
 from arrayrefine.displacement import EIGHT_PI_SQUARED, has_u, sharpest, widest
+from arrayrefine.errors import InputError
 from arrayrefine.form_factors import Basis, it92, reduced_basis, scattering
 from arrayrefine.gaussians import Anisotropic, Isotropic
 from arrayrefine.kernels import density, density_aniso, fft, lookup, summation, symmetric
@@ -281,7 +282,12 @@ class StructureFactors:
         return known
 
     def __call__(self, atoms: Atoms) -> Complex:
-        """F_calc (R,) in electrons."""
+        """F_calc (R,) in electrons; InputError where the atoms are not those that the reflections were set up for."""
+        if len(atoms) != len(self._element):
+            raise InputError(
+                f"structure factors of {len(self._element)} atoms were asked for {len(atoms)} atoms; expected the "
+                "same: in a refinement all atoms of the model and the hydrogens that were added"
+            )
         start = time.perf_counter()
         if self.method == "fft":
             self._keep_up(atoms)

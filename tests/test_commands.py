@@ -12,15 +12,17 @@ import pytest
 from arrayrefine import __main__ as cli
 from arrayrefine.commands.inputs import options_of
 from arrayrefine.commands.tables import table
+from arrayrefine.errors import InputError
 from arrayrefine.evaluation import as_read
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.options import Options, Reading
+from arrayrefine.page.folder import Folder
 
 
 def test_validate_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "found" / "v.json"
     assert cli.main(["validate", str(MODEL), str(DATA), "--out", str(out), "--show", "2"]) == 0
-    text = capsys.readouterr().out
+    text, notes = capsys.readouterr()
     content = json.loads(out.read_text(encoding="utf-8"))
     favoured = content["ramachandran"]["percent"]["favoured"]
     assert f"{favoured:.1f} % favoured" in text
@@ -29,7 +31,8 @@ def test_validate_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert text.endswith(f"wrote {out}\n")
     assert f"R-work, R-free      {content['r_work']:.4f} {content['r_free']:.4f}" in text
     assert content["r_work"] < 0.17
-    assert "TLS" not in text  # nothing is refined
+    assert "TLS" not in text + notes  # nothing is refined
+    assert "of hydrogens turned to contacts\n" in text + notes  # and there are no cycles
     assert content["residues"][0]["rscc"] > 0.8
 
 
@@ -65,6 +68,8 @@ def test_omit_writes_maps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         (["validate", "none.pdb"], "model file 'none.pdb' does not exist"),
         (["validate", "model.pdb", "--out", "model.pdb"], "input 'model.pdb' would be replaced"),
         (["validate", "model.pdb", "--out", "."], "output '.' is a folder"),
+        (["validate", "model.pdb", "--show", "-1"], "--show: found -1, expected 0 or more rows"),
+        (["peaks", "model.pdb", "data.mtz", "--show", "-1"], "--show: found -1, expected 0 or more rows"),
         (["peaks", "model.pdb", "data.mtz", "--limit", "0"], "--limit: found 0"),
         (["peaks", "model.pdb", "data.mtz", "--out", "data.mtz"], "input 'data.mtz' would be replaced"),
         (["omit", "model.pdb", "omit/omit.mtz", "--selection", "all"], "input 'omit/omit.mtz' would be replaced"),
@@ -85,6 +90,11 @@ def test_input_that_cannot_be_used(
     Path("omit/omit.mtz").write_text("")
     assert cli.main(arguments) == 2
     assert words in capsys.readouterr().err
+
+
+def test_folder_that_is_none_of_a_refinement(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"refined\.cif' does not exist; expected the output folder of a refinement"):
+        _ = Folder(tmp_path).atoms
 
 
 def test_options_of_a_look(tmp_path: Path) -> None:

@@ -50,6 +50,11 @@ def test_cycles_that_gain_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run([2.0, 0.1, 0.05], monkeypatch) == (3, "all 3 cycles done")
 
 
+def test_one_cycle_or_none_is_not_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run([2.0], monkeypatch) == (1, "the one cycle done")
+    assert run([], monkeypatch) == (0, "no cycle was asked for")
+
+
 def test_a_cycle_that_makes_the_data_less_likely_is_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
     cycles, reason = run([2.0, 0.1, 0.1], monkeypatch, r_step=1)
     assert (cycles, reason) == (1, "converged: cycle 1 made neither R-work nor the likelihood better")

@@ -208,7 +208,7 @@ def test_a_reference_like_no_chain_is_an_error(reductase: Loaded, tmp_path: Path
 
     with pytest.raises(InputError, match=r"--reference .* no chain of it .A. is like one of the model"):
         with_external(reductase[2], reductase[0], 1.8, OFF, copied(MODEL, tmp_path, cut))
-    with pytest.raises(InputError, match=r"nowhere\.pdb"):
+    with pytest.raises(InputError, match=r"--reference: .*nowhere\.pdb"):
         with_external(reductase[2], reductase[0], 1.8, OFF, tmp_path / "nowhere.pdb")
 
 

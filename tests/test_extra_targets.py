@@ -17,6 +17,7 @@ from arrayrefine.minimize import Objective
 from arrayrefine.options import Minimiser, Xray
 from arrayrefine.report import Step
 from arrayrefine.state import State
+from arrayrefine.targets.extra import check_extra
 
 OPTIONS = ar.Options(
     targets=("xyz", "b"), d_min=2.8, cycles=1, tls=("none",), hydrogens="strip", rigid_body="no", weights="fixed",
@@ -178,6 +179,8 @@ def test_same_as_without_where_the_weight_is_zero(model: Any) -> None:
     [
         (lambda atoms: 1.0, r"'odd' returned float; expected a tuple \(value, arrayrefine.Gradient\)"),
         (lambda atoms: (np.nan, ar.Gradient.zeros(len(atoms))), "returned the value nan"),
+        (lambda atoms: (np.ones(3), ar.Gradient.zeros(len(atoms))), "returned the value array"),
+        (lambda atoms: (1j, ar.Gradient.zeros(len(atoms))), "returned the value 1j"),
         (lambda atoms: (1.0, ar.Gradient.zeros(3)), r"gradient by xyz has the shape \(3, 3\); expected \(1350, 3\)"),
         (lambda atoms: (1.0, 1e308 * 10 * ar.Gradient.zeros(len(atoms))), "gradient by xyz has nan or infinity"),
     ],
@@ -197,6 +200,7 @@ def test_callables_that_return_something_else(refined: Any, function: Any, words
         (lambda: ar.ExtraTarget("a", even_b, "much"), "weight is 'much'"),  # type: ignore[arg-type]
         (lambda: ar.ExtraTarget("a", even_b, "auto", 0.0), "ratio is 0.0; expected a positive number"),
         (lambda: ar.refine(MODEL, DATA, OPTIONS, extra=[even_b]), "found a function; expected ExtraTarget"),  # type: ignore[list-item]
+        (lambda: check_extra(even_b), "found a function; expected ExtraTarget"),  # type: ignore[arg-type]
         (lambda: ar.refine(MODEL, DATA, OPTIONS, extra=[ar.ExtraTarget("a", even_b)] * 2), "several targets are named"),
     ],
 )
@@ -224,7 +228,7 @@ def test_callbacks_can_end_a_run(model: Any, callbacks: dict[str, Any], who: str
     result = ar.refine(model, DATA, short, **callbacks)
     assert len(result.history) == steps
     assert result.report.stopped == (
-        f"stopped by {who}: the best model so far was kept" if who else "all 1 cycles done"
+        f"stopped by {who}: the best model so far was kept" if who else "the one cycle done"
     )
 
 

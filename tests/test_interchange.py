@@ -104,6 +104,13 @@ def test_torch_and_jax(library: str, make: str) -> None:
     assert out.dtype == given.dtype
 
 
+def test_torch_tensors_without_values() -> None:
+    torch = importlib.import_module("torch") if importlib.util.find_spec("torch") else pytest.skip("no torch")
+    for array in (torch.empty((2, 3), device="meta"), torch.tensor(VALUES).to_sparse()):
+        with pytest.raises(InputError, match=r"a Tensor, cannot be read through DLPack: .*; expected a dense"):
+            received(array, "xyz", (2, 3))
+
+
 def test_torch_exports_what_it_records_gradients_of() -> None:
     torch = importlib.import_module("torch") if importlib.util.find_spec("torch") else pytest.skip("no torch")
     values, _ = received(torch.tensor(VALUES, requires_grad=True), "xyz", (2, 3))

@@ -181,6 +181,7 @@ def test_memory_is_of_the_order_of_the_grids(plain: ar.LikelihoodTarget) -> None
         (lambda g: {"xyz": g["xyz"][:-1]}, r"xyz has the shape \(1502, 3\); expected \(1503, 3\)"),
         (lambda g: {"b": g["b"][:, None]}, r"b has the shape \(1503, 1\); expected \(1503,\)"),
         (lambda g: {"b": np.where(np.arange(1503) == 7, -1.0, g["b"])}, "b of A/MET 1/CE is -1 Å²; expected at least"),
+        (lambda g: {"b": np.where(np.arange(1503) == 7, 1e9, g["b"])}, "b of A/MET 1/CE is 1e.09 Å²; expected at most"),
         (lambda g: {"occupancy": g["occupancy"].astype(np.int64)}, "occupancy is of type int64"),
     ],
 )
@@ -196,6 +197,20 @@ def test_arrays_that_cannot_be_used(
 def test_weights_that_cannot_be_used(model: Any, weight: Any) -> None:
     with pytest.raises(ar.InputError, match=r"expected a weight of 0 or more, 'prior', or None"):
         ar.target(model, DATA, ar.Options(d_min=6.0), geometry=weight)
+
+
+def test_options_that_are_none(model: Any) -> None:
+    with pytest.raises(ar.InputError, match=r"hydrogens='add'\): expected one of 'file', 'strip', 'riding'"):
+        ar.target(model, DATA, COARSE, hydrogens="add")  # type: ignore[arg-type]
+    with pytest.raises(ar.InputError, match=r"options: found a dict; expected Options\(...\)"):
+        ar.target(model, DATA, {"d_min": 3.0})  # type: ignore[arg-type]
+
+
+def test_its_atoms_cannot_be_moved_in_place(plain: ar.LikelihoodTarget) -> None:
+    for target in (plain, plain.updated(plain.atoms.xyz + 0.01)):
+        for array in (target.atoms.xyz, target.atoms.b_iso, target.atoms.occupancy):
+            with pytest.raises(ValueError, match="read-only"):
+                array += 1.0
 
 
 def test_torch_gradcheck_at_its_own_tolerances(double: ar.LikelihoodTarget) -> None:

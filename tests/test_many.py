@@ -60,3 +60,5 @@ def test_stopping_ends_every_job_with_its_model(case: Callable[[str], Path]) -> 
 def test_no_jobs_are_refused() -> None:
     with pytest.raises(ar.InputError, match="list of jobs is empty"):
         ar.refine_many([])
+    with pytest.raises(ar.InputError, match="found a str; expected Job"):
+        ar.refine_many(["model.pdb"])  # type: ignore[list-item]

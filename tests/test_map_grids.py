@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from synthetic import crystal, random_atoms
 
+from arrayrefine.errors import InputError
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.map_grids import MARGIN, MapGrid, map_grid
 from arrayrefine.maps import MapCoefficients
@@ -89,7 +90,7 @@ def test_values_between_grid_points_and_unknown_maps() -> None:
     found = grid.at(grid.crystal.cartesian(steps / grid.values.shape)) * grid.sigma
     first, second = grid.values[2, 3, 4], grid.values[3, 3, 4]
     np.testing.assert_allclose(found, [first, (first + second) / 2, second, grid.values[-1, 0, 0]], rtol=1e-4)
-    with pytest.raises(ValueError, match="'2Fo-Fc' is not known; expected one of 2mFo-DFc, mFo-DFc, Fc"):
+    with pytest.raises(InputError, match="'2Fo-Fc' is not known; expected one of 2mFo-DFc, mFo-DFc, Fc"):
         map_grid(coefficients("P 1")[0], crystal("P 1"), "2Fo-Fc")  # type: ignore[arg-type]
 
 

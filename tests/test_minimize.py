@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import scipy.sparse as sparse
@@ -12,7 +10,7 @@ from synthetic import crystal, random_atoms
 
 from arrayrefine import preconditioner, weights
 from arrayrefine.atoms import Atoms, Gradient
-from arrayrefine.minimize import Objective, _EndedError, _Run, minimise
+from arrayrefine.minimize import Objective, minimise
 from arrayrefine.options import Minimiser
 from arrayrefine.parameters import Parameters
 
@@ -125,26 +123,6 @@ def test_iteration_limit_is_the_stated_reason(atoms: Atoms) -> None:
     solution = minimise(objective, change, Minimiser(max_iterations=3, tolerance=0.0))
     assert solution.reason == "reached the limit of 3 iterations"
     assert solution.iterations == 3
-
-
-@pytest.mark.parametrize(
-    ("gains", "last"), [([70, 23, 50, 40, 20], 5), ([90, 40, 20, 50], 3), ([10, 50], 1), ([90, 1, 1, 50], 3)]
-)
-def test_one_poor_iteration_after_a_good_one_is_not_the_end(gains: list[float], last: int) -> None:
-    """What is enough is 24 for this number of parameters, and more than 48 is a good iteration."""
-    ended, best = 0, 1000.0
-    course = _Run(None, SimpleNamespace(x0=np.zeros(20_000)), Minimiser(), lambda: False)  # type: ignore[arg-type]
-    course.start = course.last = best
-    for number, gain in enumerate(gains, 1):
-        best -= gain
-        course.best = best
-        try:
-            course.after_iteration(np.zeros(0))
-        except _EndedError:
-            ended = number
-            break
-    assert ended == last
-    assert course.reason.startswith("converged")
 
 
 def test_interruption_keeps_the_best_point(atoms: Atoms) -> None:

@@ -116,6 +116,35 @@ def test_selection_of_nothing_known_is_an_error(prepared: tuple[Problem, State])
         ar.Parameters.frozen(state.atoms).unfreeze("u_aniso")
 
 
+def test_selection_of_another_kind_is_an_error(prepared: tuple[Problem, State]) -> None:
+    with pytest.raises(ar.InputError, match=r"found None; expected text or a gemmi\.Selection"):
+        ar.select(prepared[1].atoms, None)  # type: ignore[arg-type]
+
+
+def test_other_atoms_are_refused(prepared: tuple[Problem, State]) -> None:
+    problem, state = prepared
+    atoms, bare = state.atoms, ar.read_model(MODEL).atoms
+    with pytest.raises(ar.InputError, match=r"of 1503 atoms; expected the \d+ atoms that prepare returned"):
+        ar.evaluate(problem, bare)
+    with pytest.raises(ar.InputError, match="found 5 coordinates"):
+        ar.evaluate(problem, atoms.replace(xyz=atoms.xyz[:5]))
+    with pytest.raises(ar.InputError, match="nan or infinity in xyz, B or occupancy of A/MET 1/N"):
+        ar.evaluate(problem, atoms.replace(xyz=np.where(np.arange(len(atoms))[:, None] == 0, np.nan, atoms.xyz)))
+    with pytest.raises(ar.InputError, match=r"structure factors of \d+ atoms were asked for 1503 atoms"):
+        state.xray(bare)
+    with pytest.raises(ar.InputError, match=r"parameters of 1503 atoms met \d+ atoms"):
+        ar.find_weights(problem, state, ar.Parameters.frozen(bare).unfreeze("xyz"))
+
+
+def test_options_are_checked_by_the_pieces_too() -> None:
+    with pytest.raises(ar.InputError, match="--cycles: found 'x', expected an integer"):
+        ar.prepare(MODEL, DATA, ar.Options(cycles="x"))  # type: ignore[arg-type]
+    with pytest.raises(ar.InputError, match=r"'xyz\+q' is not a step"):
+        ar.prepare(MODEL, DATA, ar.Options(targets=("xyz+q",)))
+    with pytest.raises(ar.InputError, match="options: found a dict"):
+        ar.validate_files(MODEL, DATA, {"d_min": 3.0})  # type: ignore[arg-type]
+
+
 def test_structure_factors_alone() -> None:
     model = ar.read_model(MODEL)
     hkl = model.crystal.unique_reflections(4.0, 50.0)

@@ -72,6 +72,8 @@ def test_other_forms_of_the_same_table(prepared: tuple[Problem, ar.Atoms], table
     assert as_tables(records) == (records,)
     assert as_tables(table) == (table,)
     assert as_tables([table, records]) == (table, records)
+    with pytest.raises(ar.InputError, match="found one dictionary; expected a list"):
+        as_tables(records[0])
 
 
 def test_pandas(prepared: tuple[Problem, ar.Atoms], table: Path) -> None:
@@ -102,6 +104,14 @@ def test_restraints_are_replaced_or_added(prepared: tuple[Problem, ar.Atoms], ta
     twice = with_tables(after, atoms, [table])
     assert len(twice.bonds.index) == len(after.bonds.index)
     assert [len(d) for d in twice.distances if d.kind == "table"] == [2]
+
+
+def test_columns_that_mean_nothing_are_named(prepared: tuple[Problem, ar.Atoms]) -> None:
+    problem, atoms = prepared
+    names = {f"atom{k}": f"A/10/{name}" for k, name in enumerate(("N", "CA", "CB", "CG2"), start=1)}
+    row = {"kind": "torsion", **names, "ideal": 180.0, "sigma": 10.0, "perod": 3, "Period": 3}
+    note = with_tables(problem.restraints, atoms, [[row]]).notes[-1]
+    assert note.endswith("; columns that are not used: perod")
 
 
 def test_new_bond_ends_contacts(prepared: tuple[Problem, ar.Atoms]) -> None:

@@ -467,6 +467,8 @@ def test_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Path, "mkdir", deny)
     with pytest.raises(InputError, match=r"cannot be written to: Permission denied.*--out"):
         check_folder(tmp_path / "out")
+    with pytest.raises(InputError, match=r"make room, or give another file$"):
+        check_folder(tmp_path / "out", "give another file")
 
 
 @pytest.mark.parametrize("file", ["model.cif", "model.pdb"])

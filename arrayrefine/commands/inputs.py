@@ -33,7 +33,7 @@ def write_json(path: Path, content: dict[str, Any], inputs: Iterable[Path | None
     from arrayrefine.io.write import check_folder, replace_files
 
     check_output(path, inputs)
-    check_folder(path.parent)
+    check_folder(path.parent, "give another file with --out")
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     return replace_files(path.parent, {path.name: text.encode()})[0]
 
@@ -51,6 +51,12 @@ def check_output(path: Path, inputs: Iterable[Path | None]) -> None:
     for source in inputs:
         if source is not None and source.resolve() == path.resolve():
             raise InputError(f"the input '{source}' would be replaced by the output; give another name")
+
+
+def check_show(rows: int) -> None:
+    """Refuse a number of rows that is none, with an InputError."""
+    if rows < 0:
+        raise InputError(f"--show: found {rows}, expected 0 or more rows of each table")
 
 
 def print_notes(notes: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from arrayrefine.commands.inputs import check_output, options_of, print_notes, write_json
+from arrayrefine.commands.inputs import check_output, check_show, options_of, print_notes, write_json
 from arrayrefine.commands.tables import blob_table, peak_table
 from arrayrefine.options import Reading
 
@@ -38,6 +38,7 @@ class Peaks:
         from arrayrefine.validation.rows import blob_rows, peak_rows
 
         inputs = (self.model, self.data, self.config)
+        check_show(self.show)
         if self.out is not None:
             check_output(self.out, inputs)
         found = peaks_of_files(self.model, self.data, options_of(self.reading, self.config), self.limit)

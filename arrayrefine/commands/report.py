@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -28,6 +29,7 @@ class Report:
         from arrayrefine.page.write import write_page
         from arrayrefine.validation import validate_model
 
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)  # of folders that it may not write to
         found = Folder(self.folder)
         before = found.account["options"]
         library = self.monomers or (Path(before["monomers"]) if before.get("monomers") else None)

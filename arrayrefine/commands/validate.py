@@ -8,7 +8,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from arrayrefine.commands.inputs import check_output, options_of, print_notes, write_json
+from arrayrefine.commands.inputs import check_output, check_show, options_of, print_notes, write_json
 from arrayrefine.commands.tables import validation_lines
 from arrayrefine.options import Reading
 
@@ -34,6 +34,7 @@ class Validate:
         from arrayrefine.evaluation import validate_files
 
         inputs = (self.model, self.data, self.config)
+        check_show(self.show)
         check_output(self.out, inputs)
         found, notes = validate_files(self.model, self.data, options_of(self.reading, self.config))
         print_notes(notes)

@@ -125,7 +125,7 @@ def left_out(model: Model, atoms: Atoms) -> tuple[str, ...]:
     return tuple(sentences)
 
 
-def check_folder(folder: str | Path) -> None:
+def check_folder(folder: str | Path, instead: str = "give another folder with --out") -> None:
     """Make the output folder, and make sure that files can be written there.
 
     Called before a refinement starts, so that hours of work do not end at a closed door.
@@ -143,12 +143,12 @@ def check_folder(folder: str | Path) -> None:
     except (FileExistsError, NotADirectoryError) as error:
         file = next((p for p in (folder, *folder.parents) if p.is_file()), folder)
         raise InputError(
-            f"output folder '{folder}' cannot be made: '{file}' is a file; give another folder with --out"
+            f"output folder '{folder}' cannot be made: '{file}' is a file; {instead}"
         ) from error
     except OSError as error:
         raise InputError(
             f"output folder '{folder}' cannot be written to: {error.strerror}; "
-            "change its permissions, make room, or give another folder with --out"
+            f"change its permissions, make room, or {instead}"
         ) from error
 
 

@@ -64,7 +64,10 @@ class Folder:
     @cached_property
     def atoms(self) -> Atoms:
         """Of refined.cif."""
-        return read_model(self.path / "refined.cif").atoms
+        path = self.path / "refined.cif"
+        if not path.exists():
+            raise InputError(f"'{path}' does not exist; expected the output folder of a refinement")
+        return read_model(path).atoms
 
     def first_place(self) -> tuple[str, Place]:
         """Name and middle of the first residue: a place to begin, where there is no report to name one."""

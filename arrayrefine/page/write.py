@@ -40,7 +40,7 @@ def write_page(
     """
     best, difference = map_grid(maps, crystal, "2mFo-DFc"), map_grid(maps, crystal, "mFo-DFc")
     text = page(Subject(account, validation.as_dict(), atoms, best, difference))
-    check_folder(folder)
+    check_folder(folder, "copy the folder to where you may write")
     return replace_files(folder, {NAME: text.encode()})[0]
 
 

@@ -63,7 +63,7 @@ class ExtraTarget:
         found = self.target(atoms)
         if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], Gradient)):
             raise InputError(f"{self} returned {type(found).__name__}; expected a tuple (value, arrayrefine.Gradient)")
-        value, gradient = float(found[0]), found[1]
+        value, gradient = _scalar(found[0]), found[1]
         n = len(atoms)
         shapes = {"xyz": (n, 3), "b_iso": (n,), "occupancy": (n,), "u_aniso": (n, 6)}
         for part, shape in shapes.items():
@@ -75,8 +75,16 @@ class ExtraTarget:
             if not np.isfinite(array).all():
                 raise InputError(f"{self}: its gradient by {part} has nan or infinity; expected finite numbers")
         if not math.isfinite(value):
-            raise InputError(f"{self} returned the value {value}; expected a finite number")
+            raise InputError(f"{self} returned the value {found[0]!r}; expected a finite number")
         return value, gradient
+
+
+def _scalar(value: object) -> float:
+    """A number, or nan for all that is none."""
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def check_extra(extra: ExtraTarget | Sequence[ExtraTarget]) -> tuple[ExtraTarget, ...]:
@@ -87,12 +95,12 @@ def check_extra(extra: ExtraTarget | Sequence[ExtraTarget]) -> tuple[ExtraTarget
     InputError
         Something else is among them, or two of them have one name.
     """
-    extra = (extra,) if isinstance(extra, ExtraTarget) else extra
-    for term in extra:
+    terms = (extra,) if callable(extra) else tuple(extra)
+    for term in terms:
         if not isinstance(term, ExtraTarget):
             raise InputError(f"extra: found a {type(term).__name__}; expected ExtraTarget(name, callable, weight)")
-    names = [term.name for term in extra]
+    names = [term.name for term in terms]
     twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if twice:
         raise InputError(f"extra: several targets are named '{twice[0]}'; give each a name of its own")
-    return tuple(extra)
+    return terms
