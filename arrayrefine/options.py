@@ -114,7 +114,7 @@ class External:
     base_pairs_weight: float = 1.0
     """Weight of the base-pair restraints within the geometry term."""
     jelly_body: Literal["auto", "on", "off"] = "auto"
-    """Distances to stay as they are at the start of each step, which only shapes the path; auto: at low resolution."""
+    """Distances stay as they are at the start of each step, which keeps the model there; auto: at low resolution."""
     jelly_body_sigma: float = 0.05
     """Standard uncertainty of these distances, Å."""
     jelly_body_weight: float = 1.0

@@ -11,7 +11,8 @@ from style import BLUE, ORANGE, prepared, save
 TABLE = Path(__file__).parents[2] / "tests" / "benchmarks" / "RESULTS.md"
 
 rows = []
-for line in TABLE.read_text().splitlines():
+newest = TABLE.read_text().split("\n## ")[1]
+for line in newest.splitlines():
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     if len(cells) == 10 and re.match(r"0\.\d+ / 0\.\d+", cells[2]):
         ours, peer = (float(cells[k].split("/")[1]) if "/ 0." in cells[k] else None for k in (2, 6))
