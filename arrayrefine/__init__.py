@@ -35,8 +35,10 @@ if TYPE_CHECKING:
     from arrayrefine.options import Options
     from arrayrefine.parameters import Parameters
     from arrayrefine.peaks import find_blobs, find_peaks
-    from arrayrefine.refine import Result, prepare, refine
+    from arrayrefine.preparation import prepare
+    from arrayrefine.refine import refine
     from arrayrefine.reflections import Reflections
+    from arrayrefine.result import Result
     from arrayrefine.selection import select
     from arrayrefine.state import Problem, State, evaluate
     from arrayrefine.structure_factors import StructureFactors
@@ -51,7 +53,7 @@ _HOMES = {
     "StaleWeightsError": "errors", "read_model": "io.model", "read_reflections": "io.reflections",
     "Parameters": "parameters", "Weights": "weights", "find_weights": "macrocycle", "minimise_step": "macrocycle",
     "Problem": "state", "State": "state", "evaluate": "state", "StructureFactors": "structure_factors",
-    "Result": "refine", "prepare": "refine", "refine": "refine",
+    "Result": "result", "prepare": "preparation", "refine": "refine",
     "Job": "many", "refine_many": "many", "LikelihoodTarget": "likelihood", "target": "likelihood",
     "select": "selection", "ExtraTarget": "targets.extra", "StopRefinement": "errors",
     "Validation": "validation", "validate": "validation",

@@ -32,7 +32,7 @@ from arrayrefine.options import Options
 from arrayrefine.version import version
 
 if TYPE_CHECKING:
-    from arrayrefine.refine import Result
+    from arrayrefine.result import Result
 
 # Whatever reads a file or computes is imported inside the commands, so that help and version come at once.
 

@@ -23,7 +23,7 @@ from arrayrefine.monomers import load_monomers
 from arrayrefine.omit_maps import RADIUS, OmitMap, omit_map
 from arrayrefine.options import External, Options
 from arrayrefine.peaks import LIMIT, Blob, Peak, find_blobs, find_peaks
-from arrayrefine.refine import prepare
+from arrayrefine.preparation import prepare
 from arrayrefine.restraints import Restraints
 from arrayrefine.selection import select
 from arrayrefine.state import Problem, State, evaluate

@@ -13,10 +13,11 @@ from arrayrefine.device_batch import together
 from arrayrefine.errors import ArrayRefineError, InputError
 from arrayrefine.io.in_memory import DataSource, ModelSource
 from arrayrefine.options import Options
-from arrayrefine.refine import Result, run
+from arrayrefine.refine import run
 from arrayrefine.rendezvous import Rendezvous
 from arrayrefine.report import Step
 from arrayrefine.restraint_tables import TableSource
+from arrayrefine.result import Result
 from arrayrefine.state import State
 from arrayrefine.targets.extra import ExtraTarget
 

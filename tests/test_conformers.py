@@ -19,7 +19,8 @@ from arrayrefine.errors import InputError
 from arrayrefine.occupancy_groups import LEAST
 from arrayrefine.options import Options
 from arrayrefine.parameters import Parameters
-from arrayrefine.refine import prepare, refine
+from arrayrefine.preparation import prepare
+from arrayrefine.refine import refine
 
 # chain, residue, number, altloc, occupancy; one atom each
 ROWS = [

@@ -21,7 +21,8 @@ from arrayrefine.minimize import Objective
 from arrayrefine.monomers import load_monomers
 from arrayrefine.options import Options, RidingHydrogens, Xray
 from arrayrefine.parameters import Parameters
-from arrayrefine.refine import prepare, refine
+from arrayrefine.preparation import prepare
+from arrayrefine.refine import refine
 from arrayrefine.riding import fold, follow
 from arrayrefine.state import evaluate
 from arrayrefine.turning import turn_hydrogens

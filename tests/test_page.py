@@ -22,7 +22,8 @@ from arrayrefine.io.write import account_of
 from arrayrefine.map_grids import map_grid
 from arrayrefine.options import Options
 from arrayrefine.page.render import Subject, page
-from arrayrefine.refine import Result, refine
+from arrayrefine.refine import refine
+from arrayrefine.result import Result
 
 LARGEST = 1_500_000
 """Bytes."""

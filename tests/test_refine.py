@@ -14,8 +14,8 @@ import pytest
 from arrayrefine import InputError, MonomerError, Options, refine, state
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.options import Minimiser, Weighting, Xray
-from arrayrefine.refine import Result
 from arrayrefine.report import Step
+from arrayrefine.result import Result
 from arrayrefine.state import State
 
 Case = Callable[[str], Path]

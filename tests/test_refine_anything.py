@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from arrayrefine import Options, example, refine
-from arrayrefine.refine import Result
+from arrayrefine.result import Result
 
 Case = Callable[[str], Path]
 Solved = Callable[..., tuple[Result, gemmi.Structure]]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from arrayrefine import Options, refine
-from arrayrefine.refine import Result
+from arrayrefine.result import Result
 
 Case = Callable[[str], Path]
 Refined = Callable[..., Result]

@@ -15,7 +15,7 @@ from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.displacement import parted
 from arrayrefine.errors import InputError
 from arrayrefine.options import Options
-from arrayrefine.refine import prepare
+from arrayrefine.preparation import prepare
 from arrayrefine.rigid_body import RigidBodies, find_groups, left_jacobian, move_groups, rotation_matrix
 from arrayrefine.state import evaluate
 from arrayrefine.tls import Tls

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from arrayrefine import Options
-from arrayrefine.refine import Result, refine
+from arrayrefine.refine import refine
+from arrayrefine.result import Result
 from arrayrefine.solvent import MaskShape, mask_of
 
 

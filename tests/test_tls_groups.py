@@ -20,7 +20,8 @@ from arrayrefine.io.model import read_model
 from arrayrefine.kernels import symmetric
 from arrayrefine.options import Options
 from arrayrefine.parameters import Parameters
-from arrayrefine.refine import Result, refine
+from arrayrefine.refine import refine
+from arrayrefine.result import Result
 from arrayrefine.tls import Tls
 from arrayrefine.tls_groups import choose_tls
 from arrayrefine.tls_motion import describe, residual_b, sensible, sentences, settled

@@ -16,7 +16,7 @@ from programs import DATA, ROOT, run, start_of
 
 from arrayrefine import example
 from arrayrefine.options import Options
-from arrayrefine.refine import prepare
+from arrayrefine.preparation import prepare
 from arrayrefine.structure_factors import StructureFactors
 
 OURS = "arrayrefine, 1 thread"

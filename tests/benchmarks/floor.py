@@ -23,7 +23,7 @@ from measuring import least
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.options import Options
-from arrayrefine.refine import prepare
+from arrayrefine.preparation import prepare
 from arrayrefine.state import Problem, State, evaluate
 from arrayrefine.structure_factors import StructureFactors
 

@@ -34,7 +34,8 @@ from arrayrefine import example
 from arrayrefine.errors import ArrayRefineError, DeviceError
 from arrayrefine.kernels.backend import cuda_unavailable_reason, launch_counts
 from arrayrefine.options import Minimiser, Options
-from arrayrefine.refine import Result, refine
+from arrayrefine.refine import refine
+from arrayrefine.result import Result
 
 MISSING = 3
 LIMIT_R_FREE, LIMIT_XYZ = 0.0005, 0.01

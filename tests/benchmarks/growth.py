@@ -13,7 +13,7 @@ from arrayrefine import example
 from arrayrefine.atoms import Atoms, Identity
 from arrayrefine.crystal import Crystal
 from arrayrefine.options import Options
-from arrayrefine.refine import prepare
+from arrayrefine.preparation import prepare
 from arrayrefine.structure_factors import StructureFactors
 
 VOLUME = 33.0

@@ -16,7 +16,7 @@ from arrayrefine.macrocycle import find_weights
 from arrayrefine.minimize import Objective
 from arrayrefine.options import Options
 from arrayrefine.parameters import Parameters
-from arrayrefine.refine import prepare
+from arrayrefine.preparation import prepare
 from arrayrefine.state import Problem, State, evaluate
 from arrayrefine.weights import Weights
 

@@ -1,0 +1,48 @@
+"""Sentences about how a refinement ended."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from arrayrefine.parameters import B_BOUNDS
+from arrayrefine.report import Step
+from arrayrefine.state import Problem, State
+from arrayrefine.wording import counted
+
+_R_FREE_RISE = 0.01
+"""R-free may end this much above its lowest value before that is worth a warning."""
+
+
+def limits(problem: Problem, state: State) -> list[str]:
+    """Sentences about B factors that ended on their bounds."""
+    atoms = problem.hydrogens.without(state.atoms)
+    b = atoms.b_iso
+    out = []
+    for bound, chosen in zip(B_BOUNDS, (b <= B_BOUNDS[0], b >= B_BOUNDS[1])):
+        if chosen.any():
+            first = atoms.identity.label(int(np.flatnonzero(chosen)[0]))
+            number = counted(int(chosen.sum()), "atom")
+            out.append(f"{number} ended at the limit of B, {bound:g} Å²; the first is {first}")
+    return out
+
+
+def chosen_weights(problem: Problem, steps: tuple[Step, ...]) -> list[str]:
+    """What --weights search did, or why it did nothing."""
+    if problem.options.weights != "search":
+        return []
+    if any("search" in step.weights for step in steps):
+        return ["the test set chose the weights (--weights search): R-free flatters the model a little"]
+    why = "there is no test set" if not problem.reflections.free.any() else "there was no second cycle"
+    return [f"--weights search chose nothing, as {why}: the weights are those of --weights robust"]
+
+
+def hindsight(steps: tuple[Step, ...]) -> list[str]:
+    """Say so where R-free was lower on the way than at the end; it has no part in the course of the refinement."""
+    values = [(s.r_free, f"after cycle {s.cycle}, {s.target}") for s in steps if s.r_free is not None]
+    if not values or values[-1][0] <= min(values)[0] + _R_FREE_RISE:
+        return []
+    best, where = min(values)
+    return [
+        f"R-free ended at {values[-1][0]:.4f}; it was {best:.4f} {where}: the model may fit noise, "
+        "try fewer cycles or tighter weights"
+    ]

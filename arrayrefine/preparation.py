@@ -1,0 +1,167 @@
+"""Everything is read and set up: model, data, restraints, hydrogens, parametrisation."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import gc
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from arrayrefine.anisotropy import choose_anisotropic
+from arrayrefine.atoms import Atoms
+from arrayrefine.configuration import check_options
+from arrayrefine.conformers import build_occupancy_groups
+from arrayrefine.data_checks import check_data, without_outliers
+from arrayrefine.device import choose_device
+from arrayrefine.external import with_external
+from arrayrefine.hydrogen_sources import with_hydrogens
+from arrayrefine.io.in_memory import DataSource, ModelSource
+from arrayrefine.io.model import Model, in_crystal, read_model
+from arrayrefine.io.reflections import read_reflections
+from arrayrefine.links import with_found_links
+from arrayrefine.macrocycle import check_targets
+from arrayrefine.monomers import load_monomers
+from arrayrefine.option_effects import tls_option, without_effect
+from arrayrefine.options import Options
+from arrayrefine.parameters import B_BOUNDS, Parameters
+from arrayrefine.restraint_tables import TableSource, as_tables, with_tables
+from arrayrefine.riding import follow
+from arrayrefine.rigid_body import find_groups
+from arrayrefine.state import Problem
+from arrayrefine.targets.adp import AdpTarget
+from arrayrefine.targets.extra import ExtraTarget, check_extra
+from arrayrefine.targets.geometry import GeometryTarget
+from arrayrefine.tls_groups import choose_tls, wants_groups
+from arrayrefine.topology import build_restraints
+from arrayrefine.turning import turn_hydrogens
+
+_PERTURB_B = 5.0
+"""Å²; half width of the change of B that goes with --perturb."""
+
+
+def perturb(atoms: Atoms, rms: float, seed: int, start: int = 0) -> Atoms:
+    """Displace atoms by `rms` Å (root mean square of the displacement lengths) and B by up to ± 5 Å²."""
+    rng = np.random.default_rng((seed, start) if start else seed)
+    shift = rng.normal(0.0, rms / np.sqrt(3.0), atoms.xyz.shape)
+    shift = np.einsum("nij,nj->ni", atoms.site_projection, shift)
+    b_iso = np.clip(atoms.b_iso + rng.uniform(-_PERTURB_B, _PERTURB_B, len(atoms)), 2.0, B_BOUNDS[1])
+    u_aniso = atoms.u_aniso * (b_iso / atoms.b_iso)[:, None]
+    return atoms.replace(xyz=atoms.xyz + shift, b_iso=b_iso, u_aniso=u_aniso)
+
+
+@contextlib.contextmanager
+def _no_collections() -> Iterator[None]:
+    """Keep Python from going again and again through hundreds of thousands of gemmi's atoms in search of cycles."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+@_no_collections()
+def prepare(
+    source: ModelSource,
+    data: DataSource,
+    options: Options,
+    *,
+    extra: Sequence[ExtraTarget] = (),
+    restraint_tables: Sequence[TableSource] = (),
+) -> tuple[Model, Problem, Atoms, list[str]]:
+    """Read everything and set up the targets.
+
+    Parameters
+    ----------
+    source : path, gemmi.Structure, gemmi.cif.Document or Model
+        As for `read_model`.
+    data : path, gemmi.Mtz, pandas.DataFrame, reciprocalspaceship.DataSet or Reflections
+        As for `read_reflections`.
+    options : Options
+    extra : sequence of ExtraTarget
+        Further terms of the objective.
+    restraint_tables : sequence of paths, pandas.DataFrame or lists of mappings
+        Further restraints, beside those that the options name; see `with_tables`.
+
+    Returns
+    -------
+    model : Model
+        As read, in the crystal of the data, with the hydrogens that were added or without those stripped.
+    problem : Problem
+        Reflections, restraints and targets.
+    atoms : Atoms
+        The start: those of `model`, displaced where the options say so.
+    notes : list of str
+        What was fixed up, left out or assumed.
+
+    Raises
+    ------
+    InputError, MonomerError, DeviceError
+        The input cannot be used as given, or the device that was asked for.
+    """
+    check_options(options)
+    check_targets(options.targets)
+    device = choose_device(options)
+    model = read_model(source)
+    reflections, data_notes = read_reflections(
+        data, model.crystal, columns=options.columns, free=options.free, d_min=options.d_min, seed=options.seed
+    )
+    crystal = reflections.crystal
+    model = in_crystal(model, crystal)
+    reflections, outlier_notes = without_outliers(reflections, options.xray.outliers == "keep")
+    names = sorted({str(name) for name in model.atoms.identity.residue_name})
+    library = load_monomers(names, options.restraints, options.monomers)
+    n_work = int(reflections.work.sum())
+    by_group = options.anisotropic == "auto" and wants_groups(options.tls)
+    atoms, aniso_notes = choose_anisotropic(
+        model.atoms, "none" if by_group else options.anisotropic, reflections.d_min, n_work
+    )
+    still = Parameters.frozen_atoms(atoms, "b", options.freeze)
+    atoms, tls_notes = choose_tls(atoms, tls_option(options, model.atoms), n_work, model.atoms.u_aniso, still)
+    aniso_notes += tls_notes
+    model = dataclasses.replace(model, atoms=atoms)
+    model, link_notes = with_found_links(model, crystal, library.monlib)
+    model, hydrogens, hydrogen_notes = with_hydrogens(model, crystal, library, options)
+    riding = model.atoms.riding.mask(len(model.atoms))
+    restraints = build_restraints(model.structure, model.atoms, crystal, library, unknown=options.unknown)
+    restraints = with_external(
+        restraints.without(riding), model.atoms, reflections.d_min, options.external, options.reference
+    )
+    restraints = with_tables(
+        restraints, model.atoms, (*options.restraint_tables, *as_tables(restraint_tables)), options.external.loss
+    )
+    timer: dict[str, float] = {}
+    groups, group_notes = build_occupancy_groups(model.atoms, options.occupancy_groups)
+    problem = Problem(
+        reflections,
+        restraints,
+        GeometryTarget.build(restraints, crystal, model.atoms, options.geometry, timer=timer),
+        AdpTarget.build(restraints, crystal, model.atoms, options.adp, options.geometry, timer=timer, skip=riding),
+        options,
+        hydrogens,
+        timer,
+        groups,
+        device=device,
+        extra=check_extra(extra),
+    )
+    notes = [*model.notes, *without_effect(options, model.atoms)]
+    notes += [*aniso_notes, *hydrogen_notes, *data_notes, *outlier_notes, *check_data(reflections)]
+    if any("occupancy" in target.split("+") for target in options.targets):
+        notes += group_notes
+    notes += [*library.notes, *link_notes, *restraints.notes]
+    atoms = model.atoms
+    find_groups(atoms, options.rigid_groups)  # says what is wrong with selections before anything is refined
+    if options.perturb > 0:
+        moved = perturb(hydrogens.without(atoms), options.perturb, options.seed, options.start)
+        xyz, b_iso, u_aniso = atoms.xyz.copy(), atoms.b_iso.copy(), atoms.u_aniso.copy()
+        xyz[hydrogens.own], b_iso[hydrogens.own], u_aniso[hydrogens.own] = moved.xyz, moved.b_iso, moved.u_aniso
+        atoms = follow(atoms, atoms.replace(xyz=xyz, b_iso=b_iso, u_aniso=u_aniso))
+        notes.append(
+            f"the start was displaced by {options.perturb:g} Å rms and B by up to {_PERTURB_B:g} Å² "
+            f"(seed {options.seed}{f', start {options.start}' if options.start else ''})"
+        )
+    atoms = turn_hydrogens(hydrogens, atoms, restraints.non_bonded, crystal)
+    return model, problem, atoms, notes
