@@ -47,6 +47,8 @@ _DONE = {0: "no cycle was asked for", 1: "the one cycle done"}
 _SETTLED_R = 0.0005
 _SETTLED_NLL = 0.001
 """A cycle that moves R-work and -log p per work reflection by less, with geometry in its band, is the last."""
+_NO_BETTER = "made neither R-work nor the likelihood better"
+_KEPT = f"{_NO_BETTER}: the model before it is kept"
 _SETTLED_GAIN = 0.015
 """And so is one that lowers the objective by less per free parameter. Noise alone gives ½ each, and what comes so late
 is little else: on ten crystals R-free was then where later cycles took it (0.0001 higher on average, 0.002 at worst),
@@ -371,6 +373,8 @@ def run_cycles(
         if options.minimiser.early_stop and path.state is before:
             return path, tuple(steps), f"stopped: no step of cycle {cycle} made the model better"
         if options.minimiser.early_stop and (reason := _settled(problem, path, before, made)):
+            if reason == _KEPT:
+                path = dataclasses.replace(path, state=before)
             return path, tuple(steps), f"converged: cycle {cycle} {reason}"
     return path, tuple(steps), _DONE.get(options.cycles, f"all {options.cycles} cycles done")
 
@@ -444,8 +448,9 @@ def _settled(problem: Problem, path: Path, before: State, made: Sequence[Step]) 
     if abs(gain) < _SETTLED_R and abs(start - end) < _SETTLED_NLL:
         return f"moved R-work by less than {_SETTLED_R:g}"
     # Where scale and B pull against each other, cycles can go on gaining what the next scale takes back.
-    if gain < _SETTLED_R and start - end < _SETTLED_NLL and _strain(problem, before) <= _RMSZ_SLACK:
-        return "made neither R-work nor the likelihood better"
+    strain = _strain(problem, before)
+    if gain < _SETTLED_R and start - end < _SETTLED_NLL and strain <= _RMSZ_SLACK:
+        return _KEPT if strain <= max(1.0, _strain(problem, now)) else _NO_BETTER
     free = sum(step.free_parameters for step in made)
     if 0.0 <= sum(step.gain for step in made) < _SETTLED_GAIN * free:
         return f"gained less than {_SETTLED_GAIN:g} per free parameter"

@@ -17,8 +17,10 @@ from arrayrefine.weights import Steering
 
 def run(
     gains: list[float], monkeypatch: pytest.MonkeyPatch, bond: float = 0.6, r_step: int = -1, **options: Any
-) -> tuple[int, str]:
-    """Cycles taken and why they ended, where cycle k gains so much per parameter and moves R-work by 0.01 r_step."""
+) -> tuple[int, str, float]:
+    """Cycles taken, why they ended, and R-work of what is kept; cycle k gains so much per parameter, and moves R-work
+    by 0.01 r_step.
+    """
     r_work = itertools.count(start=30, step=r_step)
 
     def state() -> Any:
@@ -36,28 +38,39 @@ def run(
     problem: Any = types.SimpleNamespace(
         options=Options(cycles=len(gains), targets=("xyz",), **options), occupancy=None
     )
-    _, steps, reason = run_cycles(problem, Path(state(), Steering()), lambda: False, lambda step, state: None)
-    return len(steps), reason
+    path, steps, reason = run_cycles(problem, Path(state(), Steering()), lambda: False, lambda step, state: None)
+    return len(steps), reason, path.state.statistics.r_work
 
 
 def test_a_cycle_that_gains_next_to_nothing_is_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    cycles, reason = run([2.0, 0.1, 0.001, 0.1], monkeypatch)
+    cycles, reason, r_work = run([2.0, 0.1, 0.001, 0.1], monkeypatch)
     assert cycles == 3
+    assert r_work == pytest.approx(0.27)
     assert reason.startswith("converged: cycle 3 gained less than")
 
 
 def test_cycles_that_gain_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run([2.0, 0.1, 0.05], monkeypatch) == (3, "all 3 cycles done")
+    assert run([2.0, 0.1, 0.05], monkeypatch)[:2] == (3, "all 3 cycles done")
 
 
 def test_one_cycle_or_none_is_not_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run([2.0], monkeypatch) == (1, "the one cycle done")
-    assert run([], monkeypatch) == (0, "no cycle was asked for")
+    assert run([2.0], monkeypatch)[:2] == (1, "the one cycle done")
+    assert run([], monkeypatch)[:2] == (0, "no cycle was asked for")
 
 
-def test_a_cycle_that_makes_the_data_less_likely_is_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    cycles, reason = run([2.0, 0.1, 0.1], monkeypatch, r_step=1)
+def test_a_cycle_that_makes_the_data_less_likely_is_undone_and_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    cycles, reason, r_work = run([2.0, 0.1, 0.1], monkeypatch, r_step=1)
+    assert cycles == 1
+    assert reason == "converged: cycle 1 made neither R-work nor the likelihood better: the model before it is kept"
+    assert r_work == pytest.approx(0.3)
+
+
+def test_a_cycle_that_mends_the_geometry_is_not_undone(monkeypatch: pytest.MonkeyPatch) -> None:
+    strain = iter([0.8, 1.1, 0.8])  # after the cycle, before it, after it
+    monkeypatch.setattr(macrocycle, "_strain", lambda problem, state: next(strain))
+    cycles, reason, r_work = run([2.0, 0.1], monkeypatch, r_step=1)
     assert (cycles, reason) == (1, "converged: cycle 1 made neither R-work nor the likelihood better")
+    assert r_work == pytest.approx(0.31)
 
 
 def test_strained_geometry_is_not_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
