@@ -450,7 +450,8 @@ def _settled(problem: Problem, path: Path, before: State, made: Sequence[Step]) 
     # Where scale and B pull against each other, cycles can go on gaining what the next scale takes back.
     strain = _strain(problem, before)
     if gain < _SETTLED_R and start - end < _SETTLED_NLL and strain <= _RMSZ_SLACK:
-        return _KEPT if strain <= max(1.0, _strain(problem, now)) else _NO_BETTER
+        worse = gain < 0.0 and end > start and strain <= max(1.0, _strain(problem, now))
+        return _KEPT if worse else _NO_BETTER
     free = sum(step.free_parameters for step in made)
     if 0.0 <= sum(step.gain for step in made) < _SETTLED_GAIN * free:
         return f"gained less than {_SETTLED_GAIN:g} per free parameter"

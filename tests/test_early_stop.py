@@ -33,7 +33,7 @@ def run(
         return after, Step(cycle, target, 1000, {}, 0.2, 0.3, bond, 0.9, 1, 0.0, "", gain=1000 * gains[cycle - 1])
 
     monkeypatch.setattr(macrocycle, "run_step", step)
-    monkeypatch.setattr(macrocycle, "work_nll", lambda one, two: (one.nll_work, two.nll_work))
+    monkeypatch.setattr(macrocycle, "work_nll", lambda one, two: (one.nll_work, two.nll_work + 0.01 * (r_step > 0)))
     monkeypatch.setattr(macrocycle, "_turned", lambda _, path: path)
     problem: Any = types.SimpleNamespace(
         options=Options(cycles=len(gains), targets=("xyz",), **options), occupancy=None
