@@ -6,16 +6,14 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.ndimage
-import scipy.sparse
 from numpy.typing import NDArray
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
 from arrayrefine.kernels.mask import solvent_mask
 from arrayrefine.map_grids import MapGrid
+from arrayrefine.periodic_regions import periodic_regions
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -241,7 +239,8 @@ def find_blobs(best: MapGrid, difference: MapGrid, atoms: Atoms) -> tuple[Blob, 
         crystal.fractional(atoms.xyz[counted]), np.full(int(counted.sum()), _CLEAR), crystal.rotations,
         crystal.translations, crystal.orth, (nu, nv, nw), 0.0,
     )  # fmt: skip
-    region, n = _regions(clear & (best.values > BLOB_LEVEL * best.sigma))
+    labels, joined = periodic_regions(clear & (best.values > BLOB_LEVEL * best.sigma))
+    region, n = joined[labels], int(joined.max())
     if not n:
         return ()
     inside = np.flatnonzero(region)
@@ -262,16 +261,3 @@ def find_blobs(best: MapGrid, difference: MapGrid, atoms: Atoms) -> tuple[Blob, 
     columns = (volume[kept], peak[kept], integral[kept], xyz, atom, distance)
     rows = zip(*(column[order].tolist() for column in columns))
     return tuple(Blob(v, p, s, (x[0], x[1], x[2]), a, d) for v, p, s, x, a, d in rows)
-
-
-def _regions(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
-    """Numbers 1..n of the face-connected regions of a periodic mask, 0 outside; and n."""
-    labels, n = scipy.ndimage.label(mask)
-    pairs = []
-    for axis in range(3):
-        pair = np.stack([labels.take(0, axis).ravel(), labels.take(-1, axis).ravel()])
-        pairs.append(pair[:, (pair > 0).all(axis=0)])
-    i, j = np.concatenate(pairs, axis=1)
-    graph = scipy.sparse.coo_array((np.ones(len(i), dtype=np.bool_), (i, j)), shape=(n + 1, n + 1))
-    count, region = connected_components(graph, directed=False)  # 0, the outside, is alone and stays 0
-    return region.astype(np.int32)[labels], count - 1

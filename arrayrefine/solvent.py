@@ -18,10 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 import scipy.fft
-import scipy.ndimage
-import scipy.sparse
 from numpy.typing import NDArray
-from scipy.sparse.csgraph import connected_components
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
@@ -30,6 +27,7 @@ from arrayrefine.kernels.backend import one_at_a_time, to_device, to_host
 from arrayrefine.kernels.lookup import LookUp, look_up, plan
 from arrayrefine.kernels.mask import solvent_mask
 from arrayrefine.options import Solvent
+from arrayrefine.periodic_regions import periodic_regions
 from arrayrefine.sampling import reach
 
 Float = NDArray[np.float64]
@@ -193,15 +191,8 @@ def _drawn_on_device(fractional: Float, *crystal_and_radii: Any) -> NDArray[np.b
 
 def without_islands(mask: NDArray[np.bool_], smallest: float) -> NDArray[np.bool_]:
     """A periodic mask (nu, nv, nw) without the face-connected regions of fewer than `smallest` points."""
-    labels, n = scipy.ndimage.label(mask)
-    pairs = []
-    for axis in range(3):
-        pair = np.stack([labels.take(0, axis).ravel(), labels.take(-1, axis).ravel()])
-        pairs.append(pair[:, (pair > 0).all(axis=0)])
-    i, j = np.concatenate(pairs, axis=1)
-    graph = scipy.sparse.coo_array((np.ones(len(i), dtype=np.bool_), (i, j)), shape=(n + 1, n + 1))
-    _, region = connected_components(graph, directed=False)
-    size = np.bincount(labels.ravel(), minlength=n + 1)
+    labels, region = periodic_regions(mask)
+    size = np.bincount(labels.ravel(), minlength=len(region))
     keep = np.bincount(region, size)[region] >= smallest
     keep[0] = False
     return np.asarray(keep[labels])

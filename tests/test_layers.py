@@ -73,6 +73,7 @@ LAYERS = [
         "restraints",
         "atoms",
         "displacement",
+        "periodic_regions",
         "tls_motion",
         "gaussians",
         "occupancy_groups",
