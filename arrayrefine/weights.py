@@ -142,14 +142,14 @@ def geometry_prior(d_min: float) -> float:
     return 0.12 * max(1.0, 2.0 / d_min) ** 3
 
 
-def perturbed(atoms: Atoms, parameters: Parameters, options: Weighting, seed: int, only: str = "") -> Atoms:
-    """A copy with noise on the free values only: xyz + N(0, σ Å), B e^{N(0, σ)}; special positions are kept.
+def perturbed(atoms: Atoms, parameters: Parameters, options: Weighting, seed: int, kind: str) -> Atoms:
+    """A copy with noise on the free values of one kind, "xyz" or "b": xyz + N(0, σ Å), or B e^{N(0, σ)}.
 
-    With `only`, "xyz" or "b", what is not of that kind stays though it is free.
+    Special positions are kept.
     """
     rng = np.random.default_rng(seed)
-    shift = rng.normal(0.0, options.perturb_xyz, atoms.xyz.shape) * (only != "b")
-    factor = np.exp(rng.normal(0.0, options.perturb_b, len(atoms)) * (only != "xyz"))
+    shift = rng.normal(0.0, options.perturb_xyz, atoms.xyz.shape) * (kind == "xyz")
+    factor = np.exp(rng.normal(0.0, options.perturb_b, len(atoms)) * (kind == "b"))
     b_iso = np.clip(atoms.b_iso * factor, *B_BOUNDS)
     noisy = atoms.replace(xyz=atoms.xyz + shift, b_iso=b_iso, u_aniso=atoms.u_aniso * (b_iso / atoms.b_iso)[:, None])
     moved = parameters.at(atoms)
@@ -210,15 +210,6 @@ def robust_weights(
         Atoms left out of the norms, as hydrogens are: a few heavy scatterers would decide for all.
     threads : int
     """
-    # Noise of coordinates changes the gradient by B too, and would make B look better determined than it is.
-    copies = {
-        "geometry": perturbed(atoms, parameters, options, seed, "xyz"),
-        "adp": perturbed(atoms, parameters, options, seed, "b"),
-    }
-
-    def change(target: Target, name: str) -> Gradient:
-        return target(copies[name])[1] + -1.0 * target(atoms)[1]
-
     counted = ~atoms.is_hydrogen if metal is None else ~(atoms.is_hydrogen | metal)
     prior = geometry_prior(d_min)
     out: dict[str, Any] = {"scheme": "robust", "prior": prior}
@@ -228,6 +219,13 @@ def robust_weights(
         ("adp", parameters.displaced, adp, options.ratio_adp, prior * options.adp_prior, steering.adp),
     )
     needed = [term for term in terms if term[1].any()]
+    # Noise of coordinates changes the gradient by B too, and would make B look better determined than it is.
+    kinds = {"geometry": "xyz", "adp": "b"}
+    copies = {term[0]: perturbed(atoms, parameters, options, seed, kinds[term[0]]) for term in needed}
+
+    def change(target: Target, name: str) -> Gradient:
+        return target(copies[name])[1] + -1.0 * target(atoms)[1]
+
     by_xray, changes = beside(
         lambda: [change(xray, term[0]) for term in needed],
         lambda: [change(term[2], term[0]) for term in needed],

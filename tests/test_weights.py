@@ -163,8 +163,22 @@ def test_steering_moves_only_outside_the_band(bond: float | None, angle: float |
 
 def test_perturbed_copy_moves_only_what_is_free_and_is_seeded(atoms: Atoms) -> None:
     parameters = Parameters.frozen(atoms).unfreeze("b", "1-100")
-    copy = weights.perturbed(atoms, parameters, Weighting(), 3)
+    copy = weights.perturbed(atoms, parameters, Weighting(), 3, "b")
     assert np.array_equal(copy.xyz, atoms.xyz)
     assert (copy.b_iso[:100] != atoms.b_iso[:100]).all()
     assert np.array_equal(copy.b_iso[100:], atoms.b_iso[100:])
-    assert np.array_equal(copy.b_iso, weights.perturbed(atoms, parameters, Weighting(), 3).b_iso)
+    assert np.array_equal(copy.b_iso, weights.perturbed(atoms, parameters, Weighting(), 3, "b").b_iso)
+    assert np.array_equal(weights.perturbed(atoms, parameters, Weighting(), 3, "xyz").b_iso, atoms.b_iso)
+
+
+def test_a_joint_step_has_the_weights_of_each_kind_alone(atoms: Atoms) -> None:
+    """Coordinates that are out of place change the slope by B, which must not make B look better determined."""
+    plain, geometry, adp = _targets(atoms)
+
+    def xray(at: Atoms) -> tuple[float, Gradient]:
+        value, slope = plain(at)
+        return value, Gradient(slope.xyz, slope.b_iso + 50.0 * (at.xyz - atoms.xyz).sum(axis=1), slope.occupancy)
+
+    joint = _robust(atoms, Parameters.of(atoms, "xyz+b"), (xray, geometry, adp), clamp=False)
+    assert joint.geometry == _robust(atoms, Parameters.of(atoms, "xyz"), (xray, geometry, adp), clamp=False).geometry
+    assert joint.adp == _robust(atoms, Parameters.of(atoms, "b"), (xray, geometry, adp), clamp=False).adp
