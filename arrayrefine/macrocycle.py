@@ -65,11 +65,14 @@ class Path:
     steering : Steering
     stale : Weights or None
         The weights that the scheme 'stale' computed at the start.
+    last : Weights or None
+        Those of the last minimisation.
     """
 
     state: State
     steering: Steering
     stale: Weights | None = None
+    last: Weights | None = None
 
 
 def check_targets(targets: tuple[str, ...]) -> None:
@@ -97,6 +100,7 @@ def find_weights(
     parameters: Parameters,
     steering: Steering | None = None,
     stale: Weights | None = None,
+    last: Weights | None = None,
 ) -> Weights:
     """Weights of the chosen scheme for one freeze state.
 
@@ -111,8 +115,10 @@ def find_weights(
         What earlier steps learned.
     stale : Weights, optional
         For the scheme 'stale': the weights that were computed once, at the start.
+    last : Weights, optional
+        Of an earlier minimisation in the same refinement; see `weights.robust_weights`.
     """
-    found = _of_scheme(problem, state, parameters, steering, stale)
+    found = _of_scheme(problem, state, parameters, steering, stale, last)
     if not problem.extra:
         return found
     options = problem.options
@@ -122,8 +128,9 @@ def find_weights(
 
 
 def _of_scheme(
-    problem: Problem, state: State, parameters: Parameters, steering: Steering | None, stale: Weights | None
-) -> Weights:
+    problem: Problem, state: State, parameters: Parameters, steering: Steering | None, stale: Weights | None,
+    last: Weights | None,
+) -> Weights:  # fmt: skip
     """Weights of geometry and ADP terms."""
     options = problem.options
     targets = (state.xray, problem.geometry.of_dictionary, problem.adp)
@@ -137,7 +144,7 @@ def _of_scheme(
     return weights.robust_weights(
         state.atoms, parameters, *targets, d_min=d_min, options=options.weighting, steering=steering or Steering(),
         seed=options.seed, clamp=options.xray.target == "ml", metal=problem.restraints.non_bonded.metal,
-        threads=options.threads,
+        threads=options.threads, curvature=state.xray.curvature(state.atoms), last=last,
     )  # fmt: skip
 
 
@@ -306,10 +313,10 @@ def _refine_in_band(
     """
     notes: list[str] = []
     evaluations, gain = 0, 0.0
-    state, steering = start, path.steering
+    state, steering, last = start, path.steering, path.last
     for attempt in range(_STEERINGS + 1):
         here = parameters.at(state.atoms)
-        found = find_weights(problem, state, here, steering, path.stale)
+        found = last = find_weights(problem, state, here, steering, path.stale, last)
         solution = minimise_step(problem, state, here, found, stop)
         evaluations += solution.evaluations
         gain += solution.start_value - solution.value
@@ -328,7 +335,7 @@ def _refine_in_band(
             f"{factor / steering.geometry:.2f}, {further}"
         )
         steering = dataclasses.replace(steering, geometry=factor)
-    ended = dataclasses.replace(path, state=state, steering=steering)
+    ended = dataclasses.replace(path, state=state, steering=steering, last=last)
     return _Reached(ended, found, solution, "; ".join(notes), evaluations, gain)
 
 
