@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
+
 from arrayrefine import extra_weights, preconditioner, search, weights
 from arrayrefine.device_batch import Share
 from arrayrefine.device_objective import Member
@@ -309,13 +311,19 @@ def _refine_in_band(
 ) -> _Reached:
     """Minimise from `start`; where the RMSZ ends outside its band, steer the weight and go on from there.
 
-    A retry, whose weight was changed on purpose, does not `steer` it back.
+    A retry, whose weight was changed on purpose, does not `steer` it back. The motion of TLS groups that have none yet
+    waits until the first minimisation has done the rough work: with it every atom is anisotropic, and costs twice as
+    much.
     """
     notes: list[str] = []
     evaluations, gain = 0, 0.0
     state, steering, last = start, path.steering, path.last
+    follows = steer and problem.options.weights in _STEERED and bool(parameters.xyz.any())
     for attempt in range(_STEERINGS + 1):
         here = parameters.at(state.atoms)
+        waits = follows and _is_new(parameters, state)
+        if waits:
+            here = dataclasses.replace(here, tls=np.zeros_like(here.tls))
         found = last = find_weights(problem, state, here, steering, path.stale, last)
         solution = minimise_step(problem, state, here, found, stop)
         evaluations += solution.evaluations
@@ -323,20 +331,28 @@ def _refine_in_band(
         atoms = sensible(solution.atoms) if parameters.sizes.tls else solution.atoms
         state = evaluate(problem, atoms, before=state)
         notes.append(solution.reason)
-        if not steer or problem.options.weights not in _STEERED or not parameters.xyz.any():
+        if not follows:
             break
         bond, angle = state.core_rmsz
         factor = weights.steer(bond, angle, steering.geometry, problem.options.weighting)
-        if factor == steering.geometry or stop():
+        if (factor == steering.geometry and not waits) or stop():
             break
         further = "gone on" if attempt < _STEERINGS else "from the next step on"
-        notes.append(
-            f"bond RMSZ {bond or 0:.2f}, angle RMSZ {angle or 0:.2f} outside the band: geometry weight x "
-            f"{factor / steering.geometry:.2f}, {further}"
-        )
+        if factor != steering.geometry:
+            notes.append(
+                f"bond RMSZ {bond or 0:.2f}, angle RMSZ {angle or 0:.2f} outside the band: geometry weight x "
+                f"{factor / steering.geometry:.2f}, {further}"
+            )
+        if waits:
+            notes.append("TLS from here on")
         steering = dataclasses.replace(steering, geometry=factor)
     ended = dataclasses.replace(path, state=state, steering=steering, last=last)
     return _Reached(ended, found, solution, "; ".join(notes), evaluations, gain)
+
+
+def _is_new(parameters: Parameters, state: State) -> bool:
+    """Whether the motion of all TLS groups is to be refined for the first time."""
+    return bool(parameters.sizes.tls) and not state.atoms.tls.values.any()
 
 
 def _record(
