@@ -56,8 +56,8 @@ class Bricks:
         Å by which the spheres were taken too large.
     atom : (S,) int
         Atom in each place; N where the place is empty.
-    origin : (3, S) float64
-        Centre of the brick, with the lattice translation of the atom's image taken off, in grid steps.
+    start : (3, S) array of `dtype`
+        From the centre of the brick to the image of the atom when the bricks were assigned, Å, in the frame.
     points : tuple of (d + 2, n)
         For each factor over d axes: 1, coordinates and squared distance of its points from the centre of the brick.
     blocks : tuple
@@ -75,7 +75,7 @@ class Bricks:
     radius: Array
     slack: float
     atom: Array
-    origin: Array
+    start: Array
     points: tuple[Array, ...]
     blocks: tuple[Block, ...]
 
@@ -88,9 +88,14 @@ class Bricks:
         """Places of a block."""
         return slice(block.first, block.first + len(block.number) * block.slots)
 
+    def moved(self, fractional: Array) -> Array:
+        """How far atoms (N, 3) are from where they were when the bricks were assigned, Å, in the frame."""
+        moved: Array = ((fractional[:, self.axes] - self.fractional) * self.shape) @ self.step.T
+        return moved
+
     def hold(self, fractional: Array, radius: Array) -> bool:
         """Whether every brick that these spheres reach is listed."""
-        moved = ((fractional[:, self.axes] - self.fractional) * self.shape) @ self.step.T
+        moved = self.moved(fractional)
         far = np.sqrt(np.einsum("ij,ij->i", moved, moved)) + radius - self.radius
         return bool(far.max(initial=0.0) <= self.slack)
 
@@ -234,12 +239,11 @@ def assign(
     table = np.dtype(dtype).itemsize * rows
     cache = _CACHE_WHOLE if joint else _CACHE
     pair, blocks = _places(number, min(cache // table, len(number) // _FEWEST + 1))
-    origin = np.zeros((3, len(atom) + 1))
-    translation = np.rint(position - fractional[source] * shape)  # a whole number of cells
-    origin[:, :-1] = brick * size[:, None] + centre[:, None] - translation.T[:, image]
+    start = np.zeros((3, len(atom) + 1), dtype)
+    start[:, :-1] = step @ (position.T[:, image] - brick * size[:, None] - centre[:, None])
     return Bricks(
         axes, shape, (width[0], width[1], width[2]), n_models, np.dtype(dtype), factors, frame, step, fractional,
-        radius, slack, np.append(atom, len(fractional))[pair], origin[:, pair], tuple(points), blocks,
+        radius, slack, np.append(atom, len(fractional))[pair], start[:, pair], tuple(points), blocks,
     )  # fmt: skip
 
 

@@ -29,39 +29,44 @@ FLOOR = {np.dtype(np.float32): -30.0, np.dtype(np.float64): -300.0}
 
 
 class _Placed(NamedTuple):
-    """Atoms of a block relative to their bricks: offset (3, S) in Å, and for each factor the rows −k|d|², 2k d, −k."""
+    """Atoms of a block: offset (3, S) in Å from their bricks, for each factor of the Gaussian the rows −k|d|², 2k d and
+    −k, and channel factors (K, S)."""
 
     offset: Array
     left: tuple[Array, ...]
-
-
-class _Atoms(NamedTuple):
-    """Where N atoms are now, with one more that has no density: positions (3, N + 1) in grid steps, exponents (N + 1,)
-    and channel factors (K, N + 1)."""
-
-    position: Array
-    exponent: Array
     channel: Array
 
 
-def _padded(bricks: Bricks, fractional: Array, exponent: Array, channel: Array) -> _Atoms:
-    """The atoms as blocks look them up; the last is that of empty places."""
-    n = len(fractional)
-    channels = np.zeros((channel.shape[1], n + 1), bricks.dtype)
-    atoms = _Atoms(np.zeros((3, n + 1)), np.zeros(n + 1, bricks.dtype), channels)
-    np.multiply(fractional.T[list(bricks.axes)], np.asarray(bricks.shape)[:, None], out=atoms.position[:, :-1])
-    atoms.exponent[:-1] = exponent
-    atoms.channel[:, :-1] = channel.T
-    return atoms
+def _table(bricks: Bricks, fractional: Array, exponent: Array, channel: Array) -> Array:
+    """What blocks look up for N atoms and one without density: (N + 1, 4 + K).
+
+    How far the atom has moved since the bricks were assigned, its exponent, and its channel factors: a row for each
+    atom, which is the order that is fast to look up.
+    """
+    table = np.zeros((len(fractional) + 1, 4 + channel.shape[1]), bricks.dtype)
+    table[:-1, :3] = bricks.moved(fractional)
+    table[:-1, 3] = exponent
+    table[:-1, 4:] = channel
+    return table
 
 
-def _place(bricks: Bricks, atoms: _Atoms, here: slice) -> _Placed:
-    """Put the atoms of some places where they are now."""
+def look_up(bricks: Bricks, table: Array, here: slice) -> Array:
+    """Rows of a table (N + 1, R) for some places, as (R, S), the first three of them taken on to the offset from the
+    brick, Å."""
     atom = bricks.atom[here]
-    offset = bricks.step @ (atoms.position[:, atom] - bricks.origin[:, here])
-    k = atoms.exponent[atom]
-    near = offset.astype(bricks.dtype)
-    return _Placed(offset, tuple(_exponent_rows(near[list(axes)], k) for axes in bricks.factors))
+    rows = scratch("rows", bricks.dtype, len(atom), table.shape[1])
+    np.take(table, atom, axis=0, mode="clip", out=rows)
+    placed = scratch("placed", bricks.dtype, table.shape[1], len(atom))
+    placed[:] = rows.T
+    placed[:3] += bricks.start[:, here]
+    return placed
+
+
+def _place(bricks: Bricks, table: Array, here: slice) -> _Placed:
+    """Put the atoms of some places where they are now."""
+    found = look_up(bricks, table, here)
+    offset, k = found[:3], found[3]
+    return _Placed(offset, tuple(_exponent_rows(offset[list(axes)], k) for axes in bricks.factors), found[4:])
 
 
 def _exponent_rows(d: Array, k: Array) -> Array:
@@ -165,7 +170,7 @@ def splat(
         return grids
     if bricks is None:
         bricks = assign(fractional, radius, shape, orth, dtype, model, n_models)
-    table, atoms = bricks, _padded(bricks, fractional, exponent, channel * amplitude[:, None])
+    table, atoms = bricks, _table(bricks, fractional, exponent, channel * amplitude[:, None])
     view = by_brick(grids, table)
     ordered = scratch("ordered", table.dtype, math.prod(view.shape[:4]), *view.shape[4:])
     empty = np.ones(len(ordered), dtype=bool)
@@ -176,8 +181,9 @@ def splat(
     def work(number: int) -> None:
         block = table.blocks[number]
         here = table.places(block)
-        plane, line = _exponentials(table, _place(table, atoms, here), block)
-        mixed = _mix(table, line, atoms.channel[:, table.atom[here]])
+        placed = _place(table, atoms, here)
+        plane, line = _exponentials(table, placed, block)
+        mixed = _mix(table, line, placed.channel)
         rows = mixed.reshape(-1, mixed.shape[2])
         density = scratch("density", table.dtype, len(block.number), len(plane), len(rows))
         with np.errstate(invalid="ignore"):
@@ -243,7 +249,7 @@ def gather(
     if bricks is None:
         shape = (int(maps.shape[2]), int(maps.shape[3]), int(maps.shape[4]))
         bricks = assign(fractional, radius, shape, orth, maps.dtype, model, len(maps))
-    table, atoms = bricks, _padded(bricks, fractional, exponent, channel)
+    table, atoms = bricks, _table(bricks, fractional, exponent, channel)
     view = by_brick(maps, table)
     ordered = scratch("ordered", table.dtype, math.prod(view.shape[:4]), math.prod(view.shape[4:]))
     _copy(view, ordered.reshape(view.shape), threads)
@@ -256,7 +262,7 @@ def gather(
         here = table.places(block)
         placed = _place(table, atoms, here)
         plane, line = _exponentials(table, placed, block)
-        mixed = _mix(table, line, atoms.channel[:, table.atom[here]])
+        mixed = _mix(table, line, placed.channel)
         rows = mixed.reshape(-1, mixed.shape[2])
         slab = np.take(
             ordered, block.number, axis=0, mode="clip",

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.kernels import symmetric
 from arrayrefine.kernels.bricks import Bricks, assign
-from arrayrefine.kernels.density import FLOOR, by_brick, per_brick
+from arrayrefine.kernels.density import by_brick, look_up, per_brick
 from arrayrefine.kernels.threads import each, scratch
 
 Array = NDArray[Any]
@@ -38,26 +38,33 @@ _LARGEST = 1 << 29
 """Bytes of Gaussians that are kept at most."""
 
 
-class _Atoms(NamedTuple):
-    """N atoms and one without density: positions (3, N + 1) in grid steps, the six last rows of the exponent's factor
-    (6, N + 1), channel factors (K, N + 1)."""
+def _table(bricks: Bricks, fractional: Array, precision: Array, channel: Array) -> Array:
+    """What blocks look up for N atoms and one without density: (N + 1, 9 + K).
 
-    position: Array
+    How far the atom has moved since the bricks were assigned, the six last rows of the exponent's factor, and the
+    channel factors, a row for each atom, which is the order that is fast to look up.
+    """
+    table = np.zeros((len(fractional) + 1, 9 + channel.shape[1]), bricks.dtype)
+    table[:-1, :3] = bricks.moved(fractional)
+    local = bricks.frame.T @ symmetric.matrices(precision) @ bricks.frame
+    np.negative(symmetric.by_entry(local), out=table[:-1, 3:9], casting="same_kind")
+    table[:-1, 9:] = channel
+    return table
+
+
+class _Placed(NamedTuple):
+    """Atoms of a block: vectors d (3, S) in Å from their bricks, the six last rows of the exponent's factor (6, S), and
+    channel factors (K, S)."""
+
+    offset: Array
     quadratic: Array
     channel: Array
 
 
-def _atoms(bricks: Bricks, fractional: Array, precision: Array, channel: Array) -> _Atoms:
-    """The atoms as blocks look them up, in the frame of the bricks."""
-    n = len(fractional)
-    atoms = _Atoms(
-        np.zeros((3, n + 1)), np.zeros((6, n + 1), bricks.dtype), np.zeros((channel.shape[1], n + 1), bricks.dtype)
-    )
-    np.multiply(fractional.T[list(bricks.axes)], np.asarray(bricks.shape)[:, None], out=atoms.position[:, :-1])
-    local = bricks.frame.T @ symmetric.matrices(precision) @ bricks.frame
-    np.negative(symmetric.by_entry(local).T, out=atoms.quadratic[:, :-1], casting="same_kind")
-    atoms.channel[:, :-1] = channel.T
-    return atoms
+def _place(bricks: Bricks, table: Array, here: slice) -> _Placed:
+    """Put the atoms of some places where they are now."""
+    found = look_up(bricks, table, here)
+    return _Placed(found[:3], found[3:9], found[9:])
 
 
 def _basis(bricks: Bricks) -> Array:
@@ -97,20 +104,11 @@ class Exponentials:
         return self._held[points * here.start : points * here.stop].reshape(points, -1)
 
 
-def _offsets(bricks: Bricks, atoms: _Atoms, here: slice) -> Array:
-    """Vectors d (3, S) in Å to the atoms of some places from their bricks."""
-    offset: Array = bricks.step @ (atoms.position[:, bricks.atom[here]] - bricks.origin[:, here])
-    return offset
-
-
-def _exponentials(
-    bricks: Bricks, atoms: _Atoms, basis: Array, here: slice, offset: Array, out: Array | None
-) -> Array:
-    """Gaussians (P, S) of the atoms of some places, at `offset` from their bricks."""
-    atom = bricks.atom[here]
-    d = offset.astype(bricks.dtype)
-    left = scratch("left", bricks.dtype, 10, len(atom))
-    q = np.take(atoms.quadratic, atom, axis=1, mode="clip", out=left[4:])
+def _exponentials(bricks: Bricks, placed: _Placed, basis: Array, out: Array | None) -> Array:
+    """Gaussians (P, S) of the atoms of some places."""
+    d, q = placed.offset, placed.quadratic
+    left = scratch("left", bricks.dtype, 10, d.shape[1])
+    left[4:] = q
     for i, (a, b, c) in enumerate(((0, 3, 4), (3, 1, 5), (4, 5, 2))):  # −2Kd; q has K₁₁ once and K₁₂ twice
         row = np.multiply(q[a], 2.0 * d[0] if a < 3 else d[0], out=left[1 + i])
         row += q[b] * (2.0 * d[1] if b < 3 else d[1])
@@ -118,11 +116,10 @@ def _exponentials(
     np.einsum("ij,ij->j", left[1:4], d, out=left[0])
     left[0] *= 0.5
     np.negative(left[1:4], out=left[1:4])
-    e = scratch("whole", bricks.dtype, basis.shape[1], len(atom)) if out is None else out
+    e = scratch("whole", bricks.dtype, basis.shape[1], d.shape[1]) if out is None else out
     # Some BLAS builds raise the invalid flag on finite input, from lanes that they do not use.
     with np.errstate(invalid="ignore"):
         np.matmul(basis.T, left, out=e)
-    np.maximum(e, FLOOR[bricks.dtype], out=e)
     return np.exp(e, out=e)
 
 
@@ -216,7 +213,7 @@ def splat_aniso(
         return out
     table = assign(fractional, radius, shape, orth, dtype, model, n_models, joint=True) if bricks is None else bricks
     _check(table, out)
-    atoms = _atoms(table, fractional, precision, channel * amplitude[:, None])
+    atoms = _table(table, fractional, precision, channel * amplitude[:, None])
     basis, view = _basis(table), by_brick(out, table)
     ordered = _ordered(table, view)
     kept = keep if keep is not None and keep.make_room(table, fractional, precision) else None
@@ -225,8 +222,9 @@ def splat_aniso(
         block = table.blocks[number]
         here = table.places(block)
         room = None if kept is None else kept.of(basis.shape[1], here)
-        e = _exponentials(table, atoms, basis, here, _offsets(table, atoms, here), room)
-        factor = per_brick(atoms.channel[:, table.atom[here]], block)
+        placed = _place(table, atoms, here)
+        e = _exponentials(table, placed, basis, room)
+        factor = per_brick(placed.channel, block)
         density = scratch("density", table.dtype, len(block.number), factor.shape[1], len(e))
         with np.errstate(invalid="ignore"):
             np.matmul(factor, per_brick(e, block).transpose(0, 2, 1), out=density)
@@ -293,7 +291,7 @@ def gather_aniso(
     if bricks is None:
         bricks = assign(fractional, radius, shape, orth, maps.dtype, model, len(maps), joint=True)
     _check(bricks, maps)
-    table, atoms = bricks, _atoms(bricks, fractional, precision, channel)
+    table, atoms = bricks, _table(bricks, fractional, precision, channel)
     basis, view = _basis(table), by_brick(maps, table)
     ordered = _ordered(table, view)
     moments = scratch("moments", np.float64, 10, len(table.atom))
@@ -306,33 +304,30 @@ def gather_aniso(
     def work(number: int) -> None:
         block = table.blocks[number]
         here = table.places(block)
-        offset = _offsets(table, atoms, here)
-        if known is None:
-            e = _exponentials(table, atoms, basis, here, offset, None)
-        else:
-            e = known.of(basis.shape[1], here)
+        placed = _place(table, atoms, here)
+        e = _exponentials(table, placed, basis, None) if known is None else known.of(basis.shape[1], here)
         slab = ordered.flat[block.number].reshape(len(block.number), -1, len(e))
         pulled = scratch("pulled", table.dtype, *e.shape)
         with np.errstate(invalid="ignore"):
             np.matmul(
-                slab.transpose(0, 2, 1), per_brick(atoms.channel[:, table.atom[here]], block),
-                out=per_brick(pulled, block),
+                slab.transpose(0, 2, 1), per_brick(placed.channel, block), out=per_brick(pulled, block)
             )  # fmt: skip
             pulled *= e
-            _about_atoms(offset, basis @ pulled, moments[:, here])
+            moments[:, here] = _about_atoms(placed.offset, basis @ pulled)
 
     each(copy, len(ordered.slabs), threads)
     each(work, len(table.blocks), threads)
     return _derivatives(table, moments, amplitude, precision)
 
 
-def _about_atoms(d: Array, about_brick: Array, out: Array) -> None:
-    """From the ten moments about the centres of bricks to those about atoms at d (3, S)."""
-    first = about_brick[1:4]
-    out[0] = about_brick[0]
-    np.subtract(first, d * out[0], out=out[1:4])
-    np.subtract(about_brick[4:7], d * (first + out[1:4]), out=out[4:7])
-    np.subtract(about_brick[7:], d[_ROW] * first[_COLUMN] + d[_COLUMN] * out[1 + _ROW], out=out[7:])
+def _about_atoms(d: Array, moments: Array) -> Array:
+    """From the ten moments (10, S) about the centres of bricks, overwritten here, to those about atoms at d (3, S)."""
+    whole, first, square, product = moments[0], moments[1:4], moments[4:7], moments[7:]
+    about = first - d * whole
+    square -= d * (first + about)
+    product -= d[_ROW] * first[_COLUMN] + d[_COLUMN] * about[_ROW]
+    first[:] = about
+    return moments
 
 
 def _derivatives(bricks: Bricks, moments: Array, amplitude: Array, precision: Array) -> tuple[Array, Array, Array]:
