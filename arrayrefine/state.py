@@ -263,7 +263,8 @@ def evaluate(
         Of nearly the same model: the scale is fitted from its scale on, and its solvent mask is kept while the atoms
         have hardly moved; where the model is the same, its scale is kept too.
     refit : bool
-        False: solvent, scale and sigma_A of `before` are kept, for a change that they cannot notice.
+        False: solvent, scale and sigma_A of `before` are kept, for coordinates of which few differ, so little that
+        they cannot notice.
 
     Returns
     -------
@@ -283,7 +284,10 @@ def evaluate(
         f_calc, f_mask, masked = before.f_calc, before.f_mask, before.masked
     else:
         structure_factors = problem.structure_factors(atoms)
-        if before is not None and (not refit or _mask_holds(before, atoms)):
+        if before is not None and not refit:
+            f_calc = structure_factors.after(before.f_calc, before.atoms, atoms)
+            f_mask, masked = before.f_mask, before.masked
+        elif before is not None and _mask_holds(before, atoms):
             f_calc, f_mask, masked = structure_factors(atoms), before.f_mask, before.masked
         else:
             f_calc, f_mask = beside(

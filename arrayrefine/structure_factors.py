@@ -212,6 +212,14 @@ class StructureFactors:
             other._bricks, other._kept = {}, density_aniso.Exponentials()
         return other
 
+    def after(self, f_calc: Complex, before: Atoms, atoms: Atoms) -> Complex:
+        """F_calc (R,) of atoms of which some coordinates differ from those `before`, whose F_calc is known."""
+        moved = np.flatnonzero((atoms.xyz != before.xyz).any(axis=1))
+        if self.device == "cuda" or 2 * len(moved) > len(atoms):
+            return self(atoms)
+        part = self.like(moved)
+        return f_calc - part(before.taken(moved)) + part(atoms.taken(moved))
+
     def forgetful(self) -> StructureFactors:
         """A copy whose results depend on the atoms alone, and on nothing that was computed before, to the last bit."""
         if self.device == "cuda":

@@ -209,9 +209,8 @@ def _may_meet(atoms: Atoms, nb: NonBonded, h: Int, other: Int, image: NDArray[np
 
 def _by_data(xray: XrayTarget, atoms: Atoms, child: Int, tried: Float, wanted: NDArray[np.bool_]) -> Float:
     """-log p (T, A) that hydrogens add at the places tried and `wanted` (T, A), to first order in their occupancy."""
-    occupancy = atoms.occupancy.copy()
-    occupancy[child] = 0.0
-    _, d_f = xray.by_structure_factor(xray.structure_factors(atoms.replace(occupancy=occupancy)))
+    others = xray.f_calc(atoms) - xray.structure_factors.like(child)(atoms.taken(child))
+    _, d_f = xray.by_structure_factor(others)
     row, column = np.nonzero(wanted)
     source = child[row]
     placed = atoms.taken(source).replace(xyz=tried[row, column], occupancy=np.zeros(len(source)))

@@ -76,7 +76,8 @@ class XrayTarget:
         pairs = ((getattr(atoms, name), getattr(self.known[0], name)) for name in values)
         return all(a is b or float(np.abs(a - b).max(initial=0.0)) <= _SAME for a, b in pairs)
 
-    def _f_calc(self, atoms: Atoms) -> Complex:
+    def f_calc(self, atoms: Atoms) -> Complex:
+        """F_calc (R,), computed only where it is not known."""
         return self.known[1] if self.known is not None and self.knows(atoms) else self.structure_factors(atoms)
 
     def _by_amplitude(self, f_calc: Complex) -> tuple[Float, Float, Float, Complex]:
@@ -104,7 +105,7 @@ class XrayTarget:
         if not self.knows(atoms):
             return self._evaluate(self.structure_factors(atoms), atoms)
         if not self._start:
-            self._start.append(self._evaluate(self._f_calc(atoms), atoms))
+            self._start.append(self._evaluate(self.f_calc(atoms), atoms))
         return self._start[0]
 
     def by_structure_factor(self, f_calc: Complex) -> tuple[float, Complex]:
@@ -129,7 +130,7 @@ class XrayTarget:
         Steiner, Lebedev & Murshudov (2003) Acta Cryst. D59, 2114-2124).
         """
         sf, data = self.structure_factors, self.reflections
-        _, _, curvature, _ = self._by_amplitude(self._f_calc(atoms))
+        _, _, curvature, _ = self._by_amplitude(self.f_calc(atoms))
         seen = np.where(self.work, np.where(data.centric, 1.0, 0.5), 0.0)
         edges = np.linspace(0.0, data.s_squared.max() * (1.0 + 1e-9), _SHELLS + 1)
         shell = np.clip(np.searchsorted(edges, data.s_squared, side="right") - 1, 0, _SHELLS - 1)
