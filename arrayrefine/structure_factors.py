@@ -19,7 +19,7 @@ from arrayrefine.errors import InputError
 from arrayrefine.form_factors import Basis, it92, reduced_basis, scattering
 from arrayrefine.gaussians import Anisotropic, Isotropic
 from arrayrefine.kernels import density, density_aniso, fft, lookup, summation, symmetric
-from arrayrefine.kernels.bricks import Bricks, assign
+from arrayrefine.kernels.bricks import Bricks, assign, renew
 from arrayrefine.sampling import BRICK_TAIL, SPHERE_TAIL, Errors, choose_sampling, reach, still_fits
 
 Float = NDArray[np.float64]
@@ -280,14 +280,13 @@ class StructureFactors:
     def _assigned(self, fractional: Float, of: Isotropic | Anisotropic) -> Bricks:
         """Bricks of these atoms, those of an earlier call where they still hold."""
         joint = isinstance(of, Anisotropic)
-        known = self._bricks.get(joint)
-        known = known if known is not None and len(known.fractional) == len(fractional) else None
-        if known is None or not known.hold(fractional, of.radius):
-            slack = 0.0 if known is None else _SLACK
-            self._bricks[joint] = known = assign(
-                fractional, of.radius, self.sampling.shape, self.crystal.orth, self._dtype, slack=slack, joint=joint
-            )
-        return known
+        known, shape, orth = self._bricks.get(joint), self.sampling.shape, self.crystal.orth
+        if known is None or len(known.fractional) != len(fractional):
+            found = assign(fractional, of.radius, shape, orth, self._dtype, joint=joint)
+        else:
+            found = renew(known, fractional, of.radius, shape, orth, slack=_SLACK, joint=joint)
+        self._bricks[joint] = found
+        return found
 
     def __call__(self, atoms: Atoms) -> Complex:
         """F_calc (R,) in electrons; InputError where the atoms are not those that the reflections were set up for."""

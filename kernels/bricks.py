@@ -5,6 +5,7 @@ A brick is worked on as a whole, and several of them, with the places of their a
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,6 +22,8 @@ that are no product whatever the axes are, whose exponentials cost more than the
 _CACHE, _CACHE_WHOLE, _FEWEST = 1 << 22, 1 << 20, 8
 """Bytes of tables that one block of bricks may fill, so that they stay in the cache (less where they are read more
 often); but blocks are made smaller where there would be fewer than so many for threads to share."""
+_FEW = 0.05
+"""Fraction of the atoms that are assigned anew on their own."""
 _RIGHT_ANGLE = 1e-6
 """Cosine below which two axes are at right angles."""
 
@@ -61,6 +64,11 @@ class Bricks:
     points : tuple of (d + 2, n)
         For each factor over d axes: 1, coordinates and squared distance of its points from the centre of the brick.
     blocks : tuple
+        Of the first `early`, each brick is in one; to what these put there, the others add, and of them too each brick
+        is in one.
+    early : int
+    base : Bricks or None
+        Before some atoms were assigned anew.
     """
 
     axes: tuple[int, int, int]
@@ -78,6 +86,8 @@ class Bricks:
     start: Array
     points: tuple[Array, ...]
     blocks: tuple[Block, ...]
+    early: int
+    base: Bricks | None = None
 
     @property
     def split(self) -> bool:
@@ -93,11 +103,11 @@ class Bricks:
         moved: Array = ((fractional[:, self.axes] - self.fractional) * self.shape) @ self.step.T
         return moved
 
-    def hold(self, fractional: Array, radius: Array) -> bool:
-        """Whether every brick that these spheres reach is listed."""
+    def beyond(self, fractional: Array, radius: Array) -> Array:
+        """Atoms (n,) whose spheres may reach bricks that are not listed."""
         moved = self.moved(fractional)
         far = np.sqrt(np.einsum("ij,ij->i", moved, moved)) + radius - self.radius
-        return bool(far.max(initial=0.0) <= self.slack)
+        return np.flatnonzero(far > self.slack)
 
 
 @lru_cache(maxsize=64)
@@ -243,7 +253,40 @@ def assign(
     start[:, :-1] = step @ (position.T[:, image] - brick * size[:, None] - centre[:, None])
     return Bricks(
         axes, shape, (width[0], width[1], width[2]), n_models, np.dtype(dtype), factors, frame, step, fractional,
-        radius, slack, np.append(atom, len(fractional))[pair], start[:, pair], tuple(points), blocks,
+        radius, slack, np.append(atom, len(fractional))[pair], start[:, pair], tuple(points), blocks, len(blocks),
+    )  # fmt: skip
+
+
+def renew(
+    known: Bricks, fractional: Array, radius: Array, shape: tuple[int, int, int], orth: Array, *, slack: float,
+    joint: bool = False,
+) -> Bricks:  # fmt: skip
+    """Bricks for atoms that have moved: those known, where they hold, or with the few atoms anew that went too far.
+
+    Parameters
+    ----------
+    known : Bricks
+        What `assign` or `renew` gave for these atoms, in one model.
+    fractional, radius, shape, orth, slack, joint
+        See `assign`.
+    """
+    if not len(known.beyond(fractional, radius)):
+        return known
+    base = known.base or known
+    far = base.beyond(fractional, radius)
+    if not base.slack or len(far) > _FEW * len(fractional):
+        return assign(fractional, radius, shape, orth, known.dtype, slack=slack, joint=joint)
+    late = assign(fractional[far], radius[far], shape, orth, known.dtype, slack=base.slack, joint=joint)
+    nobody = len(fractional)
+    names = np.arange(nobody + 1)
+    names[far] = nobody
+    where, reach = base.fractional.copy(), base.radius.copy()
+    where[far], reach[far] = late.fractional, late.radius
+    offset = len(base.atom)
+    return dataclasses.replace(
+        base, fractional=where, radius=reach, atom=np.append(names[base.atom], np.append(far, nobody)[late.atom]),
+        start=np.append(base.start, late.start, axis=1), base=base,
+        blocks=(*base.blocks, *(block._replace(first=block.first + offset) for block in late.blocks)),
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ all three are at right angles, for the plane and the axis, or for the whole bric
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -111,6 +112,21 @@ def _exponentials(bricks: Bricks, placed: _Placed, block: Block) -> tuple[Array,
     return plane.reshape(-1, count), z
 
 
+def put(ordered: Array, bricks: Bricks, number: int, density: Array) -> None:
+    """Put what a block gives into its bricks, or add it where others have been before."""
+    block = bricks.blocks[number]
+    if number < bricks.early:
+        ordered[block.number] = density
+    else:
+        ordered[block.number] += density
+
+
+def each_block(bricks: Bricks, work: Callable[[int], None], threads: int) -> None:
+    """Run `work` for every block, those that add to others after these."""
+    each(work, bricks.early, threads)
+    each(lambda number: work(bricks.early + number), len(bricks.blocks) - bricks.early, threads)
+
+
 def per_brick(table: Array, block: Block) -> Array:
     """View of (rows, S) as (bricks, rows, places per brick)."""
     return table.reshape(-1, len(block.number), block.slots).transpose(1, 0, 2)
@@ -174,7 +190,7 @@ def splat(
     view = by_brick(grids, table)
     ordered = scratch("ordered", table.dtype, math.prod(view.shape[:4]), *view.shape[4:])
     empty = np.ones(len(ordered), dtype=bool)
-    for block in table.blocks:
+    for block in table.blocks[: table.early]:
         empty[block.number] = False
     ordered[empty] = 0.0
 
@@ -190,9 +206,9 @@ def splat(
             np.matmul(per_brick(plane, block), per_brick(rows, block).transpose(0, 2, 1), out=density)
         if not table.split:
             density = density.transpose(0, 2, 1)
-        ordered[block.number] = density.reshape(-1, *view.shape[4:])
+        put(ordered, table, number, density.reshape(-1, *view.shape[4:]))
 
-    each(work, len(table.blocks), threads)
+    each_block(table, work, threads)
     _copy(ordered.reshape(view.shape), view, threads)
     return grids
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.kernels import symmetric
 from arrayrefine.kernels.bricks import Bricks, assign
-from arrayrefine.kernels.density import by_brick, look_up, per_brick
+from arrayrefine.kernels.density import by_brick, each_block, look_up, per_brick, put
 from arrayrefine.kernels.threads import each, scratch
 
 Array = NDArray[Any]
@@ -145,7 +145,10 @@ def _ordered(bricks: Bricks, grids: Array) -> _Ordered:
     """Work array for grids (M, bricks along x, …)."""
     flat = scratch("ordered", bricks.dtype, math.prod(grids.shape[:4]), *grids.shape[4:])
     filled = np.zeros(grids.shape[:4], dtype=bool)
-    for block in bricks.blocks:
+    for block in bricks.blocks[: bricks.early]:
+        filled.reshape(-1)[block.number] = True
+    for block in bricks.blocks[bricks.early :]:
+        flat[block.number[~filled.reshape(-1)[block.number]]] = 0.0
         filled.reshape(-1)[block.number] = True
     slabs: list[tuple[int, slice, Array]] = []
     for i in np.flatnonzero(filled.any(axis=(0, 2, 3))):
@@ -228,7 +231,7 @@ def splat_aniso(
         density = scratch("density", table.dtype, len(block.number), factor.shape[1], len(e))
         with np.errstate(invalid="ignore"):
             np.matmul(factor, per_brick(e, block).transpose(0, 2, 1), out=density)
-        ordered.flat[block.number] = density.reshape(-1, *view.shape[4:])
+        put(ordered.flat, table, number, density.reshape(-1, *view.shape[4:]))
 
     def add(number: int) -> None:
         i, rows, empty = ordered.slabs[number]
@@ -236,7 +239,7 @@ def splat_aniso(
         part[empty] = 0.0
         view[:, i, rows] += part
 
-    each(work, len(table.blocks), threads)
+    each_block(table, work, threads)
     each(add, len(ordered.slabs), threads)
     return out
 

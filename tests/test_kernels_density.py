@@ -9,7 +9,8 @@ from synthetic import CELLS, crystal
 
 from arrayrefine.crystal import Crystal
 from arrayrefine.kernels import density
-from arrayrefine.kernels.bricks import assign
+from arrayrefine.kernels.bricks import Bricks, assign, renew
+from arrayrefine.kernels.density_aniso import gather_aniso, splat_aniso
 
 SHAPE = (12, 15, 18)
 
@@ -120,11 +121,49 @@ def test_bricks_hold_until_an_atom_has_moved_by_the_slack(space_group: str) -> N
     direction = np.random.default_rng(4).normal(size=fractional.shape)
     direction /= np.linalg.norm(direction, axis=1)[:, None]
     near, far = (fractional + box.fractional(step * direction) for step in (0.29, 0.31))
-    assert bricks.hold(near, radius)
-    assert not bricks.hold(far, radius)
-    assert not bricks.hold(fractional, radius + 0.31)
+    assert not len(bricks.beyond(near, radius))
+    assert len(bricks.beyond(far, radius)) == 30
+    assert len(bricks.beyond(fractional, radius + 0.31)) == 30
+    assert renew(bricks, near, radius, SHAPE, box.orth, slack=0.3) is bricks
     listed = density.splat(near, amplitude, exponent, radius, channel, SHAPE, box.orth, np.float64, bricks=bricks)
     assert np.abs(listed - _plain(box, near, amplitude, exponent, channel)).max() < 1e-5
+
+
+@pytest.mark.parametrize("joint", [False, True], ids=["round", "anisotropic"])
+@pytest.mark.parametrize("space_group", ["P 21 21 21", "C 1 2 1", "P 1"])
+def test_few_atoms_that_went_too_far_are_assigned_anew(space_group: str, joint: bool) -> None:
+    """In turn, one of them coming back: as with bricks made for all, and with those that nobody had reached."""
+    box, fractional, amplitude, exponent, radius, channel = _gaussians(space_group, n=60, seed=3)
+    fractional = 0.4 * (fractional - np.floor(fractional))
+    k = np.outer(exponent, [1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
+    shape = (24, 30, 36)
+
+    def both(at: np.ndarray, bricks: Bricks, threads: int) -> list[np.ndarray]:
+        if not joint:
+            grids = density.splat(
+                at, amplitude, exponent, radius, channel, shape, box.orth, np.float64, bricks=bricks, threads=threads
+            )
+            return [grids, *density.gather(
+                grids, at, amplitude, exponent, radius, channel, box.orth, bricks=bricks, threads=threads
+            )]  # fmt: skip
+        grids = np.zeros((1, 2, *shape))
+        args = at, amplitude, k, radius, channel
+        splat_aniso(*args, shape, box.orth, np.float64, bricks=bricks, threads=threads, out=grids)
+        return [grids, *gather_aniso(grids, *args, box.orth, bricks=bricks, threads=threads)]
+
+    first = assign(fractional, radius, shape, box.orth, np.float64, slack=0.3, joint=joint)
+    bricks, at = first, fractional.copy()
+    for moved, threads in (([7], 1), ([7, 20], 2), ([20], 1)):
+        at = fractional.copy()
+        at[moved] += [[0.45, 0.4, 0.5]] * len(moved)
+        bricks = renew(bricks, at, radius, shape, box.orth, slack=0.3, joint=joint)
+        assert bricks.base is first
+        assert bricks.early == len(first.blocks) < len(bricks.blocks)
+        fresh = assign(at, radius, shape, box.orth, np.float64, joint=joint)
+        for one, two in zip(both(at, bricks, threads), both(at, fresh, 1)):
+            np.testing.assert_allclose(one, two, atol=3e-5)
+    at += 0.4
+    assert renew(bricks, at, radius, shape, box.orth, slack=0.3, joint=joint).base is None
 
 
 def test_threads_and_memory_that_is_given_change_nothing() -> None:

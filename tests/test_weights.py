@@ -99,6 +99,42 @@ def test_robust_norm_leaves_out_hydrogens_metals_and_outliers(atoms: Atoms) -> N
     assert after.geometry == pytest.approx(before.geometry, rel=0.02)
 
 
+def _curvature(xray: Quadratic, atoms: Atoms, factor: float = 1.0) -> Gradient:
+    n = len(atoms)
+    return Gradient(np.full((n, 3), factor * xray.k_xyz), np.full(n, factor * xray.k_b), np.zeros(n))
+
+
+@pytest.mark.parametrize("grown", [0.9, 1.0, 1.2])
+def test_measured_weight_follows_the_curvature(atoms: Atoms, grown: float) -> None:
+    """Nothing else of the data is asked for: the target of the second call cannot be evaluated."""
+    xray, geometry, adp = _targets(atoms)
+    parameters = Parameters.of(atoms, "xyz+b")
+    first = _robust(atoms, parameters, (xray, geometry, adp), clamp=False, curvature=_curvature(xray, atoms))
+    again = _robust(
+        atoms, parameters, (None, geometry, adp), clamp=False, curvature=_curvature(xray, atoms, grown), last=first
+    )
+    assert again.geometry == pytest.approx(grown * first.geometry)
+    assert again.adp == pytest.approx(grown * first.adp)
+    third = _curvature(xray, atoms, grown**2)
+    if grown == 1.2:  # together too far from where it was measured
+        with pytest.raises(TypeError):
+            _robust(atoms, parameters, (None, geometry, adp), curvature=third, last=again)
+    else:
+        found = _robust(atoms, parameters, (None, geometry, adp), clamp=False, curvature=third, last=again)
+        assert found.geometry == pytest.approx(grown**2 * first.geometry)
+
+
+def test_weights_of_another_freeze_state_are_measured_anew(atoms: Atoms) -> None:
+    targets = _targets(atoms)
+    curvature = _curvature(targets[0], atoms)
+    both = _robust(atoms, Parameters.of(atoms, "xyz+b"), targets, curvature=curvature)
+    alone = Parameters.of(atoms, "xyz")
+    with pytest.raises(TypeError):
+        _robust(atoms, alone, (None, *targets[1:]), curvature=curvature, last=both)
+    anew = _robust(atoms, alone, targets, curvature=curvature, last=both)
+    assert anew.geometry == _robust(atoms, alone, targets).geometry
+
+
 @pytest.mark.parametrize(("k", "side"), [(300000.0, "upper"), (1.0, "lower")])
 def test_clamp_around_the_prior_and_its_account(atoms: Atoms, k: float, side: str) -> None:
     options = Weighting()
