@@ -207,13 +207,9 @@ def work_nll(one: State, two: State) -> tuple[float, float]:
 
 def geometry_statistics(geometry: GeometryTarget, atoms: Atoms) -> Mapping[str, float | None]:
     """Bond and angle RMSD and RMSZ; None where the model has no such restraint."""
-    terms = geometry.terms(atoms)
     out: dict[str, float | None] = {}
-    for name in ("bond", "angle"):
-        term = terms.get(name)
-        known = term is not None and term.count > 0
-        out[f"{name}_rmsd"] = term.rmsd if known and term is not None else None
-        out[f"{name}_rmsz"] = term.rmsz if known and term is not None else None
+    for name, term in geometry.terms(atoms, ("bond", "angle")).items():
+        out[f"{name}_rmsd"], out[f"{name}_rmsz"] = term.rmsd, term.rmsz
     return out
 
 

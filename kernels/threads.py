@@ -37,13 +37,23 @@ scratch = _Scratch()
 
 
 def each(work: Callable[[int], None], count: int, threads: int) -> None:
-    """Run `work` for 0 … count − 1, on several threads where that is asked for."""
-    if threads <= 1 or count < 2:
-        for i in range(count):
-            work(i)
-        return
-    for _ in _pool(threads).map(work, range(count)):
-        pass
+    """Run `work` for 0 … count − 1, on several threads where that is asked for; the calling thread is one of them."""
+    numbers = iter(range(count))
+    turn = threading.Lock()
+
+    def share() -> None:
+        while True:
+            with turn:
+                number = next(numbers, None)
+            if number is None:
+                return
+            work(number)
+
+    others = [_pool(threads).submit(share) for _ in range(min(threads, count) - 1)]
+    share()
+    for other in others:
+        if not other.cancel():  # one that has not begun finds nothing left to do
+            other.result()
 
 
 def beside(main: Callable[[], First], other: Callable[[], Second], threads: int) -> tuple[First, Second]:

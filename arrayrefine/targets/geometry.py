@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 from typing import Literal
 
@@ -19,7 +20,7 @@ from arrayrefine.kernels import distances as distance_kernel
 from arrayrefine.kernels import geometry
 from arrayrefine.neighbour_distances import jelly_body
 from arrayrefine.options import Geometry
-from arrayrefine.restraints import Distances, Restraints, TorsionClass
+from arrayrefine.restraints import Distances, Restraints, TorsionClass, Torsions
 from arrayrefine.targets.contacts import Contacts
 
 Float = NDArray[np.float64]
@@ -167,11 +168,15 @@ class GeometryTarget:
             self._clock("external", start)
         return total, Gradient(gradient, np.zeros(len(atoms)), np.zeros(len(atoms)))
 
-    def terms(self, atoms: Atoms) -> dict[str, TermResult]:
-        """Agreement per kind: "bond", "angle", "torsion", "chirality", "plane", "contact"; and classes of distances."""
+    def terms(self, atoms: Atoms, kinds: Collection[str] | None = None) -> dict[str, TermResult]:
+        """Agreement per kind: "bond", "angle", "torsion", "chirality", "plane", "contact"; and classes of distances.
+
+        Only some `kinds` where these are given.
+        """
         hydrogen = atoms.is_hydrogen
-        found: dict[str, TermResult] = {kind: TermResult(0, None, None, 0.0) for kind in KINDS}
-        for term in self._terms(atoms):
+        wanted = KINDS if kinds is None else kinds
+        found: dict[str, TermResult] = {kind: TermResult(0, None, None, 0.0) for kind in wanted}
+        for term in self._terms(atoms, kinds):
             heavy = ~hydrogen[term.index].any(axis=1)
             z = (term.z / np.sqrt(term.weight))[heavy]
             value = 0.5 * float(term.z @ term.z)
@@ -181,7 +186,7 @@ class GeometryTarget:
                 found[term.kind] = TermResult(len(z), rmsd, rmsz, value, float(term.sigma[heavy].mean()))
             else:
                 found[term.kind] = TermResult(0, None, None, value)
-        for d in self.distances:
+        for d in self.distances if kinds is None else ():
             z, _ = distance_kernel.deviations(atoms.xyz, d.index, d.ideal, d.sigma)
             rmsd, rmsz = (float(np.sqrt(np.mean(np.square(v)))) for v in (z * d.sigma, z))
             value = d.weight * float(distance_kernel.loss(z, d.alpha)[0].sum())
@@ -198,13 +203,12 @@ class GeometryTarget:
         residue = atoms.identity.residue
         left_out = atoms.is_hydrogen | np.isin(residue, residue[self.restraints.non_bonded.metal])
         found: dict[str, float | None] = {"bond": None, "angle": None}
-        for term in self._terms(atoms):
-            if term.kind in found:
-                some = ~left_out[term.index].any(axis=1)
-                if frozen is not None:
-                    some &= ~frozen[term.index].all(axis=1)
-                z = term.z[some]
-                found[term.kind] = float(np.sqrt(np.mean(z**2))) if len(z) else None
+        for term in self._terms(atoms, found):
+            some = ~left_out[term.index].any(axis=1)
+            if frozen is not None:
+                some &= ~frozen[term.index].all(axis=1)
+            z = term.z[some]
+            found[term.kind] = float(np.sqrt(np.mean(z**2))) if len(z) else None
         return found["bond"], found["angle"]
 
     def outliers(self, atoms: Atoms, z: float = 5.0) -> list[Outlier]:
@@ -258,33 +262,38 @@ class GeometryTarget:
         entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
         return sparse.csr_array(entries, shape=(count, 3 * len(atoms)))
 
-    def _terms(self, atoms: Atoms) -> Iterator[_Evaluated]:
-        """Evaluate each kind in turn, on the clock."""
-        r, xyz = self.restraints, atoms.xyz
+    def _terms(self, atoms: Atoms, kinds: Collection[str] | None = None) -> Iterator[_Evaluated]:
+        """Evaluate each kind, or those wanted, in turn, on the clock."""
         start = perf_counter()
-        b, a, c, p = r.bonds, r.angles, r.chiralities, r.planes
-        evaluated = [
-            _Evaluated("bond", *geometry.bond(xyz, b.index, b.ideal, b.sigma), b.index, b.sigma),
-            _Evaluated("angle", *geometry.angle(xyz, a.index, a.ideal, a.sigma), a.index, a.sigma),
-            _Evaluated("chirality", *geometry.chirality(xyz, c.index, c.ideal, c.sigma), c.index, c.sigma),
-            _Evaluated("plane", *geometry.plane(xyz, p.index, p.plane, p.sigma), p.index[:, None], p.sigma),
-        ]
-        if self.options.torsions:
-            t = r.torsions
-            torsion = geometry.torsion(xyz, t.index, t.ideal, t.sigma, t.period)
-            evaluated.append(_Evaluated("torsion", *torsion, t.index, t.sigma))
-        for more in self.conformation:
-            t = more.effective
-            torsion = geometry.torsion(xyz, t.index, t.ideal, t.sigma, t.period)
-            weight = np.full(len(t.index), more.weight)
-            evaluated.append(_Evaluated(more.kind, *torsion, t.index, more.torsions.sigma, weight))
-        yield from evaluated
+        yield from [evaluate() for kind, evaluate in self._covalent(atoms) if kinds is None or kind in kinds]
         self._clock("geometry", start)
-        if self.contacts is not None:
+        if self.contacts is not None and (kinds is None or "contact" in kinds):
             start = perf_counter()
             z, jacobian, index, weight = self.contacts.evaluate(atoms)
             yield _Evaluated("contact", z, jacobian, index, np.full(len(z), self.options.contact_sigma), weight)
             self._clock("contacts", start)
+
+    def _covalent(self, atoms: Atoms) -> Iterator[tuple[str, Callable[[], _Evaluated]]]:
+        """Kinds other than contacts, and what evaluates them."""
+        r, xyz = self.restraints, atoms.xyz
+        b, a, c, p = r.bonds, r.angles, r.chiralities, r.planes
+        yield "bond", lambda: _Evaluated("bond", *geometry.bond(xyz, b.index, b.ideal, b.sigma), b.index, b.sigma)
+        yield "angle", lambda: _Evaluated("angle", *geometry.angle(xyz, a.index, a.ideal, a.sigma), a.index, a.sigma)
+        yield "chirality", lambda: _Evaluated(
+            "chirality", *geometry.chirality(xyz, c.index, c.ideal, c.sigma), c.index, c.sigma
+        )
+        yield "plane", lambda: _Evaluated(
+            "plane", *geometry.plane(xyz, p.index, p.plane, p.sigma), p.index[:, None], p.sigma
+        )
+        if self.options.torsions:
+            yield "torsion", lambda: self._torsion("torsion", xyz, r.torsions, r.torsions.sigma)
+        for more in self.conformation:
+            weight = np.full(len(more.effective.index), more.weight)
+            yield more.kind, partial(self._torsion, more.kind, xyz, more.effective, more.torsions.sigma, weight)
+
+    @staticmethod
+    def _torsion(kind: str, xyz: Float, t: Torsions, sigma: Float, weight: Float | float = 1.0) -> _Evaluated:
+        return _Evaluated(kind, *geometry.torsion(xyz, t.index, t.ideal, t.sigma, t.period), t.index, sigma, weight)
 
     def _distance_terms(self, atoms: Atoms) -> Iterator[_Evaluated]:
         """Classes of distances, as residuals."""
