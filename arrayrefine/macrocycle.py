@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -14,26 +13,20 @@ from typing import NamedTuple
 import numpy as np
 
 from arrayrefine import extra_weights, preconditioner, search, weights
+from arrayrefine.convergence import KEPT, settled
 from arrayrefine.device_batch import Share
 from arrayrefine.device_objective import Member
 from arrayrefine.errors import InputError
+from arrayrefine.guard import objection
 from arrayrefine.minimize import Objective, Solution, minimise
 from arrayrefine.parameters import KINDS, Parameters
 from arrayrefine.rendezvous import Evaluated
 from arrayrefine.report import Step
-from arrayrefine.state import Problem, State, evaluate, work_nll
+from arrayrefine.state import Problem, State, evaluate
 from arrayrefine.tls_motion import sensible
 from arrayrefine.turning import turn_hydrogens
 from arrayrefine.weights import Steering, Weights
 
-_R_WORK_RISE = 0.002
-"""R-work may rise by this much in a step before the guard refuses it."""
-_R_WORK_MENDING = 0.05
-"""And by this much in a step that mends a strained model."""
-_NLL_RISE = 0.01
-"""-log p per work reflection may rise by this much; its sigma_A is estimated anew, with some noise."""
-_RMSZ_SLACK = 1.15
-"""Bond RMSZ may exceed its band by this factor."""
 _RETRIES = 2
 _SAID_B = 0.05
 """Å²; a smaller common shift of B is not worth a note."""
@@ -46,17 +39,6 @@ _STEERINGS = 2
 """Times that a step may steer its weight and go on."""
 _DONE = {0: "no cycle was asked for", 1: "the one cycle done"}
 """Why a run ended that did all its cycles, where these are hardly "all"."""
-_SETTLED_R = 0.0005
-_SETTLED_NLL = 0.001
-"""A cycle that moves R-work and -log p per work reflection by less, with geometry in its band, is the last."""
-_NO_BETTER = "made neither R-work nor the likelihood better"
-_KEPT = f"{_NO_BETTER}: the model before it is kept"
-_SETTLED_GAIN = 0.015
-"""And so is one that lowers the objective by less per free parameter. Noise alone gives ½ each, and what comes so late
-is little else: on ten crystals R-free was then where later cycles took it (0.0001 higher on average, 0.002 at worst),
-after 3.4 cycles instead of 4.3."""
-
-
 @dataclass(frozen=True)
 class Path:
     """Where a refinement stands between two steps.
@@ -204,42 +186,6 @@ def _objective(problem: Problem, state: State, parameters: Parameters, found: We
     return Share(problem, Member(parameters, found, state.xray))
 
 
-def _strain(problem: Problem, state: State) -> float:
-    """How far the geometry is above its band: 1 at its upper edge, of bonds or angles whichever is worse."""
-    band = problem.options.weighting
-    bond, angle = state.core_rmsz
-    return max((bond or 0.0) / band.rmsz_high, (angle or 0.0) / band.angle_rmsz_high)
-
-
-def _objection(problem: Problem, path: Path, after: State, found: Weights) -> str:
-    """Why the guard refuses a step, or "" if it does not. The test set has no say: it would cease to be one.
-
-    What targets of the user's own gained may be paid for with likelihood: they were added because they know something.
-    """
-    before, now = path.state.statistics, after.statistics
-    if not (math.isfinite(now.r_work) and math.isfinite(after.nll_work)):
-        return "R-work or the likelihood is not a number"
-    was, strain = _strain(problem, path.state), _strain(problem, after)
-    if strain > _RMSZ_SLACK and strain > was:
-        return f"bond RMSZ went from {before.bond_rmsz:.2f} to {now.bond_rmsz:.2f}, angle RMSZ to {now.angle_rmsz:.2f}"
-    mending = was > 1.0 and strain < was
-    start, end = work_nll(path.state, after)
-    gained = _gained(problem, path.state, after, found) / max(int(after.xray.work.sum()), 1)
-    lenient = mending or (gained > 0.0 and end <= start + gained)
-    if now.r_work > before.r_work + (_R_WORK_MENDING if lenient else _R_WORK_RISE):
-        return f"R-work rose from {before.r_work:.4f} to {now.r_work:.4f}"
-    if not mending and end > start + _NLL_RISE + gained:
-        return f"-log p per work reflection rose from {start:.4f} to {end:.4f}"
-    return ""
-
-
-def _gained(problem: Problem, before: State, after: State, found: Weights) -> float:
-    """What extra targets gained in a step, with their weights; 0 where they lost."""
-    weighted = [(found.of(term), term) for term in problem.extra]
-    gains = [w * (term(before.atoms)[0] - term(after.atoms)[0]) for w, term in weighted if w is not None]
-    return max(sum(gains), 0.0)
-
-
 def _other_weights(steering: Steering, parameters: Parameters, factor: float) -> Steering:
     return Steering(
         steering.geometry * (factor if parameters.xyz.any() else 1.0),
@@ -276,18 +222,18 @@ def run_step(problem: Problem, path: Path, cycle: int, target: str, stop: Callab
         reached = _refine_in_band(problem, trial, path.state, parameters, stop, steer=attempt == 0)
         candidate, found = reached.path, reached.weights
         evaluations += reached.evaluations
-        objection = _objection(problem, path, candidate.state, found) if guarded else ""
-        if not objection:
+        objected = objection(problem, path.state, candidate.state, found) if guarded else ""
+        if not objected:
             path, gain = candidate, reached.gain
             notes.insert(0, reached.reason)
             if abs(path.state.b_shift) > _SAID_B:
                 notes.append(f"all B moved by {path.state.b_shift:+.2f} Å², out of the scale")
             break
         if stop() or attempt == retries:
-            notes.append(f"{objection}: rolled back, the model of the step before is kept")
+            notes.append(f"{objected}: rolled back, the model of the step before is kept")
             break
         factor = _remedy(path, reached.solution)
-        notes.append(f"{objection}: rolled back, tried again with restraint weight x {factor:.2g}")
+        notes.append(f"{objected}: rolled back, tried again with restraint weight x {factor:.2g}")
         trial = dataclasses.replace(trial, steering=_other_weights(candidate.steering, parameters, factor))
     return path, _record(
         problem, path, cycle, target, parameters.size, found.as_dict(), evaluations, began, "; ".join(notes),
@@ -395,8 +341,8 @@ def run_cycles(
             continue
         if options.minimiser.early_stop and path.state is before:
             return path, tuple(steps), f"stopped: no step of cycle {cycle} made the model better"
-        if options.minimiser.early_stop and (reason := _settled(problem, path, before, made)):
-            if reason == _KEPT:
+        if options.minimiser.early_stop and (reason := settled(problem, before, path.state, made)):
+            if reason == KEPT:
                 path = dataclasses.replace(path, state=before)
             return path, tuple(steps), f"converged: cycle {cycle} {reason}"
     return path, tuple(steps), _DONE.get(options.cycles, f"all {options.cycles} cycles done")
@@ -459,23 +405,3 @@ def _targets(problem: Problem, path: Path) -> tuple[str, ...]:
     if groups is not None and not len(groups) and targets != ("occupancy",):
         targets = tuple(target for target in targets if target != "occupancy")
     return targets
-
-
-def _settled(problem: Problem, path: Path, before: State, made: Sequence[Step]) -> str:
-    """Why a cycle was the last, or "" if it was not."""
-    now = path.state
-    if _strain(problem, now) > _RMSZ_SLACK:
-        return ""
-    gain = before.statistics.r_work - now.statistics.r_work
-    start, end = work_nll(before, now)
-    if abs(gain) < _SETTLED_R and abs(start - end) < _SETTLED_NLL:
-        return f"moved R-work by less than {_SETTLED_R:g}"
-    # Where scale and B pull against each other, cycles can go on gaining what the next scale takes back.
-    strain = _strain(problem, before)
-    if gain < _SETTLED_R and start - end < _SETTLED_NLL and strain <= _RMSZ_SLACK:
-        worse = gain < 0.0 and end > start and strain <= max(1.0, _strain(problem, now))
-        return _KEPT if worse else _NO_BETTER
-    free = sum(step.free_parameters for step in made)
-    if 0.0 <= sum(step.gain for step in made) < _SETTLED_GAIN * free:
-        return f"gained less than {_SETTLED_GAIN:g} per free parameter"
-    return ""

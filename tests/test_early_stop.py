@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from arrayrefine import macrocycle
+from arrayrefine import convergence, macrocycle
 from arrayrefine.macrocycle import Path, run_cycles
 from arrayrefine.options import Minimiser, Options
 from arrayrefine.report import Statistics, Step
@@ -33,7 +33,7 @@ def run(
         return after, Step(cycle, target, 1000, {}, 0.2, 0.3, bond, 0.9, 1, 0.0, "", gain=1000 * gains[cycle - 1])
 
     monkeypatch.setattr(macrocycle, "run_step", step)
-    monkeypatch.setattr(macrocycle, "work_nll", lambda one, two: (one.nll_work, two.nll_work + 0.01 * (r_step > 0)))
+    monkeypatch.setattr(convergence, "work_nll", lambda one, two: (one.nll_work, two.nll_work + 0.01 * (r_step > 0)))
     monkeypatch.setattr(macrocycle, "_turned", lambda _, path: path)
     problem: Any = types.SimpleNamespace(
         options=Options(cycles=len(gains), targets=("xyz",), **options), occupancy=None
@@ -67,7 +67,7 @@ def test_a_cycle_that_makes_the_data_less_likely_is_undone_and_the_last(monkeypa
 
 def test_a_cycle_that_mends_the_geometry_is_not_undone(monkeypatch: pytest.MonkeyPatch) -> None:
     strain = iter([0.8, 1.1, 0.8])  # after the cycle, before it, after it
-    monkeypatch.setattr(macrocycle, "_strain", lambda problem, state: next(strain))
+    monkeypatch.setattr(convergence, "strain", lambda problem, state: next(strain))
     cycles, reason, r_work = run([2.0, 0.1], monkeypatch, r_step=1)
     assert (cycles, reason) == (1, "converged: cycle 1 made neither R-work nor the likelihood better")
     assert r_work == pytest.approx(0.31)
