@@ -59,7 +59,7 @@ class Share:
         """The objective of this model alone, made at first use."""
         if not self._alone:
             restraints = self.problem.restraints_on_device(self.parameters.reference)
-            factors = self.structure_factors.on_device_for(self.parameters.reference)
+            factors = self.structure_factors.on_device_for(self.parameters.reference, self.parameters.tensors)
             self._alone.append(DeviceObjective([self.member], factors, restraints, self.problem.timer))
         return self._alone[0]
 
@@ -123,7 +123,8 @@ def _groups(objectives: Sequence[Evaluated]) -> list[_Group]:
     while left:
         first = shares[left[0]]
         numbers = [k for k in left if _alike(first, shares[k])]
-        how, channels = first.structure_factors.how_for(first.parameters.reference), None
+        of = first.parameters
+        how, channels = first.structure_factors.how_for(of.reference, of.tensors), None
         if isinstance(how, Gridded):
             sizes = first.problem.budget(how, len(numbers)).sizes
             numbers, channels = numbers[: sizes.models], sizes.channels_at_once
@@ -148,7 +149,10 @@ def _alike(a: Share, b: Share) -> bool:
         and _same(p.riding, q.riding)
         and np.array_equal(p.multiplicity, q.multiplicity)
         and np.array_equal(p.site_projection, q.site_projection)
-        and np.array_equal(p.u_aniso.any(axis=1), q.u_aniso.any(axis=1))
+        and a.parameters.fingerprint == b.parameters.fingerprint
+        and np.array_equal(a.parameters.tensors, b.parameters.tensors)
+        and _same(p.u_projection, q.u_projection)
+        and np.array_equal(p.tls.group, q.tls.group)
         and _same(one.restraints, other.restraints)
         and one.restraints.jelly_body is None  # it holds each model at distances of its own
         and one.geometry.options == other.geometry.options

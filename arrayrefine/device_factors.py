@@ -76,8 +76,8 @@ class DeviceFactors(Protocol):
         """Whether the plan has atoms that may be anisotropic: `place` needs their u_aniso then."""
         ...
 
-    def covers(self, u_aniso: Float) -> bool:
-        """Whether the plan has all atoms that `u_aniso` (..., N, 6) makes anisotropic."""
+    def covers(self, tensors: NDArray[np.bool_]) -> bool:
+        """Whether the plan has places for all atoms that are or may be anisotropic (N,)."""
         ...
 
     @property
@@ -138,9 +138,9 @@ class GridFactors:
         """See `DeviceFactors`."""
         return bool(self.how.tensor.any())
 
-    def covers(self, u_aniso: Float) -> bool:
+    def covers(self, tensors: NDArray[np.bool_]) -> bool:
         """See `DeviceFactors`."""
-        return not (u_aniso.any(axis=-1) & ~self.how.tensor).any()
+        return not (tensors & ~self.how.tensor).any()
 
     @property
     def status(self) -> OnDevice:
@@ -215,9 +215,9 @@ class SumFactors:
         """See `DeviceFactors`."""
         return self.how.anisotropic
 
-    def covers(self, u_aniso: Float) -> bool:
+    def covers(self, tensors: NDArray[np.bool_]) -> bool:
         """See `DeviceFactors`."""
-        return self.how.anisotropic or not u_aniso.any()
+        return self.how.anisotropic or not tensors.any()
 
     def repair(self, status: int) -> None:
         """See `DeviceFactors`: nothing can go wrong."""

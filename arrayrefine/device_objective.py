@@ -4,9 +4,9 @@ Only the vector goes to the device, and only value and gradient come back. The l
 a graph at the second one, when every kernel has been compiled; restraints run beside the structure factors on a
 stream of their own. All sums have one order, so the same vector gives the same bits.
 
-Coordinates, B and occupancies are refined here; the anisotropic part of U is a constant, to which B adds the isotropic
-one. Where tensors or TLS groups are free, the host makes the atoms (`minimize.Objective`), and the device computes
-their structure factors.
+All kinds of values are refined here; tensors that are not free are constants, to which B adds the isotropic part. Only
+where atoms share an occupancy the host makes the atoms (`minimize.Objective`), and the device computes their structure
+factors.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
+from arrayrefine.device_displacement import FreeTensors
 from arrayrefine.device_factors import DeviceFactors
 from arrayrefine.device_restraints import DeviceRestraints
 from arrayrefine.errors import DeviceError
@@ -109,16 +110,11 @@ class DeviceObjective:
         self._kind = first.xray.kind
         self._graph: Any = None
         self._captured_for: tuple[int, int] | None = None
-        spread = [m.parameters.reference.u_aniso for m in members]
-        if not all(factors.covers(u) for u in spread):
+        if not all(factors.covers(m.parameters.tensors) for m in members):
             raise ValueError("memory for structure factors was made where other atoms were anisotropic")
         with factors.stream:
             self._allocate(members)
-            # Constant, for steps that refine it are computed on the host.
-            self._u_aniso = _together(spread) if factors.anisotropic else None
-            self._restrained_u = self._u_aniso if any(u.any() for u in spread) else None
-            if self._restrained_u is not None and self._with_adp:
-                restraints.expect_tensors()
+            self._allocate_tensors(members)
             restraints.forget()
         factors.stream.synchronize()
 
@@ -153,6 +149,20 @@ class DeviceObjective:
         self._side = xp.cuda.Stream(non_blocking=True)
         self._ready, self._joined = (xp.cuda.Event(disable_timing=True) for _ in range(2))
         self.terms: Float = np.zeros((m, 5))
+
+    def _allocate_tensors(self, members: Sequence[Member]) -> None:
+        """U of all atoms, free or constant; `_restrained_u` is None where no restraint is on tensors."""
+        self._free: FreeTensors | None = None
+        self._u_aniso = self._restrained_u = None
+        if self.parameters.sizes.u or self.parameters.sizes.tls:
+            self._free = FreeTensors([m.parameters for m in members], self._layout)
+            self._u_aniso = self._free.u_aniso
+        elif self._factors.anisotropic:
+            self._u_aniso = _together([m.parameters.reference.u_aniso for m in members])
+        if any(m.parameters.tensors.any() for m in members):
+            self._restrained_u = self._u_aniso
+            if self._with_adp:
+                self._restraints.expect_tensors(self._free is not None)
 
     def at(self, x: Float) -> tuple[float, Float]:
         """Value, and gradient by the free parameters (n,), of one model at the vector `x` (n,)."""
@@ -217,6 +227,8 @@ class DeviceObjective:
         """Everything between the vector and the result; nothing here waits, allocates or comes back to the host."""
         main, side = self._factors.stream, self._side
         xyz, b_iso, occupancy = vector_cuda.unpack(self._layout, self._x, self._atoms)
+        if self._free is not None:
+            self._free.unpack(self._x, b_iso)
         self._ready.record(main)
         side.wait_event(self._ready)
         geometry = contacts = adp = None
@@ -230,12 +242,15 @@ class DeviceObjective:
         self._factors.place(xyz, b_iso, occupancy, self._u_aniso)
         f_calc = self._factors.forward()
         value, d_f = likelihood_cuda.xray_target(f_calc, *self._numbers, self._kind, self._likelihood)
-        d_xyz, d_b, d_occupancy, _ = self._factors.backward(d_f)
+        d_xyz, d_b, d_occupancy, d_u = self._factors.backward(d_f)
         main.wait_event(self._joined)
         vector_cuda.add_terms(
             self._weight, (value, d_xyz, d_b), self._summary, geometry, contacts, adp, self._factors.status
         )
         vector_cuda.pullback(self._layout, d_xyz, d_b, d_occupancy, self._gradient)
+        if self._free is not None:
+            by_u = self._restraints.adp_by_u if self._with_adp else None
+            self._free.pullback(d_b, d_u, None if by_u is None else (self._weight, by_u), self._gradient)
 
 
 def _together(arrays: Sequence[Any], dtype: Any = np.float64) -> OnDevice:
@@ -254,5 +269,6 @@ def _layout(members: Sequence[Member]) -> Any:
     )
     riding = p.reference.riding
     return vector_cuda.layout(
-        p.xyz, p.b, p.occupancy, riding.child, riding.parent, p.reference.site_projection, xyz, b_iso, occupancy
-    )
+        p.xyz, p.b, p.occupancy, riding.child, riding.parent, p.reference.site_projection, xyz, b_iso, occupancy,
+        p.sizes.u + p.sizes.tls,
+    )  # fmt: skip

@@ -99,10 +99,17 @@ class DeviceRestraints:
         value, gradient = contacts_cuda.evaluate(self._contacts, xyz, occupancy)
         return value, gradient, self._contacts.status
 
-    def expect_tensors(self) -> None:
-        """Make room for restraints on tensors: anisotropic atoms will be given to `adp`."""
+    def expect_tensors(self, free: bool = False) -> None:
+        """Make room for restraints on tensors: anisotropic atoms will be given to `adp`, whose U may be `free`."""
         if self._adp is not None and self._tensors is None:
             self._tensors = DeviceTensors(self._target, self._n_atoms, self.n_models)
+        if self._tensors is not None and free:
+            self._tensors.keep_tensors()
+
+    @property
+    def adp_by_u(self) -> OnDevice | None:
+        """Derivative (M, N, 6) by U that `adp` finds, where free tensors are expected and restrained."""
+        return None if self._tensors is None else self._tensors.by_u
 
     def adp(
         self, b_iso: OnDevice, u_aniso: OnDevice | None = None, xyz: OnDevice | None = None

@@ -183,15 +183,23 @@ class Parameters:
     @property
     def displaced(self) -> Mask:
         """(N,) True for atoms whose displacement is refined, alone or in a group."""
-        grouped: Mask = np.append(self.tls, False)[self.reference.tls.group]
-        return self.b | self.u | grouped
+        return self.b | self.u | self._grouped
+
+    @property
+    def tensors(self) -> Mask:
+        """(N,) True for atoms that are anisotropic, or may become so as U or groups are refined."""
+        return np.asarray(self.reference.u_aniso.any(axis=1)) | self.u | self._grouped
+
+    @property
+    def _grouped(self) -> Mask:
+        return np.append(self.tls, False)[self.reference.tls.group]
 
     @property
     def on_device(self) -> bool:
-        """Whether a device can put the vector into the atoms: coordinates, B and occupancies, each for itself."""
+        """Whether a device can put the vector into the atoms: it can, but for occupancies that atoms share."""
         free = self.free_groups
         apart = (self.groups.alternative[free] < 0).all() and np.array_equal(free, np.flatnonzero(self.occupancy))
-        return not (self.sizes.u or self.sizes.tls) and bool(apart)
+        return bool(apart)
 
     def describe(self) -> str:
         """What is free, for people."""

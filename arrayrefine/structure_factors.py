@@ -156,13 +156,14 @@ class StructureFactors:
         self._tensor = np.asarray(atoms.u_aniso.any(axis=1))
         self._width = widest(atoms) + self._shift + self.sampling.blur
 
-    def _divide_anew(self, atoms: Atoms) -> None:
-        """Plan anew for a device where other atoms than before are anisotropic.
+    def _divide_anew(self, atoms: Atoms, also: NDArray[np.bool_] | None = None) -> None:
+        """Plan anew for a device where other atoms than before are anisotropic, or `also` (N,) says that they may be.
 
         An atom once taken for anisotropic, such as of a TLS group, stays so until the grid is chosen anew: steps with
         and without its group would plan by turns.
         """
         tensor: NDArray[np.bool_] = np.asarray(atoms.u_aniso.any(axis=1))
+        tensor = tensor if also is None else tensor | also
         if not (tensor & ~self._tensor).any():
             return
         known = self._tensor
@@ -249,14 +250,14 @@ class StructureFactors:
             self._host_side = HostSide(made(how, channels=channels))
         return self._host_side
 
-    def how_for(self, atoms: Atoms) -> Gridded | Summed:
-        """What a device needs to know to compute the same for these atoms."""
-        self._divide_anew(atoms)
+    def how_for(self, atoms: Atoms, tensors: NDArray[np.bool_] | None = None) -> Gridded | Summed:
+        """What a device needs to know to compute the same for these atoms, of which `tensors` (N,) may be anisotropic."""
+        self._divide_anew(atoms, tensors)
         return self.how
 
-    def on_device_for(self, atoms: Atoms) -> DeviceFactors:
-        """Memory on the device in which these atoms, anisotropic as some may be, have their places."""
-        self._divide_anew(atoms)
+    def on_device_for(self, atoms: Atoms, tensors: NDArray[np.bool_] | None = None) -> DeviceFactors:
+        """Memory on the device in which these atoms have their places, anisotropic as some are or, `tensors` (N,), may be."""
+        self._divide_anew(atoms, tensors)
         return self.on_device.factors
 
     def form_factors(self, s_squared: Float) -> tuple[Float, NDArray[np.int64]]:

@@ -147,14 +147,18 @@ def total_u(b_iso: Array, u_aniso: Array, out: Array) -> Array:
     return out
 
 
-def sum_by_b(terms: list[tuple[Array, Array]], out: tuple[Array, Array]) -> tuple[Array, Array]:
-    """Sum of one to three terms, and its derivative by B: one launch.
+def sum_by_b(
+    terms: list[tuple[Array, Array]], out: tuple[Array, Array], by_u: Array | None = None
+) -> tuple[Array, Array]:
+    """Sum of one to three terms, and its derivative by B, and by U if it is wanted: one launch.
 
     Parameters
     ----------
     terms : list of (M,), (M, N, 6) float64
         Value, and derivative by U.
     out : (M,), (M, N) float64
+    by_u : (M, N, 6) float64, optional
+        For the derivative by U.
     """
     models, n = out[1].shape
     if not 1 <= len(terms) <= 3:
@@ -162,9 +166,11 @@ def sum_by_b(terms: list[tuple[Array, Array]], out: tuple[Array, Array]) -> tupl
     for term in terms:
         _checked(term, (models,), (models, n, 6))
     _checked(out, (models,), (models, n))
+    if by_u is not None:
+        _checked((by_u,), (models, n, 6))
     padded = [*terms, *[(None, None)] * (3 - len(terms))]
     launch(
         "tensors", "sum_by_b", (max(1, _blocks(n)), models), (_BLOCK,),
-        (np.int32(n), *(value for value, _ in padded), *(slope for _, slope in padded), *out),
+        (np.int32(n), *(value for value, _ in padded), *(slope for _, slope in padded), *out, by_u),
     )  # fmt: skip
     return out

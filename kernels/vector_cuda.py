@@ -86,6 +86,7 @@ def layout(
     xyz: Array,
     b_iso: Array,
     occupancy: Array,
+    more: int = 0,
 ) -> Layout:
     """Prepare `unpack` and `pullback`.
 
@@ -99,6 +100,8 @@ def layout(
         Onto the displacements that the site symmetry allows.
     xyz, b_iso, occupancy : (N, 3), (N,), (N,) float64
         Reference values, on host or device; with a leading axis of M where every model has its own. Å, Å².
+    more : int
+        Entries of the vector behind those of xyz, B and occupancies, with which others have to do.
     """
     child, parent = np.asarray(child, dtype=np.int64), np.asarray(parent, dtype=np.int64)
     free = [np.asarray(mask, dtype=bool) for mask in (xyz_free, b_free, occupancy_free)]
@@ -119,7 +122,7 @@ def layout(
     if reference[1].shape[-1] != n or reference[1].ndim > 2:
         raise ValueError(f"reference values of shape {reference[1].shape} for {n} atoms")
     return Layout(
-        size=size,
+        size=size + more,
         slot=to_device(slot, np.int32),
         parent=to_device(rides_on, np.int32),
         first=to_device(np.searchsorted(parent[order], np.arange(n + 1)), np.int32),
