@@ -18,13 +18,17 @@ from arrayrefine.displacement import U_LIMITS, parted, total_u
 from arrayrefine.errors import InputError
 from arrayrefine.io.model import read_model
 from arrayrefine.kernels import symmetric
-from arrayrefine.options import Options
+from arrayrefine.minimize import Objective
+from arrayrefine.options import Options, Xray
 from arrayrefine.parameters import Parameters
+from arrayrefine.preparation import prepare
 from arrayrefine.refine import refine
 from arrayrefine.result import Result
+from arrayrefine.state import evaluate
 from arrayrefine.tls import Tls
 from arrayrefine.tls_groups import choose_tls
 from arrayrefine.tls_motion import describe, residual_b, sensible, sentences, settled
+from arrayrefine.weights import Weights
 
 
 def peptides(chains: str = "AB", residues: int = 8) -> Atoms:
@@ -267,3 +271,20 @@ def test_a_real_crystal_fits_better_and_its_files_tell_of_the_motion(
     assert line[32:34] == "A "
     assert line[34:40] == f"{numbers.min():5d} "
     assert (line[47], line[49:54]) == ("A", f"{numbers.max():5d}")
+
+
+def test_the_gradient_of_groups_without_motion_is_whole(case: Callable[[str], Path]) -> None:
+    """Members are round at the start, and their shapes count all the same."""
+    options = Options(tls=("chain",), hydrogens="strip", xray=Xray(precision="double", accuracy=1e-5))
+    _, problem, atoms, _ = prepare(case("1dur") / "shaken.pdb", case("1dur") / "norm.mtz", options)
+    state = evaluate(problem, atoms)
+    assert not state.atoms.u_aniso.any()
+    state.xray(state.atoms)  # as weights do, which need no shapes
+    parameters = problem.parameters(state.atoms, "tls+b")
+    weights = Weights(None, 0.1, parameters.fingerprint)
+    objective = Objective(parameters, weights, state.xray, problem.geometry, problem.adp)
+    x = parameters.pack(state.atoms)
+    along = np.zeros(len(x))
+    scale = np.repeat([1e-2, 1e-4, 1e-3], [6, 6, 8])
+    along[parameters.slices["tls"]] = np.random.default_rng(0).normal(size=20) * scale
+    check_direction(lambda t: objective.at(x + t * along)[0], float(objective.at(x)[1] @ along), 1e-2, 1e-3)

@@ -60,7 +60,9 @@ class XrayTarget:
     timer: dict[str, float] = field(default_factory=dict)
     known: tuple[Atoms, Complex] | None = None
     left_out: NDArray[np.bool_] | None = None
-    _start: list[tuple[float, Gradient]] = field(default_factory=list, init=False, compare=False, repr=False)
+    _start: list[tuple[float, Gradient, NDArray[np.bool_]]] = field(
+        default_factory=list, init=False, compare=False, repr=False
+    )
 
     @cached_property
     def work(self) -> NDArray[np.bool_]:
@@ -104,9 +106,10 @@ class XrayTarget:
         """Value and gradient; only work reflections enter."""
         if not self.knows(atoms):
             return self._evaluate(self.structure_factors(atoms), atoms)
-        if not self._start:
-            self._start.append(self._evaluate(self.f_calc(atoms), atoms))
-        return self._start[0]
+        shaped = np.asarray(atoms.u_aniso.any(axis=1))  # the others have no derivative by u_aniso
+        if not self._start or not np.array_equal(shaped, self._start[0][2]):
+            self._start[:] = [(*self._evaluate(self.f_calc(atoms), atoms), shaped)]
+        return self._start[0][:2]
 
     def by_structure_factor(self, f_calc: Complex) -> tuple[float, Complex]:
         """Value, and its derivative by F_calc (R,): ∂T/∂Re F + i ∂T/∂Im F, 0 for the test set."""
