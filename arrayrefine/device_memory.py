@@ -107,7 +107,10 @@ def _of_tensors(sizes: Sizes, at_once: int, several: int, real: int) -> int:
     restraints = m * n * (48 + 96 + 48 + 8 + 2) + 2 * sizes.adp_pairs * (4 + 8 + 8) + 4 * n
     if bonds:
         restraints += m * n * (96 + 48 + 2 + 24) + 2 * bonds * (4 + 8 + 8 + 24 * m) + 4 * n
-    return listed + own + restraints + m * n * (48 + 1) + 8 * n
+    # Where U is refined: that of the reference, its derivative, sums over runs and groups of no fewer than twenty
+    # atoms, lists of atoms, and projections of the few on special positions.
+    refined = m * n * (48 + 48) + m * some * (160 // 20 + 160 // 64 + 184 // 20) + n * (12 + 4 + 3)
+    return listed + own + restraints + refined + m * n * (48 + 1) + 8 * n
 
 
 @dataclass(frozen=True)

@@ -175,7 +175,7 @@ def minimise_step(
 def _objective(problem: Problem, state: State, parameters: Parameters, found: Weights) -> Evaluated:
     """The objective where the problem computes: on the device or with NumPy.
 
-    Where the device cannot make the atoms from the vector, the host does, and the device computes for these atoms. The
+    Where atoms share occupancies the host makes the atoms from the vector, and the device computes for these atoms. The
     same where there are extra targets, which are the host's.
     """
     if problem.device.kind == "cpu" or not parameters.on_device or problem.extra:

@@ -251,12 +251,12 @@ class StructureFactors:
         return self._host_side
 
     def how_for(self, atoms: Atoms, tensors: NDArray[np.bool_] | None = None) -> Gridded | Summed:
-        """What a device needs to know to compute the same for these atoms, of which `tensors` (N,) may be anisotropic."""
+        """What a device needs to compute the same for these atoms; `tensors` (N,) says which may be anisotropic."""
         self._divide_anew(atoms, tensors)
         return self.how
 
     def on_device_for(self, atoms: Atoms, tensors: NDArray[np.bool_] | None = None) -> DeviceFactors:
-        """Memory on the device in which these atoms have their places, anisotropic as some are or, `tensors` (N,), may be."""
+        """Memory on the device with places for these atoms, anisotropic as some are or, by `tensors` (N,), may be."""
         self._divide_anew(atoms, tensors)
         return self.on_device.factors
 

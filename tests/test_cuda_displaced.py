@@ -194,14 +194,13 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
     p = _parameters(_atoms(0))
     table = _table([p], False)
     free = FreeTensors([p], table)
-    b, u = to_device(np.zeros((1, N))), to_device(np.zeros((1, N, 6)))
+    b = to_device(np.zeros((1, N)))
     with pytest.raises(ValueError, match="float64"):
         free.unpack(to_device(np.zeros((1, table.size - 1))), b)
     with pytest.raises(ValueError, match="float64"):
         free.pullback(b, to_device(np.zeros((1, N, 3))), None, to_device(np.zeros((1, table.size))))
+    atoms = p.reference
     with pytest.raises(ValueError, match="for a vector of 420 atoms"):
-        atoms = p.reference
         displaced_cuda.plan(
             table, p.u, atoms.tls.group, atoms.tls.origin[:2], atoms.tls.values, atoms.u_aniso, None, U_LIMITS
         )
-    assert to_host(u).any() == 0

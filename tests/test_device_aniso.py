@@ -70,7 +70,7 @@ def _deep(case: Case, monkeypatch: pytest.MonkeyPatch) -> Case:
 
 
 def _free(atoms: Atoms, target: str) -> Parameters:
-    """All that a device refines: U stays as it is."""
+    """All but U, which stays as it is."""
     return dataclasses.replace(Parameters.of(atoms, target), u=np.zeros(N, dtype=bool))
 
 
@@ -234,13 +234,13 @@ def test_structure_factors_for_atoms_on_the_host(method: str, monkeypatch: pytes
     assert plans[3] is plans[2]
 
 
-def test_tensors_and_groups_that_are_free_are_made_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_atoms_made_on_the_host_with_tensors_and_groups_that_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As extra targets want it."""
     case = _deep(_aniso_case("C 1 2 1", monkeypatch, own=True), monkeypatch)
     heavy = np.arange(N) < N - 10
     tls = Tls(np.where(heavy, 0, -1), case.atoms.xyz[heavy].mean(axis=0)[None], np.zeros((1, 20)))
     atoms = case.atoms.replace(tls=tls)
     parameters = Parameters.of(atoms, "xyz+b+tls")
-    assert not parameters.on_device
     weights = _weights(parameters)
     data = case.xray.reflections
     on_device = StructureFactors(data.crystal, data.hkl, case.atoms, precision="double", device="cuda")
@@ -287,7 +287,7 @@ def test_structure_factors_keep_the_accuracy_on_a_real_crystal(case: Callable[[s
 
 
 def test_a_refinement_is_that_of_numpy(case: Callable[[str], Path]) -> None:
-    """Coordinates are refined with tensors as constants, tensors from the host."""
+    """Coordinates are refined with tensors as constants, then tensors."""
     files = case("5e5z") / "model.pdb", case("5e5z") / "norm.mtz"
     options = ar.Options(cycles=1, targets=("xyz", "b"), anisotropic="keep", perturb=0.1, hydrogens="strip")
     host, device = (ar.refine(*files, dataclasses.replace(options, device=where)) for where in ("cpu", "cuda"))  # type: ignore[arg-type]
@@ -295,7 +295,7 @@ def test_a_refinement_is_that_of_numpy(case: Callable[[str], Path]) -> None:
     assert device.r_work == pytest.approx(host.r_work, abs=5e-4)
     assert np.sqrt(np.mean(np.sum((host.atoms.xyz - device.atoms.xyz) ** 2, axis=1))) < 0.01
     assert np.abs(host.atoms.u_aniso - device.atoms.u_aniso).max() < 0.01
-    assert [step.launches is None for step in device.history] == [False, True]
+    assert all(step.launches for step in device.history)
     assert "tensors" in device.report.as_dict()["mode"]["memory"]["parts"]
 
 

@@ -90,20 +90,24 @@ def test_what_does_not_fit_takes_turns_and_then_is_refused() -> None:
         fitted(wanted, 2**20)
 
 
-@pytest.mark.parametrize("anisotropic", [False, True])
+@pytest.mark.parametrize("anisotropic", ["no", "constant", "free", "groups"])
 def test_memory_used_is_what_was_reckoned(
-    anisotropic: bool, case: Callable[[str], Path], emulated_cuda: ModuleType, monkeypatch: pytest.MonkeyPatch
+    anisotropic: str, case: Callable[[str], Path], emulated_cuda: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = case("1dur")
-    options = ar.Options(device="cuda", anisotropic="not water" if anisotropic else "none")
+    some = anisotropic in ("constant", "free")
+    tls = "chain" if anisotropic == "groups" else "none"
+    options = ar.Options(device="cuda", anisotropic="not water" if some else "none", tls=(tls,))
     _, problem, atoms, _ = ar.prepare(folder / "shaken.pdb", folder / "norm.mtz", options)
-    if anisotropic:
+    if some:
         spread = 1e-4 * atoms.b_iso[:, None] * np.array([1.0, 2.0, -3.0, 0.0, 1.0, 0.0])
         atoms = atoms.replace(u_aniso=np.where(atoms.anisotropic[:, None], spread, 0.0))
     pool = emulated_cuda.get_default_memory_pool()
     factors = problem.structure_factors(atoms)
-    how = factors.how
-    parameters = dataclasses.replace(Parameters.of(atoms, "xyz+b"), u=np.zeros(len(atoms), dtype=bool))
+    parameters = Parameters.of(atoms, "xyz+b+tls")
+    if anisotropic == "constant":
+        parameters = dataclasses.replace(parameters, u=np.zeros(len(atoms), dtype=bool))
+    how = factors.how_for(atoms, parameters.tensors)
     weights = Weights(0.1, 0.1, parameters.fingerprint)
     state = ar.evaluate(dataclasses.replace(problem, device=Device("cpu", "NumPy"), _plans={}), atoms, absorb_b=False)
     for models in (1, 2):
@@ -118,11 +122,11 @@ def test_memory_used_is_what_was_reckoned(
             objective.at_all(x)
         used = pool.used_bytes() - before
         expected = budget.needed - parts(budget.sizes)["FFT plans"]
-        assert ("tensors" in parts(budget.sizes)) == anisotropic
+        assert ("tensors" in parts(budget.sizes)) == (anisotropic != "no")
         assert 0.7 * expected <= used <= expected, f"{used} bytes used, {expected} expected"
         del objective, restraints
     few = Device("cuda", "small", "", int(0.8 * problem.budget(how).needed))
     small = dataclasses.replace(problem, device=few, _plans={}, _on_device=[])
     assert small.budget(how).sizes.channels_at_once < how.channel.shape[1]
-    engine = small.structure_factors(atoms).on_device.factors
+    engine = small.structure_factors(atoms).on_device_for(atoms, parameters.tensors)
     assert len(engine._factors) > 1
