@@ -150,6 +150,7 @@ def _alike(a: Share, b: Share) -> bool:
         and np.array_equal(p.multiplicity, q.multiplicity)
         and np.array_equal(p.site_projection, q.site_projection)
         and a.parameters.fingerprint == b.parameters.fingerprint
+        and _same(a.parameters.groups.alternative, b.parameters.groups.alternative)
         and np.array_equal(a.parameters.tensors, b.parameters.tensors)
         and _same(p.u_projection, q.u_projection)
         and np.array_equal(p.tls.group, q.tls.group)

@@ -4,9 +4,7 @@ Only the vector goes to the device, and only value and gradient come back. The l
 a graph at the second one, when every kernel has been compiled; restraints run beside the structure factors on a
 stream of their own. All sums have one order, so the same vector gives the same bits.
 
-All kinds of values are refined here; tensors that are not free are constants, to which B adds the isotropic part. Only
-where atoms share an occupancy the host makes the atoms (`minimize.Objective`), and the device computes their structure
-factors.
+All kinds of values are refined here; tensors that are not free are constants, to which B adds the isotropic part.
 """
 
 from __future__ import annotations
@@ -22,6 +20,7 @@ from numpy.typing import NDArray
 from arrayrefine.atoms import Atoms
 from arrayrefine.device_displacement import FreeTensors
 from arrayrefine.device_factors import DeviceFactors
+from arrayrefine.device_occupancy import SharedOccupancies
 from arrayrefine.device_restraints import DeviceRestraints
 from arrayrefine.errors import DeviceError
 from arrayrefine.kernels import likelihood_cuda, vector_cuda
@@ -138,7 +137,9 @@ class DeviceObjective:
         # The vector has occupancies of full sites, the device those of the atoms.
         self._unit = np.ones(size)
         p = self.parameters
-        self._unit[p.slices["occupancy"]] /= p.reference.multiplicity[p.occupancy]
+        self._shares = SharedOccupancies(p, self._layout) if p.shares else None
+        if not p.shares:
+            self._unit[p.slices["occupancy"]] /= p.reference.multiplicity[p.occupancy]
         self._likelihood = likelihood_cuda.xray_buffers(xp, m, len(first.xray.factor))
         self._x = xp.zeros((m, size))
         self._atoms = xp.zeros((m, n, 3)), xp.zeros((m, n)), xp.zeros((m, n))
@@ -229,6 +230,8 @@ class DeviceObjective:
         xyz, b_iso, occupancy = vector_cuda.unpack(self._layout, self._x, self._atoms)
         if self._free is not None:
             self._free.unpack(self._x, b_iso)
+        if self._shares is not None:
+            self._shares.unpack(self._x, occupancy)
         self._ready.record(main)
         side.wait_event(self._ready)
         geometry = contacts = adp = None
@@ -251,6 +254,8 @@ class DeviceObjective:
         if self._free is not None:
             by_u = self._restraints.adp_by_u if self._with_adp else None
             self._free.pullback(d_b, d_u, None if by_u is None else (self._weight, by_u), self._gradient)
+        if self._shares is not None:
+            self._shares.pullback(d_occupancy, self._gradient)
 
 
 def _together(arrays: Sequence[Any], dtype: Any = np.float64) -> OnDevice:
@@ -268,7 +273,8 @@ def _layout(members: Sequence[Member]) -> Any:
         for name in ("xyz", "b_iso", "occupancy")
     )
     riding = p.reference.riding
+    apart = np.zeros_like(p.occupancy) if p.shares else p.occupancy
+    others = p.sizes.u + p.sizes.tls + (p.sizes.occupancy if p.shares else 0)
     return vector_cuda.layout(
-        p.xyz, p.b, p.occupancy, riding.child, riding.parent, p.reference.site_projection, xyz, b_iso, occupancy,
-        p.sizes.u + p.sizes.tls,
-    )  # fmt: skip
+        p.xyz, p.b, apart, riding.child, riding.parent, p.reference.site_projection, xyz, b_iso, occupancy, others
+    )

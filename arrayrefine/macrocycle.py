@@ -175,10 +175,9 @@ def minimise_step(
 def _objective(problem: Problem, state: State, parameters: Parameters, found: Weights) -> Evaluated:
     """The objective where the problem computes: on the device or with NumPy.
 
-    Where atoms share occupancies the host makes the atoms from the vector, and the device computes for these atoms. The
-    same where there are extra targets, which are the host's.
+    Where there are extra targets, the host makes the atoms, for them and for what the device computes.
     """
-    if problem.device.kind == "cpu" or not parameters.on_device or problem.extra:
+    if problem.device.kind == "cpu" or problem.extra:
         return Objective(
             parameters, found, state.xray, problem.geometry, problem.adp, problem.options.threads, problem.extra,
             problem.timer,

@@ -74,12 +74,12 @@ class OccupancyGroups:
     def pack(self, atoms: Atoms, groups: Int) -> Float:
         """Independent occupancies of some groups, those of an alternative as parts of one."""
         share = self.occupancies(atoms, groups)
-        row, tied = self._rows(groups)
+        row, tied = self.rows(groups)
         total = np.bincount(row, share, minlength=1)[row]
         share = np.where(tied & (total > 0.0), share / np.where(total > 0.0, total, 1.0), share)
         return share[self.independent(groups)]
 
-    def _rows(self, groups: Int) -> tuple[Int, Mask]:
+    def rows(self, groups: Int) -> tuple[Int, Mask]:
         """A number for each alternative or group that stands alone, and which of the groups have an alternative."""
         alternative = self.alternative[groups]
         tied = alternative >= 0
@@ -88,7 +88,7 @@ class OccupancyGroups:
 
     def unpack(self, atoms: Atoms, groups: Int, values: Float) -> Float:
         """Occupancies (N,) of the atoms with the independent values of some groups; those of other atoms stay."""
-        row, tied = self._rows(groups)
+        row, tied = self.rows(groups)
         independent = self.independent(groups)
         share = np.zeros(len(groups))
         share[independent] = values
@@ -107,7 +107,7 @@ class OccupancyGroups:
         by_group = np.bincount(
             self.group[inside], (by_occupancy / atoms.multiplicity)[inside], minlength=len(self)
         )[groups]  # fmt: skip
-        row, _ = self._rows(groups)
+        row, _ = self.rows(groups)
         independent = self.independent(groups)
         last = np.bincount(row[~independent], by_group[~independent], minlength=int(row.max(initial=-1)) + 1)
         return np.asarray((by_group - last[row])[independent])

@@ -197,11 +197,11 @@ class Parameters:
         return np.append(self.tls, False)[self.reference.tls.group]
 
     @property
-    def on_device(self) -> bool:
-        """Whether a device can put the vector into the atoms: it can, but for occupancies that atoms share."""
+    def shares(self) -> bool:
+        """Whether refined occupancies are not each of one atom alone: atoms have one in common, or exclude others."""
         free = self.free_groups
         apart = (self.groups.alternative[free] < 0).all() and np.array_equal(free, np.flatnonzero(self.occupancy))
-        return bool(apart)
+        return not apart
 
     def describe(self) -> str:
         """What is free, for people."""

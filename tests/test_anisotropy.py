@@ -305,7 +305,7 @@ class TestAlternatives:
         parameters = Parameters.of(self.atoms(), "occupancy", groups=self.groups)
         parameters = dataclasses.replace(parameters, occupancy=np.arange(8) != 3)
         assert parameters.free_groups.tolist() == [3, 4]
-        assert not parameters.on_device
+        assert parameters.shares
 
     def test_what_was_not_one_becomes_one(self) -> None:
         atoms = self.atoms().replace(occupancy=np.full(8, 0.2))

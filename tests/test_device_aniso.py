@@ -92,7 +92,7 @@ def _pair(
     case: Case, target: str, channels: int | None = None, precision: str = "single"
 ) -> tuple[Objective, DeviceObjective]:
     parameters = _free(case.atoms, target)
-    assert parameters.on_device
+    assert not parameters.shares
     weights = _weights(parameters)
     host = Objective(parameters, weights, case.xray, case.geometry, case.adp)
     restraints = DeviceRestraints(case.geometry, case.adp, case.atoms.multiplicity)

@@ -77,7 +77,7 @@ def _moved(p: Parameters, seed: int = 5) -> np.ndarray:
 
 def _pair(case: Case, target: str, precision: str = "single") -> tuple[Objective, DeviceObjective]:
     p = _parameters(case.atoms, target)
-    assert p.on_device
+    assert not p.shares
     weights = _weights(p)
     host = Objective(p, weights, case.xray, case.geometry, case.adp)
     restraints = DeviceRestraints(case.geometry, case.adp, case.atoms.multiplicity)

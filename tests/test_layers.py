@@ -26,7 +26,7 @@ LAYERS = [
     {"callbacks"},
     {"state", "minimize", "device_objective"},
     {"rendezvous", "device_restraints"},
-    {"device_displacement"},
+    {"device_displacement", "device_occupancy"},
     {
         "anisotropy",
         "tls_groups",
