@@ -23,6 +23,7 @@ from arrayrefine.parameters import KINDS, Parameters
 from arrayrefine.rendezvous import Evaluated
 from arrayrefine.report import Step
 from arrayrefine.state import Problem, State, evaluate
+from arrayrefine.targets.adp_curvature import strain_matrix
 from arrayrefine.tls_motion import sensible
 from arrayrefine.turning import turn_hydrogens
 from arrayrefine.weights import Steering, Weights
@@ -153,14 +154,15 @@ def minimise_step(
     share = weights.geometry_prior(problem.reflections.d_min) / found.geometry if found.geometry else 1.0
     problem = dataclasses.replace(problem, geometry=problem.geometry.anchored(state.atoms, share))
     objective = _objective(problem, state, parameters, found)
-    jacobian = adp_matrix = adp_shapes = None
+    jacobian = adp_matrix = None
     if problem.options.minimiser.precondition:
         jacobian = problem.geometry.jacobian(state.atoms) if found.geometry is not None else None
         if found.adp is not None:
-            adp_matrix, adp_shapes = problem.adp.log_matrix(state.atoms), problem.adp.deviator_diagonal(state.atoms)
+            free = np.flatnonzero(parameters.b), np.flatnonzero(parameters.u)
+            adp_matrix = strain_matrix(problem.adp, state.atoms, *free)
     change = preconditioner.build(
         parameters, state.xray.curvature(state.atoms), jacobian=jacobian, geometry=found.geometry or 0.0,
-        adp_matrix=adp_matrix, adp=found.adp or 0.0, adp_shapes=adp_shapes,
+        adp_matrix=adp_matrix, adp=found.adp or 0.0,
     )  # fmt: skip
     if problem.meet is None:
         solution = minimise(objective, change, problem.options.minimiser, stop)

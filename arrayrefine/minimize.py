@@ -22,7 +22,7 @@ from arrayrefine.weights import Weights
 
 Float = NDArray[np.float64]
 
-_FIRST_STEP = 0.5
+_FIRST_STEP = 0.8
 """Fraction of the preconditioned Newton step that the first line search tries: contacts may switch on beyond it."""
 _MEMORY = 20
 _WORTH = 0.3
@@ -143,11 +143,14 @@ class _Run:
         self.last = np.inf
         self.unit = 1.0
         self.reason = ""
+        self.first: tuple[float, Float] | None = None
 
     def __call__(self, p: Float) -> tuple[float, Float]:
         if self.stop():
             self.reason = "interrupted"
             raise _EndedError
+        if self.first is not None and not p.any():  # SciPy asks once more for the start
+            return self.first[0], self.unit * self.first[1]
         x = self.change.to_x(self.unit * p)
         value, gradient = self.objective.at(x)
         self.evaluations += 1
@@ -155,7 +158,10 @@ class _Run:
             self.start = self.last = value
         if value < self.best:
             self.best, self.best_x = value, x
-        return value, self.unit * self.change.pullback(x, gradient, self.unit * p)
+        by_p = self.change.pullback(x, gradient, self.unit * p)
+        if self.first is None:
+            self.first = value, by_p
+        return value, self.unit * by_p
 
     def after_iteration(self, _: Float) -> None:
         self.iterations += 1

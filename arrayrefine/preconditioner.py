@@ -3,10 +3,11 @@
 Coordinates: y = x − x₀ and A = w JᵀJ + diag(h), J the Jacobian of the restraints and h the X-ray curvature per atom;
 restraints are stiff and sparse, the X-ray curvature nearly diagonal. B factors: y = ln(B/B₀), in which the
 Kullback-Leibler restraint is a nearly quadratic form of differences, and A its matrix plus the X-ray curvature; a
-logarithm has no lower bound to run into, so B may be mapped like coordinates (clipped where it leaves its range).
-U: U = R exp(S) R with R² = U₀, which is positive definite whatever S is; the trace of S takes its place among the
-logarithms of B, and its five other components see the same restraints without the isotropic atoms. TLS: the full block
-of every group. Occupancies keep their bounds and are scaled by the diagonal only.
+logarithm has no lower bound to run into, so B may be mapped like coordinates (clipped where it leaves its range). Where
+a B starts near its bounds it is left out of what maps the others, and keeps real bounds. U: U = R exp(S) R with R² =
+U₀, which is positive definite whatever S is; its six components take their places beside the logarithms of B, with
+the second derivative of the restraints by both. TLS: the full block of every group. Occupancies keep their bounds and
+are scaled by the diagonal only.
 """
 
 from __future__ import annotations
@@ -37,24 +38,16 @@ _CLEARANCE = 1.5
 """Where a B starts within this factor of its bounds, real bounds are needed, and B is scaled by the diagonal."""
 _LARGEST_LOG = 7.0
 """Beyond the logarithm of the whole range of B; only keeps the exponential from overflowing."""
-_LARGEST_STRAIN = 3.0
-"""No component of S goes further: a factor of twenty in a mean square displacement."""
-_DEVIATORIC = 2.0 / 15.0
-"""Mean of (Σ E_ij s_i s_j)² over directions s, for a traceless E of norm one; 1 for the identity."""
+_LARGEST_STRAIN = 1.0
+"""What the components of S tend to: within a step no tensor grows or shrinks by more than e along any of them. The
+restraints are nearly quadratic forms of S that far, and atoms that the data hardly see do not run away."""
 _TLS_RIDGE = 1e-3
 """Added to the scaled diagonal of a group's matrix: in a small group not all motions can be told apart."""
-_ROOT_2, _ROOT_6 = np.sqrt(2.0), np.sqrt(6.0)
-_STRAINS = np.array(
-    [
-        [1.0, 1.0, 1.0, 0.0, 0.0, 0.0],
-        [1.0 / _ROOT_2, -1.0 / _ROOT_2, 0.0, 0.0, 0.0, 0.0],
-        [1.0 / _ROOT_6, 1.0 / _ROOT_6, -2.0 / _ROOT_6, 0.0, 0.0, 0.0],
-        [0.0, 0.0, 0.0, 1.0 / _ROOT_2, 0.0, 0.0],
-        [0.0, 0.0, 0.0, 0.0, 1.0 / _ROOT_2, 0.0],
-        [0.0, 0.0, 0.0, 0.0, 0.0, 1.0 / _ROOT_2],
-    ]
-)
-"""The components of S: the identity, and five traceless tensors of norm one."""
+_BY_U = np.diag([3.0, 3.0, 3.0, 4.0, 4.0, 4.0])
+_BY_U[:3, :3] += 1.0 - np.eye(3)
+_BY_U *= EIGHT_PI_SQUARED**2 / 15.0
+"""X-ray curvature by U over that by B: (8π²)² times the mean of s_i s_j s_k s_l over directions, each entry off the
+diagonal counted twice."""
 
 
 class _Cholesky:
@@ -77,16 +70,22 @@ class _Cholesky:
         )
 
     def forward(self, p: Float) -> Float:
-        """Pᵀ L^{-T} D^{-1/2} p."""
-        solved: Float = self._lower.solve(p / self._root, trans="T")
-        return np.asarray(solved[self._order])
+        """Pᵀ L^{-T} D^{-1/2} P p."""
+        return np.asarray(self._lower.solve(self._permuted(p) / self._root, trans="T")[self._order])
 
     def adjoint(self, g: Float) -> Float:
-        """D^{-1/2} L^{-1} P g."""
-        permuted = np.empty_like(g)
-        permuted[self._order] = g
-        solved: Float = self._lower.solve(permuted)
-        return np.asarray(solved / self._root)
+        """Pᵀ D^{-1/2} L^{-1} P g."""
+        return np.asarray((self._lower.solve(self._permuted(g)) / self._root)[self._order])
+
+    def _permuted(self, a: Float) -> Float:
+        permuted = np.empty_like(a)
+        permuted[self._order] = a
+        return permuted
+
+    @property
+    def unit(self) -> Float:
+        """Length of one unit of p along each entry that nothing is coupled to."""
+        return np.asarray(1.0 / self._root[self._order])
 
 
 Factor: TypeAlias = "_Cholesky | Float"
@@ -106,10 +105,10 @@ class ChangeOfVariable:
     at : dict of slices
         Where "xyz", "b", "occupancy", "u" and "tls" lie in x and in p.
     xyz : factor of A, or (n_xyz,) float64
-    logarithm : factor of A, or (n_b + n_u,) float64
-        For ln B, and after it the traces of S.
-    deviator : factor of A, or (n_u,) float64
-        For each of the five other components of S.
+    displacement : factor of A, or (n_b + n_u,) float64
+        For ln B, and after it the components of S, six for each tensor.
+    bounded : (n_b,) bool
+        B that keep real bounds, and that nothing is coupled to.
     occupancy : (n_occupancy,) float64
         Length of one unit of p along each occupancy.
     root : (n_u, 6) float64
@@ -123,22 +122,17 @@ class ChangeOfVariable:
     upper: Float
     at: dict[str, slice]
     xyz: Factor
-    logarithm: Factor
-    deviator: Factor
+    displacement: Factor
+    bounded: NDArray[np.bool_]
     occupancy: Float
     root: Float
     tls: Float
 
     def _b_and_u(self, p: Float) -> tuple[Float, Float]:
         """Change of ln B (n_b,), and S as components (n_u, 6)."""
-        strain = p[self.at["u"]].reshape(-1, 6)
-        n_b = self.at["b"].stop - self.at["b"].start
-        log = _forward(self.logarithm, np.concatenate([p[self.at["b"]], strain[:, 0]]))
-        out = np.empty_like(strain)
-        out[:, 0] = log[n_b:]
-        for k in range(1, 6):
-            out[:, k] = _forward(self.deviator, strain[:, k])
-        return log[:n_b], out
+        found = _forward(self.displacement, np.concatenate([p[self.at["b"]], p[self.at["u"]]]))
+        n_b = len(self.bounded)
+        return found[:n_b], _LARGEST_STRAIN * np.tanh(found[n_b:].reshape(-1, 6) / _LARGEST_STRAIN)
 
     def to_x(self, p: Float) -> Float:
         """Vector of the parameters (n,), B and occupancy within bounds."""
@@ -148,7 +142,7 @@ class ChangeOfVariable:
         x[at["b"]] *= np.exp(np.clip(log, -_LARGEST_LOG, _LARGEST_LOG))
         x[at["occupancy"]] += self.occupancy * p[at["occupancy"]]
         if len(strain):
-            grown = symmetric.exponential(np.clip(strain, -_LARGEST_STRAIN, _LARGEST_STRAIN) @ _STRAINS)
+            grown = symmetric.exponential(strain @ symmetric.STRAINS)
             x[at["u"]] = symmetric.product(self.root, grown).reshape(-1)
         if len(self.tls):
             x[at["tls"]] += np.einsum("gij,gj->gi", self.tls, p[at["tls"]].reshape(len(self.tls), -1)).reshape(-1)
@@ -159,18 +153,14 @@ class ChangeOfVariable:
         at, out = self.at, np.empty_like(gradient)
         b = x[at["b"]]
         # Behind a clip nothing changes; where real bounds act, the minimiser wants the slope at the bound.
-        inside = (b > self.lower[at["b"]]) & (b < self.upper[at["b"]]) | (not isinstance(self.logarithm, _Cholesky))
+        inside = (b > self.lower[at["b"]]) & (b < self.upper[at["b"]]) | self.bounded
         near = np.abs(x[at["xyz"]] - self.x0[at["xyz"]]) < _LARGEST_SHIFT
         out[at["xyz"]] = _adjoint(self.xyz, np.where(near, gradient[at["xyz"]], 0.0))
         out[at["occupancy"]] = self.occupancy * gradient[at["occupancy"]]
-        by_strain = self._by_strain(gradient[at["u"]].reshape(-1, 6), p)
-        log = _adjoint(self.logarithm, np.concatenate([np.where(inside, gradient[at["b"]] * b, 0.0), by_strain[:, 0]]))
-        out[at["b"]] = log[: len(b)]
-        by_p = np.empty_like(by_strain)
-        by_p[:, 0] = log[len(b) :]
-        for k in range(1, 6):
-            by_p[:, k] = _adjoint(self.deviator, by_strain[:, k])
-        out[at["u"]] = by_p.reshape(-1)
+        by_strain = self._by_strain(gradient[at["u"]].reshape(-1, 6), p).reshape(-1)
+        by_log = np.where(inside, gradient[at["b"]] * b, 0.0)
+        found = _adjoint(self.displacement, np.concatenate([by_log, by_strain]))
+        out[at["b"]], out[at["u"]] = found[: len(b)], found[len(b) :]
         if len(self.tls):
             by_tls = gradient[at["tls"]].reshape(len(self.tls), -1)
             out[at["tls"]] = np.einsum("gji,gj->gi", self.tls, by_tls).reshape(-1)
@@ -181,17 +171,17 @@ class ChangeOfVariable:
         if not len(by_u):
             return by_u
         _, strain = self._b_and_u(p)
-        clipped = np.clip(strain, -_LARGEST_STRAIN, _LARGEST_STRAIN)
-        by_s = symmetric.exponential_adjoint(clipped @ _STRAINS, symmetric.product_adjoint(self.root, by_u))
-        return np.where(clipped == strain, by_s @ _STRAINS.T, 0.0)
+        by_s = symmetric.exponential_adjoint(strain @ symmetric.STRAINS, symmetric.product_adjoint(self.root, by_u))
+        return np.asarray((1.0 - (strain / _LARGEST_STRAIN) ** 2) * (by_s @ symmetric.STRAINS.T))
 
     def bounds(self) -> tuple[Float, Float]:
-        """Bounds on p: of occupancies, and of B where it is scaled by a diagonal; a factored B is clipped instead."""
+        """Bounds on p: of occupancies, and of those B that have real ones; the others are clipped instead."""
         low, high = np.full(len(self.x0), -np.inf), np.full(len(self.x0), np.inf)
-        b, q = self.at["b"], self.at["occupancy"]
-        if not isinstance(self.logarithm, _Cholesky):
-            unit = self.logarithm[: b.stop - b.start]
-            low[b], high[b] = (np.log(limit[b] / self.x0[b]) / unit for limit in (self.lower, self.upper))
+        b, q, real = self.at["b"], self.at["occupancy"], self.bounded
+        factor = self.displacement
+        unit = (factor.unit if isinstance(factor, _Cholesky) else factor)[: len(real)][real]
+        for bound, limit in ((low, self.lower), (high, self.upper)):
+            bound[b][real] = np.log(limit[b][real] / self.x0[b][real]) / unit
         low[q], high[q] = ((limit[q] - self.x0[q]) / self.occupancy for limit in (self.lower, self.upper))
         return low, high
 
@@ -206,7 +196,7 @@ def _adjoint(factor: Factor, g: Float) -> Float:
 
 def build(
     parameters: Parameters, xray: Gradient, *, jacobian: Any | None = None, geometry: float = 0.0,
-    adp_matrix: Any | None = None, adp: float = 0.0, adp_shapes: Float | None = None,
+    adp_matrix: Any | None = None, adp: float = 0.0,
 ) -> ChangeOfVariable:  # fmt: skip
     """Make the change of variable for one step.
 
@@ -219,37 +209,29 @@ def build(
         Derivatives of the normalised geometry deviations by all coordinates; None for a diagonal map.
     geometry : float
         Weight of the geometry term.
-    adp_matrix : (N, N) sparse matrix or None
-        Second derivative of the ADP term by ln B; None for a diagonal map.
+    adp_matrix : (n_b + 6 n_u, n_b + 6 n_u) sparse matrix or None
+        Second derivative of the ADP term by the logarithms of the free B, and after these by the components of S of
+        the free tensors, see `targets.adp_curvature`; None for a diagonal map.
     adp : float
         Weight of the ADP term.
-    adp_shapes : (N,) float64, optional
-        Second derivative of the ADP term by each traceless component of S, other than what `adp_matrix` gives.
     """
     lower, upper = parameters.bounds()
     atoms, x0 = parameters.reference, parameters.pack(parameters.reference)
-    h_log = xray.b_iso * atoms.b_iso**2
-    logged = np.concatenate([np.flatnonzero(parameters.b), np.flatnonzero(parameters.u)])
-    b = slice(parameters.sizes.xyz, parameters.sizes.xyz + parameters.sizes.b)
-    clear = (x0[b] > _CLEARANCE * lower[b]) & (x0[b] < upper[b] / _CLEARANCE)
-    restrained = adp_matrix if len(logged) and clear.all() else None
+    b = parameters.slices["b"]
+    root = symmetric.root(x0[parameters.slices["u"]].reshape(-1, 6))
+    bounded = (x0[b] <= _CLEARANCE * lower[b]) | (x0[b] >= upper[b] / _CLEARANCE)
+    if adp_matrix is None:
+        bounded[:] = True
     free = parameters.free_groups[parameters.groups.independent(parameters.free_groups)]
     by_group: Float = np.bincount(
         np.maximum(parameters.groups.group, 0), xray.occupancy * (parameters.groups.group >= 0) / atoms.multiplicity**2,
         minlength=max(len(parameters.groups), 1),
     ).astype(float)  # fmt: skip
-    deviated = np.flatnonzero(parameters.u)
-    h_shape = _floored(_DEVIATORIC * h_log[deviated])
-    if adp_shapes is not None:
-        h_shape = h_shape + adp * adp_shapes[deviated]
     return ChangeOfVariable(
         x0, lower, upper, parameters.slices,
         _coordinates(parameters, xray, jacobian, geometry),
-        _restrained(_floored(h_log[logged]), logged, restrained, adp),
-        _restrained(h_shape, deviated, adp_matrix, adp / 3.0),
-        1.0 / np.sqrt(_floored(by_group[free])),
-        symmetric.root(x0[parameters.slices["u"]].reshape(-1, 6)),
-        _groups(parameters, xray),
+        _displacements(parameters, xray, root, bounded, adp_matrix, adp), bounded,
+        1.0 / np.sqrt(_floored(by_group[free])), root, _groups(parameters, xray),
     )  # fmt: skip
 
 
@@ -264,11 +246,33 @@ def _coordinates(parameters: Parameters, xray: Gradient, jacobian: Any | None, w
     return _Cholesky(normal + sparse.diags_array(np.maximum(h, least)))
 
 
-def _restrained(h: Float, chosen: NDArray[np.int64], matrix: Any | None, weight: float) -> Factor:
-    """Factor of the restraints' matrix of some atoms plus the diagonal h."""
-    if matrix is None or not len(chosen):
-        return 1.0 / np.sqrt(h)
-    return _Cholesky(weight * matrix[chosen][:, chosen] + sparse.diags_array(h))
+def _displacements(
+    parameters: Parameters, xray: Gradient, root: Float, bounded: NDArray[np.bool_], matrix: Any | None, weight: float
+) -> Factor:
+    """Factor for the logarithms of B and the components of S; diagonal without restraints."""
+    h_log = _floored((xray.b_iso * parameters.reference.b_iso**2)[parameters.b])
+    strained = [symmetric.product(root, np.broadcast_to(basis, root.shape)) for basis in symmetric.STRAINS]
+    by_strain = np.stack(strained, axis=1)  # U by each component: (n_u, 6, 6)
+    block = xray.b_iso[parameters.u][:, None, None] * (by_strain @ _BY_U @ by_strain.transpose(0, 2, 1))
+    block += _DAMPING * np.eye(6) * block.mean(axis=0).diagonal() if len(block) else 0.0
+    if matrix is None:
+        return np.asarray(1.0 / np.sqrt(np.append(h_log, np.einsum("nii->ni", block).reshape(-1))))
+    if not len(h_log) + len(block):
+        return np.zeros(0)
+    parts = [sparse.diags_array(h_log)] * bool(len(h_log)) + [_diagonal_blocks(block)] * bool(len(block))
+    data = sparse.block_diag(parts)
+    alone = np.zeros(matrix.shape[0], dtype=bool)
+    alone[: len(bounded)] = bounded
+    if alone.any():
+        coupled = sparse.diags_array((~alone).astype(float))
+        matrix = coupled @ matrix @ coupled + sparse.diags_array(np.where(alone, matrix.diagonal(), 0.0))
+    return _Cholesky(weight * matrix + data)
+
+
+def _diagonal_blocks(block: Float) -> Any:
+    """Sparse matrix of blocks (n, 6, 6) along its diagonal."""
+    n = len(block)
+    return sparse.bsr_array((block, np.arange(n), np.arange(n + 1)), shape=(6 * n, 6 * n))
 
 
 def _groups(parameters: Parameters, xray: Gradient) -> Float:
@@ -276,11 +280,7 @@ def _groups(parameters: Parameters, xray: Gradient) -> Float:
     if not parameters.sizes.tls:
         return np.zeros((0, 0, 0))
     index, design = parameters.group_design
-    # By U the curvature is that by B/(8π²)² times the mean of s_i s_j s_k s_l, each off-diagonal counted twice.
-    tensor = np.diag([3.0, 3.0, 3.0, 4.0, 4.0, 4.0])
-    tensor[:3, :3] += 1.0 - np.eye(3)
-    tensor *= EIGHT_PI_SQUARED**2 / 15.0
-    root_of_tensor = np.linalg.cholesky(tensor)
+    root_of_tensor = np.linalg.cholesky(_BY_U)
     group = parameters.reference.tls.group[index]
     out = []
     for number in np.flatnonzero(parameters.tls):

@@ -4,14 +4,15 @@ U (N, 6) is Cartesian, Å², as 11, 22, 33, 12, 13, 23, and gradients are by the
 places of the matrix count. Isotropic atoms take part as multiples of the identity; their derivative by u is then the
 sum of the first three.
 
-Second derivatives are given for the symmetric S of U = R exp(S) R, R = U₀^{1/2}, at S = 0, without the terms that can
-be negative. There all three restraints are quadratic forms with simple factors, whatever U₀ is:
+Second derivatives are given for the symmetric S of U = R exp(S) R, R = U₀^{1/2}, at S = 0, where `kl` and `sphericity`
+have them in closed form, positive semi-definite whatever U₀ is, and `rigid_bond` without the term that can be negative.
+S is counted in the components of `symmetric.STRAINS`.
 
-- `kl`: (w/6) ‖S₁ − S₂‖² of neighbours that are alike (‖·‖² sums over nine entries, so the six are counted 1, 1, 1, 2,
-  2, 2). Per pair this is a scalar h = w/3, as in the Laplacian of the pairs: +h (times that count) on each end, −h
-  between them; `kl_curvature`.
-- `rigid_bond`: ½ w (a₁ᵀS₁a₁ − a₂ᵀS₂a₂)² with aₖ = Rₖ e, e along the bond; `rigid_bond_curvature` gives the two rows.
-- `sphericity`: (w/6) ‖S − tr(S)/3 · 1‖² of atoms that are nearly round, so h = w/3 again, on the five shapes only;
+- `kl`: ½ (w/6) (‖S₁M − MS₂‖² + ‖S₁M⁻ᵀ − M⁻ᵀS₂‖²) with M = R₁R₂⁻¹; (w/6) ‖S₁ − S₂‖² where the two are alike. Where
+  they are not, it is stiffer by as much as one is longer than the other in any direction; `kl_curvature`.
+- `rigid_bond`: ½ w ((a₁ᵀS₁a₁ − a₂ᵀS₂a₂)² + δ |Sa|²) with aₖ = Rₖ e, e along the bond, and δ > 0 by how much one end
+  moves more along it, which counts for that end; `rigid_bond_curvature`.
+- `sphericity`: ½ (w/6) (ū tr(S²V) + tr V tr(S²U)/3 − ⅔ tr(SU) tr(SV)) with V = U⁻¹, ū = tr U/3;
   `sphericity_curvature`.
 """
 
@@ -78,9 +79,26 @@ def _apart(a: Float, i: Int, j: Int, weight: Float) -> Float:
     return total.T
 
 
-def kl_curvature(weight: Float) -> Float:
-    """Factor h (p,) of each pair in the second derivative of `kl` by S; see the head of the file."""
-    return weight / 3.0
+_BASIS = symmetric.matrices(symmetric.STRAINS)
+
+
+def kl_curvature(u: Float, i: Int, j: Int, weight: Float) -> tuple[Float, Float, Float]:
+    """Second derivative of each pair of `kl` by the components of S₁ twice, of both, and of S₂ twice.
+
+    Returns
+    -------
+    (p, 6, 6) float64 each
+    """
+    root = symmetric.matrices(symmetric.root(_safe(u)))
+    inverse = np.linalg.inv(root)
+    factor = np.sqrt(weight / 6.0)[:, None, None]
+    rows = []
+    for left, right in ((root[i], inverse[j]), (inverse[i], root[j])):  # M, and M⁻ᵀ
+        m = factor * (left @ right)
+        one, two = _BASIS @ m[:, None], m[:, None] @ _BASIS
+        rows.append((one.reshape(len(m), 6, 9), two.reshape(len(m), 6, 9)))
+    one, two = (np.concatenate(parts, axis=2) for parts in zip(*rows))
+    return one @ one.transpose(0, 2, 1), -(one @ two.transpose(0, 2, 1)), two @ two.transpose(0, 2, 1)
 
 
 def directions(xyz: Float, i: Int, j: Int) -> Float:
@@ -127,16 +145,29 @@ def rigid_bond(u: Float, i: Int, j: Int, direction: Float, weight: Float) -> tup
     return 0.5 * float(pull @ apart), np.ascontiguousarray(gradient.T)
 
 
-def rigid_bond_curvature(u: Float, i: Int, j: Int, direction: Float, weight: Float) -> tuple[Float, Float]:
-    """Rows (p, 6) for the first and second atom by S, with √w: their products are the Gauss–Newton second derivative.
+def rigid_bond_curvature(
+    u: Float, i: Int, j: Int, direction: Float, weight: Float
+) -> tuple[Float, Float, Float]:
+    """Second derivative of each pair of `rigid_bond` by the components of S₁ twice, of both, and of S₂ twice.
 
-    Row · S = √w aᵀSa with a = R e; the row of the second atom has the minus sign of the difference. A scalar bound for
-    a diagonal is w |a|⁴ = w (eᵀUe)².
+    With a = R e, that of aᵀexp(S)a counts for the end that moves more along the bond, and would be negative for the
+    other.
+
+    Returns
+    -------
+    (p, 6, 6) float64 each
     """
     root = symmetric.matrices(symmetric.root(u))
-    factor = np.sqrt(weight)[:, None]
-    one, two = (np.einsum("pij,pj->pi", root[end], direction) for end in (i, j))
-    return factor * _dyad(one), -factor * _dyad(two)
+    ends = [np.einsum("pij,pj->pi", root[end], direction) for end in (i, j)]
+    along = [_dyad(a) @ symmetric.STRAINS.T for a in ends]
+    apart = np.einsum("ij,ij->i", _dyad(direction), u[i] - u[j])
+    own = []
+    for a, row, excess in zip(ends, along, (apart, -apart)):
+        strained = np.einsum("kab,pb->pka", _BASIS, a)
+        square = strained @ strained.transpose(0, 2, 1)
+        own.append(row[:, :, None] * row[:, None, :] + np.maximum(excess, 0.0)[:, None, None] * square)
+    factor = weight[:, None, None]
+    return factor * own[0], -factor * along[0][:, :, None] * along[1][:, None, :], factor * own[1]
 
 
 def sphericity(u: Float, weight: Float) -> tuple[float, Float]:
@@ -170,6 +201,17 @@ def sphericity(u: Float, weight: Float) -> tuple[float, Float]:
     return value, (weight / 6.0)[:, None] * symmetric.COUNTS * (by_mean - square)
 
 
-def sphericity_curvature(weight: Float) -> Float:
-    """Factor h (N,) of each atom in the second derivative of `sphericity` by S; see the head of the file."""
-    return weight / 3.0
+def sphericity_curvature(u: Float, weight: Float) -> Float:
+    """Second derivative of `sphericity` by the components of S (N, 6, 6)."""
+    safe = _safe(u)
+    inverse, mean = symmetric.inverse(safe), symmetric.trace(safe) / 3.0
+    square = np.einsum("kab,lbc->klac", _BASIS, _BASIS)
+    square = 0.5 * (square + square.transpose(1, 0, 2, 3)).reshape(36, 9)
+    sides = [(symmetric.matrices(a).reshape(-1, 9) @ square.T).reshape(-1, 6, 6) for a in (inverse, safe)]
+    along, across = ((a * symmetric.COUNTS) @ symmetric.STRAINS.T for a in (safe, inverse))
+    both = along[:, :, None] * across[:, None, :]
+    factor = (weight / 6.0)[:, None, None]
+    return np.asarray(factor * (
+        mean[:, None, None] * sides[0] + (symmetric.trace(inverse) / 3.0)[:, None, None] * sides[1]
+        - (both + both.transpose(0, 2, 1)) / 3.0
+    ))  # fmt: skip

@@ -18,6 +18,18 @@ _INDEX = np.array([[0, 3, 4], [3, 1, 5], [4, 5, 2]])
 _ROW, _COLUMN = np.array([0, 1, 2, 0, 0, 1]), np.array([0, 1, 2, 1, 2, 2])
 COUNTS = np.array([1.0, 1.0, 1.0, 2.0, 2.0, 2.0])
 """Places of the matrix that each of the six values fills."""
+_ROOT_2, _ROOT_6 = np.sqrt(2.0), np.sqrt(6.0)
+STRAINS = np.array(
+    [
+        [1.0, 1.0, 1.0, 0.0, 0.0, 0.0],
+        [1.0 / _ROOT_2, -1.0 / _ROOT_2, 0.0, 0.0, 0.0, 0.0],
+        [1.0 / _ROOT_6, 1.0 / _ROOT_6, -2.0 / _ROOT_6, 0.0, 0.0, 0.0],
+        [0.0, 0.0, 0.0, 1.0 / _ROOT_2, 0.0, 0.0],
+        [0.0, 0.0, 0.0, 0.0, 1.0 / _ROOT_2, 0.0],
+        [0.0, 0.0, 0.0, 0.0, 0.0, 1.0 / _ROOT_2],
+    ]
+)
+"""A basis of them: the identity, and five traceless matrices of norm one."""
 
 
 def matrices(six: NDArray[Any]) -> NDArray[Any]:

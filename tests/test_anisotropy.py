@@ -25,6 +25,7 @@ from arrayrefine.parameters import Parameters
 from arrayrefine.restraints import Restraints
 from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.targets.adp import AdpTarget, Shapes
+from arrayrefine.targets.adp_curvature import log_matrix, strain_matrix
 from arrayrefine.tls import NUMBERS, Tls, design
 
 N = 24
@@ -171,10 +172,9 @@ def test_change_of_variable_with_u_and_tls(factored: bool) -> None:
     parameters = free(atoms)
     rng = np.random.default_rng(6)
     curvature = Gradient(np.full((N, 3), 50.0), np.full(N, 0.02), np.full(N, 30.0))
-    pairs = sparse.diags_array([-np.ones(N - 1), 2.0 * np.ones(N), -np.ones(N - 1)], offsets=[-1, 0, 1]).tocsr()
-    change = preconditioner.build(
-        parameters, curvature, adp_matrix=pairs if factored else None, adp=0.5, adp_shapes=np.full(N, 2.0)
-    )
+    n = parameters.sizes.b + parameters.sizes.u
+    pairs = sparse.diags_array([-np.ones(n - 1), 2.0 * np.ones(n), -np.ones(n - 1)], offsets=[-1, 0, 1]).tocsr()
+    change = preconditioner.build(parameters, curvature, adp_matrix=pairs if factored else None, adp=0.5)
     np.testing.assert_allclose(change.to_x(np.zeros(parameters.size)), parameters.pack(atoms), atol=1e-10)
     p, direction, g = 0.05 * rng.normal(size=(3, parameters.size))
     step = 1e-5
@@ -225,7 +225,53 @@ def test_adp_target_by_finite_differences() -> None:
         lambda t: target(atoms.replace(u_aniso=atoms.u_aniso + t * direction))[0],
         float((gradient.u_aniso * direction).sum()), 1e-3, 1e-6, "by U",
     )  # fmt: skip
-    assert (target.deviator_diagonal(atoms)[atoms.anisotropic] >= 4.0 / 3.0).all()
+
+
+def test_strain_matrix_is_the_second_derivative() -> None:
+    """By ln B and S of two kinds of atoms, where all are alike and so nothing of it is left out."""
+    n = 12
+    atoms = random_atoms(crystal("P 1"), n)
+    tensor = np.arange(n) % 3 != 0
+    tensor[-2:] = False
+    flat = dataclasses.replace(
+        atoms, anisotropic=tensor, u_aniso=np.zeros((n, 6)), b_iso=np.full(n, 20.0), riding=Riding.none(),
+        xyz=np.cumsum(np.random.default_rng(1).normal(0.0, 0.8, (n, 3)), axis=0),
+    )  # fmt: skip
+    i, j = np.arange(n - 1), np.arange(1, n)
+    both = tensor[i] & tensor[j]
+    shapes = Shapes(i[both], j[both], 100.0, np.where(tensor, 4.0, 0.0))
+    target = AdpTarget("kl", i, j, np.full(n - 1, 30.0), shapes=shapes)
+    scalar = np.flatnonzero(~tensor)[:-1]  # the last is not refined
+    matrix = strain_matrix(target, flat, scalar, np.flatnonzero(tensor))
+    assert abs(matrix - matrix.T).max() < 1e-9
+    u0 = total_u(flat)
+    root = symmetric.root(u0)
+    for v in np.random.default_rng(3).normal(size=(4, matrix.shape[0])):
+
+        def value(t: float, v: np.ndarray = v) -> float:
+            s = np.zeros((n, 6))
+            s[scalar, 0] = v[: len(scalar)]
+            s[tensor] = v[len(scalar) :].reshape(-1, 6)
+            u = symmetric.product(root, symmetric.exponential(t * s @ symmetric.STRAINS))
+            b, shape = parted(u)
+            return target(flat.replace(b_iso=b, u_aniso=shape))[0]
+
+        h = 1e-3
+        second = (value(h) - 2.0 * value(0.0) + value(-h)) / h**2
+        assert second == pytest.approx(float(v @ (matrix @ v)), rel=1e-3)
+    without = strain_matrix(target, flat, np.arange(n), np.zeros(0, dtype=np.int64))
+    assert abs(without - log_matrix(target, flat)).max() < 1e-12
+
+
+def test_strain_has_a_limit_that_it_does_not_reach() -> None:
+    atoms = model()
+    parameters = free(atoms)
+    change = preconditioner.build(parameters, Gradient(np.full((N, 3), 50.0), np.full(N, 0.02), np.full(N, 30.0)))
+    p = np.zeros(parameters.size)
+    p[parameters.slices["u"]] = 1e3
+    u0, u = (change.to_x(x)[parameters.slices["u"]].reshape(-1, 6) for x in (0.0 * p, p))
+    assert (symmetric.trace(u) < 3.0 * np.e**2 * symmetric.trace(u0)).all()
+    assert (symmetric.trace(u) > symmetric.trace(u0)).all()
 
 
 def test_round_tensors_are_restrained_as_their_b() -> None:

@@ -189,7 +189,7 @@ def test_change_of_variable(models: int, own: bool) -> None:
     parameters = parameters_of(dataclasses.replace(atoms, b_iso=np.maximum(atoms.b_iso, 3.0)))
     curvature = Gradient(*(np.abs(a) for a in parts(random_gradient(len(atoms)))))
     change = preconditioner.build(parameters, curvature)
-    unit = np.concatenate([change.xyz, change.logarithm, change.occupancy])
+    unit = np.concatenate([change.xyz, change.displacement, change.occupancy])
     given = [change.x0, unit, change.lower, change.upper]
     if own:
         given = [np.stack([a] * models) for a in given]

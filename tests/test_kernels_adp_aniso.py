@@ -116,18 +116,47 @@ def _second(function: Restraint, u: np.ndarray, s: np.ndarray) -> float:
     return (f[0] - 2.0 * f[1] + f[2]) / h**2
 
 
+def _of_pairs(blocks: tuple[np.ndarray, np.ndarray, np.ndarray], s: np.ndarray) -> float:
+    one, both, two = blocks
+    a, b = s[ONE], s[TWO]
+    paths = (("pi,pij,pj", a, one, a), ("pi,pij,pj", b, two, b), ("pi,pij,pj", 2.0 * a, both, b))
+    return float(sum(np.einsum(path + "->", *arrays) for path, *arrays in paths))
+
+
 def test_second_derivatives_by_s() -> None:
-    """Exact where the restraint is fulfilled, which is where the omitted terms vanish."""
-    alike, s = np.tile(U[2], (N, 1)), RNG.normal(size=(N, 6))
-    apart = s[ONE] - s[TWO]
-    expected = float((adp_aniso.kl_curvature(W) * symmetric.inner(apart, apart)).sum())
-    assert _second(RESTRAINTS["kl"], alike, s) == pytest.approx(expected, rel=1e-4)
+    """Of any tensors, exact for `kl` and `sphericity`; that of `rigid_bond` where the restraint is fulfilled."""
+    u = U[VALUES.min(axis=1) > adp_aniso.U_FLOOR]
+    u = np.tile(u, (2, 1))[:N]
+    s = RNG.normal(size=(N, 6))
+    six = s @ symmetric.STRAINS
+    expected = _of_pairs(adp_aniso.kl_curvature(u, ONE, TWO, W), s)
+    assert _second(RESTRAINTS["kl"], u, six) == pytest.approx(expected, rel=1e-4)
+    expected = float(np.einsum("ni,nij,nj->", s, adp_aniso.sphericity_curvature(u, W[:N]), s))
+    assert _second(RESTRAINTS["sphericity"], u, six) == pytest.approx(expected, rel=1e-4)
+    alike = np.tile(U[2], (N, 1))
+    expected = _of_pairs(adp_aniso.rigid_bond_curvature(alike, ONE, TWO, E, W), s)
+    assert _second(RESTRAINTS["rigid bond"], alike, six) == pytest.approx(expected, rel=1e-4)
 
-    one, two = adp_aniso.rigid_bond_curvature(alike, ONE, TWO, E, W)
-    expected = float((((one * s[ONE]).sum(axis=1) + (two * s[TWO]).sum(axis=1)) ** 2).sum())
-    assert _second(RESTRAINTS["rigid bond"], alike, s) == pytest.approx(expected, rel=1e-4)
 
-    shape = s - symmetric.isotropic(symmetric.trace(s) / 3.0)
-    expected = float((adp_aniso.sphericity_curvature(W[:N]) * symmetric.inner(shape, shape)).sum())
-    round_atoms = symmetric.isotropic(RNG.uniform(0.05, 0.3, N))
-    assert _second(RESTRAINTS["sphericity"], round_atoms, s) == pytest.approx(expected, rel=1e-4)
+def test_second_derivatives_are_not_negative() -> None:
+    one, both, two = (a + b for a, b in zip(
+        adp_aniso.kl_curvature(U, ONE, TWO, W), adp_aniso.rigid_bond_curvature(U, ONE, TWO, E, W)
+    ))  # fmt: skip
+    pairs = np.concatenate(
+        [np.concatenate([one, both], axis=2), np.concatenate([both.transpose(0, 2, 1), two], axis=2)], axis=1
+    )
+    for blocks in (pairs, adp_aniso.sphericity_curvature(U, W[:N])):
+        values = np.linalg.eigvalsh(blocks)
+        assert (values[:, 0] >= -1e-9 * values[:, -1]).all()
+    # All of a pair grown or shrunk alike changes nothing that is compared.
+    alike = np.tile(symmetric.isotropic(0.1), (N, 1))
+    one, both, two = adp_aniso.kl_curvature(alike, ONE, TWO, W)
+    np.testing.assert_allclose(one + both, 0.0, atol=1e-9)
+
+
+def test_rigid_bond_stiffens_the_end_that_moves_more() -> None:
+    u = symmetric.isotropic(np.array([0.4, 0.1]))
+    ends = np.array([0]), np.array([1])
+    one, _, two = adp_aniso.rigid_bond_curvature(u, *ends, np.array([[1.0, 0.0, 0.0]]), np.ones(1))
+    assert one[0, 0, 0] == pytest.approx(0.4**2 + 0.3 * 0.4)
+    assert two[0, 0, 0] == pytest.approx(0.1**2)

@@ -7,7 +7,6 @@ from time import perf_counter
 from typing import Literal
 
 import numpy as np
-import scipy.sparse as sparse
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms, Gradient
@@ -26,10 +25,6 @@ SIGMAS = {"bond": 0.1, "angle": 0.15, "torsion": 0.3, "other": 0.7}
 
 CLOSE = 0.1
 """Å; atoms nearer to each other than this count as this far apart."""
-_ALONG = 2.0 / 15.0
-"""Mean of (eᵀEe)² over directions e, for a traceless E of norm one."""
-_STRONG = 1.0 / 0.25**2
-"""Weight from which a pair enters the preconditioner in full: bonds and angles."""
 
 
 @dataclass(frozen=True)
@@ -174,34 +169,6 @@ class AdpTarget:
         plain, by_b = adp.kl(atoms.b_iso, self.i[~odd], self.j[~odd], self.weight[~odd])
         by_b = by_b + symmetric.trace(by_u) / EIGHT_PI_SQUARED
         return value + plain, Gradient(by_xyz, by_b, np.zeros(len(atoms)), by_u)
-
-    def deviator_diagonal(self, atoms: Atoms) -> Float:
-        """What shape restraints add (N,) to the second derivative by each traceless component of S, U = R exp(S) R."""
-        out = np.zeros(len(atoms))
-        if self.shapes is None:
-            return out
-        out += self.shapes.round / 3.0
-        u = (atoms.b_iso / EIGHT_PI_SQUARED) ** 2
-        for end in (self.shapes.i, self.shapes.j):
-            out += np.bincount(end, _ALONG * self.shapes.rigid * u[end], len(atoms))
-        return out
-
-    def log_matrix(self, atoms: Atoms) -> sparse.csr_array:
-        """Approximate second derivative (N, N) by ln B, positive semi-definite, for a preconditioner.
-
-        By ln B the term is 2 w sinh²((u₁ − u₂)/2), whose Gauss-Newton matrix is w cosh²((u₁ − u₂)/2) [1 −1; −1 1].
-        Pairs that no bond or angle joins are weak and many; only their diagonal is kept: the factor stays sparse.
-        """
-        n, b = len(atoms), atoms.b_iso
-        if self.kind == "variance":
-            return sparse.csr_array(sparse.diags_array(2.0 * b**2))
-        b1, b2 = b[self.i], b[self.j]
-        w = self.weight * 0.25 * (b1 + b2) ** 2 / (b1 * b2)
-        diagonal = (np.bincount(self.i, w, n) + np.bincount(self.j, w, n)).astype(float)
-        strong = self.weight >= _STRONG
-        i, j, w = self.i[strong], self.j[strong], w[strong]
-        off = sparse.coo_array((-w, (i, j)), shape=(n, n))
-        return sparse.csr_array(off + off.T + sparse.diags_array(diagonal))
 
 
 def _nearest_pairs(

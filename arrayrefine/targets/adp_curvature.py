@@ -1,0 +1,119 @@
+"""Second derivative of the restraints on displacements, for a preconditioner."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sparse
+from numpy.typing import NDArray
+
+from arrayrefine.atoms import Atoms
+from arrayrefine.displacement import total_u
+from arrayrefine.kernels import adp_aniso
+from arrayrefine.targets.adp import AdpTarget
+
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+
+_STRONG = 1.0 / 0.25**2
+"""Weight from which a pair enters in full: bonds and angles. The others are weak and many; only their diagonal is kept,
+and the factor stays sparse."""
+
+
+def log_matrix(target: AdpTarget, atoms: Atoms) -> sparse.csr_array:
+    """Approximate second derivative (N, N) by ln B of isotropic atoms, positive semi-definite.
+
+    By ln B the term is 2 w sinh²((u₁ − u₂)/2), whose Gauss-Newton matrix is w cosh²((u₁ − u₂)/2) [1 −1; −1 1].
+    """
+    if target.kind == "variance":
+        return sparse.csr_array(sparse.diags_array(2.0 * atoms.b_iso**2))
+    return _of_logarithms(target, atoms, np.ones(len(target.i), dtype=bool))
+
+
+def strain_matrix(target: AdpTarget, atoms: Atoms, scalar: Int, tensor: Int) -> sparse.csr_array:
+    """Second derivative by ln B of some atoms, and after these by the six components of S of others.
+
+    S is that of U = R exp(S) R, R² the U of `atoms`, in the components of `symmetric.STRAINS`.
+
+    Parameters
+    ----------
+    target : AdpTarget
+    atoms : Atoms
+    scalar, tensor : (s,), (t,) int64
+
+    Returns
+    -------
+    (s + 6t, s + 6t) csr array
+        Positive semi-definite.
+    """
+    if not len(tensor) or target.kind != "kl":
+        chosen = np.concatenate([scalar, np.repeat(tensor, 6)])
+        only = np.concatenate([np.ones(len(scalar)), np.tile(np.eye(6)[0], len(tensor))])
+        matrix = log_matrix(target, atoms)
+        if not len(tensor):
+            return matrix[chosen][:, chosen]
+        return sparse.csr_array(sparse.diags_array(only * matrix.diagonal()[chosen]))
+    n = len(atoms)
+    places = _Places.of(n, scalar, tensor)
+    odd = places.tensor[target.i] | places.tensor[target.j]
+    i, j, weight = target.i[odd], target.j[odd], target.weight[odd]
+    u = total_u(atoms)
+    one, both, two = adp_aniso.kl_curvature(u, i, j, weight)
+    block = np.zeros((n, 6, 6))
+    np.add.at(block, i, one)
+    np.add.at(block, j, two)
+    strong = weight >= _STRONG
+    off = [(i[strong], j[strong], both[strong])]
+    if target.shapes is not None:
+        shapes = target.shapes
+        block += adp_aniso.sphericity_curvature(u, shapes.round)
+        along = adp_aniso.directions(atoms.xyz, shapes.i, shapes.j)
+        rigid = np.full(len(shapes.i), shapes.rigid)
+        one, both, two = adp_aniso.rigid_bond_curvature(u, shapes.i, shapes.j, along, rigid)
+        np.add.at(block, shapes.i, one)
+        np.add.at(block, shapes.j, two)
+        off.append((shapes.i, shapes.j, both))
+    plain = _of_logarithms(target, atoms, ~odd)
+    size = len(scalar) + 6 * len(tensor)
+    alone = sparse.coo_array(plain[scalar][:, scalar])
+    matrix = sparse.coo_array((alone.data, (alone.row, alone.col)), shape=(size, size)).tocsr()
+    every = np.arange(n)
+    matrix = matrix + places.spread(every, every, block)
+    for one_end, other_end, values in off:
+        part = places.spread(one_end, other_end, values)
+        matrix = matrix + part + part.T
+    return sparse.csr_array(matrix)
+
+
+def _of_logarithms(target: AdpTarget, atoms: Atoms, some: NDArray[np.bool_]) -> sparse.csr_array:
+    """The matrix (N, N) by ln B of some of the pairs."""
+    n, b = len(atoms), atoms.b_iso
+    i, j, weight = target.i[some], target.j[some], target.weight[some]
+    w = weight * 0.25 * (b[i] + b[j]) ** 2 / (b[i] * b[j])
+    diagonal = (np.bincount(i, w, n) + np.bincount(j, w, n)).astype(float)
+    strong = weight >= _STRONG
+    off = sparse.coo_array((-w[strong], (i[strong], j[strong])), shape=(n, n))
+    return sparse.csr_array(off + off.T + sparse.diags_array(diagonal))
+
+
+class _Places:
+    """Where the components of each atom lie in the matrix."""
+
+    def __init__(self, first: Int, width: Int, size: int) -> None:
+        self._first, self._width, self._size = first, width, size
+        self.tensor = width == 6
+
+    @classmethod
+    def of(cls, n: int, scalar: Int, tensor: Int) -> _Places:
+        first, width = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
+        first[scalar], width[scalar] = np.arange(len(scalar)), 1
+        first[tensor], width[tensor] = len(scalar) + 6 * np.arange(len(tensor)), 6
+        return cls(first, width, len(scalar) + 6 * len(tensor))
+
+    def spread(self, i: Int, j: Int, values: Float) -> sparse.csr_array:
+        """Blocks (p, 6, 6) of pairs of atoms in their places; what belongs to no place is left out."""
+        number = np.arange(6)
+        row = np.broadcast_to((self._first[i][:, None] + number)[:, :, None], values.shape)
+        column = np.broadcast_to((self._first[j][:, None] + number)[:, None, :], values.shape)
+        there = (number < self._width[i][:, None])[:, :, None] & (number < self._width[j][:, None])[:, None, :]
+        entries = (values[there], (row[there], column[there]))
+        return sparse.coo_array(entries, shape=(self._size, self._size)).tocsr()
