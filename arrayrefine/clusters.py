@@ -25,8 +25,9 @@ class _Shape(NamedTuple):
 
 
 _SHAPES = {
-    # Fe4S4 and its cysteines: Moriarty & Adams, Acta Cryst. D75, 16-20 (2019); that of lengths covers the usual
-    # compression along one axis. Length and angles are those of one tetrahedral figure, which gives S-Fe-SG 114.3.
+    # Fe4S4: the means of the dictionary of Phenix (geostd, 2.275, 104.4, 73.4), as a figure with the symmetry of a
+    # tetrahedron, which has S-Fe-SG at 114.3; sigma of lengths covers the usual compression along one axis. Its
+    # cysteines: Moriarty & Adams, Acta Cryst. D75, 16-20 (2019).
     3: _Shape("cubane", 2.28, 0.03, 104.3, 73.5, (2.268, 0.034, 114.2, 6.0)),
     # Fe2S2: Mayerle et al., J. Am. Chem. Soc. 97, 1032-1045 (1975).
     2: _Shape("rhombus", 2.21, 0.02, 104.7, 75.3, None),

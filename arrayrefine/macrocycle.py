@@ -42,6 +42,9 @@ _STEERED = ("robust", "search")
 """Schemes whose weights follow the geometry, and that try a refused step again."""
 _STEERINGS = 2
 """Times that a step may steer its weight and go on."""
+_CLOSER = 0.3
+"""Factor on the minimiser's tolerance after restraints were loosened: what that gains is little beside many free
+parameters, and a step that ends before the bonds have given way would be steered on without end."""
 _DONE = {0: "no cycle was asked for", 1: "the one cycle done"}
 """Why a run ended that did all its cycles, where these are hardly "all"."""
 _SETTLED_R = 0.0005
@@ -306,11 +309,11 @@ def _refine_in_band(
     """
     notes: list[str] = []
     evaluations, gain = 0, 0.0
-    state, steering = start, path.steering
+    state, steering, own = start, path.steering, problem
     for attempt in range(_STEERINGS + 1):
         here = parameters.at(state.atoms)
         found = find_weights(problem, state, here, steering, path.stale)
-        solution = minimise_step(problem, state, here, found, stop)
+        solution = minimise_step(own, state, here, found, stop)
         evaluations += solution.evaluations
         gain += solution.start_value - solution.value
         atoms = sensible(solution.atoms) if parameters.sizes.tls else solution.atoms
@@ -327,9 +330,17 @@ def _refine_in_band(
             f"bond RMSZ {bond or 0:.2f}, angle RMSZ {angle or 0:.2f} outside the band: geometry weight x "
             f"{factor / steering.geometry:.2f}, {further}"
         )
+        own = _closer(problem) if factor < steering.geometry else problem
         steering = dataclasses.replace(steering, geometry=factor)
     ended = dataclasses.replace(path, state=state, steering=steering)
     return _Reached(ended, found, solution, "; ".join(notes), evaluations, gain)
+
+
+def _closer(problem: Problem) -> Problem:
+    """The problem with a minimiser that ends later."""
+    minimiser = problem.options.minimiser
+    minimiser = dataclasses.replace(minimiser, tolerance=_CLOSER * minimiser.tolerance)
+    return dataclasses.replace(problem, options=dataclasses.replace(problem.options, minimiser=minimiser))
 
 
 def _record(
