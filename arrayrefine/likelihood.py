@@ -304,7 +304,7 @@ def target(
     return LikelihoodTarget(
         _sealed(placed.without(state.atoms)), problem, state,
         prior if geometry == "prior" else geometry,
-        options.weighting.adp_prior * prior if adp == "prior" else adp,
+        options.weighting.adp_prior if adp == "prior" else adp,
         tuple(dict.fromkeys((*source.notes, *notes))),
     )  # fmt: skip
 

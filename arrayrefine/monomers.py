@@ -11,6 +11,7 @@ from pathlib import Path
 
 import gemmi
 
+from arrayrefine.clusters import mend_clusters
 from arrayrefine.errors import InputError, MonomerError
 from arrayrefine.wording import listed
 
@@ -101,12 +102,15 @@ def load_monomers(
     _read_links(monlib, folders)
     energy = _read_energy(next(f for f in folders if (f / "ener_lib.cif").is_file()) / "ener_lib.cif")
     sources: dict[str, str] = {}
+    own_links: list[str] = []
     for path in restraints:
-        for name in _read_user_file(monlib, Path(path), notes):
+        own, links = _read_user_file(monlib, Path(path), notes)
+        own_links += links
+        for name in own:
             if name in sources:
                 notes.append(f"component {name} is defined in {sources[name]} and in {path}: the latter is used")
             sources[name] = str(path)
-    missing = []
+    missing, found_here = [], []
     for name in dict.fromkeys(residue_names):
         if name in sources:
             continue
@@ -118,6 +122,8 @@ def load_monomers(
         if name not in monlib.monomers:
             raise InputError(f"{found}: expected the component {name}, which is not in this file")
         sources[name] = str(found)
+        found_here.append(name)
+    notes += mend_clusters(monlib, found_here, own_links)
     return MonomerLibrary(monlib, energy, sources, tuple(missing), tuple(notes))
 
 
@@ -219,8 +225,8 @@ def _read_energy(path: Path) -> dict[str, EnergyType]:
     return energy
 
 
-def _read_user_file(monlib: gemmi.MonLib, path: Path, notes: list[str]) -> list[str]:
-    """Read a user's restraint CIF, replacing what was known; returns the names of its components."""
+def _read_user_file(monlib: gemmi.MonLib, path: Path, notes: list[str]) -> tuple[list[str], list[str]]:
+    """Read a user's restraint CIF, replacing what was known; returns the names of its components and of its links."""
     if not path.is_file():
         raise InputError(f"{path}: no such file (--restraints expects a restraint CIF)")
     try:
@@ -247,7 +253,7 @@ def _read_user_file(monlib: gemmi.MonLib, path: Path, notes: list[str]) -> list[
     _set_groups(monlib, document)
     for name in names:
         _check_connected(monlib, name, path)
-    return list(names)
+    return list(names), links
 
 
 def _contents(document: gemmi.cif.Document) -> tuple[dict[str, gemmi.cif.Block], list[str], list[str]]:

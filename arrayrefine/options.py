@@ -135,8 +135,8 @@ class Weighting:
     """X-ray gradient over weighted geometry gradient on the perturbed copy (smaller is tighter)."""
     ratio_adp: float = 2.0
     """The same for B factors."""
-    adp_prior: float = 0.33
-    """Prior of the ADP weight as a multiple of that of the geometry weight."""
+    adp_prior: float = 0.04
+    """Prior of the ADP weight, on -log p: the same at every resolution."""
     perturb_xyz: float = 0.1
     """Displacement (Å, per coordinate) of the perturbed copy on which gradient norms are measured."""
     perturb_b: float = 0.1

@@ -229,7 +229,7 @@ def robust_weights(
     found: dict[str, float | None] = {"geometry": None, "adp": None}
     terms = (
         ("geometry", parameters.xyz, geometry, options.ratio, prior, steering.geometry),
-        ("adp", parameters.displaced, adp, options.ratio_adp, prior * options.adp_prior, steering.adp),
+        ("adp", parameters.displaced, adp, options.ratio_adp, options.adp_prior, steering.adp),
     )
     needed = [term for term in terms if term[1].any()]
     # Noise of coordinates changes the gradient by B too, and would make B look better determined than it is.
@@ -313,7 +313,7 @@ def fixed_weights(parameters: Parameters, *, d_min: float, options: Weighting) -
     """Given numbers; zero means the resolution prior."""
     prior = geometry_prior(d_min)
     geometry = options.geometry or prior
-    adp = options.adp or prior * options.adp_prior
+    adp = options.adp or options.adp_prior
     return Weights(
         geometry if parameters.xyz.any() else None,
         adp if parameters.displaced.any() else None,

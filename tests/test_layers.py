@@ -70,6 +70,7 @@ LAYERS = [
     {
         "io",
         "monomers",
+        "clusters",
         "restraints",
         "atoms",
         "displacement",
@@ -98,6 +99,7 @@ ALLOWED = {
         "crystal",
         "form_factors",
         "monomers",
+        "clusters",
         "restraints",
         "topology",
         "topology_terms",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import gemmi
+import numpy as np
 import pytest
 
 from arrayrefine.errors import InputError, MonomerError
@@ -211,3 +212,90 @@ def test_clibd_mon_without_a_library_is_ignored_with_a_note(tmp_path: Path, monk
     library = load_monomers(["ALA"])
     assert library.notes == (f"CLIBD_MON names '{tmp_path}', which has no monomer library: ignored",)
     assert library.sources["ALA"].startswith(str(EMBEDDED))
+
+
+CLUSTER = """data_comp_list
+loop_
+_chem_comp.id
+_chem_comp.group
+{name} non-polymer
+data_comp_{name}
+loop_
+_chem_comp_atom.comp_id
+_chem_comp_atom.atom_id
+_chem_comp_atom.type_symbol
+{name} FE1 FE
+{name} FE2 FE
+{name} S1 S
+{name} S2 S
+loop_
+_chem_comp_bond.comp_id
+_chem_comp_bond.atom_id_1
+_chem_comp_bond.atom_id_2
+_chem_comp_bond.type
+_chem_comp_bond.value_dist
+_chem_comp_bond.value_dist_esd
+{name} FE1 S1 single 2.235 0.02
+{name} S2 FE1 single 2.235 0.02
+{name} FE2 S1 single 2.235 0.02
+{name} FE2 S2 single 2.235 0.02
+loop_
+_chem_comp_angle.comp_id
+_chem_comp_angle.atom_id_1
+_chem_comp_angle.atom_id_2
+_chem_comp_angle.atom_id_3
+_chem_comp_angle.value_angle
+_chem_comp_angle.value_angle_esd
+{name} S1 FE1 S2 {angle} 3.0
+{name} S1 FE2 S2 {angle} 3.0
+{name} FE1 S1 FE2 {angle} 3.0
+"""
+
+
+def _folder_with(path: Path, name: str, text: str) -> Path:
+    (path / name[0].lower()).mkdir(parents=True)
+    (path / name[0].lower() / f"{name}.cif").write_text(text)
+    return path
+
+
+def test_cubanes_have_no_right_angles_and_no_hydrogens() -> None:
+    """The dictionary's cube contradicts its own links: beyond right angles an Fe-SG would be at 125 degrees."""
+    library = load_monomers(["SF4", "CYS"])
+    cluster, link = library.monlib.monomers["SF4"], library.monlib.links["SF42-CYS"]
+    assert not any(atom.is_hydrogen() for atom in cluster.atoms)
+    assert (len(cluster.atoms), len(cluster.rt.bonds), len(cluster.rt.angles)) == (8, 12, 24)
+    assert {bond.value for bond in cluster.rt.bonds} == {2.28}
+    angles = {angle.id2.atom[0]: angle.value for angle in cluster.rt.angles}
+    assert angles == {"F": 104.3, "S": 73.5}
+    assert link.rt.bonds[0].value == 2.268
+    assert sorted(angle.value for angle in link.rt.angles) == pytest.approx([113.47, 114.2, 114.2, 114.2])
+    assert any("SF4" in note and "right angles" in note for note in library.notes)
+
+
+def test_ideals_of_a_cubane_agree_with_each_other() -> None:
+    """Irons at (p, p, p) and alternate corners, sulphides at the others of a cube of q."""
+    length, at_iron, at_sulphide = 2.28, np.radians(104.3), np.radians(73.5)
+    p, q = length * np.sin(at_sulphide / 2) / np.sqrt(2), length * np.sin(at_iron / 2) / np.sqrt(2)
+    bond = np.array([q - p, q - p, -q - p])
+    assert np.linalg.norm(bond) == pytest.approx(length, abs=0.005)
+    outwards = np.degrees(np.arccos(bond @ np.ones(3) / np.sqrt(3) / np.linalg.norm(bond)))
+    assert outwards == pytest.approx(114.2, abs=0.3)
+
+
+def test_clusters_are_told_by_their_bonds(tmp_path: Path) -> None:
+    folder = _folder_with(tmp_path / "own", "XFS", CLUSTER.format(name="XFS", angle=90.0))
+    cluster = load_monomers(["XFS"], [], folder).monlib.monomers["XFS"]
+    assert {bond.value for bond in cluster.rt.bonds} == {2.21}
+    assert [angle.value for angle in cluster.rt.angles] == [104.7, 104.7, 75.3]
+    assert load_monomers(["FES"]).monlib.monomers["FES"].rt.bonds[0].value == 2.21
+
+
+def test_clusters_of_the_user_and_measured_ones_stay(tmp_path: Path) -> None:
+    folder = _folder_with(tmp_path / "own", "XFS", CLUSTER.format(name="XFS", angle=104.0))
+    library = load_monomers(["XFS"], [], folder)
+    assert library.monlib.monomers["XFS"].rt.angles[0].value == 104.0
+    assert not any("right angles" in note for note in library.notes)
+    user = tmp_path / "user.cif"
+    user.write_text(CLUSTER.format(name="FES", angle=90.0))
+    assert load_monomers(["FES"], [user]).monlib.monomers["FES"].rt.angles[0].value == 90.0
+    assert load_monomers(["HEM", "FE2"]).notes == ()

@@ -164,6 +164,18 @@ def test_iron_sulphur_clusters_have_no_hand(built: Callable[..., Built]) -> None
     assert any("components with metals" in note for note in r.notes)
 
 
+def test_iron_sulphur_clusters_fit_their_restraints(built: Callable[..., Built]) -> None:
+    """The deposited clusters of a crystal at 1.9 Å, which the dictionary's cube would call 4 sigma off everywhere."""
+    b = built("1dur")
+    cluster = np.isin(b.atoms.identity.residue_name, "SF4")
+    a = b.restraints.angles
+    z, _ = geometry.angle(b.atoms.xyz, a.index, a.ideal, a.sigma)
+    z = z[cluster[a.index].any(axis=1) & ~b.atoms.is_hydrogen[a.index].any(axis=1)]
+    assert len(z) == 48 + 24 + 8
+    assert np.sqrt(np.mean(z**2)) < 1.8
+    assert not (b.atoms.is_hydrogen & cluster).any()
+
+
 @pytest.mark.parametrize(("name", "centre"), [("1aba", "MES/S"), ("6mw0", "MLE/CG")])
 def test_centres_with_equal_ends_keep_their_hand(name: str, centre: str, built: Callable[..., Built]) -> None:
     """Which end of a sulfonate or an isopropyl group has which name is no reason to turn it inside out."""

@@ -187,6 +187,16 @@ def test_fixed_weights(atoms: Atoms) -> None:
     assert prior.adp is None
 
 
+@pytest.mark.parametrize("d_min", [0.8, 2.0, 3.4])
+def test_prior_of_displacements_is_the_same_at_every_resolution(atoms: Atoms, d_min: float) -> None:
+    """How alike neighbours move does not depend on how far the data reach; the clamp follows from it."""
+    options = Weighting()
+    parameters = Parameters.of(atoms, "b")
+    assert weights.fixed_weights(parameters, d_min=d_min, options=options).adp == options.adp_prior
+    found = _robust(atoms, parameters, _targets(atoms, k_b=1e6), d_min=d_min)
+    assert found.adp == pytest.approx(options.adp_prior * options.clamp)
+
+
 @pytest.mark.parametrize(
     ("bond", "angle", "change"),
     [(0.75, 0.9, "same"), (0.5, 0.2, "same"), (0.75, 1.1, "same"), (None, None, "same"), (1.3, 1.0, "up"),
