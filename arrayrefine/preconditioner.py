@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import splu
 
 from arrayrefine.atoms import Gradient
-from arrayrefine.displacement import EIGHT_PI_SQUARED
+from arrayrefine.displacement import CURVATURE_BY_U
 from arrayrefine.kernels import symmetric
 from arrayrefine.parameters import Parameters
 from arrayrefine.riding import fold_columns
@@ -276,11 +276,7 @@ def _groups(parameters: Parameters, xray: Gradient) -> Float:
     if not parameters.sizes.tls:
         return np.zeros((0, 0, 0))
     index, design = parameters.group_design
-    # By U the curvature is that by B/(8π²)² times the mean of s_i s_j s_k s_l, each off-diagonal counted twice.
-    tensor = np.diag([3.0, 3.0, 3.0, 4.0, 4.0, 4.0])
-    tensor[:3, :3] += 1.0 - np.eye(3)
-    tensor *= EIGHT_PI_SQUARED**2 / 15.0
-    root_of_tensor = np.linalg.cholesky(tensor)
+    root_of_tensor = np.linalg.cholesky(CURVATURE_BY_U)
     group = parameters.reference.tls.group[index]
     out = []
     for number in np.flatnonzero(parameters.tls):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,9 @@ LEAST_ATOMS = 20
 """A smaller group has as many numbers as its atoms have B factors of their own."""
 AUTO_REFLECTIONS = 10.0
 """Work reflections per number of all groups that `auto` asks for."""
-_TOUCH = 4.0
+SEGMENTED = (("auto",), ("segments",))
+"""Values of `Options.tls` with which chains are cut where the data ask for it."""
+TOUCH = 4.0
 """Å; a ligand that comes nearer to atoms of a chain belongs to that with most of them."""
 _POLYMER = (("N", "CA", "C"), ("C3'", "C4'", "O3'"))
 """Atoms by which a residue of a protein or of a nucleic acid is known."""
@@ -47,8 +50,8 @@ def choose_tls(
     atoms : Atoms
         After the choice of the anisotropic ones.
     option : tuple of str
-        ("none",); ("chain",); ("auto",), which is by chain if all groups together have enough reflections; or one
-        selection for each group.
+        ("none",); ("chain",) or ("segments",), which start by chain; ("auto",), which does if all groups together have
+        enough reflections; or one selection for each group.
     n_work : int
         Work reflections.
     known : (N, 6) float64, optional
@@ -69,30 +72,40 @@ def choose_tls(
     able = ~(atoms.is_hydrogen | atoms.anisotropic | atoms.riding.mask(len(atoms)))
     if option == ("none",) or (option == ("auto",) and atoms.anisotropic.any()):
         return atoms, ()
-    if option in (("chain",), ("auto",)):
+    if option in (("chain",), *SEGMENTED):
         if frozen is not None:
             able &= ~frozen
         members, names, notes = _by_chain(atoms, able)
     else:
         members, names, notes = _by_selection(atoms, able, option), option, []
     if not members:
-        none = "--tls chain makes no group: no chain of a polymer has atoms that are neither anisotropic nor frozen"
+        none = f"--tls {option[0]} makes no group: no chain of a polymer has atoms neither anisotropic nor frozen"
         return atoms, () if option == ("auto",) else tuple(notes or [none])
     if option == ("auto",) and n_work < AUTO_REFLECTIONS * NUMBERS * len(members):
         return atoms, ()
+    still = _still(atoms, members, tuple(names))
+    notes.insert(0, f"{counted(len(members), 'TLS group')}: " + "; ".join(
+        f"{name} ({len(index)} atoms)" for name, index in zip(names, members)
+    ))  # fmt: skip
+    atoms = dataclasses.replace(atoms, tls=still)
+    if known is not None and known[still.group >= 0].any():
+        atoms = _started(atoms, known)
+        notes.append("TLS starts from that part of the model's ANISOU by which its groups move as rigid bodies")
+    return atoms, tuple(notes)
+
+
+def grouped(atoms: Atoms, members: Sequence[Int], names: tuple[str, ...]) -> Atoms:
+    """Atoms in other groups, each with the motion that comes nearest to what its atoms' U are."""
+    return _started(dataclasses.replace(atoms, tls=_still(atoms, members, names)), atoms.u_aniso)
+
+
+def _still(atoms: Atoms, members: Sequence[Int], names: tuple[str, ...]) -> Tls:
+    """Groups about the centres of their atoms, without motion."""
     group = np.full(len(atoms), -1, dtype=np.int64)
     for number, index in enumerate(members):
         group[index] = number
     origin = np.array([np.average(atoms.xyz[i], axis=0, weights=atoms.occupancy[i] + 1e-6) for i in members])
-    tls = Tls(group, origin, np.zeros((len(members), NUMBERS)), names)
-    notes.insert(0, f"{counted(len(members), 'TLS group')}: " + "; ".join(
-        f"{name} ({len(index)} atoms)" for name, index in zip(names, members)
-    ))  # fmt: skip
-    atoms = dataclasses.replace(atoms, tls=tls)
-    if known is not None and known[group >= 0].any():
-        atoms = _started(atoms, known)
-        notes.append("TLS starts from that part of the model's ANISOU by which its groups move as rigid bodies")
-    return atoms, tuple(notes)
+    return Tls(group, origin, np.zeros((len(members), NUMBERS)), names)
 
 
 def _by_selection(atoms: Atoms, able: Mask, selections: tuple[str, ...]) -> list[Int]:
@@ -121,14 +134,22 @@ def _by_selection(atoms: Atoms, able: Mask, selections: tuple[str, ...]) -> list
     return members
 
 
-def _by_chain(atoms: Atoms, able: Mask) -> tuple[list[Int], tuple[str, ...], list[str]]:
-    """Polymer chains with the ligands that touch them; waters, ions and what touches nothing stay out."""
+def polymer_residues(atoms: Atoms) -> Mask:
+    """Which residues, in the order of their numbers in `Identity.residue`, are those of a polymer."""
     who = atoms.identity
     residue = np.unique(who.residue, return_inverse=True)[1].reshape(-1)
     polymer = np.zeros(residue.max(initial=-1) + 1, dtype=bool)
     for backbone in _POLYMER:
         there = [np.bincount(residue, who.atom_name == name, minlength=len(polymer)) > 0 for name in backbone]
         polymer |= np.logical_and.reduce(there)
+    return polymer
+
+
+def _by_chain(atoms: Atoms, able: Mask) -> tuple[list[Int], tuple[str, ...], list[str]]:
+    """Polymer chains with the ligands that touch them; waters, ions and what touches nothing stay out."""
+    who = atoms.identity
+    residue = np.unique(who.residue, return_inverse=True)[1].reshape(-1)
+    polymer = polymer_residues(atoms)
     water = select(atoms, "water")
     core = polymer[residue] & able & ~water
     chains = [str(name) for name in dict.fromkeys(who.chain[core].tolist())]
@@ -139,7 +160,7 @@ def _by_chain(atoms: Atoms, able: Mask) -> tuple[list[Int], tuple[str, ...], lis
     loose = np.flatnonzero(able & ~core & ~water & (heavy > 1)[residue])
     if len(loose) and core.any():
         inside = np.flatnonzero(core)
-        near = cKDTree(atoms.xyz[inside]).query_ball_point(atoms.xyz[loose], _TOUCH)
+        near = cKDTree(atoms.xyz[inside]).query_ball_point(atoms.xyz[loose], TOUCH)
         touched = np.zeros((len(polymer), len(chains)))
         for atom, found in zip(loose, near):
             touched[residue[atom]] += np.bincount(number[inside[found]], minlength=len(chains))
