@@ -14,6 +14,7 @@ from arrayrefine.displacement import parted, possible, total_u
 from arrayrefine.errors import InputError
 from arrayrefine.selection import select
 from arrayrefine.tls import NUMBERS, Tls, design
+from arrayrefine.tls_motion import selection_of
 from arrayrefine.wording import counted
 
 Mask = NDArray[np.bool_]
@@ -38,7 +39,7 @@ def wants_groups(option: tuple[str, ...]) -> bool:
 
 def choose_tls(
     atoms: Atoms, option: tuple[str, ...], n_work: int, known: NDArray[np.float64] | None = None,
-    frozen: Mask | None = None,
+    frozen: Mask | None = None, header: Sequence[Mask] = (),
 ) -> tuple[Atoms, tuple[str, ...]]:
     """Atoms with the TLS groups that an option names, and what to say about it.
 
@@ -58,6 +59,9 @@ def choose_tls(
         Traceless parts of U in the model as read; the groups start from what of them a rigid body can do.
     frozen : (N,) bool, optional
         Atoms whose displacements the user froze: members of groups by selection only.
+    header : sequence of (N,) bool, optional
+        Groups that the model's header names: with `known`, and where they are parts of the chains' groups and leave
+        none of their atoms out, those found in the data start from them.
 
     Returns
     -------
@@ -76,6 +80,8 @@ def choose_tls(
         if frozen is not None:
             able &= ~frozen
         members, names, notes = _by_chain(atoms, able)
+        if option in SEGMENTED and known is not None and known.any():
+            members, names = _by_header(atoms, members, names, header)
     else:
         members, names, notes = _by_selection(atoms, able, option), option, []
     if not members:
@@ -134,10 +140,14 @@ def _by_selection(atoms: Atoms, able: Mask, selections: tuple[str, ...]) -> list
     return members
 
 
+def residue_rows(atoms: Atoms) -> Int:
+    """Which residue each atom (N,) belongs to, counted in the order of `Identity.residue`."""
+    return np.unique(atoms.identity.residue, return_inverse=True)[1].reshape(-1)
+
+
 def polymer_residues(atoms: Atoms) -> Mask:
-    """Which residues, in the order of their numbers in `Identity.residue`, are those of a polymer."""
-    who = atoms.identity
-    residue = np.unique(who.residue, return_inverse=True)[1].reshape(-1)
+    """Which residues, counted as `residue_rows` does, are those of a polymer."""
+    who, residue = atoms.identity, residue_rows(atoms)
     polymer = np.zeros(residue.max(initial=-1) + 1, dtype=bool)
     for backbone in _POLYMER:
         there = [np.bincount(residue, who.atom_name == name, minlength=len(polymer)) > 0 for name in backbone]
@@ -148,7 +158,7 @@ def polymer_residues(atoms: Atoms) -> Mask:
 def _by_chain(atoms: Atoms, able: Mask) -> tuple[list[Int], tuple[str, ...], list[str]]:
     """Polymer chains with the ligands that touch them; waters, ions and what touches nothing stay out."""
     who = atoms.identity
-    residue = np.unique(who.residue, return_inverse=True)[1].reshape(-1)
+    residue = residue_rows(atoms)
     polymer = polymer_residues(atoms)
     water = select(atoms, "water")
     core = polymer[residue] & able & ~water
@@ -177,6 +187,21 @@ def _by_chain(atoms: Atoms, able: Mask) -> tuple[list[Int], tuple[str, ...], lis
             members.append(index)
             names.append(f"chain {name}")
     return members, tuple(names), notes
+
+
+def _by_header(
+    atoms: Atoms, members: list[Int], names: tuple[str, ...], header: Sequence[Mask]
+) -> tuple[list[Int], tuple[str, ...]]:
+    """The groups of a header in place of those by chain (members, names), if they are a partition of the same atoms."""
+    every = np.sort(np.concatenate(members)) if members else np.zeros(0, dtype=np.int64)
+    parts = [every[mask[every]] for mask in header]
+    if len(parts) < 2 or min(map(len, parts)) < LEAST_ATOMS:
+        return members, names
+    if not np.array_equal(np.sort(np.concatenate(parts)), every):
+        return members, names
+    inside = dataclasses.replace(atoms, tls=_still(atoms, members, names))
+    polymer = polymer_residues(atoms)[residue_rows(atoms)]
+    return parts, tuple(selection_of(inside, index, polymer) for index in parts)
 
 
 def _started(atoms: Atoms, known: NDArray[np.float64]) -> Atoms:

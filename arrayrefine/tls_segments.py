@@ -19,8 +19,8 @@ from scipy.spatial import cKDTree
 from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.displacement import CURVATURE_BY_U, joined
 from arrayrefine.tls import NUMBERS, design
-from arrayrefine.tls_groups import TOUCH, grouped, polymer_residues
-from arrayrefine.tls_motion import ranges, sensible
+from arrayrefine.tls_groups import TOUCH, grouped, polymer_residues, residue_rows
+from arrayrefine.tls_motion import selection_of, sensible
 from arrayrefine.wording import counted
 
 Float = NDArray[np.float64]
@@ -99,7 +99,7 @@ def find_bodies(atoms: Atoms, evidence: Evidence, most: int) -> list[Int]:
         In the order of their first atoms.
     """
     who = atoms.identity
-    residue = np.unique(who.residue, return_inverse=True)[1].reshape(-1)
+    residue = residue_rows(atoms)
     inside = atoms.tls.group >= 0
     core = inside & polymer_residues(atoms)[residue]
     bodies: list[Int] = []
@@ -178,22 +178,6 @@ def _with_ligands(atoms: Atoms, bodies: Sequence[Int], loose: Int, residue: Int)
     return [np.flatnonzero(owner == k) for k in range(len(bodies))]
 
 
-def name_of(atoms: Atoms, index: Int, polymer: Mask) -> str:
-    """A selection that names a body by its residues of polymers (N,): "chain A", or "chain A and (1-39 or 89-129)"."""
-    inside = np.zeros(len(atoms), dtype=bool)
-    inside[index] = True
-    runs: dict[str, list[str]] = {}
-    for chain, first, last in ranges(atoms, inside & polymer):
-        one, two = (end if end[-1].isdigit() else end[:-1] for end in (first, last))
-        runs.setdefault(chain, []).append(one if one == two else f"{one}-{two}")
-    parts = []
-    for chain, texts in runs.items():
-        elsewhere = polymer & ~inside & (atoms.tls.group >= 0) & (atoms.identity.chain == chain)
-        numbers = texts[0] if len(texts) == 1 else f"({' or '.join(texts)})"
-        parts.append(f"chain {chain} and {numbers}" if elsewhere.any() else f"chain {chain}")
-    return parts[0] if len(parts) == 1 else " or ".join(f"({part})" if " and " in part else part for part in parts)
-
-
 def segmented(atoms: Atoms, gradient: Gradient, curvature: Gradient, most: int) -> tuple[Atoms, str]:
     """Atoms with the groups that the data ask for, and what to say about it.
 
@@ -216,12 +200,10 @@ def segmented(atoms: Atoms, gradient: Gradient, curvature: Gradient, most: int) 
         Empty then.
     """
     bodies = find_bodies(atoms, Evidence.of(atoms, gradient, curvature), most)
-    residue = np.unique(atoms.identity.residue, return_inverse=True)[1].reshape(-1)
-    polymer = polymer_residues(atoms)[residue]
-    tls = atoms.tls
+    polymer, tls = polymer_residues(atoms)[residue_rows(atoms)], atoms.tls
     before = {tuple(np.flatnonzero(polymer & (tls.group == k))) for k in range(len(tls))}
     if {tuple(index[polymer[index]]) for index in bodies} == before:
         return atoms, ""
-    names = tuple(name_of(atoms, index, polymer) for index in bodies)
+    names = tuple(selection_of(atoms, index, polymer) for index in bodies)
     found = "; ".join(f"{name} ({len(index)} atoms)" for name, index in zip(names, bodies))
     return sensible(grouped(atoms, bodies, names)), f"{counted(len(bodies), 'TLS group')} from the data: {found}"
