@@ -118,12 +118,14 @@ def _segments(xyz: Float, evidence: Evidence, index: Int, residue: Int) -> list[
     total_r = np.r_[np.zeros((1, NUMBERS)), np.cumsum(np.add.reduceat(r, starts), axis=0)]
     total_h = np.r_[np.zeros((1, NUMBERS, NUMBERS)), np.cumsum(np.add.reduceat(h, starts), axis=0)]
     edges = np.r_[starts, len(index)]
+    # The place of a cut is chosen too: among k places one gains ln k by chance.
+    cost = NUMBERS + np.log(len(starts))
     best, cut = np.full(len(edges), -np.inf), np.zeros(len(edges), dtype=np.int64)
     best[0] = 0.0
     for end in range(1, len(edges)):
         begin = np.flatnonzero((edges[end] - edges >= LEAST_ATOMS) & np.isfinite(best))
         if len(begin):
-            worth = best[begin] + _gains(total_r[end] - total_r[begin], total_h[end] - total_h[begin]) - NUMBERS
+            worth = best[begin] + _gains(total_r[end] - total_r[begin], total_h[end] - total_h[begin]) - cost
             best[end], cut[end] = worth.max(), begin[worth.argmax()]
     if not np.isfinite(best[-1]):
         return [index]
