@@ -15,6 +15,11 @@ EIGHT_PI_SQUARED = 8.0 * np.pi**2
 """B/U."""
 U_LIMITS = (0.5 / EIGHT_PI_SQUARED, 300.0 / EIGHT_PI_SQUARED)
 """Å²; mean square displacements along any direction stay between these."""
+_PRODUCTS = np.diag([3.0, 3.0, 3.0, 4.0, 4.0, 4.0])
+_PRODUCTS[:3, :3] += 1.0 - np.eye(3)
+CURVATURE_BY_U = EIGHT_PI_SQUARED**2 / 15.0 * _PRODUCTS
+"""Curvature (6, 6) of the X-ray target by U over that by B: (8π²)² times the mean of s_i s_j s_k s_l over directions,
+each off-diagonal of U counted twice."""
 
 
 def has_u(atoms: Atoms) -> NDArray[np.int64]:

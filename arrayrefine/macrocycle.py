@@ -24,7 +24,10 @@ from arrayrefine.rendezvous import Evaluated
 from arrayrefine.report import Step
 from arrayrefine.state import Problem, State, evaluate
 from arrayrefine.targets.adp_curvature import strain_matrix
+from arrayrefine.tls import NUMBERS
+from arrayrefine.tls_groups import AUTO_REFLECTIONS, SEGMENTED
 from arrayrefine.tls_motion import sensible
+from arrayrefine.tls_segments import segmented
 from arrayrefine.turning import turn_hydrogens
 from arrayrefine.weights import Steering, Weights
 
@@ -34,6 +37,8 @@ _SAID_B = 0.05
 _TIGHTEN = 3.0
 _SEARCH_AFTER = 1
 """Cycle after which --weights search tries other weights."""
+_SEGMENT_AFTER = 1
+"""Cycle after which chains are cut into TLS groups: their atoms have B by then that mean something."""
 _STEERED = ("robust", "search")
 """Schemes whose weights follow the geometry, and that try a refused step again."""
 _STEERINGS = 2
@@ -57,12 +62,15 @@ class Path:
         The weights that the scheme 'stale' computed at the start.
     last : Weights or None
         Those of the last minimisation.
+    news : str
+        What happened since the last step, to be said with the next.
     """
 
     state: State
     steering: Steering
     stale: Weights | None = None
     last: Weights | None = None
+    news: str = ""
 
 
 def check_targets(targets: tuple[str, ...]) -> None:
@@ -340,6 +348,8 @@ def run_cycles(
     trials = options.weights == "search" and bool(problem.reflections.free.any())
     for cycle in range(1, options.cycles + 1):
         path = _turned(problem, path)
+        if cycle == _SEGMENT_AFTER + 1 and not stop():
+            path = _segmented(problem, path)
         before = path.state
         if trials and cycle == _SEARCH_AFTER + 1 and not stop():
             problem = search.loosened(problem)
@@ -370,7 +380,9 @@ def _run_cycle(
     for target in _targets(problem, path):
         if stop():
             break
-        path, step = run_step(problem, path, cycle, target, stop)
+        news = path.news
+        path, step = run_step(problem, dataclasses.replace(path, news=""), cycle, target, stop)
+        step = dataclasses.replace(step, note="; ".join(filter(None, (news, step.note))))
         steps.append(step)
         on_step(step, path.state)
     return path, steps
@@ -409,6 +421,20 @@ def _turned(problem: Problem, path: Path) -> Path:
     if atoms is state.atoms:
         return path
     return dataclasses.replace(path, state=evaluate(problem, atoms, before=state, refit=False))
+
+
+def _segmented(problem: Problem, path: Path) -> Path:
+    """The path with the TLS groups that the data ask for, where the options leave that to them."""
+    state = path.state
+    refined = len(state.atoms.tls) and any("tls" in target.split("+") for target in _targets(problem, path))
+    if problem.options.tls not in SEGMENTED or not refined:
+        return path
+    most = int(state.xray.work.sum() / (AUTO_REFLECTIONS * NUMBERS))
+    _, gradient = state.xray(state.atoms)
+    atoms, news = segmented(state.atoms, gradient, state.xray.curvature(state.atoms), most)
+    if not news:
+        return path
+    return dataclasses.replace(path, state=evaluate(problem, atoms, before=state), news=news)
 
 
 def _targets(problem: Problem, path: Path) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-TLS_KEYWORDS = ("none", "auto", "chain")
+TLS_KEYWORDS = ("none", "auto", "chain", "segments")
 """What `Options.tls` can be instead of selections."""
 
 
@@ -208,8 +208,9 @@ class Options:
     ANISOU in the model), or a selection, such as all or 'not water'."""
     tls: tuple[str, ...] = ("auto",)
     """Groups that move as rigid bodies, TLS: none; chain (one for each chain of a polymer with the ligands that touch
-    it); auto (chain, where no atom is anisotropic and data are enough); or a selection for each group, such as
-    'chain A and 1-80' 'chain A and 81-200'."""
+    it); segments (chains, which after the first cycle are cut, and joined, where the data ask for it); auto (segments,
+    where no atom is anisotropic and data are enough); or a selection for each group, such as 'chain A and 1-80'
+    'chain A and 81-200'."""
     occupancy_groups: tuple[str, ...] = ()
     """Groups that share one occupancy, besides those found: a selection for each, such as 'chain L and 1'; several
     that exclude each other, so that they add up to 1, joined by '|', such as '10-12 and altloc A | water and 301'."""

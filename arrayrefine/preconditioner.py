@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import splu
 
 from arrayrefine.atoms import Gradient
-from arrayrefine.displacement import EIGHT_PI_SQUARED
+from arrayrefine.displacement import CURVATURE_BY_U
 from arrayrefine.kernels import symmetric
 from arrayrefine.parameters import Parameters
 from arrayrefine.riding import fold_columns
@@ -43,11 +43,6 @@ _LARGEST_STRAIN = 1.0
 restraints are nearly quadratic forms of S that far, and atoms that the data hardly see do not run away."""
 _TLS_RIDGE = 1e-3
 """Added to the scaled diagonal of a group's matrix: in a small group not all motions can be told apart."""
-_BY_U = np.diag([3.0, 3.0, 3.0, 4.0, 4.0, 4.0])
-_BY_U[:3, :3] += 1.0 - np.eye(3)
-_BY_U *= EIGHT_PI_SQUARED**2 / 15.0
-"""X-ray curvature by U over that by B: (8π²)² times the mean of s_i s_j s_k s_l over directions, each entry off the
-diagonal counted twice."""
 
 
 class _Cholesky:
@@ -253,7 +248,7 @@ def _displacements(
     h_log = _floored((xray.b_iso * parameters.reference.b_iso**2)[parameters.b])
     strained = [symmetric.product(root, np.broadcast_to(basis, root.shape)) for basis in symmetric.STRAINS]
     by_strain = np.stack(strained, axis=1)  # U by each component: (n_u, 6, 6)
-    block = xray.b_iso[parameters.u][:, None, None] * (by_strain @ _BY_U @ by_strain.transpose(0, 2, 1))
+    block = xray.b_iso[parameters.u][:, None, None] * (by_strain @ CURVATURE_BY_U @ by_strain.transpose(0, 2, 1))
     block += _DAMPING * np.eye(6) * block.mean(axis=0).diagonal() if len(block) else 0.0
     if matrix is None:
         return np.asarray(1.0 / np.sqrt(np.append(h_log, np.einsum("nii->ni", block).reshape(-1))))
@@ -280,7 +275,7 @@ def _groups(parameters: Parameters, xray: Gradient) -> Float:
     if not parameters.sizes.tls:
         return np.zeros((0, 0, 0))
     index, design = parameters.group_design
-    root_of_tensor = np.linalg.cholesky(_BY_U)
+    root_of_tensor = np.linalg.cholesky(CURVATURE_BY_U)
     group = parameters.reference.tls.group[index]
     out = []
     for number in np.flatnonzero(parameters.tls):

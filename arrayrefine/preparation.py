@@ -20,6 +20,7 @@ from arrayrefine.hydrogen_sources import with_hydrogens
 from arrayrefine.io.in_memory import DataSource, ModelSource
 from arrayrefine.io.model import Model, in_crystal, read_model
 from arrayrefine.io.reflections import read_reflections
+from arrayrefine.io.tls_header import header_groups
 from arrayrefine.links import with_found_links
 from arrayrefine.macrocycle import check_targets
 from arrayrefine.monomers import load_monomers
@@ -120,7 +121,10 @@ def prepare(
         model.atoms, "none" if by_group else options.anisotropic, reflections.d_min, n_work
     )
     still = Parameters.frozen_atoms(atoms, "b", options.freeze)
-    atoms, tls_notes = choose_tls(atoms, tls_option(options, model.atoms), n_work, model.atoms.u_aniso, still)
+    atoms, tls_notes = choose_tls(
+        atoms, tls_option(options, model.atoms), n_work, model.atoms.u_aniso, still,
+        header_groups(model.structure, model.atoms),
+    )  # fmt: skip
     aniso_notes += tls_notes
     model = dataclasses.replace(model, atoms=atoms)
     model, link_notes = with_found_links(model, crystal, library.monlib)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from arrayrefine.displacement import parted, possible, total_u
 from arrayrefine.errors import InputError
 from arrayrefine.selection import select
 from arrayrefine.tls import NUMBERS, Tls, design
+from arrayrefine.tls_motion import selection_of
 from arrayrefine.wording import counted
 
 Mask = NDArray[np.bool_]
@@ -22,7 +24,9 @@ LEAST_ATOMS = 20
 """A smaller group has as many numbers as its atoms have B factors of their own."""
 AUTO_REFLECTIONS = 10.0
 """Work reflections per number of all groups that `auto` asks for."""
-_TOUCH = 4.0
+SEGMENTED = (("auto",), ("segments",))
+"""Values of `Options.tls` with which chains are cut where the data ask for it."""
+TOUCH = 4.0
 """Å; a ligand that comes nearer to atoms of a chain belongs to that with most of them."""
 _POLYMER = (("N", "CA", "C"), ("C3'", "C4'", "O3'"))
 """Atoms by which a residue of a protein or of a nucleic acid is known."""
@@ -35,7 +39,7 @@ def wants_groups(option: tuple[str, ...]) -> bool:
 
 def choose_tls(
     atoms: Atoms, option: tuple[str, ...], n_work: int, known: NDArray[np.float64] | None = None,
-    frozen: Mask | None = None,
+    frozen: Mask | None = None, header: Sequence[Mask] = (),
 ) -> tuple[Atoms, tuple[str, ...]]:
     """Atoms with the TLS groups that an option names, and what to say about it.
 
@@ -47,14 +51,17 @@ def choose_tls(
     atoms : Atoms
         After the choice of the anisotropic ones.
     option : tuple of str
-        ("none",); ("chain",); ("auto",), which is by chain if all groups together have enough reflections; or one
-        selection for each group.
+        ("none",); ("chain",) or ("segments",), which start by chain; ("auto",), which does if all groups together have
+        enough reflections; or one selection for each group.
     n_work : int
         Work reflections.
     known : (N, 6) float64, optional
         Traceless parts of U in the model as read; the groups start from what of them a rigid body can do.
     frozen : (N,) bool, optional
         Atoms whose displacements the user froze: members of groups by selection only.
+    header : sequence of (N,) bool, optional
+        Groups that the model's header names: with `known`, and where they are parts of the chains' groups and leave
+        none of their atoms out, those found in the data start from them.
 
     Returns
     -------
@@ -69,30 +76,42 @@ def choose_tls(
     able = ~(atoms.is_hydrogen | atoms.anisotropic | atoms.riding.mask(len(atoms)))
     if option == ("none",) or (option == ("auto",) and atoms.anisotropic.any()):
         return atoms, ()
-    if option in (("chain",), ("auto",)):
+    if option in (("chain",), *SEGMENTED):
         if frozen is not None:
             able &= ~frozen
         members, names, notes = _by_chain(atoms, able)
+        if option in SEGMENTED and known is not None and known.any():
+            members, names = _by_header(atoms, members, names, header)
     else:
         members, names, notes = _by_selection(atoms, able, option), option, []
     if not members:
-        none = "--tls chain makes no group: no chain of a polymer has atoms that are neither anisotropic nor frozen"
+        none = f"--tls {option[0]} makes no group: no chain of a polymer has atoms neither anisotropic nor frozen"
         return atoms, () if option == ("auto",) else tuple(notes or [none])
     if option == ("auto",) and n_work < AUTO_REFLECTIONS * NUMBERS * len(members):
         return atoms, ()
+    still = _still(atoms, members, tuple(names))
+    notes.insert(0, f"{counted(len(members), 'TLS group')}: " + "; ".join(
+        f"{name} ({len(index)} atoms)" for name, index in zip(names, members)
+    ))  # fmt: skip
+    atoms = dataclasses.replace(atoms, tls=still)
+    if known is not None and known[still.group >= 0].any():
+        atoms = _started(atoms, known)
+        notes.append("TLS starts from that part of the model's ANISOU by which its groups move as rigid bodies")
+    return atoms, tuple(notes)
+
+
+def grouped(atoms: Atoms, members: Sequence[Int], names: tuple[str, ...]) -> Atoms:
+    """Atoms in other groups, each with the motion that comes nearest to what its atoms' U are."""
+    return _started(dataclasses.replace(atoms, tls=_still(atoms, members, names)), atoms.u_aniso)
+
+
+def _still(atoms: Atoms, members: Sequence[Int], names: tuple[str, ...]) -> Tls:
+    """Groups about the centres of their atoms, without motion."""
     group = np.full(len(atoms), -1, dtype=np.int64)
     for number, index in enumerate(members):
         group[index] = number
     origin = np.array([np.average(atoms.xyz[i], axis=0, weights=atoms.occupancy[i] + 1e-6) for i in members])
-    tls = Tls(group, origin, np.zeros((len(members), NUMBERS)), names)
-    notes.insert(0, f"{counted(len(members), 'TLS group')}: " + "; ".join(
-        f"{name} ({len(index)} atoms)" for name, index in zip(names, members)
-    ))  # fmt: skip
-    atoms = dataclasses.replace(atoms, tls=tls)
-    if known is not None and known[group >= 0].any():
-        atoms = _started(atoms, known)
-        notes.append("TLS starts from that part of the model's ANISOU by which its groups move as rigid bodies")
-    return atoms, tuple(notes)
+    return Tls(group, origin, np.zeros((len(members), NUMBERS)), names)
 
 
 def _by_selection(atoms: Atoms, able: Mask, selections: tuple[str, ...]) -> list[Int]:
@@ -121,14 +140,26 @@ def _by_selection(atoms: Atoms, able: Mask, selections: tuple[str, ...]) -> list
     return members
 
 
-def _by_chain(atoms: Atoms, able: Mask) -> tuple[list[Int], tuple[str, ...], list[str]]:
-    """Polymer chains with the ligands that touch them; waters, ions and what touches nothing stay out."""
-    who = atoms.identity
-    residue = np.unique(who.residue, return_inverse=True)[1].reshape(-1)
+def residue_rows(atoms: Atoms) -> Int:
+    """Which residue each atom (N,) belongs to, counted in the order of `Identity.residue`."""
+    return np.unique(atoms.identity.residue, return_inverse=True)[1].reshape(-1)
+
+
+def polymer_residues(atoms: Atoms) -> Mask:
+    """Which residues, counted as `residue_rows` does, are those of a polymer."""
+    who, residue = atoms.identity, residue_rows(atoms)
     polymer = np.zeros(residue.max(initial=-1) + 1, dtype=bool)
     for backbone in _POLYMER:
         there = [np.bincount(residue, who.atom_name == name, minlength=len(polymer)) > 0 for name in backbone]
         polymer |= np.logical_and.reduce(there)
+    return polymer
+
+
+def _by_chain(atoms: Atoms, able: Mask) -> tuple[list[Int], tuple[str, ...], list[str]]:
+    """Polymer chains with the ligands that touch them; waters, ions and what touches nothing stay out."""
+    who = atoms.identity
+    residue = residue_rows(atoms)
+    polymer = polymer_residues(atoms)
     water = select(atoms, "water")
     core = polymer[residue] & able & ~water
     chains = [str(name) for name in dict.fromkeys(who.chain[core].tolist())]
@@ -139,7 +170,7 @@ def _by_chain(atoms: Atoms, able: Mask) -> tuple[list[Int], tuple[str, ...], lis
     loose = np.flatnonzero(able & ~core & ~water & (heavy > 1)[residue])
     if len(loose) and core.any():
         inside = np.flatnonzero(core)
-        near = cKDTree(atoms.xyz[inside]).query_ball_point(atoms.xyz[loose], _TOUCH)
+        near = cKDTree(atoms.xyz[inside]).query_ball_point(atoms.xyz[loose], TOUCH)
         touched = np.zeros((len(polymer), len(chains)))
         for atom, found in zip(loose, near):
             touched[residue[atom]] += np.bincount(number[inside[found]], minlength=len(chains))
@@ -156,6 +187,21 @@ def _by_chain(atoms: Atoms, able: Mask) -> tuple[list[Int], tuple[str, ...], lis
             members.append(index)
             names.append(f"chain {name}")
     return members, tuple(names), notes
+
+
+def _by_header(
+    atoms: Atoms, members: list[Int], names: tuple[str, ...], header: Sequence[Mask]
+) -> tuple[list[Int], tuple[str, ...]]:
+    """The groups of a header in place of those by chain (members, names), if they are a partition of the same atoms."""
+    every = np.sort(np.concatenate(members)) if members else np.zeros(0, dtype=np.int64)
+    parts = [every[mask[every]] for mask in header]
+    if len(parts) < 2 or min(map(len, parts)) < LEAST_ATOMS:
+        return members, names
+    if not np.array_equal(np.sort(np.concatenate(parts)), every):
+        return members, names
+    inside = dataclasses.replace(atoms, tls=_still(atoms, members, names))
+    polymer = polymer_residues(atoms)[residue_rows(atoms)]
+    return parts, tuple(selection_of(inside, index, polymer) for index in parts)
 
 
 def _started(atoms: Atoms, known: NDArray[np.float64]) -> Atoms:

@@ -136,6 +136,22 @@ def ranges(atoms: Atoms, inside: NDArray[np.bool_]) -> list[list[str]]:
     ]
 
 
+def selection_of(atoms: Atoms, index: NDArray[np.int64], polymer: NDArray[np.bool_]) -> str:
+    """A selection that names a body by its residues of polymers (N,): "chain A", or "chain A and (1-39 or 89-129)"."""
+    inside = np.zeros(len(atoms), dtype=bool)
+    inside[index] = True
+    runs: dict[str, list[str]] = {}
+    for chain, first, last in ranges(atoms, inside & polymer):
+        one, two = (end if end[-1].isdigit() else end[:-1] for end in (first, last))
+        runs.setdefault(chain, []).append(one if one == two else f"{one}-{two}")
+    parts = []
+    for chain, texts in runs.items():
+        elsewhere = polymer & ~inside & (atoms.tls.group >= 0) & (atoms.identity.chain == chain)
+        numbers = texts[0] if len(texts) == 1 else f"({' or '.join(texts)})"
+        parts.append(f"chain {chain} and {numbers}" if elsewhere.any() else f"chain {chain}")
+    return parts[0] if len(parts) == 1 else " or ".join(f"({part})" if " and " in part else part for part in parts)
+
+
 def sentences(groups: tuple[dict[str, Any], ...]) -> list[str]:
     """What to say about each group of `describe`."""
     out = []

@@ -30,6 +30,7 @@ LAYERS = [
     {
         "anisotropy",
         "tls_groups",
+        "tls_segments",
         "conformers",
         "preconditioner",
         "turning",

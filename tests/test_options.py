@@ -176,7 +176,7 @@ def test_values_that_no_refinement_can_use(options: Options, flag: str) -> None:
         ({"free": 0}, "--free: found 0, expected text or None"),
         ({"xray": Geometry()}, "expected an instance of Xray"),
         ({"tls": "chain"}, "--tls: found 'chain', expected a tuple"),
-        ({"tls": ()}, "--tls: found nothing, expected one of none, auto, chain, or selections"),
+        ({"tls": ()}, "--tls: found nothing, expected one of none, auto, chain, segments, or selections"),
         ({"tls": ("chain", "chain A")}, "--tls: found 'chain' 'chain A', expected one of none"),
         ({"occupancy_groups": "chain A"}, "--occupancy-groups: found 'chain A', expected a tuple"),
         ({"freeze": "b: all"}, "--freeze: found 'b: all', expected a tuple"),

@@ -1,0 +1,38 @@
+"""TLS groups that the header of a model names."""
+
+from __future__ import annotations
+
+import gemmi
+import numpy as np
+from numpy.typing import NDArray
+
+from arrayrefine.atoms import Atoms
+
+
+def header_groups(structure: gemmi.Structure, atoms: Atoms) -> tuple[NDArray[np.bool_], ...]:
+    """Atoms (N,) of each group of REMARK 3 or `_pdbx_refine_tls_group` that is given by ranges of residues.
+
+    Parameters
+    ----------
+    structure : gemmi.Structure
+        As read.
+    atoms : Atoms
+        Of that structure.
+
+    Returns
+    -------
+    tuple of (N,) bool
+    """
+    who = atoms.identity
+    place = [*zip(who.sequence_number.tolist(), who.insertion_code.tolist())]
+    out = []
+    for group in (group for found in structure.meta.refinement[:1] for group in found.tls_groups):
+        inside = np.zeros(len(atoms), dtype=bool)
+        for run in group.selections:
+            if run.res_begin.num is None or run.res_end.num is None:
+                continue
+            first, last = ((end.num, end.icode.strip()) for end in (run.res_begin, run.res_end))
+            inside |= (who.chain == run.chain) & np.array([first <= one <= last for one in place], dtype=bool)
+        if inside.any():
+            out.append(inside)
+    return tuple(out)
