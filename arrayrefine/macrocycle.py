@@ -43,9 +43,6 @@ _STEERED = ("robust", "search")
 """Schemes whose weights follow the geometry, and that try a refused step again."""
 _STEERINGS = 2
 """Times that a step may steer its weight and go on."""
-_CLOSER = 0.3
-"""Factor on the minimiser's tolerance after restraints were loosened: what that gains is little beside many free
-parameters, and a step that ends before the bonds have given way would be steered on without end."""
 _DONE = {0: "no cycle was asked for", 1: "the one cycle done"}
 """Why a run ended that did all its cycles, where these are hardly "all"."""
 
@@ -277,7 +274,7 @@ def _refine_in_band(
     """
     notes: list[str] = []
     evaluations, gain = 0, 0.0
-    state, steering, last, own = start, path.steering, path.last, problem
+    state, steering, last = start, path.steering, path.last
     follows = steer and problem.options.weights in _STEERED and bool(parameters.xyz.any())
     for attempt in range(_STEERINGS + 1):
         here = parameters.at(state.atoms)
@@ -285,7 +282,7 @@ def _refine_in_band(
         if waits:
             here = dataclasses.replace(here, tls=np.zeros_like(here.tls))
         found = last = find_weights(problem, state, here, steering, path.stale, last)
-        solution = minimise_step(own, state, here, found, stop)
+        solution = minimise_step(problem, state, here, found, stop)
         evaluations += solution.evaluations
         gain += solution.start_value - solution.value
         atoms = sensible(solution.atoms) if parameters.sizes.tls else solution.atoms
@@ -305,7 +302,6 @@ def _refine_in_band(
             )
         if waits:
             notes.append("TLS from here on")
-        own = _closer(problem) if factor < steering.geometry else problem
         steering = dataclasses.replace(steering, geometry=factor)
     ended = dataclasses.replace(path, state=state, steering=steering, last=last)
     return _Reached(ended, found, solution, "; ".join(notes), evaluations, gain)
@@ -314,13 +310,6 @@ def _refine_in_band(
 def _is_new(parameters: Parameters, state: State) -> bool:
     """Whether the motion of all TLS groups is to be refined for the first time."""
     return bool(parameters.sizes.tls) and not state.atoms.tls.values.any()
-
-
-def _closer(problem: Problem) -> Problem:
-    """The problem with a minimiser that ends later."""
-    minimiser = problem.options.minimiser
-    minimiser = dataclasses.replace(minimiser, tolerance=_CLOSER * minimiser.tolerance)
-    return dataclasses.replace(problem, options=dataclasses.replace(problem.options, minimiser=minimiser))
 
 
 def _record(

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
-
 import numpy as np
 import pytest
 
 import arrayrefine as ar
-from arrayrefine import macrocycle
 from arrayrefine.atoms import Atoms
 from arrayrefine.example import DATA, MODEL
-from arrayrefine.minimize import Solution
 from arrayrefine.state import Problem, State
 
 OPTIONS = ar.Options(d_min=3.0, perturb=0.2)
@@ -157,24 +152,3 @@ def test_structure_factors_alone() -> None:
     by_fft = ar.StructureFactors(model.crystal, hkl, atoms)(atoms)
     directly = ar.StructureFactors(model.crystal, hkl, atoms, method="direct")(atoms)
     assert np.linalg.norm(by_fft - directly) < 3e-4 * np.linalg.norm(directly)
-
-
-@pytest.mark.parametrize(("low", "high", "later"), [(8.0, 9.0, 0.3), (0.01, 0.02, 1.0)])
-def test_loosened_restraints_are_given_time_to_show(
-    low: float, high: float, later: float, prepared: tuple[Problem, State], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What a lower weight gains is little beside all free parameters; a higher one shows at once."""
-    problem, state = prepared
-    band = dataclasses.replace(problem.options.weighting, rmsz_low=low, rmsz_high=high, angle_rmsz_high=9.0)
-    brief = dataclasses.replace(problem.options.minimiser, max_iterations=2)
-    own = dataclasses.replace(problem, options=dataclasses.replace(problem.options, weighting=band, minimiser=brief))
-    tolerances = []
-
-    def recorded(given: Problem, *rest: Any) -> Solution:
-        tolerances.append(given.options.minimiser.tolerance / brief.tolerance)
-        return minimise_step(given, *rest)
-
-    minimise_step = macrocycle.minimise_step
-    monkeypatch.setattr(macrocycle, "minimise_step", recorded)
-    macrocycle.run_step(own, macrocycle.start_path(own, state), 1, "xyz", lambda: False)
-    assert tolerances[:3] == pytest.approx([1.0, later, later])

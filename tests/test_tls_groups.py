@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import gemmi
 import numpy as np
@@ -13,18 +14,19 @@ import pytest
 from checks import check_direction, dot_test
 from synthetic import atoms_from, crystal, random_atoms
 
+from arrayrefine import macrocycle
 from arrayrefine.atoms import Atoms, Gradient, Riding
 from arrayrefine.displacement import U_LIMITS, parted, total_u
 from arrayrefine.errors import InputError
 from arrayrefine.io.model import read_model
 from arrayrefine.kernels import symmetric
-from arrayrefine.minimize import Objective
-from arrayrefine.options import Options, Xray
+from arrayrefine.minimize import Objective, Solution
+from arrayrefine.options import Minimiser, Options, Xray
 from arrayrefine.parameters import Parameters
 from arrayrefine.preparation import prepare
 from arrayrefine.refine import refine
 from arrayrefine.result import Result
-from arrayrefine.state import evaluate
+from arrayrefine.state import Problem, State, evaluate
 from arrayrefine.tls import Tls
 from arrayrefine.tls_groups import choose_tls
 from arrayrefine.tls_motion import describe, residual_b, sensible, sentences, settled
@@ -288,3 +290,26 @@ def test_the_gradient_of_groups_without_motion_is_whole(case: Callable[[str], Pa
     scale = np.repeat([1e-2, 1e-4, 1e-3], [6, 6, 8])
     along[parameters.slices["tls"]] = np.random.default_rng(0).normal(size=20) * scale
     check_direction(lambda t: objective.at(x + t * along)[0], float(objective.at(x)[1] @ along), 1e-2, 1e-3)
+
+
+def test_motion_that_nobody_knows_waits_until_the_rough_work_is_done(
+    case: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With weights that are steered; where they are not, or the model has motion, groups are refined at once."""
+    free: list[int] = []
+    minimise_step = macrocycle.minimise_step
+
+    def counted(problem: Problem, state: State, parameters: Parameters, *rest: Any) -> Solution:
+        free.append(parameters.sizes.tls)
+        return minimise_step(problem, state, parameters, *rest)
+
+    monkeypatch.setattr(macrocycle, "minimise_step", counted)
+    files = case("1dur") / "shaken.pdb", case("1dur") / "norm.mtz"
+    brief = Minimiser(max_iterations=3)
+    for options, first in ((Options(), 0), (Options(weights="fixed"), 20), (Options(targets=("tls+b",)), 20)):
+        free.clear()
+        result = refine(*files, dataclasses.replace(options, cycles=1, tls=("chain",), minimiser=brief))
+        assert free[0] == first
+        assert free[-1] == 20
+        assert result.atoms.tls.values.any()
+        assert ("TLS from here on" in result.report.steps[0].note) == (first == 0)
