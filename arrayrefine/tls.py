@@ -84,31 +84,24 @@ def _tensors(values: Float) -> tuple[Float, Float, Float]:
 
 def design(position: Float) -> Float:
     """Matrices (n, 6, 20) that take the numbers of a group to U at positions (n, 3) from its origin, Å."""
-    n = len(position)
-    a = np.zeros((n, 3, 3))
     x, y, z = position.T
-    a[:, 0, 1], a[:, 0, 2], a[:, 1, 2] = z, -y, x
-    a[:, 1, 0], a[:, 2, 0], a[:, 2, 1] = -z, y, -x
-    out = np.zeros((n, 6, NUMBERS))
+    out = np.zeros((len(position), 6, NUMBERS))
     out[:, :, :6] = np.eye(6)
-    for column, (i, j) in enumerate(_SIX):
-        tensor = np.zeros((3, 3))
-        tensor[i, j] = tensor[j, i] = 1.0
-        out[:, :, 6 + column] = _six(a @ tensor @ a.transpose(0, 2, 1))
-    for column, i in enumerate((0, 1)):
-        tensor = np.zeros((3, 3))
-        tensor[i, i], tensor[2, 2] = 1.0, -1.0
-        out[:, :, 12 + column] = _six(_symmetrised(a @ tensor))
-    for column, (i, j) in enumerate(_S):
-        tensor = np.zeros((3, 3))
-        tensor[i, j] = 1.0
-        out[:, :, 14 + column] = _six(_symmetrised(a @ tensor))
+    for row, terms in enumerate(_entries(x, y, z)):
+        for column, value in terms.items():
+            out[:, row, column] = value
     return out
 
 
-def _symmetrised(matrix: Float) -> Float:
-    return matrix + matrix.transpose(0, 2, 1)
-
-
-def _six(matrix: Float) -> Float:
-    return np.stack([matrix[:, i, j] for i, j in _SIX], axis=1)
+def _entries(x: Float, y: Float, z: Float) -> tuple[dict[int, Float], ...]:
+    """What A L Aᵀ + A S + Sᵀ Aᵀ has in U11, U22, U33, U12, U13 and U23, by the places of L and S among the numbers."""
+    l11, l22, l33, l12, l13, l23, s11, s22, s12, s13, s21, s23, s31, s32 = range(6, NUMBERS)
+    xx, yy, zz, xy, xz, yz = x * x, y * y, z * z, x * y, x * z, y * z
+    return (
+        {l22: zz, l33: yy, l23: -2.0 * yz, s21: 2.0 * z, s31: -2.0 * y},
+        {l11: zz, l33: xx, l13: -2.0 * xz, s12: -2.0 * z, s32: 2.0 * x},
+        {l11: yy, l22: xx, l12: -2.0 * xy, s13: 2.0 * y, s23: -2.0 * x},
+        {l33: -xy, l23: xz, l13: yz, l12: -zz, s11: -z, s22: z, s31: x, s32: -y},
+        {l22: -xz, l23: xy, l13: -yy, l12: yz, s11: 2.0 * y, s22: y, s21: -x, s23: z},
+        {l11: -yz, l23: -xx, l13: xy, l12: xz, s11: -x, s22: -2.0 * x, s12: y, s13: -z},
+    )
