@@ -1,7 +1,7 @@
 """Measurements on a CUDA device, one step at a time; gpu.sh runs them all.
 
     python tests/benchmarks/gpu.py agreement [CASE ...]      # CUDA against NumPy: the same refinement, the same result
-    python tests/benchmarks/gpu.py objective [CASE[:D_MIN] ...]    # milliseconds of the objective with its gradient
+    python tests/benchmarks/gpu.py objective [CASE[:D_MIN][+tls] ...]  # milliseconds of the objective with its gradient
     python tests/benchmarks/gpu.py evaluation [CASE[:D_MIN] ...]   # the same within refinements, overheads included
     python tests/benchmarks/gpu.py batch-objective [COPIES]  # evaluations of copies of 1RX2 together and one by one
     python tests/benchmarks/gpu.py batch [COPIES]            # refinements of them
@@ -41,6 +41,7 @@ MISSING = 3
 LIMIT_R_FREE, LIMIT_XYZ = 0.0005, 0.01
 """By how much R-free, and the coordinates (Å rms), may differ between CUDA and NumPy."""
 AGREEMENT = ("example", "1aba")
+OBJECTIVES = ("example", "example+tls", "5orl:2.0", "3g70", "3g70+tls", "4iid", "4iid+tls")
 EVALUATION = ("example", "5orl:2.0", "3g70", "4iid")
 """1503 atoms at 1.8 Å, 2388 at 2.0, 5706 at 2.0 and 14,782 at 2.3 Å; about as many hydrogens ride along.
 
@@ -193,7 +194,7 @@ def run(step: str, what: Sequence[str]) -> bool:
     if step == "agreement":
         return each(what or AGREEMENT, AGREEMENT_HEADER, agreement)
     if step == "objective":
-        return each(what or EVALUATION, objectives.HEADER, objective)
+        return each(what or OBJECTIVES, objectives.HEADER, objective)
     if step == "batch-objective":
         return batch_objective(int(what[0]) if what else COPIES)
     if step == "evaluation":

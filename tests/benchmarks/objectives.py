@@ -18,6 +18,7 @@ from arrayrefine.options import Options
 from arrayrefine.parameters import Parameters
 from arrayrefine.preparation import prepare
 from arrayrefine.state import Problem, State, evaluate
+from arrayrefine.tls import NUMBERS
 from arrayrefine.weights import Weights
 
 STEP = 0.003
@@ -28,19 +29,34 @@ SAME_VALUE, SAME_GRADIENT = 1e-6, 1e-5
 """Relative differences of models evaluated together from the same models alone: FFTs of stacks may sum otherwise."""
 
 
+_MOTION = np.concatenate([[0.03, 0.02, 0.025, 0.004, -0.003, 0.002], np.full(3, 2e-4), np.zeros(NUMBERS - 9)])
+"""T in Å² and L in rad² of every group."""
+
+
 class MissingError(Exception):
     """This version or this machine lacks what is to be measured."""
 
 
 class Work:
-    """A case as in the first step of its refinement, coordinates and B free; scale and solvent fitted on the host."""
+    """A case as in a step of its refinement; scale and solvent fitted on the host.
 
-    def __init__(self, name: str, restraints: tuple[Path, ...] = (), d_min: float | None = None) -> None:
-        options = Options(device="cpu", restraints=restraints, d_min=d_min, unknown="hold")
+    What is free are coordinates and B, and with `motion` the TLS groups of its chains, which start from some motion.
+    """
+
+    def __init__(
+        self, name: str, restraints: tuple[Path, ...] = (), d_min: float | None = None, motion: bool = False
+    ) -> None:
+        tls = ("chain",) if motion else ("none",)
+        options = Options(device="cpu", restraints=restraints, d_min=d_min, unknown="hold", tls=tls)
         prepared = prepare(*files_of(name), options)
         self.problem: Problem = prepared[1]
-        self.state: State = evaluate(self.problem, prepared[2])
-        self.parameters = Parameters.of(self.state.atoms, "xyz+b", self.problem.restraints.held)
+        atoms = prepared[2]
+        if motion:
+            groups = Parameters.of(atoms, "tls")
+            atoms = groups.unpack(np.tile(_MOTION, len(atoms.tls)))
+        self.state: State = evaluate(self.problem, atoms)
+        kinds = "xyz+tls+b" if motion else "xyz+b"
+        self.parameters = Parameters.of(self.state.atoms, kinds, self.problem.restraints.held)
         self.weights: Weights = find_weights(self.problem, self.state, self.parameters)
 
     def on_host(self) -> Objective:
@@ -83,6 +99,7 @@ class Wander:
         self._scale = np.ones(self._start.shape[1])
         n_xyz, n_b, *_ = parameters.sizes
         self._scale[n_xyz : n_xyz + n_b] = self._start[0, n_xyz : n_xyz + n_b]
+        self._scale[parameters.slices["tls"]] = np.tile(np.abs(_MOTION), int(parameters.tls.sum()))
         self._rng = np.random.default_rng(0)
         self.here: NDArray[np.float64] = self._start
 
@@ -91,16 +108,17 @@ class Wander:
 
 
 def compare(text: str, restraints_of: Callable[[str], tuple[Path, ...]]) -> dict[str, Any]:
-    """The row of a case, "NAME" or "NAME:D_MIN", riding hydrogens included."""
-    name, _, d_min = text.partition(":")
-    work = Work(name, restraints_of(name), float(d_min) if d_min else None)
+    """The row of a case, "NAME" or "NAME:D_MIN", "+tls" behind it for TLS groups; riding hydrogens included."""
+    what, plus, _ = text.partition("+tls")
+    name, _, d_min = what.partition(":")
+    work = Work(name, restraints_of(name), float(d_min) if d_min else None, bool(plus))
     host, device, wander = work.on_host(), work.on_device(), Wander(work.parameters)
     wander()
     value, gradient = host.at(wander.here[0])
     found, slope = device.at(wander.here[0])
     off = abs(found - value) / abs(value), relative(slope, gradient)
     return {
-        "case": name, "atoms": len(work.state.atoms), "reflections": len(work.problem.reflections),
+        "case": name + plus, "atoms": len(work.state.atoms), "reflections": len(work.problem.reflections),
         "d_min": work.problem.reflections.d_min, "launches": int(device.launches),
         "device": least(lambda: device.at(wander.here[0]), 50, before=wander).wall,
         "host": least(lambda: host.at(wander.here[0]), 3, before=wander).wall,

@@ -32,7 +32,9 @@ class Run(NamedTuple):
 
 def environment(threads: int = 1) -> dict[str, str]:
     """Environment of a child with so many threads."""
-    return {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads))}
+    # Installed programs have their bytecode; one that runs from a source tree shall have it too.
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, **dict.fromkeys(THREAD_VARIABLES, str(threads))}
 
 
 def run(command: list[str], folder: Path, env: dict[str, str] | None = None, threads: int = 1) -> Run:
