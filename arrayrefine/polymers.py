@@ -44,7 +44,7 @@ def residues_of(atoms: Atoms) -> list[Residue]:
     """All residues of amino and nucleic acids, in the order of the model; of microheterogeneity the first."""
     who = atoms.identity
     heavy = ~atoms.is_hydrogen
-    polymer = {name for name in set(who.residue_name.tolist()) if _is_polymer(name)}
+    polymer = {name for name in set(who.residue_name.tolist()) if is_polymer(name)}
     found: list[Residue] = []
     at: dict[tuple[str, int, str], Residue] = {}
     chains, names, labels = who.chain.tolist(), who.residue_name.tolist(), who.atom_name.tolist()
@@ -60,7 +60,8 @@ def residues_of(atoms: Atoms) -> list[Residue]:
     return found
 
 
-def _is_polymer(name: str) -> bool:
+def is_polymer(name: str) -> bool:
+    """Whether a component is known as an amino acid or a nucleotide of chains."""
     info = gemmi.find_tabulated_residue(name)
     return info.is_amino_acid() or info.is_nucleic_acid()
 

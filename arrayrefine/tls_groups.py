@@ -12,6 +12,7 @@ from scipy.spatial import cKDTree
 from arrayrefine.atoms import Atoms
 from arrayrefine.displacement import parted, possible, total_u
 from arrayrefine.errors import InputError
+from arrayrefine.polymers import is_polymer
 from arrayrefine.selection import select
 from arrayrefine.tls import NUMBERS, Tls, design
 from arrayrefine.tls_motion import selection_of
@@ -30,6 +31,9 @@ TOUCH = 4.0
 """Å; a ligand that comes nearer to atoms of a chain belongs to that with most of them."""
 _POLYMER = (("N", "CA", "C"), ("C3'", "C4'", "O3'"))
 """Atoms by which a residue of a protein or of a nucleic acid is known."""
+_LINKS = (("C", "N"), ("O3'", "P"))
+_LINKED = 2.5
+"""Å; longer than any bond, so that residues of a rough start are linked too."""
 
 
 def wants_groups(option: tuple[str, ...]) -> bool:
@@ -96,7 +100,10 @@ def choose_tls(
     atoms = dataclasses.replace(atoms, tls=still)
     if known is not None and known[still.group >= 0].any():
         atoms = _started(atoms, known)
-        notes.append("TLS starts from that part of the model's ANISOU by which its groups move as rigid bodies")
+        notes.append(
+            "TLS starts from that part of the model's ANISOU by which its groups move as rigid bodies: only the rest "
+            "is lost"
+        )
     return atoms, tuple(notes)
 
 
@@ -146,13 +153,27 @@ def residue_rows(atoms: Atoms) -> Int:
 
 
 def polymer_residues(atoms: Atoms) -> Mask:
-    """Which residues, counted as `residue_rows` does, are those of a polymer."""
+    """Which residues, counted as `residue_rows` does, are those of a polymer.
+
+    They have its backbone, and are components that chains are made of or linked to another residue that has it: folate
+    and nucleotides such as ATP have the names of a backbone as well.
+    """
     who, residue = atoms.identity, residue_rows(atoms)
     polymer = np.zeros(residue.max(initial=-1) + 1, dtype=bool)
     for backbone in _POLYMER:
         there = [np.bincount(residue, who.atom_name == name, minlength=len(polymer)) > 0 for name in backbone]
         polymer |= np.logical_and.reduce(there)
-    return polymer
+    usual = np.isin(who.residue_name, [name for name in np.unique(who.residue_name).tolist() if is_polymer(name)])
+    kept = np.bincount(residue, usual, minlength=len(polymer)) > 0
+    for names in _LINKS:
+        one, two = (np.flatnonzero((who.atom_name == name) & polymer[residue]) for name in names)
+        if len(one) and len(two):
+            near = cKDTree(atoms.xyz[one]).query_ball_tree(cKDTree(atoms.xyz[two]), _LINKED)
+            for i, found in zip(residue[one], near):
+                others = np.setdiff1d(residue[two[found]], [i])
+                kept[others] = True
+                kept[i] |= len(others) > 0
+    return polymer & kept
 
 
 def _by_chain(atoms: Atoms, able: Mask) -> tuple[list[Int], tuple[str, ...], list[str]]:
@@ -223,4 +244,3 @@ def _started(atoms: Atoms, known: NDArray[np.float64]) -> Atoms:
         u = np.einsum("nij,nj->ni", atoms.u_projection[inside], u)
     b_iso[inside], u_aniso[inside] = parted(possible(u))
     return started.replace(b_iso=b_iso, u_aniso=u_aniso, tls=dataclasses.replace(tls, values=values))
-

@@ -28,7 +28,7 @@ from arrayrefine.refine import refine
 from arrayrefine.result import Result
 from arrayrefine.state import Problem, State, evaluate
 from arrayrefine.tls import Tls
-from arrayrefine.tls_groups import choose_tls
+from arrayrefine.tls_groups import choose_tls, polymer_residues, residue_rows
 from arrayrefine.tls_motion import describe, residual_b, sensible, sentences, settled
 from arrayrefine.weights import Weights
 
@@ -95,6 +95,28 @@ def test_short_chains_anisotropic_atoms_and_hydrogens_stay_out() -> None:
     assert (choose_tls(own, ("chain",), 10_000)[0].tls.group[:4] == -1).all()
     riding = dataclasses.replace(atoms, riding=Riding(np.array([3]), np.array([2])))
     assert choose_tls(riding, ("chain",), 10_000)[0].tls.group[3] == -1
+
+
+def test_ligands_with_the_names_of_a_backbone_are_no_residues_of_a_chain() -> None:
+    atoms = peptides()
+    who = atoms.identity
+    lone = (who.chain == "X") | (who.residue_name == "LIG") & (who.sequence_number == 400)
+    name = who.atom_name.copy()
+    name[lone] = np.tile(["N", "CA", "C"], 2)
+    folate = dataclasses.replace(atoms, identity=dataclasses.replace(who, atom_name=name))
+    named = polymer_residues(folate)[residue_rows(folate)]
+    assert not named[lone].any()
+    assert named[who.residue_name == "GLY"].all()
+    # A modified residue is one by its bond to the next.
+    third = (who.chain == "A") & (who.sequence_number == 3)
+    xyz = atoms.xyz.copy()
+    other = np.where(third, "XYZ", who.residue_name)
+    unknown = dataclasses.replace(atoms, identity=dataclasses.replace(who, residue_name=other))
+    assert not polymer_residues(unknown)[residue_rows(unknown)][third].any()
+    xyz[third & (who.atom_name == "C")] = xyz[(who.chain == "A") & (who.sequence_number == 4) & (who.atom_name == "N")]
+    xyz[third & (who.atom_name == "C"), 1] -= 1.3
+    linked = unknown.replace(xyz=xyz)
+    assert polymer_residues(linked)[residue_rows(linked)][third].all()
 
 
 def test_chains_of_frozen_or_anisotropic_atoms_make_no_group() -> None:
