@@ -415,8 +415,10 @@ def _turned(problem: Problem, path: Path) -> Path:
 def _segmented(problem: Problem, path: Path) -> Path:
     """The path with the TLS groups that the data ask for, where the options leave that to them."""
     state = path.state
-    refined = len(state.atoms.tls) and any("tls" in target.split("+") for target in _targets(problem, path))
-    if problem.options.tls not in SEGMENTED or not refined:
+    if problem.options.tls not in SEGMENTED or not len(state.atoms.tls):
+        return path
+    refined = any("tls" in target.split("+") for target in _targets(problem, path))
+    if not refined or not problem.parameters(state.atoms, "tls").tls.all():  # frozen groups stay as they are
         return path
     most = int(state.xray.work.sum() / (AUTO_REFLECTIONS * NUMBERS))
     _, gradient = state.xray(state.atoms)

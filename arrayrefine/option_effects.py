@@ -14,6 +14,25 @@ def tls_option(options: Options, atoms: Atoms) -> tuple[str, ...]:
     return options.tls if refined or wants_groups(options.tls) or atoms.u_aniso.any() else ("none",)
 
 
+def frozen_groups(options: Options, atoms: Atoms) -> list[str]:
+    """Sentences about TLS groups of which --freeze names a part: they are frozen as a whole."""
+    out = []
+    for text in options.freeze:
+        kind, _, selection = text.partition(":")
+        if kind.strip() != "tls":
+            continue
+        chosen = select(atoms, selection)
+        for number, name in enumerate(atoms.tls.names):
+            inside = atoms.tls.group == number
+            named = int((chosen & inside).sum())
+            if 0 < named < inside.sum():
+                out.append(
+                    f"--freeze '{text}' names {named} of the {int(inside.sum())} atoms of the TLS group {name}, which "
+                    "is frozen as a whole: --tls with selections makes other groups"
+                )
+    return out
+
+
 def without_effect(options: Options, model: Atoms) -> list[str]:
     """Sentences about selections that name nothing, and options that no step uses."""
     out = []

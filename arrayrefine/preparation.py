@@ -24,7 +24,7 @@ from arrayrefine.io.tls_header import header_groups
 from arrayrefine.links import with_found_links
 from arrayrefine.macrocycle import check_targets
 from arrayrefine.monomers import load_monomers
-from arrayrefine.option_effects import tls_option, without_effect
+from arrayrefine.option_effects import frozen_groups, tls_option, without_effect
 from arrayrefine.options import Options
 from arrayrefine.parameters import B_BOUNDS, Parameters
 from arrayrefine.restraint_tables import TableSource, as_tables, with_tables
@@ -152,7 +152,8 @@ def prepare(
         extra=check_extra(extra),
     )
     notes = [*model.notes, *without_effect(options, model.atoms)]
-    notes += [*aniso_notes, *hydrogen_notes, *data_notes, *outlier_notes, *check_data(reflections)]
+    notes += [*aniso_notes, *frozen_groups(options, model.atoms), *hydrogen_notes, *data_notes, *outlier_notes]
+    notes += check_data(reflections)
     if any("occupancy" in target.split("+") for target in options.targets):
         notes += group_notes
     notes += [*library.notes, *link_notes, *restraints.notes]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 
 import numpy as np
@@ -123,17 +124,22 @@ def describe(atoms: Atoms) -> tuple[dict[str, Any], ...]:
 
 
 def ranges(atoms: Atoms, inside: NDArray[np.bool_]) -> list[list[str]]:
-    """Chain, first and last residue number of the runs of residues that some atoms (N,) come from."""
+    """Chain, first and last residue number of the runs of residues that some atoms (N,) come from.
+
+    Runs follow the numbers, whatever the order in the file: a ligand may have one in a gap of its chain.
+    """
     who = atoms.identity
-    _, first = np.unique(who.residue[inside], return_index=True)
-    row = np.flatnonzero(inside)[first]
-    residue = np.unique(who.residue, return_inverse=True)[1].reshape(-1)[row]
-    breaks = np.flatnonzero((np.diff(residue) > 1) | (who.chain[row[1:]] != who.chain[row[:-1]])) + 1
-    return [
-        [str(who.chain[run[0]]), *(f"{who.sequence_number[i]}{who.insertion_code[i]}" for i in (run[0], run[-1]))]
-        for run in np.split(row, breaks)
-        if len(run)
-    ]
+    names = who.chain.tolist()
+    order = {name: k for k, name in enumerate(dict.fromkeys(names))}
+    _, first, residue = np.unique(who.residue, return_index=True, return_inverse=True)
+    holds = np.bincount(residue.reshape(-1), inside) > 0
+    rows = [(order[names[i]], int(who.sequence_number[i]), str(who.insertion_code[i])) for i in first.tolist()]
+    found = []
+    for (chain, within), run in itertools.groupby(sorted(zip(rows, holds.tolist())), lambda row: (row[0][0], row[1])):
+        if within:
+            ends = [f"{number}{code}" for (_, number, code), _ in run]
+            found.append([[*order][chain], ends[0], ends[-1]])
+    return found
 
 
 def selection_of(atoms: Atoms, index: NDArray[np.int64], polymer: NDArray[np.bool_]) -> str:
@@ -152,12 +158,17 @@ def selection_of(atoms: Atoms, index: NDArray[np.int64], polymer: NDArray[np.boo
     return parts[0] if len(parts) == 1 else " or ".join(f"({part})" if " and " in part else part for part in parts)
 
 
+def _row(values: list[float], digits: int) -> str:
+    """Numbers without a minus before a zero."""
+    return " ".join(f"{round(value, digits) + 0.0:.{digits}f}" for value in values)
+
+
 def sentences(groups: tuple[dict[str, Any], ...]) -> list[str]:
     """What to say about each group of `describe`."""
     out = []
     for group in groups:
         moved, turned = group["T_eigenvalues"], group["L_eigenvalues"]
-        axes = f"T {' '.join(f'{v:.3f}' for v in moved)} Å², L {' '.join(f'{v:.2f}' for v in turned)} degree²"
+        axes = f"T {_row(moved, 3)} Å², L {_row(turned, 2)} degree²"
         text = f"TLS of {group['name']}: {axes} along the axes, {group['residual_b'][1]:.1f} Å² of B besides"
         if min(moved[0], turned[0]) < -_NEGATIVE:
             text += "; a negative value is no motion of a rigid body: smaller groups may be better"

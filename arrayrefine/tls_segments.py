@@ -105,14 +105,19 @@ def find_bodies(atoms: Atoms, evidence: Evidence, most: int) -> list[Int]:
     bodies: list[Int] = []
     for chain in dict.fromkeys(who.chain[core].tolist()):
         index = np.flatnonzero(core & (who.chain == chain))
-        bodies += _segments(atoms.xyz, evidence, index[np.argsort(residue[index], kind="stable")], residue)
+        index = index[np.argsort(residue[index], kind="stable")]
+        # Selections name residues by number: insertions and microheterogeneity stay together.
+        bodies += _segments(atoms.xyz, evidence, index, who.sequence_number[index])
     bodies = _united(atoms.xyz, evidence, bodies, max(most, 1))
     return _with_ligands(atoms, bodies, np.flatnonzero(inside & ~core), residue)
 
 
-def _segments(xyz: Float, evidence: Evidence, index: Int, residue: Int) -> list[Int]:
-    """Segments of one chain, whose members (n,) come in its order, that gain most beyond what they cost."""
-    starts = np.flatnonzero(np.r_[True, np.diff(residue[index]) > 0])
+def _segments(xyz: Float, evidence: Evidence, index: Int, number: Int) -> list[Int]:
+    """Segments of one chain that gain most beyond what they cost.
+
+    Its members (n,) come in its order; between those of one residue number (n,) there are no cuts.
+    """
+    starts = np.flatnonzero(np.r_[True, np.diff(number) != 0])
     starts = starts[:: max(1, -(-len(starts) // _PIECES))]
     r, h = evidence.sums(xyz, index, xyz[index].mean(axis=0))
     total_r = np.r_[np.zeros((1, NUMBERS)), np.cumsum(np.add.reduceat(r, starts), axis=0)]

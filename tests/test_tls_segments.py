@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import gemmi
 import numpy as np
@@ -15,12 +16,13 @@ from synthetic import atoms_from
 from arrayrefine import tls_segments
 from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.displacement import CURVATURE_BY_U, EIGHT_PI_SQUARED, parted, total_u
+from arrayrefine.io.tls_header import header_groups
 from arrayrefine.options import Options
 from arrayrefine.refine import refine
 from arrayrefine.selection import select
 from arrayrefine.tls import NUMBERS, Tls, design
 from arrayrefine.tls_groups import choose_tls
-from arrayrefine.tls_motion import describe, residual_b, selection_of
+from arrayrefine.tls_motion import describe, ranges, residual_b, selection_of
 from arrayrefine.tls_segments import Evidence, find_bodies, segmented
 
 Float = NDArray[np.float64]
@@ -182,6 +184,78 @@ def test_names_are_selections_and_a_cut_changes_no_displacement() -> None:
     assert again is after
     assert not nothing
     assert describe(after)[1]["ranges"] == [["A", "44", "100"]]
+
+
+def renamed(atoms: Atoms, **what: NDArray[Any]) -> Atoms:
+    return dataclasses.replace(atoms, identity=dataclasses.replace(atoms.identity, **what))
+
+
+def test_no_cut_parts_residues_of_one_number() -> None:
+    atoms = chains()
+    bodies = [residues(atoms, "A", 1, 43), residues(atoms, "A", 44, 100)]
+    evidence, number = moving(atoms, bodies, (1, 2)), atoms.identity.sequence_number
+    inserted = (number >= 41) & (number <= 46)  # 41, 41A to 41E
+    code = np.where(inserted & (number > 41), np.array(["", *"ABCDE"])[np.clip(number - 41, 0, 5)], "")
+    atoms = renamed(atoms, insertion_code=code, sequence_number=np.where(inserted, 41, number))
+    found = find_bodies(atoms, evidence, 100)
+    assert len(found) == 2
+    assert not set(atoms.identity.sequence_number[found[0]]) & set(atoms.identity.sequence_number[found[1]])
+    polymer = atoms.identity.sequence_number < 900
+    for index in found:
+        assert np.array_equal(
+            np.flatnonzero(select(atoms, selection_of(atoms, index, polymer)) & polymer), index[polymer[index]]
+        )
+
+
+def test_ranges_follow_the_numbers_and_not_the_order_of_the_file() -> None:
+    atoms = chains((30,))
+    number = atoms.identity.sequence_number
+    atoms = renamed(atoms, sequence_number=np.where(number == 900, 15, np.where(number > 14, number + 1, number)))
+    ligand = atoms.identity.residue_name == "LIG"
+    every = np.ones(len(atoms), dtype=bool)
+    assert ranges(atoms, every) == [["A", "1", "31"]]
+    assert ranges(atoms, ~ligand) == [["A", "1", "14"], ["A", "16", "31"]]
+    assert ranges(atoms, ligand) == [["A", "15", "15"]]
+    first = renamed(atoms, sequence_number=np.where(ligand, -3, number))
+    assert ranges(first, every) == [["A", "-3", "30"]]
+
+
+TENSORS = """\
+REMARK   3    ORIGIN FOR THE GROUP (A):   1.0000   2.0000   3.0000
+REMARK   3    T TENSOR
+REMARK   3      T11:   0.0200 T22:   0.0200
+REMARK   3      T33:   0.0200 T12:   0.0000
+REMARK   3      T13:   0.0000 T23:   0.0000
+"""
+
+
+def test_insertion_codes_of_a_header_are_those_of_the_atoms() -> None:
+    lines = "REMARK   3\nREMARK   3 REFINEMENT.\nREMARK   3   PROGRAM     : ANY 1.0\nREMARK   3\n"
+    lines += "REMARK   3  DATA USED IN REFINEMENT.\nREMARK   3   RESOLUTION RANGE HIGH (ANGSTROMS) : 1.70\n"
+    lines += "REMARK   3  TLS DETAILS\nREMARK   3   NUMBER OF TLS GROUPS  : 2\nREMARK   3\n"
+    for number, run in ((1, "A     1        A     2A"), (2, "A     2B       A     3 ")):
+        lines += f"REMARK   3   TLS GROUP : {number}\nREMARK   3    NUMBER OF COMPONENTS GROUP : 1\n"
+        lines += "REMARK   3    COMPONENTS        C SSSEQI   TO  C SSSEQI\n"
+        lines += f"REMARK   3    RESIDUE RANGE :   {run}\n{TENSORS}"
+    structure = gemmi.read_pdb_string(f"{lines}REMARK   3\nEND\n")
+    assert str(structure.meta.refinement[0].tls_groups[0].selections[0].res_end).upper() == "2A"
+    atoms = atoms_from(np.zeros((5, 3)), ["C"] * 5, np.ones(5), np.ones(5))
+    atoms = renamed(atoms, sequence_number=np.array([1, 2, 2, 2, 3]), insertion_code=np.array(["", "", "A", "B", ""]))
+    one, two = header_groups(structure, atoms)
+    assert one.tolist() == [True, True, True, False, False]
+    assert two.tolist() == [False, False, False, True, True]
+
+
+def test_frozen_groups_are_neither_cut_nor_frozen_in_part_without_a_word(case: Callable[[str], Path]) -> None:
+    lysozyme = case("hewl_ssad")
+    data = lysozyme / "norm.mtz"
+    options = Options(cycles=2, targets=("b",), freeze=("tls: 1-60",), hydrogens="strip", rigid_body="no")
+    result = refine(lysozyme / "shaken.pdb", data, options)
+    assert [group["name"] for group in result.report.tls] == ["chain A"]
+    found = [note for note in result.report.warnings if "frozen as a whole" in note]
+    assert len(found) == 1
+    assert found[0].startswith("--freeze 'tls: 1-60' names ")
+    assert "of the TLS group chain A" in found[0]
 
 
 @pytest.fixture(scope="module")

@@ -24,14 +24,15 @@ def header_groups(structure: gemmi.Structure, atoms: Atoms) -> tuple[NDArray[np.
     tuple of (N,) bool
     """
     who = atoms.identity
-    place = [*zip(who.sequence_number.tolist(), who.insertion_code.tolist())]
+    # gemmi reads the insertion codes of REMARK 3 in lower case.
+    place = [*zip(who.sequence_number.tolist(), np.char.upper(who.insertion_code).tolist())]
     out = []
     for group in (group for found in structure.meta.refinement[:1] for group in found.tls_groups):
         inside = np.zeros(len(atoms), dtype=bool)
         for run in group.selections:
             if run.res_begin.num is None or run.res_end.num is None:
                 continue
-            first, last = ((end.num, end.icode.strip()) for end in (run.res_begin, run.res_end))
+            first, last = ((end.num, end.icode.strip().upper()) for end in (run.res_begin, run.res_end))
             inside |= (who.chain == run.chain) & np.array([first <= one <= last for one in place], dtype=bool)
         if inside.any():
             out.append(inside)
