@@ -27,16 +27,21 @@ def strain(problem: Problem, state: State) -> float:
 def objection(problem: Problem, before: State, after: State, found: Weights) -> str:
     """Why the guard refuses a step, or "" if it does not. The test set has no say: it would cease to be one.
 
-    What targets of the user's own gained may be paid for with likelihood: they were added because they know something.
+    With fixed weights only a step that is worse for both the data and the geometry is refused. What targets of the
+    user's own gained may be paid for with likelihood: they were added because they know something.
     """
     then, now = before.statistics, after.statistics
     if not (math.isfinite(now.r_work) and math.isfinite(after.nll_work)):
         return "R-work or the likelihood is not a number"
     was, strained = strain(problem, before), strain(problem, after)
+    start, end = work_nll(before, after)
+    if problem.options.weights == "fixed":
+        # The numbers given say how much of the one may be paid for the other.
+        paid = end <= start + _NLL_RISE or strained <= was
+        return "" if paid else f"-log p per work reflection rose from {start:.4f} to {end:.4f}, and RMSZ with it"
     if strained > RMSZ_SLACK and strained > was:
         return f"bond RMSZ went from {then.bond_rmsz:.2f} to {now.bond_rmsz:.2f}, angle RMSZ to {now.angle_rmsz:.2f}"
     mending = was > 1.0 and strained < was
-    start, end = work_nll(before, after)
     gained = _gained(problem, before, after, found) / max(int(after.xray.work.sum()), 1)
     lenient = mending or (gained > 0.0 and end <= start + gained)
     if now.r_work > then.r_work + (_R_WORK_MENDING if lenient else _R_WORK_RISE):

@@ -321,6 +321,17 @@ def test_given_weights_are_used(case: Case) -> None:
     assert [step.weights["adp"] for step in in_turn] == [None, 0.05]
 
 
+def test_given_weights_that_loosen_or_tighten_the_geometry_beyond_its_band_are_used(case: Case) -> None:
+    rmsz = []
+    for geometry in (3.0, 0.01):
+        given = Weighting(geometry=geometry, adp=0.05)
+        result = run(case("5e5z"), cycles=1, weights="fixed", weighting=given, targets=("xyz",), tls=("none",))
+        assert not [step.note for step in result.history if "rolled back" in step.note]
+        rmsz.append(result.report.final.bond_rmsz or 0.0)
+    assert rmsz[0] < 0.5
+    assert rmsz[1] > 1.0
+
+
 def test_step_that_is_no_step_is_an_error(case: Case) -> None:
     with pytest.raises(InputError, match="xyz, b, occupancy"):
         run(case("5e5z"), targets=("u",))
