@@ -20,7 +20,7 @@ def search_mask(problem: Problem, state: State) -> tuple[Problem, str]:
     ----------
     problem : Problem
     state : State
-        Of the model that the masks are drawn for; its scale is where the fits begin.
+        Of the model that the masks are drawn for. Scales are fitted afresh, as its own was and the chosen one will be.
 
     Returns
     -------
@@ -40,7 +40,7 @@ def search_mask(problem: Problem, state: State) -> tuple[Problem, str]:
             continue
         shape = dataclasses.replace(around, probe=probe, shrink=shrink)
         f_mask = solvent_structure_factors(state.atoms, data.crystal, data.hkl, data.d_min, shape)
-        tried[probe, shrink] = fit_scale(data, state.f_calc, f_mask, start=state.scale).r_work
+        tried[probe, shrink] = fit_scale(data, state.f_calc, f_mask).r_work
     probe, shrink = min(tried, key=lambda pair: tried[pair])
     solvent = dataclasses.replace(options.solvent, probe=probe, shrink=shrink)
     note = (

@@ -25,8 +25,7 @@ def test_searched_mask_and_no_solvent(case: Callable[[str], Path]) -> None:
     assert found.final.r_work < fixed.final.r_work - 0.001
     assert (found.scaling["solvent_probe"], found.scaling["solvent_shrink"]) != (2.0, 0.6)
     (sentence,) = (text for text in dict.fromkeys(said) if text.startswith("solvent mask:"))
-    lowest = float(sentence.split("lowest R-work, ")[1].split()[0])
-    assert lowest == pytest.approx(found.final.r_work, abs=2e-4)  # whose scale is fitted from another start
+    assert f"lowest R-work, {found.final.r_work:.4f}" in sentence
     assert none.final.r_work > found.final.r_work + 0.003
     assert none.scaling["solvent_model"] == "none"
     assert none.scaling["scale"]["k_sol"] == pytest.approx(0.35, abs=0.1)
