@@ -12,15 +12,31 @@ from arrayrefine.selection import select
 from arrayrefine.wording import counted
 
 AUTO_D_MIN = 1.7
-"""Å; with worse data `auto` keeps all atoms isotropic."""
+"""Å; with worse data `auto` takes ANISOU of the model for what groups of atoms do, not for what it is to go on from."""
 AUTO_REFLECTIONS = 1.0
 """Work reflections per parameter of the anisotropic model that `auto` asks for."""
+_MOST = 0.5
+"""Share of the atoms that must have ANISOU for a model to be called anisotropic."""
 NEVER = ("HOH", "DOD", "WAT", "H2O")
-"""Waters of `auto` stay isotropic where data are worse than `AUTO_WATER_D_MIN`."""
-AUTO_WATER_D_MIN = 1.2
+"""Waters of `auto` stay isotropic where data are worse than `ATOMIC_D_MIN`."""
+ATOMIC_D_MIN = 1.2
+"""Å; atomic resolution (Sheldrick (1990) Acta Cryst. A46, 467-473), where atoms are anisotropic from the start."""
 
 
-def choose_anisotropic(atoms: Atoms, option: str, d_min: float, n_work: int) -> tuple[Atoms, tuple[str, ...]]:
+def candidates(atoms: Atoms, d_min: float, n_work: int) -> NDArray[np.bool_]:
+    """Atoms (N,) that `auto` may make anisotropic: none where reflections are too few, waters with very good data only.
+
+    Whether the data can tell so much about their shapes is for `shape_evidence` to say.
+    """
+    chosen = ~atoms.is_hydrogen & ~atoms.riding.mask(len(atoms))
+    if not _atomic(d_min):
+        chosen &= ~np.isin(atoms.identity.residue_name, NEVER)
+    return chosen & (_ratio(atoms, chosen, n_work) >= AUTO_REFLECTIONS)
+
+
+def choose_anisotropic(
+    atoms: Atoms, option: str, d_min: float, n_work: int, by_group: bool = False
+) -> tuple[Atoms, tuple[str, ...]]:
     """Atoms of which those that an option names are anisotropic, and what to say about it.
 
     Parameters
@@ -28,11 +44,14 @@ def choose_anisotropic(atoms: Atoms, option: str, d_min: float, n_work: int) -> 
     atoms : Atoms
         As read: anisotropic where the file says so.
     option : str
-        "none"; "keep" for those that the file has; "auto"; or a selection.
+        "none"; "keep" for those that the file has; "auto", all `candidates` at atomic resolution, or where most of
+        them have ANISOU and data are good, and none so far elsewhere; or a selection.
     d_min : float
         Å.
     n_work : int
         Work reflections.
+    by_group : bool
+        Whether ANISOU of the file come from groups that move as rigid bodies; `auto` then takes them for no more.
 
     Returns
     -------
@@ -45,12 +64,13 @@ def choose_anisotropic(atoms: Atoms, option: str, d_min: float, n_work: int) -> 
     InputError
         The selection cannot be read.
     """
-    chosen = _chosen(atoms, option, d_min, n_work) & ~atoms.is_hydrogen & ~atoms.riding.mask(len(atoms))
+    chosen = _chosen(atoms, option, d_min, n_work, by_group) & ~atoms.is_hydrogen & ~atoms.riding.mask(len(atoms))
     lost = int((atoms.anisotropic & ~chosen).sum())
     notes = []
     if chosen.any():
         ratio = _ratio(atoms, chosen, n_work)
-        why = f" (auto: {ratio:.1f} work reflections per parameter)" if option == "auto" else ""
+        reason = "atomic resolution" if _atomic(d_min) else "as in the file"
+        why = f" (auto: {reason}, {ratio:.1f} work reflections per parameter)" if option == "auto" else ""
         if ratio < AUTO_REFLECTIONS:
             why = f" (only {ratio:.2f} work reflections per parameter: beware of overfitting, see R-free)"
         notes.append(f"{counted(int(chosen.sum()), 'atom')} refined with anisotropic displacements{why}")
@@ -60,7 +80,7 @@ def choose_anisotropic(atoms: Atoms, option: str, d_min: float, n_work: int) -> 
     return dataclasses.replace(atoms, u_aniso=u_aniso, anisotropic=chosen), tuple(notes)
 
 
-def _chosen(atoms: Atoms, option: str, d_min: float, n_work: int) -> NDArray[np.bool_]:
+def _chosen(atoms: Atoms, option: str, d_min: float, n_work: int, by_group: bool) -> NDArray[np.bool_]:
     none = np.zeros(len(atoms), dtype=bool)
     if option == "none":
         return none
@@ -68,10 +88,15 @@ def _chosen(atoms: Atoms, option: str, d_min: float, n_work: int) -> NDArray[np.
         return atoms.anisotropic
     if option != "auto":
         return select(atoms, option)
-    chosen = ~atoms.is_hydrogen
-    if d_min > AUTO_WATER_D_MIN:
-        chosen &= ~np.isin(atoms.identity.residue_name, NEVER)
-    return chosen if d_min <= AUTO_D_MIN and _ratio(atoms, chosen, n_work) >= AUTO_REFLECTIONS else none
+    chosen = candidates(atoms, d_min, n_work)
+    had = int((chosen & atoms.anisotropic).sum())
+    as_in_file = not by_group and d_min <= AUTO_D_MIN and had > _MOST * int(chosen.sum())
+    return chosen if as_in_file or _atomic(d_min) else none
+
+
+def _atomic(d_min: float) -> bool:
+    """Whether data are of atomic resolution; those called 1.20 Å end at 1.2003."""
+    return round(d_min, 2) <= ATOMIC_D_MIN
 
 
 def _ratio(atoms: Atoms, chosen: NDArray[np.bool_], n_work: int) -> float:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from arrayrefine import extra_weights, preconditioner, search, weights
+from arrayrefine import extra_weights, preconditioner, search, shape_evidence, weights
 from arrayrefine.convergence import KEPT, settled
 from arrayrefine.device_batch import Share
 from arrayrefine.device_objective import Member
@@ -39,6 +39,8 @@ _SEARCH_AFTER = 1
 """Cycle after which --weights search tries other weights."""
 _SEGMENT_AFTER = 1
 """Cycle after which chains are cut into TLS groups: their atoms have B by then that mean something."""
+_SHAPES_AFTER = 1
+"""Cycle after which the data are asked whether atoms are to be anisotropic: more cycles leave them less to say."""
 _STEERED = ("robust", "search")
 """Schemes whose weights follow the geometry, and that try a refused step again."""
 _STEERINGS = 2
@@ -328,16 +330,30 @@ def _record(
     )  # fmt: skip
 
 
+class Ended(NamedTuple):
+    """Where all macro-cycles ended, every step, and why; the problem may have other restraints on displacements."""
+
+    problem: Problem
+    path: Path
+    steps: tuple[Step, ...]
+    reason: str
+
+
 def run_cycles(
     problem: Problem, path: Path, stop: Callable[[], bool], on_step: Callable[[Step, State], None]
-) -> tuple[Path, tuple[Step, ...], str]:
-    """All macro-cycles; returns the last path, every step, and why it ended. `on_step` hears of each step and state."""
+) -> Ended:
+    """All macro-cycles. `on_step` hears of each step and state."""
     steps: list[Step] = []
     options = problem.options
     trials = options.weights == "search" and bool(problem.reflections.free.any())
+
+    def ended(reason: str) -> Ended:
+        given = dataclasses.replace(problem, options=options) if trials else problem
+        return Ended(given, path, tuple(steps), reason)
+
     for cycle in range(1, options.cycles + 1):
         path = _turned(problem, path)
-        if cycle == _SEGMENT_AFTER + 1 and not stop():
+        if cycle == _SEGMENT_AFTER + 1 and not stop() and not path.news:
             path = _segmented(problem, path)
         before = path.state
         if trials and cycle == _SEARCH_AFTER + 1 and not stop():
@@ -349,16 +365,20 @@ def run_cycles(
             path, made = _run_cycle(problem, path, cycle, stop, on_step)
         steps += made
         if stop():
-            return path, tuple(steps), "interrupted: the best model so far was kept"
+            return ended("interrupted: the best model so far was kept")
+        if cycle == _SHAPES_AFTER < options.cycles:
+            problem, path = _shaped(problem, path)
+            if path.news:
+                continue
         if trials and cycle <= _SEARCH_AFTER:
             continue
         if options.minimiser.early_stop and path.state is before:
-            return path, tuple(steps), f"stopped: no step of cycle {cycle} made the model better"
+            return ended(f"stopped: no step of cycle {cycle} made the model better")
         if options.minimiser.early_stop and (reason := settled(problem, before, path.state, made)):
             if reason == KEPT:
                 path = dataclasses.replace(path, state=before)
-            return path, tuple(steps), f"converged: cycle {cycle} {reason}"
-    return path, tuple(steps), _DONE.get(options.cycles, f"all {options.cycles} cycles done")
+            return ended(f"converged: cycle {cycle} {reason}")
+    return ended(_DONE.get(options.cycles, f"all {options.cycles} cycles done"))
 
 
 def _run_cycle(
@@ -410,6 +430,14 @@ def _turned(problem: Problem, path: Path) -> Path:
     if atoms is state.atoms:
         return path
     return dataclasses.replace(path, state=evaluate(problem, atoms, before=state, refit=False))
+
+
+def _shaped(problem: Problem, path: Path) -> tuple[Problem, Path]:
+    """Problem and path with anisotropic atoms, where the options leave that to the data and these ask for it."""
+    problem, state, news = shape_evidence.decided(problem, path.state)
+    if not news:
+        return problem, path
+    return problem, dataclasses.replace(path, state=state, last=None, news=news)
 
 
 def _segmented(problem: Problem, path: Path) -> Path:

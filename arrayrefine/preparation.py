@@ -30,6 +30,7 @@ from arrayrefine.parameters import B_BOUNDS, Parameters
 from arrayrefine.restraint_tables import TableSource, as_tables, with_tables
 from arrayrefine.riding import follow
 from arrayrefine.rigid_body import find_groups
+from arrayrefine.shape_evidence import undecided
 from arrayrefine.state import Problem
 from arrayrefine.targets.adp import AdpTarget
 from arrayrefine.targets.extra import ExtraTarget, check_extra
@@ -116,15 +117,13 @@ def prepare(
     names = sorted({str(name) for name in model.atoms.identity.residue_name})
     library = load_monomers(names, options.restraints, options.monomers)
     n_work = int(reflections.work.sum())
-    by_group = options.anisotropic == "auto" and wants_groups(options.tls)
-    atoms, aniso_notes = choose_anisotropic(
-        model.atoms, "none" if by_group else options.anisotropic, reflections.d_min, n_work
-    )
+    header = header_groups(model.structure, model.atoms)
+    shapes = "none" if options.anisotropic == "auto" and wants_groups(options.tls) else options.anisotropic
+    atoms, aniso_notes = choose_anisotropic(model.atoms, shapes, reflections.d_min, n_work, bool(header))
     still = Parameters.frozen_atoms(atoms, "b", options.freeze)
     atoms, tls_notes = choose_tls(
-        atoms, tls_option(options, model.atoms), n_work, model.atoms.u_aniso, still,
-        header_groups(model.structure, model.atoms),
-    )  # fmt: skip
+        atoms, tls_option(options, model.atoms), n_work, model.atoms.u_aniso, still, header
+    )
     aniso_notes += tls_notes
     model = dataclasses.replace(model, atoms=atoms)
     model, link_notes = with_found_links(model, crystal, library.monlib)
@@ -151,6 +150,7 @@ def prepare(
         device=device,
         extra=check_extra(extra),
     )
+    problem = dataclasses.replace(problem, undecided=undecided(problem, model.atoms))
     notes = [*model.notes, *without_effect(options, model.atoms)]
     notes += [*aniso_notes, *frozen_groups(options, model.atoms), *hydrogen_notes, *data_notes, *outlier_notes]
     notes += check_data(reflections)

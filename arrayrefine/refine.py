@@ -53,7 +53,10 @@ def _memory(problem: Problem, atoms: Atoms) -> Budget | None:
     if not isinstance(how, Gridded):
         return None
     # Atoms that are round so far may not stay so.
-    return problem.budget(dataclasses.replace(how, tensor=how.tensor | atoms.anisotropic | (atoms.tls.group >= 0)))
+    tensor = how.tensor | atoms.anisotropic | (atoms.tls.group >= 0)
+    if problem.undecided is not None:
+        tensor |= problem.undecided
+    return problem.budget(dataclasses.replace(how, tensor=tensor))
 
 
 def refine(
@@ -148,7 +151,7 @@ def run(
         if moved:
             moves = (moved,)
             listeners.step(moved, state)
-    path, steps, stopped = run_cycles(problem, path, interrupted, listeners.step)
+    problem, path, steps, stopped = run_cycles(problem, path, interrupted, listeners.step)
     steps = moves + steps
     # On the way, mask and scale are kept where the model hardly moved: what is reported is what others will find.
     state = first if path.state is first else evaluate(problem, path.state.atoms, absorb_b=False)

@@ -76,6 +76,8 @@ class Problem:
         Further terms of the objective, which the user brought.
     kept_out : KeptOut or None
         Where there is no bulk solvent, for polder maps.
+    undecided : (N,) bool or None
+        Atoms that become anisotropic if the data ask for it.
     """
 
     reflections: Reflections
@@ -91,6 +93,7 @@ class Problem:
     counts: dict[str, int] = field(default_factory=dict)
     extra: tuple[ExtraTarget, ...] = ()
     kept_out: KeptOut | None = None
+    undecided: NDArray[np.bool_] | None = None
     _on_device: list[DeviceRestraints] = field(default_factory=list, compare=False, repr=False)
     _plans: dict[str, StructureFactors] = field(default_factory=dict, compare=False, repr=False)
 

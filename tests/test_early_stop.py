@@ -36,9 +36,9 @@ def run(
     monkeypatch.setattr(convergence, "work_nll", lambda one, two: (one.nll_work, two.nll_work + 0.01 * (r_step > 0)))
     monkeypatch.setattr(macrocycle, "_turned", lambda _, path: path)
     problem: Any = types.SimpleNamespace(
-        options=Options(cycles=len(gains), targets=("xyz",), **options), occupancy=None
+        options=Options(cycles=len(gains), targets=("xyz",), **options), occupancy=None, undecided=None
     )
-    path, steps, reason = run_cycles(problem, Path(state(), Steering()), lambda: False, lambda step, state: None)
+    _, path, steps, reason = run_cycles(problem, Path(state(), Steering()), lambda: False, lambda step, state: None)
     return len(steps), reason, path.state.statistics.r_work
 
 

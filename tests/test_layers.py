@@ -21,7 +21,7 @@ LAYERS = [
     {"macrocycle", "rigid_body", "summaries", "outcome", "mask_search", "option_effects", "omit_maps", "page"},
     {"validation"},
     {"model_maps"},
-    {"convergence", "guard", "search"},
+    {"convergence", "guard", "search", "shape_evidence"},
     {"device_batch"},
     {"callbacks"},
     {"state", "minimize", "device_objective"},
