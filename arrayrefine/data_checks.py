@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.reflections import Reflections
 from arrayrefine.scaling import anisotropy_basis
+from arrayrefine.wording import are, counted
 
 Float = NDArray[np.float64]
 
@@ -73,7 +74,8 @@ def without_outliers(reflections: Reflections, keep: bool = False) -> tuple[Refl
     worst = np.flatnonzero(out)[np.argsort(-normalised[out])][:5]
     named = ", ".join(f"{tuple(int(i) for i in reflections.hkl[k])} ({normalised[k]:.0f} x)" for k in worst)
     free, action = int((out & reflections.free).sum()), "kept" if keep else "left out"
-    note = f"{int(out.sum())} reflections are impossibly strong for their resolution and {action}: {named}"
+    n = int(out.sum())
+    note = f"{counted(n, 'reflection')} {are(n)} impossibly strong at that resolution and {action}: {named}"
     if free and not keep:
         note += f"; the {free} of the test set stay in R-free, but have no part in sigma_A"
     listed = [

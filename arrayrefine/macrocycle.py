@@ -37,10 +37,9 @@ _SAID_B = 0.05
 _TIGHTEN = 3.0
 _SEARCH_AFTER = 1
 """Cycle after which --weights search tries other weights."""
-_SEGMENT_AFTER = 1
-"""Cycle after which chains are cut into TLS groups: their atoms have B by then that mean something."""
-_SHAPES_AFTER = 1
-"""Cycle after which the data are asked whether atoms are to be anisotropic: more cycles leave them less to say."""
+_MOTION_AFTER = 1
+"""Cycle after which the data are asked which atoms move as bodies, or each for itself: B mean something by then, and
+more cycles would leave the data less to say."""
 _STEERED = ("robust", "search")
 """Schemes whose weights follow the geometry, and that try a refused step again."""
 _STEERINGS = 2
@@ -353,8 +352,6 @@ def run_cycles(
 
     for cycle in range(1, options.cycles + 1):
         path = _turned(problem, path)
-        if cycle == _SEGMENT_AFTER + 1 and not stop() and not path.news:
-            path = _segmented(problem, path)
         before = path.state
         if trials and cycle == _SEARCH_AFTER + 1 and not stop():
             problem = search.loosened(problem)
@@ -366,8 +363,9 @@ def run_cycles(
         steps += made
         if stop():
             return ended("interrupted: the best model so far was kept")
-        if cycle == _SHAPES_AFTER < options.cycles:
+        if cycle == _MOTION_AFTER < options.cycles:
             problem, path = _shaped(problem, path)
+            path = path if path.news else _segmented(problem, path)
             if path.news:
                 continue
         if trials and cycle <= _SEARCH_AFTER:

@@ -288,9 +288,10 @@ def read_chiralities(
     present = _volumes(atoms.xyz, table)
     other_hand = _equal_ends(edges, atoms)[table[:, 0]] & (present * value < 0)
     if other_hand.any():
+        n = int(other_hand.sum())
         notes.append(
-            f"{other_hand.sum()} centres with equal ends are named the other way than in the dictionary; "
-            "they keep their hand: " + _short([atoms.identity.label(int(i)) for i in table[other_hand, 0]])
+            f"{counted(n, 'centre')} with equal ends {are(n)} named the other way than in the dictionary; "
+            "the hand of the model is kept: " + _short([atoms.identity.label(int(i)) for i in table[other_hand, 0]])
         )
     value[other_hand] *= -1.0
     return Chiralities(table, value, np.full(len(value), CHIRAL_SIGMA))

@@ -185,7 +185,8 @@ def test_centres_with_equal_ends_keep_their_hand(name: str, centre: str, built: 
     rows = [k for k, i in enumerate(c.index[:, 0]) if b.name(i) == centre]
     assert rows
     assert (np.sign(c.ideal[rows]) == np.sign(volume[rows])).all()
-    assert any("keep their hand" in note and centre.replace("/", " ").split()[0] in note for note in b.restraints.notes)
+    name = centre.replace("/", " ").split()[0]
+    assert any("the hand of the model is kept" in note and name in note for note in b.restraints.notes)
 
 
 def test_real_hands_are_restrained_as_the_dictionary_says(case: Callable[[str], Path]) -> None:
