@@ -132,13 +132,21 @@ def reference_distances(
     return Distances("reference", index, ideal, np.full(len(index), sigma), alpha, weight), [note]
 
 
-def jelly_body(atoms: Atoms, restraints: Restraints, how: JellyBody) -> Distances:
-    """Short distances between the atoms as they are; different conformers, riding atoms and waters are left out."""
+def jelly_body(atoms: Atoms, restraints: Restraints, how: JellyBody, clashing: Int | None = None) -> Distances:
+    """Short distances between the atoms as they are; different conformers, riding atoms and waters are left out.
+
+    So are the distances between residues of which atoms clash, pairs (c, 2): these have to move apart.
+    """
     chosen = np.flatnonzero(~atoms.riding.mask(len(atoms)) & ~atoms.is_hydrogen & ~_solvent(atoms))
     pairs = chosen[close_pairs(atoms.xyz[chosen], how.reach)]
     conformer = restraints.non_bonded.conformer[pairs]
     together = (conformer == 0).any(axis=1) | (conformer[:, 0] == conformer[:, 1])
     pairs = pairs[together & not_rigid(pairs, restraints, len(atoms))]
+    if clashing is not None and len(clashing):
+        residue = atoms.identity.residue
+        n = int(residue.max()) + 1
+        keys = [residue[index].min(axis=1) * n + residue[index].max(axis=1) for index in (clashing, pairs)]
+        pairs = pairs[~np.isin(keys[1], keys[0])]
     return Distances("jelly body", pairs, lengths(atoms.xyz, pairs), np.full(len(pairs), how.sigma), 2.0, how.weight)
 
 

@@ -145,10 +145,37 @@ def test_jelly_body_pulls_only_away_from_its_anchor(reductase: Loaded) -> None:
     np.testing.assert_allclose(anchored(atoms)[1].xyz, plain(atoms)[1].xyz, atol=1e-7)
     assert jelly(atoms)[0] == plain(atoms)[0]
     check_xyz(anchored, shaken(atoms, 0.1))
-    assert anchored.jacobian(atoms).shape[0] > plain.jacobian(atoms).shape[0] + 3 * len(atoms)
+    (held,) = anchored.distances
+    assert len(held) > 2.5 * len(atoms)
+    assert anchored.jacobian(atoms).shape[0] == plain.jacobian(atoms).shape[0] + len(held)
     turned = atoms.replace(xyz=atoms.xyz @ np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]) + 3.0)
     pairs = jelly_body(atoms, restraints, JellyBody(4.2, 0.05))
     assert jelly_body(turned, restraints, JellyBody(4.2, 0.05)).ideal == pytest.approx(pairs.ideal)
+
+
+def test_residues_that_clash_are_let_go_by_the_jelly_body(reductase: Loaded) -> None:
+    atoms, crystal, restraints = reductase
+    soft = dataclasses.replace(restraints, jelly_body=JellyBody(4.2, 0.05))
+    target = GeometryTarget.build(soft, crystal, atoms)
+    assert target.contacts is not None
+    who = atoms.identity
+    held = jelly_body(atoms, restraints, JellyBody(4.2, 0.05))
+    near = {tuple(sorted(pair)) for pair in who.residue[held.index].tolist()}
+    one, two = next((a, b) for a, b in sorted(near) if b - a > 4)
+    first, second = (int(np.flatnonzero(who.residue == k)[-1]) for k in (one, two))
+    xyz = atoms.xyz.copy()
+    xyz[second] = xyz[first] + np.array([2.0, 0.0, 0.0])
+    pushed = atoms.replace(xyz=xyz)
+    clashing = target.contacts.clashing(pushed)
+    assert [first, second] in np.sort(clashing, axis=1).tolist()
+    assert (np.linalg.norm(xyz[clashing[:, 0]] - xyz[clashing[:, 1]], axis=1) < 3.7).all()
+    (free,) = target.anchored(pushed).distances[len(restraints.distances) :]
+    held = jelly_body(pushed, restraints, JellyBody(4.2, 0.05))
+    pairs = [np.sort(who.residue[d.index], axis=1).tolist() for d in (held, free)]
+    assert [one, two] in pairs[0]
+    assert [one, two] not in pairs[1]
+    gone = {tuple(pair) for pair in pairs[0]} - {tuple(pair) for pair in pairs[1]}
+    assert gone <= {tuple(sorted(pair)) for pair in who.residue[clashing].tolist()}
 
 
 def test_local_ncs_of_two_copies(reductase: Loaded, tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ REACH = 2.2
 """Å; pairs this much beyond their limit are candidates, from which lists are made without a search."""
 SELF_CONTACT = 0.8
 """Å; an atom closer to its own image sits on a special position."""
+CLASH = 0.3
+"""Å; overlap from which a contact is a clash."""
 _FEW = 0.02
 """Fraction of the atoms for which a search for those alone is worth while."""
 HYDROGEN_BOND = -0.3
@@ -113,6 +115,14 @@ class Contacts:
             pairs.weight,
         )
         return z, jacobian, np.column_stack([pairs.i[active], pairs.j[active]]), pairs.weight[active]
+
+    def clashing(self, atoms: Atoms, least: float = CLASH) -> Int:
+        """Pairs (c, 2) that are too close by more than `least` (Å), symmetry mates aside."""
+        pairs = self._pairs(atoms)
+        delta = separations(atoms.xyz, pairs.i, pairs.j, pairs.rotation, pairs.shift, pairs.image)
+        close = np.linalg.norm(delta, axis=1) < pairs.d0 - least
+        close[pairs.image] = False
+        return np.column_stack([pairs.i[close], pairs.j[close]])
 
     def forgetful(self) -> Contacts:
         """The same without the lists that it keeps."""

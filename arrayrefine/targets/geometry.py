@@ -149,7 +149,8 @@ class GeometryTarget:
         how = self.restraints.jelly_body
         if how is None:
             return self
-        here = jelly_body(atoms, self.restraints, dataclasses.replace(how, weight=share * how.weight))
+        clashing = None if self.contacts is None else self.contacts.clashing(atoms)
+        here = jelly_body(atoms, self.restraints, dataclasses.replace(how, weight=share * how.weight), clashing)
         return dataclasses.replace(self, distances=(*self.restraints.distances, here))
 
     def __call__(self, atoms: Atoms) -> tuple[float, Gradient]:
