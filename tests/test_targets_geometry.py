@@ -26,6 +26,8 @@ Loaded = tuple[Atoms, Crystal, Restraints]
 CELL = "CRYST1   30.000   30.000   30.000  90.00  90.00  90.00 {group}\n"
 WATER = "HETATM{n:5d}  O  {alt}HOH A{n:4d}    {x:8.3f}{y:8.3f}{z:8.3f}{q:6.2f} 20.00           O\n"
 
+SIGMA = Geometry().contact_sigma
+
 
 @pytest.fixture(autouse=True)
 def _no_library_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,7 +224,7 @@ def test_time_is_recorded_per_part(loaded: Callable[..., Loaded]) -> None:
 def test_hydrogen_bonds_may_be_short(tmp_path: Path) -> None:
     close = contact_value(waters(tmp_path, [(5, 5, 5, 1, " "), (7.5, 5, 5, 1, " ")]))
     bonded = contact_value(waters(tmp_path, [(5, 5, 5, 1, " "), (7.8, 5, 5, 1, " ")]))
-    assert close == pytest.approx(0.5 * ((2 * 1.52 - 0.3 - 2.5) / 0.2) ** 2, rel=1e-6)
+    assert close == pytest.approx(0.5 * ((2 * 1.52 - 0.3 - 2.5) / SIGMA) ** 2, rel=1e-6)
     assert bonded == 0.0
 
 
@@ -238,7 +240,7 @@ def test_symmetry_mates_that_exclude_each_other(tmp_path: Path) -> None:
     """A water 0.6 Å off a twofold axis: half occupied it may stand there, fully occupied it is repelled."""
     assert contact_value(waters(tmp_path, [(0.6, 0.0, 5.0, 0.5, " ")], "P 1 1 2")) == 0.0
     full = contact_value(waters(tmp_path, [(0.6, 0.0, 5.0, 1.0, " ")], "P 1 1 2"))
-    assert full == pytest.approx(0.5 * 0.5 * ((2 * 1.52 - 0.3 - 1.2) / 0.2) ** 2, rel=1e-6)
+    assert full == pytest.approx(0.5 * 0.5 * ((2 * 1.52 - 0.3 - 1.2) / SIGMA) ** 2, rel=1e-6)
 
 
 def test_an_atom_on_a_special_position_does_not_meet_itself(tmp_path: Path) -> None:
@@ -254,7 +256,7 @@ def test_contact_with_a_symmetry_mate_counts_half_per_atom(tmp_path: Path) -> No
     path.write_text(text + WATER.format(n=1, x=1.0, y=0.2, z=0.1, q=1.0, alt=" ") + "END\n")
     loaded = load(path)
     distance = np.linalg.norm([2.5, 0.4, 0.2])
-    expected = 0.5 * ((2 * 1.52 - 0.3 - distance) / 0.2) ** 2
+    expected = 0.5 * ((2 * 1.52 - 0.3 - distance) / SIGMA) ** 2
     assert contact_value(loaded) == pytest.approx(expected, rel=1e-6)
     atoms, crystal, restraints = loaded
     check_xyz(GeometryTarget.build(restraints, crystal, atoms), atoms)
