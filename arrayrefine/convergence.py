@@ -11,6 +11,8 @@ from arrayrefine.state import Problem, State, work_nll
 _NO_BETTER = "made neither R-work nor the likelihood better"
 KEPT = f"{_NO_BETTER}: the model before it is kept"
 """The reason on which the model before the cycle is to be taken."""
+_IN_BAND = 1.005
+"""A cycle that ends further out of the band of the geometry, relative to its edge, is followed by another."""
 _SETTLED_R = 0.0005
 _SETTLED_NLL = 0.001
 """A cycle that moves R-work and -log p per work reflection by less, with geometry in its band, is the last."""
@@ -22,7 +24,7 @@ after 3.4 cycles instead of 4.3."""
 
 def settled(problem: Problem, before: State, now: State, made: Sequence[Step]) -> str:
     """Why a cycle was the last, or "" if it was not."""
-    if strain(problem, now) > RMSZ_SLACK:
+    if strain(problem, now) > _IN_BAND:
         return ""
     gain = before.statistics.r_work - now.statistics.r_work
     start, end = work_nll(before, now)
