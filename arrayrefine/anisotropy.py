@@ -35,7 +35,8 @@ def candidates(atoms: Atoms, d_min: float, n_work: int) -> NDArray[np.bool_]:
 
 
 def choose_anisotropic(
-    atoms: Atoms, option: str, d_min: float, n_work: int, by_group: bool = False
+    atoms: Atoms, option: str, d_min: float, n_work: int, *,
+    by_group: bool = False, ours: bool = False, frozen: NDArray[np.bool_] | None = None,
 ) -> tuple[Atoms, tuple[str, ...]]:
     """Atoms of which those that an option names are anisotropic, and what to say about it.
 
@@ -52,6 +53,10 @@ def choose_anisotropic(
         Work reflections.
     by_group : bool
         Whether ANISOU of the file come from groups that move as rigid bodies; `auto` then takes them for no more.
+    ours : bool
+        Whether the file is from arrayrefine, so that ANISOU without groups are those of anisotropic atoms.
+    frozen : (N,) bool, optional
+        Atoms whose displacements the user froze: with `auto` they keep the U that they have.
 
     Returns
     -------
@@ -64,12 +69,15 @@ def choose_anisotropic(
     InputError
         The selection cannot be read.
     """
-    chosen = _chosen(atoms, option, d_min, n_work, by_group) & ~atoms.is_hydrogen & ~atoms.riding.mask(len(atoms))
+    trusted = not by_group and (ours or round(d_min, 2) <= AUTO_D_MIN)
+    chosen = _chosen(atoms, option, d_min, n_work, trusted) & ~atoms.is_hydrogen & ~atoms.riding.mask(len(atoms))
+    if option == "auto" and frozen is not None:
+        chosen |= frozen & atoms.anisotropic
     lost = int((atoms.anisotropic & ~chosen).sum())
     notes = []
     if chosen.any():
         ratio = _ratio(atoms, chosen, n_work)
-        reason = "atomic resolution" if _atomic(d_min) else "as in the file"
+        reason = "atomic resolution" if _atomic(d_min) else f"{int((chosen & atoms.anisotropic).sum())} are in the file"
         why = f" (auto: {reason}, {ratio:.1f} work reflections per parameter)" if option == "auto" else ""
         if ratio < AUTO_REFLECTIONS:
             why = f" (only {ratio:.2f} work reflections per parameter: beware of overfitting, see R-free)"
@@ -80,7 +88,7 @@ def choose_anisotropic(
     return dataclasses.replace(atoms, u_aniso=u_aniso, anisotropic=chosen), tuple(notes)
 
 
-def _chosen(atoms: Atoms, option: str, d_min: float, n_work: int, by_group: bool) -> NDArray[np.bool_]:
+def _chosen(atoms: Atoms, option: str, d_min: float, n_work: int, trusted: bool) -> NDArray[np.bool_]:
     none = np.zeros(len(atoms), dtype=bool)
     if option == "none":
         return none
@@ -90,8 +98,7 @@ def _chosen(atoms: Atoms, option: str, d_min: float, n_work: int, by_group: bool
         return select(atoms, option)
     chosen = candidates(atoms, d_min, n_work)
     had = int((chosen & atoms.anisotropic).sum())
-    as_in_file = not by_group and d_min <= AUTO_D_MIN and had > _MOST * int(chosen.sum())
-    return chosen if as_in_file or _atomic(d_min) else none
+    return chosen if _atomic(d_min) or (trusted and had > _MOST * int(chosen.sum())) else none
 
 
 def _atomic(d_min: float) -> bool:

@@ -75,7 +75,7 @@ def without_outliers(reflections: Reflections, keep: bool = False) -> tuple[Refl
     named = ", ".join(f"{tuple(int(i) for i in reflections.hkl[k])} ({normalised[k]:.0f} x)" for k in worst)
     free, action = int((out & reflections.free).sum()), "kept" if keep else "left out"
     n = int(out.sum())
-    note = f"{counted(n, 'reflection')} {are(n)} impossibly strong at that resolution and {action}: {named}"
+    note = f"{counted(n, 'reflection')} {are(n)} impossibly strong beside the mean of the shell and {action}: {named}"
     if free and not keep:
         note += f"; the {free} of the test set stay in R-free, but have no part in sigma_A"
     listed = [

@@ -330,12 +330,16 @@ def _record(
 
 
 class Ended(NamedTuple):
-    """Where all macro-cycles ended, every step, and why; the problem may have other restraints on displacements."""
+    """Where all macro-cycles ended, every step, why, and what was decided on the way.
+
+    The problem is the one given, but for the restraints on displacements where atoms became anisotropic.
+    """
 
     problem: Problem
     path: Path
     steps: tuple[Step, ...]
     reason: str
+    notes: tuple[str, ...] = ()
 
 
 def run_cycles(
@@ -343,12 +347,15 @@ def run_cycles(
 ) -> Ended:
     """All macro-cycles. `on_step` hears of each step and state."""
     steps: list[Step] = []
+    notes: list[str] = []
     options = problem.options
     trials = options.weights == "search" and bool(problem.reflections.free.any())
 
+    asked: tuple[Problem, Path] | None = None
+
     def ended(reason: str) -> Ended:
         given = dataclasses.replace(problem, options=options) if trials else problem
-        return Ended(given, path, tuple(steps), reason)
+        return Ended(given, path, tuple(steps), reason, tuple(notes))
 
     for cycle in range(1, options.cycles + 1):
         path = _turned(problem, path)
@@ -362,9 +369,14 @@ def run_cycles(
             path, made = _run_cycle(problem, path, cycle, stop, on_step)
         steps += made
         if stop():
+            if asked is not None and not made:  # a model that no step has refined as what it has become
+                problem, path, notes = asked[0], asked[1], []
             return ended("interrupted: the best model so far was kept")
+        asked = None
         if cycle == _MOTION_AFTER < options.cycles:
-            problem, path = _shaped(problem, path)
+            asked = problem, path
+            problem, path, answer = _shaped(problem, path)
+            notes += [answer] * bool(answer)
             path = path if path.news else _segmented(problem, path)
             if path.news:
                 continue
@@ -430,12 +442,12 @@ def _turned(problem: Problem, path: Path) -> Path:
     return dataclasses.replace(path, state=evaluate(problem, atoms, before=state, refit=False))
 
 
-def _shaped(problem: Problem, path: Path) -> tuple[Problem, Path]:
-    """Problem and path with anisotropic atoms, where the options leave that to the data and these ask for it."""
-    problem, state, news = shape_evidence.decided(problem, path.state)
-    if not news:
-        return problem, path
-    return problem, dataclasses.replace(path, state=state, last=None, news=news)
+def _shaped(problem: Problem, path: Path) -> tuple[Problem, Path, str]:
+    """Problem and path with anisotropic atoms, where that is left to the data and these ask for it; and the answer."""
+    problem, state, answer = shape_evidence.decided(problem, path.state)
+    if state is path.state:
+        return problem, path, answer
+    return problem, dataclasses.replace(path, state=state, last=None, news=answer), answer
 
 
 def _segmented(problem: Problem, path: Path) -> Path:

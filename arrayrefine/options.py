@@ -210,7 +210,7 @@ class Options:
     tls: tuple[str, ...] = ("auto",)
     """Groups that move as rigid bodies, TLS: none; chain (one for each chain of a polymer with the ligands that touch
     it); segments (chains, which after the first cycle are cut, and joined, where the data ask for it); auto (segments,
-    where no atom is anisotropic and data are enough); or a selection for each group, such as 'chain A and 1-80'
+    where no atom starts anisotropic and data are enough); or a selection for each group, such as 'chain A and 1-80'
     'chain A and 81-200'."""
     occupancy_groups: tuple[str, ...] = ()
     """Groups that share one occupancy, besides those found: a selection for each, such as 'chain L and 1'; several

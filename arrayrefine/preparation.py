@@ -20,7 +20,7 @@ from arrayrefine.hydrogen_sources import with_hydrogens
 from arrayrefine.io.in_memory import DataSource, ModelSource
 from arrayrefine.io.model import Model, in_crystal, read_model
 from arrayrefine.io.reflections import read_reflections
-from arrayrefine.io.tls_header import header_groups
+from arrayrefine.io.tls_header import header_groups, is_ours
 from arrayrefine.links import with_found_links
 from arrayrefine.macrocycle import check_targets
 from arrayrefine.monomers import load_monomers
@@ -119,7 +119,11 @@ def prepare(
     n_work = int(reflections.work.sum())
     header = header_groups(model.structure, model.atoms)
     shapes = "none" if options.anisotropic == "auto" and wants_groups(options.tls) else options.anisotropic
-    atoms, aniso_notes = choose_anisotropic(model.atoms, shapes, reflections.d_min, n_work, bool(header))
+    frozen = Parameters.frozen_atoms(model.atoms, "b", options.freeze)
+    atoms, aniso_notes = choose_anisotropic(
+        model.atoms, shapes, reflections.d_min, n_work,
+        by_group=bool(header), ours=is_ours(model.structure), frozen=frozen,
+    )  # fmt: skip
     still = Parameters.frozen_atoms(atoms, "b", options.freeze)
     atoms, tls_notes = choose_tls(
         atoms, tls_option(options, model.atoms), n_work, model.atoms.u_aniso, still, header
@@ -150,7 +154,9 @@ def prepare(
         device=device,
         extra=check_extra(extra),
     )
-    problem = dataclasses.replace(problem, undecided=undecided(problem, model.atoms))
+    open_question, question_notes = undecided(problem, model.atoms)
+    problem = dataclasses.replace(problem, undecided=open_question)
+    aniso_notes += question_notes
     notes = [*model.notes, *without_effect(options, model.atoms)]
     notes += [*aniso_notes, *frozen_groups(options, model.atoms), *hydrogen_notes, *data_notes, *outlier_notes]
     notes += check_data(reflections)

@@ -151,7 +151,7 @@ def run(
         if moved:
             moves = (moved,)
             listeners.step(moved, state)
-    problem, path, steps, stopped = run_cycles(problem, path, interrupted, listeners.step)
+    problem, path, steps, stopped, answers = run_cycles(problem, path, interrupted, listeners.step)
     steps = moves + steps
     # On the way, mask and scale are kept where the model hardly moved: what is reported is what others will find.
     state = first if path.state is first else evaluate(problem, path.state.atoms, absorb_b=False)
@@ -160,7 +160,7 @@ def run(
     late = summaries.external_classes(problem, first, state)
     own_targets = summaries.extra_targets(problem, first, state)
     late += summaries.extra_sentences(own_targets)
-    late += [*state.scale.notes, *state.sigma_a.notes, *state.outliers.sentence(problem.reflections)]
+    late += [*answers, *state.scale.notes, *state.sigma_a.notes, *state.outliers.sentence(problem.reflections)]
     late += [*outcome.limits(problem, state), *outcome.chosen_weights(problem, steps), *outcome.hindsight(steps)]
     late += summaries.worse_than_start(problem, first, state)
     late += tls_motion.sentences(motion)

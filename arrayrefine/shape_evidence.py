@@ -28,26 +28,33 @@ ENOUGH = 0.25
 """Signal over noise from which shapes are refined. Restraints keep noise out, so that less than 1 will do: of 27
 crystals, with one random test set each, R-free was lower with U than with TLS groups in all eight above (by 0.001 to
 0.034), and higher in 17 of 19 below (by 0.002 to 0.022)."""
+UNRESTRAINED = 1.0
+"""The same where neighbours' tensors are not restrained, so that all noise gets in."""
 _DRAWS = 2
-"""Sets of random signs: with 1000 atoms each knows the noise to 2 %."""
+"""Sets of random signs: with 1000 atoms each knows the noise to 2 %, and the ratio is good to 0.04."""
 _ROUND = 1e-7
 """Å²; as good as nothing, but without any shape an atom has no derivative by it."""
 
 
-def undecided(problem: Problem, atoms: Atoms) -> Mask | None:
-    """Atoms (N,) of which the data are to tell whether they become anisotropic; None where that is decided.
+def undecided(problem: Problem, atoms: Atoms) -> tuple[Mask | None, tuple[str, ...]]:
+    """Atoms (N,) of which the data are to tell whether they become anisotropic, and what to say about it.
 
+    None where that is decided: by an option, by the model, or because too few reflections or cycles are left to ask.
     Atoms whose displacement is not refined stay as they are, as do all where the user froze a group.
     """
-    options = problem.options
-    if options.anisotropic != "auto" or options.tls not in (("auto",), ("none",)) or atoms.anisotropic.any():
-        return None
+    options, free = problem.options, problem.parameters(atoms, "tls+b")
+    if options.anisotropic != "auto" or options.tls not in (("auto",), ("none",)) or free.u.any():
+        return None, ()
     kinds = {kind for target in options.targets for kind in target.split("+")}
-    if "b" not in kinds or not problem.parameters(atoms, "tls").tls.all():
-        return None
+    if "b" not in kinds or not free.tls.all() or not options.cycles:
+        return None, ()
     data = problem.reflections
-    chosen = candidates(atoms, data.d_min, int(data.work.sum())) & problem.parameters(atoms, "b").b
-    return chosen if chosen.any() else None
+    chosen = candidates(atoms, data.d_min, int(data.work.sum())) & free.b & ~atoms.anisotropic
+    if not chosen.any():
+        return None, ()
+    if options.cycles <= 1:
+        return None, ("whether atoms are to be anisotropic is asked after the first of several cycles: not here",)
+    return chosen, ()
 
 
 def signal_to_noise(xray: XrayTarget, atoms: Atoms, chosen: Mask, seed: int = 0) -> float:
@@ -74,9 +81,10 @@ def signal_to_noise(xray: XrayTarget, atoms: Atoms, chosen: Mask, seed: int = 0)
     curvature = np.where(chosen, xray.curvature(atoms).b_iso, 0.0) * 2.0 * EIGHT_PI_SQUARED**2 / 15.0
     seen = curvature > 1e-9 * curvature.max(initial=0.0)
     _, d_f = xray.by_structure_factor(xray.f_calc(atoms))
+    plan = xray.structure_factors.forgetful()  # on a device, atoms that had a tensor once keep its cost
 
     def power(signs: NDArray[np.float64] | float) -> float:
-        by_u = xray.structure_factors.pullback(signs * d_f, shaped).u_aniso
+        by_u = plan.pullback(signs * d_f, shaped).u_aniso
         if by_u is None:
             return 0.0
         by_shape = by_u[seen] @ symmetric.STRAINS[1:].T
@@ -88,26 +96,29 @@ def signal_to_noise(xray: XrayTarget, atoms: Atoms, chosen: Mask, seed: int = 0)
 
 
 def decided(problem: Problem, state: State) -> tuple[Problem, State, str]:
-    """Problem and state with the undecided atoms anisotropic, if the data ask for it, and what to say then.
+    """Problem and state with the undecided atoms anisotropic, if the data ask for it, and the answer in words.
 
-    TLS groups end: what they did to their atoms is where these start from. The model is the same.
+    TLS groups end: what they did to their atoms is where these start from. The model is the same. The words are empty
+    where nothing was undecided; where the answer is no, the state is the one given.
     """
     chosen = problem.undecided
     if chosen is None:
         return problem, state, ""
     found = signal_to_noise(state.xray, state.atoms, chosen, problem.options.seed)
     problem = dataclasses.replace(problem, undecided=None)
-    if found < ENOUGH:
-        return problem, state, ""
+    enough = ENOUGH if problem.options.adp == "kl" else UNRESTRAINED
+    told = f"their signal is {found:.2f} of the noise, {enough:g} asked for"
+    if found < enough:
+        return problem, state, f"the data do not tell the shapes of atoms, which do not become anisotropic: {told}"
     chosen = chosen | (state.atoms.tls.group >= 0)
-    atoms = dataclasses.replace(state.atoms, anisotropic=chosen, tls=Tls.none(len(chosen)))
+    atoms = dataclasses.replace(
+        state.atoms, anisotropic=state.atoms.anisotropic | chosen, tls=Tls.none(len(chosen))
+    )
     adp = AdpTarget.build(
         problem.restraints, problem.reflections.crystal, atoms, problem.options.adp, problem.options.geometry,
         timer=problem.timer, skip=atoms.riding.mask(len(atoms)),
     )  # fmt: skip
     problem = dataclasses.replace(problem, adp=adp, _on_device=[])
-    news = (
-        f"{counted(int(chosen.sum()), 'atom')} anisotropic from here on, as the data tell their shapes: signal "
-        f"{found:.2f} of the noise ({ENOUGH:g} asked for)"
-    )
+    ended = f"; the {counted(len(state.atoms.tls), 'TLS group')} end" if len(state.atoms.tls) else ""
+    news = f"{counted(int(chosen.sum()), 'atom')} anisotropic from here on, as the data tell the shapes: {told}{ended}"
     return problem, dataclasses.replace(state, atoms=atoms), news

@@ -53,7 +53,7 @@ _MASK_HOLDS = 0.05
 
 @dataclass(frozen=True)
 class Problem:
-    """What stays the same during a refinement.
+    """What stays the same during a refinement, but for `adp` and `undecided` where atoms become anisotropic.
 
     Attributes
     ----------

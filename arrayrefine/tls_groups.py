@@ -78,7 +78,8 @@ def choose_tls(
         A selection cannot be read, names too few atoms, or atoms of another.
     """
     able = ~(atoms.is_hydrogen | atoms.anisotropic | atoms.riding.mask(len(atoms)))
-    if option == ("none",) or (option == ("auto",) and atoms.anisotropic.any()):
+    moving = atoms.anisotropic if frozen is None else atoms.anisotropic & ~frozen
+    if option == ("none",) or (option == ("auto",) and moving.any()):
         return atoms, ()
     if option in (("chain",), *SEGMENTED):
         if frozen is not None:

@@ -367,12 +367,25 @@ def test_choice_of_anisotropic_atoms() -> None:
         ("auto", 1.0, 10**6, N - 1),
         ("auto", 2.5, 10**6, 0),
         ("auto", 1.0, 20, 0),
+        ("auto", 1.2003, 10**6, N - 1),
+        ("auto", 1.21, 10**6, 0),
         ("element C", 3.0, 10, int((atoms.element[1:] == "C").sum())),
     ):
         chosen, notes = choose_anisotropic(atoms, option, d_min, n_work)
         assert int(chosen.anisotropic.sum()) == expected, option
         assert not chosen.u_aniso[~chosen.anisotropic].any()
         assert bool(notes) == (expected > 0 or option != "keep")
+    most = dataclasses.replace(atoms, anisotropic=np.arange(N) < 20)
+    for d_min, groups, ours, expected in (
+        (1.2, True, False, N - 1), (1.21, True, False, 0), (1.21, False, False, N - 1), (1.7004, False, False, N - 1),
+        (1.71, False, False, 0), (2.0, False, True, N - 1), (2.0, True, True, 0),
+    ):  # fmt: skip
+        chosen, _ = choose_anisotropic(most, "auto", d_min, 10**6, by_group=groups, ours=ours)
+        assert int(chosen.anisotropic.sum()) == expected, (d_min, groups, ours)
+        if d_min > 1.2:
+            assert not choose_anisotropic(atoms, "auto", d_min, 10**6, ours=ours)[0].anisotropic.any()
+    kept, _ = choose_anisotropic(atoms, "auto", 2.5, 10**6, frozen=np.arange(N) < 4)
+    assert kept.anisotropic.tolist() == (atoms.anisotropic & (np.arange(N) < 4)).tolist()
     assert "only 0.05" in choose_anisotropic(atoms, "all", 3.0, 10)[1][0]
     with pytest.raises(InputError, match="colour"):
         choose_anisotropic(atoms, "colour red", 1.0, 100)

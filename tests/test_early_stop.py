@@ -10,7 +10,7 @@ import pytest
 
 from arrayrefine import convergence, macrocycle
 from arrayrefine.macrocycle import Path, run_cycles
-from arrayrefine.options import Minimiser, Options
+from arrayrefine.options import Minimiser, Options, Weighting
 from arrayrefine.report import Statistics, Step
 from arrayrefine.weights import Steering
 
@@ -38,7 +38,7 @@ def run(
     problem: Any = types.SimpleNamespace(
         options=Options(cycles=len(gains), targets=("xyz",), **options), occupancy=None, undecided=None
     )
-    _, path, steps, reason = run_cycles(problem, Path(state(), Steering()), lambda: False, lambda step, state: None)
+    _, path, steps, reason, _ = run_cycles(problem, Path(state(), Steering()), lambda: False, lambda step, state: None)
     return len(steps), reason, path.state.statistics.r_work
 
 
@@ -74,7 +74,10 @@ def test_a_cycle_that_mends_the_geometry_is_not_undone(monkeypatch: pytest.Monke
 
 
 def test_strained_geometry_is_not_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run([2.0, 0.001, 0.001], monkeypatch, bond=1.2)[0] == 3
+    edge = Weighting().rmsz_high
+    assert run([2.0, 0.001, 0.001], monkeypatch, bond=1.2 * edge)[0] == 3
+    assert run([2.0, 0.001, 0.001], monkeypatch, bond=1.03 * edge)[0] == 3
+    assert run([2.0, 0.001, 0.001], monkeypatch, bond=edge)[0] == 2
 
 
 def test_every_cycle_runs_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

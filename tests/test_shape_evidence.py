@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from synthetic import crystal, random_atoms
 
 from arrayrefine.displacement import parted, total_u
+from arrayrefine.io.tls_header import is_ours
 from arrayrefine.kernels import symmetric
 from arrayrefine.options import Options
 from arrayrefine.preparation import prepare
@@ -108,8 +109,8 @@ def test_what_the_user_decided_is_not_left_to_the_data(
     retinoid: tuple[Problem, Any], options: dict[str, Any]
 ) -> None:
     problem, atoms = retinoid
-    assert undecided(problem, atoms) is not None
-    assert undecided(with_options(problem, **options), atoms) is None
+    assert undecided(problem, atoms)[0] is not None
+    assert undecided(with_options(problem, **options), atoms) == (None, ())
 
 
 def test_atoms_that_may_become_anisotropic(retinoid: tuple[Problem, Any]) -> None:
@@ -118,14 +119,25 @@ def test_atoms_that_may_become_anisotropic(retinoid: tuple[Problem, Any]) -> Non
     assert chosen is not None
     assert not (chosen & (atoms.is_hydrogen | (atoms.identity.residue_name == "HOH"))).any()
     assert (chosen | (atoms.tls.group < 0)).all()
-    part = undecided(with_options(problem, freeze=("b: 1-10",)), atoms)
+    part, _ = undecided(with_options(problem, freeze=("b: 1-10",)), atoms)
     assert part is not None
     first = atoms.identity.sequence_number <= 10
     assert part.tolist() == (chosen & ~(first & (atoms.identity.chain == "A"))).tolist()
     few = dataclasses.replace(problem.reflections, free=np.arange(len(problem.reflections)) > 2000)
-    assert undecided(dataclasses.replace(problem, reflections=few), atoms) is None
-    flagged = dataclasses.replace(atoms, anisotropic=np.arange(len(atoms)) == 3)
-    assert undecided(problem, flagged) is None
+    assert undecided(dataclasses.replace(problem, reflections=few), atoms) == (None, ())
+    flagged = dataclasses.replace(atoms, anisotropic=np.arange(len(atoms)) == int(np.flatnonzero(first)[0]))
+    assert undecided(problem, flagged) == (None, ())
+    still, _ = undecided(with_options(problem, freeze=("b: 1-10",)), flagged)
+    assert still is not None
+    assert still.tolist() == part.tolist()
+
+
+def test_one_cycle_is_too_short_to_ask_and_says_so(retinoid: tuple[Problem, Any]) -> None:
+    problem, atoms = retinoid
+    none, (note,) = undecided(with_options(problem, cycles=1), atoms)
+    assert none is None
+    assert "after the first of several cycles" in note
+    assert undecided(with_options(problem, cycles=0), atoms) == (None, ())
 
 
 @pytest.mark.parametrize(("found", "asked"), [(ENOUGH + 0.01, True), (ENOUGH - 0.01, False)])
@@ -137,11 +149,15 @@ def test_a_decision_leaves_the_model_as_it_is(
     state = evaluate(problem, atoms)
     after, then, news = decided(problem, state)
     assert after.undecided is None
-    assert bool(news) == asked
+    assert f"their signal is {found:.2f} of the noise, 0.25 asked for" in news
     if not asked:
         assert then is state
+        assert "do not tell" in news
         return
-    assert "signal 0.26 of the noise" in news
+    assert news.endswith("the 1 TLS group end")
+    loose = with_options(problem, adp="variance")
+    assert "1 asked for" in decided(loose, state)[2]
+    assert decided(loose, state)[1] is state
     assert then.atoms.anisotropic.tolist() == problem.undecided.tolist()  # type: ignore[union-attr]
     assert not len(then.atoms.tls)
     assert np.array_equal(total_u(then.atoms), total_u(state.atoms))
@@ -158,7 +174,8 @@ def test_a_crystal_whose_data_tell_shapes_gets_anisotropic_atoms(case: Case, tmp
     folder = case("4xof")
     result = refine(folder / "shaken.pdb", folder / "norm.mtz", Options(cycles=2, d_min=1.3))
     first, second = result.history
-    assert "anisotropic from here on, as the data tell their shapes" in second.note
+    (answer,) = [note for note in result.report.warnings if "anisotropic from here on" in note]
+    assert answer in second.note
     assert "TLS group" in " ".join(result.report.warnings)
     assert not result.report.tls
     assert second.free_parameters > 1.8 * first.free_parameters
@@ -169,6 +186,51 @@ def test_a_crystal_whose_data_tell_shapes_gets_anisotropic_atoms(case: Case, tmp
     structure = gemmi.read_structure(str(tmp_path / "refined.cif"))
     sites = [a for c in structure[0] for r in c for a in r if not a.is_hydrogen() and r.name != "HOH"]
     assert all(site.aniso.nonzero() for site in sites)
+    for name in ("refined.cif", "refined.pdb"):
+        assert is_ours(gemmi.read_structure(str(tmp_path / name)))
+        _, problem, atoms, _ = prepare(tmp_path / name, folder / "norm.mtz", Options(d_min=1.3))
+        assert atoms.anisotropic.sum() == result.atoms.anisotropic.sum()
+        assert problem.undecided is None
+    assert not is_ours(gemmi.read_structure(str(folder / "model.pdb")))
+    options = Options(d_min=1.8)
+    _, problem, atoms, notes = prepare(folder / "model.pdb", folder / "norm.mtz", options)
+    assert not atoms.anisotropic.any()
+    assert any("ANISOU of" in note and "isotropic equivalent" in note for note in notes)
+    still = dataclasses.replace(options, freeze=("b: 1-20",))
+    _, problem, atoms, _ = prepare(folder / "model.pdb", folder / "norm.mtz", still)
+    low = atoms.identity.sequence_number <= 20
+    assert atoms.anisotropic[low & ~atoms.is_hydrogen & (atoms.identity.residue_name != "HOH")].all()
+    assert not atoms.anisotropic[~low].any()
+
+
+def test_a_run_that_ends_before_the_first_step_with_tensors_keeps_its_groups(case: Case) -> None:
+    folder = case("4xof")
+    seen: list[str] = []
+
+    def stop() -> int | None:
+        return 1 if seen and seen[-1] == "decided" else None
+
+    def on_step(step: Any) -> None:
+        seen.append("stepped")
+
+    import arrayrefine.shape_evidence as evidence
+
+    real = evidence.decided
+
+    def and_stop(*given: Any) -> Any:
+        out = real(*given)
+        seen.append("decided")
+        return out
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evidence, "decided", and_stop)
+        result = refine(
+            folder / "shaken.pdb", folder / "norm.mtz", Options(cycles=3, d_min=1.4), on_step=on_step, stop=stop
+        )
+    assert seen == ["stepped", "decided"]
+    assert result.report.tls
+    assert not result.atoms.anisotropic.any()
+    assert not [note for note in result.report.warnings if "anisotropic from here on" in note]
 
 
 def test_a_crystal_whose_data_do_not_keeps_its_groups(case: Case) -> None:
@@ -176,6 +238,7 @@ def test_a_crystal_whose_data_do_not_keeps_its_groups(case: Case) -> None:
     result = refine(folder / "shaken.pdb", folder / "norm.mtz", Options(cycles=2))
     assert result.report.tls
     assert not any("anisotropic from here on" in step.note for step in result.history)
+    assert [note for note in result.report.warnings if "the data do not tell the shapes of atoms" in note]
 
 
 def test_parted_is_what_the_shapes_are_of() -> None:

@@ -1,4 +1,4 @@
-"""TLS groups that the header of a model names."""
+"""What the header of a model says about displacements: TLS groups, and whether arrayrefine refined it."""
 
 from __future__ import annotations
 
@@ -37,3 +37,8 @@ def header_groups(structure: gemmi.Structure, atoms: Atoms) -> tuple[NDArray[np.
         if inside.any():
             out.append(inside)
     return tuple(out)
+
+
+def is_ours(structure: gemmi.Structure) -> bool:
+    """Whether arrayrefine wrote the model, and says so in REMARK 3 or `_software`."""
+    return any(item.name.lower() == "arrayrefine" for item in structure.meta.software)
