@@ -136,8 +136,8 @@ def jelly_body(atoms: Atoms, restraints: Restraints, how: JellyBody, clashing: I
     """Short distances between the atoms as they are; different conformers, riding atoms and waters are left out.
 
     So are all distances within or between residues of which atoms clash, pairs (c, 2), hydrogens among them: these have
-    to move. In a shaken model that is half of all, in a refined one a quarter. With heavy or distant atoms alone more
-    clashes stay, at no lower R-free.
+    to move. In a shaken model that is half of all, in a refined one a quarter. With residues that are
+    not neighbours alone more clashes stay, at no lower R-free.
     """
     chosen = np.flatnonzero(~atoms.riding.mask(len(atoms)) & ~atoms.is_hydrogen & ~_solvent(atoms))
     pairs = chosen[close_pairs(atoms.xyz[chosen], how.reach)]

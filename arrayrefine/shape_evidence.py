@@ -109,7 +109,7 @@ def decided(problem: Problem, state: State) -> tuple[Problem, State, str]:
     enough = ENOUGH if problem.options.adp == "kl" else UNRESTRAINED
     told = f"their signal is {found:.2f} of the noise, {enough:g} asked for"
     if found < enough:
-        return problem, state, f"the data do not tell the shapes of atoms, which do not become anisotropic: {told}"
+        return problem, state, f"no atom becomes anisotropic, as the data do not tell the shapes: {told}"
     chosen = chosen | (state.atoms.tls.group >= 0)
     atoms = dataclasses.replace(
         state.atoms, anisotropic=state.atoms.anisotropic | chosen, tls=Tls.none(len(chosen))
