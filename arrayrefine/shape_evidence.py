@@ -119,6 +119,7 @@ def decided(problem: Problem, state: State) -> tuple[Problem, State, str]:
         timer=problem.timer, skip=atoms.riding.mask(len(atoms)),
     )  # fmt: skip
     problem = dataclasses.replace(problem, adp=adp, _on_device=[])
-    ended = f"; the {counted(len(state.atoms.tls), 'TLS group')} end" if len(state.atoms.tls) else ""
+    groups = len(state.atoms.tls)
+    ended = f"; {counted(groups, 'TLS group')} {'ends' if groups == 1 else 'end'}" if groups else ""
     news = f"{counted(int(chosen.sum()), 'atom')} anisotropic from here on, as the data tell the shapes: {told}{ended}"
     return problem, dataclasses.replace(state, atoms=atoms), news

@@ -154,7 +154,7 @@ def test_a_decision_leaves_the_model_as_it_is(
         assert then is state
         assert news.startswith("no atom becomes anisotropic")
         return
-    assert news.endswith("the 1 TLS group end")
+    assert news.endswith("; 1 TLS group ends")
     loose = with_options(problem, adp="variance")
     assert "1 asked for" in decided(loose, state)[2]
     assert decided(loose, state)[1] is state
