@@ -12,7 +12,7 @@ from arrayrefine.selection import select
 from arrayrefine.wording import counted
 
 AUTO_D_MIN = 1.7
-"""Å; with worse data `auto` takes ANISOU of the model for what groups of atoms do, not for what it is to go on from."""
+"""Å; with worse data `auto` does not trust the ANISOU of other programs, which mostly come from groups of atoms."""
 AUTO_REFLECTIONS = 1.0
 """Work reflections per parameter of the anisotropic model that `auto` asks for."""
 _MOST = 0.5

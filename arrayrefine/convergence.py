@@ -25,21 +25,20 @@ after 3.4 cycles instead of 4.3."""
 def settled(problem: Problem, before: State, now: State, made: Sequence[Step]) -> str:
     """Why a cycle was the last, or "" if it was not."""
     strained = strain(problem, now)
+    in_band = strained <= _IN_BAND
     if strained > RMSZ_SLACK:
         return ""
     gain = before.statistics.r_work - now.statistics.r_work
     start, end = work_nll(before, now)
-    if abs(gain) < _SETTLED_R and abs(start - end) < _SETTLED_NLL and strained <= _IN_BAND:
+    if abs(gain) < _SETTLED_R and abs(start - end) < _SETTLED_NLL and in_band:
         return f"moved R-work by less than {_SETTLED_R:g}"
     # Where scale and B pull against each other, cycles can go on gaining what the next scale takes back.
     was = strain(problem, before)
     if gain < _SETTLED_R and start - end < _SETTLED_NLL and was <= RMSZ_SLACK:
         worse = gain < 0.0 and end > start and was <= max(1.0, strained)
-        if worse or strained <= _IN_BAND:
+        if worse or in_band:
             return KEPT if worse else _NO_BETTER
-    if strained > _IN_BAND:
-        return ""
     free = sum(step.free_parameters for step in made)
-    if 0.0 <= sum(step.gain for step in made) < _SETTLED_GAIN * free:
+    if in_band and 0.0 <= sum(step.gain for step in made) < _SETTLED_GAIN * free:
         return f"gained less than {_SETTLED_GAIN:g} per free parameter"
     return ""

@@ -350,7 +350,6 @@ def run_cycles(
     notes: list[str] = []
     options = problem.options
     trials = options.weights == "search" and bool(problem.reflections.free.any())
-
     asked: tuple[Problem, Path] | None = None
 
     def ended(reason: str) -> Ended:
@@ -376,7 +375,8 @@ def run_cycles(
         if cycle == _MOTION_AFTER < options.cycles:
             asked = problem, path
             problem, path, answer = _shaped(problem, path)
-            notes += [answer] * bool(answer)
+            if answer:
+                notes.append(answer)
             path = path if path.news else _segmented(problem, path)
             if path.news:
                 continue

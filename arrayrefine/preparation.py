@@ -124,9 +124,8 @@ def prepare(
         model.atoms, shapes, reflections.d_min, n_work,
         by_group=bool(header), ours=is_ours(model.structure), frozen=frozen,
     )  # fmt: skip
-    still = Parameters.frozen_atoms(atoms, "b", options.freeze)
     atoms, tls_notes = choose_tls(
-        atoms, tls_option(options, model.atoms), n_work, model.atoms.u_aniso, still, header
+        atoms, tls_option(options, model.atoms), n_work, model.atoms.u_aniso, frozen, header
     )
     aniso_notes += tls_notes
     model = dataclasses.replace(model, atoms=atoms)

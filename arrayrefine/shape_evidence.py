@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.anisotropy import candidates
 from arrayrefine.atoms import Atoms
-from arrayrefine.displacement import EIGHT_PI_SQUARED
+from arrayrefine.displacement import CURVATURE_BY_U
 from arrayrefine.kernels import symmetric
 from arrayrefine.state import Problem, State
 from arrayrefine.targets.adp import AdpTarget
@@ -34,6 +34,8 @@ _FITS = 0.35
 """R-work above which what looks like shapes is rather what the model lacks, or where it is wrong."""
 _DRAWS = 2
 """Sets of random signs: with 1000 atoms each knows the noise to 2 %, and the ratio is good to 0.04."""
+_BY_SHAPE = float(symmetric.STRAINS[1] @ CURVATURE_BY_U @ symmetric.STRAINS[1])
+"""Curvature of the X-ray target by a shape over that by B: the same for all five."""
 _ROUND = 1e-7
 """Å²; as good as nothing, but without any shape an atom has no derivative by it."""
 
@@ -80,7 +82,7 @@ def signal_to_noise(xray: XrayTarget, atoms: Atoms, chosen: Mask, seed: int = 0)
     flat = chosen & ~atoms.u_aniso.any(axis=1)
     u_aniso = np.where(flat[:, None], _ROUND * symmetric.STRAINS[1], atoms.u_aniso)
     shaped = atoms.replace(u_aniso=u_aniso)
-    curvature = np.where(chosen, xray.curvature(atoms).b_iso, 0.0) * 2.0 * EIGHT_PI_SQUARED**2 / 15.0
+    curvature = np.where(chosen, _BY_SHAPE * xray.curvature(atoms).b_iso, 0.0)
     seen = curvature > 1e-9 * curvature.max(initial=0.0)
     _, d_f = xray.by_structure_factor(xray.f_calc(atoms))
     plan = xray.structure_factors.forgetful()  # on a device, atoms that had a tensor once keep its cost

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from synthetic import crystal, random_atoms
 
-from arrayrefine.displacement import parted, total_u
+from arrayrefine.displacement import CURVATURE_BY_U, EIGHT_PI_SQUARED, parted, total_u
 from arrayrefine.io.tls_header import is_ours
 from arrayrefine.kernels import symmetric
 from arrayrefine.options import Options
@@ -251,3 +251,4 @@ def test_parted_is_what_the_shapes_are_of() -> None:
     assert np.allclose(parted(shapes)[0], 0.0)
     lengths = np.array([np.linalg.norm(symmetric.matrices(shape)) for shape in shapes])
     assert np.allclose(lengths, 1.0)
+    assert np.allclose(shapes @ CURVATURE_BY_U @ shapes.T, 2.0 / 15.0 * EIGHT_PI_SQUARED**2 * np.eye(5))
