@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from arrayrefine.io.model import read_model
     from arrayrefine.io.reflections import read_reflections
     from arrayrefine.likelihood import LikelihoodTarget, target
-    from arrayrefine.macrocycle import find_weights, minimise_step
     from arrayrefine.many import Job, refine_many
     from arrayrefine.map_grids import MapGrid, map_grid
     from arrayrefine.model_maps import maps_of
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from arrayrefine.peaks import find_blobs, find_peaks
     from arrayrefine.preparation import prepare
     from arrayrefine.refine import refine
+    from arrayrefine.refinement_step import minimise_step
     from arrayrefine.reflections import Reflections
     from arrayrefine.result import Result
     from arrayrefine.selection import select
@@ -45,13 +45,15 @@ if TYPE_CHECKING:
     from arrayrefine.targets.extra import ExtraTarget
     from arrayrefine.validation import Validation, validate
     from arrayrefine.version import version as version
+    from arrayrefine.weight_schemes import find_weights
     from arrayrefine.weights import Weights
 
 _HOMES = {
     "Atoms": "atoms", "Gradient": "atoms", "Crystal": "crystal", "Reflections": "reflections", "Options": "options",
     "ArrayRefineError": "errors", "DeviceError": "errors", "InputError": "errors", "MonomerError": "errors",
     "StaleWeightsError": "errors", "read_model": "io.model", "read_reflections": "io.reflections",
-    "Parameters": "parameters", "Weights": "weights", "find_weights": "macrocycle", "minimise_step": "macrocycle",
+    "Parameters": "parameters", "Weights": "weights",
+    "find_weights": "weight_schemes", "minimise_step": "refinement_step",
     "Problem": "state", "State": "state", "evaluate": "state", "StructureFactors": "structure_factors",
     "Result": "result", "prepare": "preparation", "refine": "refine",
     "Job": "many", "refine_many": "many", "LikelihoodTarget": "likelihood", "target": "likelihood",

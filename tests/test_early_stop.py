@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from arrayrefine import convergence, macrocycle
-from arrayrefine.macrocycle import Path, run_cycles
+from arrayrefine.macrocycle import run_cycles
 from arrayrefine.options import Minimiser, Options, Weighting
+from arrayrefine.refinement_step import Path
 from arrayrefine.report import Statistics, Step
 from arrayrefine.weights import Steering
 

@@ -16,7 +16,6 @@ from arrayrefine.atoms import Gradient, Riding
 from arrayrefine.form_factors import it92, scattering
 from arrayrefine.hydrogen_sources import add_hydrogens
 from arrayrefine.kernels import frames, geometry
-from arrayrefine.macrocycle import find_weights
 from arrayrefine.minimize import Objective
 from arrayrefine.monomers import load_monomers
 from arrayrefine.options import Options, RidingHydrogens, Xray
@@ -26,6 +25,7 @@ from arrayrefine.refine import refine
 from arrayrefine.riding import fold, follow
 from arrayrefine.state import evaluate
 from arrayrefine.turning import turn_hydrogens
+from arrayrefine.weight_schemes import find_weights
 
 Case = Callable[[str], Path]
 

@@ -14,7 +14,7 @@ import pytest
 from checks import check_direction, dot_test
 from synthetic import atoms_from, crystal, random_atoms
 
-from arrayrefine import macrocycle
+from arrayrefine import refinement_step
 from arrayrefine.atoms import Atoms, Gradient, Riding
 from arrayrefine.displacement import U_LIMITS, parted, total_u
 from arrayrefine.errors import InputError
@@ -319,13 +319,13 @@ def test_motion_that_nobody_knows_waits_until_the_rough_work_is_done(
 ) -> None:
     """With weights that are steered; where they are not, or the model has motion, groups are refined at once."""
     free: list[int] = []
-    minimise_step = macrocycle.minimise_step
+    minimise_step = refinement_step.minimise_step
 
     def counted(problem: Problem, state: State, parameters: Parameters, *rest: Any) -> Solution:
         free.append(parameters.sizes.tls)
         return minimise_step(problem, state, parameters, *rest)
 
-    monkeypatch.setattr(macrocycle, "minimise_step", counted)
+    monkeypatch.setattr(refinement_step, "minimise_step", counted)
     files = case("1dur") / "shaken.pdb", case("1dur") / "norm.mtz"
     brief = Minimiser(max_iterations=3)
     for options, first in ((Options(), 0), (Options(weights="fixed"), 20), (Options(targets=("tls+b",)), 20)):

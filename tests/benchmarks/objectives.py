@@ -12,13 +12,13 @@ from evaluation import files_of, relative
 from measuring import least
 from numpy.typing import NDArray
 
-from arrayrefine.macrocycle import find_weights
 from arrayrefine.minimize import Objective
 from arrayrefine.options import Options
 from arrayrefine.parameters import Parameters
 from arrayrefine.preparation import prepare
 from arrayrefine.state import Problem, State, evaluate
 from arrayrefine.tls import NUMBERS
+from arrayrefine.weight_schemes import find_weights
 from arrayrefine.weights import Weights
 
 STEP = 0.003

@@ -1,0 +1,235 @@
+"""One step of a refinement: weights, minimisation, steering of the geometry, and the guard of the result."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from arrayrefine import preconditioner, weights
+from arrayrefine.device_batch import Share
+from arrayrefine.device_objective import Member
+from arrayrefine.guard import objection
+from arrayrefine.minimize import Objective, Solution, minimise
+from arrayrefine.parameters import Parameters
+from arrayrefine.rendezvous import Evaluated
+from arrayrefine.report import Step
+from arrayrefine.state import Problem, State, evaluate
+from arrayrefine.targets.adp_curvature import strain_matrix
+from arrayrefine.tls_motion import sensible
+from arrayrefine.weight_schemes import find_weights
+from arrayrefine.weights import Steering, Weights
+
+_RETRIES = 2
+_SAID_B = 0.05
+"""Å²; a smaller common shift of B is not worth a note."""
+_TIGHTEN = 3.0
+_STEERED = ("robust", "search")
+"""Schemes whose weights follow the geometry, and that try a refused step again."""
+_STEERINGS = 2
+"""Times that a step may steer its weight and go on."""
+
+
+@dataclass(frozen=True)
+class Path:
+    """Where a refinement stands between two steps.
+
+    Attributes
+    ----------
+    state : State
+    steering : Steering
+    stale : Weights or None
+        The weights that the scheme 'stale' computed at the start.
+    last : Weights or None
+        Those of the last minimisation.
+    news : str
+        What happened since the last step, to be said with the next.
+    """
+
+    state: State
+    steering: Steering
+    stale: Weights | None = None
+    last: Weights | None = None
+    news: str = ""
+
+
+def minimise_step(
+    problem: Problem, state: State, parameters: Parameters, found: Weights, stop: Callable[[], bool] = lambda: False
+) -> Solution:
+    """One minimisation of the free parameters with given weights; scale and sigma_A are those of `state`.
+
+    Raises
+    ------
+    StaleWeightsError
+        The weights were computed for another freeze state.
+    """
+    # Steering mends the geometry; a jelly body that it stiffened would keep it as it is.
+    share = weights.geometry_prior(problem.reflections.d_min) / found.geometry if found.geometry else 1.0
+    problem = dataclasses.replace(problem, geometry=problem.geometry.anchored(state.atoms, share))
+    objective = _objective(problem, state, parameters, found)
+    jacobian = adp_matrix = None
+    if problem.options.minimiser.precondition:
+        jacobian = problem.geometry.jacobian(state.atoms) if found.geometry is not None else None
+        if found.adp is not None:
+            free = np.flatnonzero(parameters.b), np.flatnonzero(parameters.u)
+            adp_matrix = strain_matrix(problem.adp, state.atoms, *free)
+    change = preconditioner.build(
+        parameters, state.xray.curvature(state.atoms), jacobian=jacobian, geometry=found.geometry or 0.0,
+        adp_matrix=adp_matrix, adp=found.adp or 0.0,
+    )  # fmt: skip
+    if problem.meet is None:
+        solution = minimise(objective, change, problem.options.minimiser, stop)
+    else:
+        with problem.meet(objective) as place:
+            solution = minimise(place, change, problem.options.minimiser, stop)
+    if isinstance(objective, Share):
+        problem.counts["launches"] = objective.launches
+    return solution
+
+
+def _objective(problem: Problem, state: State, parameters: Parameters, found: Weights) -> Evaluated:
+    """The objective where the problem computes: on the device or with NumPy.
+
+    Where there are extra targets, the host makes the atoms, for them and for what the device computes.
+    """
+    if problem.device.kind == "cpu" or problem.extra:
+        return Objective(
+            parameters, found, state.xray, problem.geometry, problem.adp, problem.options.threads, problem.extra,
+            problem.timer,
+        )  # fmt: skip
+    return Share(problem, Member(parameters, found, state.xray))
+
+
+def _other_weights(steering: Steering, parameters: Parameters, factor: float) -> Steering:
+    return Steering(
+        steering.geometry * (factor if parameters.xyz.any() else 1.0),
+        steering.adp * (factor if parameters.displaced.any() else 1.0),
+    )
+
+
+def _remedy(path: Path, after: Solution) -> float:
+    """Factor on the restraint weights for another try at a refused step.
+
+    Where the step lowered the objective but made the data less likely, the restraints pulled too hard; where the data
+    became more likely and the model worse all the same, they held too little.
+    """
+    return 1.0 / _TIGHTEN if path.state.xray(after.atoms)[0] > path.state.xray(path.state.atoms)[0] else _TIGHTEN
+
+
+def run_step(problem: Problem, path: Path, cycle: int, target: str, stop: Callable[[], bool]) -> tuple[Path, Step]:
+    """Refine what `target` names, guard the result, and describe it."""
+    began = time.perf_counter()
+    problem.timer.clear()
+    problem.counts.clear()
+    if target == "scale":
+        path = dataclasses.replace(path, state=evaluate(problem, path.state.atoms))
+        return path, _record(problem, path, cycle, target, 0, {}, 0, began, "scale, solvent and sigma_A refitted")
+    guarded = problem.options.weights in (*_STEERED, "fixed")
+    parameters = problem.parameters(path.state.atoms, target)
+    if parameters.size == 0:
+        note = "nothing to refine: no atom has such a free value"
+        return path, _record(problem, path, cycle, target, 0, {}, 0, began, note)
+    notes: list[str] = []
+    trial, evaluations, gain = path, 0, 0.0
+    retries = _RETRIES if problem.options.weights in _STEERED else 0
+    for attempt in range(retries + 1):
+        reached = _refine_in_band(problem, trial, path.state, parameters, stop, steer=attempt == 0)
+        candidate, found = reached.path, reached.weights
+        evaluations += reached.evaluations
+        objected = objection(problem, path.state, candidate.state, found) if guarded else ""
+        if not objected:
+            path, gain = candidate, reached.gain
+            notes.insert(0, reached.reason)
+            if abs(path.state.b_shift) > _SAID_B:
+                notes.append(f"all B moved by {path.state.b_shift:+.2f} Å², out of the scale")
+            break
+        if stop() or attempt == retries:
+            notes.append(f"{objected}: rolled back, the model of the step before is kept")
+            break
+        factor = _remedy(path, reached.solution)
+        notes.append(f"{objected}: rolled back, tried again with restraint weight x {factor:.2g}")
+        trial = dataclasses.replace(trial, steering=_other_weights(candidate.steering, parameters, factor))
+    return path, _record(
+        problem, path, cycle, target, parameters.size, found.as_dict(), evaluations, began, "; ".join(notes),
+        gain,
+    )  # fmt: skip
+
+
+class _Reached(NamedTuple):
+    """The path after a step, the last weights and solution, why it ended, evaluations, and gain."""
+
+    path: Path
+    weights: Weights
+    solution: Solution
+    reason: str
+    evaluations: int
+    gain: float
+
+
+def _refine_in_band(
+    problem: Problem, path: Path, start: State, parameters: Parameters, stop: Callable[[], bool], steer: bool
+) -> _Reached:
+    """Minimise from `start`; where the RMSZ ends outside its band, steer the weight and go on from there.
+
+    A retry, whose weight was changed on purpose, does not `steer` it back. The motion of TLS groups that have none yet
+    waits until the first minimisation has done the rough work: with it every atom is anisotropic, and costs twice as
+    much.
+    """
+    notes: list[str] = []
+    evaluations, gain = 0, 0.0
+    state, steering, last = start, path.steering, path.last
+    follows = steer and problem.options.weights in _STEERED and bool(parameters.xyz.any())
+    for attempt in range(_STEERINGS + 1):
+        here = parameters.at(state.atoms)
+        waits = follows and _is_new(parameters, state)
+        if waits:
+            here = dataclasses.replace(here, tls=np.zeros_like(here.tls))
+        found = last = find_weights(problem, state, here, steering, path.stale, last)
+        solution = minimise_step(problem, state, here, found, stop)
+        evaluations += solution.evaluations
+        gain += solution.start_value - solution.value
+        atoms = sensible(solution.atoms) if parameters.sizes.tls else solution.atoms
+        state = evaluate(problem, atoms, before=state)
+        notes.append(solution.reason)
+        if not follows:
+            break
+        bond, angle = state.core_rmsz
+        factor = weights.steer(bond, angle, steering.geometry, problem.options.weighting)
+        if (factor == steering.geometry and not waits) or stop():
+            break
+        further = "gone on" if attempt < _STEERINGS else "from the next step on"
+        if factor != steering.geometry:
+            notes.append(
+                f"bond RMSZ {bond or 0:.2f}, angle RMSZ {angle or 0:.2f} outside the band: geometry weight x "
+                f"{factor / steering.geometry:.2f}, {further}"
+            )
+        if waits:
+            notes.append("TLS from here on")
+        steering = dataclasses.replace(steering, geometry=factor)
+    ended = dataclasses.replace(path, state=state, steering=steering, last=last)
+    return _Reached(ended, found, solution, "; ".join(notes), evaluations, gain)
+
+
+def _is_new(parameters: Parameters, state: State) -> bool:
+    """Whether the motion of all TLS groups is to be refined for the first time."""
+    return bool(parameters.sizes.tls) and not state.atoms.tls.values.any()
+
+
+def _record(
+    problem: Problem, path: Path, cycle: int, target: str, free: int, found: dict[str, object], evaluations: int,
+    began: float, note: str, gain: float = 0.0,
+) -> Step:  # fmt: skip
+    now = path.state.statistics
+    values = {term.name: term(path.state.atoms)[0] for term in problem.extra}
+    found = found | ({"extra_values": values} if values else {})
+    return Step(
+        cycle=cycle, target=target, free_parameters=free, weights={"geometry": None, "adp": None} | found,
+        r_work=now.r_work, r_free=now.r_free, bond_rmsz=now.bond_rmsz, angle_rmsz=now.angle_rmsz,
+        evaluations=evaluations, seconds=time.perf_counter() - began, note=note, timings=dict(problem.timer),
+        launches=problem.counts.get("launches"), nll_work=path.state.nll_work, nll_free=path.state.nll_free,
+        gain=gain,
+    )  # fmt: skip

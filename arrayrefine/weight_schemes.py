@@ -1,0 +1,71 @@
+"""Which scheme gives the weights of a freeze state, and what it needs."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from arrayrefine import extra_weights, weights
+from arrayrefine.parameters import Parameters
+from arrayrefine.state import Problem, State
+from arrayrefine.weights import Steering, Weights
+
+
+def find_weights(
+    problem: Problem,
+    state: State,
+    parameters: Parameters,
+    steering: Steering | None = None,
+    stale: Weights | None = None,
+    last: Weights | None = None,
+) -> Weights:
+    """Weights of the chosen scheme for one freeze state.
+
+    Parameters
+    ----------
+    problem : Problem
+        Its options choose the scheme.
+    state : State
+    parameters : Parameters
+        The freeze state; the weights are valid for no other.
+    steering : Steering, optional
+        What earlier steps learned.
+    stale : Weights, optional
+        For the scheme 'stale': the weights that were computed once, at the start.
+    last : Weights, optional
+        Of an earlier minimisation in the same refinement; see `weights.robust_weights`.
+    """
+    found = _of_scheme(problem, state, parameters, steering, stale, last)
+    if not problem.extra:
+        return found
+    options = problem.options
+    return extra_weights.with_extra(
+        found, problem.extra, state.atoms, parameters, state.xray, options.weighting, options.seed
+    )
+
+
+def _of_scheme(
+    problem: Problem, state: State, parameters: Parameters, steering: Steering | None, stale: Weights | None,
+    last: Weights | None,
+) -> Weights:  # fmt: skip
+    """Weights of geometry and ADP terms."""
+    options = problem.options
+    targets = (state.xray, problem.geometry.of_dictionary, problem.adp)
+    d_min = problem.reflections.d_min
+    if options.weights == "stale":
+        return (stale or stale_weights(problem, state)).rebound(parameters)
+    if options.weights == "literal":
+        return weights.literal_weights(state.atoms, parameters, *targets)
+    if options.weights == "fixed":
+        return weights.fixed_weights(parameters, d_min=d_min, options=options.weighting)
+    return weights.robust_weights(
+        state.atoms, parameters, *targets, d_min=d_min, options=options.weighting, steering=steering or Steering(),
+        seed=options.seed, clamp=options.xray.target == "ml", metal=problem.restraints.non_bonded.metal,
+        threads=options.threads, curvature=state.xray.curvature(state.atoms), last=last,
+    )  # fmt: skip
+
+
+def stale_weights(problem: Problem, state: State) -> Weights:
+    """Literal weights with coordinates and B both free, to be used for every later step."""
+    everything = problem.parameters(state.atoms, "xyz+b")
+    found = weights.literal_weights(state.atoms, everything, state.xray, problem.geometry.of_dictionary, problem.adp)
+    return dataclasses.replace(found, explanation=found.explanation | {"scheme": "stale"})
