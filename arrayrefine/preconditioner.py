@@ -225,7 +225,7 @@ def build(
     return ChangeOfVariable(
         x0, lower, upper, parameters.slices,
         _coordinates(parameters, xray, jacobian, geometry),
-        _displacements(parameters, xray, root, bounded, adp_matrix, adp), bounded,
+        _displacements(parameters, xray, bounded, adp_matrix, adp), bounded,
         1.0 / np.sqrt(_floored(by_group[free])), root, _groups(parameters, xray),
     )  # fmt: skip
 
@@ -242,26 +242,35 @@ def _coordinates(parameters: Parameters, xray: Gradient, jacobian: Any | None, w
 
 
 def _displacements(
-    parameters: Parameters, xray: Gradient, root: Float, bounded: NDArray[np.bool_], matrix: Any | None, weight: float
+    parameters: Parameters, xray: Gradient, bounded: NDArray[np.bool_], matrix: Any | None, weight: float
 ) -> Factor:
     """Factor for the logarithms of B and the components of S; diagonal without restraints."""
-    h_log = _floored((xray.b_iso * parameters.reference.b_iso**2)[parameters.b])
-    strained = [symmetric.product(root, np.broadcast_to(basis, root.shape)) for basis in symmetric.STRAINS]
-    by_strain = np.stack(strained, axis=1)  # U by each component: (n_u, 6, 6)
-    block = xray.b_iso[parameters.u][:, None, None] * (by_strain @ CURVATURE_BY_U @ by_strain.transpose(0, 2, 1))
-    block += _DAMPING * np.eye(6) * block.mean(axis=0).diagonal() if len(block) else 0.0
-    if matrix is None:
-        return np.asarray(1.0 / np.sqrt(np.append(h_log, np.einsum("nii->ni", block).reshape(-1))))
-    if not len(h_log) + len(block):
+    if not parameters.sizes.b + parameters.sizes.u:
         return np.zeros(0)
-    parts = [sparse.diags_array(h_log)] * bool(len(h_log)) + [_diagonal_blocks(block)] * bool(len(block))
-    data = sparse.block_diag(parts)
+    data = displacement_curvature(parameters, xray)
+    if matrix is None:
+        return np.asarray(1.0 / np.sqrt(data.diagonal()))
     alone = np.zeros(matrix.shape[0], dtype=bool)
     alone[: len(bounded)] = bounded
     if alone.any():
         coupled = sparse.diags_array((~alone).astype(float))
         matrix = coupled @ matrix @ coupled + sparse.diags_array(np.where(alone, matrix.diagonal(), 0.0))
     return _Cholesky(weight * matrix + data)
+
+
+def displacement_curvature(parameters: Parameters, xray: Gradient) -> Any:
+    """X-ray curvature by the logarithms of the free B and the components of S of the free tensors, as a sparse matrix
+    (n_b + 6 n_u, n_b + 6 n_u); S as for `targets.adp_curvature.strain_matrix`.
+    """
+    reference = parameters.reference
+    h_log = _floored((xray.b_iso * reference.b_iso**2)[parameters.b])
+    root = symmetric.root(parameters.pack(reference)[parameters.slices["u"]].reshape(-1, 6))
+    strained = [symmetric.product(root, np.broadcast_to(basis, root.shape)) for basis in symmetric.STRAINS]
+    by_strain = np.stack(strained, axis=1)  # U by each component: (n_u, 6, 6)
+    block = xray.b_iso[parameters.u][:, None, None] * (by_strain @ CURVATURE_BY_U @ by_strain.transpose(0, 2, 1))
+    block += _DAMPING * np.eye(6) * block.mean(axis=0).diagonal() if len(block) else 0.0
+    parts = [sparse.diags_array(h_log)] * bool(len(h_log)) + [_diagonal_blocks(block)] * bool(len(block))
+    return sparse.block_diag(parts)
 
 
 def _diagonal_blocks(block: Float) -> Any:

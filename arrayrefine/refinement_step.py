@@ -46,6 +46,8 @@ class Path:
         The weights that the scheme 'stale' computed at the start.
     last : Weights or None
         Those of the last minimisation.
+    refined : bool
+        Whether displacements have been refined under restraints.
     news : str
         What happened since the last step, to be said with the next.
     """
@@ -54,6 +56,7 @@ class Path:
     steering: Steering
     stale: Weights | None = None
     last: Weights | None = None
+    refined: bool = False
     news: str = ""
 
 
@@ -181,19 +184,19 @@ def _refine_in_band(
     """
     notes: list[str] = []
     evaluations, gain = 0, 0.0
-    state, steering, last = start, path.steering, path.last
+    state, steering, last, refined = start, path.steering, path.last, path.refined
     follows = steer and problem.options.weights in _STEERED and bool(parameters.xyz.any())
     for attempt in range(_STEERINGS + 1):
         here = parameters.at(state.atoms)
         waits = follows and _is_new(parameters, state)
         if waits:
             here = dataclasses.replace(here, tls=np.zeros_like(here.tls))
-        found = last = find_weights(problem, state, here, steering, path.stale, last)
+        found = last = find_weights(problem, state, here, steering, path.stale, last, refined)
         solution = minimise_step(problem, state, here, found, stop)
         evaluations += solution.evaluations
         gain += solution.start_value - solution.value
         atoms = sensible(solution.atoms) if parameters.sizes.tls else solution.atoms
-        state = evaluate(problem, atoms, before=state)
+        state, refined = evaluate(problem, atoms, before=state), refined or found.adp is not None
         notes.append(solution.reason)
         if not follows:
             break
@@ -210,7 +213,7 @@ def _refine_in_band(
         if waits:
             notes.append("TLS from here on")
         steering = dataclasses.replace(steering, geometry=factor)
-    ended = dataclasses.replace(path, state=state, steering=steering, last=last)
+    ended = dataclasses.replace(path, state=state, steering=steering, last=last, refined=refined)
     return _Reached(ended, found, solution, "; ".join(notes), evaluations, gain)
 
 

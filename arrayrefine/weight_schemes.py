@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from arrayrefine import extra_weights, weights
+from arrayrefine.adp_evidence import evidence
 from arrayrefine.parameters import Parameters
 from arrayrefine.state import Problem, State
 from arrayrefine.weights import Steering, Weights
@@ -17,6 +18,7 @@ def find_weights(
     steering: Steering | None = None,
     stale: Weights | None = None,
     last: Weights | None = None,
+    refined: bool = False,
 ) -> Weights:
     """Weights of the chosen scheme for one freeze state.
 
@@ -33,8 +35,11 @@ def find_weights(
         For the scheme 'stale': the weights that were computed once, at the start.
     last : Weights, optional
         Of an earlier minimisation in the same refinement; see `weights.robust_weights`.
+    refined : bool
+        Whether displacements have been refined under restraints before, so that how much they differ tells the weight
+        of these; see `adp_evidence`.
     """
-    found = _of_scheme(problem, state, parameters, steering, stale, last)
+    found = _of_scheme(problem, state, parameters, steering, stale, last, refined)
     if not problem.extra:
         return found
     options = problem.options
@@ -45,7 +50,7 @@ def find_weights(
 
 def _of_scheme(
     problem: Problem, state: State, parameters: Parameters, steering: Steering | None, stale: Weights | None,
-    last: Weights | None,
+    last: Weights | None, refined: bool,
 ) -> Weights:  # fmt: skip
     """Weights of geometry and ADP terms."""
     options = problem.options
@@ -57,10 +62,13 @@ def _of_scheme(
         return weights.literal_weights(state.atoms, parameters, *targets)
     if options.weights == "fixed":
         return weights.fixed_weights(parameters, d_min=d_min, options=options.weighting)
+    curvature, told = state.xray.curvature(state.atoms), None
+    if refined and options.adp == "kl" and parameters.displaced.any():
+        told = evidence(problem.adp, state.atoms, parameters, curvature, options.weighting, options.seed)
     return weights.robust_weights(
         state.atoms, parameters, *targets, d_min=d_min, options=options.weighting, steering=steering or Steering(),
         seed=options.seed, clamp=options.xray.target == "ml", metal=problem.restraints.non_bonded.metal,
-        threads=options.threads, curvature=state.xray.curvature(state.atoms), last=last,
+        threads=options.threads, curvature=curvature, last=last, told=told,
     )  # fmt: skip
 
 

@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from arrayrefine.adp_evidence import Evidence
 from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.errors import StaleWeightsError
 from arrayrefine.kernels.threads import beside
@@ -114,7 +115,12 @@ class Weights:
             if value is None:
                 continue
             text = f"w({name}) {value:.3g}"
-            if detail:
+            if detail and "evidence" in detail:
+                text += (
+                    f" = {detail['evidence']:.3g} from how much they differ, {100 * detail['determined']:.0f} % "
+                    f"of them determined by the data, steering x {detail['steering']:.2f}"
+                )
+            elif detail:
                 text += (
                     f" = |g_xray| {detail['norm_xray']:.3g} / |g_{name}| {detail['norm_term']:.3g} / ratio "
                     f"{detail['ratio']:g} = {detail['measured']:.3g}, prior {detail['prior']:.3g}, "
@@ -196,7 +202,7 @@ def robust_weights(
     atoms: Atoms, parameters: Parameters, xray: Target, geometry: Target, adp: Target, *,
     d_min: float, options: Weighting, steering: Steering, seed: int, clamp: bool = True,
     metal: NDArray[np.bool_] | None = None, threads: int = 1, curvature: Gradient | None = None,
-    last: Weights | None = None,
+    last: Weights | None = None, told: Evidence | None = None,
 ) -> Weights:  # fmt: skip
     """Weights for the default scheme.
 
@@ -222,6 +228,8 @@ def robust_weights(
     last : Weights, optional
         Found earlier in the same refinement. Where they are of the same freeze state, and the curvature has hardly
         changed since they were measured, the norm of the X-ray term follows it instead of being measured anew.
+    told : Evidence, optional
+        Takes the place of norms for the ADP term, see `adp_evidence`.
     """
     counted = ~atoms.is_hydrogen if metal is None else ~(atoms.is_hydrogen | metal)
     prior = geometry_prior(d_min)
@@ -231,7 +239,7 @@ def robust_weights(
         ("geometry", parameters.xyz, geometry, options.ratio, prior, steering.geometry),
         ("adp", parameters.displaced, adp, options.ratio_adp, options.adp_prior, steering.adp),
     )
-    needed = [term for term in terms if term[1].any()]
+    needed = [term for term in terms if term[1].any() and (term[0] != "adp" or told is None)]
     # Noise of coordinates changes the gradient by B too, and would make B look better determined than it is.
     kinds = {"geometry": "xyz", "adp": "b"}
     copies = {term[0]: perturbed(atoms, parameters, options, seed, kinds[term[0]]) for term in needed}
@@ -261,6 +269,12 @@ def robust_weights(
             "norm_xray": norm, "norm_term": by_term[name], "ratio": ratio, "measured": measured, "prior": term_prior,
             "clamp": side, "steering": steer, "expected": now,
             "measured_at": now if held is None else held["measured_at"],
+        }  # fmt: skip
+    if told is not None:
+        found["adp"] = told.weight * steering.adp
+        out["adp_detail"] = {
+            "determined": told.determined, "evidence": told.weight, "prior": options.adp_prior,
+            "steering": steering.adp,
         }  # fmt: skip
     return Weights(found["geometry"], found["adp"], parameters.fingerprint, out)
 

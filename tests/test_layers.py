@@ -36,6 +36,7 @@ LAYERS = [
         "preconditioner",
         "turning",
         "weights",
+        "adp_evidence",
         "extra_weights",
         "parameters",
         "targets",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Literal
 
@@ -56,6 +56,11 @@ class Shapes:
         rigid = options.rigid_bond_sigma**-2 if options.rigid_bond_sigma > 0.0 else 0.0
         sphere = options.sphericity_sigma**-2 if options.sphericity_sigma > 0.0 else 0.0
         return cls(pairs[:, 0], pairs[:, 1], rigid, np.where(own, sphere, 0.0))
+
+    def on(self, some: NDArray[np.bool_]) -> Shapes:
+        """Only the restraints that act on some of the atoms (N,)."""
+        keep = some[self.i] | some[self.j]
+        return replace(self, i=self.i[keep], j=self.j[keep], round=np.where(some, self.round, 0.0))
 
     def __call__(self, atoms: Atoms, u: Float) -> tuple[float, Float, Float]:
         """Value, and gradient by U (N, 6) and by coordinates (N, 3), which say along which line a bond is rigid."""
@@ -136,6 +141,14 @@ class AdpTarget:
         sigma = _sigmas(restraints, i, j, len(atoms))
         shapes = Shapes.build(restraints, atoms, options) if atoms.anisotropic.any() else None
         return cls(kind, i, j, 1.0 / (sigma**2 * np.maximum(1.0, (0.5 * distance) ** 2)), timer, shapes)
+
+    def on(self, some: NDArray[np.bool_]) -> AdpTarget:
+        """Only the restraints that act on some of the atoms (N,)."""
+        if self.kind != "kl" or some.all():
+            return self
+        keep = some[self.i] | some[self.j]
+        shapes = None if self.shapes is None else self.shapes.on(some)
+        return replace(self, i=self.i[keep], j=self.j[keep], weight=self.weight[keep], shapes=shapes)
 
     def __call__(self, atoms: Atoms) -> tuple[float, Gradient]:
         """Value (dimensionless for "kl", Å⁴ for "variance") and gradient."""
