@@ -37,6 +37,7 @@ _LIMITS = {
     "geometry.rigid_bond_sigma": _FROM_0,
     "geometry.sphericity_sigma": _FROM_0,
     "external.low_resolution": _FROM_0,
+    "external.few_reflections": _FROM_0,
     "external.distance": (2.0, 10.0, "a distance of 2 to 10 Å"),
     "external.secondary_structure_sigma": _ABOVE_0,
     "external.secondary_structure_weight": _FROM_0,

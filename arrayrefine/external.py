@@ -16,14 +16,32 @@ from arrayrefine.restraints import Distances, JellyBody, Restraints, TorsionClas
 from arrayrefine.secondary_structure import secondary_structure
 
 
-def is_on(choice: str, d_min: float, options: External) -> bool:
-    """Whether a class acts that is on, off, or auto: for data that end before the limit of low resolution."""
-    return choice == "on" or (choice == "auto" and d_min > options.low_resolution)
+def calls(d_min: float, reflections: int | None, atoms: Atoms, options: External) -> str:
+    """Why data call for the classes that are "auto", in words; empty where they do not.
+
+    Parameters
+    ----------
+    d_min : float
+        Å.
+    reflections : int or None
+        That are refined against; None where that is not known.
+    atoms : Atoms
+    options : External
+        `low_resolution` and `few_reflections` are used.
+    """
+    if d_min > options.low_resolution:
+        return f"the data end at {d_min:.2f} Å, before {options.low_resolution:g} Å"
+    values = 4 * int((~atoms.is_hydrogen).sum())
+    if reflections is not None and values and reflections < options.few_reflections * values:
+        ratio = reflections / values
+        return f"there are {ratio:.2f} reflections for each coordinate and B, fewer than {options.few_reflections:g}"
+    return ""
 
 
 def with_external(
-    restraints: Restraints, atoms: Atoms, d_min: float, options: External, reference: Path | None = None
-) -> Restraints:
+    restraints: Restraints, atoms: Atoms, d_min: float, options: External, reference: Path | None = None,
+    reflections: int | None = None,
+) -> Restraints:  # fmt: skip
     """Add the classes that the options ask for, and say so in the notes.
 
     Parameters
@@ -36,6 +54,8 @@ def with_external(
     options : External
     reference : Path, optional
         Of a reference model.
+    reflections : int, optional
+        That are refined against.
 
     Raises
     ------
@@ -53,7 +73,11 @@ def with_external(
         "rotamer": o.rotamers_weight, "NCS": o.ncs_weight, "base-pair": o.base_pairs_weight,
         "jelly-body": o.jelly_body_weight,
     }  # fmt: skip
-    act = {name: is_on(choice, d_min, o) and weights[name] > 0.0 for name, choice in choices.items()}
+    why = calls(d_min, reflections, atoms, o)
+    act = {
+        name: (choice == "on" or bool(choice == "auto" and why)) and weights[name] > 0.0
+        for name, choice in choices.items()
+    }
     automatic = [name for name, choice in choices.items() if choice == "auto" and act[name]]
     found: list[tuple[Distances, list[str]]] = []
     if act["secondary-structure"]:
@@ -64,15 +88,16 @@ def with_external(
     if act["base-pair"]:
         found.append(base_pairs(atoms, residues, o.base_pairs_sigma, o.loss, o.base_pairs_weight))
     if o.metals and o.metals_weight > 0.0:
-        found.append(metal_coordination(atoms, restraints, o.metals_sigma, o.metals_weight))
+        (sure, likely), sentences = metal_coordination(atoms, restraints, o.metals_sigma, o.metals_weight)
+        found += [(sure, sentences), (likely, [])]
     if reference is not None:
         bounds = o.distance, o.reference_sigma, o.loss, o.reference_weight
         found.append(reference_distances(atoms, restraints, residues, reference, *bounds))
     notes = []
     if automatic:
         notes.append(
-            f"the data end at {d_min:.2f} Å, before {o.low_resolution:g} Å: {', '.join(automatic)} restraints act "
-            "where the model has something for them (--external.* auto)"
+            f"{why}: {', '.join(automatic)} restraints act where the model has something for them "
+            "(--external.* auto)"
         )
     notes += [note for _, sentences in found for note in sentences]
     torsions: list[TorsionClass] = []

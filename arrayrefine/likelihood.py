@@ -312,7 +312,8 @@ def target(
 def _restraints(model: Model, reflections: Reflections, library: MonomerLibrary, options: Options) -> Restraints:
     found = build_restraints(model.structure, model.atoms, reflections.crystal, library, unknown=options.unknown)
     found = found.without(model.atoms.riding.mask(len(model.atoms)))
-    return with_external(found, model.atoms, reflections.d_min, options.external, options.reference)
+    work = int(reflections.work.sum())
+    return with_external(found, model.atoms, reflections.d_min, options.external, options.reference, work)
 
 
 def _require_weight(name: str, given: object) -> None:

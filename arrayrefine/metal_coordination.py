@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.kernels.distances import close_pairs
+from arrayrefine.neighbour_distances import lengths
 from arrayrefine.nonbonded import COORDINATION
 from arrayrefine.restraints import Distances, Restraints
 from arrayrefine.wording import counted
@@ -30,8 +31,16 @@ _IDEAL: dict[str, tuple[float | None, ...]] = {
     "Cu": (2.13, 1.99, 2.04, 2.02, 2.15),
     "Zn": (2.09, 1.99, 2.07, 2.03, 2.31),
 }
+_ESTIMATED = 3.0
+"""Times the standard uncertainty of a distance that is the sum of two covalent radii, or of a carboxylate's with both
+oxygens: most such sums are within 0.15 Å of what is known above."""
+_BIDENTATE = 0.15
+"""Å; by how much further away the oxygens of a carboxylate are that both bind."""
 _LOSS = 1.0
 """Shape of the robust loss: beyond a few sigmas a constant pull, for what nothing held so far may be far off."""
+_DONOR = 0.2
+"""Å; atoms that are no further than this beyond their ideal distance are donors for sure. The loss is quadratic for
+them: where data are few, density of a heavy metal pulls its donors in, against what contacts are left out for."""
 _REACH = 0.8
 """Å; a donor further than this beyond its ideal distance is not coordinated."""
 _ONE_SIDED = 0.4
@@ -43,8 +52,8 @@ _ANGLE_SIGMA = 5.0
 
 def metal_coordination(
     atoms: Atoms, restraints: Restraints, sigma: float, weight: float
-) -> tuple[Distances, list[str]]:
-    """Robust restraints on metal-donor distances, and on donor-donor distances of zinc with four N or S donors.
+) -> tuple[tuple[Distances, Distances], list[str]]:
+    """Restraints on metal-donor distances, and on donor-donor distances of zinc with four N or S donors.
 
     Only single metals (ions) within the model as given; what the dictionary restrains already is left to it.
 
@@ -58,32 +67,48 @@ def metal_coordination(
 
     Returns
     -------
-    Distances
+    pair of Distances
+        Of atoms that are donors for sure, and robust ones of those that may be.
     list of str
         What was found.
     """
-    ions = np.flatnonzero(np.isin(atoms.element, list(_IDEAL)) & _alone(atoms))
-    found: list[tuple[int, int, float]] = []
+    ions = np.flatnonzero(_metallic(atoms) & _alone(atoms))
+    found: list[tuple[int, int, float, float]] = []
     angles: list[tuple[int, int, float, float]] = []
     labels: Counter[str] = Counter()
+    guessed: set[str] = set()
     for ion, donors in _donors(atoms, restraints, ions).items():
         distances = {d: ideal for d in donors if (ideal := _ideal(atoms, ion, d)) is not None}
-        distances = _without_bidentate(atoms, ion, distances)
-        found += [(ion, d, ideal) for d, ideal in distances.items()]
-        labels.update(f"{atoms.element[ion]}-{atoms.element[d]}" for d in distances)
+        distances, both = _of_groups(atoms, ion, distances)
+        estimated = _ESTIMATED if atoms.element[ion] not in _IDEAL else 1.0
+        found += [(ion, d, ideal, estimated * sigma) for d, ideal in distances.items()]
+        found += [(ion, d, ideal, _ESTIMATED * sigma) for d, ideal in both.items()]
+        labels.update(f"{atoms.element[ion]}-{atoms.element[d]}" for d in (*distances, *both))
+        guessed |= {str(atoms.element[ion])} if estimated > 1.0 and (distances or both) else set()
         angles += _tetrahedron(atoms, ion, distances)
-    index = np.array([(a, b) for a, b, _ in found] + [(a, b) for a, b, *_ in angles], dtype=np.int64).reshape(-1, 2)
-    ideals = np.array([x for *_, x in found] + [x for _, _, x, _ in angles])
-    sigmas = np.array([sigma] * len(found) + [s for *_, s in angles])
-    made = Distances("metal", index, ideals, sigmas, _LOSS, weight)
+    rows = found + angles
+    index = np.array([(a, b) for a, b, *_ in rows], dtype=np.int64).reshape(-1, 2)
+    ideals, sigmas = np.array([x for _, _, x, _ in rows]), np.array([s for *_, s in rows])
+    sure = lengths(atoms.xyz, index) < ideals + _DONOR
+    made = (
+        Distances("metal", index[sure], ideals[sure], sigmas[sure], 2.0, weight),
+        Distances("metal, robust", index[~sure], ideals[~sure], sigmas[~sure], _LOSS, weight),
+    )
     if not found:
         return made, []
     kinds = ", ".join(f"{n} x {label}" for label, n in sorted(labels.items()))
+    sums = f", those of {', '.join(sorted(guessed))} to sums of covalent radii" if guessed else ""
     more = f", and {counted(len(angles), 'angle')} of tetrahedral zinc" if angles else ""
     return made, [
         f"{counted(len(found), 'metal-ligand distance')} without a dictionary length found: {kinds}{more}; restrained "
-        "to mean values of the literature (--external.metals)"
+        f"to mean values of the literature{sums} (--external.metals)"
     ]
+
+
+def _metallic(atoms: Atoms) -> NDArray[np.bool_]:
+    """(N,) True for atoms of metals."""
+    kinds, row = np.unique(atoms.element, return_inverse=True)
+    return np.array([gemmi.Element(str(kind)).is_metal for kind in kinds], dtype=bool)[row]
 
 
 def _alone(atoms: Atoms) -> NDArray[np.bool_]:
@@ -116,40 +141,51 @@ def _donors(atoms: Atoms, restraints: Restraints, ions: Int) -> dict[int, list[i
 
 def _ideal(atoms: Atoms, ion: int, donor: int) -> float | None:
     """Distance to be expected, Å; None where none is known, or the atom is too far to be a donor."""
-    who = atoms.identity
+    who, metal = atoms.identity, str(atoms.element[ion])
     residue, name, element = str(who.residue_name[donor]), str(who.atom_name[donor]), str(atoms.element[donor])
     if element == "N":
         kind = _NITROGEN if residue == "HIS" and name in ("ND1", "NE2") else None
     elif element == "S":
-        kind = _SULFUR if residue == "CYS" else None
+        kind = _SULFUR if residue == "CYS" or (residue == "MET" and metal not in _IDEAL) else None
     elif gemmi.find_tabulated_residue(residue).is_water():
         kind = _WATER
     elif (residue, name[:2]) in (("ASP", "OD"), ("GLU", "OE")):
         kind = _CARBOXYLATE
     else:
         kind = _CARBONYL if name == "O" and gemmi.find_tabulated_residue(residue).is_amino_acid() else None
-    ideal = None if kind is None else _IDEAL[str(atoms.element[ion])][kind]
+    ideal = None if kind is None else _length(metal, element, kind)
     found = float(np.linalg.norm(atoms.xyz[ion] - atoms.xyz[donor]))
     return ideal if ideal is not None and found < ideal + _REACH else None
 
 
-def _without_bidentate(atoms: Atoms, ion: int, ideals: dict[int, float]) -> dict[int, float]:
-    """Distances to be expected, of a carboxylate with both oxygens near only that of one clearly nearer.
+def _length(metal: str, donor: str, kind: int) -> float | None:
+    """Mean distance of the literature, Å, or the sum of covalent radii for a metal that is not there."""
+    known = _IDEAL.get(metal)
+    return known[kind] if known else gemmi.Element(metal).covalent_r + gemmi.Element(donor).covalent_r
 
-    The means are those of carboxylates that bind with one oxygen. Where both do, their distances range widely (Harding,
-    2006), and where one does, the other may be near without being a donor.
+
+def _of_groups(atoms: Atoms, ion: int, ideals: dict[int, float]) -> tuple[dict[int, float], dict[int, float]]:
+    """Distances to be expected without those of atoms whose group binds with another, and of groups that bind with two.
+
+    A histidine binds with the nearer nitrogen. A carboxylate with one oxygen clearly nearer binds with it, and the
+    other may be near without being a donor; where both bind, they are further away, and their distances range widely
+    (Harding, 2006).
     """
     who = atoms.identity
-    pairs: dict[tuple[int, str], list[int]] = {}
+    kinds = {("ASP", "OD"), ("GLU", "OE"), ("HIS", "ND"), ("HIS", "NE")}
+    groups: dict[tuple[int, str], list[int]] = {}
     for d in ideals:
-        if (who.residue_name[d], who.atom_name[d][:2]) in (("ASP", "OD"), ("GLU", "OE")):
-            pairs.setdefault((int(who.residue[d]), str(who.altloc[d])), []).append(d)
-    dropped: set[int] = set()
-    for both in (oxygens for oxygens in pairs.values() if len(oxygens) == 2):
-        near, far = sorted(both, key=lambda d: float(np.linalg.norm(atoms.xyz[d] - atoms.xyz[ion])))
-        apart = np.linalg.norm(atoms.xyz[far] - atoms.xyz[ion]) - np.linalg.norm(atoms.xyz[near] - atoms.xyz[ion])
-        dropped |= {far} if apart > _ONE_SIDED else {near, far}
-    return {d: ideal for d, ideal in ideals.items() if d not in dropped}
+        if (who.residue_name[d], who.atom_name[d][:2]) in kinds:
+            groups.setdefault((int(who.residue[d]), str(who.altloc[d])), []).append(d)
+    single, both = dict(ideals), dict[int, float]()
+    for pair in (pair for pair in groups.values() if len(pair) == 2):
+        distance = {d: float(np.linalg.norm(atoms.xyz[d] - atoms.xyz[ion])) for d in pair}
+        near, far = sorted(pair, key=distance.__getitem__)
+        if atoms.element[near] == "N" or distance[far] - distance[near] > _ONE_SIDED:
+            del single[far]
+        else:
+            both |= {d: single.pop(d) + _BIDENTATE for d in pair}
+    return single, both
 
 
 def _tetrahedron(atoms: Atoms, ion: int, ideals: dict[int, float]) -> list[tuple[int, int, float, float]]:

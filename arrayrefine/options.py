@@ -78,6 +78,8 @@ class External:
 
     low_resolution: float = 2.8
     """Classes that are 'auto' for low resolution act where the data end before this, Å."""
+    few_reflections: float = 1.5
+    """They also act where there are fewer reflections than this for each coordinate and B."""
     distance: float = 4.2
     """Longest distance between atoms that NCS, jelly-body and reference restraints use, Å."""
     secondary_structure: Literal["auto", "on", "off"] = "auto"

@@ -26,7 +26,8 @@ _NAMES = {
     "bond": "bond_d", "angle": "angle_deg", "torsion": "torsion_deg", "chirality": "chiral_volume",
     "plane": "plane", "contact": "nonbonded", "Ramachandran": "ramachandran_deg", "rotamer": "rotamer_deg",
     "secondary structure": "hydrogen_bond_d", "local NCS": "ncs_local_d", "reference": "reference_d",
-    "metal": "metal_d", "base pairs": "base_pair_d", "table": "table_d", "table, robust": "table_robust_d",
+    "metal": "metal_d", "metal, robust": "metal_robust_d", "base pairs": "base_pair_d", "table": "table_d",
+    "table, robust": "table_robust_d",
 }  # fmt: skip
 
 

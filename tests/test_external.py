@@ -23,7 +23,7 @@ from arrayrefine.neighbour_distances import jelly_body
 from arrayrefine.options import External, Options
 from arrayrefine.polymers import aligned, by_chain, residues_of
 from arrayrefine.refine import refine
-from arrayrefine.restraints import JellyBody, Restraints
+from arrayrefine.restraints import Distances, JellyBody, Restraints
 from arrayrefine.targets.geometry import GeometryTarget
 from arrayrefine.topology import build_restraints
 
@@ -63,8 +63,25 @@ def check_xyz(target: GeometryTarget, atoms: Atoms) -> None:
     check_direction(lambda t: target(atoms.replace(xyz=atoms.xyz + t * direction))[0], slope, 1e-5, 1e-6)
 
 
+def merged(classes: tuple[Distances, Distances]) -> Distances:
+    one, two = classes
+    index, ideal, sigma = (np.concatenate([getattr(one, k), getattr(two, k)]) for k in ("index", "ideal", "sigma"))
+    return dataclasses.replace(one, index=index, ideal=ideal, sigma=sigma)
+
+
 def by_kind(restraints: Restraints) -> dict[str, int]:
     return {d.kind: len(d) for d in restraints.distances}
+
+
+def _normal(distances: Distances, atoms: Atoms) -> np.ndarray:
+    """Second derivative (3N, 3N) of distances at what they are held at, Gauss-Newton."""
+    n = len(distances)
+    row = np.zeros((n, 3 * len(atoms)))
+    apart = atoms.xyz[distances.index[:, 0]] - atoms.xyz[distances.index[:, 1]]
+    slope = np.sqrt(distances.weight) * apart / np.linalg.norm(apart, axis=1)[:, None] / distances.sigma[:, None]
+    for side, sign in ((0, 1.0), (1, -1.0)):
+        row[np.arange(n)[:, None], 3 * distances.index[:, [side]] + np.arange(3)] = sign * slope
+    return row.T @ row
 
 
 def copied(path: Path, folder: Path, change: Callable[[gemmi.Structure], None]) -> Path:
@@ -78,12 +95,25 @@ def copied(path: Path, folder: Path, change: Callable[[gemmi.Structure], None]) 
 def test_nothing_acts_at_high_resolution(reductase: Loaded) -> None:
     atoms, _, restraints = reductase
     high, low = (with_external(restraints, atoms, d_min, External()) for d_min in (1.8, 3.2))
-    assert by_kind(high).keys() == {"metal"}
+    assert by_kind(high).keys() == {"metal", "metal, robust"}
     assert high.jelly_body is None
     assert not high.conformation
     assert {more.kind for more in low.conformation} == {"Ramachandran"}
-    assert by_kind(low).keys() == {"secondary structure", "metal"}
+    assert by_kind(low).keys() == {"secondary structure", "metal", "metal, robust"}
     assert any("the data end at 3.20 Å" in note for note in low.notes)
+
+
+def test_few_reflections_call_for_it_like_low_resolution(reductase: Loaded) -> None:
+    atoms, _, restraints = reductase
+    values = 4 * int((~atoms.is_hydrogen).sum())
+    few, enough = (
+        with_external(restraints, atoms, 2.2, External(), reflections=int(ratio * values)) for ratio in (1.4, 1.6)
+    )
+    assert few.jelly_body is not None
+    assert enough.jelly_body is None
+    said = "there are 1.40 reflections for each coordinate and B, fewer than 1.5: secondary-structure"
+    assert any(note.startswith(said) for note in few.notes)
+    assert with_external(restraints, atoms, 2.2, External(few_reflections=0.0), reflections=1).jelly_body is None
 
 
 def test_helices_and_sheets_of_the_reductase(reductase: Loaded) -> None:
@@ -147,7 +177,12 @@ def test_jelly_body_pulls_only_away_from_its_anchor(reductase: Loaded) -> None:
     check_xyz(anchored, shaken(atoms, 0.1))
     (held,) = anchored.distances
     assert len(held) > 2.5 * len(atoms)
-    assert anchored.jacobian(atoms).shape[0] == plain.jacobian(atoms).shape[0] + len(held)
+    whole, parted = _normal(held, atoms), anchored.jacobian(atoms)[plain.jacobian(atoms).shape[0] :]
+    parted = (parted.T @ parted).tocoo()
+    one, two = parted.row // 3, parted.col // 3
+    far = np.abs(atoms.identity.residue[one] - atoms.identity.residue[two]) > 4
+    np.testing.assert_allclose(parted.data, np.where(far, 0.0, whole[parted.row, parted.col]), rtol=1e-9, atol=1e-6)
+    assert 0 < np.count_nonzero(parted.data) < 0.8 * np.count_nonzero(whole)
     turned = atoms.replace(xyz=atoms.xyz @ np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]) + 3.0)
     pairs = jelly_body(atoms, restraints, JellyBody(4.2, 0.05))
     assert jelly_body(turned, restraints, JellyBody(4.2, 0.05)).ideal == pytest.approx(pairs.ideal)
@@ -280,9 +315,9 @@ def test_a_zinc_with_four_cysteines_is_tetrahedral(tmp_path: Path) -> None:
     check_xyz(GeometryTarget.build(found, crystal, atoms), atoms)
 
 
-@pytest.mark.parametrize(("second", "expected"), [(2.3, []), (2.7, [(0, 2.15)])])
-def test_a_carboxylate_with_both_oxygens_near_has_no_distance_to_expect(
-    tmp_path: Path, second: float, expected: list[tuple[int, float]]
+@pytest.mark.parametrize(("second", "expected"), [(2.3, [(0, 2.30, 0.15), (1, 2.30, 0.15)]), (2.7, [(0, 2.15, 0.05)])])
+def test_a_carboxylate_with_both_oxygens_near_is_held_loosely_by_both(
+    tmp_path: Path, second: float, expected: list[tuple[int, float, float]]
 ) -> None:
     text = ZINC.replace("ZN   ", "MN   ").replace(" ZN A", " MN A").replace("          ZN", "          MN")
     sites = (("OD1", 2.15, 0.0, 0.0, "O"), ("OD2", second * 0.5, second * 0.75**0.5, 0.0, "O"))
@@ -291,17 +326,39 @@ def test_a_carboxylate_with_both_oxygens_near_has_no_distance_to_expect(
     path = tmp_path / "manganese.pdb"
     path.write_text(text + "END\n")
     atoms, _, restraints = load(path)
-    found, _ = metal_coordination(atoms, restraints, 0.05, 1.0)
-    near = [(int(b) - 1, float(d)) for (_, b), d in zip(found.index, found.ideal)]
-    assert near == expected
+    found = merged(metal_coordination(atoms, restraints, 0.05, 1.0)[0])
+    near = [(int(b) - 1, float(d), float(s)) for (_, b), d, s in zip(found.index, found.ideal, found.sigma)]
+    assert near == [pytest.approx(row) for row in expected]
+
+
+def test_a_metal_that_the_literature_leaves_out_is_held_by_radii(tmp_path: Path) -> None:
+    """Cadmium between a histidine, which binds with its nearer nitrogen, and the sulphur of a methionine."""
+    text = ZINC.replace("ZN   ", "CD   ").replace(" ZN A", " CD A").replace("          ZN", "          CD")
+    sites = (
+        ("NE2", "HIS", 10, 2.0, 0.0, "N"), ("ND1", "HIS", 10, 1.9, 1.2, "N"), ("CE1", "HIS", 10, 2.6, 0.9, "C"),
+        ("SD", "MET", 11, -2.2, 0.0, "S"), ("N", "ALA", 12, 0.0, 2.1, "N"),
+    )  # fmt: skip
+    for k, (name, residue, m, x, y, element) in enumerate(sites):
+        text += SITE.format(n=k + 2, name=name, residue=residue, m=m, x=20 + x, y=20 + y, z=20.0, element=element)
+    path = tmp_path / "cadmium.pdb"
+    path.write_text(text + "END\n")
+    atoms, _, restraints = load(path)
+    (found, far), (note,) = metal_coordination(atoms, restraints, 0.05, 1.0)
+    assert not len(far)
+    rows = zip(found.index[:, 1], found.ideal, found.sigma)
+    names = {str(atoms.identity.atom_name[d]): (float(x), float(s)) for d, x, s in rows}
+    assert names == {"NE2": pytest.approx((2.15, 0.15)), "SD": pytest.approx((2.49, 0.15))}
+    assert "those of Cd to sums of covalent radii" in note
 
 
 def test_ions_keep_what_the_literature_knows(reductase: Loaded) -> None:
     atoms, _, restraints = reductase
     found = with_external(restraints, atoms, 1.8, External())
-    (metal,) = found.distances
-    assert set(atoms.element[metal.index[:, 0]]) == {"Mn"}
-    assert set(metal.ideal) == {2.19}
+    sure, likely = found.distances
+    assert set(atoms.element[[*sure.index[:, 0], *likely.index[:, 0]]]) == {"Mn"}
+    assert set(sure.ideal) == set(likely.ideal) == {2.19}
+    apart = np.linalg.norm(atoms.xyz[likely.index[:, 0]] - atoms.xyz[likely.index[:, 1]], axis=1)
+    assert (apart > 2.19 + 0.2).all()  # not yet where a donor is: pulled, but not hard
     assert not with_external(restraints, atoms, 1.8, External(metals=False)).distances
 
 
