@@ -31,7 +31,7 @@ _IDEAL: dict[str, tuple[float | None, ...]] = {
     "Cu": (2.13, 1.99, 2.04, 2.02, 2.15),
     "Zn": (2.09, 1.99, 2.07, 2.03, 2.31),
 }
-_ESTIMATED = 3.0
+_ESTIMATED = 2.0
 """Times the standard uncertainty of a distance that is the sum of two covalent radii, or of a carboxylate's with both
 oxygens: most such sums are within 0.15 Å of what is known above."""
 _BIDENTATE = 0.15

@@ -315,7 +315,7 @@ def test_a_zinc_with_four_cysteines_is_tetrahedral(tmp_path: Path) -> None:
     check_xyz(GeometryTarget.build(found, crystal, atoms), atoms)
 
 
-@pytest.mark.parametrize(("second", "expected"), [(2.3, [(0, 2.30, 0.15), (1, 2.30, 0.15)]), (2.7, [(0, 2.15, 0.05)])])
+@pytest.mark.parametrize(("second", "expected"), [(2.3, [(0, 2.30, 0.10), (1, 2.30, 0.10)]), (2.7, [(0, 2.15, 0.05)])])
 def test_a_carboxylate_with_both_oxygens_near_is_held_loosely_by_both(
     tmp_path: Path, second: float, expected: list[tuple[int, float, float]]
 ) -> None:
@@ -347,7 +347,7 @@ def test_a_metal_that_the_literature_leaves_out_is_held_by_radii(tmp_path: Path)
     assert not len(far)
     rows = zip(found.index[:, 1], found.ideal, found.sigma)
     names = {str(atoms.identity.atom_name[d]): (float(x), float(s)) for d, x, s in rows}
-    assert names == {"NE2": pytest.approx((2.15, 0.15)), "SD": pytest.approx((2.49, 0.15))}
+    assert names == {"NE2": pytest.approx((2.15, 0.10)), "SD": pytest.approx((2.49, 0.10))}
     assert "those of Cd to sums of covalent radii" in note
 
 
