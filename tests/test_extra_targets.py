@@ -14,14 +14,14 @@ from checks import check_direction
 import arrayrefine as ar
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.minimize import Objective
-from arrayrefine.options import Minimiser, Xray
+from arrayrefine.options import External, Minimiser, Xray
 from arrayrefine.report import Step
 from arrayrefine.state import State
 from arrayrefine.targets.extra import check_extra
 
 OPTIONS = ar.Options(
     targets=("xyz", "b"), d_min=2.8, cycles=1, tls=("none",), hydrogens="strip", rigid_body="no", weights="fixed",
-    minimiser=Minimiser(max_iterations=8),
+    minimiser=Minimiser(max_iterations=8), external=External(few_reflections=0.0),
 )  # fmt: skip
 QUICK = dataclasses.replace(OPTIONS, targets=("xyz",), minimiser=Minimiser(max_iterations=2, precondition=False))
 PULLED = "//A/50/CA"

@@ -80,11 +80,12 @@ def test_history_has_a_record_per_step(glutaredoxin: tuple[Result, Path]) -> Non
     for step in result.history:
         assert step.free_parameters == 20 + 4 * len(result.atoms)
         assert step.evaluations > 2
-        for term in ("geometry", "adp"):
-            detail = step.weights[f"{term}_detail"]
-            assert step.weights[term] > 0
-            assert detail["norm_xray"] > 0
-            assert detail["norm_term"] > 0
+        geometry, adp = (step.weights[f"{term}_detail"] for term in ("geometry", "adp"))
+        assert step.weights["geometry"] > 0
+        assert geometry["norm_xray"] > 0
+        assert geometry["norm_term"] > 0
+        assert step.weights["adp"] == adp["evidence"] * adp["steering"]  # in the last minimisation of each step
+        assert 0.3 < adp["determined"] < 1.0
         assert step.note
     assert result.history[-1].r_work == pytest.approx(result.r_work, abs=1e-3)  # its mask and scale are made anew
 

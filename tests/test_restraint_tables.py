@@ -35,7 +35,8 @@ plane,A/45/CG,A/45/ND1,A/45/CE1,A/45/NE2,,0.02,
 def prepared() -> tuple[Problem, ar.Atoms]:
     """The example without hydrogens to 4 Å."""
     options = ar.Options(d_min=4.0, tls=("none",), hydrogens="strip")
-    options = dataclasses.replace(options, external=dataclasses.replace(options.external, low_resolution=5.0))
+    external = dataclasses.replace(options.external, low_resolution=5.0, few_reflections=0.0)
+    options = dataclasses.replace(options, external=external)
     _, problem, atoms, _ = ar.prepare(MODEL, DATA, options)
     return problem, atoms
 
