@@ -25,9 +25,6 @@ from arrayrefine.targets.adp_curvature import strain_matrix
 
 _PROBES = 8
 """Random vectors for the trace: with 1000 displacements γ is good to 1 %."""
-_OVERLAP = 0.4
-"""Share of γ that counts. The curvature is taken atom by atom, but neighbours' density overlaps, and what the data say
-of one they do not say again of the other."""
 _ENOUGH = 1.05
 """The weight has been found when it changes by less than this factor."""
 _ROUNDS = 6
@@ -55,7 +52,7 @@ def evidence(
     curvature : Gradient
         Of the X-ray term.
     options : Weighting
-        `adp_prior` and `clamp` say where the weight may lie.
+        `evidence_adp` is used; `adp_prior` and `clamp` say where the weight may lie.
     seed : int
         Of the random vectors.
 
@@ -68,10 +65,10 @@ def evidence(
     value, _ = target.on(parameters.b | parameters.u)(atoms)
     if not len(scalar) + len(tensor) or not value > 0.0:
         return None
-    data = displacement_curvature(parameters, curvature)
-    matrix = strain_matrix(target, atoms, scalar, tensor)
-    probes = np.random.default_rng(seed).choice([-1.0, 1.0], (data.shape[0], _PROBES))
-    seen = data @ probes
+    by_data = displacement_curvature(parameters, curvature)
+    data, matrix = by_data.matrix(), strain_matrix(target, atoms, scalar, tensor)
+    # A root on either side keeps every term of the trace between 0 and 1, and its noise small where curvatures differ.
+    probes = by_data.root() @ np.random.default_rng(seed).choice([-1.0, 1.0], (data.shape[0], _PROBES))
     weight = options.adp_prior
     low, high = weight / options.clamp, weight * options.clamp
     for _ in range(_ROUNDS):
@@ -79,8 +76,8 @@ def evidence(
             sparse.csc_matrix(data + weight * matrix), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0,
             options={"SymmetricMode": True},
         )  # fmt: skip
-        determined = float(np.einsum("nk,nk->", seen, factor.solve(probes))) / _PROBES
-        before, weight = weight, min(max(_OVERLAP * determined / (2.0 * value), low), high)
+        determined = float(np.einsum("nk,nk->", probes, factor.solve(probes))) / _PROBES
+        before, weight = weight, min(max(options.evidence_adp * determined / (2.0 * value), low), high)
         if abs(math.log(weight / before)) < math.log(_ENOUGH):
             break
     return Evidence(weight, determined / data.shape[0])

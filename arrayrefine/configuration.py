@@ -58,6 +58,7 @@ _LIMITS = {
     "riding.b_ratio_turning": _ABOVE_0,
     "weighting.ratio": _ABOVE_0,
     "weighting.ratio_adp": _ABOVE_0,
+    "weighting.evidence_adp": _ABOVE_0,
     "weighting.adp_prior": _ABOVE_0,
     "weighting.perturb_xyz": _ABOVE_0,
     "weighting.perturb_b": _ABOVE_0,

@@ -136,9 +136,12 @@ class Weighting:
     ratio: float = 0.2
     """X-ray gradient over weighted geometry gradient on the perturbed copy (smaller is tighter)."""
     ratio_adp: float = 2.0
-    """The same for B factors."""
+    """The same for B factors, until they have been refined once."""
+    evidence_adp: float = 0.4
+    """Share of what the data determine that counts in the ADP weight once B have been refined (larger is tighter): the
+    curvature is taken atom by atom, and tells what neighbours' overlapping density says more than once."""
     adp_prior: float = 0.04
-    """Prior of the ADP weight, on -log p: the same at every resolution."""
+    """Prior of the ADP weight, on -log p: the same at every resolution. It stays within `clamp` of this."""
     perturb_xyz: float = 0.1
     """Displacement (Å, per coordinate) of the perturbed copy on which gradient norms are measured."""
     perturb_b: float = 0.1

@@ -13,7 +13,7 @@ are scaled by the diagonal only.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import scipy.sparse as sparse
@@ -247,7 +247,7 @@ def _displacements(
     """Factor for the logarithms of B and the components of S; diagonal without restraints."""
     if not parameters.sizes.b + parameters.sizes.u:
         return np.zeros(0)
-    data = displacement_curvature(parameters, xray)
+    data = displacement_curvature(parameters, xray).matrix()
     if matrix is None:
         return np.asarray(1.0 / np.sqrt(data.diagonal()))
     alone = np.zeros(matrix.shape[0], dtype=bool)
@@ -258,10 +258,25 @@ def _displacements(
     return _Cholesky(weight * matrix + data)
 
 
-def displacement_curvature(parameters: Parameters, xray: Gradient) -> Any:
-    """X-ray curvature by the logarithms of the free B and the components of S of the free tensors, as a sparse matrix
-    (n_b + 6 n_u, n_b + 6 n_u); S as for `targets.adp_curvature.strain_matrix`.
+class DisplacementCurvature(NamedTuple):
+    """X-ray curvature by the logarithms of the free B (n_b,), and by the components of S of the free tensors, a block
+    (6, 6) for each; S as for `targets.adp_curvature.strain_matrix`.
     """
+
+    by_log: Float
+    block: Float
+
+    def matrix(self) -> Any:
+        """Sparse matrix (n_b + 6 n_u, n_b + 6 n_u)."""
+        return _side_by_side(self.by_log, self.block)
+
+    def root(self) -> Any:
+        """Sparse matrix L of which L Lᵀ is `matrix`."""
+        return _side_by_side(np.sqrt(self.by_log), np.asarray(np.linalg.cholesky(self.block), dtype=np.float64))
+
+
+def displacement_curvature(parameters: Parameters, xray: Gradient) -> DisplacementCurvature:
+    """X-ray curvature by what a change of variable makes of the displacements."""
     reference = parameters.reference
     h_log = _floored((xray.b_iso * reference.b_iso**2)[parameters.b])
     root = symmetric.root(parameters.pack(reference)[parameters.slices["u"]].reshape(-1, 6))
@@ -269,14 +284,16 @@ def displacement_curvature(parameters: Parameters, xray: Gradient) -> Any:
     by_strain = np.stack(strained, axis=1)  # U by each component: (n_u, 6, 6)
     block = xray.b_iso[parameters.u][:, None, None] * (by_strain @ CURVATURE_BY_U @ by_strain.transpose(0, 2, 1))
     block += _DAMPING * np.eye(6) * block.mean(axis=0).diagonal() if len(block) else 0.0
-    parts = [sparse.diags_array(h_log)] * bool(len(h_log)) + [_diagonal_blocks(block)] * bool(len(block))
-    return sparse.block_diag(parts)
+    return DisplacementCurvature(h_log, block)
 
 
-def _diagonal_blocks(block: Float) -> Any:
-    """Sparse matrix of blocks (n, 6, 6) along its diagonal."""
+def _side_by_side(diagonal: Float, block: Float) -> Any:
+    """Sparse matrix of a diagonal (n_b,) and after it blocks (n_u, 6, 6) along the diagonal."""
     n = len(block)
-    return sparse.bsr_array((block, np.arange(n), np.arange(n + 1)), shape=(6 * n, 6 * n))
+    parts: list[Any] = [sparse.diags_array(diagonal)] if len(diagonal) else []
+    if n:
+        parts.append(sparse.bsr_array((block, np.arange(n), np.arange(n + 1)), shape=(6 * n, 6 * n)))
+    return sparse.block_diag(parts)
 
 
 def _groups(parameters: Parameters, xray: Gradient) -> Float:

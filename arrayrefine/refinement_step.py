@@ -47,7 +47,7 @@ class Path:
     last : Weights or None
         Those of the last minimisation.
     refined : bool
-        Whether displacements have been refined under restraints.
+        Whether displacements of the kind that atoms have now were refined.
     news : str
         What happened since the last step, to be said with the next.
     """
@@ -196,7 +196,8 @@ def _refine_in_band(
         evaluations += solution.evaluations
         gain += solution.start_value - solution.value
         atoms = sensible(solution.atoms) if parameters.sizes.tls else solution.atoms
-        state, refined = evaluate(problem, atoms, before=state), refined or found.adp is not None
+        state = evaluate(problem, atoms, before=state)
+        refined = refined or bool(here.sizes.b + here.sizes.u)
         notes.append(solution.reason)
         if not follows:
             break

@@ -63,8 +63,12 @@ def _of_scheme(
     if options.weights == "fixed":
         return weights.fixed_weights(parameters, d_min=d_min, options=options.weighting)
     curvature, told = state.xray.curvature(state.atoms), None
-    if refined and options.adp == "kl" and parameters.displaced.any():
-        told = evidence(problem.adp, state.atoms, parameters, curvature, options.weighting, options.seed)
+    steered = steering is not None and steering.adp != 1.0
+    # What a factor made of the displacements must not be taken for what the crystal shows, and multiplied again.
+    before = last.evidence if steered and last is not None else None
+    # The Gaussian target is no −log p: it takes all misfit for noise of the data, and everything for determined.
+    if refined and options.adp == "kl" and options.xray.target == "ml" and parameters.displaced.any():
+        told = before or evidence(problem.adp, state.atoms, parameters, curvature, options.weighting, options.seed)
     return weights.robust_weights(
         state.atoms, parameters, *targets, d_min=d_min, options=options.weighting, steering=steering or Steering(),
         seed=options.seed, clamp=options.xray.target == "ml", metal=problem.restraints.non_bonded.metal,

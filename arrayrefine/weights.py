@@ -10,7 +10,8 @@ robust
     convergence (at the copy alone, the KL gradient of B factors that have spread out takes over, and the weight drifts
     down by a third in twenty cycles); over per-atom norms, without hydrogens, metals and outliers; clamped around a
     resolution prior; then steered by the RMSZ. Where the same freeze state was measured before, and the curvature of
-    the data has hardly changed since, its change stands for another measurement of the X-ray term.
+    the data has hardly changed since, its change stands for another measurement of the X-ray term. Once displacements
+    have been refined, the weight of their restraints is that of `adp_evidence` instead.
 literal
     The same ratio at the current atoms with plain norms. At a minimum of T_x + w T_g the two gradients are equal and
     opposite, so each round returns the old w / ratio: it drifts.
@@ -106,6 +107,12 @@ class Weights:
                 f"{self.fingerprint}); find weights for a problem that has this target"
             )
         return float(term.weight)
+
+    @property
+    def evidence(self) -> Evidence | None:
+        """What the ADP weight was made of, where it was by `adp_evidence`."""
+        detail = self.explanation.get("adp_detail", {})
+        return Evidence(detail["evidence"], detail["determined"]) if "evidence" in detail else None
 
     def sentence(self) -> str:
         """How the numbers came about, for the log."""

@@ -12,16 +12,19 @@ import scipy.sparse as sparse
 from scipy.sparse.linalg import spsolve
 from synthetic import crystal, random_atoms
 
-from arrayrefine import adp_evidence, refine
+from arrayrefine import evaluate, find_weights, prepare, refine
 from arrayrefine.adp_evidence import evidence
 from arrayrefine.atoms import Atoms, Gradient
-from arrayrefine.options import Minimiser, Options, Weighting
+from arrayrefine.options import Minimiser, Options, Weighting, Xray
 from arrayrefine.parameters import Parameters
 from arrayrefine.targets.adp import AdpTarget, Shapes
 from arrayrefine.targets.adp_curvature import strain_matrix
+from arrayrefine.weights import Steering
 
 N = 1500
 WIDE = Weighting(clamp=1000.0)
+ALL = Weighting(clamp=1000.0, evidence_adp=1.0)
+"""For data that say of each atom what they say of no other."""
 
 
 def chain(n: int = N) -> AdpTarget:
@@ -44,11 +47,8 @@ def atoms() -> Atoms:
 
 @pytest.mark.parametrize("h", [1.0, 30.0])
 @pytest.mark.parametrize("true", [0.1, 1.0])
-def test_finds_the_weight_that_the_displacements_were_drawn_with(
-    atoms: Atoms, true: float, h: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_finds_the_weight_that_the_displacements_were_drawn_with(atoms: Atoms, true: float, h: float) -> None:
     """From data that say little of each, or much: refined and weighed in turn, from far off on either side."""
-    monkeypatch.setattr(adp_evidence, "_OVERLAP", 1.0)  # here the data say of each atom what they say of no other
     target, parameters = chain(), Parameters.of(atoms, "b")
     every, none = np.arange(N), np.zeros(0, np.int64)
     matrix = strain_matrix(target, atoms, every, none)
@@ -60,7 +60,7 @@ def test_finds_the_weight_that_the_displacements_were_drawn_with(
         for _ in range(40):
             log = spsolve(sparse.csc_matrix(sparse.diags_array(by_log) + weight * matrix), by_log * seen)
             refined = atoms.replace(b_iso=30.0 * np.exp(log))
-            found = evidence(target, refined, parameters.at(refined), curvature(refined, by_log), WIDE)
+            found = evidence(target, refined, parameters.at(refined), curvature(refined, by_log), ALL)
             assert found is not None
             weight = found.weight
         assert weight == pytest.approx(true, rel=0.2)
@@ -79,6 +79,19 @@ def test_the_share_that_is_determined(atoms: Atoms) -> None:
     mu = np.linalg.eigvalsh(root[:, None] * matrix * root)
     assert found.determined == pytest.approx(np.mean(1.0 / (1.0 + found.weight * mu)), rel=0.05)
     assert found.weight == pytest.approx(0.4 * N * found.determined / (2.0 * target(atoms)[0]), rel=0.06)
+
+
+def test_few_atoms_that_are_seen_among_many_that_are_not(atoms: Atoms) -> None:
+    """Whatever the random vectors, γ lies between none and all."""
+    target = chain(40)
+    few = random_atoms(crystal("P 1"), n=40)
+    by_log = np.full(40, 0.02)
+    by_log[7] = 100.0
+    found = [evidence(target, few, Parameters.of(few, "b"), curvature(few, by_log), WIDE, seed) for seed in range(6)]
+    told = [one.determined for one in found if one is not None]
+    assert len(told) == 6
+    assert np.ptp(told) < 0.1 * np.mean(told)
+    assert 0.0 < min(told) < max(told) < 1.0
 
 
 def test_ends_at_the_clamp_and_says_nothing_where_nothing_differs(atoms: Atoms) -> None:
@@ -143,3 +156,28 @@ def test_a_refinement_weighs_so_once_displacements_are_refined(case: Callable[[s
     assert low <= steps[2, "b"]["adp"] == detail["evidence"] * detail["steering"] <= high
     assert "from how much they differ" in steps[2, "b"]["sentence"]
     assert steps[2, "xyz"]["adp"] is None
+
+
+def test_a_factor_on_the_weight_does_not_feed_on_itself(case: Callable[[str], Path]) -> None:
+    """Restraints made twice as strong leave displacements more alike, which is not what the crystal shows."""
+    files = case("1aba") / "model.pdb", case("1aba") / "norm.mtz"
+    _, problem, atoms, _ = prepare(*files, Options(tls=("none",)))
+    state, b = evaluate(problem, atoms), Parameters.of(atoms, "b")
+    first = find_weights(problem, state, b, refined=True)
+    assert first.evidence is not None
+    alike = evaluate(problem, atoms.replace(b_iso=np.sqrt(atoms.b_iso * atoms.b_iso.mean())))
+    doubled = find_weights(problem, alike, b, Steering(adp=2.0), last=first, refined=True)
+    assert doubled.adp == pytest.approx(2.0 * first.evidence.weight)
+    anew = find_weights(problem, alike, b, last=first, refined=True)
+    assert anew.evidence is not None
+    assert anew.evidence.weight > 1.2 * first.evidence.weight
+
+
+def test_where_it_does_not_apply_gradients_are_compared(case: Callable[[str], Path]) -> None:
+    """The Gaussian target is no log-probability, and the variance of B no prior of neighbours."""
+    files = case("1aba") / "shaken.pdb", case("1aba") / "norm.mtz"
+    for options in (Options(xray=Xray(target="gaussian")), Options(adp="variance")):
+        _, problem, atoms, _ = prepare(*files, dataclasses.replace(options, tls=("none",)))
+        found = find_weights(problem, evaluate(problem, atoms), Parameters.of(atoms, "b"), refined=True)
+        assert found.evidence is None
+        assert "norm_xray" in found.explanation["adp_detail"]

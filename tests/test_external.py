@@ -347,8 +347,29 @@ def test_a_metal_that_the_literature_leaves_out_is_held_by_radii(tmp_path: Path)
     assert not len(far)
     rows = zip(found.index[:, 1], found.ideal, found.sigma)
     names = {str(atoms.identity.atom_name[d]): (float(x), float(s)) for d, x, s in rows}
-    assert names == {"NE2": pytest.approx((2.15, 0.10)), "SD": pytest.approx((2.49, 0.10))}
-    assert "those of Cd to sums of covalent radii" in note
+    assert names == {"NE2": pytest.approx((2.27, 0.10)), "SD": pytest.approx((2.49, 0.10))}
+    assert "sums of covalent radii (Cd)" in note
+
+
+@pytest.mark.parametrize(("ion", "occupancy", "distance", "expected"), [
+    ("ZN", (1.0, 1.0), 2.3, "metal, robust"), ("ZN", (1.0, 1.0), 2.2, "metal"),
+    ("ZN", (1.0, 1.0), 1.0, "metal, robust"),
+    ("ZN", (0.5, 0.5), 1.0, ""), ("ZN", (0.5, 0.5), 2.1, "metal"), ("ZN", (0.0, 1.0), 2.1, ""),
+    ("TL", (1.0, 1.0), 2.3, ""), ("NI", (1.0, 1.0), 2.0, "metal"),
+])  # fmt: skip
+def test_how_firmly_a_water_is_held(
+    tmp_path: Path, ion: str, occupancy: tuple[float, float], distance: float, expected: str
+) -> None:
+    text = ZINC.replace("ZN", ion) + SITE.format(
+        n=2, name="O", residue="HOH", m=2, x=20.0 + distance, y=20.0, z=20.0, element="O"
+    )
+    path = tmp_path / "ion.pdb"
+    path.write_text(text + "END\n")
+    atoms, _, restraints = load(path)
+    atoms = atoms.replace(occupancy=np.array(occupancy))
+    classes, notes = metal_coordination(atoms, restraints, 0.05, 1.0)
+    assert [d.kind for d in classes if len(d)] == ([expected] if expected else [])
+    assert bool(notes) == bool(expected)
 
 
 def test_ions_keep_what_the_literature_knows(reductase: Loaded) -> None:
