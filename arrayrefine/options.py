@@ -77,46 +77,47 @@ class External:
     """
 
     low_resolution: float = 2.8
-    """Classes that are 'auto' for low resolution act where the data end before this, Å."""
+    """Data say little where they end before this, Å."""
     few_reflections: float = 1.5
-    """They also act where there are fewer reflections than this for each coordinate and B."""
+    """And where there are fewer reflections than this for each coordinate and B."""
     distance: float = 4.2
     """Longest distance between atoms that NCS, jelly-body and reference restraints use, Å."""
     secondary_structure: Literal["auto", "on", "off"] = "auto"
-    """Hydrogen bonds of the helices and sheets that the model has; auto: at low resolution."""
+    """Hydrogen bonds of the helices and sheets that the model has; auto: where the data say little."""
     secondary_structure_sigma: float = 0.1
     """Standard uncertainty of an O...N distance in them, Å."""
     secondary_structure_weight: float = 1.0
     """Weight of these hydrogen bonds within the geometry term."""
     ramachandran: Literal["auto", "on", "off"] = "auto"
-    """Phi and psi drawn to the nearest populated region; auto: at low resolution."""
+    """Phi and psi drawn to the nearest populated region; auto: where the data say little."""
     ramachandran_weight: float = 1.0
     """Weight of the Ramachandran restraints within the geometry term."""
     rotamers: Literal["auto", "on", "off"] = "off"
-    """Chi torsions drawn to the nearest rotamer of the dictionary, beyond what its torsions do; auto: at low
-    resolution."""
+    """Chi torsions drawn to the nearest rotamer of the dictionary, beyond what its torsions do; auto: where the data
+    say little."""
     rotamers_weight: float = 1.0
     """Weight of the rotamer restraints within the geometry term."""
     ncs: Literal["auto", "on", "off"] = "auto"
-    """Local NCS restraints: alike chains have alike short distances; auto: at low resolution."""
+    """Local NCS restraints: alike chains have alike short distances; auto: where the data say little."""
     ncs_sigma: float = 0.1
     """Standard uncertainty of the difference of two corresponding distances, Å."""
     ncs_weight: float = 1.0
     """Weight of the NCS restraints within the geometry term."""
     metals: bool = True
-    """Restrain metal-ligand distances that the dictionary does not know to mean values of the literature."""
+    """Restrain metal-ligand distances that the dictionary does not know, to literature means or sums of radii."""
     metals_sigma: float = 0.05
     """Standard uncertainty of a metal-ligand distance, Å."""
     metals_weight: float = 1.0
     """Weight of the metal restraints within the geometry term."""
     base_pairs: Literal["auto", "on", "off"] = "off"
-    """Watson-Crick base pairs and stacks of nucleic acids that the model has; auto: at low resolution."""
+    """Watson-Crick base pairs and stacks of nucleic acids that the model has; auto: where the data say little."""
     base_pairs_sigma: float = 0.1
     """Standard uncertainty of a hydrogen bond in them, Å."""
     base_pairs_weight: float = 1.0
     """Weight of the base-pair restraints within the geometry term."""
     jelly_body: Literal["auto", "on", "off"] = "auto"
-    """Distances stay as they are at the start of each step, which keeps the model there; auto: at low resolution."""
+    """Distances stay as they are at the start of each step, which keeps the model there; auto: where the data say
+    little."""
     jelly_body_sigma: float = 0.05
     """Standard uncertainty of these distances, Å."""
     jelly_body_weight: float = 1.0
