@@ -13,13 +13,11 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-import scipy.sparse as sparse
-from scipy.sparse.linalg import splu
 
 from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.options import Weighting
 from arrayrefine.parameters import Parameters
-from arrayrefine.preconditioner import displacement_curvature
+from arrayrefine.preconditioner import displacement_curvature, symmetric_factor
 from arrayrefine.targets.adp import AdpTarget
 from arrayrefine.targets.adp_curvature import strain_matrix
 
@@ -72,11 +70,8 @@ def evidence(
     weight = options.adp_prior
     low, high = weight / options.clamp, weight * options.clamp
     for _ in range(_ROUNDS):
-        factor = splu(
-            sparse.csc_matrix(data + weight * matrix), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0,
-            options={"SymmetricMode": True},
-        )  # fmt: skip
-        determined = float(np.einsum("nk,nk->", probes, factor.solve(probes))) / _PROBES
+        solved = symmetric_factor(data + weight * matrix).solve(probes)
+        determined = float(np.einsum("nk,nk->", probes, solved)) / _PROBES
         before, weight = weight, min(max(options.evidence_adp * determined / (2.0 * value), low), high)
         if abs(math.log(weight / before)) < math.log(_ENOUGH):
             break

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import scipy.sparse as sparse
 from numpy.typing import NDArray
-from scipy.sparse.linalg import splu
+from scipy.sparse.linalg import SuperLU, splu
 
 from arrayrefine.atoms import Gradient
 from arrayrefine.displacement import CURVATURE_BY_U
@@ -45,16 +45,18 @@ _TLS_RIDGE = 1e-3
 """Added to the scaled diagonal of a group's matrix: in a small group not all motions can be told apart."""
 
 
+def symmetric_factor(matrix: Any) -> SuperLU:
+    """Factor of a sparse symmetric positive definite matrix, ordered for little fill and without pivoting."""
+    return splu(
+        sparse.csc_matrix(matrix), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
+    )
+
+
 class _Cholesky:
     """Factor of a sparse symmetric positive definite matrix, applied from either side."""
 
     def __init__(self, matrix: Any) -> None:
-        factor = splu(
-            sparse.csc_matrix(matrix),
-            permc_spec="MMD_AT_PLUS_A",
-            diag_pivot_thresh=0.0,
-            options={"SymmetricMode": True},
-        )
+        factor = symmetric_factor(matrix)
         if not np.array_equal(factor.perm_r, factor.perm_c):
             raise ArithmeticError("the factorisation pivoted")
         self._order = factor.perm_c
@@ -213,7 +215,7 @@ def build(
     lower, upper = parameters.bounds()
     atoms, x0 = parameters.reference, parameters.pack(parameters.reference)
     b = parameters.slices["b"]
-    root = symmetric.root(x0[parameters.slices["u"]].reshape(-1, 6))
+    root = _roots(parameters)
     bounded = (x0[b] <= _CLEARANCE * lower[b]) | (x0[b] >= upper[b] / _CLEARANCE)
     if adp_matrix is None:
         bounded[:] = True
@@ -279,12 +281,17 @@ def displacement_curvature(parameters: Parameters, xray: Gradient) -> Displaceme
     """X-ray curvature by what a change of variable makes of the displacements."""
     reference = parameters.reference
     h_log = _floored((xray.b_iso * reference.b_iso**2)[parameters.b])
-    root = symmetric.root(parameters.pack(reference)[parameters.slices["u"]].reshape(-1, 6))
+    root = _roots(parameters)
     strained = [symmetric.product(root, np.broadcast_to(basis, root.shape)) for basis in symmetric.STRAINS]
     by_strain = np.stack(strained, axis=1)  # U by each component: (n_u, 6, 6)
     block = xray.b_iso[parameters.u][:, None, None] * (by_strain @ CURVATURE_BY_U @ by_strain.transpose(0, 2, 1))
     block += _DAMPING * np.eye(6) * block.mean(axis=0).diagonal() if len(block) else 0.0
     return DisplacementCurvature(h_log, block)
+
+
+def _roots(parameters: Parameters) -> Float:
+    """R (n_u, 6) of which R² is the whole U of each free tensor."""
+    return symmetric.root(parameters.pack(parameters.reference)[parameters.slices["u"]].reshape(-1, 6))
 
 
 def _side_by_side(diagonal: Float, block: Float) -> Any:

@@ -31,7 +31,7 @@ _MANY = ("jelly body", "local NCS")
 """Classes with several distances for each atom, in all directions."""
 _ALONG = 4
 """Residues; what distances couple that are further apart along the chain is left out of the preconditioner, the factor
-of which would fill up. That takes up to a fifth more evaluations, and in big models a third of the time."""
+of which would fill up. That takes up to two fifths more evaluations, and for 14,000 atoms two fifths of the time."""
 
 
 @dataclass(frozen=True)
