@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 from typing import Protocol
 
@@ -12,11 +13,11 @@ import scipy.optimize
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms, Gradient
-from arrayrefine.kernels.threads import beside
+from arrayrefine.kernels.processes import gathered
 from arrayrefine.options import Minimiser
 from arrayrefine.parameters import Parameters
 from arrayrefine.rendezvous import Evaluated
-from arrayrefine.targets import Target
+from arrayrefine.targets import Sum, Target
 from arrayrefine.targets.extra import ExtraTarget
 from arrayrefine.weights import Weights
 
@@ -49,7 +50,6 @@ class Objective:
     xray: Target
     geometry: Target
     adp: Target
-    threads: int = 1
     extra: tuple[ExtraTarget, ...] = ()
     timer: dict[str, float] = field(default_factory=dict)
 
@@ -61,27 +61,30 @@ class Objective:
     def at(self, x: Float) -> tuple[float, Float]:
         """Value, and gradient by the free parameters, at the vector `x`."""
         atoms = self.parameters.unpack(x)
-        (value, gradient), (term, slope) = beside(
-            lambda: self.xray(atoms), lambda: self._restraints(atoms), self.threads
-        )
-        return value + term, self.parameters.pullback(gradient + slope)
-
-    def _restraints(self, atoms: Atoms) -> tuple[float, Gradient]:
-        """The weighted terms other than the X-ray one."""
-        value, gradient = 0.0, Gradient.zeros(len(atoms))
-        for weight, target in ((self.weights.geometry, self.geometry), (self.weights.adp, self.adp)):
-            if weight is not None:
-                term, slope = target(atoms)
-                value, gradient = value + weight * term, gradient + weight * slope
+        value, gradient = self.xray(atoms)
         start = perf_counter()
-        for target in self.extra:
-            weight = self.weights.of(target)
-            if weight is not None:
-                term, slope = target(atoms)
-                value, gradient = value + weight * term, gradient + weight * slope
+        for weight, (term, slope) in self._terms(atoms):
+            value, gradient = value + weight * term, gradient + weight * slope
+        self._clock("restraints", start)
+        return value, self.parameters.pullback(gradient)
+
+    def _terms(self, atoms: Atoms) -> list[tuple[float, tuple[float, Gradient]]]:
+        """Weights, and values and gradients, of the terms other than the X-ray one."""
+        terms: list[tuple[float, Target]] = []
+        if self.weights.geometry is not None:
+            parts = self.geometry.parts() if isinstance(self.geometry, Sum) else (self.geometry,)
+            terms += [(self.weights.geometry, part) for part in parts]
+        if self.weights.adp is not None:
+            terms.append((self.weights.adp, self.adp))
+        found = gathered([partial(target, atoms) for _, target in terms])
+        start = perf_counter()
+        own = [(w, target(atoms)) for target in self.extra if (w := self.weights.of(target)) is not None]
         if self.extra:
-            self.timer["extra"] = self.timer.get("extra", 0.0) + perf_counter() - start
-        return value, gradient
+            self._clock("extra", start)
+        return [*((weight, result) for (weight, _), result in zip(terms, found)), *own]
+
+    def _clock(self, part: str, start: float) -> None:
+        self.timer[part] = self.timer.get(part, 0.0) + perf_counter() - start
 
 
 @dataclass(frozen=True)

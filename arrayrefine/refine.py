@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 from threadpoolctl import threadpool_limits
 
@@ -19,6 +21,7 @@ from arrayrefine.device_memory import Budget
 from arrayrefine.hydrogens import output_atoms
 from arrayrefine.io.files import IN_MEMORY
 from arrayrefine.io.in_memory import DataSource, ModelSource, is_path, label_of
+from arrayrefine.kernels.processes import together, told
 from arrayrefine.macrocycle import run_cycles, start_path
 from arrayrefine.map_grids import wanted_maps
 from arrayrefine.mask_search import search_mask
@@ -32,6 +35,49 @@ from arrayrefine.result import Result
 from arrayrefine.rigid_body import move_groups
 from arrayrefine.state import Problem, State, evaluate
 from arrayrefine.targets.extra import ExtraTarget
+
+
+class _Course(NamedTuple):
+    """What a refinement came to: the problem, the states at start and end, steps, why it ended, what the search of the
+    mask found, and what was decided on the way."""
+
+    problem: Problem
+    first: State
+    state: State
+    steps: tuple[Step, ...]
+    stopped: str
+    found: tuple[str, ...]
+    answers: tuple[str, ...]
+
+
+def _course(problem: Problem, atoms: Atoms, listeners: Listeners) -> _Course:
+    """Refine; what several processes do together, of which the first alone has listeners."""
+
+    def interrupted() -> bool:
+        return told(listeners.interrupted)
+
+    def heard(step: Step, state: State) -> None:
+        told(lambda: listeners.step(step, state))
+
+    found: tuple[str, ...] = ()
+    first = evaluate(problem, atoms, absorb_b=False)
+    if problem.options.solvent.search:
+        problem, sentence = search_mask(problem, first)
+        first = evaluate(problem, atoms, absorb_b=False)
+        found = (sentence,)
+        told(lambda: listeners.say(sentence))
+    path = start_path(problem, first)
+    moves: tuple[Step, ...] = ()
+    if not interrupted() and problem.options.cycles:
+        state, moved = move_groups(problem, evaluate(problem, atoms, before=first), interrupted)
+        path = dataclasses.replace(path, state=state)
+        if moved:
+            moves = (moved,)
+            heard(moved, state)
+    problem, path, steps, stopped, answers = run_cycles(problem, path, interrupted, heard)
+    # On the way, mask and scale are kept where the model hardly moved: what is reported is what others will find.
+    state = first if path.state is first else evaluate(problem, path.state.atoms, absorb_b=False)
+    return _Course(problem, first, state, moves + steps, stopped, found, answers)
 
 
 def _named(files: Iterable[Path]) -> list[dict[str, str]]:
@@ -131,36 +177,21 @@ def run(
     source, problem, atoms, notes = prepare(model, data, options, extra=extra, restraint_tables=restraint_tables)
     problem = dataclasses.replace(problem, meet=meet)
     listeners = Listeners(on_step, on_state, on_message, stop)
-    say, interrupted = listeners.say, listeners.interrupted
+    say = listeners.say
     memory = _memory(problem, atoms)
     if problem.device.kind == "cuda":
         notes += [f"computes on {problem.device}", *([memory.sentence()] if memory else [])]
     for note in notes:
         say(note)
-    first = evaluate(problem, atoms, absorb_b=False)
-    if options.solvent.search:
-        problem, found = search_mask(problem, first)
-        first = evaluate(problem, atoms, absorb_b=False)
-        notes.append(found)
-        say(found)
-    path = start_path(problem, first)
-    moves: tuple[Step, ...] = ()
-    if not interrupted() and options.cycles:
-        state, moved = move_groups(problem, evaluate(problem, atoms, before=first), interrupted)
-        path = dataclasses.replace(path, state=state)
-        if moved:
-            moves = (moved,)
-            listeners.step(moved, state)
-    problem, path, steps, stopped, answers = run_cycles(problem, path, interrupted, listeners.step)
-    steps = moves + steps
-    # On the way, mask and scale are kept where the model hardly moved: what is reported is what others will find.
-    state = first if path.state is first else evaluate(problem, path.state.atoms, absorb_b=False)
+    course = together(partial(_course, problem, atoms, listeners), problem.processes)
+    problem, first, state, steps = course.problem, course.first, course.state, course.steps
+    notes += course.found
     refined = tls_motion.settled(state.atoms)
     motion = tls_motion.describe(refined)
     late = summaries.external_classes(problem, first, state)
     own_targets = summaries.extra_targets(problem, first, state)
     late += summaries.extra_sentences(own_targets)
-    late += [*answers, *state.scale.notes, *state.sigma_a.notes, *state.outliers.sentence(problem.reflections)]
+    late += [*course.answers, *state.scale.notes, *state.sigma_a.notes, *state.outliers.sentence(problem.reflections)]
     late += [*outcome.limits(problem, state), *outcome.chosen_weights(problem, steps), *outcome.hindsight(steps)]
     late += summaries.worse_than_start(problem, first, state)
     late += tls_motion.sentences(motion)
@@ -189,7 +220,7 @@ def run(
         occupancies=summaries.occupancies(problem, atoms, state),
         device=str(problem.device),
         mode=problem.device.mode(options) | ({"memory": memory.as_dict()} if memory else {}),
-        stopped=listeners.reason(stopped),
+        stopped=listeners.reason(course.stopped),
         extra=own_targets,
         maps=wanted_maps(options.maps),
     )

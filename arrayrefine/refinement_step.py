@@ -89,6 +89,7 @@ def minimise_step(
     else:
         with problem.meet(objective) as place:
             solution = minimise(place, change, problem.options.minimiser, stop)
+    problem.geometry.agree()
     if isinstance(objective, Share):
         problem.counts["launches"] = objective.launches
     return solution
@@ -101,9 +102,8 @@ def _objective(problem: Problem, state: State, parameters: Parameters, found: We
     """
     if problem.device.kind == "cpu" or problem.extra:
         return Objective(
-            parameters, found, state.xray, problem.geometry, problem.adp, problem.options.threads, problem.extra,
-            problem.timer,
-        )  # fmt: skip
+            parameters, found, state.xray, problem.geometry, problem.adp, problem.extra, problem.timer
+        )
     return Share(problem, Member(parameters, found, state.xray))
 
 

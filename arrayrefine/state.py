@@ -18,7 +18,6 @@ from arrayrefine.device_restraints import DeviceRestraints
 from arrayrefine.displacement import least_b, sharpest
 from arrayrefine.errors import InputError
 from arrayrefine.hydrogens import Hydrogens
-from arrayrefine.kernels.threads import beside
 from arrayrefine.occupancy_groups import OccupancyGroups
 from arrayrefine.options import Options
 from arrayrefine.outliers import Outliers, find_outliers
@@ -99,6 +98,11 @@ class Problem:
 
     def __repr__(self) -> str:
         return f"Problem({self.reflections}, {len(self.restraints.held)} atoms, {len(self.extra)} extra targets)"
+
+    @property
+    def processes(self) -> int:
+        """Processes that share the work of a refinement: one where a device does it, or other runs are beside."""
+        return self.options.threads if self.device.kind == "cpu" and self.meet is None else 1
 
     def parameters(self, atoms: Atoms, target: str) -> Parameters:
         """What a step named `target` refines, such as "xyz" or "tls+b": all atoms but those that are held or frozen."""
@@ -289,9 +293,7 @@ def evaluate(
         elif before is not None and _mask_holds(before, atoms):
             f_calc, f_mask, masked = structure_factors(atoms), before.f_mask, before.masked
         else:
-            f_calc, f_mask = beside(
-                lambda: structure_factors(atoms), lambda: problem.solvent(atoms, data.hkl), options.threads
-            )
+            f_calc, f_mask = structure_factors(atoms), problem.solvent(atoms, data.hkl)
             masked = atoms
         if before is not None and not refit:
             scale = before.scale

@@ -20,6 +20,7 @@ from arrayrefine.form_factors import Basis, it92, reduced_basis, scattering
 from arrayrefine.gaussians import Anisotropic, Isotropic
 from arrayrefine.kernels import density, density_aniso, fft, lookup, summation, symmetric
 from arrayrefine.kernels.bricks import Bricks, assign, renew
+from arrayrefine.kernels.processes import shared
 from arrayrefine.sampling import BRICK_TAIL, SPHERE_TAIL, Errors, choose_sampling, reach, still_fits
 
 Float = NDArray[np.float64]
@@ -314,7 +315,10 @@ class StructureFactors:
             return np.asarray(f)
         grids = self._splat(atoms)
         now = self._time("splat", start)
-        transforms = fft.rfftn(grids, self._table.stored, self.threads)
+        stored = self._table.stored
+        transforms = fft.rfftn(
+            grids, stored, self.threads, shared("transforms", self._table.phase.dtype, len(grids), *stored)
+        )
         now = self._time("fft", now)
         f = lookup.look_up(transforms, self._factor, self._table)
         self._time("lookup", now)
@@ -333,6 +337,7 @@ class StructureFactors:
         grids = density.splat(
             fractional[at], round_.unit * occupancy[at], round_.exponent, round_.radius, self._channel[at], shape, orth,
             dtype, bricks=self._assigned(fractional[at], round_), threads=self.threads,
+            out=shared("grids", dtype, 1, self._channel.shape[1], *shape),
         )  # fmt: skip
         if other is not None:
             at = other.index
@@ -396,7 +401,8 @@ class StructureFactors:
             return Gradient(fractional @ self.crystal.frac, d_b, d_q, *d_u)
         half = lookup.scatter(d_f, self._factor, self._table, self._table.stored)
         now = self._time("lookup", start)
-        maps = fft.irfftn(half, self.sampling.shape, self.threads)
+        shape = self.sampling.shape
+        maps = fft.irfftn(half, shape, self.threads, shared("maps", self._dtype, len(half), *shape))
         now = self._time("fft", now)
         gradient = self._gather(maps, atoms)
         self._time("splat", now)

@@ -72,7 +72,7 @@ def _of_scheme(
     return weights.robust_weights(
         state.atoms, parameters, *targets, d_min=d_min, options=options.weighting, steering=steering or Steering(),
         seed=options.seed, clamp=options.xray.target == "ml", metal=problem.restraints.non_bonded.metal,
-        threads=options.threads, curvature=curvature, last=last, told=told,
+        curvature=curvature, last=last, told=told,
     )  # fmt: skip
 
 

@@ -35,7 +35,6 @@ from numpy.typing import NDArray
 from arrayrefine.adp_evidence import Evidence
 from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.errors import StaleWeightsError
-from arrayrefine.kernels.threads import beside
 from arrayrefine.options import Weighting
 from arrayrefine.parameters import B_BOUNDS, Parameters
 from arrayrefine.riding import follow
@@ -208,7 +207,7 @@ def _clamped(weight: float, prior: float, factor: float) -> tuple[float, str]:
 def robust_weights(
     atoms: Atoms, parameters: Parameters, xray: Target, geometry: Target, adp: Target, *,
     d_min: float, options: Weighting, steering: Steering, seed: int, clamp: bool = True,
-    metal: NDArray[np.bool_] | None = None, threads: int = 1, curvature: Gradient | None = None,
+    metal: NDArray[np.bool_] | None = None, curvature: Gradient | None = None,
     last: Weights | None = None, told: Evidence | None = None,
 ) -> Weights:  # fmt: skip
     """Weights for the default scheme.
@@ -229,7 +228,6 @@ def robust_weights(
         False where the prior does not apply (a target that is not -log p of the ML kind).
     metal : (N,) bool, optional
         Atoms left out of the norms, as hydrogens are: a few heavy scatterers would decide for all.
-    threads : int
     curvature : Gradient, optional
         Of the X-ray term at `atoms`; needed to make use of `last`.
     last : Weights, optional
@@ -261,11 +259,8 @@ def robust_weights(
     def norms(target: Target, names: Sequence[str]) -> dict[str, float]:
         return {name: _norm(name, target(copies[name])[1] + -1.0 * target(atoms)[1], chosen[name]) for name in names}
 
-    by_xray, by_term = beside(
-        lambda: norms(xray, [name for name in copies if earlier[name] is None]),
-        lambda: {term[0]: norms(term[2], [term[0]])[term[0]] for term in needed},
-        threads,
-    )
+    by_xray = norms(xray, [name for name in copies if earlier[name] is None])
+    by_term = {term[0]: norms(term[2], [term[0]])[term[0]] for term in needed}
     for name, _, _, ratio, term_prior, steer in needed:
         now, held = expected[name], earlier[name]
         norm = by_xray[name] if held is None or now is None else held["norm_xray"] * now / held["expected"]

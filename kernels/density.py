@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.kernels.bricks import Block, Bricks, assign
+from arrayrefine.kernels.processes import shared
 from arrayrefine.kernels.threads import each, scratch
 
 Array = NDArray[Any]
@@ -174,21 +175,21 @@ def splat(
         What `assign` gave for these atoms, or for atoms from which they have not moved further than its slack.
     threads : int
     out : (n_models, K, *shape) array of `dtype`, optional
-        Where the result goes.
+        Where the result goes, made by `shared`.
 
     Returns
     -------
     (n_models, K, *shape) array of `dtype`
     """
-    grids = np.empty((n_models, channel.shape[1], *shape), dtype) if out is None else out
+    grids = shared("splat", dtype, n_models, channel.shape[1], *shape) if out is None else out
     if len(fractional) == 0:
         grids.fill(0.0)
-        return grids
+        return grids.copy() if out is None else grids
     if bricks is None:
         bricks = assign(fractional, radius, shape, orth, dtype, model, n_models)
     table, atoms = bricks, _table(bricks, fractional, exponent, channel * amplitude[:, None])
     view = by_brick(grids, table)
-    ordered = scratch("ordered", table.dtype, math.prod(view.shape[:4]), *view.shape[4:])
+    ordered = shared("ordered", table.dtype, math.prod(view.shape[:4]), *view.shape[4:])
     empty = np.ones(len(ordered), dtype=bool)
     for block in table.blocks[: table.early]:
         empty[block.number] = False
@@ -210,7 +211,7 @@ def splat(
 
     each_block(table, work, threads)
     _copy(ordered.reshape(view.shape), view, threads)
-    return grids
+    return grids.copy() if out is None else grids
 
 
 def _copy(source: Array, target: Array, threads: int) -> None:
@@ -267,11 +268,11 @@ def gather(
         bricks = assign(fractional, radius, shape, orth, maps.dtype, model, len(maps))
     table, atoms = bricks, _table(bricks, fractional, exponent, channel)
     view = by_brick(maps, table)
-    ordered = scratch("ordered", table.dtype, math.prod(view.shape[:4]), math.prod(view.shape[4:]))
+    ordered = shared("ordered", table.dtype, math.prod(view.shape[:4]), math.prod(view.shape[4:]))
     _copy(view, ordered.reshape(view.shape), threads)
     split = table.split
     basis = _plane_basis(table)
-    moments = scratch("moments", np.float64, 5, len(table.atom))
+    moments = shared("moments", np.float64, 5, len(table.atom))
 
     def work(number: int) -> None:
         block = table.blocks[number]

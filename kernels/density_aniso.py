@@ -18,6 +18,7 @@ of a brick could be made by recurrence instead of exponentials, but those are le
 from __future__ import annotations
 
 import math
+import threading
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 from arrayrefine.kernels import symmetric
 from arrayrefine.kernels.bricks import Bricks, assign
 from arrayrefine.kernels.density import by_brick, each_block, look_up, per_brick, put
+from arrayrefine.kernels.processes import shared
 from arrayrefine.kernels.threads import each, scratch
 
 Array = NDArray[Any]
@@ -74,6 +76,16 @@ def _basis(bricks: Bricks) -> Array:
     return np.concatenate([first, c * c, c[_ROW] * c[_COLUMN]])
 
 
+class _Owner(threading.local):
+    """Whose Gaussians are in the memory that all `Exponentials` of a thread use."""
+
+    def __init__(self) -> None:
+        self.last: Exponentials | None = None
+
+
+_owner = _Owner()
+
+
 class Exponentials:
     """The Gaussians of the last `splat_aniso`, for the `gather_aniso` that follows at the same atoms."""
 
@@ -81,21 +93,24 @@ class Exponentials:
         self._made_for: tuple[Bricks, Array, Array] | None = None
         self._held = np.zeros(0)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """They are not worth copying."""
+        return {"_made_for": None, "_held": np.zeros(0)}
+
     def make_room(self, bricks: Bricks, fractional: Array, precision: Array) -> bool:
         """Get ready to keep; False where it would take too much memory."""
         self._made_for = None
         size = math.prod(bricks.width) * len(bricks.atom)
         if size * bricks.dtype.itemsize > _LARGEST:
-            self._held = np.zeros(0)
             return False
-        if self._held.size < size or self._held.dtype != bricks.dtype:
-            self._held = np.empty(size, bricks.dtype)
+        self._held = shared("exponentials", bricks.dtype, size)
         self._made_for = bricks, fractional, precision
+        _owner.last = self
         return True
 
     def hold(self, bricks: Bricks, fractional: Array, precision: Array) -> bool:
         """Whether they are those of these atoms."""
-        if self._made_for is None or self._made_for[0] is not bricks:
+        if _owner.last is not self or self._made_for is None or self._made_for[0] is not bricks:
             return False
         return np.array_equal(self._made_for[1], fractional) and np.array_equal(self._made_for[2], precision)
 
@@ -143,7 +158,7 @@ class _Ordered(NamedTuple):
 
 def _ordered(bricks: Bricks, grids: Array) -> _Ordered:
     """Work array for grids (M, bricks along x, …)."""
-    flat = scratch("ordered", bricks.dtype, math.prod(grids.shape[:4]), *grids.shape[4:])
+    flat = shared("ordered", bricks.dtype, math.prod(grids.shape[:4]), *grids.shape[4:])
     filled = np.zeros(grids.shape[:4], dtype=bool)
     for block in bricks.blocks[: bricks.early]:
         filled.reshape(-1)[block.number] = True
@@ -203,7 +218,7 @@ def splat_aniso(
         its slack.
     threads : int
     out : (n_models, K, *shape) array of `dtype`
-        Where the density is added.
+        Where the density is added, made by `shared`.
     keep : Exponentials, optional
         Takes the Gaussians, for a `gather_aniso` at the same atoms.
 
@@ -297,7 +312,7 @@ def gather_aniso(
     table, atoms = bricks, _table(bricks, fractional, precision, channel)
     basis, view = _basis(table), by_brick(maps, table)
     ordered = _ordered(table, view)
-    moments = scratch("moments", np.float64, 10, len(table.atom))
+    moments = shared("moments", np.float64, 10, len(table.atom))
     known = kept if kept is not None and kept.hold(table, fractional, precision) else None
 
     def copy(number: int) -> None:

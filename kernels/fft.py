@@ -1,7 +1,9 @@
 """Real FFTs of stacked grids of which only the low frequencies are wanted, and back.
 
 A grid is sampled finer than its highest frequency asks for, so a third and more of every axis of the transform is of
-no use. Transforming axis by axis, and leaving out what nobody looks up before the next axis, saves as much.
+no use. Transforming axis by axis, and leaving out what nobody looks up before the next axis, saves as much. Along z and
+y a few layers of the grid are worked on at a time, along x a few columns, so that they stay in the cache; workers share
+them.
 """
 
 from __future__ import annotations
@@ -12,7 +14,13 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from arrayrefine.kernels.processes import shared
+from arrayrefine.kernels.threads import each, scratch
+
 Array = NDArray[Any]
+
+_CACHE = 1 << 21
+"""Bytes of numbers that are transformed at a time."""
 
 
 def kept(shape: tuple[int, int, int], reach: tuple[int, int, int]) -> tuple[int, int, int]:
@@ -27,24 +35,13 @@ def _halves(n: int, m: int) -> tuple[slice, slice, slice, slice]:
     return slice(0, low), slice(low, m), slice(0, low), slice(n - m // 2, n)
 
 
-def _blocks(whole: Array, part: Array) -> list[tuple[Array, Array]]:
-    """Pairs of views with the same frequencies: in a transform whose x and y are whole, and in one of those kept."""
-    pairs = []
-    by_x, by_y = (_halves(whole.shape[axis], part.shape[axis]) for axis in (1, 2))
-    for i in (0, 1):
-        for j in (0, 1):
-            here = whole[:, by_x[2 + i], by_y[2 + j], : part.shape[3]]
-            pairs.append((here, part[:, by_x[i], by_y[j]]))
-    return pairs
+def _pieces(length: int, size: int) -> list[slice]:
+    """Pieces of an axis of which each place holds `size` bytes."""
+    step = max(1, _CACHE // max(size, 1))
+    return [slice(first, min(first + step, length)) for first in range(0, length, step)]
 
 
-def _columns(whole: Array, stored: tuple[int, int, int]) -> tuple[Array, Array]:
-    """Views of the kept frequencies along y and z, all along x."""
-    _, _, low, high = _halves(whole.shape[2], stored[1])
-    return whole[:, :, low, : stored[2]], whole[:, :, high, : stored[2]]
-
-
-def rfftn(grids: Array, stored: tuple[int, int, int], threads: int = 1) -> Array:
+def rfftn(grids: Array, stored: tuple[int, int, int], threads: int = 1, out: Array | None = None) -> Array:
     """Transforms Σ ρ e^{−2πi k·x} at low frequencies.
 
     Parameters
@@ -53,23 +50,40 @@ def rfftn(grids: Array, stored: tuple[int, int, int], threads: int = 1) -> Array
     stored : tuple of 3 ints
         As `kept` gives it.
     threads : int
+    out : (K, *stored) array, optional
+        Where the result goes, made by `shared`.
 
     Returns
     -------
     (K, *stored) complex64 or complex128
         Along x and y frequencies 0, 1, … and then the negative ones; l >= 0 along z.
     """
-    half = scipy.fft.rfft(grids, axis=3, workers=threads)
-    _in_place(scipy.fft.fft, half[..., : stored[2]], 2, threads)
-    for columns in _columns(half, stored):
-        _in_place(scipy.fft.fft, columns, 1, threads)
-    out = np.empty((len(grids), *stored), half.dtype)
-    for whole, part in _blocks(half, out):
-        part[...] = whole
-    return out
+    count, nx, ny, _ = grids.shape
+    kind = _complex(grids)
+    half = shared("half", kind, count, nx, stored[1], stored[2])
+    found = shared("transforms", kind, count, *stored) if out is None else out
+    low, high, from_low, from_high = _halves(ny, stored[1])
+    first, last, from_first, from_last = _halves(nx, stored[0])
+    layers = _pieces(nx, grids[:, 0].nbytes)
+    columns = _pieces(stored[1], half[:, :, 0].nbytes)
+
+    def along_z_and_y(number: int) -> None:
+        here = layers[number]
+        line = scipy.fft.rfft(grids[:, here], axis=3)[..., : stored[2]]
+        line = scipy.fft.fft(line, axis=2, overwrite_x=True)
+        half[:, here, low], half[:, here, high] = line[:, :, from_low], line[:, :, from_high]
+
+    def along_x(number: int) -> None:
+        here = columns[number]
+        line = scipy.fft.fft(half[:, :, here], axis=1)
+        found[:, first, here], found[:, last, here] = line[:, from_first], line[:, from_last]
+
+    each(along_z_and_y, len(layers), threads)
+    each(along_x, len(columns), threads)
+    return found.copy() if out is None else found
 
 
-def irfftn(transforms: Array, shape: tuple[int, int, int], threads: int = 1) -> Array:
+def irfftn(transforms: Array, shape: tuple[int, int, int], threads: int = 1, out: Array | None = None) -> Array:
     """Grids from transforms at low frequencies, all others being zero; without 1/N.
 
     Parameters
@@ -79,25 +93,46 @@ def irfftn(transforms: Array, shape: tuple[int, int, int], threads: int = 1) -> 
     shape : tuple of 3 ints
         nx, ny, nz of a grid.
     threads : int
+    out : (K, *shape) array, optional
+        Where the result goes, made by `shared`.
 
     Returns
     -------
     (K, *shape) float32 or float64
     """
-    half = np.zeros((len(transforms), shape[0], shape[1], shape[2] // 2 + 1), transforms.dtype)
-    for whole, part in _blocks(half, transforms):
-        whole[...] = part
-    stored = (transforms.shape[1], transforms.shape[2], transforms.shape[3])
-    for columns in _columns(half, stored):
-        _in_place(scipy.fft.ifft, columns, 1, threads)
-    _in_place(scipy.fft.ifft, half[..., : stored[2]], 2, threads)
-    return np.asarray(scipy.fft.irfft(half, n=shape[2], axis=3, norm="forward", overwrite_x=True, workers=threads))
+    count, *stored = transforms.shape
+    nx, ny, nz = shape
+    half = shared("half", transforms.dtype, count, nx, *stored[1:])
+    found = shared("maps", transforms.real.dtype, count, *shape) if out is None else out
+    low, high, to_low, to_high = _halves(ny, stored[1])
+    first, last, to_first, to_last = _halves(nx, stored[0])
+    layers = _pieces(nx, found[:, 0].nbytes)
+    columns = _pieces(stored[1], half[:, :, 0].nbytes)
+
+    def along_x(number: int) -> None:
+        here = columns[number]
+        line = scratch("columns", transforms.dtype, count, nx, here.stop - here.start, stored[2])
+        line[:, to_first.stop : to_last.start] = 0.0
+        line[:, to_first], line[:, to_last] = transforms[:, first, here], transforms[:, last, here]
+        half[:, :, here] = scipy.fft.ifft(line, axis=1, norm="forward", overwrite_x=True)
+
+    def along_y_and_z(number: int) -> None:
+        here = layers[number]
+        line = scratch("layers", transforms.dtype, count, here.stop - here.start, ny, nz // 2 + 1)
+        part = line[..., : stored[2]]
+        line[..., stored[2] :] = 0.0
+        part[:, :, to_low.stop : to_high.start] = 0.0
+        part[:, :, to_low], part[:, :, to_high] = half[:, here, low], half[:, here, high]
+        result = scipy.fft.ifft(part, axis=2, norm="forward", overwrite_x=True)
+        if not np.may_share_memory(result, part):
+            part[...] = result
+        found[:, here] = scipy.fft.irfft(line, n=nz, axis=3, norm="forward", overwrite_x=True)
+
+    each(along_x, len(columns), threads)
+    each(along_y_and_z, len(layers), threads)
+    return found.copy() if out is None else found
 
 
-def _in_place(transform: Any, view: Array, axis: int, threads: int) -> None:
-    """Transform a view of complex numbers along one axis, without a factor."""
-    if view.size:
-        norm = "forward" if transform is scipy.fft.ifft else "backward"
-        result = transform(view, axis=axis, norm=norm, overwrite_x=True, workers=threads)
-        if not np.may_share_memory(result, view):
-            view[...] = result
+def _complex(grids: Array) -> Any:
+    """The complex type of a real one."""
+    return np.result_type(grids.dtype, np.complex64)

@@ -7,12 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from arrayrefine.kernels import processes
 from arrayrefine.kernels.backend import array_module
+from arrayrefine.kernels.threads import each
 
 Array = NDArray[Any]
 
 _BLOCK = 1 << 18
 """Grid columns handled at a time; keeps the work arrays of a block in the cache."""
+
+_SLABS = 32
+"""Parts of the grid, along its first axis, that are worked on one by one."""
 
 
 def all_mates(fractional: Array, rotations: Array, translations: Array) -> Array:
@@ -84,10 +89,23 @@ def _spheres(position: Array, radius: Array, step: Array, shape: tuple[int, int,
     reach = float(radius.max()) * np.linalg.norm(np.linalg.inv(step), axis=1)
     pad = np.ceil(reach).astype(int) + 2
     padded = np.asarray(shape) + 2 * pad
-    ends = np.zeros(int(padded.prod()), dtype=np.int16)
-    for r in np.unique(radius):
-        _mark_runs(ends, position[radius == r] + pad, float(r), step, padded)
-    inside = np.cumsum(ends.reshape(padded), axis=2, dtype=np.int16) != 0
+    parts = processes.size()  # who marks at the same time does so on a grid of his own
+    ends = processes.shared("ends", np.int16, parts, *padded)
+    inside: Array = processes.shared("inside", np.bool_, *padded)
+    slabs = np.array_split(np.arange(padded[0]), min(padded[0], _SLABS))
+
+    def mark(part: int) -> None:
+        ends[part] = 0
+        for r in np.unique(radius):
+            _mark_runs(ends[part].reshape(-1), position[radius == r][part::parts] + pad, float(r), step, padded)
+
+    def fill(number: int) -> None:
+        here = slice(slabs[number][0], slabs[number][-1] + 1)
+        whole = ends[0, here] if parts == 1 else ends[:, here].sum(axis=0, dtype=np.int16)
+        inside[here] = np.cumsum(whole, axis=2, dtype=np.int16) != 0
+
+    each(mark, parts, 1)
+    each(fill, len(slabs), 1)
     for axis in range(3):
         inside = _wrap(inside, axis, shape[axis], int(pad[axis]))
     return np.asarray(inside)
@@ -168,8 +186,16 @@ def dilate(mask: NDArray[np.bool_], step: Array, distance: float) -> NDArray[np.
     offsets = ball(step, distance)
     reach = offsets.max(axis=0)
     padded = np.pad(mask, [(int(n), int(n)) for n in reach], mode="wrap")
-    out = mask.copy()
     nu, nv, nw = mask.shape
-    for u, v, w in offsets + reach:
-        out |= padded[u : u + nu, v : v + nv, w : w + nw]
-    return out
+    out = processes.shared("dilated", np.bool_, nu, nv, nw)
+
+    def widen(number: int) -> None:
+        first, last = slabs[number][0], slabs[number][-1] + 1
+        part = mask[first:last].copy()
+        for u, v, w in offsets + reach:
+            part |= padded[u + first : u + last, v : v + nv, w : w + nw]
+        out[first:last] = part
+
+    slabs = np.array_split(np.arange(nu), min(nu, _SLABS))
+    each(widen, len(slabs), 1)
+    return out.copy()

@@ -8,14 +8,14 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from arrayrefine.kernels import processes
+
 Array = NDArray[Any]
-First = TypeVar("First")
-Second = TypeVar("Second")
 
 
 class _Scratch(threading.local):
@@ -37,7 +37,14 @@ scratch = _Scratch()
 
 
 def each(work: Callable[[int], None], count: int, threads: int) -> None:
-    """Run `work` for 0 … count − 1, on several threads where that is asked for; the calling thread is one of them."""
+    """Run `work` for 0 … count − 1, by the members of a team of processes where there is one, or else on several
+    threads where that is asked for; the calling thread is one of them."""
+    if processes.each(work, count):
+        return
+    if threads <= 1:
+        for number in range(count):
+            work(number)
+        return
     numbers = iter(range(count))
     turn = threading.Lock()
 
@@ -54,14 +61,6 @@ def each(work: Callable[[int], None], count: int, threads: int) -> None:
     for other in others:
         if not other.cancel():  # one that has not begun finds nothing left to do
             other.result()
-
-
-def beside(main: Callable[[], First], other: Callable[[], Second], threads: int) -> tuple[First, Second]:
-    """Run two tasks at once where there are threads for it; `other` must not share work among threads itself."""
-    if threads <= 1:
-        return main(), other()
-    running = _pool(threads).submit(other)
-    return main(), running.result()
 
 
 @lru_cache(maxsize=4)

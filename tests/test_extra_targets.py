@@ -153,7 +153,7 @@ def test_gradient_of_the_objective_with_extra_terms(model: Any, target_point: An
     state = ar.evaluate(problem, atoms)
     free = problem.parameters(state.atoms, "xyz+b")
     weights = ar.find_weights(problem, state, free)
-    objective = Objective(free, weights, state.xray, problem.geometry, problem.adp, 1, terms)
+    objective = Objective(free, weights, state.xray, problem.geometry, problem.adp, terms)
     without = Objective(free, weights, state.xray, problem.geometry, problem.adp)
     x = free.pack(state.atoms)
     value, slope = objective.at(x)

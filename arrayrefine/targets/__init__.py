@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from arrayrefine.atoms import Atoms, Gradient
 
@@ -12,4 +12,13 @@ class Target(Protocol):
 
     def __call__(self, atoms: Atoms) -> tuple[float, Gradient]:
         """Return the value (dimensionless, -log p) and its gradient."""
+        ...
+
+
+@runtime_checkable
+class Sum(Protocol):
+    """A target that is a sum of others, which may be evaluated at the same time."""
+
+    def parts(self) -> tuple[Target, ...]:
+        """The others; the first of them may keep what it can use again."""
         ...

@@ -13,6 +13,7 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
 from arrayrefine.kernels.contacts import Pairs, neighbour_pairs, pair_weights, pairs_of, repulsion_terms, separations
 from arrayrefine.kernels.contacts_tables import Rules, Symmetry
+from arrayrefine.kernels.processes import told
 from arrayrefine.restraints import NonBonded, Restraints
 
 if TYPE_CHECKING:
@@ -127,6 +128,11 @@ class Contacts:
     def forgetful(self) -> Contacts:
         """The same without the lists that it keeps."""
         return dataclasses.replace(self, _list=[], _occupancy=[], _candidates=[])
+
+    def agree(self) -> None:
+        """In a team of processes, take over the lists of the first one, which alone may have kept them up."""
+        first = told(lambda: (self._list, self._occupancy, self._candidates))
+        self._list[:], self._occupancy[:], self._candidates[:] = first
 
     @property
     def symmetry(self) -> Symmetry:

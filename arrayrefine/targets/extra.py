@@ -11,6 +11,7 @@ import numpy as np
 
 from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.errors import InputError
+from arrayrefine.kernels.processes import told
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class ExtraTarget:
         InputError
             The callable returned something else, or numbers that are not finite.
         """
-        found = self.target(atoms)
+        found = told(lambda: self.target(atoms))  # nobody knows what it keeps, or whether it can be forked
         if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], Gradient)):
             raise InputError(f"{self} returned {type(found).__name__}; expected a tuple (value, arrayrefine.Gradient)")
         value, gradient = _scalar(found[0]), found[1]

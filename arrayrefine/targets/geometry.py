@@ -21,6 +21,7 @@ from arrayrefine.kernels import geometry
 from arrayrefine.neighbour_distances import jelly_body
 from arrayrefine.options import Geometry
 from arrayrefine.restraints import Distances, Restraints, TorsionClass, Torsions
+from arrayrefine.targets import Target
 from arrayrefine.targets.contacts import Contacts
 
 Float = NDArray[np.float64]
@@ -160,11 +161,41 @@ class GeometryTarget:
 
     def __call__(self, atoms: Atoms) -> tuple[float, Gradient]:
         """Value (dimensionless) and gradient."""
+        total, gradient = 0.0, Gradient.zeros(len(atoms))
+        for part in self.parts():
+            value, slope = part(atoms)
+            total, gradient = total + value, gradient + slope
+        return total, gradient
+
+    def parts(self) -> tuple[Target, ...]:
+        """Targets of which this is the sum; the first is that of contacts, which keep their lists of pairs."""
+        return self._contact, self._bonded, self._far
+
+    def agree(self) -> None:
+        """In a team of processes, give all of them the pairs of contacts that the first has found since."""
+        if self.contacts is not None:
+            self.contacts.agree()
+
+    def _contact(self, atoms: Atoms) -> tuple[float, Gradient]:
+        """Contacts only."""
+        return self._sum(atoms, ["contact"])
+
+    def _bonded(self, atoms: Atoms) -> tuple[float, Gradient]:
+        """Restraints of the dictionary, and of the conformation."""
+        return self._sum(atoms, [kind for kind, _ in self._covalent(atoms)])
+
+    def _sum(self, atoms: Atoms, kinds: Collection[str]) -> tuple[float, Gradient]:
+        """Value and gradient of some kinds."""
         total, gradient = 0.0, np.zeros((len(atoms), 3))
-        for term in self._terms(atoms):
+        for term in self._terms(atoms, kinds):
             value, part = geometry.accumulate(term.z, term.jacobian, term.index, len(atoms))
             total += value
             gradient += part
+        return total, Gradient(gradient, np.zeros(len(atoms)), np.zeros(len(atoms)))
+
+    def _far(self, atoms: Atoms) -> tuple[float, Gradient]:
+        """Value and gradient of the classes of distances."""
+        total, gradient = 0.0, np.zeros((len(atoms), 3))
         start = perf_counter()
         for d in self.distances:
             value, part = distance_kernel.evaluate(atoms.xyz, d.index, d.ideal, d.sigma, d.alpha, d.weight)

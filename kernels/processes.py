@@ -1,0 +1,324 @@
+"""Processes that run one function together and share its loops.
+
+Threads share the work of NumPy badly: between operations of a tenth of a millisecond they wait for the interpreter's
+lock. Here the members of a team are forked, with all that the function needs, and every member runs the whole function
+in step with the others. What is computed outside loops all of them compute; each number of a loop is one member's, and
+what it gives goes into memory that they share. Only the first, the process that has forked the others, returns a
+result.
+
+So the function must do the same in all of them: what comes from outside (a signal, a user's function) is asked by the
+first and `told` to the others, what a loop writes must be made by `shared`, and what changes in a member ends with it.
+Results are those of one process to the last bit. Where a member is lost, the first one does it all alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import math
+import mmap
+import os
+import pickle
+import signal
+import socket
+import struct
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Result = TypeVar("Result")
+
+_MARGIN = 1.25
+"""Shared memory is made larger by this factor than was asked for: what is asked for changes as atoms move."""
+_TOKENS = 1 << 12
+"""Numbers of a loop that are handed out one by one; of a longer loop some at a time. They fit into a pipe."""
+_END = 0xFFFF
+_GO, _MEMORY = b"g", b"m"
+_PR_SET_PDEATHSIG = 1
+
+
+class _LostError(Exception):
+    """A member has ended, or does something else than the first."""
+
+
+class _Here(threading.local):
+    """The team that runs in this thread, and arrays that its members share, by name and type."""
+
+    def __init__(self) -> None:
+        self.team: _Team | None = None
+        self.held: dict[tuple[str, Any], Array] = {}
+
+
+_here = _Here()
+
+
+class _Other(NamedTuple):
+    """Another process, and the channel to it."""
+
+    pid: int
+    channel: socket.socket
+
+
+def possible() -> bool:
+    """Whether this system can fork a process that goes on with NumPy: others than Linux have libraries that cannot."""
+    return sys.platform == "linux" and hasattr(os, "fork")
+
+
+def shared(name: str, dtype: Any, *shape: int) -> Array:
+    """Uninitialised array that all members of a team see; the one of the same name that was given before is gone."""
+    size, kind = math.prod(shape), np.dtype(dtype)
+    held = _here.held.get((name, kind))
+    if held is None or held.size < size:
+        held = _here.held[name, kind] = _room(int(_MARGIN * size) + 1, kind)
+    return held[:size].reshape(shape)
+
+
+def _room(size: int, dtype: np.dtype[Any]) -> Array:
+    """Memory that a process has in common with the members of its team, and with those that it will fork."""
+    if not possible():
+        return np.empty(size, dtype)
+    team, length = _here.team, size * dtype.itemsize
+    if team is None:
+        return np.frombuffer(mmap.mmap(-1, length), dtype)
+    file = team.file(length)
+    try:
+        return np.frombuffer(mmap.mmap(file, length), dtype)
+    finally:
+        os.close(file)
+
+
+def together(work: Callable[[], Result], count: int) -> Result:
+    """What `work` returns, run by `count` processes, this one included; inside a team, by that."""
+    if count <= 1 or _here.team is not None or not possible():
+        return work()
+    try:
+        with _Team(work, count) as team:
+            result: Result = team.run()
+            return result
+    except (_LostError, OSError) as error:
+        warnings.warn(
+            f"the processes that shared the work could not be had or have ended ({error}); one goes on alone, with the "
+            "same result. Where memory is short, use --threads 1",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return work()
+
+
+def each(work: Callable[[int], None], count: int) -> bool:
+    """Run `work` for 0 … count − 1 by the members of the team, each number by the first that is free; False if there
+    is no team."""
+    if _here.team is None:
+        return False
+    _here.team.each(work, count)
+    return True
+
+
+def gathered(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
+    """Results of independent tasks; in a team each is done by one member, the first task by the first member."""
+    return [task() for task in tasks] if _here.team is None else _here.team.gathered(tasks)
+
+
+def told(ask: Callable[[], Result]) -> Result:
+    """What `ask` returns; in a team, in the first member."""
+    return ask() if _here.team is None else _here.team.told(ask)
+
+
+def size() -> int:
+    """Members of the team that runs in this thread; 1 without a team."""
+    return 1 if _here.team is None else _here.team.count
+
+
+class _Team:
+    """Processes that run a function in step; a context, at the end of which all but the first are gone."""
+
+    def __init__(self, work: Callable[[], Any], count: int) -> None:
+        self._work, self.count = work, count
+        self._number, self._loop = 0, 0
+        self._others: list[_Other] = []
+        self._turns: tuple[int, ...] = ()
+
+    def __enter__(self) -> _Team:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for other in self._others:
+            _end(other)
+        for end in self._turns:
+            os.close(end)
+
+    def run(self) -> Any:
+        """Fork the others, and do the first one's part."""
+        self._turns = os.pipe()
+        for number in range(1, self.count):
+            self._others.append(_forked(partial(self._serve, number)))
+        _here.team = self
+        try:
+            return self._work()
+        finally:
+            _here.team = None
+
+    def _serve(self, number: int, channel: socket.socket) -> None:
+        """Do the part of another member."""
+        for other in self._others:
+            other.channel.close()
+        self._others = [_Other(os.getppid(), channel)]
+        self._number = number
+        _here.team = self
+        self._work()
+
+    @property
+    def _first(self) -> _Other:
+        return self._others[0]
+
+    def _meet(self, count: int = 0) -> None:
+        """Wait until all members are here; `count` numbers are then there to be taken."""
+        self._loop += 1
+        here = struct.pack("qq", self._loop, count)
+        if self._number:
+            self._first.channel.sendall(here)
+            _wait(self._first, _GO)
+            return
+        for other in self._others:
+            _wait(other, here)
+        if count:
+            numbers = np.append(np.arange(min(count, _TOKENS)), np.full(self.count, _END)).astype(np.uint16)
+            os.write(self._turns[1], numbers.tobytes())
+        for other in self._others:
+            other.channel.sendall(_GO)
+
+    def each(self, work: Callable[[int], None], count: int) -> None:
+        """See `each`."""
+        if count == 0:
+            return
+        self._meet(count)
+        at_once = -(-count // min(count, _TOKENS))
+        while (token := struct.unpack("H", os.read(self._turns[0], 2))[0]) != _END:
+            for number in range(token * at_once, min(count, (token + 1) * at_once)):
+                work(number)
+        self._meet()
+
+    def told(self, ask: Callable[[], Result]) -> Result:
+        """See `told`."""
+        if self._number:
+            result: Result = _received(self._first)
+            return result
+        _here.team = None  # others do not take part
+        result = ask()
+        _here.team = self
+        for other in self._others:
+            _send(other.channel, result)
+        return result
+
+    def gathered(self, tasks: Sequence[Callable[[], Result]]) -> list[Result]:
+        """See `gathered`."""
+        owner = [min(k, self.count - 1) for k in range(len(tasks))]
+        _here.team = None  # a task is one member's, and so are its loops
+        found: dict[int, Any] = {k: task() for k, task in enumerate(tasks) if owner[k] == self._number}
+        _here.team = self
+        if self._number:
+            if found:
+                _send(self._first.channel, found)
+        else:
+            for other in self._others[: max(owner, default=0)]:
+                found |= _received(other)
+        found = self.told(lambda: found)
+        return [found[k] for k in range(len(tasks))]
+
+    def file(self, length: int) -> int:
+        """Descriptor of a new file in memory, the same file in all members."""
+        if self._number:
+            _, files, _, _ = socket.recv_fds(self._first.channel, 1, 1)
+            if not files:
+                raise _LostError("the first process")
+            return files[0]
+        file = os.memfd_create("arrayrefine")
+        os.ftruncate(file, length)
+        for other in self._others:
+            socket.send_fds(other.channel, [_MEMORY], [file])
+        return file
+
+
+def _forked(work: Callable[[socket.socket], None]) -> _Other:
+    """A process that does `work` with its end of a channel, and ends."""
+    ours, theirs = socket.socketpair()
+    # A signal that is meant for all must not find the child before it is out of its parent's way, nor later: it ends
+    # when its parent wants it to.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that there are other threads: they hold nothing that is used here
+            pid = _fork(ours, theirs)
+        if pid == 0:
+            try:
+                _be_quiet()
+                ours.close()
+                work(theirs)
+            finally:
+                os._exit(0)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    theirs.close()
+    return _Other(pid, ours)
+
+
+def _fork(*channels: socket.socket) -> int:
+    """Fork; where that fails the channels are closed."""
+    try:
+        return os.fork()
+    except OSError:
+        for channel in channels:
+            channel.close()
+        raise
+
+
+def _be_quiet() -> None:
+    """Make of this process one that works for another: it says nothing, and ends with the thread that forked it."""
+    gc.disable()
+    warnings.simplefilter("ignore")
+    with contextlib.suppress(OSError, AttributeError):  # then it ends when it finds its channel closed
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _end(other: _Other) -> None:
+    """End a process that `_forked` has made."""
+    other.channel.close()
+    with contextlib.suppress(ProcessLookupError, ChildProcessError):  # somebody else may wait for all children
+        os.kill(other.pid, signal.SIGKILL)
+        os.waitpid(other.pid, 0)
+
+
+def _wait(other: _Other, word: bytes) -> None:
+    """Wait for a word of another process."""
+    found = other.channel.recv(len(word), socket.MSG_WAITALL)
+    if found != word:
+        raise _LostError(f"process {other.pid} {'does something else' if found else 'has ended'}")
+
+
+def _send(channel: socket.socket, answer: object) -> None:
+    """Send an object after its length."""
+    body = pickle.dumps(answer, protocol=pickle.HIGHEST_PROTOCOL)
+    channel.sendall(struct.pack("q", len(body)) + body)
+
+
+def _received(other: _Other) -> Any:
+    """The object that another process sends."""
+    head = other.channel.recv(8, socket.MSG_WAITALL)
+    body = bytearray(struct.unpack("q", head)[0] if len(head) == 8 else 0)
+    view = memoryview(body)
+    while view:
+        count = other.channel.recv_into(view)
+        if not count:
+            break
+        view = view[count:]
+    if len(head) < 8 or view:
+        raise _LostError(f"process {other.pid} has ended")
+    return pickle.loads(body)

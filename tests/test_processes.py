@@ -1,0 +1,205 @@
+"""Processes that run one function in step and share its loops."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import arrayrefine as ar
+from arrayrefine.kernels import processes, threads
+from arrayrefine.kernels.processes import gathered, shared, together, told
+
+Case = Callable[[str], Path]
+
+pytestmark = pytest.mark.skipif(not processes.possible(), reason="processes are forked on Linux only")
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_left() -> Iterator[None]:
+    """Every test ends without children and without a team, as if there had been none; signals reach it as before."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, set())
+    yield
+    assert processes.size() == 1
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, set()) == mask
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("length", [0, 1, 2, 100, 9001])
+def test_every_number_of_a_loop_is_done_once(count: int, length: int) -> None:
+    """Also of loops that are longer than what is handed out one by one, and of one after the other."""
+
+    def work() -> tuple[np.ndarray, np.ndarray]:
+        done, who = shared("done", np.int64, length + 1), shared("who", np.int64, length + 1)
+        if processes.size() == 1 or told(os.getpid) == os.getpid():
+            done[:] = 0
+
+        def one(number: int) -> None:
+            done[number] += number + 1
+            who[number] = os.getpid()
+            if length == 100:
+                time.sleep(0.001)
+
+        threads.each(one, length, 1)
+        threads.each(one, length, 1)
+        return done[:length].copy(), who[:length].copy()
+
+    done, who = together(work, count)
+    assert (done == 2 * (np.arange(length) + 1)).all()
+    assert length != 100 or len(set(who.tolist())) == count
+
+
+def test_what_one_process_gives_all_of_them_have() -> None:
+    """Tasks, answers from outside and memory that grows under way are the same everywhere."""
+
+    def work() -> tuple[list[int], int, list[float]]:
+        owners = gathered([os.getpid] * 4)
+        asked = told(os.getpid)
+        sums = shared("sums", np.float64, 3)
+        for size in (10, 100_000, 200_000):  # each larger than what there was
+            fill(shared("room", np.float64, size), sums)
+        return owners, asked, sums.tolist()
+
+    def fill(room: np.ndarray, sums: np.ndarray) -> None:
+        parts = np.array_split(room, 10)
+        threads.each(lambda k: parts[k].fill(k), 10, 1)
+        threads.each(lambda k: sums.__setitem__(k, room.sum()), 3, 1)
+
+    owners, asked, sums = together(work, 3)
+    assert asked == owners[0] == os.getpid()
+    assert len(set(owners)) == 3
+    assert owners[2] == owners[3]
+    assert sums == [45 * 20_000.0] * 3
+    assert len(shared("room", np.float64, 200_000)) == 200_000  # still there, and no longer anybody else's
+
+
+def test_inside_a_team_there_is_no_other() -> None:
+    """What is asked to be done together inside is done by the team that is there, and tasks have their loops alone."""
+
+    def task() -> int:
+        room = np.zeros(5)
+        threads.each(lambda k: room.__setitem__(k, 1.0), 5, 1)
+        return int(room.sum()) * processes.size()
+
+    assert together(lambda: (together(processes.size, 7), gathered([task, task])), 2) == (2, [5, 5])
+
+
+@pytest.mark.parametrize("how", ["killed", "raises", "does something else", "ends early"])
+def test_a_lost_member_costs_time_only(how: str) -> None:
+    """The first one does the work alone, and says so."""
+    here, told_of = os.getpid(), []
+
+    def work() -> float:
+        room = shared("lost", np.float64, 8)
+        if os.getpid() != here:
+            if how == "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if how == "raises":
+                raise ValueError("only here")
+            if how == "ends early":
+                return 0.0
+        else:
+            told_of.append(processes.size())
+        count = 4 if os.getpid() != here and how == "does something else" else 8
+        threads.each(lambda k: room.__setitem__(k, float(k)), count, 1)
+        return float(room.sum())
+
+    with pytest.warns(RuntimeWarning, match="one goes on alone, with the same result"):
+        assert together(work, 2) == 28.0
+    assert told_of == [2, 1]
+
+
+def test_an_error_of_the_work_is_the_callers() -> None:
+    """Whether all have it, or the first alone: the members are gone, and the next team works."""
+    here = os.getpid()
+
+    def fails(everywhere: bool) -> None:
+        threads.each(lambda k: None, 3, 1)
+        if everywhere or os.getpid() == here:
+            raise KeyboardInterrupt
+        threads.each(lambda k: time.sleep(0.01), 3, 1)
+
+    for everywhere in (True, False):
+        with pytest.raises(KeyboardInterrupt):
+            together(partial(fails, everywhere), 2)
+    assert together(processes.size, 2) == 2
+
+
+def test_signals_are_the_first_ones_alone() -> None:
+    """A member that is asked to end, as by a terminal or a queue, goes on."""
+    here = os.getpid()
+
+    def work() -> float:
+        room = shared("signals", np.float64, 6)
+        if os.getpid() != here:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGTERM)
+        threads.each(lambda k: room.__setitem__(k, 1.0), 6, 1)
+        return float(room.sum())
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert together(work, 2) == 6.0
+
+
+def test_where_nothing_can_be_forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One process does the work, without members on other systems, with a warning where there is no room for them."""
+    monkeypatch.setattr(processes.sys, "platform", "darwin")
+    assert together(processes.size, 2) == 1
+    monkeypatch.setattr(processes.sys, "platform", "linux")
+
+    def refused() -> int:
+        raise BlockingIOError("no more processes")
+
+    monkeypatch.setattr(processes.os, "fork", refused)
+    with pytest.warns(RuntimeWarning, match="no more processes"):
+        assert together(processes.size, 2) == 1
+
+
+def test_a_refinement_by_several_processes_is_the_same(case: Case) -> None:
+    """To the last bit, on a real crystal with TLS, hydrogens that turn, and a target of the user's own; what the user
+    brings is called in his own process, once."""
+    folder = case("1aba")
+    called: list[int] = []
+
+    def near_start(atoms: ar.Atoms) -> tuple[float, ar.Gradient]:
+        called.append(os.getpid())
+        return float((atoms.b_iso - 20.0) @ (atoms.b_iso - 20.0)), replace(
+            ar.Gradient.zeros(len(atoms)), b_iso=2.0 * (atoms.b_iso - 20.0)
+        )
+
+    def run(count: int, stop_after: int | None = None) -> tuple[ar.Result, list[str]]:
+        heard: list[str] = []
+        called.clear()
+
+        def on_step(step: ar.Step) -> bool:
+            heard.append(f"{os.getpid()} {step.cycle} {step.r_work!r}")
+            return len(heard) == stop_after
+
+        options = ar.Options(threads=count, cycles=2)
+        extra = [ar.ExtraTarget("near start", near_start, 1e-4)]
+        result = ar.refine(folder / "shaken.pdb", folder / "norm.mtz", options, extra=extra, on_step=on_step)
+        assert set(called) == {os.getpid()}
+        return result, heard
+
+    alone, heard = run(1)
+    calls = len(called)
+    both, heard_of_both = run(2)
+    assert heard == heard_of_both
+    assert len(called) == calls
+    assert both.report.final == alone.report.final
+    for name in ("xyz", "b_iso", "occupancy", "u_aniso"):
+        assert np.array_equal(getattr(both.atoms, name), getattr(alone.atoms, name))
+    stopped, heard = run(2, stop_after=1)
+    assert len(heard) == 1
+    assert "stopped by on_step" in stopped.report.stopped
