@@ -253,7 +253,7 @@ class Options:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute."""
     threads: int = 1
-    """Threads that share a run's FFTs, density and restraints."""
+    """Cores that share a run: processes on Linux, elsewhere threads. The result is the same."""
     seed: int = 0
     """Seed of every random number."""
     perturb: float = 0.0

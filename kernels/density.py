@@ -327,9 +327,19 @@ def _about_atoms(d: Array, plane: Array, line: Array | None, out: Array) -> None
         out[4] += line[2] - d[2] * (line[1] + out[3])
 
 
+def by_atom(bricks: Bricks, moments: Array, n: int) -> Array:
+    """Sums over the places of each atom (M, n), of rows (M, S)."""
+    sums = shared("sums", np.float64, len(moments), n)
+
+    def add(number: int) -> None:
+        sums[number] = np.bincount(bricks.atom, moments[number], n + 1)[:n]
+
+    each(add, len(moments), 1)
+    return sums.copy()
+
+
 def _derivatives(bricks: Bricks, moments: Array, amplitude: Array, exponent: Array) -> tuple[Array, Array, Array]:
     """From moments of places to derivatives by the atoms."""
-    n = len(amplitude)
-    whole, x, y, z, second = (np.bincount(bricks.atom, row, n + 1)[:n] for row in moments)
+    whole, x, y, z, second = by_atom(bricks, moments, len(amplitude))
     toward = bricks.frame @ np.stack([x, y, z])
     return whole, (2.0 * amplitude * exponent)[:, None] * toward.T, -amplitude * second

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.kernels import symmetric
 from arrayrefine.kernels.bricks import Bricks, assign
-from arrayrefine.kernels.density import by_brick, each_block, look_up, per_brick, put
+from arrayrefine.kernels.density import by_atom, by_brick, each_block, look_up, per_brick, put
 from arrayrefine.kernels.processes import shared
 from arrayrefine.kernels.threads import each, scratch
 
@@ -350,8 +350,7 @@ def _about_atoms(d: Array, moments: Array) -> Array:
 
 def _derivatives(bricks: Bricks, moments: Array, amplitude: Array, precision: Array) -> tuple[Array, Array, Array]:
     """From moments of places to derivatives by the atoms."""
-    n = len(amplitude)
-    whole = np.stack([np.bincount(bricks.atom, row, n + 1)[:n] for row in moments], axis=1)
+    whole = by_atom(bricks, moments, len(amplitude)).T
     first = whole[:, 1:4] @ bricks.frame.T
     second = bricks.frame @ symmetric.matrices(whole[:, 4:]) @ bricks.frame.T
     by_xyz = (2.0 * amplitude)[:, None] * np.einsum("nij,nj->ni", symmetric.matrices(precision), first)

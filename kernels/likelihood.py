@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import chndtr, i0e, i1e, ndtr
 
+from arrayrefine.kernels import processes
 from arrayrefine.kernels.backend import array_module
+from arrayrefine.kernels.threads import each
 
 Float: TypeAlias = NDArray[np.float64]
 
@@ -74,6 +76,26 @@ def rice_ml(
         from arrayrefine.kernels import likelihood_cuda
 
         return likelihood_cuda.rice_ml(f_obs, x, sigma_total, centric)
+    if processes.size() == 1:
+        return _rice_ml(f_obs, x, sigma_total, centric)
+    found = processes.shared("rice_ml", np.float64, 4, len(f_obs))
+    pieces = np.array_split(np.arange(len(f_obs)), processes.size())
+
+    def one(number: int) -> None:
+        here = pieces[number]
+        if len(here):
+            part = slice(here[0], here[-1] + 1)
+            found[:, part] = _rice_ml(f_obs[part], x[part], sigma_total[part], centric[part])
+
+    each(one, len(pieces), 1)
+    nll, derivative, curvature, fom = found.copy()
+    return nll, derivative, curvature, fom
+
+
+def _rice_ml(
+    f_obs: Float, x: Float, sigma_total: Float, centric: NDArray[np.bool_]
+) -> tuple[Float, Float, Float, Float]:
+    """See `rice_ml`."""
     product = f_obs * x / sigma_total
     misfit = (f_obs - x) ** 2 / sigma_total
 

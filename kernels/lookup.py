@@ -14,9 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from arrayrefine.kernels import processes
 from arrayrefine.kernels.backend import array_module
+from arrayrefine.kernels.threads import each
 
 Array = NDArray[Any]
+
+_PIECE = 1 << 13
+"""Reflections that are looked up at a time, so that they stay in the cache."""
 
 
 @dataclass(frozen=True)
@@ -159,19 +164,26 @@ def look_up(transforms: Array, factor: Array, table: Any) -> Array:
     factors = np.asarray(factor, dtype=kind)
     models = transforms.reshape(math.prod(batch), count, math.prod(table.stored))
     n = table.index.shape[1]
-    found = np.zeros((len(models), n), dtype=np.complex128)
-    value, total = np.empty((2, n), dtype=kind)
-    for f, grids in zip(found, models):
-        for index, sign, phase in zip(table.index, table.sign, table.phase):
-            total.fill(0.0)
-            for grid, by in zip(grids, factors):
-                np.take(grid, index, out=value, mode="clip")
-                value *= by
-                total += value
-            total.imag *= sign
-            total *= phase
-            f += total
-    return found.reshape(*batch, n)
+    found = processes.shared("looked up", np.complex128, len(models), n)
+    pieces = [slice(first, first + _PIECE) for first in range(0, n, _PIECE)]
+
+    def one(number: int) -> None:
+        here = pieces[number]
+        found[:, here] = 0.0
+        value, total = np.empty((2, found[0, here].size), dtype=kind)
+        for f, grids in zip(found, models):
+            for index, sign, phase in zip(table.index, table.sign, table.phase):
+                total.fill(0.0)
+                for grid, by in zip(grids, factors):
+                    np.take(grid, index[here], out=value, mode="clip")
+                    value *= by[here]
+                    total += value
+                total.imag *= sign[here]
+                total *= phase[here]
+                f[here] += total
+
+    each(one, len(pieces), 1)
+    return found.copy().reshape(*batch, n)
 
 
 def scatter(
