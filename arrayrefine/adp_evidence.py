@@ -10,7 +10,7 @@ neighbours differ, but raises E no further than w falls.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,6 +26,27 @@ _PROBES = 8
 _ENOUGH = 1.05
 """The weight has been found when it changes by less than this factor."""
 _ROUNDS = 6
+
+
+class _Curvatures(NamedTuple):
+    """Of data and restraints by the free displacements, and random vectors times a root of the former."""
+
+    data: Any
+    restraints: Any
+    probes: Any
+
+    @classmethod
+    def at(cls, target: AdpTarget, atoms: Atoms, parameters: Parameters, curvature: Gradient, seed: int) -> _Curvatures:
+        by_data = displacement_curvature(parameters, curvature)
+        matrix = strain_matrix(target, atoms, np.flatnonzero(parameters.b), np.flatnonzero(parameters.u))
+        # A root on either side keeps each term of the trace between 0 and 1, its noise small where curvatures differ.
+        probes = by_data.root() @ np.random.default_rng(seed).choice([-1.0, 1.0], (matrix.shape[0], _PROBES))
+        return cls(by_data.matrix(), matrix, probes)
+
+    def determined(self, weight: float) -> float:
+        """γ with this weight of the restraints."""
+        solved = symmetric_factor(self.data + weight * self.restraints).solve(self.probes)
+        return float(np.einsum("nk,nk->", self.probes, solved)) / _PROBES
 
 
 class Evidence(NamedTuple):
@@ -59,20 +80,48 @@ def evidence(
     Evidence or None
         None where nothing that is free is restrained, or nothing differs.
     """
-    scalar, tensor = np.flatnonzero(parameters.b), np.flatnonzero(parameters.u)
     value, _ = target.on(parameters.b | parameters.u)(atoms)
-    if not len(scalar) + len(tensor) or not value > 0.0:
+    if not (parameters.b | parameters.u).any() or not value > 0.0:
         return None
-    by_data = displacement_curvature(parameters, curvature)
-    data, matrix = by_data.matrix(), strain_matrix(target, atoms, scalar, tensor)
-    # A root on either side keeps every term of the trace between 0 and 1, and its noise small where curvatures differ.
-    probes = by_data.root() @ np.random.default_rng(seed).choice([-1.0, 1.0], (data.shape[0], _PROBES))
+    curvatures = _Curvatures.at(target, atoms, parameters, curvature, seed)
     weight = options.adp_prior
     low, high = weight / options.clamp, weight * options.clamp
     for _ in range(_ROUNDS):
-        solved = symmetric_factor(data + weight * matrix).solve(probes)
-        determined = float(np.einsum("nk,nk->", probes, solved)) / _PROBES
+        determined = curvatures.determined(weight)
         before, weight = weight, min(max(options.evidence_adp * determined / (2.0 * value), low), high)
         if abs(math.log(weight / before)) < math.log(_ENOUGH):
             break
-    return Evidence(weight, determined / data.shape[0])
+    return Evidence(weight, determined / curvatures.data.shape[0])
+
+
+def noise_let_go(
+    target: AdpTarget, atoms: Atoms, parameters: Parameters, curvature: Gradient, loose: float, firm: float,
+    seed: int = 0,
+) -> float:  # fmt: skip
+    """The most that -log p of the data is expected to rise by as restraints become as firm as they should be.
+
+    A displacement that the data determine by g₀, and by g with the most probable weight w, loses ½ ((1 − g)² −
+    (1 − g₀)²) (1 + λ / w μ), where the last bracket is for noise and signal, and is 1 / (1 − g). So the rise is between
+    ½ and 1 for each that γ falls by: ½ where next to nothing was held before, 1 where next to nothing changes.
+
+    Parameters
+    ----------
+    target : AdpTarget
+    atoms : Atoms
+        Refined with the weaker restraints.
+    parameters : Parameters
+    curvature : Gradient
+        Of the X-ray term.
+    loose, firm : float
+        The weights before and now.
+    seed : int
+
+    Returns
+    -------
+    float
+        0 where restraints did not become firmer.
+    """
+    if firm <= loose or not (parameters.b | parameters.u).any():
+        return 0.0
+    curvatures = _Curvatures.at(target, atoms, parameters, curvature, seed)
+    return curvatures.determined(loose) - curvatures.determined(firm)

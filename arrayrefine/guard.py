@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
+from arrayrefine.adp_evidence import noise_let_go
+from arrayrefine.parameters import Parameters
 from arrayrefine.state import Problem, State, work_nll
 from arrayrefine.weights import Weights
 
@@ -24,11 +27,31 @@ def strain(problem: Problem, state: State) -> float:
     return max((bond or 0.0) / band.rmsz_high, (angle or 0.0) / band.angle_rmsz_high)
 
 
-def objection(problem: Problem, before: State, after: State, found: Weights) -> str:
-    """Why the guard refuses a step, or "" if it does not. The test set has no say: it would cease to be one.
+def strains(problem: Problem, before: State, after: State) -> bool:
+    """Whether a step took the geometry further out of its band than may be."""
+    return strain(problem, after) > max(RMSZ_SLACK, strain(problem, before))
+
+
+def objection(
+    problem: Problem, before: State, after: State, found: Weights, parameters: Parameters, adp: float | None = None
+) -> str:
+    """Why the guard refuses a step, or "" if it does not. R-free has no say: it would cease to be free.
 
     With fixed weights only a step that is worse for both the data and the geometry is refused. What targets of the
-    user's own gained may be paid for with likelihood: they were added because they know something.
+    user's own gained may be paid for with likelihood: they were added because they know something. And data that noise
+    in the displacements fitted too well may fit worse once firmer restraints take it out: R-work by what that can
+    explain, -log p by what the step lost besides, before sigma_A was found anew.
+
+    Parameters
+    ----------
+    problem : Problem
+    before, after : State
+    found : Weights
+        Those of the step.
+    parameters : Parameters
+        What it refined, at `before`.
+    adp : float, optional
+        Weight of the restraints that displacements were refined with before it.
     """
     then, now = before.statistics, after.statistics
     if not (math.isfinite(now.r_work) and math.isfinite(after.nll_work)):
@@ -39,16 +62,23 @@ def objection(problem: Problem, before: State, after: State, found: Weights) -> 
         # The numbers given say how much of the one may be paid for the other.
         paid = end <= start + _NLL_RISE or strained <= was
         return "" if paid else f"-log p per work reflection rose from {start:.4f} to {end:.4f}, and RMSZ with it"
-    if strained > RMSZ_SLACK and strained > was:
+    if strains(problem, before, after):
         return f"bond RMSZ went from {then.bond_rmsz:.2f} to {now.bond_rmsz:.2f}, angle RMSZ to {now.angle_rmsz:.2f}"
     mending = was > 1.0 and strained < was
     gained = _gained(problem, before, after, found) / max(int(after.xray.work.sum()), 1)
     lenient = mending or (gained > 0.0 and end <= start + gained)
-    if now.r_work > then.r_work + (_R_WORK_MENDING if lenient else _R_WORK_RISE):
-        return f"R-work rose from {then.r_work:.4f} to {now.r_work:.4f}"
-    if not mending and end > start + _NLL_RISE + gained:
-        return f"-log p per work reflection rose from {start:.4f} to {end:.4f}"
-    return ""
+    rise = _R_WORK_MENDING if lenient else _R_WORK_RISE
+
+    def worse(noise: float) -> str:
+        """What is worse by more than the loss of `noise` per work reflection makes it."""
+        # -log p is half a sum of squares over the variance: a loss of one half doubles it, and R goes with the root.
+        if now.r_work > then.r_work * math.sqrt(1.0 + 2.0 * noise) + rise:
+            return f"R-work rose from {then.r_work:.4f} to {now.r_work:.4f}"
+        if not mending and end > start + _NLL_RISE + gained + min(noise, max(_lost(before, after), 0.0)):
+            return f"-log p per work reflection rose from {start:.4f} to {end:.4f}"
+        return ""
+
+    return worse(0.0) and worse(_noise(problem, before, after, found, parameters, adp))
 
 
 def _gained(problem: Problem, before: State, after: State, found: Weights) -> float:
@@ -56,3 +86,25 @@ def _gained(problem: Problem, before: State, after: State, found: Weights) -> fl
     weighted = [(found.of(term), term) for term in problem.extra]
     gains = [w * (term(before.atoms)[0] - term(after.atoms)[0]) for w, term in weighted if w is not None]
     return max(sum(gains), 0.0)
+
+
+def _noise(
+    problem: Problem, before: State, after: State, found: Weights, parameters: Parameters, adp: float | None
+) -> float:
+    """What firmer restraints on displacements, if the displacements ask for them, may cost per work reflection.
+
+    They must have gained as much.
+    """
+    if found.evidence is None or found.adp is None or adp is None:
+        return 0.0
+    gained = found.adp * (problem.adp(before.atoms)[0] - problem.adp(after.atoms)[0])
+    curvature = before.xray.curvature(before.atoms)
+    cost = noise_let_go(problem.adp, before.atoms, parameters, curvature, adp, found.adp, problem.options.seed)
+    return max(min(gained, cost), 0.0) / max(int(after.xray.work.sum()), 1)
+
+
+def _lost(before: State, after: State) -> float:
+    """Rise of -log p per work reflection with the sigma_A of the start at both ends: what the step itself did."""
+    both = before.xray.work & after.xray.work
+    alike = dataclasses.replace(after.xray, d=before.xray.d, variance=before.xray.variance)
+    return float((alike.values(after.f_calc) - before.xray.values(before.f_calc))[both].mean())

@@ -168,7 +168,7 @@ def _shaped(problem: Problem, path: Path) -> tuple[Problem, Path, str]:
     problem, state, answer = shape_evidence.decided(problem, path.state)
     if state is path.state:
         return problem, path, answer
-    return problem, dataclasses.replace(path, state=state, last=None, refined=False, news=answer), answer
+    return problem, dataclasses.replace(path, state=state, last=None, refined=False, adp=None, news=answer), answer
 
 
 def _segmented(problem: Problem, path: Path) -> Path:

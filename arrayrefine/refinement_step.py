@@ -16,6 +16,7 @@ from arrayrefine.device_objective import Member
 from arrayrefine.guard import objection
 from arrayrefine.minimize import Objective, Solution, minimise
 from arrayrefine.parameters import Parameters
+from arrayrefine.remedy import remedy
 from arrayrefine.rendezvous import Evaluated
 from arrayrefine.report import Step
 from arrayrefine.state import Problem, State, evaluate
@@ -27,7 +28,6 @@ from arrayrefine.weights import Steering, Weights
 _RETRIES = 2
 _SAID_B = 0.05
 """Å²; a smaller common shift of B is not worth a note."""
-_TIGHTEN = 3.0
 _STEERED = ("robust", "search")
 """Schemes whose weights follow the geometry, and that try a refused step again."""
 _STEERINGS = 2
@@ -50,6 +50,8 @@ class Path:
         Whether displacements of the kind that atoms have now were refined.
     news : str
         What happened since the last step, to be said with the next.
+    adp : float or None
+        Weight of the restraints that displacements of the kind that atoms have now were refined with last.
     """
 
     state: State
@@ -58,6 +60,7 @@ class Path:
     last: Weights | None = None
     refined: bool = False
     news: str = ""
+    adp: float | None = None
 
 
 def minimise_step(
@@ -107,20 +110,8 @@ def _objective(problem: Problem, state: State, parameters: Parameters, found: We
     return Share(problem, Member(parameters, found, state.xray))
 
 
-def _other_weights(steering: Steering, parameters: Parameters, factor: float) -> Steering:
-    return Steering(
-        steering.geometry * (factor if parameters.xyz.any() else 1.0),
-        steering.adp * (factor if parameters.displaced.any() else 1.0),
-    )
-
-
-def _remedy(path: Path, after: Solution) -> float:
-    """Factor on the restraint weights for another try at a refused step.
-
-    Where the step lowered the objective but made the data less likely, the restraints pulled too hard; where the data
-    became more likely and the model worse all the same, they held too little.
-    """
-    return 1.0 / _TIGHTEN if path.state.xray(after.atoms)[0] > path.state.xray(path.state.atoms)[0] else _TIGHTEN
+def _times(one: Steering, two: Steering) -> Steering:
+    return Steering(one.geometry * two.geometry, one.adp * two.adp)
 
 
 def run_step(problem: Problem, path: Path, cycle: int, target: str, stop: Callable[[], bool]) -> tuple[Path, Step]:
@@ -137,29 +128,36 @@ def run_step(problem: Problem, path: Path, cycle: int, target: str, stop: Callab
         note = "nothing to refine: no atom has such a free value"
         return path, _record(problem, path, cycle, target, 0, {}, 0, began, note)
     notes: list[str] = []
-    trial, evaluations, gain = path, 0, 0.0
+    trial, evaluations, gain, changed = path, 0, 0.0, Steering()
     retries = _RETRIES if problem.options.weights in _STEERED else 0
     for attempt in range(retries + 1):
         reached = _refine_in_band(problem, trial, path.state, parameters, stop, steer=attempt == 0)
         candidate, found = reached.path, reached.weights
         evaluations += reached.evaluations
-        objected = objection(problem, path.state, candidate.state, found) if guarded else ""
+        objected = objection(problem, path.state, candidate.state, found, parameters, path.adp) if guarded else ""
         if not objected:
             path, gain = candidate, reached.gain
             notes.insert(0, reached.reason)
             if abs(path.state.b_shift) > _SAID_B:
                 notes.append(f"all B moved by {path.state.b_shift:+.2f} Å², out of the scale")
             break
-        if stop() or attempt == retries:
+        change = remedy(problem, path.state, candidate.state, reached.solution.atoms, found) if guarded else None
+        changed = changed if change is None else _times(changed, change)
+        if stop() or attempt == retries or change is None or changed == Steering():
             notes.append(f"{objected}: rolled back, the model of the step before is kept")
             break
-        factor = _remedy(path, reached.solution)
-        notes.append(f"{objected}: rolled back, tried again with restraint weight x {factor:.2g}")
-        trial = dataclasses.replace(trial, steering=_other_weights(candidate.steering, parameters, factor))
+        notes.append(f"{objected}: rolled back, tried again with {_said(change)}")
+        # The factor is on what the refused step went by.
+        trial = dataclasses.replace(trial, steering=_times(candidate.steering, change), last=candidate.last)
     return path, _record(
         problem, path, cycle, target, parameters.size, found.as_dict(), evaluations, began, "; ".join(notes),
         gain,
     )  # fmt: skip
+
+
+def _said(change: Steering) -> str:
+    name, factor = ("geometry", change.geometry) if change.geometry != 1.0 else ("ADP", change.adp)
+    return f"{name} weight x {factor:.2g}"
 
 
 class _Reached(NamedTuple):
@@ -184,7 +182,7 @@ def _refine_in_band(
     """
     notes: list[str] = []
     evaluations, gain = 0, 0.0
-    state, steering, last, refined = start, path.steering, path.last, path.refined
+    state, steering, last, refined, adp = start, path.steering, path.last, path.refined, path.adp
     follows = steer and problem.options.weights in _STEERED and bool(parameters.xyz.any())
     for attempt in range(_STEERINGS + 1):
         here = parameters.at(state.atoms)
@@ -198,6 +196,7 @@ def _refine_in_band(
         atoms = sensible(solution.atoms) if parameters.sizes.tls else solution.atoms
         state = evaluate(problem, atoms, before=state)
         refined = refined or bool(here.sizes.b + here.sizes.u)
+        adp = adp if found.adp is None else found.adp
         notes.append(solution.reason)
         if not follows:
             break
@@ -214,7 +213,7 @@ def _refine_in_band(
         if waits:
             notes.append("TLS from here on")
         steering = dataclasses.replace(steering, geometry=factor)
-    ended = dataclasses.replace(path, state=state, steering=steering, last=last, refined=refined)
+    ended = dataclasses.replace(path, state=state, steering=steering, last=last, refined=refined, adp=adp)
     return _Reached(ended, found, solution, "; ".join(notes), evaluations, gain)
 
 

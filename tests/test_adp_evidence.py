@@ -13,7 +13,7 @@ from scipy.sparse.linalg import spsolve
 from synthetic import crystal, random_atoms
 
 from arrayrefine import evaluate, find_weights, prepare, refine
-from arrayrefine.adp_evidence import evidence
+from arrayrefine.adp_evidence import evidence, noise_let_go
 from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.options import Minimiser, Options, Weighting, Xray
 from arrayrefine.parameters import Parameters
@@ -181,3 +181,24 @@ def test_where_it_does_not_apply_gradients_are_compared(case: Callable[[str], Pa
         found = find_weights(problem, evaluate(problem, atoms), Parameters.of(atoms, "b"), refined=True)
         assert found.evidence is None
         assert "norm_xray" in found.explanation["adp_detail"]
+
+
+@pytest.mark.parametrize(("loose", "firm"), [(0.01, 0.1), (0.05, 0.1), (0.3, 1.0)])
+def test_the_loss_that_is_expected_of_firmer_restraints(atoms: Atoms, loose: float, firm: float) -> None:
+    """Displacements that the firmer weight is true of: what data lose is ½ to 1 for each that is determined no more."""
+    target, parameters = chain(), Parameters.of(atoms, "b")
+    matrix = strain_matrix(target, atoms, np.arange(N), np.zeros(0, np.int64))
+    rng = np.random.default_rng(7)
+    prior = np.linalg.cholesky(np.linalg.inv(firm * matrix.toarray() + 1e-3 * np.eye(N)))
+    by_log = rng.uniform(2.0, 10.0, N)
+    losses = []
+    for _ in range(20):
+        seen = prior @ rng.normal(size=N) + rng.normal(size=N) / np.sqrt(by_log)
+        sums = [sparse.csc_matrix(sparse.diags_array(by_log) + weight * matrix) for weight in (loose, firm)]
+        was, now = (0.5 * float(np.sum(by_log * (seen - spsolve(h, by_log * seen)) ** 2)) for h in sums)
+        losses.append(now - was)
+    most = noise_let_go(target, atoms, parameters, curvature(atoms, by_log), loose, firm)
+    assert 0.5 * most < np.mean(losses) < 1.02 * most
+    assert noise_let_go(target, atoms, parameters, curvature(atoms, by_log), firm, loose) == 0.0
+    xyz = Parameters.of(atoms, "xyz")
+    assert noise_let_go(target, atoms, xyz, curvature(atoms, by_log), loose, firm) == 0.0

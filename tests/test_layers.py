@@ -22,6 +22,7 @@ LAYERS = [
     {"validation"},
     {"model_maps"},
     {"refinement_step"},
+    {"remedy"},
     {"convergence", "guard", "search", "shape_evidence", "weight_schemes"},
     {"device_batch"},
     {"callbacks"},
