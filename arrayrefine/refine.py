@@ -21,7 +21,7 @@ from arrayrefine.device_memory import Budget
 from arrayrefine.hydrogens import output_atoms
 from arrayrefine.io.files import IN_MEMORY
 from arrayrefine.io.in_memory import DataSource, ModelSource, is_path, label_of
-from arrayrefine.kernels.processes import together, told
+from arrayrefine.kernels.processes import release, together, told
 from arrayrefine.macrocycle import run_cycles, start_path
 from arrayrefine.map_grids import wanted_maps
 from arrayrefine.mask_search import search_mask
@@ -50,14 +50,16 @@ class _Course(NamedTuple):
     answers: tuple[str, ...]
 
 
-def _course(problem: Problem, atoms: Atoms, listeners: Listeners) -> _Course:
-    """Refine; what several processes do together, of which the first alone has listeners."""
+def _course(problem: Problem, atoms: Atoms, listeners: Listeners, reached: list[_Course]) -> _Course:
+    """Refine; what several processes do together, of which the first alone has listeners. Notes what is `reached`."""
 
     def interrupted() -> bool:
         return told(listeners.interrupted)
 
     def heard(step: Step, state: State) -> None:
-        told(lambda: listeners.step(step, state))
+        steps = (*(reached[-1].steps if reached else ()), step)
+        reached[:] = [_Course(problem, first, state, steps, "interrupted: the best model so far was kept", found, ())]
+        told(lambda: listeners.step(step, _apart(state)))
 
     found: tuple[str, ...] = ()
     first = evaluate(problem, atoms, absorb_b=False)
@@ -78,6 +80,32 @@ def _course(problem: Problem, atoms: Atoms, listeners: Listeners) -> _Course:
     # On the way, mask and scale are kept where the model hardly moved: what is reported is what others will find.
     state = first if path.state is first else evaluate(problem, path.state.atoms, absorb_b=False)
     return _Course(problem, first, state, moves + steps, stopped, found, answers)
+
+
+def _apart(state: State) -> State:
+    """A state for a listener, who may evaluate what is in it without changing what the refinement keeps."""
+    own = dataclasses.replace(state.xray, structure_factors=state.xray.structure_factors.forgetful())
+    return dataclasses.replace(state, xray=own)
+
+
+def _alone(
+    problem: Problem, atoms: Atoms, listeners: Listeners, reached: list[_Course], reason: str
+) -> _Course:
+    """Refine from the start, after the processes that shared the work were lost; not if the end has been asked for."""
+    if reached and listeners.interrupted():
+        end = reached[-1]
+        state = evaluate(problem, end.state.atoms, absorb_b=False)
+        return end._replace(state=state, found=(*end.found, f"{reason}: this is the end of the last step"))
+    sentence = (
+        f"{reason}: the refinement began again with one, with the same result to rounding. Where memory is short, use "
+        "--threads 1"
+    )
+    listeners.say(sentence)
+    geometry = problem.geometry
+    if geometry.contacts is not None:
+        geometry = dataclasses.replace(geometry, contacts=geometry.contacts.forgetful())
+    course = _course(dataclasses.replace(problem, geometry=geometry, _plans={}), atoms, listeners, [])
+    return course._replace(found=(sentence, *course.found))
 
 
 def _named(files: Iterable[Path]) -> list[dict[str, str]]:
@@ -183,7 +211,14 @@ def run(
         notes += [f"computes on {problem.device}", *([memory.sentence()] if memory else [])]
     for note in notes:
         say(note)
-    course = together(partial(_course, problem, atoms, listeners), problem.processes)
+    reached: list[_Course] = []
+    try:
+        course = together(
+            partial(_course, problem, atoms, listeners, reached), problem.processes,
+            partial(_alone, problem, atoms, listeners, reached),
+        )  # fmt: skip
+    finally:
+        release()
     problem, first, state, steps = course.problem, course.first, course.state, course.steps
     notes += course.found
     refined = tls_motion.settled(state.atoms)

@@ -402,7 +402,7 @@ class StructureFactors:
         half = lookup.scatter(d_f, self._factor, self._table, self._table.stored)
         now = self._time("lookup", start)
         shape = self.sampling.shape
-        maps = fft.irfftn(half, shape, self.threads, shared("maps", self._dtype, len(half), *shape))
+        maps = fft.irfftn(half, shape, self.threads, shared("grids", self._dtype, len(half), *shape))
         now = self._time("fft", now)
         gradient = self._gather(maps, atoms)
         self._time("splat", now)

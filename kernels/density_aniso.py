@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 import threading
+import weakref
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,7 +81,7 @@ class _Owner(threading.local):
     """Whose Gaussians are in the memory that all `Exponentials` of a thread use."""
 
     def __init__(self) -> None:
-        self.last: Exponentials | None = None
+        self.last: weakref.ref[Exponentials] | None = None
 
 
 _owner = _Owner()
@@ -105,12 +106,14 @@ class Exponentials:
             return False
         self._held = shared("exponentials", bricks.dtype, size)
         self._made_for = bricks, fractional, precision
-        _owner.last = self
+        _owner.last = weakref.ref(self)
         return True
 
     def hold(self, bricks: Bricks, fractional: Array, precision: Array) -> bool:
         """Whether they are those of these atoms."""
-        if _owner.last is not self or self._made_for is None or self._made_for[0] is not bricks:
+        if _owner.last is None or _owner.last() is not self:
+            return False
+        if self._made_for is None or self._made_for[0] is not bricks:
             return False
         return np.array_equal(self._made_for[1], fractional) and np.array_equal(self._made_for[2], precision)
 

@@ -165,12 +165,12 @@ def look_up(transforms: Array, factor: Array, table: Any) -> Array:
     models = transforms.reshape(math.prod(batch), count, math.prod(table.stored))
     n = table.index.shape[1]
     found = processes.shared("looked up", np.complex128, len(models), n)
-    pieces = [slice(first, first + _PIECE) for first in range(0, n, _PIECE)]
+    pieces = [slice(first, min(first + _PIECE, n)) for first in range(0, n, _PIECE)]
 
     def one(number: int) -> None:
         here = pieces[number]
         found[:, here] = 0.0
-        value, total = np.empty((2, found[0, here].size), dtype=kind)
+        value, total = np.empty((2, here.stop - here.start), dtype=kind)
         for f, grids in zip(found, models):
             for index, sign, phase in zip(table.index, table.sign, table.phase):
                 total.fill(0.0)

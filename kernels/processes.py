@@ -8,7 +8,7 @@ result.
 
 So the function must do the same in all of them: what comes from outside (a signal, a user's function) is asked by the
 first and `told` to the others, what a loop writes must be made by `shared`, and what changes in a member ends with it.
-Results are those of one process to the last bit. Where a member is lost, the first one does it all alone.
+Results are those of one process to the last bit. Where a member is lost, the first one begins again alone.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import struct
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -38,8 +38,8 @@ Result = TypeVar("Result")
 
 _MARGIN = 1.25
 """Shared memory is made larger by this factor than was asked for: what is asked for changes as atoms move."""
-_TOKENS = 1 << 12
-"""Numbers of a loop that are handed out one by one; of a longer loop some at a time. They fit into a pipe."""
+_TOKENS = 1 << 10
+"""Numbers of a loop that are handed out one by one; of a longer loop some at a time. They fit into a pipe of a page."""
 _END = 0xFFFF
 _GO, _MEMORY = b"g", b"m"
 _PR_SET_PDEATHSIG = 1
@@ -50,11 +50,11 @@ class _LostError(Exception):
 
 
 class _Here(threading.local):
-    """The team that runs in this thread, and arrays that its members share, by name and type."""
+    """The team that runs in this thread, and arrays for when there is none, by name and type."""
 
     def __init__(self) -> None:
         self.team: _Team | None = None
-        self.held: dict[tuple[str, Any], Array] = {}
+        self.own: dict[tuple[str, Any], Array] = {}
 
 
 _here = _Here()
@@ -73,44 +73,40 @@ def possible() -> bool:
 
 
 def shared(name: str, dtype: Any, *shape: int) -> Array:
-    """Uninitialised array that all members of a team see; the one of the same name that was given before is gone."""
-    size, kind = math.prod(shape), np.dtype(dtype)
-    held = _here.held.get((name, kind))
+    """Uninitialised array, in a team one that all members see; what had the same name before is gone."""
+    team, size, key = _here.team, math.prod(shape), (name, np.dtype(dtype))
+    known = _here.own if team is None else team.held
+    held = known.get(key)
     if held is None or held.size < size:
-        held = _here.held[name, kind] = _room(int(_MARGIN * size) + 1, kind)
+        length = int(_MARGIN * size) + 1
+        held = known[key] = np.empty(length, dtype) if team is None else team.memory(length, key[1])
     return held[:size].reshape(shape)
 
 
-def _room(size: int, dtype: np.dtype[Any]) -> Array:
-    """Memory that a process has in common with the members of its team, and with those that it will fork."""
-    if not possible():
-        return np.empty(size, dtype)
-    team, length = _here.team, size * dtype.itemsize
-    if team is None:
-        return np.frombuffer(mmap.mmap(-1, length), dtype)
-    file = team.file(length)
-    try:
-        return np.frombuffer(mmap.mmap(file, length), dtype)
-    finally:
-        os.close(file)
+def release() -> None:
+    """Let go of the arrays that `shared` keeps for this thread."""
+    _here.own.clear()
 
 
-def together(work: Callable[[], Result], count: int) -> Result:
-    """What `work` returns, run by `count` processes, this one included; inside a team, by that."""
+def together(work: Callable[[], Result], count: int, again: Callable[[str], Result] | None = None) -> Result:
+    """What `work` returns, run by `count` processes, this one included; inside a team, by that.
+
+    Parameters
+    ----------
+    work : callable
+    count : int
+    again : callable, optional
+        Called with a sentence, instead of `work` once more, where processes could not be had or were lost.
+    """
     if count <= 1 or _here.team is not None or not possible():
         return work()
     try:
         with _Team(work, count) as team:
             result: Result = team.run()
             return result
-    except (_LostError, OSError) as error:
-        warnings.warn(
-            f"the processes that shared the work could not be had or have ended ({error}); one goes on alone, with the "
-            "same result. Where memory is short, use --threads 1",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-    return work()
+    except _LostError as error:
+        reason = f"the processes that shared the work could not be had, or have ended ({error})"
+    return work() if again is None else again(reason)
 
 
 def each(work: Callable[[int], None], count: int) -> bool:
@@ -145,6 +141,7 @@ class _Team:
         self._number, self._loop = 0, 0
         self._others: list[_Other] = []
         self._turns: tuple[int, ...] = ()
+        self.held: dict[tuple[str, Any], Array] = {}
 
     def __enter__(self) -> _Team:
         return self
@@ -157,9 +154,15 @@ class _Team:
 
     def run(self) -> Any:
         """Fork the others, and do the first one's part."""
-        self._turns = os.pipe()
-        for number in range(1, self.count):
-            self._others.append(_forked(partial(self._serve, number)))
+        # Signals are for the first one, from the moment that another is there.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            with _lost():
+                self._turns = os.pipe()
+            for number in range(1, self.count):
+                self._others.append(_forked(partial(self._serve, number)))
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         _here.team = self
         try:
             return self._work()
@@ -183,17 +186,18 @@ class _Team:
         """Wait until all members are here; `count` numbers are then there to be taken."""
         self._loop += 1
         here = struct.pack("qq", self._loop, count)
-        if self._number:
-            self._first.channel.sendall(here)
-            _wait(self._first, _GO)
-            return
-        for other in self._others:
-            _wait(other, here)
-        if count:
-            numbers = np.append(np.arange(min(count, _TOKENS)), np.full(self.count, _END)).astype(np.uint16)
-            os.write(self._turns[1], numbers.tobytes())
-        for other in self._others:
-            other.channel.sendall(_GO)
+        with _lost():
+            if self._number:
+                self._first.channel.sendall(here)
+                _wait(self._first, _GO)
+                return
+            for other in self._others:
+                _wait(other, here)
+            if count:
+                numbers = np.append(np.arange(min(count, _TOKENS)), np.full(self.count, _END)).astype(np.uint16)
+                os.write(self._turns[1], numbers.tobytes())
+            for other in self._others:
+                other.channel.sendall(_GO)
 
     def each(self, work: Callable[[int], None], count: int) -> None:
         """See `each`."""
@@ -206,14 +210,22 @@ class _Team:
                 work(number)
         self._meet()
 
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Do something in which the others take no part, loops and memory included."""
+        _here.team = None
+        try:
+            yield
+        finally:
+            _here.team = self
+
     def told(self, ask: Callable[[], Result]) -> Result:
         """See `told`."""
         if self._number:
             result: Result = _received(self._first)
             return result
-        _here.team = None  # others do not take part
-        result = ask()
-        _here.team = self
+        with self._alone():
+            result = ask()
         for other in self._others:
             _send(other.channel, result)
         return result
@@ -221,9 +233,8 @@ class _Team:
     def gathered(self, tasks: Sequence[Callable[[], Result]]) -> list[Result]:
         """See `gathered`."""
         owner = [min(k, self.count - 1) for k in range(len(tasks))]
-        _here.team = None  # a task is one member's, and so are its loops
-        found: dict[int, Any] = {k: task() for k, task in enumerate(tasks) if owner[k] == self._number}
-        _here.team = self
+        with self._alone():
+            found: dict[int, Any] = {k: task() for k, task in enumerate(tasks) if owner[k] == self._number}
         if self._number:
             if found:
                 _send(self._first.channel, found)
@@ -233,51 +244,57 @@ class _Team:
         found = self.told(lambda: found)
         return [found[k] for k in range(len(tasks))]
 
-    def file(self, length: int) -> int:
-        """Descriptor of a new file in memory, the same file in all members."""
-        if self._number:
-            _, files, _, _ = socket.recv_fds(self._first.channel, 1, 1)
-            if not files:
-                raise _LostError("the first process")
-            return files[0]
-        file = os.memfd_create("arrayrefine")
-        os.ftruncate(file, length)
-        for other in self._others:
-            socket.send_fds(other.channel, [_MEMORY], [file])
-        return file
+    def memory(self, size: int, dtype: np.dtype[Any]) -> Array:
+        """New memory, the same in all members."""
+        with _lost():
+            if self._number:
+                _, files, _, _ = socket.recv_fds(self._first.channel, 1, 1)
+                if not files:
+                    raise _LostError("the first has ended")
+                file = files[0]
+            else:
+                file = os.memfd_create("arrayrefine")
+                os.ftruncate(file, size * dtype.itemsize)
+                for other in self._others:
+                    socket.send_fds(other.channel, [_MEMORY], [file])
+            try:
+                return np.frombuffer(mmap.mmap(file, size * dtype.itemsize), dtype)
+            finally:
+                os.close(file)
+
+
+@contextlib.contextmanager
+def _lost() -> Iterator[None]:
+    """What the system refuses to a team is its loss, not an error of the work."""
+    try:
+        yield
+    except OSError as error:
+        raise _LostError(str(error)) from error
 
 
 def _forked(work: Callable[[socket.socket], None]) -> _Other:
     """A process that does `work` with its end of a channel, and ends."""
-    ours, theirs = socket.socketpair()
-    # A signal that is meant for all must not find the child before it is out of its parent's way, nor later: it ends
-    # when its parent wants it to.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that there are other threads: they hold nothing that is used here
-            pid = _fork(ours, theirs)
-        if pid == 0:
-            try:
-                _be_quiet()
-                ours.close()
-                work(theirs)
-            finally:
-                os._exit(0)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    with _lost():
+        ours, theirs = socket.socketpair()
+        for channel in (ours, theirs):
+            channel.settimeout(None)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that there are other threads: they hold nothing that is used here
+                pid = os.fork()
+        except OSError:
+            ours.close()
+            theirs.close()
+            raise
+    if pid == 0:
+        try:
+            _be_quiet()
+            ours.close()
+            work(theirs)
+        finally:
+            os._exit(0)
     theirs.close()
     return _Other(pid, ours)
-
-
-def _fork(*channels: socket.socket) -> int:
-    """Fork; where that fails the channels are closed."""
-    try:
-        return os.fork()
-    except OSError:
-        for channel in channels:
-            channel.close()
-        raise
 
 
 def _be_quiet() -> None:
@@ -306,19 +323,21 @@ def _wait(other: _Other, word: bytes) -> None:
 def _send(channel: socket.socket, answer: object) -> None:
     """Send an object after its length."""
     body = pickle.dumps(answer, protocol=pickle.HIGHEST_PROTOCOL)
-    channel.sendall(struct.pack("q", len(body)) + body)
+    with _lost():
+        channel.sendall(struct.pack("q", len(body)) + body)
 
 
 def _received(other: _Other) -> Any:
     """The object that another process sends."""
-    head = other.channel.recv(8, socket.MSG_WAITALL)
-    body = bytearray(struct.unpack("q", head)[0] if len(head) == 8 else 0)
-    view = memoryview(body)
-    while view:
-        count = other.channel.recv_into(view)
-        if not count:
-            break
-        view = view[count:]
+    with _lost():
+        head = other.channel.recv(8, socket.MSG_WAITALL)
+        body = bytearray(struct.unpack("q", head)[0] if len(head) == 8 else 0)
+        view = memoryview(body)
+        while view:
+            count = other.channel.recv_into(view)
+            if not count:
+                break
+            view = view[count:]
     if len(head) < 8 or view:
         raise _LostError(f"process {other.pid} has ended")
     return pickle.loads(body)

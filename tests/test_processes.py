@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import multiprocessing
 import os
+import re
 import signal
 import time
-import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -96,7 +97,7 @@ def test_inside_a_team_there_is_no_other() -> None:
 
 @pytest.mark.parametrize("how", ["killed", "raises", "does something else", "ends early"])
 def test_a_lost_member_costs_time_only(how: str) -> None:
-    """The first one does the work alone, and says so."""
+    """The first one does the work alone, or what is to be done instead, and hears why."""
     here, told_of = os.getpid(), []
 
     def work() -> float:
@@ -114,13 +115,44 @@ def test_a_lost_member_costs_time_only(how: str) -> None:
         threads.each(lambda k: room.__setitem__(k, float(k)), count, 1)
         return float(room.sum())
 
-    with pytest.warns(RuntimeWarning, match="one goes on alone, with the same result"):
-        assert together(work, 2) == 28.0
+    assert together(work, 2) == 28.0
     assert told_of == [2, 1]
+    why = "does something else" if how == "does something else" else "has ended|Broken pipe|reset"
+    reasons: list[str] = []
+    assert together(work, 2, lambda reason: reasons.append(reason) or -1.0) == -1.0
+    assert re.search(why, reasons[0])
+
+
+def test_what_the_first_does_alone_leaves_memory_as_it_is() -> None:
+    """Memory of the same name, asked for by what is told or by a task, is another one; so is that of a forked child."""
+
+    def work() -> tuple[float, float]:
+        room = shared("room", np.float64, 4)
+        threads.each(lambda k: room.__setitem__(k, 1.0), 4, 1)
+        told(lambda: shared("room", np.float64, 400).fill(7.0))
+        gathered([lambda: shared("room", np.float64, 4).fill(8.0)] * 2)
+        return float(room.sum()), float(shared("room", np.float64, 4).sum())
+
+    assert together(work, 2) == (4.0, 4.0)
+    mine = shared("room", np.float64, 4)
+    mine[:] = 3.0
+    child = multiprocessing.get_context("fork").Process(target=_spoil)
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    child.close()
+    assert (mine == 3.0).all()
+    processes.release()
+    assert not np.shares_memory(mine, shared("room", np.float64, 4))
+
+
+def _spoil() -> None:
+    shared("room", np.float64, 4).fill(9.0)
 
 
 def test_an_error_of_the_work_is_the_callers() -> None:
-    """Whether all have it, or the first alone: the members are gone, and the next team works."""
+    """Whether all have it, or the first alone: the members are gone, and the next team works. Not even an error of the
+    system is taken for a loss."""
     here = os.getpid()
 
     def fails(everywhere: bool) -> None:
@@ -132,6 +164,12 @@ def test_an_error_of_the_work_is_the_callers() -> None:
     for everywhere in (True, False):
         with pytest.raises(KeyboardInterrupt):
             together(partial(fails, everywhere), 2)
+
+    def full() -> None:
+        raise OSError(28, "no space left on device")
+
+    with pytest.raises(OSError, match="no space"):
+        together(lambda: told(full), 2, lambda reason: None)
     assert together(processes.size, 2) == 2
 
 
@@ -144,16 +182,15 @@ def test_signals_are_the_first_ones_alone() -> None:
         if os.getpid() != here:
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGUSR1)
         threads.each(lambda k: room.__setitem__(k, 1.0), 6, 1)
         return float(room.sum())
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert together(work, 2) == 6.0
+    assert together(work, 2, lambda reason: -1.0) == 6.0
 
 
 def test_where_nothing_can_be_forked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One process does the work, without members on other systems, with a warning where there is no room for them."""
+    """One process does the work, without members, on other systems and where there is no room for them."""
     monkeypatch.setattr(processes.sys, "platform", "darwin")
     assert together(processes.size, 2) == 1
     monkeypatch.setattr(processes.sys, "platform", "linux")
@@ -162,8 +199,8 @@ def test_where_nothing_can_be_forked(monkeypatch: pytest.MonkeyPatch) -> None:
         raise BlockingIOError("no more processes")
 
     monkeypatch.setattr(processes.os, "fork", refused)
-    with pytest.warns(RuntimeWarning, match="no more processes"):
-        assert together(processes.size, 2) == 1
+    assert together(processes.size, 2) == 1
+    assert "no more processes" in together(lambda: "", 2, lambda reason: reason)
 
 
 def test_a_refinement_by_several_processes_is_the_same(case: Case) -> None:
@@ -174,7 +211,7 @@ def test_a_refinement_by_several_processes_is_the_same(case: Case) -> None:
 
     def near_start(atoms: ar.Atoms) -> tuple[float, ar.Gradient]:
         called.append(os.getpid())
-        return float((atoms.b_iso - 20.0) @ (atoms.b_iso - 20.0)), replace(
+        return float((atoms.b_iso - 20.0) @ (atoms.b_iso - 20.0)), dataclasses.replace(
             ar.Gradient.zeros(len(atoms)), b_iso=2.0 * (atoms.b_iso - 20.0)
         )
 
@@ -203,3 +240,55 @@ def test_a_refinement_by_several_processes_is_the_same(case: Case) -> None:
     stopped, heard = run(2, stop_after=1)
     assert len(heard) == 1
     assert "stopped by on_step" in stopped.report.stopped
+
+
+def test_listeners_may_evaluate_what_they_hear_of(case: Case) -> None:
+    """The refinement goes on as if they had not."""
+    folder = case("1aba")
+
+    def run(count: int, curious: bool) -> ar.Result:
+        def on_state(step: ar.Step, state: ar.State) -> None:
+            if curious:
+                moved = state.atoms.replace(xyz=state.atoms.xyz + 0.4, b_iso=state.atoms.b_iso + 5.0)
+                state.xray(moved)
+                assert state.xray(state.atoms)[0] == pytest.approx(state.nll_work * state.xray.work.sum(), rel=1e-4)
+
+        options = ar.Options(threads=count, cycles=2, report=False)
+        return ar.refine(folder / "shaken.pdb", folder / "norm.mtz", options, on_state=on_state)
+
+    alone = run(1, False)
+    for count in (1, 2):
+        assert np.array_equal(run(count, True).atoms.xyz, alone.atoms.xyz)
+
+
+def test_a_refinement_that_lost_a_process_is_the_same(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It begins again alone, and says so; after a request to end it keeps the end of the last step."""
+    folder = case("1aba")
+    options = ar.Options(threads=2, cycles=2, report=False)
+    alone = ar.refine(folder / "shaken.pdb", folder / "norm.mtz", dataclasses.replace(options, threads=1))
+    teams: list[processes._Team] = []
+    made = processes._Team.__init__
+    monkeypatch.setattr(processes._Team, "__init__", lambda team, *given: (made(team, *given), teams.append(team))[0])
+
+    def run(stops: bool) -> tuple[ar.Result, list[float]]:
+        heard: list[float] = []
+
+        def on_step(step: ar.Step) -> bool:
+            heard.append(step.r_work)
+            if len(heard) == 1:
+                os.kill(teams[-1]._others[0].pid, signal.SIGKILL)
+            return stops
+
+        return ar.refine(folder / "shaken.pdb", folder / "norm.mtz", options, on_step=on_step), heard
+
+    again, heard = run(False)
+    assert heard[0] == pytest.approx(heard[1], abs=1e-5)
+    assert len(heard) == 3
+    assert again.report.final.r_work == pytest.approx(alone.report.final.r_work, abs=2e-4)
+    assert any("began again with one" in sentence for sentence in again.report.warnings)
+    ended, heard = run(True)
+    assert len(heard) == 1
+    assert ended.report.final.r_work == pytest.approx(heard[0], abs=0.002)
+    assert "stopped by on_step" in ended.report.stopped
+    assert any("the end of the last step" in sentence for sentence in ended.report.warnings)
+    assert len(ended.report.steps) == 1

@@ -61,7 +61,12 @@ class ExtraTarget:
         InputError
             The callable returned something else, or numbers that are not finite.
         """
-        found = told(lambda: self.target(atoms))  # nobody knows what it keeps, or whether it can be forked
+        # Nobody knows what it keeps, or whether it can be forked: it is the first process that calls it.
+        return told(lambda: self._checked(atoms))
+
+    def _checked(self, atoms: Atoms) -> tuple[float, Gradient]:
+        """What the callable returns, as numbers and arrays of NumPy."""
+        found = self.target(atoms)
         if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], Gradient)):
             raise InputError(f"{self} returned {type(found).__name__}; expected a tuple (value, arrayrefine.Gradient)")
         value, gradient = _scalar(found[0]), found[1]
@@ -77,7 +82,11 @@ class ExtraTarget:
                 raise InputError(f"{self}: its gradient by {part} has nan or infinity; expected finite numbers")
         if not math.isfinite(value):
             raise InputError(f"{self} returned the value {found[0]!r}; expected a finite number")
-        return value, gradient
+        by_u = gradient.u_aniso
+        return value, Gradient(
+            np.asarray(gradient.xyz), np.asarray(gradient.b_iso), np.asarray(gradient.occupancy),
+            None if by_u is None else np.asarray(by_u),
+        )  # fmt: skip
 
 
 def _scalar(value: object) -> float:
