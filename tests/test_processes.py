@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -137,7 +138,9 @@ def test_what_the_first_does_alone_leaves_memory_as_it_is() -> None:
     mine = shared("room", np.float64, 4)
     mine[:] = 3.0
     child = multiprocessing.get_context("fork").Process(target=_spoil)
-    child.start()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of JAX, where other tests have loaded it
+        child.start()
     child.join()
     assert child.exitcode == 0
     child.close()
