@@ -98,6 +98,10 @@ def test_page_is_small_and_needs_nothing_else(folder: Path) -> None:
     assert {value[1:] for value in targets if len(value) > 1} <= set(names)
 
 
+def test_several_processes_draw_the_same_page(subject: Subject) -> None:
+    assert page(subject, 2) == page(subject)
+
+
 def test_page_says_what_the_report_says(folder: Path, result: Result) -> None:
     words = " ".join(" ".join(Outline((folder / "report.html").read_text(encoding="utf-8")).words).split())
     final = result.report.final

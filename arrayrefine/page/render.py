@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arrayrefine.atoms import Atoms
+from arrayrefine.kernels.processes import gathered, together
 from arrayrefine.map_grids import MapGrid
 from arrayrefine.page import chains, course, facts, findings, fit, places, torsions
 from arrayrefine.page.figure import style
@@ -46,8 +47,8 @@ class Subject:
     difference: MapGrid
 
 
-def page(subject: Subject) -> str:
-    """Return the page as HTML that needs nothing but itself."""
+def page(subject: Subject, processes: int = 1) -> str:
+    """Return the page as HTML that needs nothing but itself, the charts drawn by so many processes at once."""
     account, validation = subject.account, subject.validation
     where = places.centres(subject.atoms)
 
@@ -55,10 +56,16 @@ def page(subject: Subject) -> str:
         """Middle of the residue of a label, be it of the residue or of an atom."""
         return where.get(" ".join(label.split(" ")[:3]))
 
+    tasks: list[Callable[[], Any]] = [
+        lambda: chains.charts(validation),  # as much work as all others
+        lambda: torsions.chart(validation, percentiles("ramachandran/general")),
+        lambda: course.charts(account),
+        lambda: fit.charts(account),
+        lambda: places.pictures(validation, subject.atoms, subject.best, subject.difference),
+    ]
     with style():
-        along, left_out = chains.charts(validation)
-        ramachandran = torsions.chart(validation, percentiles("ramachandran/general"))
-        charts = {"course": course.charts(account), "fit": fit.charts(account), "chains": along}
+        (along, left_out), ramachandran, steps, fits, pictures = together(lambda: gathered(tasks), processes)
+    charts = {"course": steps, "fit": fits, "chains": along}
     content = {
         "account": account,
         "title": Path(account["inputs"]["model"]["path"]).name,
@@ -77,7 +84,7 @@ def page(subject: Subject) -> str:
         "found": findings.tables(validation, find),
         "totals": facts.totals(validation),
         "levels": {"best": BEST_LEVEL, "difference": DIFFERENCE_LEVEL},
-        "pictures": places.pictures(validation, subject.atoms, subject.best, subject.difference),
+        "pictures": pictures,
     }
     return _environment().get_template("report.html.j2").render(content)
 

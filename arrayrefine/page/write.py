@@ -39,7 +39,9 @@ def write_page(
         The file cannot be written.
     """
     best, difference = map_grid(maps, crystal, "2mFo-DFc"), map_grid(maps, crystal, "mFo-DFc")
-    text = page(Subject(account, validation.as_dict(), atoms, best, difference))
+    # A process that has used a device is not forked.
+    count = int(account["options"].get("threads", 1)) if str(account["device"]).startswith("cpu") else 1
+    text = page(Subject(account, validation.as_dict(), atoms, best, difference), count)
     check_folder(folder, "copy the folder to where you may write")
     return replace_files(folder, {NAME: text.encode()})[0]
 
