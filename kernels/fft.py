@@ -15,7 +15,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from arrayrefine.kernels.processes import shared
-from arrayrefine.kernels.threads import each, scratch
+from arrayrefine.kernels.threads import each, pieces, scratch
 
 Array = NDArray[Any]
 
@@ -33,12 +33,6 @@ def _halves(n: int, m: int) -> tuple[slice, slice, slice, slice]:
     """Of m kept frequencies out of n: the non-negative and the negative, where they are kept and where they belong."""
     low = m - m // 2
     return slice(0, low), slice(low, m), slice(0, low), slice(n - m // 2, n)
-
-
-def _pieces(length: int, size: int) -> list[slice]:
-    """Pieces of an axis of which each place holds `size` bytes."""
-    step = max(1, _CACHE // max(size, 1))
-    return [slice(first, min(first + step, length)) for first in range(0, length, step)]
 
 
 def rfftn(grids: Array, stored: tuple[int, int, int], threads: int = 1, out: Array | None = None) -> Array:
@@ -59,13 +53,13 @@ def rfftn(grids: Array, stored: tuple[int, int, int], threads: int = 1, out: Arr
         Along x and y frequencies 0, 1, … and then the negative ones; l >= 0 along z.
     """
     count, nx, ny, _ = grids.shape
-    kind = _complex(grids)
+    kind = np.result_type(grids.dtype, np.complex64)
     half = shared("half", kind, count, nx, stored[1], stored[2])
     found = shared("transforms", kind, count, *stored) if out is None else out
     low, high, from_low, from_high = _halves(ny, stored[1])
     first, last, from_first, from_last = _halves(nx, stored[0])
-    layers = _pieces(nx, grids[:, 0].nbytes)
-    columns = _pieces(stored[1], half[:, :, 0].nbytes)
+    layers = pieces(nx, _CACHE // max(grids[:, 0].nbytes, 1))
+    columns = pieces(stored[1], _CACHE // max(half[:, :, 0].nbytes, 1))
 
     def along_z_and_y(number: int) -> None:
         here = layers[number]
@@ -106,8 +100,8 @@ def irfftn(transforms: Array, shape: tuple[int, int, int], threads: int = 1, out
     found = shared("maps", transforms.real.dtype, count, *shape) if out is None else out
     low, high, to_low, to_high = _halves(ny, stored[1])
     first, last, to_first, to_last = _halves(nx, stored[0])
-    layers = _pieces(nx, found[:, 0].nbytes)
-    columns = _pieces(stored[1], half[:, :, 0].nbytes)
+    layers = pieces(nx, _CACHE // max(found[:, 0].nbytes, 1))
+    columns = pieces(stored[1], _CACHE // max(half[:, :, 0].nbytes, 1))
 
     def along_x(number: int) -> None:
         here = columns[number]
@@ -131,8 +125,3 @@ def irfftn(transforms: Array, shape: tuple[int, int, int], threads: int = 1, out
     each(along_x, len(columns), threads)
     each(along_y_and_z, len(layers), threads)
     return found.copy() if out is None else found
-
-
-def _complex(grids: Array) -> Any:
-    """The complex type of a real one."""
-    return np.result_type(grids.dtype, np.complex64)

@@ -15,7 +15,7 @@ from scipy.special import chndtr, i0e, i1e, ndtr
 
 from arrayrefine.kernels import processes
 from arrayrefine.kernels.backend import array_module
-from arrayrefine.kernels.threads import each
+from arrayrefine.kernels.threads import each, pieces
 
 Float: TypeAlias = NDArray[np.float64]
 
@@ -79,15 +79,13 @@ def rice_ml(
     if processes.size() == 1:
         return _rice_ml(f_obs, x, sigma_total, centric)
     found = processes.shared("rice_ml", np.float64, 4, len(f_obs))
-    pieces = np.array_split(np.arange(len(f_obs)), processes.size())
+    parts = pieces(len(f_obs), -(-len(f_obs) // processes.size()))
 
     def one(number: int) -> None:
-        here = pieces[number]
-        if len(here):
-            part = slice(here[0], here[-1] + 1)
-            found[:, part] = _rice_ml(f_obs[part], x[part], sigma_total[part], centric[part])
+        here = parts[number]
+        found[:, here] = _rice_ml(f_obs[here], x[here], sigma_total[here], centric[here])
 
-    each(one, len(pieces), 1)
+    each(one, len(parts), 1)
     nll, derivative, curvature, fom = found.copy()
     return nll, derivative, curvature, fom
 

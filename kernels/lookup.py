@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.kernels import processes
 from arrayrefine.kernels.backend import array_module
-from arrayrefine.kernels.threads import each
+from arrayrefine.kernels.threads import each, pieces
 
 Array = NDArray[Any]
 
@@ -165,10 +165,10 @@ def look_up(transforms: Array, factor: Array, table: Any) -> Array:
     models = transforms.reshape(math.prod(batch), count, math.prod(table.stored))
     n = table.index.shape[1]
     found = processes.shared("looked up", np.complex128, len(models), n)
-    pieces = [slice(first, min(first + _PIECE, n)) for first in range(0, n, _PIECE)]
+    parts = pieces(n, _PIECE)
 
     def one(number: int) -> None:
-        here = pieces[number]
+        here = parts[number]
         found[:, here] = 0.0
         value, total = np.empty((2, here.stop - here.start), dtype=kind)
         for f, grids in zip(found, models):
@@ -182,7 +182,7 @@ def look_up(transforms: Array, factor: Array, table: Any) -> Array:
                 total *= phase[here]
                 f[here] += total
 
-    each(one, len(pieces), 1)
+    each(one, len(parts), 1)
     return found.copy().reshape(*batch, n)
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.kernels import processes
 from arrayrefine.kernels.backend import array_module
-from arrayrefine.kernels.threads import each
+from arrayrefine.kernels.threads import each, pieces
 
 Array = NDArray[Any]
 
@@ -17,7 +17,7 @@ _BLOCK = 1 << 18
 """Grid columns handled at a time; keeps the work arrays of a block in the cache."""
 
 _SLABS = 32
-"""Parts of the grid, along its first axis, that are worked on one by one."""
+"""Parts of the grid, about so many along its first axis, that are worked on one by one."""
 
 
 def all_mates(fractional: Array, rotations: Array, translations: Array) -> Array:
@@ -92,7 +92,7 @@ def _spheres(position: Array, radius: Array, step: Array, shape: tuple[int, int,
     parts = processes.size()  # who marks at the same time does so on a grid of his own
     ends = processes.shared("ends", np.int16, parts, *padded)
     inside: Array = processes.shared("inside", np.bool_, *padded)
-    slabs = np.array_split(np.arange(padded[0]), min(padded[0], _SLABS))
+    slabs = pieces(int(padded[0]), int(padded[0]) // _SLABS)
 
     def mark(part: int) -> None:
         ends[part] = 0
@@ -100,7 +100,7 @@ def _spheres(position: Array, radius: Array, step: Array, shape: tuple[int, int,
             _mark_runs(ends[part].reshape(-1), position[radius == r][part::parts] + pad, float(r), step, padded)
 
     def fill(number: int) -> None:
-        here = slice(slabs[number][0], slabs[number][-1] + 1)
+        here = slabs[number]
         whole = ends[0, here] if parts == 1 else ends[:, here].sum(axis=0, dtype=np.int16)
         inside[here] = np.cumsum(whole, axis=2, dtype=np.int16) != 0
 
@@ -188,14 +188,14 @@ def dilate(mask: NDArray[np.bool_], step: Array, distance: float) -> NDArray[np.
     padded = np.pad(mask, [(int(n), int(n)) for n in reach], mode="wrap")
     nu, nv, nw = mask.shape
     out = processes.shared("dilated", np.bool_, nu, nv, nw)
+    slabs = pieces(nu, nu // _SLABS)
 
     def widen(number: int) -> None:
-        first, last = slabs[number][0], slabs[number][-1] + 1
-        part = mask[first:last].copy()
+        here = slabs[number]
+        part = mask[here].copy()
         for u, v, w in offsets + reach:
-            part |= padded[u + first : u + last, v : v + nv, w : w + nw]
-        out[first:last] = part
+            part |= padded[u + here.start : u + here.stop, v : v + nv, w : w + nw]
+        out[here] = part
 
-    slabs = np.array_split(np.arange(nu), min(nu, _SLABS))
     each(widen, len(slabs), 1)
     return out.copy()

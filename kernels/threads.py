@@ -63,6 +63,12 @@ def each(work: Callable[[int], None], count: int, threads: int) -> None:
             other.result()
 
 
+def pieces(length: int, step: int) -> list[slice]:
+    """Parts of an axis, of `step` places each but for the last, for `each` to work on."""
+    step = max(step, 1)
+    return [slice(first, min(first + step, length)) for first in range(0, length, step)]
+
+
 @lru_cache(maxsize=4)
 def _pool(threads: int) -> ThreadPoolExecutor:
     """Threads that stay, and keep their work arrays; a forked process has none of them."""
