@@ -111,6 +111,23 @@ class Crystal:
         # exact ones first: those with fractions relate only part of the reflections
         return tuple(sorted((law.as_hkl().triplet() for law in laws), key=lambda text: "/" in text))
 
+    @cached_property
+    def anisotropy_basis(self) -> Float:
+        """Orthonormal basis (n, 3, 3) of the traceless symmetric tensors (Cartesian) that the point group leaves alone.
+
+        n is 5 for triclinic crystals, 3 monoclinic, 2 orthorhombic, 1 with one axis of higher order and 0 for cubic.
+        """
+        rotations = np.einsum("ij,gjk,kl->gil", self.orth, self.rotations.astype(float), self.frac)
+        averaged = []
+        for i in range(3):
+            for j in range(i, 3):
+                tensor = np.zeros((3, 3))
+                tensor[i, j] = tensor[j, i] = 1.0
+                mean = np.einsum("gji,jk,gkl->il", rotations, tensor, rotations) / len(rotations)
+                averaged.append((mean - np.eye(3) * np.trace(mean) / 3.0).ravel())
+        _, size, vectors = np.linalg.svd(np.array(averaged))
+        return np.asarray(vectors[: int((size > 1e-6).sum())].reshape(-1, 3, 3))
+
     def operator_name(self, number: int, shift: Float) -> str:
         """Operator such as "-x+1/2,-y,z+1/2".
 
@@ -138,6 +155,11 @@ class Crystal:
         """1/d² (R,), Å⁻², of reflections (R, 3)."""
         s = np.asarray(hkl, dtype=float) @ self.frac
         return np.asarray(np.einsum("ij,ij->i", s, s))
+
+    def anisotropic_factor(self, hkl: NDArray[np.integer], b_aniso: Float) -> Float:
+        """exp(-¼ sᵀ B s) (R,) of reflections (R, 3), for amplitudes; B is Cartesian (3, 3), Å²."""
+        s = np.asarray(hkl, dtype=float) @ self.frac
+        return np.asarray(np.exp(-0.25 * np.einsum("ri,ij,rj->r", s, b_aniso, s)))
 
     def epsilon(self, hkl: NDArray[np.integer]) -> Float:
         """Epsilon factors (R,), centring not counted."""

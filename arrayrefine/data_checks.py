@@ -8,8 +8,8 @@ import itertools
 import numpy as np
 from numpy.typing import NDArray
 
+from arrayrefine.intensity_statistics import LEAST_IN_SHELL, anisotropy, intensities, shells, strong
 from arrayrefine.reflections import Reflections
-from arrayrefine.scaling import anisotropy_basis
 from arrayrefine.wording import are, counted
 
 Float = NDArray[np.float64]
@@ -24,9 +24,6 @@ _ACENTRIC_LIMIT, _CENTRIC_LIMIT = 40.0, 60.0
 """Intensity over its mean; far beyond what anisotropy and pseudo-translation do to a normal crystal."""
 _TOO_MANY = 0.01  # more than this is no outlier but an unusual crystal
 
-_SHELLS = 20
-_LEAST_IN_SHELL = 50
-_SIGNAL = 3.0  # mean I/sigma of a shell that counts as strong
 _FEWEST = 500  # strong acentric reflections; with these the mean |L| is good to 0.013
 _OFFSETS = tuple(o for o in itertools.product((-2, 0, 2), repeat=3) if o > (0, 0, 0))
 
@@ -90,11 +87,9 @@ def without_outliers(reflections: Reflections, keep: bool = False) -> tuple[Refl
 def _normalised(reflections: Reflections) -> Float:
     """F²/(ε ⟨F²/ε⟩) (R,), the mean from the median of the shell: ln 2 of it for acentric, 0.455 for centric."""
     intensity = reflections.f_obs**2 / reflections.epsilon
-    order = reflections.by_resolution
     scaled = intensity / np.where(reflections.centric, 0.455, np.log(2.0))
-    shells = np.array_split(order, max(1, min(_SHELLS, len(order) // _LEAST_IN_SHELL)))
-    mean = np.empty(len(order))
-    for shell in shells:
+    mean = np.empty(len(reflections))
+    for shell in shells(reflections):
         mean[shell] = np.median(scaled[shell])
     return np.asarray(intensity / np.where(mean > 0, mean, np.inf))
 
@@ -112,8 +107,8 @@ def l_test(reflections: Reflections) -> tuple[float, int]:
     count : int
         Number of reflections used.
     """
-    intensity, _ = _intensities(reflections)
-    used = _strong(reflections) & ~reflections.centric
+    intensity, _ = intensities(reflections)
+    used = strong(reflections) & ~reflections.centric
     hkl, intensity = reflections.hkl[used].astype(np.int64), intensity[used]
     if not len(hkl):
         return float("nan"), 0
@@ -137,69 +132,15 @@ def l_test(reflections: Reflections) -> tuple[float, int]:
 
 def second_moment(reflections: Reflections) -> float:
     """<I²>/<I>² of strong acentric reflections, mean of the shells: 2 without twinning, 1.5 of a perfect twin."""
-    intensity, _ = _intensities(reflections)
+    intensity, _ = intensities(reflections)
     intensity = intensity / reflections.epsilon
-    used = _strong(reflections) & ~reflections.centric
+    used = strong(reflections) & ~reflections.centric
     moments = []
-    for shell in _shells(reflections):
+    for shell in shells(reflections):
         values = intensity[shell[used[shell]]]
-        if len(values) >= _LEAST_IN_SHELL // 2 and values.mean() > 0.0:
+        if len(values) >= LEAST_IN_SHELL // 2 and values.mean() > 0.0:
             moments.append(float(np.mean(values**2) / np.mean(values) ** 2))
     return float(np.mean(moments)) if moments else float("nan")
-
-
-def anisotropy(reflections: Reflections) -> Float:
-    """Anisotropic part of the B of the data.
-
-    Wilson's distribution with the mean exp(-½ sᵀ B s) times a function of resolution, fitted to the intensities by
-    maximum likelihood: a gamma regression with logarithmic link.
-
-    Returns
-    -------
-    (3, 3) float64
-        Traceless symmetric Cartesian tensor, Å².
-    """
-    basis = anisotropy_basis(reflections.crystal)
-    intensity, _ = _intensities(reflections)
-    y = np.maximum(intensity / reflections.epsilon, 0.0)
-    for shell in _shells(reflections):
-        y[shell] /= max(float(y[shell].mean()), 1e-30)
-    used = _strong(reflections)
-    if not len(basis) or used.sum() < _FEWEST:
-        return np.zeros((3, 3))
-    s = reflections.hkl[used].astype(float) @ reflections.crystal.frac
-    columns = [np.ones(len(s)), reflections.s_squared[used], *(-0.5 * np.einsum("ri,nij,rj->nr", s, basis, s))]
-    design = np.stack(columns, axis=1)
-    solve = np.linalg.pinv(design)
-    p = np.zeros(design.shape[1])
-    for _ in range(20):
-        step = solve @ (y[used] * np.exp(-design @ p) - 1.0)
-        p += step
-        if float(np.abs(design @ step).max()) < 1e-3:
-            break
-    return np.asarray(np.einsum("n,nij->ij", p[2:], basis))
-
-
-def _intensities(reflections: Reflections) -> tuple[Float, Float]:
-    """Intensities and I/sigma (R,)."""
-    if reflections.i_obs is not None and reflections.sigma_i is not None:
-        return reflections.i_obs, reflections.i_obs / reflections.sigma_i
-    return reflections.f_obs**2, 0.5 * reflections.f_obs / reflections.sigma
-
-
-def _shells(reflections: Reflections) -> list[NDArray[np.int64]]:
-    """Reflections in up to twenty shells of equal count, lowest resolution first."""
-    number = int(np.clip(len(reflections) // _LEAST_IN_SHELL, 1, _SHELLS))
-    return np.array_split(reflections.by_resolution, number)
-
-
-def _strong(reflections: Reflections) -> NDArray[np.bool_]:
-    """(R,) True for all reflections of the shells with enough signal: single ones are not chosen by their size."""
-    _, ratio = _intensities(reflections)
-    out = np.zeros(len(reflections), dtype=bool)
-    for shell in _shells(reflections):
-        out[shell] = ratio[shell].mean() >= _SIGNAL
-    return out
 
 
 def _twinning(reflections: Reflections) -> list[str]:

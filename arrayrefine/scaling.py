@@ -33,25 +33,6 @@ def r_factor(f_obs: Float, f_model: Float) -> float:
     return float(np.abs(f_obs - np.abs(f_model)).sum() / total)
 
 
-def anisotropy_basis(crystal: Crystal) -> Float:
-    """Orthonormal basis (n, 3, 3) of the traceless symmetric tensors (Cartesian) that the point group leaves
-    alone.
-
-    n is 5 for triclinic crystals, 3 monoclinic, 2 orthorhombic, 1 with one axis of higher order and 0 for
-    cubic.
-    """
-    rotations = np.einsum("ij,gjk,kl->gil", crystal.orth, crystal.rotations.astype(float), crystal.frac)
-    averaged = []
-    for i in range(3):
-        for j in range(i, 3):
-            tensor = np.zeros((3, 3))
-            tensor[i, j] = tensor[j, i] = 1.0
-            mean = np.einsum("gji,jk,gkl->il", rotations, tensor, rotations) / len(rotations)
-            averaged.append((mean - np.eye(3) * np.trace(mean) / 3.0).ravel())
-    _, size, vectors = np.linalg.svd(np.array(averaged))
-    return np.asarray(vectors[: int((size > 1e-6).sum())].reshape(-1, 3, 3))
-
-
 @dataclass(frozen=True)
 class Scale:
     """A fitted scale; applies to any reflection of the crystal, fitted or not.
@@ -113,8 +94,7 @@ class Scale:
 
     def k_aniso(self, hkl: NDArray[np.integer[Any]]) -> Float:
         """Anisotropic scale (R,) of reflections (R, 3)."""
-        s = np.asarray(hkl, dtype=float) @ self.crystal.frac
-        return np.asarray(np.exp(-0.25 * np.einsum("ri,ij,rj->r", s, self.b_aniso, s)))
+        return self.crystal.anisotropic_factor(hkl, self.b_aniso)
 
     def k_mask(self, s_squared: Float) -> Float:
         """Scale (R,) of the solvent at 1/d² (R,), electrons per Å³; never negative, never rising."""
@@ -190,7 +170,7 @@ def fit_scale(
     order = np.nonzero(used)[0]
     order = order[np.argsort(reflections.s_squared[order], kind="stable")]
     _check(reflections, f_calc, f_mask, order)
-    basis = anisotropy_basis(reflections.crystal)
+    basis = reflections.crystal.anisotropy_basis
     data = _sorted_data(reflections, f_calc, f_mask, order, basis)
     scale, p = _parametric_scale(reflections.crystal, data, basis, start)
     if len(order) < FEWEST_FOR_BINS:

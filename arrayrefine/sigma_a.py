@@ -1,6 +1,7 @@
 """How far the model can be trusted at each resolution: D and S of the amplitude likelihood (sigma_A).
 
-The measured amplitude scatters about D |F_model| with variance ε S + (3 - c) σ², c = 1 acentric, 2 centric.
+The measured amplitude scatters about D |F_model| with variance ε k² S + (3 - c) σ², c = 1 acentric, 2 centric, where k
+is the anisotropic part of the scale: what the model gets wrong is as anisotropic as the crystal's scattering.
 D and S/Σ_N, with Σ_N the mean intensity of the shell, are piecewise linear (the latter in its logarithm) in 1/d².
 Their level maximises the likelihood of the test set, because the work set has been fitted (Lunin & Skovoroda (1995)
 Acta Cryst. A51, 880-887; Pannu & Read (1996) A52, 659-668). Their shape is that of the work set, which is many times
@@ -74,6 +75,9 @@ class SigmaA:
         What a reader of the log should know about the estimate.
     shape : (2K,) float64 or None
         D and ln(S/Σ_N) of the work set at the knots.
+    b_aniso : (3, 3) float64 or None
+        Traceless Cartesian tensor, Å²: in the direction s the intensities, and with them S, are k² = exp(-½ sᵀ B s)
+        times their mean. None: the same in all directions.
     """
 
     knots: Float
@@ -85,19 +89,23 @@ class SigmaA:
     log_likelihood: float
     notes: tuple[str, ...] = ()
     shape: Float | None = None
+    b_aniso: Float | None = None
 
     def d(self, s_squared: Float) -> Float:
         """D (R,) at 1/d² (R,), Å⁻²."""
         return np.asarray(np.interp(s_squared, self.knots, self.d_knots))
 
     def s(self, s_squared: Float) -> Float:
-        """S (R,) > 0 at 1/d² (R,), Å⁻², in units of F_o²."""
+        """Mean over directions of S (R,) > 0 at 1/d² (R,), Å⁻², in units of F_o²."""
         log_mean = np.interp(s_squared, self.shells, self.log_mean_intensity)
         return np.asarray(np.exp(np.interp(s_squared, self.knots, self.log_ratio) + log_mean))
 
     def sigma_total(self, reflections: Reflections) -> Float:
-        """Variance (R,) of the likelihood, ε S + (3 - c) σ²; see `kernels.likelihood.rice_ml`."""
-        return reflections.epsilon * self.s(reflections.s_squared) + _measurement(reflections)
+        """Variance (R,) of the likelihood, ε k² S + (3 - c) σ²; see `kernels.likelihood.rice_ml`."""
+        model_variance = reflections.epsilon * self.s(reflections.s_squared)
+        if self.b_aniso is not None:
+            model_variance *= reflections.crystal.anisotropic_factor(reflections.hkl, self.b_aniso) ** 2
+        return model_variance + _measurement(reflections)
 
     def fom(self, reflections: Reflections, f_model: NDArray[Any], variance_factor: Float | float = 1.0) -> Float:
         """Expected cosine (R,) of the phase error of a scaled model (R,), complex or amplitude.
@@ -128,6 +136,7 @@ def estimate_sigma_a(
     max_bins: int = 30,
     improbable: float = 0.0,
     start: SigmaA | None = None,
+    b_aniso: Float | None = None,
 ) -> SigmaA:
     """Estimate D and S by maximum likelihood on the test set, around the shape that they have in the work set.
 
@@ -144,27 +153,33 @@ def estimate_sigma_a(
         few bad measurements would widen the distribution of all.
     start : SigmaA, optional
         Of nearly the same model and the same reflections: the search begins there.
+    b_aniso : (3, 3) float64, optional
+        Anisotropy of the data, Å², as the scale has it: amplitudes fall by k = exp(-¼ sᵀ B s), and what the model gets
+        wrong falls with them.
 
     Raises
     ------
     InputError
         When there are no reflections, or a model that is not finite.
     """
-    amplitude = np.abs(f_model).astype(float)
     if len(reflections) == 0:
         raise InputError("sigma_A needs reflections, found none; check the data file and --d-min")
+    strength = np.ones(len(reflections))
+    if b_aniso is not None:
+        strength = reflections.crystal.anisotropic_factor(reflections.hkl, b_aniso)
+    f_obs, amplitude = reflections.f_obs / strength, np.abs(f_model).astype(float) / strength
     if not np.isfinite(amplitude).all():
         bad = int((~np.isfinite(amplitude)).sum())
         raise InputError(f"F_model is not finite for {bad} reflections; check xyz, B and occupancies")
     x = reflections.s_squared
-    shells, log_mean = _mean_intensity(reflections)
+    shells, log_mean = _mean_intensity(reflections, f_obs, strength**2)
     shell_mean = np.exp(np.interp(x, shells, log_mean))
-    sane = reflections.f_obs**2 <= OUTLIER * reflections.epsilon * shell_mean
+    sane = f_obs**2 <= OUTLIER * reflections.epsilon * shell_mean
     everything = _Fit(
-        f_obs=reflections.f_obs,
+        f_obs=f_obs,
         amplitude=amplitude,
         intensity=reflections.epsilon * shell_mean,
-        measurement=_measurement(reflections),
+        measurement=_measurement(reflections) / strength**2,
         centric=reflections.centric,
         basis=np.zeros((len(x), 0)),
         prior=(np.zeros(0), np.zeros((0, 0))),
@@ -190,7 +205,7 @@ def estimate_sigma_a(
         fit = fit.select(good)
         d_knots, log_ratio, value = _maximise(fit, len(knots), np.concatenate([d_knots, log_ratio]))
     count = np.bincount(np.abs(x[tests, None] - knots).argmin(axis=1), minlength=len(knots))
-    return SigmaA(knots, d_knots, log_ratio, shells, log_mean, count, -value, _notes(reflections, sane), shape)
+    return SigmaA(knots, d_knots, log_ratio, shells, log_mean, count, -value, _notes(reflections, sane), shape, b_aniso)
 
 
 def _measurement(reflections: Reflections) -> Float:
@@ -229,19 +244,18 @@ def _notes(reflections: Reflections, sane: Bool) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _mean_intensity(reflections: Reflections) -> tuple[Float, Float]:
-    """1/d² (W,) and ln of the mean of F_o²/ε there, from all reflections but the absurdly strong."""
+def _mean_intensity(reflections: Reflections, f_obs: Float, weight: Float) -> tuple[Float, Float]:
+    """1/d² (W,) and ln of the mean of F_o²/ε there, weighted (R,), from all reflections but the absurdly strong."""
     order = np.argsort(reflections.s_squared, kind="stable")
-    intensity = (reflections.f_obs**2 / reflections.epsilon)[order]
+    intensity, weight = (f_obs**2 / reflections.epsilon)[order], weight[order]
     x = reflections.s_squared[order]
     # A floor keeps the logarithm of an empty shell finite.
     floor = max(1e-6 * float(intensity.mean()), np.finfo(float).tiny)
     centres, means = [], []
     for part in np.array_split(np.arange(len(x)), int(np.clip(len(x) // 100, 1, 50))):
-        usual = intensity[part]
-        usual = usual[usual <= OUTLIER / np.log(2.0) * np.median(usual) + floor]
+        usual = part[intensity[part] <= OUTLIER / np.log(2.0) * np.median(intensity[part]) + floor]
         centres.append(float(x[part].mean()))
-        means.append(float(np.log(max(float(usual.mean()), floor))))
+        means.append(float(np.log(max(float(np.average(intensity[usual], weights=weight[usual])), floor))))
     return np.array(centres), np.array(means)
 
 

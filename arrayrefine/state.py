@@ -317,8 +317,9 @@ def evaluate(
         sigma_a = before.sigma_a
     else:
         sigma_a = estimate_sigma_a(
-            data, f_model, options.xray.sigma_a_bins, improbable, None if before is None else before.sigma_a
-        )
+            data, f_model, options.xray.sigma_a_bins, improbable, None if before is None else before.sigma_a,
+            scale.b_aniso,
+        )  # fmt: skip
     outliers = find_outliers(data, f_model, sigma_a, options.xray)
     xray = XrayTarget(
         data, structure_factors, factor, solvent, sigma_a.d(data.s_squared),

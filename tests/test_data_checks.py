@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from arrayrefine.crystal import Crystal
-from arrayrefine.data_checks import anisotropy, check_data, l_test, second_moment, without_outliers
+from arrayrefine.data_checks import check_data, l_test, second_moment, without_outliers
+from arrayrefine.intensity_statistics import anisotropy
 from arrayrefine.io.model import read_model
 from arrayrefine.io.reflections import read_reflections
 from arrayrefine.reflections import Reflections
@@ -89,6 +90,14 @@ def test_the_tensor_is_found() -> None:
     assert spread > 55.0
     assert said(check_data(data), "strongly anisotropic")
     assert check_data(wilson(MONOCLINIC, tensor=0.2 * truth)) == ()
+
+
+def test_a_few_impossible_intensities_do_not_move_the_tensor() -> None:
+    truth = np.diag([20.0, -35.0, 15.0])
+    data = wilson(ORTHORHOMBIC, tensor=truth)
+    assert data.i_obs is not None
+    data.i_obs[:: len(data) // 5] *= 1e4
+    np.testing.assert_allclose(anisotropy(data), truth, atol=2.5)
 
 
 def test_missing_reflections_are_noted() -> None:

@@ -85,7 +85,7 @@ def test_wilson_mean_follows_resolution_and_withstands_outliers() -> None:
     truth = 500.0 * np.exp(-10.0 * s_squared)
     intensity = truth * rng.exponential(1.0, len(truth))
     intensity[::2000] = 1e9
-    found = wilson_mean(intensity, np.full(len(truth), 0.1), s_squared, np.ones(len(truth), dtype=bool))
+    found = wilson_mean(intensity, np.full(len(truth), 0.1), s_squared, np.ones(len(truth), dtype=bool), np.ones(len(truth)))
     assert np.median(np.abs(found / truth - 1.0)) < 0.06
     assert np.abs(found / truth - 1.0).max() < 0.6
 
@@ -93,7 +93,7 @@ def test_wilson_mean_follows_resolution_and_withstands_outliers() -> None:
 def test_noise_without_signal_still_gives_a_positive_mean() -> None:
     rng = np.random.default_rng(7)
     noise = rng.normal(-0.5, 1.0, 1000)
-    found = wilson_mean(noise, np.ones(1000), np.linspace(0.1, 0.2, 1000), np.ones(1000, dtype=bool))
+    found = wilson_mean(noise, np.ones(1000), np.linspace(0.1, 0.2, 1000), np.ones(1000, dtype=bool), np.ones(1000))
     assert (found > 0.0).all()
 
 
@@ -114,6 +114,23 @@ def test_simulated_amplitudes_are_recovered_without_bias(noise: float) -> None:
         assert z.std() == pytest.approx(1.0, abs=0.06)
         second = np.mean(f[members] ** 2 + sigma_f[members] ** 2)
         assert second == pytest.approx(wilson, rel=0.06)
+
+
+def test_a_weak_direction_has_a_mean_of_its_own() -> None:
+    rng = np.random.default_rng(13)
+    count = 30000
+    direction = np.exp(rng.uniform(-3.0, 1.0, count))
+    true = np.sqrt(100.0 * direction) * np.hypot(*(rng.normal(size=(2, count)) * np.sqrt(0.5)))
+    sigma = np.full(count, 40.0)
+    intensity = true**2 + rng.normal(0.0, sigma)
+    data = intensity, sigma, np.linspace(0.01, 0.3, count), np.ones(count), np.zeros(count, dtype=bool)
+    f, sigma_f, keep = french_wilson(*data, direction)
+    alike, *_ = french_wilson(*data)
+    weak = keep & (direction < 0.15)
+    z = (f - true)[weak] / sigma_f[weak]
+    assert abs(z.mean()) < 0.06
+    assert z.std() == pytest.approx(1.0, abs=0.06)
+    assert np.mean(alike[weak]) > 1.2 * np.mean(true[weak])  # without it, noise passes for signal there
 
 
 @pytest.mark.parametrize("name", ["hewl_ssad", "br_lcls"])

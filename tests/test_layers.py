@@ -86,6 +86,7 @@ LAYERS = [
         "tls",
         "crystal",
         "reflections",
+        "intensity_statistics",
         "form_factors",
         "options",
         "version",

@@ -17,7 +17,7 @@ from arrayrefine.errors import InputError
 from arrayrefine.io import read_model, read_reflections
 from arrayrefine.kernels.scale import Binned, Data, Parametric
 from arrayrefine.reflections import Reflections
-from arrayrefine.scaling import Scale, anisotropy_basis, fit_scale, r_factor
+from arrayrefine.scaling import Scale, fit_scale, r_factor
 from arrayrefine.solvent import solvent_structure_factors
 from arrayrefine.structure_factors import StructureFactors
 
@@ -58,7 +58,7 @@ def made_up(group="P 21 21 21", n=4000, noise=0.0, seed=0, tensor=None, k_iso=No
 
 
 def invariant_tensor(crystal, rng, size=8.0):
-    basis = anisotropy_basis(crystal)
+    basis = crystal.anisotropy_basis
     return np.einsum("n,nij->ij", rng.uniform(-size, size, len(basis)), basis)
 
 
@@ -69,7 +69,7 @@ def invariant_tensor(crystal, rng, size=8.0):
 )  # fmt: skip
 def test_anisotropy_has_the_freedom_that_symmetry_leaves(group, n):
     crystal = synthetic_crystal(group)
-    basis = anisotropy_basis(crystal)
+    basis = crystal.anisotropy_basis
     assert basis.shape == (n, 3, 3)
     np.testing.assert_allclose(np.trace(basis, axis1=1, axis2=2), 0.0, atol=1e-10)
     np.testing.assert_allclose(np.einsum("nij,mij->nm", basis, basis), np.eye(n), atol=1e-10)
@@ -219,7 +219,7 @@ def test_jacobian_matches_finite_differences(form):
     reflections, f_calc, f_mask, _ = made_up("P 1 21 1", noise=0.1, n=1500)
     order = np.argsort(reflections.s_squared)
     s = reflections.hkl[order] @ reflections.crystal.frac
-    aniso = -0.25 * np.einsum("ri,nij,rj->rn", s, anisotropy_basis(reflections.crystal), s)
+    aniso = -0.25 * np.einsum("ri,nij,rj->rn", s, reflections.crystal.anisotropy_basis, s)
     data = Data(reflections.f_obs[order], f_calc[order], f_mask[order], reflections.s_squared[order], aniso)
     fit = Parametric(data)
     p = fit.start()

@@ -42,7 +42,7 @@ def rising_ratio(x):
     return 0.06 + 0.5 * x / 0.25
 
 
-def made_up(n_free, d=falling_d, ratio=rising_ratio, seed=0, d_min=2.0, noise=0.03):
+def made_up(n_free, d=falling_d, ratio=rising_ratio, seed=0, d_min=2.0, noise=0.03, b_aniso=None):
     """Amplitudes drawn from the distribution: |D F_c + error of the model + error of measurement|."""
     rng = np.random.default_rng(seed)
     hkl = CELL.unique_reflections(d_min, 40.0)
@@ -54,14 +54,15 @@ def made_up(n_free, d=falling_d, ratio=rising_ratio, seed=0, d_min=2.0, noise=0.
         imaginary = rng.standard_normal(n)
         return np.where(centric, np.sqrt(variance) * real, np.sqrt(variance / 2) * (real + 1j * imaginary))
 
+    strength = 1.0 if b_aniso is None else CELL.anisotropic_factor(hkl, b_aniso)
     s = ratio(x) * wilson_mean(x)
     # The model's own intensity makes the total that of the shell.
     power = np.maximum(wilson_mean(x) - s, 1e-3 * wilson_mean(x)) / np.maximum(d(x), 0.05) ** 2
-    f_model = draw(epsilon * power)
+    f_model = strength * draw(epsilon * power)
     sigma = noise * np.sqrt(wilson_mean(x))
     # (3 - c) σ² is the variance of the complex value for acentric, of the real one for centric reflections.
     measured = draw(np.where(centric, 1.0, 2.0) * sigma**2)
-    f_obs = np.abs(d(x) * f_model + draw(epsilon * s) + measured)
+    f_obs = np.abs(d(x) * f_model + strength * draw(epsilon * s) + measured)
     free = np.zeros(n, dtype=bool)
     free[rng.permutation(n)[:n_free]] = True
     return Reflections(CELL, hkl, f_obs, sigma, free), f_model
@@ -98,6 +99,33 @@ def test_the_truth_is_hardly_more_likely_than_the_estimate():
     assert mean_nll(estimate.d(x), total, free) < mean_nll(falling_d(x), truth, free) + 1e-3
     # Reflections that had no part in the estimate.
     assert mean_nll(estimate.d(x), total, ~free) < mean_nll(falling_d(x), truth, ~free) + 0.02
+
+
+def test_the_error_of_the_model_is_as_anisotropic_as_the_data():
+    tensor = np.diag([-12.0, 4.0, 8.0])
+    reflections, f_model = made_up(1500, b_aniso=tensor)
+    x = reflections.s_squared
+    k = CELL.anisotropic_factor(reflections.hkl, tensor)
+    estimate = estimate_sigma_a(reflections, f_model, b_aniso=tensor)
+    isotropic = estimate_sigma_a(reflections, f_model)
+    measured = np.where(reflections.centric, 1.0, 2.0) * reflections.sigma**2
+    truth = reflections.epsilon * k**2 * rising_ratio(x) * wilson_mean(x) + measured
+    inside = x > 0.03
+
+    def error(found):
+        return np.sqrt(np.mean(np.log(found.sigma_total(reflections) / truth)[inside] ** 2))
+
+    assert error(estimate) < 0.15
+    assert error(isotropic) > 3.0 * error(estimate)
+    np.testing.assert_allclose(estimate.s(x[inside]), (rising_ratio(x) * wilson_mean(x))[inside], rtol=0.4)
+
+    def of_work(found):
+        nll = rice_ml(
+            reflections.f_obs, found.d(x) * np.abs(f_model), found.sigma_total(reflections), reflections.centric
+        )[0]
+        return nll[reflections.work].mean()
+
+    assert of_work(estimate) < of_work(isotropic) - 0.05
 
 
 def test_estimate_is_the_maximum():

@@ -7,7 +7,8 @@ Wilson's prior of mean Σ gives, with z = J/σ and h = (I − σ²/Σ)/σ (acent
 
 The moments are taken by Gauss-Legendre quadrature in t = √z, where the integrand is smooth down to zero
 and the same rule serves strongly negative and strongly positive h; the tables of the original stop at |h|
-= 4.
+= 4. The mean depends on direction as the anisotropy of the data has it: with one mean for a whole shell, noise in a weak
+direction would be taken for signal.
 """
 
 from __future__ import annotations
@@ -27,7 +28,12 @@ _LARGE = 1e6  # above this h the Gaussian limit is exact to float64
 
 
 def french_wilson(
-    i_obs: Float, sigma_i: Float, s_squared: Float, epsilon: Float, centric: Bool
+    i_obs: Float,
+    sigma_i: Float,
+    s_squared: Float,
+    epsilon: Float,
+    centric: Bool,
+    anisotropy: Float | None = None,
 ) -> tuple[Float, Float, Bool]:
     """Convert intensities to amplitudes.
 
@@ -40,6 +46,8 @@ def french_wilson(
     epsilon : (R,) float64
         Epsilon factors.
     centric : (R,) bool
+    anisotropy : (R,) float64, optional
+        Mean intensity in the direction of each reflection over that of its shell.
 
     Returns
     -------
@@ -52,7 +60,8 @@ def french_wilson(
     keep = i_obs / sigma_i >= REJECT_BELOW
     if not keep.any():
         return np.zeros_like(i_obs), np.zeros_like(i_obs), keep
-    mean = epsilon * wilson_mean(i_obs / epsilon, sigma_i / epsilon, np.asarray(s_squared, dtype=float), keep)
+    factor = epsilon if anisotropy is None else epsilon * anisotropy
+    mean = factor * wilson_mean(i_obs, sigma_i, np.asarray(s_squared, dtype=float), keep, factor)
     prior = np.where(centric, 2.0, 1.0) * mean
     h = i_obs / sigma_i - sigma_i / prior
     f, sigma_f = posterior(h, np.asarray(centric, dtype=bool))
@@ -106,8 +115,8 @@ def _quadrature(h: Float, centric: Bool) -> tuple[Float, Float]:
     return np.where(beyond, root, mean), np.where(beyond, 0.5 / root, deviation)
 
 
-def wilson_mean(intensity: Float, sigma: Float, s_squared: Float, use: Bool) -> Float:
-    """Mean of I/ε as a smooth positive function of resolution.
+def wilson_mean(intensity: Float, sigma: Float, s_squared: Float, use: Bool, factor: Float) -> Float:
+    """Mean intensity, apart from a known factor, as a smooth positive function of resolution.
 
     Bins of equal numbers of reflections (about 100, at most 60 bins); in each, intensities above ten
     times the mean (probability e⁻¹⁰ for an acentric reflection) plus five sigma are left out; log Σ is
@@ -116,26 +125,30 @@ def wilson_mean(intensity: Float, sigma: Float, s_squared: Float, use: Bool) -> 
     Parameters
     ----------
     intensity, sigma : (R,) float64
-        I/ε and its standard uncertainty.
+        Intensity and its standard uncertainty.
     s_squared : (R,) float64
         1/d², Å⁻².
     use : (R,) bool
         Reflections that count.
+    factor : (R,) float64
+        What is known of the mean of each: epsilon, and the anisotropy.
 
     Returns
     -------
     (R,) float64
-        Σ, > 0, for every reflection.
+        Σ, > 0, for every reflection, whose mean is Σ times its factor.
     """
     order = np.flatnonzero(use)[np.argsort(s_squared[use], kind="stable")]
     bins = np.array_split(order, int(np.clip(len(order) // 100, 1, 60)))
     centres, means = [], []
     for members in bins:
         values = intensity[members]
-        kept = values <= 10.0 * max(float(values.mean()), 0.0) + 5.0 * sigma[members]
-        mean = float(values[kept].mean()) if kept.any() else 0.0
+        share = factor[members]
+        level = max(float(values.sum() / share.sum()), 0.0)
+        kept = values <= 10.0 * level * share + 5.0 * sigma[members]
+        mean = float(values[kept].sum() / share[kept].sum()) if kept.any() else 0.0
         # where noise buries the signal the mean may be negative: no less than its own standard error
-        error = float(np.sqrt(np.mean(sigma[members] ** 2) / len(members)))
+        error = float(np.sqrt(np.sum(sigma[members] ** 2)) / share.sum())
         means.append(max(mean, error))
         centres.append(float(s_squared[members].mean()))
     return np.exp(np.interp(s_squared, centres, np.log(means)))

@@ -15,6 +15,7 @@ from arrayrefine.errors import InputError
 from arrayrefine.io.columns import Columns, choose_columns
 from arrayrefine.io.files import IN_MEMORY
 from arrayrefine.io.free_flags import FreeColumn, check_share, choose_random, find_free_column, resolve
+from arrayrefine.intensity_statistics import anisotropy
 from arrayrefine.io.french_wilson import REJECT_BELOW, french_wilson
 from arrayrefine.io.in_memory import DataSource, label_of
 from arrayrefine.io.merging import Observations, merge, to_asu
@@ -319,7 +320,12 @@ def _check_test_set(table: Table, column: FreeColumn | None, reflections: Reflec
 def _to_amplitudes(reflections: Reflections, account: _Account) -> Reflections:
     """Convert intensities by French & Wilson."""
     i_obs, sigma_i = reflections.f_obs, reflections.sigma
-    f, sigma_f, keep = french_wilson(i_obs, sigma_i, reflections.s_squared, reflections.epsilon, reflections.centric)
+    measured = dataclasses.replace(reflections, i_obs=i_obs, sigma_i=sigma_i)
+    b_aniso = anisotropy(measured)
+    by_direction = reflections.crystal.anisotropic_factor(reflections.hkl, b_aniso) ** 2
+    f, sigma_f, keep = french_wilson(
+        i_obs, sigma_i, reflections.s_squared, reflections.epsilon, reflections.centric, by_direction
+    )
     rejected = int((~keep).sum())
     account.drop(f"strongly negative (I/sigma < {REJECT_BELOW:g})", rejected)
     negative = int((keep & (i_obs < 0.0)).sum())
@@ -333,7 +339,8 @@ def _to_amplitudes(reflections: Reflections, account: _Account) -> Reflections:
             "expected measured intensities: choose other columns with --columns I,SIGI"
         )
     source = reflections.source
-    source["french_wilson"] = {"negative": negative, "rejected": rejected}
+    principal = np.linalg.eigvalsh(b_aniso).round(2).tolist()
+    source["french_wilson"] = {"negative": negative, "rejected": rejected, "b_aniso": principal}
     converted = Reflections(
         reflections.crystal,
         reflections.hkl,
