@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.device_displacement import DeviceTensors
 from arrayrefine.errors import DeviceError
-from arrayrefine.kernels import adp_cuda, contacts_cuda, distances_cuda, geometry_cuda
+from arrayrefine.kernels import adp_cuda, contacts_cuda, distances_cuda, geometry_cuda, mates_cuda
 from arrayrefine.kernels.backend import device_module, one_at_a_time
 from arrayrefine.restraints import Distances
 from arrayrefine.targets.adp import AdpTarget
@@ -56,6 +56,20 @@ class DeviceRestraints:
             (r.planes.index, r.planes.plane, r.planes.sigma),
             n_models,
         )
+        self._mates: mates_cuda.MatePlan | None = None
+        if len(r.across):
+            where = r.across.mates
+            bonds, angles, turned, planes = r.across.effective
+            self._mates = mates_cuda.plan(n, where.source, where.rotation, where.shift, n_models)
+            self._across = geometry_cuda.plan(
+                n + len(r.across),
+                (bonds.index, bonds.ideal, bonds.sigma),
+                (angles.index, angles.ideal, angles.sigma),
+                (turned.index, turned.ideal, turned.sigma, turned.period) if geometry.options.torsions else None,
+                None,
+                (planes.index, planes.plane, planes.sigma),
+                n_models,
+            )
         contacts = geometry.contacts
         self._contacts = None if contacts is None else contacts.device_plan(multiplicity, n_models)
         self._adp = adp_cuda.plan(n, adp.i, adp.j, adp.weight, n_models) if adp.kind == "kl" else None
@@ -88,6 +102,9 @@ class DeviceRestraints:
         `xyz` is (M, N, 3), Å.
         """
         value, gradient = geometry_cuda.evaluate(self._geometry, xyz)
+        if self._mates is not None:
+            found = geometry_cuda.evaluate(self._across, mates_cuda.place(self._mates, xyz))
+            mates_cuda.add(self._mates, found, value, gradient)
         if self._pairs is not None:
             distances_cuda.add(self._pairs, xyz, value, gradient)
         return value, gradient

@@ -156,6 +156,94 @@ class NonBonded:
 
 
 @dataclass(frozen=True)
+class Mates:
+    """Symmetry mates that restraints name: of N atoms, mate g has the number N + g and lies at R x + t of its source.
+
+    Attributes
+    ----------
+    source : (G,) int
+    rotation : (G, 3, 3) float64
+    shift : (G, 3) float64, Å
+        Both Cartesian.
+    """
+
+    source: Int
+    rotation: Float
+    shift: Float
+
+
+@dataclass(frozen=True)
+class Across:
+    """Restraints of links to symmetry mates.
+
+    Attributes
+    ----------
+    mates : Mates
+    bonds, angles, torsions, planes
+        As in `Restraints`; `index` may name mates.
+    shares : tuple of (n,) float64
+        Of each bond, angle, torsion and atom of a plane, how much belongs to one asymmetric unit: ½ where a twofold
+        axis maps the link onto itself.
+    """
+
+    mates: Mates
+    bonds: Bonds
+    angles: Angles
+    torsions: Torsions
+    planes: Planes
+    shares: tuple[Float, Float, Float, Float]
+
+    @classmethod
+    def none(cls) -> Across:
+        """No link crosses the symmetry."""
+        empty, one = np.zeros(0), np.zeros(0, dtype=np.int64)
+        index = [np.zeros((0, k), dtype=np.int64) for k in range(5)]
+        return cls(
+            Mates(one, np.zeros((0, 3, 3)), np.zeros((0, 3))), Bonds(index[2], empty, empty),
+            Angles(index[3], empty, empty), Torsions(index[4], empty, empty, one), Planes(one, one, empty),
+            (empty, empty, empty, empty),
+        )  # fmt: skip
+
+    def __len__(self) -> int:
+        """Number of mates."""
+        return len(self.mates.source)
+
+    @property
+    def effective(self) -> tuple[Bonds, Angles, Torsions, Planes]:
+        """The restraints with the shares in their sigmas."""
+        b, a, t, p = self.bonds, self.angles, self.torsions, self.planes
+        true = b.sigma, a.sigma, t.sigma, p.sigma
+        sigmas = [sigma / np.sqrt(share) for sigma, share in zip(true, self.shares)]
+        return (
+            Bonds(b.index, b.ideal, sigmas[0]), Angles(a.index, a.ideal, sigmas[1]),
+            Torsions(t.index, t.ideal, sigmas[2], t.period), Planes(p.index, p.plane, sigmas[3]),
+        )  # fmt: skip
+
+    def without(self, mask: NDArray[np.bool_]) -> Across:
+        """The restraints that involve none of the atoms in `mask` (N,), nor their mates."""
+        both = np.concatenate([mask, mask[self.mates.source]])
+        b, a, t, p = self.bonds, self.angles, self.torsions, self.planes
+        kb, ka, kt = (~both[x.index].any(axis=1) for x in (b, a, t))
+        planes, kp = _planes_without(p, both)
+        keep = kb, ka, kt, kp
+        return Across(
+            self.mates, Bonds(b.index[kb], b.ideal[kb], b.sigma[kb]), Angles(a.index[ka], a.ideal[ka], a.sigma[ka]),
+            Torsions(t.index[kt], t.ideal[kt], t.sigma[kt], t.period[kt]), planes,
+            tuple(share[k] for share, k in zip(self.shares, keep)),  # type: ignore[arg-type]
+        )  # fmt: skip
+
+
+def _planes_without(planes: Planes, mask: NDArray[np.bool_]) -> tuple[Planes, Int]:
+    """The planes without the atoms in `mask`, where more than three are left; and the rows (k,) that were kept."""
+    rows = np.flatnonzero(~mask[planes.index])
+    plane = planes.plane[rows]
+    large = np.bincount(plane, minlength=1)[plane] > 3 if len(plane) else np.zeros(0, dtype=bool)
+    number = np.unique(plane[large], return_inverse=True)[1].astype(np.int64)
+    rows = rows[large]
+    return Planes(planes.index[rows], number, planes.sigma[rows]), rows
+
+
+@dataclass(frozen=True)
 class Restraints:
     """All that is known about the geometry of a model.
 
@@ -167,6 +255,8 @@ class Restraints:
         Classes of restraints from other sources than the dictionary.
     conformation : tuple of TorsionClass
         Further torsion restraints: Ramachandran, rotamer.
+    across : Across
+        Those of links to symmetry mates.
     jelly_body : JellyBody or None
         Whether, and how, present distances shape the path.
     notes : tuple of str
@@ -184,6 +274,7 @@ class Restraints:
     distances: tuple[Distances, ...] = ()
     jelly_body: JellyBody | None = None
     conformation: tuple[TorsionClass, ...] = ()
+    across: Across = field(default_factory=Across.none)
 
     @classmethod
     def none(cls, n: int) -> Restraints:
@@ -217,15 +308,12 @@ class Restraints:
 
         b, a, t, c = self.bonds, self.angles, self.torsions, self.chiralities
         kb, ka, kt, kc = clear(b.index), clear(a.index), clear(t.index), clear(c.index)
-        kp = ~mask[self.planes.index]
-        plane = self.planes.plane[kp]
-        large = np.bincount(plane, minlength=1)[plane] > 3 if len(plane) else np.zeros(0, dtype=bool)
-        number = np.unique(plane[large], return_inverse=True)[1].astype(np.int64)
         return dataclasses.replace(
             self,
             bonds=Bonds(b.index[kb], b.ideal[kb], b.sigma[kb]),
             angles=Angles(a.index[ka], a.ideal[ka], a.sigma[ka]),
             torsions=Torsions(t.index[kt], t.ideal[kt], t.sigma[kt], t.period[kt]),
             chiralities=Chiralities(c.index[kc], c.ideal[kc], c.sigma[kc]),
-            planes=Planes(self.planes.index[kp][large], number, self.planes.sigma[kp][large]),
+            planes=_planes_without(self.planes, mask)[0],
+            across=self.across.without(mask),
         )

@@ -134,6 +134,8 @@ class Problem:
         r, crystal, contacts = self.restraints, self.reflections.crystal, self.geometry.contacts
         widths = ((r.bonds, 2), (r.angles, 3), (r.every_torsion, 4), (r.chiralities, 4), (r.planes, 1))
         distances = sum(d.index.size for d in self.geometry.distances)
+        if len(r.across):  # their coordinates and gradient, beside a few restraints
+            distances += 2 * (len(how.shift) + len(r.across))
         if r.jelly_body is not None:
             distances += int(2 * len(how.shift) * _JELLY_NEIGHBOURS)
         sizes = Sizes(

@@ -27,7 +27,8 @@ _NAMES = {
     "plane": "plane", "contact": "nonbonded", "Ramachandran": "ramachandran_deg", "rotamer": "rotamer_deg",
     "secondary structure": "hydrogen_bond_d", "local NCS": "ncs_local_d", "reference": "reference_d",
     "metal": "metal_d", "metal, robust": "metal_robust_d", "base pairs": "base_pair_d", "table": "table_d",
-    "table, robust": "table_robust_d",
+    "table, robust": "table_robust_d", "bond to mate": "bond_to_mate_d", "angle to mate": "angle_to_mate_deg",
+    "torsion to mate": "torsion_to_mate_deg", "plane to mate": "plane_to_mate",
 }  # fmt: skip
 
 

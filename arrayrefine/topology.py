@@ -12,6 +12,7 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError, MonomerError
 from arrayrefine.links import complete_links
+from arrayrefine.mate_links import read_across
 from arrayrefine.monomers import MonomerLibrary, missing_components_message
 from arrayrefine.nonbonded import (
     build_non_bonded,
@@ -100,6 +101,7 @@ def build_restraints(
     torsions, rigid = read_torsions(model, held, metal_parts, edges, atoms)
     chiralities = read_chiralities(model, held, metal_parts, edges, atoms, notes)
     planes = read_planes(model, held)
+    across = read_across(model, list(library.monlib.links), held, atoms, crystal, notes)
 
     kinds, unknown_types = energy_types(types, atoms.element, library.energy)
     if unknown_types:
@@ -110,7 +112,7 @@ def build_restraints(
     excluded, one_four = topological_pairs(all_edges, rigid, groups, n)
     excluded_images = image_pairs(image_links(model), coordination_across, all_edges, n)
     non_bonded = build_non_bonded(atoms, kinds, all_edges, (excluded, excluded_images, one_four))
-    return Restraints(bonds, angles, torsions, chiralities, planes, non_bonded, held, tuple(notes))
+    return Restraints(bonds, angles, torsions, chiralities, planes, non_bonded, held, tuple(notes), across=across)
 
 
 def _check_components(

@@ -19,7 +19,8 @@ CHIRAL_SIGMA = 0.2
 """Å³."""
 HYDROGEN_BOND_LENGTH, HYDROGEN_BOND_SIGMA = 0.95, 0.02
 """Å; for hydrogens that the dictionary does not name."""
-_LINK_TORSIONS = ("omega", "ss")
+LINK_TORSIONS = ("omega", "ss")
+"""Torsions of links that are restrained."""
 _RIGID_LABELS = ("omega", "const", "CONST", "sp2_sp2")
 
 Mask = NDArray[np.bool_]
@@ -61,7 +62,7 @@ class TopologyModel:
         return _table([row[atom.serial] for restraint in restraints for atom in restraint.atoms], width)
 
 
-def _mixed(altloc: NDArray[np.str_], index: Int) -> Mask:
+def mixed(altloc: NDArray[np.str_], index: Int) -> Mask:
     """(n,) True where atoms of different conformers meet."""
     letters = altloc[index]
     first = letters[:, :1]
@@ -134,13 +135,10 @@ def read_bonds(model: TopologyModel, known_links: Collection[str], held: Mask, n
             f"{counted(len(simple), 'link')} unknown to the library {are(len(simple))} restrained by distance alone: "
             + _short(simple)
         )
-    if across:
-        n = len(across)
-        notes.append(f"{counted(n, 'link')} to symmetry mates {are(n)} not restrained (kept out of contacts)")
     if no_sigma:
         what = counted(no_sigma, "bond")
         notes.append(f"{what} without a positive sigma in the dictionary {are(no_sigma)} not restrained")
-    unmixed = ~_mixed(model.altloc, every)
+    unmixed = ~mixed(model.altloc, every)
     chosen = np.flatnonzero(wanted & sound)
     low, high = every[chosen].min(axis=1), every[chosen].max(axis=1)
     _, first = np.unique(low * len(model.altloc) + high, return_index=True)
@@ -183,7 +181,7 @@ def read_angles(model: TopologyModel, held: Mask, notes: list[str]) -> Angles:
     no_sigma = int((wanted & ~sound).sum())
     if no_sigma:
         notes.append(f"{no_sigma} angles without a positive sigma in the dictionary are not restrained")
-    fine = wanted & sound & ~_mixed(model.altloc, index)
+    fine = wanted & sound & ~mixed(model.altloc, index)
     value = np.abs(ideal[fine])
     return Angles(index[fine], np.where(value > 180.0, 360.0 - value, value), sigma[fine])
 
@@ -225,17 +223,17 @@ def read_torsions(
     for number, torsion in enumerate(model.topology.torsions):
         restraint = torsion.restr
         label = restraint.label
-        if (label in _LINK_TORSIONS or label.startswith((*_RIGID_LABELS, "chi"))) and number not in across:
+        if (label in LINK_TORSIONS or label.startswith((*_RIGID_LABELS, "chi"))) and number not in across:
             named.append((torsion, restraint, label))
     index = model.rows([torsion for torsion, _, _ in named], 4)
     restraints = [restraint for _, restraint, _ in named]
     ideal, sigma = _values(r.value for r in restraints), _values(r.esd for r in restraints)
     period = np.array([r.period for r in restraints], dtype=np.int64)
-    is_link = np.array([label in _LINK_TORSIONS for _, _, label in named], dtype=bool)
+    is_link = np.array([label in LINK_TORSIONS for _, _, label in named], dtype=bool)
     is_rigid = np.array([label.startswith(_RIGID_LABELS) for _, _, label in named], dtype=bool)
     in_ring = np.array([label.startswith(_RIGID_LABELS[1:]) for _, _, label in named], dtype=bool)
     fine = ~held[index].all(axis=1) & ~metal_parts[index].any(axis=1) & (sigma > 0) & ~in_ring
-    fine &= ((period >= 1) | is_link) & ~_mixed(model.altloc, index) & (is_link | ~_within_rings(index, edges, atoms))
+    fine &= ((period >= 1) | is_link) & ~mixed(model.altloc, index) & (is_link | ~_within_rings(index, edges, atoms))
     torsions = Torsions(index[fine], ideal[fine], sigma[fine], np.maximum(period[fine], 1))
     return torsions, index[is_rigid, 1:3]
 
@@ -283,7 +281,7 @@ def read_chiralities(
         notes.append(f"{unknown} chiral centres without an ideal volume are not restrained")
     if skipped:
         notes.append(f"{skipped} chiral centres of components with metals are not restrained: names are arbitrary")
-    fine = known & ~in_metal & sound & ~_mixed(model.altloc, table)
+    fine = known & ~in_metal & sound & ~mixed(model.altloc, table)
     table, value = table[fine], np.where(positive, volume, -volume)[fine]
     present = _volumes(atoms.xyz, table)
     other_hand = _equal_ends(edges, atoms)[table[:, 0]] & (present * value < 0)
@@ -316,7 +314,7 @@ def read_planes(model: TopologyModel, held: Mask) -> Planes:
     fine = ~np.logical_and.reduceat(held[index], first)
     branched = np.logical_or.reduceat(model.altloc[index] != "", first)
     for k in np.flatnonzero(fine & branched):
-        fine[k] = not _mixed(model.altloc, index[None, first[k] : first[k] + size[k]])[0]
+        fine[k] = not mixed(model.altloc, index[None, first[k] : first[k] + size[k]])[0]
     number = np.repeat(np.cumsum(fine) - 1, size)
     sigma = np.repeat(_values(esd for _, esd in planes), size)
     kept = np.repeat(fine, size)

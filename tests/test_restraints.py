@@ -321,7 +321,7 @@ def _ssbond(one: int, two: int) -> str:
 @pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize("own", [True, False], ids=["own mate", "other residue's mate"])
 def test_a_disulfide_to_a_symmetry_mate(tmp_path: Path, own: bool, named: bool) -> None:
-    """No term of such a link applies to the atoms as the model has them, and nothing pushes it open."""
+    """No term of such a link applies to the atoms as the model has them, but to the mate; nothing pushes it open."""
     first, second = (69, 69) if own else (69, 200)
     links = [_ssbond(first, second)] if named else []
     b = build(_cysteines(tmp_path / "a.pdb", "P 1 2 1" if own else "P 1", not own, links))
@@ -333,7 +333,7 @@ def test_a_disulfide_to_a_symmetry_mate(tmp_path: Path, own: bool, named: bool) 
         numbers = b.atoms.identity.sequence_number[index]
         assert (numbers == numbers[:, :1]).all()
         assert all(len(set(row)) == len(row) for row in index.tolist())
-    assert any("1 link to symmetry mates is not restrained" in note for note in r.notes)
+    assert any("1 link to symmetry mates is restrained" in note for note in r.notes)
     sulphur, mate = _atom(b, first, "SG"), _atom(b, second, "SG")
     images = _pairs(r.non_bonded.excluded_images)
     for atom in ("SG", "CB", "CA"):

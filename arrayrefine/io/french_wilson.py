@@ -7,8 +7,8 @@ Wilson's prior of mean Σ gives, with z = J/σ and h = (I − σ²/Σ)/σ (acent
 
 The moments are taken by Gauss-Legendre quadrature in t = √z, where the integrand is smooth down to zero
 and the same rule serves strongly negative and strongly positive h; the tables of the original stop at |h|
-= 4. The mean depends on direction as the anisotropy of the data has it: with one mean for a whole shell, noise in a weak
-direction would be taken for signal.
+= 4. The mean depends on direction as the anisotropy of the data has it: with one mean for a whole shell,
+noise in a weak direction would be taken for signal.
 """
 
 from __future__ import annotations

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
+from arrayrefine.intensity_statistics import anisotropy
 from arrayrefine.io.columns import Columns, choose_columns
 from arrayrefine.io.files import IN_MEMORY
 from arrayrefine.io.free_flags import FreeColumn, check_share, choose_random, find_free_column, resolve
-from arrayrefine.intensity_statistics import anisotropy
 from arrayrefine.io.french_wilson import REJECT_BELOW, french_wilson
 from arrayrefine.io.in_memory import DataSource, label_of
 from arrayrefine.io.merging import Observations, merge, to_asu

@@ -17,7 +17,7 @@ from scipy import sparse
 from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.crystal import Crystal
 from arrayrefine.kernels import distances as distance_kernel
-from arrayrefine.kernels import geometry
+from arrayrefine.kernels import geometry, mates
 from arrayrefine.neighbour_distances import jelly_body
 from arrayrefine.options import Geometry
 from arrayrefine.restraints import Distances, Restraints, TorsionClass, Torsions
@@ -28,6 +28,8 @@ Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 Kind = Literal["bond", "angle", "torsion", "chirality", "plane", "contact"]
 KINDS: tuple[Kind, ...] = ("bond", "angle", "torsion", "chirality", "plane", "contact")
+TO_MATES = {kind: f"{kind} to mate" for kind in ("bond", "angle", "torsion", "plane")}
+"""Kinds of restraints of links to symmetry mates."""
 _MANY = ("jelly body", "local NCS")
 """Classes with several distances for each atom, in all directions."""
 _ALONG = 4
@@ -284,7 +286,7 @@ class GeometryTarget:
         """
         rows, columns, values = [], [], []
         count = 0
-        soft = {"torsion", *(more.kind for more in self.conformation)}
+        soft = {"torsion", TO_MATES["torsion"], *(more.kind for more in self.conformation)}
         for term in itertools.chain(self._terms(atoms), self._distance_terms(atoms)):
             if term.kind in soft and not torsions:
                 continue
@@ -327,9 +329,41 @@ class GeometryTarget:
         )
         if self.options.torsions:
             yield "torsion", lambda: self._torsion("torsion", xyz, r.torsions, r.torsions.sigma)
+        if len(r.across):
+            yield from self._across(xyz)
         for more in self.conformation:
             weight = np.full(len(more.effective.index), more.weight)
             yield more.kind, partial(self._torsion, more.kind, xyz, more.effective, more.torsions.sigma, weight)
+
+    def _across(self, xyz: Float) -> Iterator[tuple[str, Callable[[], _Evaluated]]]:
+        """Kinds of restraints of links to symmetry mates, and what evaluates them."""
+        across = self.restraints.across
+        extended = mates.placed(xyz, across.mates.source, across.mates.rotation, across.mates.shift)
+        b, a, t, p = across.effective
+        kinds: list[tuple[str, Callable[[], tuple[Float, Float]], Int, Float]] = [
+            ("bond", lambda: geometry.bond(extended, b.index, b.ideal, b.sigma), b.index, across.bonds.sigma),
+            ("angle", lambda: geometry.angle(extended, a.index, a.ideal, a.sigma), a.index, across.angles.sigma),
+            (
+                "plane", lambda: geometry.plane(extended, p.index, p.plane, p.sigma), p.index[:, None],
+                across.planes.sigma,
+            ),
+        ]  # fmt: skip
+        shares = dict(zip(("bond", "angle", "torsion", "plane"), across.shares))
+        if self.options.torsions:
+            kinds.append((
+                "torsion", lambda: geometry.torsion(extended, t.index, t.ideal, t.sigma, t.period), t.index,
+                across.torsions.sigma,
+            ))  # fmt: skip
+
+        def evaluated(kind: str, evaluate: Callable[[], tuple[Float, Float]], index: Int, sigma: Float) -> _Evaluated:
+            z, jacobian = evaluate()
+            source, rotation = across.mates.source, across.mates.rotation
+            jacobian, atoms = mates.of_sources(jacobian, index, source, rotation, len(xyz))
+            return _Evaluated(TO_MATES[kind], z, jacobian, atoms, sigma, shares[kind])
+
+        for kind, evaluate, index, sigma in kinds:
+            if len(index):
+                yield TO_MATES[kind], partial(evaluated, kind, evaluate, index, sigma)
 
     @staticmethod
     def _torsion(kind: str, xyz: Float, t: Torsions, sigma: Float, weight: Float | float = 1.0) -> _Evaluated:

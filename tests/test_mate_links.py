@@ -1,0 +1,235 @@
+"""Links to symmetry mates: read from the model, restrained as if the mate were there, on NumPy and the device alike."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from types import ModuleType
+
+import gemmi
+import numpy as np
+import pytest
+from synthetic import atoms_from, crystal
+
+from arrayrefine import Options, refine
+from arrayrefine.atoms import Atoms
+from arrayrefine.crystal import Crystal
+from arrayrefine.device_restraints import DeviceRestraints
+from arrayrefine.io.model import read_model
+from arrayrefine.kernels import mates, mates_cuda
+from arrayrefine.kernels.backend import to_device, to_host
+from arrayrefine.monomers import load_monomers
+from arrayrefine.options import Geometry
+from arrayrefine.restraints import Across, Angles, Bonds, Mates, Planes, Restraints, Torsions
+from arrayrefine.structure_factors import StructureFactors
+from arrayrefine.targets.adp import AdpTarget
+from arrayrefine.targets.geometry import TO_MATES, GeometryTarget
+from arrayrefine.topology import build_restraints
+
+CYSTEINE = {
+    "N": (3.2, 12.9, 0.9), "CA": (2.6, 11.7, 0.4), "C": (3.4, 10.5, 0.9), "O": (4.1, 9.8, 0.2),
+    "CB": (1.2, 11.5, 0.9), "SG": (0.9, 9.9, 0.35),
+}  # fmt: skip
+CELL = 30.0
+
+
+def _write(path: Path, group: str, mate: bool, links: str) -> Path:
+    """A cysteine near the twofold axis along b, and its mate about it where asked."""
+    lines = [links, f"CRYST1{CELL:9.3f}{CELL:9.3f}{CELL:9.3f}  90.00  90.00  90.00 {group:11s}"]
+    for number in (1, 2) if mate else (1,):
+        for name, (x, y, z) in CYSTEINE.items():
+            xyz = (x, y, z) if number == 1 else (-x, y, -z)
+            position = "".join(f"{v:8.3f}" for v in xyz)
+            lines.append(
+                f"ATOM  {len(lines):5d}  {name:<3s} CYS A{number:4d}    {position}  1.00 20.00           {name[0]}"
+            )
+    path.write_text("\n".join([*lines, "END", ""]))
+    return path
+
+
+def _link(one: int, two: int, operator: str) -> str:
+    return f"SSBOND   1 CYS A {one:4d}    CYS A {two:4d}                          1555   {operator}  2.03  "
+
+
+def _target(path: Path) -> tuple[GeometryTarget, Atoms]:
+    model = read_model(path)
+    library = load_monomers(model.structure[0].get_all_residue_names(), [])
+    restraints = build_restraints(model.structure, model.atoms, model.crystal, library)
+    return GeometryTarget.build(restraints, model.crystal, model.atoms, Geometry(contacts=False)), model.atoms
+
+
+def test_a_link_about_an_axis_counts_once_for_both_sides(tmp_path: Path) -> None:
+    """The energy and the gradient of one asymmetric unit are half of those of the pair, written out in P 1."""
+    alone, atoms = _target(_write(tmp_path / "a.pdb", "P 1 2 1", False, _link(1, 1, "2555")))
+    both, pair = _target(_write(tmp_path / "b.pdb", "P 1", True, _link(1, 2, "1555")))
+    across = alone.restraints.across
+    assert [len(x.index) for x in (across.bonds, across.angles, across.torsions)] == [1, 2, 1]
+    assert len(across) == 2  # SG and CB
+    assert len(both.restraints.across) == 0
+    value, gradient = alone(atoms)
+    expected, slope = both(pair)
+    assert value == pytest.approx(0.5 * expected, rel=1e-12)
+    np.testing.assert_allclose(gradient.xyz, slope.xyz[:6], rtol=1e-9, atol=1e-9)
+    without = dataclasses.replace(alone, restraints=dataclasses.replace(alone.restraints, across=Across.none()))
+    assert without(atoms)[0] < value - 1.0
+    assert any("1 link to symmetry mates is restrained: A/CYS 1/SG - A/CYS 1/SG (-x,y,-z)" in note
+               for note in alone.restraints.notes)  # fmt: skip
+
+
+def test_a_link_to_a_mate_of_another_residue_is_the_link(tmp_path: Path) -> None:
+    """The second cysteine is written a cell further: the restraints are those of the two side by side."""
+    path = _write(tmp_path / "a.pdb", "P 1", True, _link(1, 2, "1655"))
+    structure = gemmi.read_pdb(str(path))
+    for site in structure[0][0][1]:
+        site.pos += gemmi.Position(CELL, 0.0, 0.0)
+    structure.write_pdb(str(path))
+    shifted, atoms = _target(path)
+    both, pair = _target(_write(tmp_path / "b.pdb", "P 1", True, _link(1, 2, "1555")))
+    assert set(shifted.restraints.across.shares[0]) == {1.0}
+    value, gradient = shifted(atoms)
+    expected, slope = both(pair)
+    assert value == pytest.approx(expected, rel=1e-9)
+    np.testing.assert_allclose(gradient.xyz, slope.xyz, rtol=1e-6, atol=1e-6)
+    assert {row.kind for row in shifted.outliers(atoms, 0.5)} >= {TO_MATES["bond"], TO_MATES["angle"]}
+
+
+def _made_up(n: int = 12, seed: int = 3) -> tuple[Restraints, Atoms, Crystal]:
+    """Restraints of every kind across an oblique cell, an atom and its own mate in one restraint among them."""
+    box = crystal("C 1 2 1")
+    rng = np.random.default_rng(seed)
+    atoms = atoms_from(rng.normal(0.0, 2.0, (n, 3)), ["C"] * n, np.full(n, 20.0), np.ones(n))
+    source = rng.integers(0, n, 5)
+    source[0] = 0
+    number = rng.integers(0, len(box.rotations), 5)
+    rotation = box.orth @ box.rotations[number] @ box.frac
+    shift = box.translations[number] @ box.orth.T
+    bonds = np.array([[0, n], [1, n + 1], [n + 2, n + 3]])
+    angles = np.array([[1, 0, n], [n + 1, n + 2, 4]])
+    torsions = np.array([[1, 0, n, n + 1], [2, 3, n + 4, 5]])
+    planes = np.array([0, 1, n, n + 2, 6, 7, n + 3, 8, 9])
+    known = dataclasses.replace(Restraints.none(n), across=Across(
+        Mates(source, rotation, shift),
+        Bonds(bonds, np.full(3, 1.8), np.array([0.02, 0.3, 0.5])),
+        Angles(angles, np.array([104.0, 120.0]), np.full(2, 4.0)),
+        Torsions(torsions, np.array([90.0, 10.0]), np.full(2, 10.0), np.array([2, 1])),
+        Planes(planes, np.array([0] * 5 + [1] * 4), np.full(9, 0.1)),
+        (np.array([0.5, 1.0, 1.0]), np.array([0.5, 1.0]), np.ones(2), np.ones(9)),
+    ))  # fmt: skip
+    return known, atoms, box
+
+
+def test_gradients_across_symmetry() -> None:
+    restraints, atoms, box = _made_up()
+    target = GeometryTarget.build(restraints, box, atoms, Geometry(contacts=False))
+    value, gradient = target(atoms)
+    rng = np.random.default_rng(1)
+    for _ in range(5):
+        direction = rng.normal(size=atoms.xyz.shape)
+        step = 1e-5
+        up, down = (target(atoms.replace(xyz=atoms.xyz + s * step * direction))[0] for s in (1.0, -1.0))
+        scale = np.linalg.norm(gradient.xyz) * np.linalg.norm(direction)
+        assert float((gradient.xyz * direction).sum()) == pytest.approx((up - down) / (2.0 * step), abs=1e-8 * scale)
+    terms = target.terms(atoms)
+    assert {kind: terms[kind].count for kind in TO_MATES.values()} == {
+        "bond to mate": 3, "angle to mate": 2, "torsion to mate": 2, "plane to mate": 9
+    }  # fmt: skip
+    assert sum(terms[kind].value for kind in TO_MATES.values()) == pytest.approx(value, rel=1e-12)
+    # The rows of the preconditioner are the derivatives of z: all but torsions, which are soft.
+    jacobian = target.jacobian(atoms, torsions=True)
+    assert jacobian.shape == (16, 3 * len(atoms))
+    assert target.jacobian(atoms).shape[0] == 14
+    direction = rng.normal(size=3 * len(atoms))
+    up, down = (
+        target.terms(atoms.replace(xyz=atoms.xyz + s * 1e-6 * direction.reshape(-1, 3)), ["bond to mate"])
+        for s in (1.0, -1.0)
+    )
+    change = (up["bond to mate"].value - down["bond to mate"].value) / 2e-6
+    bonds = next(term.z for term in target._terms(atoms, ["bond to mate"]))
+    assert float(bonds @ (jacobian[:3] @ direction)) == pytest.approx(change, rel=1e-5)
+
+
+def test_held_atoms_have_no_restraints_across() -> None:
+    restraints, atoms, _ = _made_up()
+    across = restraints.across
+    mask = np.zeros(len(atoms), dtype=bool)
+    mask[0] = True
+    kept = restraints.without(mask).across
+    touching = np.concatenate([mask, mask[across.mates.source]])
+    assert len(kept.bonds.index) == (~touching[across.bonds.index].any(axis=1)).sum() < 3
+    assert not touching[kept.angles.index].any()
+    assert not touching[kept.torsions.index].any()
+    assert not touching[kept.planes.index].any()
+    assert (np.bincount(kept.planes.plane, minlength=1) != 0).all() if len(kept.planes.plane) else True
+    assert [len(s) for s in kept.shares] == [
+        len(x) for x in (kept.bonds.index, kept.angles.index, kept.torsions.index, kept.planes.index)
+    ]
+
+
+@pytest.mark.parametrize("n_models", [1, 3])
+def test_device_places_mates_and_returns_their_pull(emulated_cuda: ModuleType, n_models: int) -> None:
+    restraints, atoms, _ = _made_up()
+    m, n = restraints.across.mates, len(atoms)
+    rng = np.random.default_rng(4)
+    xyz = rng.normal(size=(n_models, n, 3))
+    plan = mates_cuda.plan(n, m.source, m.rotation, m.shift, n_models)
+    extended = to_host(mates_cuda.place(plan, to_device(xyz, np.float64)))
+    for k in range(n_models):
+        expected = mates.placed(xyz[k], m.source, m.rotation, m.shift)
+        np.testing.assert_allclose(extended[k], expected, rtol=1e-12, atol=1e-12)
+    # The adjoint, by the dot test.
+    pull, value = rng.normal(size=extended.shape), rng.normal(size=n_models)
+    gradient, total = to_device(np.ones((n_models, n, 3)), np.float64), to_device(np.ones(n_models), np.float64)
+    mates_cuda.add(plan, (to_device(value, np.float64), to_device(pull, np.float64)), total, gradient)
+    np.testing.assert_allclose(to_host(total), 1.0 + value, rtol=1e-12)
+    direction = rng.normal(size=xyz.shape)
+    for k in range(n_models):
+        moved = mates.placed(direction[k], m.source, m.rotation, 0.0 * m.shift)
+        dot = float(((to_host(gradient)[k] - 1.0) * direction[k]).sum())
+        assert dot == pytest.approx(float((pull[k] * moved).sum()), rel=1e-12)
+    with pytest.raises(ValueError, match="for mates of"):
+        mates_cuda.place(plan, to_device(xyz[:, :-1], np.float64))
+
+
+@pytest.mark.parametrize("torsions", [True, False])
+def test_restraints_on_the_device_agree(emulated_cuda: ModuleType, torsions: bool) -> None:
+    restraints, atoms, box = _made_up()
+    restraints = dataclasses.replace(
+        restraints, bonds=Bonds(np.array([[2, 3], [4, 5]]), np.full(2, 1.5), np.full(2, 0.1))
+    )
+    target = GeometryTarget.build(restraints, box, atoms, Geometry(contacts=False, torsions=torsions))
+    adp = AdpTarget.build(restraints, box, atoms, "none", Geometry())
+    device = DeviceRestraints(target, adp, atoms.multiplicity)
+    value, gradient = device.geometry(to_device(atoms.xyz[None], np.float64))
+    expected, slope = target(atoms)
+    assert float(to_host(value)[0]) == pytest.approx(expected, rel=1e-12)
+    np.testing.assert_allclose(to_host(gradient)[0], slope.xyz, rtol=1e-9, atol=1e-9)
+
+
+def test_a_refinement_closes_a_disulfide_about_an_axis(tmp_path: Path) -> None:
+    """Data that know nothing of it (5 Å) leave the sulphurs at 1.9 Å; the restraint brings them to 2.03 Å."""
+    path = _write(tmp_path / "model.pdb", "P 1 2 1", False, _link(1, 1, "2555"))
+    model = read_model(path)
+    hkl = model.crystal.unique_reflections(3.0, CELL)
+    f = np.abs(StructureFactors(model.crystal, hkl, model.atoms)(model.atoms))
+    table = gemmi.Mtz(with_base=True)
+    table.spacegroup = model.crystal.gemmi_space_group
+    table.set_cell_for_all(model.crystal.gemmi_cell)
+    table.add_dataset("made")
+    for label, kind in (("F", "F"), ("SIGF", "Q"), ("FREE", "I")):
+        table.add_column(label, kind)
+    free = np.random.default_rng(0).random(len(hkl)) > 0.1
+    table.set_data(np.column_stack([hkl, f, 0.05 * f + 0.1, free]).astype(np.float32))
+    table.write_to_file(str(tmp_path / "data.mtz"))
+    distances = {}
+    for linked in (True, False):
+        if not linked:
+            text = path.read_text().replace("SSBOND", "REMARK")
+            (tmp_path / "apart.pdb").write_text(text)
+        options = Options(cycles=2, targets=("xyz",), report=False, hydrogens="strip", tls=("none",))
+        result = refine(path if linked else tmp_path / "apart.pdb", tmp_path / "data.mtz", options)
+        sulphur = result.atoms.xyz[result.atoms.identity.atom_name == "SG"][0]
+        distances[linked] = 2.0 * float(np.hypot(sulphur[0], sulphur[2]))
+        said = any("to symmetry mates is restrained" in note for note in result.report.warnings)
+        assert said
+    assert distances[True] == pytest.approx(2.03, abs=0.06)
+    assert distances[False] == pytest.approx(distances[True], abs=1e-6)  # the unnamed link was found
