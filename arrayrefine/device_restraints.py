@@ -70,6 +70,8 @@ class DeviceRestraints:
                 (planes.index, planes.plane, planes.sigma),
                 n_models,
             )
+            classes = [(d.index, d.ideal, d.sigma, d.alpha, d.weight) for d in geometry.to_mates]
+            self._to_mates = distances_cuda.plan(n + len(r.across), classes, n_models) if classes else None
         contacts = geometry.contacts
         self._contacts = None if contacts is None else contacts.device_plan(multiplicity, n_models)
         self._adp = adp_cuda.plan(n, adp.i, adp.j, adp.weight, n_models) if adp.kind == "kl" else None
@@ -103,7 +105,10 @@ class DeviceRestraints:
         """
         value, gradient = geometry_cuda.evaluate(self._geometry, xyz)
         if self._mates is not None:
-            found = geometry_cuda.evaluate(self._across, mates_cuda.place(self._mates, xyz))
+            extended = mates_cuda.place(self._mates, xyz)
+            found = geometry_cuda.evaluate(self._across, extended)
+            if self._to_mates is not None:
+                distances_cuda.add(self._to_mates, extended, *found)
             mates_cuda.add(self._mates, found, value, gradient)
         if self._pairs is not None:
             distances_cuda.add(self._pairs, xyz, value, gradient)

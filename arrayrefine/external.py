@@ -7,6 +7,7 @@ from pathlib import Path
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.base_pairs import base_pairs
+from arrayrefine.crystal import Crystal
 from arrayrefine.metal_coordination import metal_coordination
 from arrayrefine.neighbour_distances import jelly_body, local_ncs, reference_distances
 from arrayrefine.options import External
@@ -40,7 +41,7 @@ def calls(d_min: float, reflections: int | None, atoms: Atoms, options: External
 
 def with_external(
     restraints: Restraints, atoms: Atoms, d_min: float, options: External, reference: Path | None = None,
-    reflections: int | None = None,
+    reflections: int | None = None, crystal: Crystal | None = None,
 ) -> Restraints:  # fmt: skip
     """Add the classes that the options ask for, and say so in the notes.
 
@@ -56,6 +57,8 @@ def with_external(
         Of a reference model.
     reflections : int, optional
         That are refined against.
+    crystal : Crystal, optional
+        Whose symmetry mates metals may bind; none are looked for without it.
 
     Raises
     ------
@@ -87,9 +90,12 @@ def with_external(
         found.append(local_ncs(atoms, restraints, residues, o.distance, o.ncs_sigma, o.loss, o.ncs_weight))
     if act["base-pair"]:
         found.append(base_pairs(atoms, residues, o.base_pairs_sigma, o.loss, o.base_pairs_weight))
+    across = restraints.across
     if o.metals and o.metals_weight > 0.0:
-        (sure, likely), sentences = metal_coordination(atoms, restraints, o.metals_sigma, o.metals_weight)
-        found += [(sure, sentences), (likely, [])]
+        metals = metal_coordination(atoms, restraints, o.metals_sigma, o.metals_weight, crystal)
+        found += [(metals.classes[0], metals.notes), (metals.classes[1], [])]
+        if len(metals.mates.source):
+            across = across.with_distances(metals.mates, *(d for d in metals.to_mates if len(d)))
     if reference is not None:
         bounds = o.distance, o.reference_sigma, o.loss, o.reference_weight
         found.append(reference_distances(atoms, restraints, residues, reference, *bounds))
@@ -128,5 +134,6 @@ def with_external(
         distances=tuple(distances for distances, _ in found if distances.weight > 0.0 and len(distances)),
         jelly_body=jelly,
         conformation=tuple(t for t in torsions if t.weight > 0.0 and len(t.torsions.index)),
+        across=across,
         notes=(*restraints.notes, *notes),
     )

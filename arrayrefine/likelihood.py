@@ -313,7 +313,8 @@ def _restraints(model: Model, reflections: Reflections, library: MonomerLibrary,
     found = build_restraints(model.structure, model.atoms, reflections.crystal, library, unknown=options.unknown)
     found = found.without(model.atoms.riding.mask(len(model.atoms)))
     work = int(reflections.work.sum())
-    return with_external(found, model.atoms, reflections.d_min, options.external, options.reference, work)
+    crystal = reflections.crystal
+    return with_external(found, model.atoms, reflections.d_min, options.external, options.reference, work, crystal)
 
 
 def _require_weight(name: str, given: object) -> None:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
+from typing import NamedTuple
 
 import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
+from arrayrefine.crystal import Crystal
+from arrayrefine.kernels.contacts import neighbour_pairs
 from arrayrefine.kernels.distances import close_pairs
+from arrayrefine.kernels.mates import placed
 from arrayrefine.neighbour_distances import lengths
 from arrayrefine.nonbonded import COORDINATION
-from arrayrefine.restraints import Distances, Restraints
+from arrayrefine.restraints import Distances, Mates, Restraints
 from arrayrefine.wording import counted
 
+Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
 # Å; mean distances by metal and donor: O of water, O of carboxylates, O of the main chain, N of histidine, S of
@@ -56,17 +62,39 @@ _REACH = 0.8
 """Å; a donor further than this beyond its ideal distance is not coordinated."""
 _ONE_SIDED = 0.4
 """Å; a carboxylate binds with one oxygen where the other is further away by more."""
+_ITSELF = 0.1
+"""Å; what an operator moves by less, it leaves in its place."""
 _TETRAHEDRAL = 109.5
 _ANGLE_SIGMA = 5.0
 """Degrees; of donor-metal-donor angles of tetrahedral zinc, turned into a sigma of the donors' distance."""
 
 
+class Coordination(NamedTuple):
+    """What was found at metals.
+
+    Attributes
+    ----------
+    classes : pair of Distances
+        Of atoms that are donors for sure, and robust ones of those that may be.
+    mates : Mates
+        Donors that are symmetry mates, numbered behind the atoms and the mates that other restraints name.
+    to_mates : pair of Distances
+        As `classes`, with at least one such donor.
+    notes : list of str
+    """
+
+    classes: tuple[Distances, Distances]
+    mates: Mates
+    to_mates: tuple[Distances, Distances]
+    notes: list[str]
+
+
 def metal_coordination(
-    atoms: Atoms, restraints: Restraints, sigma: float, weight: float
-) -> tuple[tuple[Distances, Distances], list[str]]:
+    atoms: Atoms, restraints: Restraints, sigma: float, weight: float, crystal: Crystal | None = None
+) -> Coordination:
     """Restraints on metal-donor distances, and on donor-donor distances of zinc with four N or S donors.
 
-    Only single metals (ions) within the model as given; what the dictionary restrains already is left to it.
+    Only single metals (ions); what the dictionary restrains already is left to it.
 
     Parameters
     ----------
@@ -75,20 +103,22 @@ def metal_coordination(
     sigma : float, Å
     weight : float
         See `Distances`.
-
-    Returns
-    -------
-    pair of Distances
-        Of atoms that are donors for sure, and robust ones of those that may be.
-    list of str
-        What was found.
+    crystal : Crystal, optional
+        Whose symmetry mates may be donors too.
     """
+    n = len(atoms)
+    conformer = restraints.non_bonded.conformer
     ions = np.flatnonzero(np.isin(atoms.element, [*_IDEAL, *_POLAR]) & _alone(atoms) & (atoms.occupancy > 0.0))
+    mates = Mates(np.zeros(0, dtype=np.int64), np.zeros((0, 3, 3)), np.zeros((0, 3)))
+    if crystal is not None and len(ions):
+        mates = _donor_mates(atoms, ions, crystal)
+        atoms = _with_mates(atoms, mates)
+        conformer = np.concatenate([conformer, conformer[mates.source]])
     found: list[tuple[int, int, float, float]] = []
     angles: list[tuple[int, int, float, float]] = []
     labels: Counter[str] = Counter()
     sources: set[str] = set()
-    for ion, donors in _donors(atoms, restraints, ions).items():
+    for ion, donors in _donors(atoms, restraints, ions, conformer).items():
         distances = {d: ideal for d in donors if (ideal := _ideal(atoms, ion, d)) is not None}
         distances, both = _of_groups(atoms, ion, distances)
         estimated = _ESTIMATED if atoms.element[ion] not in _IDEAL else 1.0
@@ -104,18 +134,78 @@ def metal_coordination(
     ideals, sigmas = np.array([x for _, _, x, _ in rows]), np.array([s for *_, s in rows])
     apart = lengths(atoms.xyz, index) - ideals
     sure = (apart < _DONOR) & (apart > -_COLLAPSED)
-    made = (
-        Distances("metal", index[sure], ideals[sure], sigmas[sure], 2.0, weight),
-        Distances("metal, robust", index[~sure], ideals[~sure], sigmas[~sure], _LOSS, weight),
-    )
+    beyond = np.any(index >= n, axis=1)
+    others = np.where(index >= n, index + len(restraints.across), index)
+
+    def pair(kind: str, rows: NDArray[np.int64], chosen: NDArray[np.bool_]) -> tuple[Distances, Distances]:
+        near, far = np.flatnonzero(chosen & sure), np.flatnonzero(chosen & ~sure)
+        return (
+            Distances(kind, rows[near], ideals[near], sigmas[near], 2.0, weight),
+            Distances(f"{kind}, robust", rows[far], ideals[far], sigmas[far], _LOSS, weight),
+        )
+
+    made = pair("metal", index, ~beyond), mates, pair("metal to mate", others, beyond)
     if not found:
-        return made, []
+        return Coordination(*made, [])
     kinds = ", ".join(f"{n} x {label}" for label, n in sorted(labels.items()))
     more = f", and {counted(len(angles), 'angle')} of tetrahedral zinc" if angles else ""
-    return made, [
+    count = sum(donor >= n for _, donor, *_ in found)
+    mated = f"; {count} of them to symmetry mates" if count else ""
+    return Coordination(*made, [
         f"{counted(len(found), 'metal-ligand distance')} without a dictionary length found: {kinds}{more}; restrained "
-        f"to {', '.join(sorted(sources))} (--external.metals)"
-    ]
+        f"to {', '.join(sorted(sources))}{mated} (--external.metals)"
+    ])  # fmt: skip
+
+
+def _donor_mates(atoms: Atoms, ions: Int, crystal: Crystal) -> Mates:
+    """Symmetry mates of O, N and S near ions, each image once.
+
+    Where an operator leaves the ion in its place, the donor in the model stands for its images under it.
+    """
+    candidates = np.flatnonzero(np.isin(atoms.element, ("N", "O", "S")))
+    subset = np.concatenate([ions, candidates])
+    pairs = neighbour_pairs(
+        atoms.xyz[subset], crystal.rotations, crystal.translations, crystal.orth, crystal.frac, COORDINATION
+    )
+    chosen: dict[tuple[int, bytes, bytes], tuple[int, Float, Float]] = {}
+    seen: set[tuple[int, int, int]] = set()
+    for k in np.flatnonzero(pairs.image & ((pairs.i < len(ions)) != (pairs.j < len(ions)))).tolist():
+        rotation = crystal.orth @ crystal.rotations[pairs.op[k]] @ crystal.frac
+        shift = crystal.orth @ pairs.shift[k]
+        one, two = int(subset[pairs.i[k]]), int(subset[pairs.j[k]])
+        if pairs.j[k] < len(ions):  # the image is that of the ion: seen from the ion, the operator is the inverse
+            one, two, rotation, shift = two, one, rotation.T, -rotation.T @ shift
+        place = rotation @ atoms.xyz[two] + shift
+        if np.linalg.norm(rotation @ atoms.xyz[one] + shift - atoms.xyz[one]) < _ITSELF:
+            continue
+        alike = one, two, round(float(np.linalg.norm(place - atoms.xyz[one])) / _ITSELF)
+        if alike not in seen:
+            seen.add(alike)
+            chosen[(two, *_name(rotation, shift))] = two, rotation, shift
+    rows = list(chosen.values())
+    return Mates(
+        np.array([source for source, _, _ in rows], dtype=np.int64),
+        np.array([rotation for _, rotation, _ in rows]).reshape(-1, 3, 3),
+        np.array([shift for *_, shift in rows]).reshape(-1, 3),
+    )
+
+
+def _name(rotation: Float, shift: Float) -> tuple[bytes, bytes]:
+    """An operator as something to compare; adding zero makes -0 and 0 one."""
+    return (rotation.round(6) + 0.0).tobytes(), (shift.round(3) + 0.0).tobytes()
+
+
+def _with_mates(atoms: Atoms, mates: Mates) -> Atoms:
+    """The atoms and, behind them, mates, which belong to residues of their own."""
+    n, count = len(atoms), len(mates.source)
+    both = atoms.taken(np.concatenate([np.arange(n), mates.source]))
+    operator = [_name(*how) for how in zip(mates.rotation, mates.shift)]
+    residue, kinds = both.identity.residue.copy(), {name: k for k, name in enumerate(dict.fromkeys(operator))}
+    if count:
+        offset = int(residue.max()) + 1
+        residue[n:] += offset * (1 + np.array([kinds[name] for name in operator]))
+    identity = dataclasses.replace(both.identity, residue=residue)
+    return dataclasses.replace(both, identity=identity).replace(xyz=placed(atoms.xyz, mates))
 
 
 def _alone(atoms: Atoms) -> NDArray[np.bool_]:
@@ -126,7 +216,7 @@ def _alone(atoms: Atoms) -> NDArray[np.bool_]:
     return np.asarray(np.bincount(named)[row] == 1)
 
 
-def _donors(atoms: Atoms, restraints: Restraints, ions: Int) -> dict[int, list[int]]:
+def _donors(atoms: Atoms, restraints: Restraints, ions: Int, conformer: Int) -> dict[int, list[int]]:
     """O, N and S near each ion, in conformers that can be there together, without those bonded by the dictionary."""
     if not len(ions):
         return {}
@@ -135,8 +225,8 @@ def _donors(atoms: Atoms, restraints: Restraints, ions: Int) -> dict[int, list[i
     pairs = subset[close_pairs(atoms.xyz[subset], COORDINATION)]
     is_ion = np.zeros(len(atoms), dtype=bool)
     is_ion[ions] = True
-    bonded = {frozenset(pair) for pair in restraints.bonds.index[is_ion[restraints.bonds.index].any(axis=1)].tolist()}
-    conformer = restraints.non_bonded.conformer
+    index = restraints.bonds.index
+    bonded = {frozenset(pair) for pair in index[is_ion[index].any(axis=1)].tolist()}
     near: dict[int, list[int]] = {}
     for a, b in pairs[is_ion[pairs].sum(axis=1) == 1].tolist():
         ion, donor = (a, b) if is_ion[a] else (b, a)

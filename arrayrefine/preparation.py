@@ -134,7 +134,7 @@ def prepare(
     riding = model.atoms.riding.mask(len(model.atoms))
     restraints = build_restraints(model.structure, model.atoms, crystal, library, unknown=options.unknown)
     restraints = with_external(
-        restraints.without(riding), model.atoms, reflections.d_min, options.external, options.reference, n_work
+        restraints.without(riding), model.atoms, reflections.d_min, options.external, options.reference, n_work, crystal
     )
     restraints = with_tables(
         restraints, model.atoms, (*options.restraint_tables, *as_tables(restraint_tables)), options.external.loss

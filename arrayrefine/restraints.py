@@ -106,6 +106,12 @@ class Distances:
     def __len__(self) -> int:
         return len(self.index)
 
+    def select(self, chosen: Int) -> Distances:
+        """Some of them, by number."""
+        return dataclasses.replace(
+            self, index=self.index[chosen], ideal=self.ideal[chosen], sigma=self.sigma[chosen]
+        )
+
 
 @dataclass(frozen=True)
 class JellyBody:
@@ -184,6 +190,8 @@ class Across:
     shares : tuple of (n,) float64
         Of each bond, angle, torsion and atom of a plane, how much belongs to one asymmetric unit: ½ where a twofold
         axis maps the link onto itself.
+    distances : tuple of Distances
+        From other sources than the dictionary.
     """
 
     mates: Mates
@@ -192,6 +200,7 @@ class Across:
     torsions: Torsions
     planes: Planes
     shares: tuple[Float, Float, Float, Float]
+    distances: tuple[Distances, ...] = ()
 
     @classmethod
     def none(cls) -> Across:
@@ -230,7 +239,18 @@ class Across:
             self.mates, Bonds(b.index[kb], b.ideal[kb], b.sigma[kb]), Angles(a.index[ka], a.ideal[ka], a.sigma[ka]),
             Torsions(t.index[kt], t.ideal[kt], t.sigma[kt], t.period[kt]), planes,
             tuple(share[k] for share, k in zip(self.shares, keep)),  # type: ignore[arg-type]
+            tuple(d.select(np.flatnonzero(~both[d.index].any(axis=1))) for d in self.distances),
         )  # fmt: skip
+
+    def with_distances(self, mates: Mates, *classes: Distances) -> Across:
+        """These restraints, and distances to further mates, numbered behind those that are there already."""
+        here = self.mates
+        both = Mates(
+            np.concatenate([here.source, mates.source]),
+            np.concatenate([here.rotation, mates.rotation]),
+            np.concatenate([here.shift, mates.shift]),
+        )
+        return dataclasses.replace(self, mates=both, distances=(*self.distances, *classes))
 
 
 def _planes_without(planes: Planes, mask: NDArray[np.bool_]) -> tuple[Planes, Int]:

@@ -135,7 +135,7 @@ class Problem:
         widths = ((r.bonds, 2), (r.angles, 3), (r.every_torsion, 4), (r.chiralities, 4), (r.planes, 1))
         distances = sum(d.index.size for d in self.geometry.distances)
         if len(r.across):  # their coordinates and gradient, beside a few restraints
-            distances += 2 * (len(how.shift) + len(r.across))
+            distances += 2 * (len(how.shift) + len(r.across)) + sum(d.index.size for d in r.across.distances)
         if r.jelly_body is not None:
             distances += int(2 * len(how.shift) * _JELLY_NEIGHBOURS)
         sizes = Sizes(

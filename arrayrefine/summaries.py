@@ -28,7 +28,8 @@ _NAMES = {
     "secondary structure": "hydrogen_bond_d", "local NCS": "ncs_local_d", "reference": "reference_d",
     "metal": "metal_d", "metal, robust": "metal_robust_d", "base pairs": "base_pair_d", "table": "table_d",
     "table, robust": "table_robust_d", "bond to mate": "bond_to_mate_d", "angle to mate": "angle_to_mate_deg",
-    "torsion to mate": "torsion_to_mate_deg", "plane to mate": "plane_to_mate",
+    "torsion to mate": "torsion_to_mate_deg", "plane to mate": "plane_to_mate", "metal to mate": "metal_to_mate_d",
+    "metal to mate, robust": "metal_to_mate_robust_d",
 }  # fmt: skip
 
 
@@ -92,8 +93,8 @@ def restraint_classes(problem: Problem, state: State) -> tuple[dict[str, Any], .
     """Count, RMSD and RMSZ of each class of restraint; and the weight of those that do not come from the dictionary."""
     rows = []
     geometry = problem.geometry
-    external = {d.kind: d.weight for d in geometry.distances} | {t.kind: t.weight for t in geometry.conformation}
-    robust = {d.kind for d in geometry.distances if d.alpha < 2.0}
+    external = {more.kind: more.weight for more in geometry.external}
+    robust = {d.kind for d in (*geometry.distances, *geometry.to_mates) if d.alpha < 2.0}
     for name, term in geometry.terms(state.atoms).items():
         if term.count:
             row = {
@@ -119,8 +120,7 @@ def data(problem: Problem, state: State) -> dict[str, Any]:
 
 def external_classes(problem: Problem, first: State, last: State) -> list[str]:
     """A sentence on each class of restraint that does not come from the dictionary: count, weight, RMSZ."""
-    weights = {d.kind: d.weight for d in problem.geometry.distances}
-    weights |= {more.kind: more.weight for more in problem.geometry.conformation}
+    weights = {more.kind: more.weight for more in problem.geometry.external}
     if not weights:
         return []
     before, after = (problem.geometry.terms(state.atoms) for state in (first, last))

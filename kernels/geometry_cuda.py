@@ -206,7 +206,7 @@ def plan(
         first=held[3],
         slots=held[4],
         pull=xp.zeros((n_models, len(index), 3)),
-        partial=xp.zeros((n_models, sum(_blocks(n) for n in counts))),
+        partial=xp.zeros((n_models, max(1, sum(_blocks(n) for n in counts)))),
         value=xp.zeros(n_models),
         gradient=xp.zeros((n_models, n_atoms, 3)),
     )

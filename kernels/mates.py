@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,25 +11,41 @@ Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
 
-def placed(xyz: Float, source: Int, rotation: Float, shift: Float) -> Float:
-    """Coordinates of the atoms and, behind them, of the mates.
+class Images(Protocol):
+    """Mates of atoms: G of them, each at R x + t of its source; Cartesian, Å."""
 
-    Parameters
-    ----------
-    xyz : (N, 3) float64, Å
-    source : (G,) int
-        Atom that each mate is an image of.
-    rotation, shift : (G, 3, 3), (G, 3) float64
-        Cartesian operator, Å: a mate is at R x + t.
+    @property
+    def source(self) -> Int:
+        """(G,)."""
+        ...
 
-    Returns
-    -------
-    (N + G, 3) float64, Å
-    """
-    return np.concatenate([xyz, np.einsum("gij,gj->gi", rotation, xyz[source]) + shift])
+    @property
+    def rotation(self) -> Float:
+        """(G, 3, 3)."""
+        ...
+
+    @property
+    def shift(self) -> Float:
+        """(G, 3), Å."""
+        ...
 
 
-def of_sources(jacobian: Float, index: Int, source: Int, rotation: Float, n_atoms: int) -> tuple[Float, Int]:
+def placed(xyz: Float, mates: Images) -> Float:
+    """Coordinates (N + G, 3), Å, of the atoms (N, 3) and, behind them, of their mates."""
+    if not len(mates.source):
+        return xyz
+    return np.concatenate([xyz, np.einsum("gij,gj->gi", mates.rotation, xyz[mates.source]) + mates.shift])
+
+
+def folded(gradient: Float, mates: Images) -> Float:
+    """Gradient (N, 3) by the atoms, of one by atoms and mates (N + G, 3): the adjoint of `placed`."""
+    n = len(gradient) - len(mates.source)
+    out = gradient[:n].copy()
+    np.add.at(out, mates.source, np.einsum("gi,gij->gj", gradient[n:], mates.rotation))
+    return out
+
+
+def of_sources(jacobian: Float, index: Int, mates: Images, n_atoms: int) -> tuple[Float, Int]:
     """Derivatives by mates as derivatives by the atoms that they are images of.
 
     Parameters
@@ -36,8 +54,7 @@ def of_sources(jacobian: Float, index: Int, source: Int, rotation: Float, n_atom
         By the coordinates of the k atoms and mates of each restraint.
     index : (n, k) int
         Their numbers; mates are n_atoms and above.
-    source, rotation
-        As for `placed`.
+    mates : Images
     n_atoms : int
 
     Returns
@@ -49,6 +66,6 @@ def of_sources(jacobian: Float, index: Int, source: Int, rotation: Float, n_atom
     mate = index >= n_atoms
     turned, atoms = jacobian.copy(), index.copy()
     which = index[mate] - n_atoms
-    turned[mate] = np.einsum("mi,mij->mj", jacobian[mate], rotation[which])
-    atoms[mate] = source[which]
+    turned[mate] = np.einsum("mi,mij->mj", jacobian[mate], mates.rotation[which])
+    atoms[mate] = mates.source[which]
     return turned, atoms

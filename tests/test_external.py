@@ -326,7 +326,7 @@ def test_a_carboxylate_with_both_oxygens_near_is_held_loosely_by_both(
     path = tmp_path / "manganese.pdb"
     path.write_text(text + "END\n")
     atoms, _, restraints = load(path)
-    found = merged(metal_coordination(atoms, restraints, 0.05, 1.0)[0])
+    found = merged(metal_coordination(atoms, restraints, 0.05, 1.0).classes)
     near = [(int(b) - 1, float(d), float(s)) for (_, b), d, s in zip(found.index, found.ideal, found.sigma)]
     assert near == [pytest.approx(row) for row in expected]
 
@@ -343,7 +343,7 @@ def test_a_metal_that_the_literature_leaves_out_is_held_by_radii(tmp_path: Path)
     path = tmp_path / "cadmium.pdb"
     path.write_text(text + "END\n")
     atoms, _, restraints = load(path)
-    (found, far), (note,) = metal_coordination(atoms, restraints, 0.05, 1.0)
+    (found, far), _, _, (note,) = metal_coordination(atoms, restraints, 0.05, 1.0)
     assert not len(far)
     rows = zip(found.index[:, 1], found.ideal, found.sigma)
     names = {str(atoms.identity.atom_name[d]): (float(x), float(s)) for d, x, s in rows}
@@ -367,7 +367,7 @@ def test_how_firmly_a_water_is_held(
     path.write_text(text + "END\n")
     atoms, _, restraints = load(path)
     atoms = atoms.replace(occupancy=np.array(occupancy))
-    classes, notes = metal_coordination(atoms, restraints, 0.05, 1.0)
+    classes, _, _, notes = metal_coordination(atoms, restraints, 0.05, 1.0)
     assert [d.kind for d in classes if len(d)] == ([expected] if expected else [])
     assert bool(notes) == bool(expected)
 

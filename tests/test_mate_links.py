@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -15,12 +16,13 @@ from arrayrefine import Options, refine
 from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
 from arrayrefine.device_restraints import DeviceRestraints
+from arrayrefine.external import with_external
 from arrayrefine.io.model import read_model
 from arrayrefine.kernels import mates, mates_cuda
 from arrayrefine.kernels.backend import to_device, to_host
 from arrayrefine.monomers import load_monomers
-from arrayrefine.options import Geometry
-from arrayrefine.restraints import Across, Angles, Bonds, Mates, Planes, Restraints, Torsions
+from arrayrefine.options import External, Geometry
+from arrayrefine.restraints import Across, Angles, Bonds, Distances, Mates, Planes, Restraints, Torsions
 from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.targets.adp import AdpTarget
 from arrayrefine.targets.geometry import TO_MATES, GeometryTarget
@@ -174,7 +176,7 @@ def test_device_places_mates_and_returns_their_pull(emulated_cuda: ModuleType, n
     plan = mates_cuda.plan(n, m.source, m.rotation, m.shift, n_models)
     extended = to_host(mates_cuda.place(plan, to_device(xyz, np.float64)))
     for k in range(n_models):
-        expected = mates.placed(xyz[k], m.source, m.rotation, m.shift)
+        expected = mates.placed(xyz[k], m)
         np.testing.assert_allclose(extended[k], expected, rtol=1e-12, atol=1e-12)
     # The adjoint, by the dot test.
     pull, value = rng.normal(size=extended.shape), rng.normal(size=n_models)
@@ -183,19 +185,111 @@ def test_device_places_mates_and_returns_their_pull(emulated_cuda: ModuleType, n
     np.testing.assert_allclose(to_host(total), 1.0 + value, rtol=1e-12)
     direction = rng.normal(size=xyz.shape)
     for k in range(n_models):
-        moved = mates.placed(direction[k], m.source, m.rotation, 0.0 * m.shift)
+        moved = mates.placed(direction[k], dataclasses.replace(m, shift=0.0 * m.shift))
         dot = float(((to_host(gradient)[k] - 1.0) * direction[k]).sum())
         assert dot == pytest.approx(float((pull[k] * moved).sum()), rel=1e-12)
     with pytest.raises(ValueError, match="for mates of"):
         mates_cuda.place(plan, to_device(xyz[:, :-1], np.float64))
 
 
+SITE = "HETATM{n:5d}  {name:<3s} {residue} A{m:4d}    {x:8.3f}{y:8.3f}{z:8.3f}  1.00 20.00          {element:>2s}\n"
+
+
+def _zinc(path: Path, moved: bool) -> tuple[Restraints, Atoms, Crystal]:
+    """Zinc with four cysteines about it, in P 21; two of them written as their symmetry mates where asked."""
+    rng = np.random.default_rng(0)
+    box = Crystal((40.0, 44.0, 48.0, 90.0, 100.0, 90.0), "P 1 21 1")
+    rotation = box.orth @ box.rotations[1] @ box.frac
+    shift = box.orth @ (box.translations[1] + [1.0, -1.0, 0.0])
+    text = "CRYST1   40.000   44.000   48.000  90.00 100.00  90.00 P 1 21 1\n"
+    text += SITE.format(n=1, name="ZN", residue=" ZN", m=1, x=20.0, y=20.0, z=20.0, element="ZN")
+    corners = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / np.sqrt(3.0)
+    for k, corner in enumerate(corners):
+        for j, (name, distance) in enumerate((("SG", 2.35 + 0.3 * (k % 2)), ("CB", 4.1))):
+            place = 20.0 + distance * corner + rng.normal(0.0, 0.05, 3)
+            if moved and k > 1:
+                place = rotation @ place + shift
+            x, y, z = place
+            text += SITE.format(n=10 * k + j + 2, name=name, residue="CYS", m=10 + k, x=x, y=y, z=z, element=name[0])
+    path.write_text(text + "END\n")
+    model = read_model(path)
+    library = load_monomers(model.structure[0].get_all_residue_names(), [])
+    restraints = build_restraints(model.structure, model.atoms, model.crystal, library)
+    found = with_external(restraints, model.atoms, 1.5, External(), crystal=model.crystal)
+    return found, model.atoms, model.crystal
+
+
+def test_a_metal_between_molecules(tmp_path: Path) -> None:
+    """Distances, angles of the tetrahedron, energy and gradient are those of the donors side by side."""
+    plain, beside, box = _zinc(tmp_path / "a.pdb", False)
+    across, apart, _ = _zinc(tmp_path / "b.pdb", True)
+    assert not plain.across.distances
+    assert [d.kind for d in across.across.distances] == ["metal to mate", "metal to mate, robust"]
+    assert sum(len(d) for d in across.across.distances) == 7  # two distances, five of six angles
+    assert sum(len(d) for d in (*across.distances, *across.across.distances)) == 10
+    assert sum(len(d) for d in plain.distances) == 10
+    assert any("4 x Zn-S, and 6 angles of tetrahedral zinc" in n and "2 of them to symmetry mates" in n
+               for n in across.notes)  # fmt: skip
+    options = Geometry(contacts=False)
+    one, two = (GeometryTarget.build(r, box, a, options) for r, a in ((plain, beside), (across, apart)))
+    value, gradient = two(apart)
+    expected, slope = one(beside)
+    assert value == pytest.approx(expected, rel=2e-3)  # the file has three decimals
+    turned = slope.xyz.copy()
+    moved = np.isin(apart.identity.sequence_number, (12, 13))
+    turned[moved] = slope.xyz[moved] @ (box.orth @ box.rotations[1] @ box.frac).T
+    np.testing.assert_allclose(gradient.xyz, turned, atol=0.02 * np.abs(turned).max())
+    assert set(two.terms(apart)) >= {"metal", "metal to mate", "metal to mate, robust"}
+    assert set(two.of_dictionary.terms(apart)) == set(one.of_dictionary.terms(beside))
+    direction = np.random.default_rng(2).normal(size=apart.xyz.shape)
+    up, down = (two(apart.replace(xyz=apart.xyz + s * 1e-6 * direction))[0] for s in (1.0, -1.0))
+    scale = np.linalg.norm(gradient.xyz) * np.linalg.norm(direction)
+    assert float((gradient.xyz * direction).sum()) == pytest.approx((up - down) / 2e-6, abs=1e-7 * scale)
+    assert two.jacobian(apart).shape[0] == one.jacobian(beside).shape[0]
+    assert not with_external(plain, beside, 1.5, External()).across.distances
+
+
+def test_a_metal_on_an_axis_is_held_by_the_donors_of_the_model_alone(tmp_path: Path) -> None:
+    """The mate of a donor under the operator that leaves the metal where it is adds nothing."""
+    text = "CRYST1   40.000   44.000   48.000  90.00 100.00  90.00 P 1 2 1\n"
+    text += SITE.format(n=1, name="ZN", residue=" ZN", m=1, x=0.0, y=20.0, z=0.0, element="ZN")
+    text += SITE.format(n=2, name="SG", residue="CYS", m=2, x=1.8, y=21.5, z=0.3, element="S")
+    path = tmp_path / "axis.pdb"
+    path.write_text(text + "END\n")
+    model = read_model(path)
+    library = load_monomers(model.structure[0].get_all_residue_names(), [])
+    restraints = build_restraints(model.structure, model.atoms, model.crystal, library)
+    found = with_external(restraints, model.atoms, 1.5, External(), crystal=model.crystal)
+    assert [len(d) for d in found.distances] == [1]
+    assert not found.across.distances
+
+
+def test_manganese_of_a_real_crystal_is_held_from_both_sides(case: Callable[[str], Path]) -> None:
+    """Mn 300 of 1rx2 binds His 149 and Asp 116 of the next molecule."""
+    model = read_model(case("1rx2") / "model.pdb")
+    library = load_monomers(model.structure[0].get_all_residue_names(), [])
+    restraints = build_restraints(model.structure, model.atoms, model.crystal, library)
+    found = with_external(restraints, model.atoms, 1.8, External(), crystal=model.crystal).across
+    rows = {
+        str(model.atoms.identity.label(int(found.mates.source[mate - len(model.atoms)]))): float(ideal)
+        for d in found.distances for (_, mate), ideal in zip(d.index.tolist(), d.ideal)
+    }  # fmt: skip
+    assert rows["A/HIS 149/ND1"] == 2.21
+    assert "A/ASP 116/OD1.A" in rows or "A/ASP 116/OD2.A" in rows or "A/ASP 116/O.A" in rows
+
+
 @pytest.mark.parametrize("torsions", [True, False])
 def test_restraints_on_the_device_agree(emulated_cuda: ModuleType, torsions: bool) -> None:
     restraints, atoms, box = _made_up()
+    n = len(atoms)
+    further = Distances("metal to mate", np.array([[3, n + 5]]), np.array([2.2]), np.array([0.05]), 1.0, 0.7)
+    alone = restraints.across.with_distances(Mates(*(a[:1] for a in vars(restraints.across.mates).values())), further)
     restraints = dataclasses.replace(
-        restraints, bonds=Bonds(np.array([[2, 3], [4, 5]]), np.full(2, 1.5), np.full(2, 0.1))
+        restraints, bonds=Bonds(np.array([[2, 3], [4, 5]]), np.full(2, 1.5), np.full(2, 0.1)), across=alone
     )
+    if not torsions:  # mates of metals only
+        metals = dataclasses.replace(Across.none(), mates=alone.mates, distances=alone.distances)
+        restraints = dataclasses.replace(restraints, across=metals)
     target = GeometryTarget.build(restraints, box, atoms, Geometry(contacts=False, torsions=torsions))
     adp = AdpTarget.build(restraints, box, atoms, "none", Geometry())
     device = DeviceRestraints(target, adp, atoms.multiplicity)

@@ -109,6 +109,7 @@ class GeometryTarget:
     timer: dict[str, float] = field(default_factory=dict, compare=False)
     distances: tuple[Distances, ...] = ()
     conformation: tuple[TorsionClass, ...] = ()
+    to_mates: tuple[Distances, ...] = ()
 
     @classmethod
     def build(
@@ -133,12 +134,18 @@ class GeometryTarget:
         options = Geometry() if options is None else options
         contacts = Contacts.build(restraints, crystal, atoms, options.contact_sigma) if options.contacts else None
         timer = {} if timer is None else timer
-        return cls(restraints, options, contacts, timer, restraints.distances, restraints.conformation)
+        r = restraints
+        return cls(r, options, contacts, timer, r.distances, r.conformation, r.across.distances)
 
     @property
     def of_dictionary(self) -> GeometryTarget:
         """This target without restraints from other sources: what weights are measured by."""
-        return dataclasses.replace(self, distances=(), conformation=())
+        return dataclasses.replace(self, distances=(), conformation=(), to_mates=())
+
+    @property
+    def external(self) -> tuple[Distances | TorsionClass, ...]:
+        """Classes that do not come from the dictionary as they are."""
+        return (*self.distances, *self.to_mates, *self.conformation)
 
     def forgetful(self) -> GeometryTarget:
         """A copy whose results depend on the atoms alone, and on nothing that was computed before, to the last bit."""
@@ -203,7 +210,13 @@ class GeometryTarget:
             value, part = distance_kernel.evaluate(atoms.xyz, d.index, d.ideal, d.sigma, d.alpha, d.weight)
             total += value
             gradient += part
-        if self.distances:
+        if self.to_mates:
+            extended = self._extended(atoms.xyz)
+            for d in self.to_mates:
+                value, pull = distance_kernel.evaluate(extended, d.index, d.ideal, d.sigma, d.alpha, d.weight)
+                total += value
+                gradient += mates.folded(pull, self.restraints.across.mates)
+        if self.distances or self.to_mates:
             self._clock("external", start)
         return total, Gradient(gradient, np.zeros(len(atoms)), np.zeros(len(atoms)))
 
@@ -225,8 +238,8 @@ class GeometryTarget:
                 found[term.kind] = TermResult(len(z), rmsd, rmsz, value, float(term.sigma[heavy].mean()))
             else:
                 found[term.kind] = TermResult(0, None, None, value)
-        for d in self.distances if kinds is None else ():
-            z, _ = distance_kernel.deviations(atoms.xyz, d.index, d.ideal, d.sigma)
+        for d in (*self.distances, *self.to_mates) if kinds is None else ():
+            z, _ = distance_kernel.deviations(self._extended(atoms.xyz), d.index, d.ideal, d.sigma)
             rmsd, rmsz = (float(np.sqrt(np.mean(np.square(v)))) for v in (z * d.sigma, z))
             value = d.weight * float(distance_kernel.loss(z, d.alpha)[0].sum())
             found[d.kind] = TermResult(len(d), rmsd, rmsz, value, float(np.mean(d.sigma)))
@@ -335,10 +348,14 @@ class GeometryTarget:
             weight = np.full(len(more.effective.index), more.weight)
             yield more.kind, partial(self._torsion, more.kind, xyz, more.effective, more.torsions.sigma, weight)
 
+    def _extended(self, xyz: Float) -> Float:
+        """Atoms and, behind them, the mates that restraints name (N + G, 3), Å."""
+        return mates.placed(xyz, self.restraints.across.mates)
+
     def _across(self, xyz: Float) -> Iterator[tuple[str, Callable[[], _Evaluated]]]:
         """Kinds of restraints of links to symmetry mates, and what evaluates them."""
         across = self.restraints.across
-        extended = mates.placed(xyz, across.mates.source, across.mates.rotation, across.mates.shift)
+        extended = self._extended(xyz)
         b, a, t, p = across.effective
         kinds: list[tuple[str, Callable[[], tuple[Float, Float]], Int, Float]] = [
             ("bond", lambda: geometry.bond(extended, b.index, b.ideal, b.sigma), b.index, across.bonds.sigma),
@@ -357,8 +374,7 @@ class GeometryTarget:
 
         def evaluated(kind: str, evaluate: Callable[[], tuple[Float, Float]], index: Int, sigma: Float) -> _Evaluated:
             z, jacobian = evaluate()
-            source, rotation = across.mates.source, across.mates.rotation
-            jacobian, atoms = mates.of_sources(jacobian, index, source, rotation, len(xyz))
+            jacobian, atoms = mates.of_sources(jacobian, index, across.mates, len(xyz))
             return _Evaluated(TO_MATES[kind], z, jacobian, atoms, sigma, shares[kind])
 
         for kind, evaluate, index, sigma in kinds:
@@ -374,6 +390,11 @@ class GeometryTarget:
         for d in self.distances:
             z, jacobian = distance_kernel.deviations(atoms.xyz, d.index, d.ideal, d.sigma)
             yield _Evaluated(d.kind, *distance_kernel.residuals(z, jacobian, d.alpha, d.weight), d.index, d.sigma)
+        for d in self.to_mates:
+            z, jacobian = distance_kernel.deviations(self._extended(atoms.xyz), d.index, d.ideal, d.sigma)
+            z, jacobian = distance_kernel.residuals(z, jacobian, d.alpha, d.weight)
+            jacobian, index = mates.of_sources(jacobian, d.index, self.restraints.across.mates, len(atoms))
+            yield _Evaluated(d.kind, z, jacobian, index, d.sigma)
 
     def _clock(self, part: str, start: float) -> None:
         self.timer[part] = self.timer.get(part, 0.0) + perf_counter() - start
