@@ -27,6 +27,7 @@ from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.targets.adp import AdpTarget
 from arrayrefine.targets.geometry import TO_MATES, GeometryTarget
 from arrayrefine.topology import build_restraints
+from arrayrefine.validation.geometry import find_outliers
 
 CYSTEINE = {
     "N": (3.2, 12.9, 0.9), "CA": (2.6, 11.7, 0.4), "C": (3.4, 10.5, 0.9), "O": (4.1, 9.8, 0.2),
@@ -76,6 +77,20 @@ def test_a_link_about_an_axis_counts_once_for_both_sides(tmp_path: Path) -> None
     assert without(atoms)[0] < value - 1.0
     assert any("1 link to symmetry mates is restrained: A/CYS 1/SG - A/CYS 1/SG (-x,y,-z)" in note
                for note in alone.restraints.notes)  # fmt: skip
+
+
+def test_validation_lists_what_is_wrong_with_it(tmp_path: Path) -> None:
+    target, atoms = _target(_write(tmp_path / "a.pdb", "P 1 2 1", False, _link(1, 1, "2555")))
+    stretched = atoms.xyz.copy()
+    stretched[5, 0] += 0.3
+    found, worst, counts = find_outliers(atoms.replace(xyz=stretched), target.restraints, 1)
+    assert counts["bond to mate"] == {"count": 1, "outliers": 1}
+    assert counts["angle to mate"]["count"] == 2
+    (row,) = [row for row in found if row.kind == "bond to mate"]
+    assert row.atoms == (5, 5)
+    assert row.value == pytest.approx(2.0 * np.hypot(stretched[5, 0], stretched[5, 2]), abs=1e-6)
+    assert row.ideal == pytest.approx(2.031)
+    assert worst[0] >= abs(row.z)
 
 
 def test_a_link_to_a_mate_of_another_residue_is_the_link(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def _outliers(rows: Sequence[Row], where: Find) -> Table:
     )  # fmt: skip
     made = []
     for row in rows[:MOST]:
-        unit, digits = units.get(row["kind"], ("°", 1))
+        unit, digits = units.get(row["kind"].split()[0], ("°", 1))
         atoms = row["atoms"]
         made.append((
             Cell(row["kind"]), Cell(_together(atoms), where=where(atoms[0])),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
-from arrayrefine.kernels import geometry
-from arrayrefine.restraints import Restraints, Torsions
+from arrayrefine.kernels import geometry, mates
+from arrayrefine.restraints import Angles, Bonds, Planes, Restraints, Torsions
+from arrayrefine.targets.geometry import TO_MATES
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -25,7 +27,7 @@ class Outlier:
     Attributes
     ----------
     kind : str
-        "bond", "angle", "torsion", "chirality" or "plane".
+        "bond", "angle", "torsion", "chirality" or "plane"; of links to symmetry mates "bond to mate" and so on.
     atoms : tuple of int
         Atoms of the restraint; of a plane, the atom that is out of it.
     value, ideal, sigma : float
@@ -55,15 +57,28 @@ class _Kind:
 def _kinds(atoms: Atoms, restraints: Restraints) -> list[_Kind]:
     """All restraints of the dictionary, evaluated."""
     r, xyz = restraints, atoms.xyz
-    b, a, t, c, p = r.bonds, r.angles, r.torsions, r.chiralities, r.planes
-    t = _without_proline_rings(t, atoms)
+    c, across = r.chiralities, r.across
+    found = _evaluated(xyz, r.bonds, r.angles, _without_proline_rings(r.torsions, atoms), r.planes)
+    volume = geometry.chirality(xyz, c.index, c.ideal, c.sigma)[0]
+    found.insert(3, _Kind("chirality", c.index, volume, c.ideal, c.sigma))
+    if len(across):
+        extended = mates.placed(xyz, across.mates)
+        source = np.concatenate([np.arange(len(xyz)), across.mates.source])
+        beyond = _evaluated(extended, across.bonds, across.angles, across.torsions, across.planes)
+        found += [
+            dataclasses.replace(kind, name=TO_MATES[kind.name], index=source[kind.index])
+            for kind in beyond if len(kind.z)
+        ]  # fmt: skip
+    return found
+
+
+def _evaluated(xyz: Float, b: Bonds, a: Angles, t: Torsions, p: Planes) -> list[_Kind]:
     turned = geometry.torsion(xyz, t.index, t.ideal, t.sigma, t.period)[0]
     nearest = geometry.dihedral(xyz, t.index)[0] - turned * t.sigma
     return [
         _Kind("bond", b.index, geometry.bond(xyz, b.index, b.ideal, b.sigma)[0], b.ideal, b.sigma),
         _Kind("angle", a.index, geometry.angle(xyz, a.index, a.ideal, a.sigma)[0], a.ideal, a.sigma),
         _Kind("torsion", t.index, turned, nearest, t.sigma),
-        _Kind("chirality", c.index, geometry.chirality(xyz, c.index, c.ideal, c.sigma)[0], c.ideal, c.sigma),
         _Kind(
             "plane", p.index[:, None], geometry.plane(xyz, p.index, p.plane, p.sigma)[0], np.zeros(len(p.index)),
             p.sigma,
