@@ -18,6 +18,7 @@ from arrayrefine.device_restraints import DeviceRestraints
 from arrayrefine.displacement import least_b, sharpest
 from arrayrefine.errors import InputError
 from arrayrefine.hydrogens import Hydrogens
+from arrayrefine.intensity_statistics import anisotropy
 from arrayrefine.occupancy_groups import OccupancyGroups
 from arrayrefine.options import Options
 from arrayrefine.outliers import Outliers, find_outliers
@@ -154,6 +155,11 @@ class Problem:
             self._on_device.append(DeviceRestraints(self.geometry, self.adp, atoms.multiplicity))
         self._on_device[0].hold(self.geometry.distances)
         return self._on_device[0]
+
+    @cached_property
+    def data_anisotropy(self) -> NDArray[np.float64]:
+        """Anisotropic part of the B of the data (3, 3), Å², whatever the model makes of it."""
+        return anisotropy(self.reflections)
 
     @cached_property
     def solvent(self) -> SolventModel:
@@ -320,7 +326,7 @@ def evaluate(
     else:
         sigma_a = estimate_sigma_a(
             data, f_model, options.xray.sigma_a_bins, improbable, None if before is None else before.sigma_a,
-            scale.b_aniso,
+            problem.data_anisotropy,
         )  # fmt: skip
     outliers = find_outliers(data, f_model, sigma_a, options.xray)
     xray = XrayTarget(
