@@ -12,16 +12,18 @@ Float = NDArray[np.float64]
 LEAST_IN_SHELL = 50
 _SHELLS = 20
 _SIGNAL = 3.0  # mean I/sigma of a shell that counts as strong
-_BOUND = 12.0  # intensity over its mean; chance e⁻¹²
+_BOUND, _BOUND_NOISE = 12.0, 5.0  # intensity over its mean, chance e⁻¹², and sigmas of its noise
+_ITERATIONS = 100
 _FEWEST = 500  # reflections of strong shells that a direction can be told from
 
 
 def anisotropy(reflections: Reflections) -> Float:
     """Anisotropic part of the B of the data.
 
-    Wilson's distribution with the mean exp(-½ sᵀ B s) times a function of resolution, fitted to the intensities by
-    maximum likelihood: a gamma regression with logarithmic link. Reflections further above the mean than chance allows
-    count as far above it as chance allows.
+    The mean exp(-½ sᵀ B s) times a function of resolution is fitted to the intensities by maximum quasi-likelihood: an
+    intensity scatters about its mean by as much again, as Wilson's distribution has it, and by its uncertainty. Without
+    the latter noise in weak directions would pass for signal and make B smaller. What is further from its mean than
+    chance allows counts as if it were as far as chance allows.
 
     Returns
     -------
@@ -29,22 +31,29 @@ def anisotropy(reflections: Reflections) -> Float:
         Traceless symmetric Cartesian tensor, Å².
     """
     basis = reflections.crystal.anisotropy_basis
-    intensity, _ = intensities(reflections)
-    y = np.maximum(intensity / reflections.epsilon, 0.0)
-    for shell in shells(reflections):
-        y[shell] /= max(float(np.median(y[shell])), 1e-30)
     used = strong(reflections)
     if not len(basis) or used.sum() < _FEWEST:
         return np.zeros((3, 3))
+    intensity, ratio = intensities(reflections)
+    scale = np.empty(len(reflections))
+    for shell in shells(reflections):
+        scale[shell] = reflections.epsilon[shell] * max(float(np.median(intensity[shell])), 1e-30)
+    y = (intensity / scale)[used]
+    noise = np.abs(y / np.where(ratio == 0.0, 1.0, ratio)[used])
     s = reflections.hkl[used].astype(float) @ reflections.crystal.frac
     columns = [np.ones(len(s)), reflections.s_squared[used], *(-0.5 * np.einsum("ri,nij,rj->nr", s, basis, s))]
     design = np.stack(columns, axis=1)
-    solve = np.linalg.pinv(design)
     p = np.zeros(design.shape[1])
-    for _ in range(20):
-        step = solve @ (np.minimum(y[used] * np.exp(-design @ p), _BOUND) - 1.0)
-        p += step
-        if float(np.abs(design @ step).max()) < 1e-3:
+    for _ in range(_ITERATIONS):
+        mean = np.exp(design @ p)
+        # in units of the mean: what is missing to it, and the variance of that
+        error = noise / mean
+        limit = _BOUND + _BOUND_NOISE * error
+        missing, weight = np.clip(y / mean - 1.0, -limit, limit), 1.0 / (1.0 + error**2)
+        step = np.linalg.lstsq(design.T @ (design * weight[:, None]), design.T @ (weight * missing), rcond=None)[0]
+        largest = float(np.abs(design @ step).max())
+        p += step / max(1.0, largest)
+        if largest < 1e-3:
             break
     return np.asarray(np.einsum("n,nij->ij", p[2:], basis))
 

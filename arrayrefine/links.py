@@ -68,7 +68,8 @@ def _find_links(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str]:
     search = gemmi.NeighborSearch(structure[0], structure.cell, SEARCH).populate(include_h=False)
     contacts = gemmi.ContactSearch(SEARCH)
     contacts.ignore = gemmi.ContactSearch.Ignore.SameResidue
-    for contact in contacts.find_contacts(search):
+    # what is bonded within the model as given is no link to a mate
+    for contact in sorted(contacts.find_contacts(search), key=lambda found: found.image_idx != 0):
         one, two = contact.partner1, contact.partner2
         a, b, residue, other = one.atom, two.atom, one.residue, two.residue
         if _is_polymer_link(one, two) or residue.is_water() or other.is_water():
@@ -84,6 +85,7 @@ def _find_links(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str]:
         connection.partner1, connection.partner2 = _address(one), _address(two)
         if _pair_key(connection.partner1, connection.partner2) in known:
             continue
+        known.add(_pair_key(connection.partner1, connection.partner2))
         connection.type = gemmi.ConnectionType.Disulf if link.id == "disulf" else gemmi.ConnectionType.Covale
         same = contact.image_idx == 0 and a.pos.dist(b.pos) < contact.dist + 0.01
         connection.asu = gemmi.Asu.Same if same else gemmi.Asu.Different

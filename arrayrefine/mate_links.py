@@ -101,8 +101,8 @@ def read_across(
         if metal and not known:
             loose.append(label)
             continue
-        same = link.res1.seqid == link.res2.seqid and link.res1.subchain == link.res2.subchain
-        share = 0.5 if same and image.twofold else 1.0
+        # Of a link between two atoms the twofold makes another, of a link between mates the same from the other side.
+        share = 0.5 if one == two and image.twofold else 1.0
         before = sum(len(rows) for rows in found.rows.values())
         for rule in link.link_rules:
             _add(found, model, rule, image, held, share)
@@ -128,13 +128,9 @@ def _add(
     if rule.rkind == kinds.Plane:
         plane = topology.planes[rule.index]
         values = [0.0, plane.restr.esd]
-        members = {atom.name: atom for atom in plane.atoms}
-        # atoms that the model lacks are named by the dictionary only
-        pairs = [(members[i.atom], i.comp) for i in plane.restr.ids if i.atom in members]
-        if len(pairs) != len(plane.atoms) or len(members) != len(plane.atoms) or len(pairs) < 4:
+        atoms, sides, name = list(plane.atoms), _sides(plane), "plane"
+        if len(atoms) < 4:
             return
-        atoms, sides = [atom for atom, _ in pairs], [comp for _, comp in pairs]
-        name = "plane"
     elif rule.rkind == kinds.Bond:
         bond = topology.bonds[rule.index]
         atoms, sides, name = list(bond.atoms), [bond.restr.id1.comp, bond.restr.id2.comp], "bond"
@@ -158,6 +154,12 @@ def _add(
     numbers = tuple(int(row) if side == 1 else found.mate(int(row), image) for row, side in zip(rows, sides))
     if len(set(numbers)) == len(numbers):
         found.rows[name].append((numbers, tuple(values), share))
+
+
+def _sides(plane: gemmi.Topo.Plane) -> list[int]:
+    """On which side of the link each atom of a plane is: as the dictionary has them, without what the model lacks."""
+    named = iter(plane.restr.ids)
+    return [next(identity.comp for identity in named if identity.atom == atom.name) for atom in plane.atoms]
 
 
 def _assembled(found: _Found) -> Across:

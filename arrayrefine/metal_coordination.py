@@ -17,7 +17,7 @@ from arrayrefine.kernels.distances import close_pairs
 from arrayrefine.kernels.mates import placed
 from arrayrefine.neighbour_distances import lengths
 from arrayrefine.nonbonded import COORDINATION
-from arrayrefine.restraints import Distances, Mates, Restraints
+from arrayrefine.restraints import Across, Distances, Mates, Restraints
 from arrayrefine.wording import counted
 
 Float = NDArray[np.float64]
@@ -111,7 +111,7 @@ def metal_coordination(
     ions = np.flatnonzero(np.isin(atoms.element, [*_IDEAL, *_POLAR]) & _alone(atoms) & (atoms.occupancy > 0.0))
     mates = Mates(np.zeros(0, dtype=np.int64), np.zeros((0, 3, 3)), np.zeros((0, 3)))
     if crystal is not None and len(ions):
-        mates = _donor_mates(atoms, ions, crystal)
+        mates = _donor_mates(atoms, ions, crystal, restraints.across)
         atoms = _with_mates(atoms, mates)
         conformer = np.concatenate([conformer, conformer[mates.source]])
     found: list[tuple[int, int, float, float]] = []
@@ -157,11 +157,13 @@ def metal_coordination(
     ])  # fmt: skip
 
 
-def _donor_mates(atoms: Atoms, ions: Int, crystal: Crystal) -> Mates:
-    """Symmetry mates of O, N and S near ions, each image once.
+def _donor_mates(atoms: Atoms, ions: Int, crystal: Crystal, across: Across) -> Mates:
+    """Symmetry mates of O, N and S near ions, each image once, without those that links of the dictionary join.
 
-    Where an operator leaves the ion in its place, the donor in the model stands for its images under it.
+    Where an operator leaves the ion in its place, the donor in the model stands for its images under it; where it
+    leaves the donor, the image is the donor.
     """
+    bonded = _bonded_across(len(atoms), across)
     candidates = np.flatnonzero(np.isin(atoms.element, ("N", "O", "S")))
     subset = np.concatenate([ions, candidates])
     pairs = neighbour_pairs(
@@ -169,14 +171,13 @@ def _donor_mates(atoms: Atoms, ions: Int, crystal: Crystal) -> Mates:
     )
     chosen: dict[tuple[int, bytes, bytes], tuple[int, Float, Float]] = {}
     seen: set[tuple[int, int, int]] = set()
-    for k in np.flatnonzero(pairs.image & ((pairs.i < len(ions)) != (pairs.j < len(ions)))).tolist():
+    for k in np.flatnonzero(pairs.image & (pairs.i < len(ions)) & (pairs.j >= len(ions))).tolist():
         rotation = crystal.orth @ crystal.rotations[pairs.op[k]] @ crystal.frac
         shift = crystal.orth @ pairs.shift[k]
         one, two = int(subset[pairs.i[k]]), int(subset[pairs.j[k]])
-        if pairs.j[k] < len(ions):  # the image is that of the ion: seen from the ion, the operator is the inverse
-            one, two, rotation, shift = two, one, rotation.T, -rotation.T @ shift
         place = rotation @ atoms.xyz[two] + shift
-        if np.linalg.norm(rotation @ atoms.xyz[one] + shift - atoms.xyz[one]) < _ITSELF:
+        still = [np.linalg.norm(rotation @ x + shift - x) < _ITSELF for x in (atoms.xyz[one], atoms.xyz[two])]
+        if any(still) or (one, two, *_name(rotation, shift)) in bonded:
             continue
         alike = one, two, round(float(np.linalg.norm(place - atoms.xyz[one])) / _ITSELF)
         if alike not in seen:
@@ -188,6 +189,18 @@ def _donor_mates(atoms: Atoms, ions: Int, crystal: Crystal) -> Mates:
         np.array([rotation for _, rotation, _ in rows]).reshape(-1, 3, 3),
         np.array([shift for *_, shift in rows]).reshape(-1, 3),
     )
+
+
+def _bonded_across(n_atoms: int, across: Across) -> set[tuple[int, int, bytes, bytes]]:
+    """Bonds to mates, seen from both sides: an atom, the source of a mate, and the operator."""
+    found = set()
+    for i, j in across.bonds.index.tolist():
+        atom, mate = min(i, j), max(i, j) - n_atoms
+        if mate >= 0:
+            source, rotation, shift = (a[mate] for a in vars(across.mates).values())
+            found.add((atom, int(source), *_name(rotation, shift)))
+            found.add((int(source), atom, *_name(rotation.T, -rotation.T @ shift)))
+    return found
 
 
 def _name(rotation: Float, shift: Float) -> tuple[bytes, bytes]:

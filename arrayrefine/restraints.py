@@ -239,7 +239,7 @@ class Across:
             self.mates, Bonds(b.index[kb], b.ideal[kb], b.sigma[kb]), Angles(a.index[ka], a.ideal[ka], a.sigma[ka]),
             Torsions(t.index[kt], t.ideal[kt], t.sigma[kt], t.period[kt]), planes,
             tuple(share[k] for share, k in zip(self.shares, keep)),  # type: ignore[arg-type]
-            tuple(d.select(np.flatnonzero(~both[d.index].any(axis=1))) for d in self.distances),
+            tuple(kept for d in self.distances if len(kept := d.select(np.flatnonzero(~both[d.index].any(axis=1))))),
         )  # fmt: skip
 
     def with_distances(self, mates: Mates, *classes: Distances) -> Across:

@@ -78,8 +78,8 @@ class SigmaA:
     shape : (2K,) float64 or None
         D and ln(S/Σ_N) of the work set at the knots.
     b_aniso : (3, 3) float64 or None
-        Traceless Cartesian tensor, Å²: in the direction s the intensities, and with them S, are k² = exp(-½ sᵀ B s)
-        times their mean. None: the same in all directions.
+        Traceless Cartesian tensor, Å²: intensities, and with them the variance, go with k² = exp(-½ sᵀ B s). None: they
+        are the same in all directions.
     """
 
     knots: Float
@@ -98,7 +98,7 @@ class SigmaA:
         return np.asarray(np.interp(s_squared, self.knots, self.d_knots))
 
     def s(self, s_squared: Float) -> Float:
-        """Mean over directions of S (R,) > 0 at 1/d² (R,), Å⁻², in units of F_o²."""
+        """S (R,) > 0 at 1/d² (R,), Å⁻², in units of F_o², in a direction in which k is 1."""
         log_mean = np.interp(s_squared, self.shells, self.log_mean_intensity)
         return np.asarray(np.exp(np.interp(s_squared, self.knots, self.log_ratio) + log_mean))
 

@@ -58,7 +58,7 @@ def rice_ml(
     x : (R,) float64
         Expected amplitude |D F_c| >= 0, on the scale of `f_obs`.
     sigma_total : (R,) float64
-        Variance Σ > 0: ε S + 2 σ² for acentric, ε S + σ² for centric reflections.
+        Variance Σ > 0: that of the model, and 2 σ² for acentric, σ² for centric reflections.
     centric : (R,) bool
 
     Returns

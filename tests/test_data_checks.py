@@ -92,6 +92,15 @@ def test_the_tensor_is_found() -> None:
     assert check_data(wilson(MONOCLINIC, tensor=0.2 * truth)) == ()
 
 
+@pytest.mark.parametrize("noise", [0.1, 0.3])
+@pytest.mark.parametrize("tensor", [(20.0, -35.0, 15.0), (60.0, -30.0, -30.0)])
+def test_noise_in_a_weak_direction_does_not_pass_for_signal(tensor: tuple[float, ...], noise: float) -> None:
+    """Mean I/sigma of 4 to 80; in the weak direction there is none."""
+    truth = np.diag(tensor)
+    found = anisotropy(wilson(ORTHORHOMBIC, noise=noise, tensor=truth))
+    np.testing.assert_allclose(found, truth, atol=0.1 * np.abs(truth).max())
+
+
 def test_a_few_impossible_intensities_do_not_move_the_tensor() -> None:
     truth = np.diag([20.0, -35.0, 15.0])
     data = wilson(ORTHORHOMBIC, tensor=truth)

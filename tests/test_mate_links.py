@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import gemmi
 import numpy as np
@@ -20,6 +20,7 @@ from arrayrefine.external import with_external
 from arrayrefine.io.model import read_model
 from arrayrefine.kernels import mates, mates_cuda
 from arrayrefine.kernels.backend import to_device, to_host
+from arrayrefine.mate_links import _sides
 from arrayrefine.monomers import load_monomers
 from arrayrefine.options import External, Geometry
 from arrayrefine.restraints import Across, Angles, Bonds, Distances, Mates, Planes, Restraints, Torsions
@@ -77,6 +78,53 @@ def test_a_link_about_an_axis_counts_once_for_both_sides(tmp_path: Path) -> None
     assert without(atoms)[0] < value - 1.0
     assert any("1 link to symmetry mates is restrained: A/CYS 1/SG - A/CYS 1/SG (-x,y,-z)" in note
                for note in alone.restraints.notes)  # fmt: skip
+
+
+def _of(path: Path, text: str) -> tuple[Restraints, Atoms]:
+    """Restraints of a model, metals included."""
+    path.write_text(text + "END\n")
+    model = read_model(path)
+    library = load_monomers(model.structure[0].get_all_residue_names(), [])
+    restraints = build_restraints(model.structure, model.atoms, model.crystal, library)
+    return with_external(restraints, model.atoms, 1.5, External(), crystal=model.crystal), model.atoms
+
+
+def test_a_link_of_two_atoms_about_an_axis_counts_in_full(tmp_path: Path) -> None:
+    """The axis makes two links of it, N - SG' and SG - N', of which one belongs to the asymmetric unit."""
+    lines = _write(tmp_path / "a.pdb", "P 1 2 1", False, "").read_text().splitlines()
+    lines = [line.replace("   3.200  12.900   0.900", "  -2.600  10.600  -0.900") for line in lines]
+    link = "LINK         N   CYS A   1                 SG  CYS A   1     1555   2555  2.90  "
+    found, _ = _of(tmp_path / "b.pdb", "\n".join([link, *[line for line in lines if line.strip() != "END"], ""]))
+    across = found.across
+    shares = dict(zip(map(tuple, np.sort(across.bonds.index, axis=1).tolist()), across.shares[0].tolist()))
+    own = [pair for pair in shares if across.mates.source[pair[1] - 6] == pair[0]]
+    assert [shares[pair] for pair in own] == [0.5]  # SG - SG' is found besides
+    assert [share for pair, share in shares.items() if pair not in own] == [1.0]
+
+
+def test_an_unnamed_link_about_a_threefold_axis_is_found_once(tmp_path: Path) -> None:
+    lines = [f"CRYST1{CELL:9.3f}{CELL:9.3f}{CELL:9.3f}  90.00  90.00 120.00 P 3        "]
+    for k, (name, (x, y, z)) in enumerate(CYSTEINE.items()):
+        position = "".join(f"{v:8.3f}" for v in (1.2 * x, z, y))
+        lines.append(f"ATOM  {k + 1:5d}  {name:<3s} CYS A   1    {position}  1.00 20.00           {name[0]}")
+    found, _ = _of(tmp_path / "a.pdb", "\n".join([*lines, ""]))
+    across = found.across
+    assert [len(x.index) for x in (across.bonds, across.angles, across.torsions)] == [1, 2, 1]
+    assert across.shares[0].tolist() == [1.0]
+
+
+def test_a_plane_across_knows_the_side_of_atoms_of_one_name() -> None:
+    """The two CZ of a link between tyrosines, one of which the model lacks."""
+    plane = SimpleNamespace(
+        restr=SimpleNamespace(ids=[
+            SimpleNamespace(comp=1, atom="CZ"), SimpleNamespace(comp=1, atom="CE1"),
+            SimpleNamespace(comp=2, atom="CE1"), SimpleNamespace(comp=2, atom="CZ"),
+        ]),
+        atoms=[SimpleNamespace(name=name) for name in ("CZ", "CE1", "CE1", "CZ")],
+    )  # fmt: skip
+    assert _sides(plane) == [1, 1, 2, 2]  # type: ignore[arg-type]
+    del plane.atoms[1]
+    assert _sides(plane)[-1] == 2  # type: ignore[arg-type]
 
 
 def test_validation_lists_what_is_wrong_with_it(tmp_path: Path) -> None:
@@ -277,6 +325,30 @@ def test_a_metal_on_an_axis_is_held_by_the_donors_of_the_model_alone(tmp_path: P
     found = with_external(restraints, model.atoms, 1.5, External(), crystal=model.crystal)
     assert [len(d) for d in found.distances] == [1]
     assert not found.across.distances
+
+
+def test_a_donor_on_an_axis_is_one_donor(tmp_path: Path) -> None:
+    text = "CRYST1   40.000   44.000   48.000  90.00 100.00  90.00 P 1 2 1\n"
+    text += SITE.format(n=1, name="ZN", residue=" ZN", m=1, x=1.7, y=20.0, z=0.9, element="ZN")
+    text += SITE.format(n=2, name="O", residue="HOH", m=2, x=0.0, y=20.8, z=0.0, element="O")
+    found, _ = _of(tmp_path / "a.pdb", text)
+    assert [len(d) for d in found.distances] == [1]
+    assert not found.across.distances
+
+
+@pytest.mark.parametrize("first", ["metal", "donor"])
+def test_what_the_dictionary_joins_across_is_left_to_it(tmp_path: Path, first: str) -> None:
+    """Zinc and cysteine have a link in the library, whichever is named first."""
+    lines = _write(tmp_path / "a.pdb", "P 1 2 1", False, "").read_text().splitlines()
+    ends = ["ZN    ZN A   2", " SG  CYS A   1"]
+    one, two = ends if first == "metal" else ends[::-1]
+    link = f"LINK        {one}                {two}     1555   2555  2.34  "
+    zinc = SITE.format(n=20, name="ZN", residue=" ZN", m=2, x=-2.9, y=9.2, z=0.9, element="ZN")
+    kept = [line for line in lines if line.strip() != "END"]
+    found, atoms = _of(tmp_path / "b.pdb", "\n".join([link, *kept, zinc]))
+    assert 2.34 in found.across.bonds.ideal.round(2)
+    donors = [atoms.element[found.across.mates.source[d.index[:, 1] - len(atoms)]] for d in found.across.distances]
+    assert "S" not in np.concatenate([np.zeros(0, dtype=str), *donors])
 
 
 def test_manganese_of_a_real_crystal_is_held_from_both_sides(case: Callable[[str], Path]) -> None:

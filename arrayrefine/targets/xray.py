@@ -40,7 +40,7 @@ class XrayTarget:
     solvent : (R,) complex128
         k_mask · F_mask.
     d, variance : (R,) float64
-        σ_A parameters: ⟨F⟩ = D F_model, and Σ = ε S + (3 − c) σ² (see `SigmaA.sigma_total`); for the likelihood "ml".
+        σ_A parameters: ⟨F⟩ = D F_model, Σ = ε k² S + (3 − c) σ² (see `SigmaA.sigma_total`); for the likelihood "ml".
     kind : "ml" or "gaussian"
     timer : dict
         Seconds are added under "likelihood".
