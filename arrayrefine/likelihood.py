@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -21,7 +22,7 @@ from arrayrefine.hydrogens import Hydrogens, strip_hydrogens
 from arrayrefine.interchange import Back, received
 from arrayrefine.io.in_memory import DataSource, ModelSource
 from arrayrefine.io.model import Model, in_crystal, read_model
-from arrayrefine.io.reflections import read_reflections
+from arrayrefine.io.reflections import crystal_of, read_reflections
 from arrayrefine.links import with_found_links
 from arrayrefine.monomers import MonomerLibrary, load_monomers
 from arrayrefine.notebook import table
@@ -260,7 +261,7 @@ def target(
     if hydrogens not in _HYDROGENS:
         raise InputError(f"target(hydrogens={hydrogens!r}): expected one of {', '.join(map(repr, _HYDROGENS))}")
     device = choose_device(options)
-    source = read_model(model)
+    source = read_model(model, partial(crystal_of, data))
     reflections, data_notes = read_reflections(
         data, source.crystal, columns=options.columns, free=options.free, d_min=options.d_min, seed=options.seed
     )

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import gc
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from arrayrefine.external import with_external
 from arrayrefine.hydrogen_sources import with_hydrogens
 from arrayrefine.io.in_memory import DataSource, ModelSource
 from arrayrefine.io.model import Model, in_crystal, read_model
-from arrayrefine.io.reflections import read_reflections
+from arrayrefine.io.reflections import crystal_of, read_reflections
 from arrayrefine.io.tls_header import header_groups, is_ours
 from arrayrefine.links import with_found_links
 from arrayrefine.macrocycle import check_targets
@@ -107,7 +108,7 @@ def prepare(
     check_options(options)
     check_targets(options.targets)
     device = choose_device(options)
-    model = read_model(source)
+    model = read_model(source, partial(crystal_of, data))
     reflections, data_notes = read_reflections(
         data, model.crystal, columns=options.columns, free=options.free, d_min=options.d_min, seed=options.seed
     )

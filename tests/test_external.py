@@ -251,6 +251,7 @@ def test_a_reference_is_matched_by_sequence(reductase: Loaded, tmp_path: Path) -
         structure[0]["A"].name = "Q"
         for residue in structure[0]["Q"]:
             residue.seqid.num += 40
+        structure.cell = gemmi.UnitCell()  # a predicted model is in no crystal
 
     atoms, crystal, restraints = reductase
     reference = copied(MODEL, tmp_path, rename)

@@ -12,10 +12,12 @@ import gemmi
 import numpy as np
 import pytest
 
+from arrayrefine import Options, example, refine
 from arrayrefine.crystal import Crystal
 from arrayrefine.displacement import U_LIMITS, total_u
 from arrayrefine.errors import InputError
 from arrayrefine.io.model import Model, in_crystal, read_model, with_atoms
+from arrayrefine.io.reflections import crystal_of, read_reflections
 from arrayrefine.kernels import symmetric
 
 ANISOU = "ANISOU    1   CA GLY A   1     1000   2000   3000      0      0      0       C"
@@ -311,6 +313,39 @@ DUMMY = "CRYST1    1.000    1.000    1.000  90.00  90.00  90.00 P 1"
 def test_no_cell(tmp_path: Path, header: str) -> None:
     with pytest.raises(InputError, match=r"no unit cell.*add a CRYST1 record"):
         read(tmp_path, atom(), header=header)
+
+
+@pytest.mark.parametrize("suffix", [".pdb", ".cif"])
+def test_a_model_without_a_crystal_is_put_into_that_of_its_data(tmp_path: Path, suffix: str) -> None:
+    """Predicted models name none, or a cube of 1 Å."""
+    structure = gemmi.read_structure(str(example.MODEL))
+    path = tmp_path / f"model{suffix}"
+    if suffix == ".pdb":
+        structure.cell, structure.spacegroup_hm = gemmi.UnitCell(1, 1, 1, 90, 90, 90), "P 1"
+        structure.write_pdb(str(path))
+    else:
+        document = structure.make_mmcif_document()
+        for category in ("_cell.", "_symmetry.", "_atom_sites."):
+            document[0].find_mmcif_category(category).erase()
+        document.write_file(str(path))
+    with pytest.raises(InputError, match="no unit cell"):
+        read_model(path)
+    with pytest.raises(InputError, match="no unit cell"):
+        read_model(path, lambda: None)
+    model = read_model(path, lambda: crystal_of(example.DATA))
+    assert model.crystal == crystal_of(example.DATA) == read_model(example.MODEL).crystal
+    assert said(model, "names no crystal: cell and space group are those of the data.*P 21 21 21")
+    known = read_model(example.MODEL, lambda: pytest.fail("it was asked for what the model says"))
+    assert known.crystal == model.crystal
+    data, _ = read_reflections(example.DATA, model.crystal)
+    assert crystal_of(data) == model.crystal
+    result = refine(path, example.DATA, Options(cycles=1, targets=("scale",), report=False))
+    result.write(tmp_path / "out")
+    for name in ("refined.pdb", "refined.cif"):
+        written = gemmi.read_structure(str(tmp_path / "out" / name))
+        np.testing.assert_allclose(written.cell.parameters, model.crystal.cell, atol=1e-3)
+        assert written.spacegroup_hm == "P 21 21 21"
+    assert any("names no crystal" in note for note in result.report.warnings)
 
 
 def test_unknown_space_group(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,19 +68,22 @@ class Model:
         return f"Model('{self.path}', {len(self.atoms)} atoms, {self.crystal.space_group})"
 
 
-def read_model(source: ModelSource) -> Model:
+def read_model(source: ModelSource, otherwise: Callable[[], Crystal | None] | None = None) -> Model:
     """Read a model.
 
     Parameters
     ----------
     source : path, gemmi.Structure or gemmi.cif.Document
         A file, PDB or mmCIF, .gz too; or what gemmi made of one, which is copied. A `Model` is returned as it is.
+    otherwise : callable, optional
+        Asked for the crystal of a model that names none, as predicted ones do: that of its data, say. None where it
+        does not know either.
 
     Raises
     ------
     InputError
-        If the file is missing, empty or no model; has no cell or space group; or has atoms without
-        coordinates, of unknown element, or given twice.
+        If the file is missing, empty or no model; has no cell or space group, nor is there one otherwise; or has atoms
+        without coordinates, of unknown element, or given twice.
     """
     if isinstance(source, Model):
         return source
@@ -91,6 +95,8 @@ def read_model(source: ModelSource) -> Model:
         file = stand_in(source)
         structure, document = _from_memory(file, source)
     _keep_first_model(file, structure, notes)
+    if otherwise is not None and not _has_cell(structure):
+        _take_crystal(file, structure, otherwise(), notes)
     crystal = _crystal(file, structure, notes)
     atoms, atom_notes = _atoms(file.path, structure, crystal)
     every = (*notes, *atom_notes)
@@ -299,9 +305,26 @@ def _keep_first_model(source: InputFile, structure: gemmi.Structure, notes: list
         )
 
 
+def _has_cell(structure: gemmi.Structure) -> bool:
+    cell = structure.cell
+    return bool(cell.is_crystal() and np.isfinite(cell.parameters).all() and cell.volume > 1.0)
+
+
+def _take_crystal(source: InputFile, structure: gemmi.Structure, crystal: Crystal | None, notes: list[str]) -> None:
+    """Put a model without a cell into a crystal, if there is one."""
+    if crystal is None:
+        return
+    structure.cell = gemmi.UnitCell(*crystal.cell)
+    structure.spacegroup_hm = crystal.space_group
+    notes.append(
+        f"model '{source.path}' names no crystal: cell and space group are those of the data, "
+        f"{_format_cell(structure.cell)}, {crystal.space_group}"
+    )
+
+
 def _crystal(source: InputFile, structure: gemmi.Structure, notes: list[str]) -> Crystal:
     cell = structure.cell
-    if not cell.is_crystal() or not np.isfinite(cell.parameters).all() or not cell.volume > 1.0:
+    if not _has_cell(structure):
         raise InputError(
             f"model '{source.path}' has no unit cell (found {_format_cell(cell)}); expected the cell of the "
             "crystal: add a CRYST1 record (PDB) or _cell and _symmetry.space_group_name_H-M (mmCIF), as in "

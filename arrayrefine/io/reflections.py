@@ -118,6 +118,16 @@ def read_reflections(
     return reflections, account.all_notes()
 
 
+def crystal_of(source: DataSource) -> Crystal | None:
+    """Cell and space group that data name, as for `read_reflections`; None where one of them is missing."""
+    if isinstance(source, Reflections):
+        return source.crystal
+    table = read_table(source, [])
+    if table.cell is None or table.space_group is None:
+        return None
+    return Crystal.from_gemmi(table.cell, table.space_group)
+
+
 def _as_read(reflections: Reflections, model: Crystal, d_min: float | None, account: _Account) -> Reflections:
     """Reflections that were read before, cut at high resolution."""
     own = reflections.crystal

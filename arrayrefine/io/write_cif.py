@@ -99,6 +99,8 @@ def _write_cell(block: cif.Block, structure: gemmi.Structure) -> None:
     old = [cif.as_number(str(table.get(name, ["?"])[0])) for name in CELL_ITEMS]
     if all(abs(a - b) < CELL_PRECISION for a, b in zip(old, new)):
         return
+    if not block.find_values("_symmetry.space_group_name_H-M"):
+        block.set_pair("_symmetry.space_group_name_H-M", cif.quote(structure.spacegroup_hm))
     table.update({name: [f"{value:.3f}"] for name, value in zip(CELL_ITEMS, new)})
     for name in table:
         if name.endswith("_esd") or name.startswith("reciprocal_"):
