@@ -2,8 +2,8 @@
 
 The measured amplitude scatters about D |F_model| with variance ε k² S + (3 - c) σ², c = 1 acentric, 2 centric, where k²
 is how the mean intensity depends on direction: what the model gets wrong is as anisotropic as the crystal's scattering.
-On eleven refined crystals with anisotropic data this made -log p of a test reflection 0.037 lower in the mean than with
-k = 1 (by 0.009 to 0.104), and 0.006 lower than k of the scale, part of which atoms may have taken over.
+On eleven refined crystals with anisotropic data this made -log p of a test reflection 0.038 lower in the mean than with
+k = 1 (by 0.005 to 0.125), and 0.003 lower than k of the scale, part of which atoms may have taken over.
 D and S/Σ_N, with Σ_N the mean intensity of the shell, are piecewise linear (the latter in its logarithm) in 1/d².
 Their level maximises the likelihood of the test set, because the work set has been fitted (Lunin & Skovoroda (1995)
 Acta Cryst. A51, 880-887; Pannu & Read (1996) A52, 659-668). Their shape is that of the work set, which is many times
