@@ -14,7 +14,7 @@ from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
 from arrayrefine.hydrogen_sources import with_hydrogens
 from arrayrefine.io.in_memory import DataSource, ModelSource, label_of
-from arrayrefine.io.model import read_model
+from arrayrefine.io.model import box, read_model
 from arrayrefine.links import with_found_links
 from arrayrefine.map_grids import MapGrid, map_grid
 from arrayrefine.maps import MapCoefficients
@@ -95,7 +95,7 @@ def geometry_of_file(
     """
     check_options(options := options or Options())
     options = as_read(options)
-    source = read_model(model)
+    source = read_model(model, box)
     crystal = source.crystal
     names = sorted({str(name) for name in source.atoms.identity.residue_name})
     library = load_monomers(names, options.restraints, options.monomers)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -261,7 +260,7 @@ def target(
     if hydrogens not in _HYDROGENS:
         raise InputError(f"target(hydrogens={hydrogens!r}): expected one of {', '.join(map(repr, _HYDROGENS))}")
     device = choose_device(options)
-    source = read_model(model, partial(crystal_of, data))
+    source = read_model(model, lambda _: crystal_of(data))
     reflections, data_notes = read_reflections(
         data, source.crystal, columns=options.columns, free=options.free, d_min=options.d_min, seed=options.seed
     )

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
-from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
-from arrayrefine.io.model import read_model
+from arrayrefine.io.model import box, read_model
 from arrayrefine.kernels.distances import close_pairs
 from arrayrefine.polymers import LEAST, Residue, aligned, by_chain, corresponding, residues_of
 from arrayrefine.restraints import Distances, JellyBody, Restraints
@@ -20,9 +19,6 @@ from arrayrefine.wording import counted, listed
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
-
-_NOWHERE = Crystal((1000.0, 1000.0, 1000.0, 90.0, 90.0, 90.0), "P 1")
-"""The crystal of a reference model that names none."""
 
 
 def lengths(xyz: Float, pairs: Int) -> Float:
@@ -106,7 +102,7 @@ def reference_distances(
         The reference cannot be read, or none of its chains is like one of the model.
     """
     try:
-        model = read_model(path, lambda: _NOWHERE)  # only distances within it count
+        model = read_model(path, box)  # only distances within it count
     except InputError as error:
         raise InputError(f"--reference: {error}") from error
     references = by_chain(residues_of(model.atoms))

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import gc
 from collections.abc import Iterator, Sequence
-from functools import partial
 
 import numpy as np
 
@@ -108,7 +107,7 @@ def prepare(
     check_options(options)
     check_targets(options.targets)
     device = choose_device(options)
-    model = read_model(source, partial(crystal_of, data))
+    model = read_model(source, lambda _: crystal_of(data))
     reflections, data_notes = read_reflections(
         data, model.crystal, columns=options.columns, free=options.free, d_min=options.d_min, seed=options.seed
     )

@@ -12,11 +12,11 @@ import gemmi
 import numpy as np
 import pytest
 
-from arrayrefine import Options, example, refine
+from arrayrefine import Options, example, refine, validate_files
 from arrayrefine.crystal import Crystal
 from arrayrefine.displacement import U_LIMITS, total_u
 from arrayrefine.errors import InputError
-from arrayrefine.io.model import Model, in_crystal, read_model, with_atoms
+from arrayrefine.io.model import Model, box, in_crystal, read_model, with_atoms
 from arrayrefine.io.reflections import crystal_of, read_reflections
 from arrayrefine.kernels import symmetric
 
@@ -331,11 +331,11 @@ def test_a_model_without_a_crystal_is_put_into_that_of_its_data(tmp_path: Path, 
     with pytest.raises(InputError, match="no unit cell"):
         read_model(path)
     with pytest.raises(InputError, match="no unit cell"):
-        read_model(path, lambda: None)
-    model = read_model(path, lambda: crystal_of(example.DATA))
+        read_model(path, lambda _: None)
+    model = read_model(path, lambda _: crystal_of(example.DATA))
     assert model.crystal == crystal_of(example.DATA) == read_model(example.MODEL).crystal
-    assert said(model, "names no crystal: cell and space group are those of the data.*P 21 21 21")
-    known = read_model(example.MODEL, lambda: pytest.fail("it was asked for what the model says"))
+    assert said(model, "names no crystal: it is put into .*P 21 21 21")
+    known = read_model(example.MODEL, lambda _: pytest.fail("it was asked for what the model says"))
     assert known.crystal == model.crystal
     data, _ = read_reflections(example.DATA, model.crystal)
     assert crystal_of(data) == model.crystal
@@ -346,6 +346,20 @@ def test_a_model_without_a_crystal_is_put_into_that_of_its_data(tmp_path: Path, 
         np.testing.assert_allclose(written.cell.parameters, model.crystal.cell, atol=1e-3)
         assert written.spacegroup_hm == "P 21 21 21"
     assert any("names no crystal" in note for note in result.report.warnings)
+
+
+def test_a_model_without_a_crystal_is_validated_by_itself(tmp_path: Path) -> None:
+    structure = gemmi.read_structure(str(example.MODEL))
+    structure.cell = gemmi.UnitCell()
+    path = tmp_path / "model.pdb"
+    structure.write_pdb(str(path))
+    alone, notes = validate_files(path)
+    within, _ = validate_files(example.MODEL)
+    assert any("names no crystal: it is put into" in note for note in notes)
+    assert [row.phi for row in alone.residues] == pytest.approx([row.phi for row in within.residues], abs=0.2)
+    assert any(clash.symmetry for clash in within.clashes)
+    assert not any(clash.symmetry for clash in alone.clashes)
+    assert box(structure).space_group == "P 1"
 
 
 def test_unknown_space_group(tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ _EXPECTED = "a model as PDB or mmCIF (.gz too)"
 _CELL_REMARK = 0.001
 """Relative change of a cell length or angle above which it is worth a note."""
 _SEQUENCE_NUMBER = re.compile(r"\s*-?\d+\s*|[A-Za-z][0-9A-Za-z]{3}")  # plain or hybrid-36
+_BOX_MARGIN = 20.0
+"""Å; further than anything that is looked for about an atom."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Model:
         return f"Model('{self.path}', {len(self.atoms)} atoms, {self.crystal.space_group})"
 
 
-def read_model(source: ModelSource, otherwise: Callable[[], Crystal | None] | None = None) -> Model:
+def read_model(source: ModelSource, otherwise: Callable[[gemmi.Structure], Crystal | None] | None = None) -> Model:
     """Read a model.
 
     Parameters
@@ -76,8 +78,8 @@ def read_model(source: ModelSource, otherwise: Callable[[], Crystal | None] | No
     source : path, gemmi.Structure or gemmi.cif.Document
         A file, PDB or mmCIF, .gz too; or what gemmi made of one, which is copied. A `Model` is returned as it is.
     otherwise : callable, optional
-        Asked for the crystal of a model that names none, as predicted ones do: that of its data, say. None where it
-        does not know either.
+        Asked, with the structure, for the crystal of a model that names none, as predicted ones do: that of its data,
+        or a `box`. None where it does not know either.
 
     Raises
     ------
@@ -96,7 +98,7 @@ def read_model(source: ModelSource, otherwise: Callable[[], Crystal | None] | No
         structure, document = _from_memory(file, source)
     _keep_first_model(file, structure, notes)
     if otherwise is not None and not _has_cell(structure):
-        _take_crystal(file, structure, otherwise(), notes)
+        _take_crystal(file, structure, otherwise(structure), notes)
     crystal = _crystal(file, structure, notes)
     atoms, atom_notes = _atoms(file.path, structure, crystal)
     every = (*notes, *atom_notes)
@@ -305,6 +307,13 @@ def _keep_first_model(source: InputFile, structure: gemmi.Structure, notes: list
         )
 
 
+def box(structure: gemmi.Structure) -> Crystal:
+    """A cell in P 1 so large that no atom of the first model sees one of its symmetry mates."""
+    xyz = np.array([atom.pos.tolist() for chain in structure[0] for residue in chain for atom in residue])
+    a, b, c = (float(np.ceil(side)) + _BOX_MARGIN for side in np.ptp(xyz, axis=0))
+    return Crystal((a, b, c, 90.0, 90.0, 90.0), "P 1")
+
+
 def _has_cell(structure: gemmi.Structure) -> bool:
     cell = structure.cell
     return bool(cell.is_crystal() and np.isfinite(cell.parameters).all() and cell.volume > 1.0)
@@ -317,8 +326,7 @@ def _take_crystal(source: InputFile, structure: gemmi.Structure, crystal: Crysta
     structure.cell = gemmi.UnitCell(*crystal.cell)
     structure.spacegroup_hm = crystal.space_group
     notes.append(
-        f"model '{source.path}' names no crystal: cell and space group are those of the data, "
-        f"{_format_cell(structure.cell)}, {crystal.space_group}"
+        f"model '{source.path}' names no crystal: it is put into {_format_cell(structure.cell)}, {crystal.space_group}"
     )
 
 
