@@ -128,7 +128,7 @@ def _check_connections(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list
     """Drop unusable connections and say on which side of the symmetry the others are."""
     notes: list[str] = []
     seen: set[frozenset[str]] = set()
-    drop, absent = [], []
+    drop, absent, twice = [], [], []
     for k, connection in enumerate(structure.connections):
         if connection.type == gemmi.ConnectionType.Hydrog or connection.link_id == "gap":
             continue
@@ -140,6 +140,7 @@ def _check_connections(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list
             drop.append(k)
             continue
         if key in seen:
+            twice.append(name)
             drop.append(k)
             continue
         own_mate = one.serial == two.serial
@@ -147,7 +148,9 @@ def _check_connections(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list
         nearest = structure.cell.find_nearest_image(one.pos, two.pos, where).dist()
         direct = math.inf if own_mate else one.pos.dist(two.pos)
         if min(direct, nearest) > FAR:
-            notes.append(f"link {name} is {min(direct, nearest):.1f} Å long: left out")
+            length = min(direct, nearest)
+            long = f"is {length:.1f} Å long" if math.isfinite(length) else "has no symmetry mate to lead to"
+            notes.append(f"link {name} {long}: left out")
             drop.append(k)
             continue
         connection.asu = gemmi.Asu.Same if direct < nearest + 0.1 else gemmi.Asu.Different
@@ -160,6 +163,8 @@ def _check_connections(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list
     if absent:
         what = counted(len(absent), "link")
         notes.append(f"{what} left out, of atoms that the model does not have: {listed(absent, '; ')}")
+    if twice:
+        notes.append(f"{counted(len(twice), 'link')} given more than once, taken once: {listed(twice, '; ')}")
     for k in reversed(drop):
         structure.connections.pop(k)
     return notes

@@ -113,7 +113,8 @@ def read_across(
         notes.append(f"{counted(n, 'link')} to symmetry mates {are(n)} restrained: {listed(made, '; ')}")
     if loose:
         notes.append(
-            f"{counted(len(loose), 'link')} to symmetry mates, of metals, {are(len(loose))} kept out of contacts: "
+            f"{counted(len(loose), 'link')} to symmetry mates, of metals, without a dictionary length "
+            f"{are(len(loose))} kept out of contacts: "
             f"{listed(loose, '; ')}"
         )
     return _assembled(found)

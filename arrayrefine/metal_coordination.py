@@ -18,7 +18,7 @@ from arrayrefine.kernels.mates import placed
 from arrayrefine.neighbour_distances import lengths
 from arrayrefine.nonbonded import COORDINATION
 from arrayrefine.restraints import Across, Distances, Mates, Restraints
-from arrayrefine.wording import counted
+from arrayrefine.wording import counted, listed
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -109,9 +109,9 @@ def metal_coordination(
     n = len(atoms)
     conformer = restraints.non_bonded.conformer
     ions = np.flatnonzero(np.isin(atoms.element, [*_IDEAL, *_POLAR]) & _alone(atoms) & (atoms.occupancy > 0.0))
-    mates = Mates(np.zeros(0, dtype=np.int64), np.zeros((0, 3, 3)), np.zeros((0, 3)))
+    mates, names = Mates(np.zeros(0, dtype=np.int64), np.zeros((0, 3, 3)), np.zeros((0, 3))), list[str]()
     if crystal is not None and len(ions):
-        mates = _donor_mates(atoms, ions, crystal, restraints.across)
+        mates, names = _donor_mates(atoms, ions, crystal, restraints.across)
         atoms = _with_mates(atoms, mates)
         conformer = np.concatenate([conformer, conformer[mates.source]])
     found: list[tuple[int, int, float, float]] = []
@@ -149,16 +149,17 @@ def metal_coordination(
         return Coordination(*made, [])
     kinds = ", ".join(f"{n} x {label}" for label, n in sorted(labels.items()))
     more = f", and {counted(len(angles), 'angle')} of tetrahedral zinc" if angles else ""
-    count = sum(donor >= n for _, donor, *_ in found)
-    mated = f"; {count} of them to symmetry mates" if count else ""
+    beyond_labels = [f"{atoms.identity.label(d)} ({names[d - n]})" for _, d, *_ in found if d >= n]
+    mated = f"; {len(beyond_labels)} of them to symmetry mates: {listed(beyond_labels)}" if beyond_labels else ""
     return Coordination(*made, [
         f"{counted(len(found), 'metal-ligand distance')} without a dictionary length found: {kinds}{more}; restrained "
         f"to {', '.join(sorted(sources))}{mated} (--external.metals)"
     ])  # fmt: skip
 
 
-def _donor_mates(atoms: Atoms, ions: Int, crystal: Crystal, across: Across) -> Mates:
-    """Symmetry mates of O, N and S near ions, each image once, without those that links of the dictionary join.
+def _donor_mates(atoms: Atoms, ions: Int, crystal: Crystal, across: Across) -> tuple[Mates, list[str]]:
+    """Symmetry mates of O, N and S near ions, each image once, without those that links of the dictionary join; and the
+    names of the operators.
 
     Where an operator leaves the ion in its place, the donor in the model stands for its images under it; where it
     leaves the donor, the image is the donor.
@@ -169,7 +170,7 @@ def _donor_mates(atoms: Atoms, ions: Int, crystal: Crystal, across: Across) -> M
     pairs = neighbour_pairs(
         atoms.xyz[subset], crystal.rotations, crystal.translations, crystal.orth, crystal.frac, COORDINATION
     )
-    chosen: dict[tuple[int, bytes, bytes], tuple[int, Float, Float]] = {}
+    chosen: dict[tuple[int, bytes, bytes], tuple[int, Float, Float, str]] = {}
     seen: set[tuple[int, int, int]] = set()
     for k in np.flatnonzero(pairs.image & (pairs.i < len(ions)) & (pairs.j >= len(ions))).tolist():
         rotation = crystal.orth @ crystal.rotations[pairs.op[k]] @ crystal.frac
@@ -182,13 +183,16 @@ def _donor_mates(atoms: Atoms, ions: Int, crystal: Crystal, across: Across) -> M
         alike = one, two, round(float(np.linalg.norm(place - atoms.xyz[one])) / _ITSELF)
         if alike not in seen:
             seen.add(alike)
-            chosen[(two, *_name(rotation, shift))] = two, rotation, shift
+            chosen[(two, *_name(rotation, shift))] = (
+                two, rotation, shift, crystal.operator_name(int(pairs.op[k]), pairs.shift[k])
+            )  # fmt: skip
     rows = list(chosen.values())
-    return Mates(
-        np.array([source for source, _, _ in rows], dtype=np.int64),
-        np.array([rotation for _, rotation, _ in rows]).reshape(-1, 3, 3),
-        np.array([shift for *_, shift in rows]).reshape(-1, 3),
+    mates = Mates(
+        np.array([row[0] for row in rows], dtype=np.int64),
+        np.array([row[1] for row in rows]).reshape(-1, 3, 3),
+        np.array([row[2] for row in rows]).reshape(-1, 3),
     )
+    return mates, [row[3] for row in rows]
 
 
 def _bonded_across(n_atoms: int, across: Across) -> set[tuple[int, int, bytes, bytes]]:

@@ -315,14 +315,18 @@ def test_no_cell(tmp_path: Path, header: str) -> None:
         read(tmp_path, atom(), header=header)
 
 
-@pytest.mark.parametrize("suffix", [".pdb", ".cif"])
+@pytest.mark.parametrize("suffix", [".pdb", ".cif", "dummy.cif"])
 def test_a_model_without_a_crystal_is_put_into_that_of_its_data(tmp_path: Path, suffix: str) -> None:
     """Predicted models name none, or a cube of 1 Å."""
     structure = gemmi.read_structure(str(example.MODEL))
     path = tmp_path / f"model{suffix}"
-    if suffix == ".pdb":
+    if suffix != ".cif":
         structure.cell, structure.spacegroup_hm = gemmi.UnitCell(1, 1, 1, 90, 90, 90), "P 1"
+        structure.info["_cell.Z_PDB"] = "1"
+    if suffix == ".pdb":
         structure.write_pdb(str(path))
+    elif suffix == "dummy.cif":
+        structure.make_mmcif_document().write_file(str(path))
     else:
         document = structure.make_mmcif_document()
         for category in ("_cell.", "_symmetry.", "_atom_sites."):
@@ -345,7 +349,39 @@ def test_a_model_without_a_crystal_is_put_into_that_of_its_data(tmp_path: Path, 
         written = gemmi.read_structure(str(tmp_path / "out" / name))
         np.testing.assert_allclose(written.cell.parameters, model.crystal.cell, atol=1e-3)
         assert written.spacegroup_hm == "P 21 21 21"
+        assert read_model(tmp_path / "out" / name).crystal == model.crystal
+        assert dict(written.info.items()).get("_cell.Z_PDB", "") != "1"
     assert any("names no crystal" in note for note in result.report.warnings)
+
+
+def test_what_a_model_says_of_its_crystal_stays(tmp_path: Path) -> None:
+    """A space group without a cell, a cell without a space group, and neither in the data."""
+    structure = gemmi.read_structure(str(example.MODEL))
+    path, cell = tmp_path / "model.cif", structure.cell
+    document = structure.make_mmcif_document()
+    document[0].find_mmcif_category("_cell.").erase()
+    document.write_file(str(path))
+    other = Crystal(read_model(example.MODEL).crystal.cell, "P 1 2 1")
+    model = read_model(path, lambda _: other)
+    assert model.crystal.space_group == "P 21 21 21"
+    assert said(model, "names no unit cell")
+    structure.write_pdb(str(path.with_suffix(".pdb")))
+    text = path.with_suffix(".pdb").read_text()
+    path.with_suffix(".pdb").write_text(text.replace(" P 21 21 21 ", " " * 12, 1))
+    model = read_model(path.with_suffix(".pdb"), lambda _: crystal_of(example.DATA))
+    assert model.crystal.space_group == "P 21 21 21"
+    assert model.structure.cell.parameters == pytest.approx(cell.parameters)
+    assert said(model, "names no space group")
+    with pytest.raises(InputError, match=r"space group \(found ''\), and its data do not name both"):
+        read_model(path.with_suffix(".pdb"), lambda _: None)
+
+
+def test_coordinates_that_are_none_are_named_before_a_box_is_made_of_them(tmp_path: Path) -> None:
+    structure = gemmi.read_structure(str(example.MODEL))
+    structure.cell = gemmi.UnitCell()
+    structure[0][0][0][0].pos = gemmi.Position(np.nan, 1.0, 2.0)
+    with pytest.raises(InputError, match="A/MET 1/N"):
+        read_model(structure, box)
 
 
 def test_a_model_without_a_crystal_is_validated_by_itself(tmp_path: Path) -> None:

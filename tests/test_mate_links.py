@@ -356,12 +356,14 @@ def test_manganese_of_a_real_crystal_is_held_from_both_sides(case: Callable[[str
     model = read_model(case("1rx2") / "model.pdb")
     library = load_monomers(model.structure[0].get_all_residue_names(), [])
     restraints = build_restraints(model.structure, model.atoms, model.crystal, library)
-    found = with_external(restraints, model.atoms, 1.8, External(), crystal=model.crystal).across
+    whole = with_external(restraints, model.atoms, 1.8, External(), crystal=model.crystal)
+    found = whole.across
     rows = {
         str(model.atoms.identity.label(int(found.mates.source[mate - len(model.atoms)]))): float(ideal)
         for d in found.distances for (_, mate), ideal in zip(d.index.tolist(), d.ideal)
     }  # fmt: skip
     assert rows["A/HIS 149/ND1"] == 2.21
+    assert any("to symmetry mates: " in note and "A/HIS 149/ND1 (x-1,y,z)" in note for note in whole.notes)
     assert "A/ASP 116/OD1.A" in rows or "A/ASP 116/OD2.A" in rows or "A/ASP 116/O.A" in rows
 
 

@@ -97,9 +97,9 @@ def read_model(source: ModelSource, otherwise: Callable[[gemmi.Structure], Cryst
         file = stand_in(source)
         structure, document = _from_memory(file, source)
     _keep_first_model(file, structure, notes)
-    if otherwise is not None and not _has_cell(structure):
+    if otherwise is not None and not (_has_cell(structure) and structure.find_spacegroup()):
         _take_crystal(file, structure, otherwise(structure), notes)
-    crystal = _crystal(file, structure, notes)
+    crystal = _crystal(file, structure, notes, asked=otherwise is not None)
     atoms, atom_notes = _atoms(file.path, structure, crystal)
     every = (*notes, *atom_notes)
     return Model(file.path, file.sha256, crystal, atoms, structure, document, every, tuple(notes))
@@ -310,7 +310,9 @@ def _keep_first_model(source: InputFile, structure: gemmi.Structure, notes: list
 def box(structure: gemmi.Structure) -> Crystal:
     """A cell in P 1 so large that no atom of the first model sees one of its symmetry mates."""
     xyz = np.array([atom.pos.tolist() for chain in structure[0] for residue in chain for atom in residue])
-    a, b, c = (float(np.ceil(side)) + _BOX_MARGIN for side in np.ptp(xyz, axis=0))
+    xyz = xyz[np.isfinite(xyz).all(axis=1)]  # what is wrong with the others is said elsewhere
+    sides = np.ptp(xyz, axis=0) if len(xyz) else np.zeros(3)
+    a, b, c = (float(np.ceil(side)) + _BOX_MARGIN for side in sides)
     return Crystal((a, b, c, 90.0, 90.0, 90.0), "P 1")
 
 
@@ -320,28 +322,41 @@ def _has_cell(structure: gemmi.Structure) -> bool:
 
 
 def _take_crystal(source: InputFile, structure: gemmi.Structure, crystal: Crystal | None, notes: list[str]) -> None:
-    """Put a model without a cell into a crystal, if there is one."""
+    """Put a model without a cell into a crystal, if there is one; and give one without a space group that.
+
+    A space group that the model does name stays, for the data to be held against; but P 1 goes with a missing cell.
+    """
     if crystal is None:
         return
-    structure.cell = gemmi.UnitCell(*crystal.cell)
-    structure.spacegroup_hm = crystal.space_group
+    group, whole = gemmi.find_spacegroup_by_name(structure.spacegroup_hm), not _has_cell(structure)
+    if whole:
+        structure.cell = gemmi.UnitCell(*crystal.cell)
+    named = group is not None and group.number > 1 and crystal.space_group != "P 1"
+    if not named:
+        structure.spacegroup_hm = crystal.space_group
+    if "_cell.Z_PDB" in structure.info:
+        del structure.info["_cell.Z_PDB"]
+    lacks = "crystal" if whole and not named else "unit cell" if whole else "space group"
     notes.append(
-        f"model '{source.path}' names no crystal: it is put into {_format_cell(structure.cell)}, {crystal.space_group}"
+        f"model '{source.path}' names no {lacks}: it is put into {_format_cell(structure.cell)}, "
+        f"{structure.spacegroup_hm}"
     )
 
 
-def _crystal(source: InputFile, structure: gemmi.Structure, notes: list[str]) -> Crystal:
+def _crystal(source: InputFile, structure: gemmi.Structure, notes: list[str], asked: bool) -> Crystal:
+    """The crystal that a model names; `asked` says that its data were asked, and name none."""
     cell = structure.cell
+    neither = ", and its data do not name both a cell and a space group" if asked else ""
     if not _has_cell(structure):
+        found = "none" if cell.parameters == gemmi.UnitCell().parameters else _format_cell(cell)
         raise InputError(
-            f"model '{source.path}' has no unit cell (found {_format_cell(cell)}); expected the cell of the "
-            "crystal: add a CRYST1 record (PDB) or _cell and _symmetry.space_group_name_H-M (mmCIF), as in "
-            "the header of the data"
+            f"model '{source.path}' has no unit cell (found {found}){neither}; expected the cell of the "
+            "crystal: add a CRYST1 record (PDB) or _cell and _symmetry.space_group_name_H-M (mmCIF)"
         )
     group = structure.find_spacegroup()
     if group is None:
         raise InputError(
-            f"model '{source.path}' has no known space group (found '{structure.spacegroup_hm}'); expected a "
+            f"model '{source.path}' has no known space group (found '{structure.spacegroup_hm}'){neither}; expected a "
             "Hermann-Mauguin symbol such as 'P 21 21 21': correct CRYST1 columns 56-66 or "
             "_symmetry.space_group_name_H-M"
         )

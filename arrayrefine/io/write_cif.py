@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -71,11 +72,13 @@ def cif_text(
         block = next((b for b in new if b.find_values("_atom_site.id")), new[0])
         groups = gemmi.MmcifOutputGroups(False)
         groups.atoms = groups.auth_all = groups.group_pdb = True
+        _write_symmetry(block, structure)
         _write_cell(block, structure)
         block.find_mmcif_category("_atom_site_anisotrop.").erase()
         # Links that were found are added; else those of the document stay as they are, with all their items.
         groups.conn = len(structure.connections) > len(block.find_values("_struct_conn.id"))
         structure.update_mmcif_block(block, groups)
+        _write_distances(block, structure)
     _write_refinement(block, content)
     _write_software(block, version)
     options = cif.WriteOptions(cif.Style.Pdbx)
@@ -92,6 +95,36 @@ def _entry_name(structure: gemmi.Structure, content: Mapping[str, Any]) -> str:
     return re.sub(r"\s", "_", entry.strip() or file.split(".")[0] or "refined")
 
 
+def _write_symmetry(block: cif.Block, structure: gemmi.Structure) -> None:
+    """Where the space group is not that of the document, write it, and forget the number of molecules."""
+    group = structure.find_spacegroup()
+    tag = "_symmetry.space_group_name_H-M"
+    said = gemmi.find_spacegroup_by_name(cif.as_string(block.find_value(tag) or ""))
+    if group is None or (said is not None and said.xhm() == group.xhm()):
+        return
+    block.set_pair(tag, cif.quote(structure.spacegroup_hm))
+    block.set_pair("_symmetry.Int_Tables_number", str(group.number))
+    for other in ("_space_group.name_H-M_alt", "_space_group.IT_number", "_cell.Z_PDB"):
+        if block.find_value(other):
+            block.set_pair(other, "?")
+
+
+def _write_distances(block: cif.Block, structure: gemmi.Structure) -> None:
+    """Lengths of the links as the atoms are now."""
+    here = structure.clone()
+    here.setup_cell_images()
+    known = {connection.name: connection for connection in here.connections}
+    for row in block.find("_struct_conn.", ["id", "pdbx_dist_value"]):
+        connection = known.get(cif.as_string(row[0]))
+        if connection is None:
+            continue
+        partners = connection.partner1, connection.partner2
+        one, two = (here[0].find_cra(partner, ignore_segment=True).atom for partner in partners)
+        if one is not None and two is not None:
+            length = here.cell.find_nearest_image(one.pos, two.pos, connection.asu).dist()
+            row[1] = f"{length:.3f}" if math.isfinite(length) else "?"
+
+
 def _write_cell(block: cif.Block, structure: gemmi.Structure) -> None:
     """Where the cell is not that of the document, write it and what follows from it."""
     table = block.get_mmcif_category("_cell.")
@@ -99,8 +132,6 @@ def _write_cell(block: cif.Block, structure: gemmi.Structure) -> None:
     old = [cif.as_number(str(table.get(name, ["?"])[0])) for name in CELL_ITEMS]
     if all(abs(a - b) < CELL_PRECISION for a, b in zip(old, new)):
         return
-    if not block.find_values("_symmetry.space_group_name_H-M"):
-        block.set_pair("_symmetry.space_group_name_H-M", cif.quote(structure.spacegroup_hm))
     table.update({name: [f"{value:.3f}"] for name, value in zip(CELL_ITEMS, new)})
     for name in table:
         if name.endswith("_esd") or name.startswith("reciprocal_"):
