@@ -107,6 +107,9 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], list[str]]]:
     structure = gemmi.read_structure(str(MODEL))
     structure.cell = gemmi.UnitCell()
     structure.write_pdb(str(folder / "nocell.pdb"))
+    data = gemmi.read_mtz_file(str(DATA))
+    data.set_cell_for_all(gemmi.UnitCell())
+    data.write_to_file(str(folder / "nocell.mtz"))
     other = gemmi.read_structure(str(MODEL))
     other.spacegroup_hm = "P 21 21 2"
     other.write_pdb(str(folder / "other.pdb"))
@@ -116,7 +119,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], list[str]]]:
         "wrong kind": ([MODEL, text], ["words.mtz"]),
         "files exchanged": ([DATA, MODEL], ["data.mtz"]),
         "truncated": ([MODEL, cut], ["cut.mtz"]),
-        "no cell": ([folder / "nocell.pdb", DATA], ["nocell.pdb", "cell"]),
+        "no cell": ([folder / "nocell.pdb", folder / "nocell.mtz"], ["nocell.pdb", "cell", "its data do not name"]),
         "other space group": ([folder / "other.pdb", DATA], ["P 21 21 2", "P 21 21 21"]),
         "no such column": ([MODEL, DATA, "--columns", "F,SIGF"], ["FP", "SIGFP"]),
         "no such free column": ([MODEL, DATA, "--free", "Rfree=0"], ["FREE"]),
