@@ -14,7 +14,8 @@ from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
 from arrayrefine.hydrogen_sources import with_hydrogens
 from arrayrefine.io.in_memory import DataSource, ModelSource, label_of
-from arrayrefine.io.model import box, read_model
+from arrayrefine.io.model import read_model
+from arrayrefine.io.model_crystal import box
 from arrayrefine.links import with_found_links
 from arrayrefine.map_grids import MapGrid, map_grid
 from arrayrefine.maps import MapCoefficients

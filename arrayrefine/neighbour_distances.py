@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.errors import InputError
-from arrayrefine.io.model import box, read_model
+from arrayrefine.io.model import read_model
+from arrayrefine.io.model_crystal import box
 from arrayrefine.kernels.distances import close_pairs
 from arrayrefine.polymers import LEAST, Residue, aligned, by_chain, corresponding, residues_of
 from arrayrefine.restraints import Distances, JellyBody, Restraints

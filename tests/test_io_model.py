@@ -16,7 +16,8 @@ from arrayrefine import Options, example, refine, validate_files
 from arrayrefine.crystal import Crystal
 from arrayrefine.displacement import U_LIMITS, total_u
 from arrayrefine.errors import InputError
-from arrayrefine.io.model import Model, box, in_crystal, read_model, with_atoms
+from arrayrefine.io.model import Model, in_crystal, read_model, with_atoms
+from arrayrefine.io.model_crystal import box
 from arrayrefine.io.reflections import crystal_of, read_reflections
 from arrayrefine.kernels import symmetric
 

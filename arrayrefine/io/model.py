@@ -19,6 +19,7 @@ from arrayrefine.errors import InputError
 from arrayrefine.io import model_checks as checks
 from arrayrefine.io.files import KIND_NAMES, InputFile, load
 from arrayrefine.io.in_memory import ModelSource, is_path, label_of, stand_in
+from arrayrefine.io.model_crystal import crystal_named, format_cell, has_cell, take_crystal
 from arrayrefine.io.special_positions import Sites, find_sites, follow_sites
 from arrayrefine.wording import are, counted
 
@@ -28,8 +29,6 @@ _EXPECTED = "a model as PDB or mmCIF (.gz too)"
 _CELL_REMARK = 0.001
 """Relative change of a cell length or angle above which it is worth a note."""
 _SEQUENCE_NUMBER = re.compile(r"\s*-?\d+\s*|[A-Za-z][0-9A-Za-z]{3}")  # plain or hybrid-36
-_BOX_MARGIN = 20.0
-"""Å; further than anything that is looked for about an atom."""
 
 
 @dataclass(frozen=True)
@@ -97,9 +96,9 @@ def read_model(source: ModelSource, otherwise: Callable[[gemmi.Structure], Cryst
         file = stand_in(source)
         structure, document = _from_memory(file, source)
     _keep_first_model(file, structure, notes)
-    if otherwise is not None and not (_has_cell(structure) and structure.find_spacegroup()):
-        _take_crystal(file, structure, otherwise(structure), notes)
-    crystal = _crystal(file, structure, notes, asked=otherwise is not None)
+    if otherwise is not None and not (has_cell(structure) and structure.find_spacegroup()):
+        take_crystal(file, structure, otherwise(structure), notes)
+    crystal = crystal_named(file, structure, notes, asked=otherwise is not None)
     atoms, atom_notes = _atoms(file.path, structure, crystal)
     every = (*notes, *atom_notes)
     return Model(file.path, file.sha256, crystal, atoms, structure, document, every, tuple(notes))
@@ -148,7 +147,7 @@ def in_crystal(model: Model, crystal: Crystal) -> Model:
     if float(np.max(np.abs(new - old) / old)) > _CELL_REMARK:
         file_notes = (
             *file_notes,
-            f"the model is put into the cell of the data ({_format_cell(crystal.gemmi_cell)}): Cartesian coordinates "
+            f"the model is put into the cell of the data ({format_cell(crystal.gemmi_cell)}): Cartesian coordinates "
             "are kept, atoms on special positions follow their symmetry elements",
         )
     return dataclasses.replace(
@@ -305,76 +304,6 @@ def _keep_first_model(source: InputFile, structure: gemmi.Structure, notes: list
             f"{operators} operator(s) of non-crystallographic symmetry (MTRIX) are not applied: "
             "only the atoms that are written out are refined"
         )
-
-
-def box(structure: gemmi.Structure) -> Crystal:
-    """A cell in P 1 so large that no atom of the first model sees one of its symmetry mates."""
-    xyz = np.array([atom.pos.tolist() for chain in structure[0] for residue in chain for atom in residue])
-    xyz = xyz[np.isfinite(xyz).all(axis=1)]  # what is wrong with the others is said elsewhere
-    sides = np.ptp(xyz, axis=0) if len(xyz) else np.zeros(3)
-    a, b, c = (float(np.ceil(side)) + _BOX_MARGIN for side in sides)
-    return Crystal((a, b, c, 90.0, 90.0, 90.0), "P 1")
-
-
-def _has_cell(structure: gemmi.Structure) -> bool:
-    cell = structure.cell
-    return bool(cell.is_crystal() and np.isfinite(cell.parameters).all() and cell.volume > 1.0)
-
-
-def _take_crystal(source: InputFile, structure: gemmi.Structure, crystal: Crystal | None, notes: list[str]) -> None:
-    """Put a model without a cell into a crystal, if there is one; and give one without a space group that.
-
-    A space group that the model does name stays, for the data to be held against; but P 1 goes with a missing cell.
-    """
-    if crystal is None:
-        return
-    group, whole = gemmi.find_spacegroup_by_name(structure.spacegroup_hm), not _has_cell(structure)
-    if whole:
-        structure.cell = gemmi.UnitCell(*crystal.cell)
-    named = group is not None and group.number > 1 and crystal.space_group != "P 1"
-    if not named:
-        structure.spacegroup_hm = crystal.space_group
-    if "_cell.Z_PDB" in structure.info:
-        del structure.info["_cell.Z_PDB"]
-    lacks = "crystal" if whole and not named else "unit cell" if whole else "space group"
-    notes.append(
-        f"model '{source.path}' names no {lacks}: it is put into {_format_cell(structure.cell)}, "
-        f"{structure.spacegroup_hm}"
-    )
-
-
-def _crystal(source: InputFile, structure: gemmi.Structure, notes: list[str], asked: bool) -> Crystal:
-    """The crystal that a model names; `asked` says that its data were asked, and name none."""
-    cell = structure.cell
-    neither = ", and its data do not name both a cell and a space group" if asked else ""
-    if not _has_cell(structure):
-        found = "none" if cell.parameters == gemmi.UnitCell().parameters else _format_cell(cell)
-        raise InputError(
-            f"model '{source.path}' has no unit cell (found {found}){neither}; expected the cell of the "
-            "crystal: add a CRYST1 record (PDB) or _cell and _symmetry.space_group_name_H-M (mmCIF)"
-        )
-    group = structure.find_spacegroup()
-    if group is None:
-        raise InputError(
-            f"model '{source.path}' has no known space group (found '{structure.spacegroup_hm}'){neither}; expected a "
-            "Hermann-Mauguin symbol such as 'P 21 21 21': correct CRYST1 columns 56-66 or "
-            "_symmetry.space_group_name_H-M"
-        )
-    # 1 % of an angle or of a length, the same limit as between model and data
-    if not cell.is_compatible_with_spacegroup(group, 0.01):
-        raise InputError(
-            f"model '{source.path}': cell {_format_cell(cell)} does not fit space group {group.xhm()}; "
-            "correct one of them"
-        )
-    if cell.explicit_matrices:
-        structure.standardize_crystal_frame()
-        notes.append("SCALE records of a non-standard frame: coordinates are moved to the standard frame (a along x)")
-    structure.setup_cell_images()
-    return Crystal.from_gemmi(structure.cell, group)
-
-
-def _format_cell(cell: gemmi.UnitCell) -> str:
-    return " ".join(f"{v:g}" for v in cell.parameters)
 
 
 def identity_of(structure: gemmi.Structure) -> Identity:
