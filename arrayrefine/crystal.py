@@ -14,6 +14,8 @@ from arrayrefine.errors import InputError
 
 Float = NDArray[np.float64]
 
+SAME_PLACE = 0.1
+"""Å; what an operator moves by less, it leaves in its place."""
 _LARGEST_OBLIQUITY = 3.0  # degrees
 
 
@@ -142,6 +144,10 @@ class Crystal:
         operator.rot = (self.rotations[number] * gemmi.Op.DEN).tolist()
         operator.tran = [round(float(t) * gemmi.Op.DEN) for t in shift]
         return operator.triplet()
+
+    def cartesian_operator(self, number: int, shift: Float) -> tuple[Float, Float]:
+        """Rotation (3, 3) and translation (3,), Å, of an operator given as for `operator_name`."""
+        return self.orth @ self.rotations[number] @ self.frac, self.orth @ shift
 
     def fractional(self, xyz: Float) -> Float:
         """Cartesian (N, 3) in Å to fractional (N, 3)."""

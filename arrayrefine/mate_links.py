@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
-from arrayrefine.crystal import Crystal
+from arrayrefine.crystal import SAME_PLACE, Crystal
 from arrayrefine.restraints import Across, Angles, Bonds, Int, Mates, Planes, Torsions
 from arrayrefine.topology_terms import LINK_TORSIONS, TopologyModel, mixed
 from arrayrefine.wording import are, counted, listed
@@ -19,8 +19,6 @@ from arrayrefine.wording import are, counted, listed
 Float = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-_ITSELF = 0.1
-"""Å; an image this close to its atom is the atom itself, on a special position."""
 _NUMBERS = {"bond": 2, "angle": 2, "torsion": 3, "plane": 2}
 """Numbers of each kind of restraint: ideal, sigma, period."""
 _CELLS = np.array(list(itertools.product((-1.0, 0.0, 1.0), repeat=3)))
@@ -195,12 +193,12 @@ def _nearest(crystal: Crystal, one: Float, two: Float, own: bool) -> _Image:
     apart = np.linalg.norm(crystal.cartesian((there[:, None, :] + cells - here).reshape(-1, 3)), axis=1)
     apart = apart.reshape(len(there), -1)
     if own:
-        apart[apart < _ITSELF] = np.inf
+        apart[apart < SAME_PLACE] = np.inf
     else:
         apart[0, (cells[0] == 0.0).all(axis=1)] = np.inf
     number, cell = np.unravel_index(int(apart.argmin()), apart.shape)
     shift = crystal.translations[number] + cells[number, cell]
-    rotation = crystal.orth @ crystal.rotations[number] @ crystal.frac
+    rotation, translation = crystal.cartesian_operator(int(number), shift)
     turned = crystal.rotations[number].astype(float)
     twice = np.allclose(turned @ turned, np.eye(3)) and np.allclose(turned @ shift + shift, 0.0, atol=1e-6)
-    return _Image(rotation, crystal.orth @ shift, crystal.operator_name(int(number), shift), bool(twice))
+    return _Image(rotation, translation, crystal.operator_name(int(number), shift), bool(twice))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
-from arrayrefine.crystal import Crystal
+from arrayrefine.crystal import SAME_PLACE, Crystal
 from arrayrefine.kernels.contacts import neighbour_pairs
 from arrayrefine.kernels.distances import close_pairs
 from arrayrefine.kernels.mates import placed
@@ -62,8 +62,6 @@ _REACH = 0.8
 """Å; a donor further than this beyond its ideal distance is not coordinated."""
 _ONE_SIDED = 0.4
 """Å; a carboxylate binds with one oxygen where the other is further away by more."""
-_ITSELF = 0.1
-"""Å; what an operator moves by less, it leaves in its place."""
 _TETRAHEDRAL = 109.5
 _ANGLE_SIGMA = 5.0
 """Degrees; of donor-metal-donor angles of tetrahedral zinc, turned into a sigma of the donors' distance."""
@@ -173,14 +171,13 @@ def _donor_mates(atoms: Atoms, ions: Int, crystal: Crystal, across: Across) -> t
     chosen: dict[tuple[int, bytes, bytes], tuple[int, Float, Float, str]] = {}
     seen: set[tuple[int, int, int]] = set()
     for k in np.flatnonzero(pairs.image & (pairs.i < len(ions)) & (pairs.j >= len(ions))).tolist():
-        rotation = crystal.orth @ crystal.rotations[pairs.op[k]] @ crystal.frac
-        shift = crystal.orth @ pairs.shift[k]
+        rotation, shift = crystal.cartesian_operator(int(pairs.op[k]), pairs.shift[k])
         one, two = int(subset[pairs.i[k]]), int(subset[pairs.j[k]])
         place = rotation @ atoms.xyz[two] + shift
-        still = [np.linalg.norm(rotation @ x + shift - x) < _ITSELF for x in (atoms.xyz[one], atoms.xyz[two])]
+        still = [np.linalg.norm(rotation @ x + shift - x) < SAME_PLACE for x in (atoms.xyz[one], atoms.xyz[two])]
         if any(still) or (one, two, *_name(rotation, shift)) in bonded:
             continue
-        alike = one, two, round(float(np.linalg.norm(place - atoms.xyz[one])) / _ITSELF)
+        alike = one, two, round(float(np.linalg.norm(place - atoms.xyz[one])) / SAME_PLACE)
         if alike not in seen:
             seen.add(alike)
             chosen[(two, *_name(rotation, shift))] = (

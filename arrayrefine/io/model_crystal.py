@@ -8,6 +8,7 @@ import numpy as np
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
 from arrayrefine.io.files import InputFile
+from arrayrefine.io.tables import usable_cell
 
 _BOX_MARGIN = 20.0
 """Å; further than anything that is looked for about an atom."""
@@ -24,8 +25,7 @@ def box(structure: gemmi.Structure) -> Crystal:
 
 def has_cell(structure: gemmi.Structure) -> bool:
     """Whether a structure names a unit cell."""
-    cell = structure.cell
-    return bool(cell.is_crystal() and np.isfinite(cell.parameters).all() and cell.volume > 1.0)
+    return usable_cell(structure.cell)
 
 
 def take_crystal(source: InputFile, structure: gemmi.Structure, crystal: Crystal | None, notes: list[str]) -> None:

@@ -98,7 +98,7 @@ def _from_memory(source: object, notes: list[str]) -> Table:
         return _table_of_document(file, source, notes)
     if is_frame(source):
         hkl, types, values, cell, group = frame_parts(source)
-        return Table(file, hkl, types, values, None, cell if cell and _usable(cell) else None, group)
+        return Table(file, hkl, types, values, None, cell if cell and usable_cell(cell) else None, group)
     raise InputError(
         f"data are {label_of(source)}; expected a path, a gemmi.Mtz, a gemmi.cif.Document, a pandas.DataFrame or a "
         "reciprocalspaceship.DataSet"
@@ -141,12 +141,13 @@ def _mtz_table(file: InputFile, mtz: gemmi.Mtz) -> Table:
         types,
         values,
         None,
-        next((c for c in cells if _usable(c)), None),
+        next((c for c in cells if usable_cell(c)), None),
         mtz.spacegroup,
     )
 
 
-def _usable(cell: gemmi.UnitCell) -> bool:
+def usable_cell(cell: gemmi.UnitCell) -> bool:
+    """Whether a cell is that of a crystal, and not what stands for none."""
     return bool(cell.is_crystal() and np.isfinite(cell.parameters).all() and cell.volume > 1.0)
 
 
@@ -207,5 +208,5 @@ def _cif_table(file: InputFile, block: gemmi.ReflnBlock) -> Table:
     if "status" in labels:
         column = block.block.find_values("_refln.status")
         status = np.array([gemmi.cif.as_string(v).strip() for v in column], dtype=np.str_)
-    cell = block.cell if _usable(block.cell) else None
+    cell = block.cell if usable_cell(block.cell) else None
     return Table(file, miller.astype(np.int32), types, values, status, cell, block.spacegroup)
