@@ -137,8 +137,11 @@ class _EndedError(Exception):
 class _Run:
     """Counts evaluations and keeps the best point, which SciPy does not hand out when it is left early."""
 
-    def __init__(self, objective: Evaluated, change: Change, options: Minimiser, stop: Callable[[], bool]):
+    def __init__(
+        self, objective: Evaluated, change: Change, options: Minimiser, stop: Callable[[], bool], worth: float
+    ):
         self.objective, self.change, self.options, self.stop = objective, change, options, stop
+        self.worth = worth * _WORTH
         self.evaluations = 0
         self.iterations = 0
         self.start = self.best = np.inf
@@ -171,14 +174,18 @@ class _Run:
         gain, total = self.last - self.best, self.start - self.best
         self.last = self.best
         n = len(self.best_x)
-        enough = self.options.tolerance * min(max(total, _WORTH * n), _MOST * n)
+        enough = self.options.tolerance * min(max(total, self.worth * n), _MOST * n)
         if gain <= enough and self.iterations >= _LEAST:
             self.reason = f"converged: the last iteration gained {gain:.2g} of {total:.4g}, below {enough:.2g}"
             raise _EndedError
 
 
 def minimise(
-    objective: Evaluated, change: Change, options: Minimiser, stop: Callable[[], bool] = lambda: False
+    objective: Evaluated,
+    change: Change,
+    options: Minimiser,
+    stop: Callable[[], bool] = lambda: False,
+    worth: float = 1.0,
 ) -> Solution:
     """Lower an objective from the reference atoms of its parameters.
 
@@ -190,13 +197,15 @@ def minimise(
     options : Minimiser
     stop : callable
         Polled before every evaluation; True ends the step with the best atoms so far.
+    worth : float
+        Factor on the gain below which nothing is worth pursuing; below 1 for a model that is far from its data.
 
     Returns
     -------
     Solution
         Never worse than the start.
     """
-    run = _Run(objective, change, options, stop)
+    run = _Run(objective, change, options, stop, worth)
     n = objective.parameters.size
     try:
         _, gradient = run(np.zeros(n))

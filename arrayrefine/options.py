@@ -194,8 +194,8 @@ class Minimiser:
 class Options:
     """Options of a refinement."""
 
-    cycles: int = 5
-    """Number of macro-cycles; each runs the list of targets once."""
+    cycles: int = 10
+    """Largest number of macro-cycles; each runs the list of targets once."""
     targets: tuple[str, ...] = ("xyz+b",)
     """What is refined in turn within a cycle: scale, xyz, b, occupancy, tls, or several joined by '+', such as xyz+b;
     b stands for tls+b where there are TLS groups and tls has no step of its own."""

@@ -13,10 +13,11 @@ import numpy as np
 from arrayrefine import preconditioner, weights
 from arrayrefine.device_batch import Share
 from arrayrefine.device_objective import Member
-from arrayrefine.guard import objection
+from arrayrefine.guard import objection, strains
 from arrayrefine.minimize import Objective, Solution, minimise
 from arrayrefine.parameters import Parameters
 from arrayrefine.remedy import remedy
+from arrayrefine.remoteness import jelly_share, worthwhile
 from arrayrefine.rendezvous import Evaluated
 from arrayrefine.report import Step
 from arrayrefine.state import Problem, State, evaluate
@@ -32,6 +33,8 @@ _STEERED = ("robust", "search")
 """Schemes whose weights follow the geometry, and that try a refused step again."""
 _STEERINGS = 2
 """Times that a step may steer its weight and go on."""
+_MENDINGS = 5
+"""And times that it may where the guard would refuse its geometry: better mended there than all of it lost."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,8 @@ def minimise_step(
     """
     # Steering mends the geometry; a jelly body that it stiffened would keep it as it is.
     share = weights.geometry_prior(problem.reflections.d_min) / found.geometry if found.geometry else 1.0
-    problem = dataclasses.replace(problem, geometry=problem.geometry.anchored(state.atoms, share))
+    geometry = problem.geometry.anchored(state.atoms, share * jelly_share(state))
+    problem = dataclasses.replace(problem, geometry=geometry)
     objective = _objective(problem, state, parameters, found)
     jacobian = adp_matrix = None
     if problem.options.minimiser.precondition:
@@ -87,11 +91,12 @@ def minimise_step(
         parameters, state.xray.curvature(state.atoms), jacobian=jacobian, geometry=found.geometry or 0.0,
         adp_matrix=adp_matrix, adp=found.adp or 0.0,
     )  # fmt: skip
+    how = problem.options.minimiser, stop, worthwhile(state)
     if problem.meet is None:
-        solution = minimise(objective, change, problem.options.minimiser, stop)
+        solution = minimise(objective, change, *how)
     else:
         with problem.meet(objective) as place:
-            solution = minimise(place, change, problem.options.minimiser, stop)
+            solution = minimise(place, change, *how)
     problem.geometry.agree()
     if isinstance(objective, Share):
         problem.counts["launches"] = objective.launches
@@ -184,7 +189,7 @@ def _refine_in_band(
     evaluations, gain = 0, 0.0
     state, steering, last, refined, adp = start, path.steering, path.last, path.refined, path.adp
     follows = steer and problem.options.weights in _STEERED and bool(parameters.xyz.any())
-    for attempt in range(_STEERINGS + 1):
+    for attempt in range(_MENDINGS + 1):
         here = parameters.at(state.atoms)
         waits = follows and _is_new(parameters, state)
         if waits:
@@ -204,7 +209,8 @@ def _refine_in_band(
         factor = weights.steer(bond, angle, steering.geometry, problem.options.weighting)
         if (factor == steering.geometry and not waits) or stop():
             break
-        further = "gone on" if attempt < _STEERINGS else "from the next step on"
+        goes_on = attempt < _STEERINGS or (attempt < _MENDINGS and strains(problem, start, state))
+        further = "gone on" if goes_on else "from the next step on"
         if factor != steering.geometry:
             notes.append(
                 f"bond RMSZ {bond or 0:.2f}, angle RMSZ {angle or 0:.2f} outside the band: geometry weight x "
@@ -213,6 +219,8 @@ def _refine_in_band(
         if waits:
             notes.append("TLS from here on")
         steering = dataclasses.replace(steering, geometry=factor)
+        if not goes_on:
+            break
     ended = dataclasses.replace(path, state=state, steering=steering, last=last, refined=refined, adp=adp)
     return _Reached(ended, found, solution, "; ".join(notes), evaluations, gain)
 

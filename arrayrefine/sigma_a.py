@@ -102,6 +102,10 @@ class SigmaA:
         log_mean = np.interp(s_squared, self.shells, self.log_mean_intensity)
         return np.asarray(np.exp(np.interp(s_squared, self.knots, self.log_ratio) + log_mean))
 
+    def unexplained(self, s_squared: Float) -> float:
+        """Mean of S/Σ_N over reflections at 1/d² (R,), Å⁻²: the share of the intensity that the model leaves open."""
+        return float(np.exp(np.interp(s_squared, self.knots, self.log_ratio)).mean())
+
     def sigma_total(self, reflections: Reflections) -> Float:
         """Variance (R,) of the likelihood, ε k² S + (3 - c) σ²; see `kernels.likelihood.rice_ml`."""
         model_variance = reflections.epsilon * self.s(reflections.s_squared)

@@ -126,6 +126,15 @@ def test_preconditioned_minimisation_needs_few_evaluations(atoms: Atoms) -> None
     assert quick.value < quick.start_value
 
 
+def test_a_gain_that_is_worth_it_is_pursued(atoms: Atoms) -> None:
+    objective, _, well = _objective(atoms, "xyz")
+    plain = preconditioner.build(objective.parameters, well.curvature(atoms))
+    options = Minimiser(max_iterations=500, tolerance=0.1)
+    runs = [minimise(objective, plain, options, worth=worth) for worth in (100.0, 1.0, 1e-6)]
+    assert runs[0].value > runs[1].value > runs[2].value
+    assert runs[0].iterations < runs[1].iterations < runs[2].iterations
+
+
 def test_bounds_hold(atoms: Atoms) -> None:
     objective, _, well = _objective(atoms, "b", b=-30.0)
     change = preconditioner.build(objective.parameters, well.curvature(atoms))

@@ -108,7 +108,7 @@ def test_page_says_what_the_report_says(folder: Path, result: Result) -> None:
     assert f"R-work {final.r_work:.4f}, R-free {final.r_free:.4f} at 2.40 Å" in words
     assert "P 21 21 21" in words
     assert "--perturb 0.2 (default 0.0)" in words
-    assert "--cycles 1 (default 5)" in words
+    assert "--cycles 1 (default 10)" in words
     for warning in result.report.warnings:
         assert " ".join(warning.split()) in words
     for step in result.report.steps:

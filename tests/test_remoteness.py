@@ -1,0 +1,101 @@
+"""Models far from their data: freer, pursued for longer, and mended instead of lost."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import arrayrefine as ar
+from arrayrefine import refinement_step
+from arrayrefine.example import DATA, MODEL
+from arrayrefine.guard import RMSZ_SLACK, strain
+from arrayrefine.options import External, Minimiser, Weighting
+from arrayrefine.refinement_step import Path, run_step
+from arrayrefine.remoteness import jelly_share, remoteness, worthwhile
+from arrayrefine.state import Problem, State
+from arrayrefine.targets.geometry import GeometryTarget
+from arrayrefine.weights import Steering
+
+
+@pytest.fixture(scope="module")
+def start() -> tuple[Problem, State]:
+    """The example, coarsely, with a jelly body."""
+    external = External(jelly_body="on")
+    options = ar.Options(d_min=3.0, tls=("none",), external=external, minimiser=Minimiser(max_iterations=2))
+    _, problem, atoms, _ = ar.prepare(MODEL, DATA, options)
+    return problem, ar.evaluate(problem, atoms)
+
+
+def with_unexplained(state: State, share: float) -> State:
+    sigma_a = dataclasses.replace(state.sigma_a, log_ratio=np.full_like(state.sigma_a.log_ratio, np.log(share)))
+    return dataclasses.replace(state, sigma_a=sigma_a)
+
+
+def test_what_is_unexplained_is_the_mean_over_reflections(start: tuple[Problem, State]) -> None:
+    problem, state = start
+    s_squared = problem.reflections.s_squared
+    log_mean = np.interp(s_squared, state.sigma_a.shells, state.sigma_a.log_mean_intensity)
+    expected = np.mean(state.sigma_a.s(s_squared) / np.exp(log_mean))
+    assert state.sigma_a.unexplained(s_squared) == pytest.approx(expected)
+
+
+def test_moving_a_model_away_makes_it_remote(start: tuple[Problem, State]) -> None:
+    problem, state = start
+    near = ar.evaluate(problem, state.atoms)
+    noise = np.random.default_rng(0).normal(0.0, 0.5, state.atoms.xyz.shape)
+    far = ar.evaluate(problem, state.atoms.replace(xyz=state.atoms.xyz + noise))
+    assert remoteness(far) > 2.0 > remoteness(near) >= 1.0
+
+
+def test_near_models_are_treated_as_ever_and_remote_ones_are_freer(start: tuple[Problem, State]) -> None:
+    _, state = start
+    for share in (0.01, 0.2):
+        assert (jelly_share(with_unexplained(state, share)), worthwhile(with_unexplained(state, share))) == (1.0, 1.0)
+    assert jelly_share(with_unexplained(state, 0.4)) == pytest.approx(0.125)
+    assert worthwhile(with_unexplained(state, 0.4)) == pytest.approx(0.125)
+
+
+def test_both_reach_the_minimisation(start: tuple[Problem, State], monkeypatch: pytest.MonkeyPatch) -> None:
+    problem, state = start
+    shares: list[float] = []
+    worths: list[float] = []
+    anchored, minimise = GeometryTarget.anchored, refinement_step.minimise
+
+    def spied_anchored(self: GeometryTarget, atoms: ar.Atoms, share: float = 1.0) -> GeometryTarget:
+        shares.append(share)
+        return anchored(self, atoms, share)
+
+    def spied_minimise(*args: object) -> object:
+        worths.append(args[-1])  # type: ignore[arg-type]
+        return minimise(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(GeometryTarget, "anchored", spied_anchored)
+    monkeypatch.setattr(refinement_step, "minimise", spied_minimise)
+    parameters = problem.parameters(state.atoms, "xyz")
+    found = ar.Weights(0.1, None, parameters.fingerprint)
+    for share in (0.1, 0.4):
+        ar.minimise_step(problem, with_unexplained(state, share), parameters, found)
+    assert worths == pytest.approx([1.0, 0.125])
+    assert shares[1] == pytest.approx(0.125 * shares[0])
+
+
+def test_a_strained_model_that_fits_better_is_mended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A band so narrow that the weight has to turn more than twice; the step was lost with that."""
+    weighting = Weighting(rmsz_low=0.1, rmsz_high=0.2)
+    options = ar.Options(d_min=2.5, tls=("none",), hydrogens="strip", weighting=weighting)
+    _, problem, atoms, _ = ar.prepare(MODEL, DATA, options)
+    state, xyz = ar.evaluate(problem, atoms), problem.parameters(atoms, "xyz")
+    state = ar.evaluate(problem, ar.minimise_step(problem, state, xyz, ar.Weights(1e4, None, xyz.fingerprint)).atoms)
+    assert strain(problem, state) < 1.0
+
+    path, step = run_step(problem, Path(state, Steering()), 1, "xyz+b", lambda: False)
+    assert step.note.count("gone on") > 2
+    assert "rolled back" not in step.note
+    assert strain(problem, path.state) <= RMSZ_SLACK
+    assert path.state.statistics.r_work < state.statistics.r_work - 0.02
+
+    monkeypatch.setattr(refinement_step, "_MENDINGS", refinement_step._STEERINGS)
+    _, refused = run_step(problem, Path(state, Steering()), 1, "xyz+b", lambda: False)
+    assert "rolled back" in refused.note
