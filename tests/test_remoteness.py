@@ -55,6 +55,7 @@ def test_near_models_are_treated_as_ever_and_remote_ones_are_freer(start: tuple[
         assert (jelly_share(with_unexplained(state, share)), worthwhile(with_unexplained(state, share))) == (1.0, 1.0)
     assert jelly_share(with_unexplained(state, 0.4)) == pytest.approx(0.125)
     assert worthwhile(with_unexplained(state, 0.4)) == pytest.approx(0.125)
+    assert worthwhile(with_unexplained(state, 0.6)) == worthwhile(with_unexplained(state, 1.2)) == pytest.approx(1 / 27)
 
 
 def test_both_reach_the_minimisation(start: tuple[Problem, State], monkeypatch: pytest.MonkeyPatch) -> None:
