@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from arrayrefine.guard import RMSZ_SLACK, strain
-from arrayrefine.remoteness import worthwhile
+from arrayrefine.nearness import nearness
 from arrayrefine.report import Step
 from arrayrefine.state import Problem, State, work_nll
 
@@ -43,7 +43,7 @@ def settled(problem: Problem, before: State, now: State, made: Sequence[Step]) -
         if worse or in_band:
             return KEPT if worse else _NO_BETTER
     free = sum(step.free_parameters for step in made)
-    enough = worthwhile(now) * _SETTLED_GAIN
+    enough = nearness(now) * _SETTLED_GAIN
     if in_band and gain < _MOVED_R and 0.0 <= sum(step.gain for step in made) < enough * free:
         return f"gained less than {enough:.2g} per free parameter"
     return ""

@@ -15,9 +15,9 @@ from arrayrefine.device_batch import Share
 from arrayrefine.device_objective import Member
 from arrayrefine.guard import objection, strains
 from arrayrefine.minimize import Objective, Solution, minimise
+from arrayrefine.nearness import nearness
 from arrayrefine.parameters import Parameters
 from arrayrefine.remedy import remedy
-from arrayrefine.remoteness import jelly_share, worthwhile
 from arrayrefine.rendezvous import Evaluated
 from arrayrefine.report import Step
 from arrayrefine.state import Problem, State, evaluate
@@ -78,7 +78,7 @@ def minimise_step(
     """
     # Steering mends the geometry; a jelly body that it stiffened would keep it as it is.
     share = weights.geometry_prior(problem.reflections.d_min) / found.geometry if found.geometry else 1.0
-    geometry = problem.geometry.anchored(state.atoms, share * jelly_share(state))
+    geometry = problem.geometry.anchored(state.atoms, share * nearness(state))
     problem = dataclasses.replace(problem, geometry=geometry)
     objective = _objective(problem, state, parameters, found)
     jacobian = adp_matrix = None
@@ -91,7 +91,7 @@ def minimise_step(
         parameters, state.xray.curvature(state.atoms), jacobian=jacobian, geometry=found.geometry or 0.0,
         adp_matrix=adp_matrix, adp=found.adp or 0.0,
     )  # fmt: skip
-    how = problem.options.minimiser, stop, worthwhile(state)
+    how = problem.options.minimiser, stop, nearness(state)
     if problem.meet is None:
         solution = minimise(objective, change, *how)
     else:

@@ -11,9 +11,9 @@ import arrayrefine as ar
 from arrayrefine import refinement_step
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.guard import RMSZ_SLACK, strain
+from arrayrefine.nearness import nearness
 from arrayrefine.options import External, Minimiser, Weighting
 from arrayrefine.refinement_step import Path, run_step
-from arrayrefine.remoteness import jelly_share, remoteness, worthwhile
 from arrayrefine.state import Problem, State
 from arrayrefine.targets.geometry import GeometryTarget
 from arrayrefine.weights import Steering
@@ -41,21 +41,17 @@ def test_what_is_unexplained_is_the_mean_over_reflections(start: tuple[Problem, 
     assert state.sigma_a.unexplained(s_squared) == pytest.approx(expected)
 
 
-def test_moving_a_model_away_makes_it_remote(start: tuple[Problem, State]) -> None:
+def test_a_model_that_is_moved_away_is_far(start: tuple[Problem, State]) -> None:
     problem, state = start
     near = ar.evaluate(problem, state.atoms)
     noise = np.random.default_rng(0).normal(0.0, 0.5, state.atoms.xyz.shape)
     far = ar.evaluate(problem, state.atoms.replace(xyz=state.atoms.xyz + noise))
-    assert remoteness(far) > 2.0 > remoteness(near) >= 1.0
+    assert nearness(far) < 0.2 < nearness(near) <= 1.0
 
 
-def test_near_models_are_treated_as_ever_and_remote_ones_are_freer(start: tuple[Problem, State]) -> None:
-    _, state = start
-    for share in (0.01, 0.2):
-        assert (jelly_share(with_unexplained(state, share)), worthwhile(with_unexplained(state, share))) == (1.0, 1.0)
-    assert jelly_share(with_unexplained(state, 0.4)) == pytest.approx(0.125)
-    assert worthwhile(with_unexplained(state, 0.4)) == pytest.approx(0.125)
-    assert worthwhile(with_unexplained(state, 0.6)) == worthwhile(with_unexplained(state, 1.2)) == pytest.approx(1 / 27)
+def test_near_models_are_treated_alike_and_far_ones_have_an_end(start: tuple[Problem, State]) -> None:
+    found = [nearness(with_unexplained(start[1], share)) for share in (0.01, 0.2, 0.4, 0.6, 1.2)]
+    assert found == pytest.approx([1.0, 1.0, 1 / 8, 1 / 27, 1 / 27])
 
 
 def test_both_reach_the_minimisation(start: tuple[Problem, State], monkeypatch: pytest.MonkeyPatch) -> None:
