@@ -121,7 +121,8 @@ class External:
     jelly_body_sigma: float = 0.05
     """Standard uncertainty of these distances, Å."""
     jelly_body_weight: float = 1.0
-    """Weight of the jelly-body restraints within the geometry term."""
+    """Weight of the jelly-body restraints within the geometry term; down to 1/27 of it for a model far from its
+    data."""
     reference_sigma: float = 0.1
     """Standard uncertainty of distances in the model given by --reference, Å."""
     reference_weight: float = 1.0

@@ -185,7 +185,10 @@ def _refine_in_band(
     waits until the first minimisation has done the rough work: with it every atom is anisotropic, and costs twice as
     much.
     """
-    notes: list[str] = []
+    near = nearness(start)
+    notes = [] if near == 1.0 else [f"the model is far from its data: smaller gains pursued, x {near:.2g}"]
+    if notes and problem.restraints.jelly_body is not None:
+        notes[0] += ", and the jelly body that much freer"
     evaluations, gain = 0, 0.0
     state, steering, last, refined, adp = start, path.steering, path.last, path.refined, path.adp
     follows = steer and problem.options.weights in _STEERED and bool(parameters.xyz.any())
