@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 import math
 
 import gemmi
@@ -19,6 +20,16 @@ SEARCH = 2.5
 FOUND = "found"
 """Names of links that the model did not name begin with this."""
 _MARGIN = 1.3
+_STRETCHED = 3.5
+"""Å; neighbours of a chain that lie further apart are not bonded: contacts push them no further than that. Gemmi sees a
+gap from 1.5 times the bond on."""
+_PEPTIDE, _GAP = 1.341, 1.5
+_BY_GROUP = {
+    gemmi.ChemComp.Group.Peptide: "", gemmi.ChemComp.Group.PPeptide: "P", gemmi.ChemComp.Group.MPeptide: "NM",
+}  # fmt: skip
+"""How the names of peptide links begin, by the group of the residue that gives N."""
+_CIS = 30.0
+"""Degrees of omega within which a stretched peptide is taken for a cis one."""
 _POLYMER_LINKS = {("C", "N"), ("O3'", "P")}
 
 
@@ -39,7 +50,65 @@ def complete_links(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str
     list of str
         What was left out and what was added.
     """
-    return [*_check_connections(structure, monlib), *_find_links(structure, monlib)]
+    notes = _check_connections(structure, monlib)
+    return [*notes, *_mend_peptides(structure, monlib), *_find_links(structure, monlib)]
+
+
+def _mend_peptides(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str]:
+    """Bond neighbours in sequence whose peptide bond is stretched, as models from building and bending have them."""
+    known = {_pair_key(c.partner1, c.partner2) for c in structure.connections}
+    mended: list[str] = []
+    for chain in structure[0]:
+        for residue, following in itertools.pairwise(chain.get_polymer()):
+            c, n = _only(residue, "C"), _only(following, "N")
+            if c is None or n is None or not _follows(residue, following):
+                continue
+            length = c.pos.dist(n.pos)
+            if not _GAP * _PEPTIDE < length < _STRETCHED:
+                continue
+            ends = [
+                gemmi.AtomAddress(chain.name, r.seqid, r.name, atom.name, atom.altloc)
+                for r, atom in ((residue, c), (following, n))
+            ]
+            link_id = _peptide_link(residue, following, monlib)
+            if link_id not in monlib.links or _pair_key(*ends) in known:
+                continue
+            connection = gemmi.Connection()
+            connection.name = f"mended{len(mended) + 1}"
+            connection.partner1, connection.partner2 = ends
+            connection.type, connection.asu, connection.link_id = gemmi.ConnectionType.Covale, gemmi.Asu.Same, link_id
+            structure.connections.append(connection)
+            mended.append(f"{chain.name} {residue.seqid}-{following.seqid} ({length:.2f} Å)")
+    if not mended:
+        return []
+    return [f"{counted(len(mended), 'stretched peptide bond')} between neighbours, restrained: {listed(mended)}"]
+
+
+def _only(residue: gemmi.Residue, name: str) -> gemmi.Atom | None:
+    """The atom of that name, where it has no other conformers."""
+    found = [atom for atom in residue if atom.name == name]
+    return found[0] if len(found) == 1 else None
+
+
+def _follows(one: gemmi.Residue, two: gemmi.Residue) -> bool:
+    """Whether nothing is missing between two residues, by their numbers."""
+    if one.label_seq is not None and two.label_seq is not None:
+        return two.label_seq - one.label_seq == 1
+    first, second = one.seqid.num, two.seqid.num
+    if first is None or second is None:
+        return False
+    return second - first == 1 or (second == first and two.seqid.icode != one.seqid.icode)
+
+
+def _peptide_link(one: gemmi.Residue, two: gemmi.Residue, monlib: gemmi.MonLib) -> str:
+    """Name of the link of the library between two amino acids, "" for others."""
+    if not {one.name, two.name} <= set(monlib.monomers):
+        return ""
+    groups = [monlib.monomers[residue.name].group for residue in (one, two)]
+    if not set(groups) <= set(_BY_GROUP):
+        return ""
+    cis = abs(math.degrees(gemmi.calculate_omega(one, two))) < _CIS
+    return _BY_GROUP[groups[1]] + ("CIS" if cis else "TRANS")
 
 
 def with_found_links(model: Model, crystal: Crystal, monlib: gemmi.MonLib) -> tuple[Model, list[str]]:

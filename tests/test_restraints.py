@@ -293,6 +293,68 @@ def test_chain_breaks_are_where_nothing_is_bonded(name: str, breaks: str, built:
     assert [note.split(": ")[1] for note in notes] == ([breaks] if breaks else [])
 
 
+def pulled_apart(case: Callable[[str], Path], by: float, at: int = 40, jump: int = 0) -> tuple[Built, int, int]:
+    """1aba with all residues from one on moved along the peptide bond, and that bond's atoms."""
+    structure = gemmi.read_structure(str(case("1aba") / "model.pdb"))
+    chain = structure[0]["A"]
+    structure.setup_entities()
+    residues = {residue.seqid.num: residue for residue in chain.get_polymer()}
+    c, n = residues[at - 1].sole_atom("C").pos, residues[at].sole_atom("N").pos
+    step = (n - c) * (by / c.dist(n))
+    for number, residue in residues.items():
+        if number is not None and number >= at:
+            for atom in residue:
+                atom.pos += step
+            residue.seqid.num = number + jump
+    model = read_model(structure)
+    library = load_monomers(structure[0].get_all_residue_names())
+    built = Built(model.atoms, model.crystal, build_restraints(structure, model.atoms, model.crystal, library))
+    return built, _atom(built, at - 1, "C"), _atom(built, at + jump, "N")
+
+
+def stretched_or_broken(built: Built) -> list[str]:
+    return [note for note in built.restraints.notes if "stretched" in note or "break" in note]
+
+
+def test_a_stretched_peptide_between_neighbours_is_bonded(case: Callable[[str], Path]) -> None:
+    built, c, n = pulled_apart(case, 1.5)
+    assert stretched_or_broken(built) == [
+        "1 stretched peptide bond between neighbours, restrained: A 39-40 (2.82 Å)"
+    ]
+    bonds = built.restraints.bonds
+    (row,) = np.flatnonzero((bonds.index == c).any(axis=1) & (bonds.index == n).any(axis=1))
+    assert bonds.ideal[row] == pytest.approx(1.337, abs=0.005)
+    whole, c, n = pulled_apart(case, 0.0)
+    assert len(whole.restraints.planes.index) == len(built.restraints.planes.index)
+    assert len(whole.restraints.torsions.index) == len(built.restraints.torsions.index)
+
+
+@pytest.mark.parametrize(("by", "jump"), [(2.5, 0), (1.5, 1), (1.5, 4)])
+def test_what_is_far_apart_or_not_next_in_sequence_is_not(case: Callable[[str], Path], by: float, jump: int) -> None:
+    built, c, n = pulled_apart(case, by, jump=jump)
+    assert stretched_or_broken(built) == [f"1 chain break: A 39-{40 + jump}"]
+    assert (min(c, n), max(c, n)) not in _pairs(built.restraints.bonds.index)
+
+
+def test_a_peptide_bond_that_gemmi_sees_is_left_to_it(case: Callable[[str], Path]) -> None:
+    built, c, n = pulled_apart(case, 0.6)
+    assert not stretched_or_broken(built)
+    assert sum({c, n} == set(pair) for pair in built.restraints.bonds.index.tolist()) == 1
+
+
+@pytest.mark.parametrize(("at", "omega"), [(30, 180.0), (66, 0.0)])
+def test_the_stretched_link_is_the_one_before_proline_and_keeps_its_side(
+    case: Callable[[str], Path], at: int, omega: float
+) -> None:
+    built, c, n = pulled_apart(case, 1.0, at=at)
+    assert len(stretched_or_broken(built)) == 1
+    cd, alpha = _atom(built, at, "CD"), _atom(built, at - 1, "CA")
+    assert any({c, n, cd} == set(angle) for angle in built.restraints.angles.index.tolist())
+    torsions = built.restraints.torsions
+    (row,) = (k for k, t in enumerate(torsions.index.tolist()) if {alpha, c, n, _atom(built, at, "CA")} == set(t))
+    assert torsions.ideal[row] % 360.0 == pytest.approx(omega, abs=1.0)
+
+
 CYSTEINE = (
     ("N", (-1.048, 5.075, -2.287)), ("CA", (0.099, 4.201, -2.534)), ("C", (-0.242, 2.761, -2.174)),
     ("O", (-1.169, 2.515, -1.382)), ("CB", (1.339, 4.675, -1.781)), ("SG", (1.015, 5.000, 0.000)),
