@@ -119,7 +119,8 @@ def with_external(
         pairs = len(jelly_body(atoms, restraints, jelly))
         notes.append(
             f"jelly body: {pairs} distances up to {o.distance:g} Å are held at what they are at the start of each "
-            f"step, with a sigma of {o.jelly_body_sigma:g} Å, less firmly while the model is far from its data"
+            f"step, with a sigma of {o.jelly_body_sigma:g} Å"
+            + (", less firmly while the model is far from its data" if o.jelly_body == "auto" else "")
         )
     empty = {d.kind for d, _ in found if not len(d)} | {t.kind for t in torsions if not len(t.torsions.index)}
     kinds = {

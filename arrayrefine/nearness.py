@@ -23,5 +23,7 @@ def nearness(state: State) -> float:
     A factor on the weight of the jelly body in a step from this state, and on the gain below which nothing is worth
     pursuing.
     """
+    if state.xray.kind != "ml":
+        return 1.0
     ratio = state.sigma_a.unexplained(state.xray.reflections.s_squared) / _NEAR
     return float(min(max(ratio, 1.0), _FARTHEST) ** _EXPONENT)

@@ -117,12 +117,12 @@ class External:
     """Weight of the base-pair restraints within the geometry term."""
     jelly_body: Literal["auto", "on", "off"] = "auto"
     """Distances stay as they are at the start of each step, which keeps the model there; auto: where the data say
-    little."""
+    little, and less firmly for a model that is far from them."""
     jelly_body_sigma: float = 0.05
     """Standard uncertainty of these distances, Å."""
     jelly_body_weight: float = 1.0
-    """Weight of the jelly-body restraints within the geometry term; down to 1/27 of it for a model far from its
-    data."""
+    """Weight of the jelly-body restraints within the geometry term; with "auto" down to 1/27 of it for a model that is
+    far from its data."""
     reference_sigma: float = 0.1
     """Standard uncertainty of distances in the model given by --reference, Å."""
     reference_weight: float = 1.0
@@ -186,7 +186,7 @@ class Minimiser:
     tolerance: float = 4e-3
     """A step ends when an iteration lowers the objective by less than this fraction."""
     early_stop: bool = True
-    """Leave out the remaining macro-cycles once a cycle no longer changes R-work and the likelihood."""
+    """Leave out the remaining macro-cycles once a cycle gains next to nothing."""
     precondition: bool = True
     """Change variables by the Gauss-Newton matrix of the restraints."""
 

@@ -29,6 +29,8 @@ from arrayrefine.weights import Steering, Weights
 _RETRIES = 2
 _SAID_B = 0.05
 """Å²; a smaller common shift of B is not worth a note."""
+_SAID_FIRMNESS = 0.95
+"""Nor is a factor on the jelly body above this."""
 _STEERED = ("robust", "search")
 """Schemes whose weights follow the geometry, and that try a refused step again."""
 _STEERINGS = 2
@@ -78,7 +80,7 @@ def minimise_step(
     """
     # Steering mends the geometry; a jelly body that it stiffened would keep it as it is.
     share = weights.geometry_prior(problem.reflections.d_min) / found.geometry if found.geometry else 1.0
-    geometry = problem.geometry.anchored(state.atoms, share * nearness(state))
+    geometry = problem.geometry.anchored(state.atoms, share * _firmness(problem, state))
     problem = dataclasses.replace(problem, geometry=geometry)
     objective = _objective(problem, state, parameters, found)
     jacobian = adp_matrix = None
@@ -101,6 +103,13 @@ def minimise_step(
     if isinstance(objective, Share):
         problem.counts["launches"] = objective.launches
     return solution
+
+
+def _firmness(problem: Problem, state: State) -> float:
+    """Factor on the weight of the jelly body in a step from `state`; 1 where there is none, or the user wants it."""
+    if problem.restraints.jelly_body is None or problem.options.external.jelly_body != "auto":
+        return 1.0
+    return nearness(state)
 
 
 def _objective(problem: Problem, state: State, parameters: Parameters, found: Weights) -> Evaluated:
@@ -149,9 +158,9 @@ def run_step(problem: Problem, path: Path, cycle: int, target: str, stop: Callab
         change = remedy(problem, path.state, candidate.state, reached.solution.atoms, found) if guarded else None
         changed = changed if change is None else _times(changed, change)
         if stop() or attempt == retries or change is None or changed == Steering():
-            notes.append(f"{objected}: rolled back, the model of the step before is kept")
+            notes += [reached.reason, f"{objected}: rolled back, the model of the step before is kept"]
             break
-        notes.append(f"{objected}: rolled back, tried again with {_said(change)}")
+        notes += [reached.reason, f"{objected}: rolled back, tried again with {_said(change)}"]
         # The factor is on what the refused step went by.
         trial = dataclasses.replace(trial, steering=_times(candidate.steering, change), last=candidate.last)
     return path, _record(
@@ -185,10 +194,7 @@ def _refine_in_band(
     waits until the first minimisation has done the rough work: with it every atom is anisotropic, and costs twice as
     much.
     """
-    near = nearness(start)
-    notes = [] if near == 1.0 else [f"the model is far from its data: smaller gains pursued, x {near:.2g}"]
-    if notes and problem.restraints.jelly_body is not None:
-        notes[0] += ", and the jelly body that much freer"
+    notes: list[str] = []
     evaluations, gain = 0, 0.0
     state, steering, last, refined, adp = start, path.steering, path.last, path.refined, path.adp
     follows = steer and problem.options.weights in _STEERED and bool(parameters.xyz.any())
@@ -198,9 +204,11 @@ def _refine_in_band(
         if waits:
             here = dataclasses.replace(here, tls=np.zeros_like(here.tls))
         found = last = find_weights(problem, state, here, steering, path.stale, last, refined)
+        if here.xyz.any() and (firmness := _firmness(problem, state)) < _SAID_FIRMNESS:
+            notes.append(f"jelly body x {firmness:.2g}, as the model is far from its data")
         solution = minimise_step(problem, state, here, found, stop)
         evaluations += solution.evaluations
-        gain += solution.start_value - solution.value
+        gain += solution.start_value - solution.value if solution.evaluations else 0.0
         atoms = sensible(solution.atoms) if parameters.sizes.tls else solution.atoms
         state = evaluate(problem, atoms, before=state)
         refined = refined or bool(here.sizes.b + here.sizes.u)

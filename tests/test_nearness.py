@@ -22,8 +22,7 @@ from arrayrefine.weights import Steering
 @pytest.fixture(scope="module")
 def start() -> tuple[Problem, State]:
     """The example, coarsely, with a jelly body."""
-    external = External(jelly_body="on")
-    options = ar.Options(d_min=3.0, tls=("none",), external=external, minimiser=Minimiser(max_iterations=2))
+    options = ar.Options(d_min=3.0, tls=("none",), minimiser=Minimiser(max_iterations=2))
     _, problem, atoms, _ = ar.prepare(MODEL, DATA, options)
     return problem, ar.evaluate(problem, atoms)
 
@@ -77,6 +76,26 @@ def test_both_reach_the_minimisation(start: tuple[Problem, State], monkeypatch: 
     assert worths == pytest.approx([1.0, 0.125])
     assert shares[1] == pytest.approx(0.125 * shares[0])
 
+    asked_for = dataclasses.replace(problem.options, external=External(jelly_body="on"))
+    ar.minimise_step(dataclasses.replace(problem, options=asked_for), with_unexplained(state, 0.4), parameters, found)
+    assert shares[2] == pytest.approx(shares[0])  # as the user wants it
+
+
+def test_a_step_says_how_firm_its_jelly_body_was(start: tuple[Problem, State]) -> None:
+    problem, state = start
+    path = Path(with_unexplained(state, 0.4), Steering())
+    said = "jelly body x 0.12, as the model is far from its data"
+    assert said in run_step(problem, path, 1, "xyz", lambda: False)[1].note
+    assert "jelly body" not in run_step(problem, path, 1, "b", lambda: False)[1].note
+    near = dataclasses.replace(path, state=with_unexplained(state, 0.2))
+    assert "jelly body" not in run_step(problem, near, 1, "xyz", lambda: False)[1].note
+
+
+def test_least_squares_know_no_sigma_a(start: tuple[Problem, State]) -> None:
+    _, state = start
+    far = with_unexplained(state, 0.6)
+    assert nearness(dataclasses.replace(far, xray=dataclasses.replace(far.xray, kind="gaussian"))) == 1.0
+
 
 def test_a_strained_model_that_fits_better_is_mended(monkeypatch: pytest.MonkeyPatch) -> None:
     """A band so narrow that the weight has to turn more than twice; the step was lost with that."""
@@ -96,3 +115,9 @@ def test_a_strained_model_that_fits_better_is_mended(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(refinement_step, "_MENDINGS", refinement_step._STEERINGS)
     _, refused = run_step(problem, Path(state, Steering()), 1, "xyz+b", lambda: False)
     assert "rolled back" in refused.note
+    assert refused.note.count("gone on") >= 2  # what was tried is said
+
+    monkeypatch.setattr(refinement_step, "_MENDINGS", 5)
+    monkeypatch.setattr(refinement_step, "strains", lambda *_: False)
+    _, mild = run_step(problem, Path(state, Steering()), 1, "xyz+b", lambda: False)
+    assert mild.note.split("rolled back")[0].count("gone on") == 2
