@@ -11,8 +11,8 @@ from arrayrefine.state import State
 
 _NEAR = 0.2
 """Share of the intensity that a model near its data leaves unexplained: 0.06 to 0.2 in refined ones at 2 Å and better,
-0.15 to 0.3 in most at low resolution, 0.5 in the poorest; 0.35 to 0.9 in models bent by 0.5 to 1 Å. What is missing from
-a model counts like what is wrong with it. At 3 Å sigma_A hardly tells them apart: with the rise of the share with
+0.15 to 0.3 in most at low resolution, 0.5 in the poorest; 0.35 to 0.9 in models bent by 0.5 to 1 Å. What is missing
+from a model counts like what is wrong with it. At 3 Å sigma_A hardly tells them apart: with the rise of the share with
 resolution in its place bent models ended 0.007 higher in R-free, and models without a fifth of their residues 0.003
 lower."""
 _FARTHEST = 3.0
