@@ -25,7 +25,7 @@ def run(
     """
     r_work = itertools.count(start=0.3, step=r_step)
     sigma_a = types.SimpleNamespace(unexplained=lambda _: unexplained)
-    xray = types.SimpleNamespace(reflections=types.SimpleNamespace(s_squared=None))
+    xray = types.SimpleNamespace(kind="ml", reflections=types.SimpleNamespace(s_squared=None))
 
     def state() -> Any:
         statistics = Statistics(next(r_work), 0.3, 0.01, bond, 1.5, 0.9, 20.0)

@@ -129,10 +129,14 @@ def test_preconditioned_minimisation_needs_few_evaluations(atoms: Atoms) -> None
 def test_a_gain_that_is_worth_it_is_pursued(atoms: Atoms) -> None:
     objective, _, well = _objective(atoms, "xyz")
     plain = preconditioner.build(objective.parameters, well.curvature(atoms))
-    options = Minimiser(max_iterations=500, tolerance=0.1)
-    runs = [minimise(objective, plain, options, worth=worth) for worth in (100.0, 1.0, 1e-6)]
-    assert runs[0].value > runs[1].value > runs[2].value
-    assert runs[0].iterations < runs[1].iterations < runs[2].iterations
+    there = minimise(objective, plain, Minimiser(max_iterations=12, tolerance=0.0)).atoms
+    objective = Objective(objective.parameters.at(there), objective.weights, well, objective.geometry, objective.adp)
+    plain = preconditioner.build(objective.parameters, well.curvature(there))
+    options = Minimiser(max_iterations=500, tolerance=0.02)
+    soon, late = (minimise(objective, plain, options, worth=worth) for worth in (1.0, 1e-3))
+    assert soon.start_value - soon.value < 0.3 * objective.parameters.size  # else the gain itself is the measure
+    assert soon.value > late.value
+    assert soon.iterations < late.iterations
 
 
 def test_bounds_hold(atoms: Atoms) -> None:
