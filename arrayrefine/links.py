@@ -66,10 +66,7 @@ def _mend_peptides(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str
             length = c.pos.dist(n.pos)
             if not _GAP * _PEPTIDE < length < _STRETCHED:
                 continue
-            ends = [
-                gemmi.AtomAddress(chain.name, r.seqid, r.name, atom.name, atom.altloc)
-                for r, atom in ((residue, c), (following, n))
-            ]
+            ends = _address(chain, residue, c), _address(chain, following, n)
             link_id = _peptide_link(residue, following, monlib)
             if link_id not in monlib.links or _pair_key(*ends) in known:
                 continue
@@ -151,7 +148,7 @@ def _find_links(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str]:
             continue
         connection = gemmi.Connection()
         connection.name = f"{FOUND}{len(added) + len(across) + 1}"
-        connection.partner1, connection.partner2 = _address(one), _address(two)
+        connection.partner1, connection.partner2 = _address(one.chain, residue, a), _address(two.chain, other, b)
         if _pair_key(connection.partner1, connection.partner2) in known:
             continue
         known.add(_pair_key(connection.partner1, connection.partner2))
@@ -168,8 +165,8 @@ def _find_links(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str]:
     return notes
 
 
-def _address(cra: gemmi.CRA) -> gemmi.AtomAddress:
-    return gemmi.AtomAddress(cra.chain.name, cra.residue.seqid, cra.residue.name, cra.atom.name, cra.atom.altloc)
+def _address(chain: gemmi.Chain, residue: gemmi.Residue, atom: gemmi.Atom) -> gemmi.AtomAddress:
+    return gemmi.AtomAddress(chain.name, residue.seqid, residue.name, atom.name, atom.altloc)
 
 
 def _find(structure: gemmi.Structure, address: gemmi.AtomAddress) -> gemmi.Atom | None:

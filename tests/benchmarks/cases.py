@@ -65,7 +65,7 @@ def distances(model: Path, case: Path) -> dict[str, float]:
     rotations = [np.array(op.rot) / op.DEN for op in structure.find_spacegroup().operations()]
     d -= np.array(orth) @ np.mean(rotations, axis=0) @ np.array(frac) @ d.mean(axis=0)
     length = np.sqrt((d**2).sum(axis=1))
-    return {"rmsd": float(np.sqrt((length**2).mean())), "median_distance": float(np.median(length))}
+    return {"rms_distance": float(np.sqrt((length**2).mean())), "median_distance": float(np.median(length))}
 
 
 def anisotropic(path: Path) -> bool:
@@ -152,7 +152,7 @@ def line(row: Row) -> str:
     return (
         f"| {row['case']} | {row['program']} | {pair(row, 'r_work', 'r_free', '.4f')} "
         f"| {pair(row, 'bond_rmsz', 'angle_rmsz', '.2f')} | {pair(outside, 'r_work', 'r_free', '.4f')}{without} "
-        f"| {pair(outside, 'bond_rmsz', 'angle_rmsz', '.2f')} | {pair(row, 'rmsd', 'median_distance', '.3f')} "
+        f"| {pair(outside, 'bond_rmsz', 'angle_rmsz', '.2f')} | {pair(row, 'rms_distance', 'median_distance', '.3f')} "
         f"| {seconds} | {row.get('evaluations', '–')} |"
     )
 
@@ -169,8 +169,8 @@ def summary(rows: Sequence[Row], label: str) -> list[str]:
         d = {c: a["r_free"] - b["r_free"] for c, a, b in zip(cases, ours, theirs)}
         worst = max(d, key=lambda c: d[c])
         gaps = [median([s["r_free"] - s["r_work"] for s in side]) for side in (ours, theirs)]
-        both = [c for c in cases if all(scored[c, p].get("rmsd") is not None for p in (label, other))]
-        closer = [scored[c, label]["rmsd"] - scored[c, other]["rmsd"] for c in both] or [float("nan")]
+        both = [c for c in cases if all(scored[c, p].get("rms_distance") is not None for p in (label, other))]
+        closer = [scored[c, label]["rms_distance"] - scored[c, other]["rms_distance"] for c in both] or [float("nan")]
         found.append(
             f"{label} − {other}, {len(cases)} cases, outside R-free: median {median(d.values()):+.4f}, mean "
             f"{np.mean(list(d.values())):+.4f}, worst {d[worst]:+.4f} ({worst}); median gap {gaps[0]:.4f} against "
