@@ -14,7 +14,7 @@ from arrayrefine.wording import counted
 AUTO_D_MIN = 1.7
 """Å; with worse data `auto` does not trust the ANISOU of other programs, which mostly come from groups of atoms."""
 AUTO_REFLECTIONS = 1.0
-"""Work reflections per parameter of the anisotropic model that `auto` asks for."""
+"""Work reflections per parameter that `auto` asks for where atoms are to be anisotropic from the start."""
 _MOST = 0.5
 """Share of the atoms that must have ANISOU for a model to be called anisotropic."""
 NEVER = ("HOH", "DOD", "WAT", "H2O")
@@ -23,15 +23,10 @@ ATOMIC_D_MIN = 1.2
 """Å; atomic resolution (Sheldrick (1990) Acta Cryst. A46, 467-473), where atoms are anisotropic from the start."""
 
 
-def candidates(atoms: Atoms, d_min: float, n_work: int) -> NDArray[np.bool_]:
-    """Atoms (N,) that `auto` may make anisotropic: none where reflections are too few, waters with very good data only.
-
-    Whether the data can tell so much about their shapes is for `shape_evidence` to say.
-    """
+def candidates(atoms: Atoms, d_min: float) -> NDArray[np.bool_]:
+    """Atoms (N,) that `auto` may make anisotropic: waters with very good data only."""
     chosen = ~atoms.is_hydrogen & ~atoms.riding.mask(len(atoms))
-    if not _atomic(d_min):
-        chosen &= ~np.isin(atoms.identity.residue_name, NEVER)
-    return chosen & (_ratio(atoms, chosen, n_work) >= AUTO_REFLECTIONS)
+    return chosen if _atomic(d_min) else chosen & ~np.isin(atoms.identity.residue_name, NEVER)
 
 
 def choose_anisotropic(
@@ -46,7 +41,7 @@ def choose_anisotropic(
         As read: anisotropic where the file says so.
     option : str
         "none"; "keep" for those that the file has; "auto", all `candidates` at atomic resolution, or where most of
-        them have ANISOU and data are good, and none so far elsewhere; or a selection.
+        them have ANISOU and data are good or the file is ours, and none so far elsewhere; or a selection.
     d_min : float
         Å.
     n_work : int
@@ -69,8 +64,7 @@ def choose_anisotropic(
     InputError
         The selection cannot be read.
     """
-    trusted = not by_group and (ours or round(d_min, 2) <= AUTO_D_MIN)
-    chosen = _chosen(atoms, option, d_min, n_work, trusted) & ~atoms.is_hydrogen & ~atoms.riding.mask(len(atoms))
+    chosen = _chosen(atoms, option, d_min, n_work, by_group, ours) & ~atoms.is_hydrogen & ~atoms.riding.mask(len(atoms))
     if option == "auto" and frozen is not None:
         chosen |= frozen & atoms.anisotropic
     lost = int((atoms.anisotropic & ~chosen).sum())
@@ -88,7 +82,9 @@ def choose_anisotropic(
     return dataclasses.replace(atoms, u_aniso=u_aniso, anisotropic=chosen), tuple(notes)
 
 
-def _chosen(atoms: Atoms, option: str, d_min: float, n_work: int, trusted: bool) -> NDArray[np.bool_]:
+def _chosen(
+    atoms: Atoms, option: str, d_min: float, n_work: int, by_group: bool, ours: bool
+) -> NDArray[np.bool_]:
     none = np.zeros(len(atoms), dtype=bool)
     if option == "none":
         return none
@@ -96,9 +92,11 @@ def _chosen(atoms: Atoms, option: str, d_min: float, n_work: int, trusted: bool)
         return atoms.anisotropic
     if option != "auto":
         return select(atoms, option)
-    chosen = candidates(atoms, d_min, n_work)
-    had = int((chosen & atoms.anisotropic).sum())
-    return chosen if _atomic(d_min) or (trusted and had > _MOST * int(chosen.sum())) else none
+    chosen = candidates(atoms, d_min)
+    had = not by_group and int((chosen & atoms.anisotropic).sum()) > _MOST * int(chosen.sum())
+    enough = _ratio(atoms, chosen, n_work) >= AUTO_REFLECTIONS
+    good = _atomic(d_min) or (had and round(d_min, 2) <= AUTO_D_MIN)
+    return chosen if (good and enough) or (had and ours) else none
 
 
 def _atomic(d_min: float) -> bool:

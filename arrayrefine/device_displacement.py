@@ -39,13 +39,17 @@ class DeviceTensors:
         self._kl = adp_aniso_cuda.plan(n_atoms, adp.i, adp.j, adp.weight, n_models)
         self._u = xp.zeros((n_models, n_atoms, 6))
         self._result = xp.zeros(n_models), xp.zeros((n_models, n_atoms))
+        self._alike: adp_aniso_cuda.AnisoAdpPlan | None = None
         self._rigid: adp_aniso_cuda.AnisoAdpPlan | None = None
         self._round: OnDevice = None
         self._by_xyz: OnDevice = None
         self.by_u: OnDevice = None
         shapes = adp.shapes
-        if shapes is not None and len(shapes.i):
-            weight, nowhere = np.full(len(shapes.i), shapes.rigid), np.zeros((len(shapes.i), 3))
+        if shapes is not None and len(shapes.i) and shapes.alike > 0.0:
+            weight = shapes.alike * shapes.weight
+            self._alike = adp_aniso_cuda.plan(n_atoms, shapes.i, shapes.j, weight, n_models, shapes=True)
+        if shapes is not None and len(shapes.i) and shapes.rigid > 0.0:
+            weight, nowhere = shapes.rigid * shapes.weight, np.zeros((len(shapes.i), 3))
             self._rigid = adp_aniso_cuda.plan(n_atoms, shapes.i, shapes.j, weight, n_models, nowhere)
             self._by_xyz = xp.zeros((n_models, n_atoms, 3))
         if shapes is not None and shapes.round.any():
@@ -70,6 +74,8 @@ class DeviceTensors:
         terms = [adp_aniso_cuda.evaluate_kl(self._kl, u)]
         if self._round is not None:
             terms.append(adp_aniso_cuda.sphericity(u, self._round, self._sphere))
+        if self._alike is not None:
+            terms.append(adp_aniso_cuda.evaluate_kl(self._alike, u))
         if self._rigid is not None:
             adp_aniso_cuda.find_directions(self._rigid, xyz)
             terms.append(adp_aniso_cuda.evaluate_rigid_bond(self._rigid, u))

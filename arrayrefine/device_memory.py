@@ -44,8 +44,8 @@ class Sizes:
         Grids of a model that are on the device at a time.
     single : bool
         float32 grids, or float64.
-    tensors, tensor_pairs, rigid_pairs : int
-        Atoms of each model that may be anisotropic, pairs of such an atom and a brick, and rigid bonds.
+    tensors, tensor_pairs, shape_pairs : int
+        Atoms of each model that may be anisotropic, pairs of such an atom and a brick, and of two such atoms.
     """
 
     atoms: int
@@ -63,7 +63,7 @@ class Sizes:
     single: bool = True
     tensors: int = 0
     tensor_pairs: int = 0
-    rigid_pairs: int = 0
+    shape_pairs: int = 0
 
 
 def parts(sizes: Sizes) -> dict[str, int]:
@@ -99,14 +99,15 @@ def parts(sizes: Sizes) -> dict[str, int]:
 
 def _of_tensors(sizes: Sizes, at_once: int, several: int, real: int) -> int:
     """Bytes that anisotropic atoms take besides what every atom takes."""
-    n, m, some, bonds = sizes.atoms, sizes.models, sizes.tensors, sizes.rigid_pairs
+    n, m, some, alike = sizes.atoms, sizes.models, sizes.tensors, sizes.shape_pairs
     listed = density_aniso_cuda.bytes_needed(sizes.shape, m * some, at_once, m, m * sizes.tensor_pairs, real)
     # Gaussians and their derivatives have six numbers instead of one; the isotropic atoms are copied out.
     own = m * some * 40 * (1 + several) + m * (n - some) * 40 + m * n * (24 + 16 + 48 + 48)
     # U of all atoms, its inverse, gradient and sums, and the pairs with what brings them in order.
     restraints = m * n * (48 + 96 + 48 + 8 + 2) + 2 * sizes.adp_pairs * (4 + 8 + 8) + 4 * n
-    if bonds:
-        restraints += m * n * (96 + 48 + 2 + 24) + 2 * bonds * (4 + 8 + 8 + 24 * m) + 4 * n
+    if alike:  # shapes, and directions between atoms
+        restraints += m * n * (96 + 8 + 48 + 2) + 2 * alike * (4 + 8 + 8) + 4 * n
+        restraints += m * n * (96 + 48 + 2 + 24) + 2 * alike * (4 + 8 + 8 + 24 * m) + 4 * n
     # Where U is refined: that of the reference, its derivative, sums over runs and groups of no fewer than twenty
     # atoms, lists of atoms, and projections of the few on special positions.
     refined = m * n * (48 + 48) + m * some * (160 // 20 + 160 // 64 + 184 // 20) + n * (12 + 4 + 3)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from arrayrefine import search, shape_evidence
+from arrayrefine import search, tensors
 from arrayrefine.convergence import KEPT, settled
 from arrayrefine.errors import InputError
 from arrayrefine.parameters import KINDS
@@ -25,8 +25,8 @@ from arrayrefine.weights import Steering
 _SEARCH_AFTER = 1
 """Cycle after which --weights search tries other weights."""
 _MOTION_AFTER = 1
-"""Cycle after which the data are asked which atoms move as bodies, or each for itself: B mean something by then, and
-more cycles would leave the data less to say."""
+"""Cycle after which atoms get tensors, or the data are asked which move as bodies: B mean something by then, and more
+cycles would leave the data less to say."""
 _DONE = {0: "no cycle was asked for", 1: "the one cycle done"}
 """Why a run ended that did all its cycles, where these are hardly "all"."""
 
@@ -74,9 +74,15 @@ def run_cycles(
     asked: tuple[Problem, Path] | None = None
 
     def ended(reason: str) -> Ended:
+        if problem.undecided is not None and steps:
+            notes.append(tensors.never(path.state))
         given = dataclasses.replace(problem, options=options) if trials else problem
         return Ended(given, path, tuple(steps), reason, tuple(notes))
 
+    if tensors.fits_at_once(problem, path.state):
+        asked = problem, path
+        problem, path = _with_tensors(problem, path, "from the start")
+        notes.append(path.news)
     for cycle in range(1, options.cycles + 1):
         path = _turned(problem, path)
         before = path.state
@@ -93,12 +99,13 @@ def run_cycles(
                 problem, path, notes = asked[0], asked[1], []
             return ended("interrupted: the best model so far was kept")
         asked = None
-        if cycle == _MOTION_AFTER < options.cycles:
+        if _MOTION_AFTER <= cycle < options.cycles:
             asked = problem, path
-            problem, path, answer = _shaped(problem, path)
-            if answer:
-                notes.append(answer)
-            path = path if path.news else _segmented(problem, path)
+            if tensors.fits(problem, path.state):
+                problem, path = _with_tensors(problem, path, f"from cycle {cycle + 1} on")
+                notes.append(path.news)
+            elif cycle == _MOTION_AFTER:
+                path = _segmented(problem, path)
             if path.news:
                 continue
         if trials and cycle <= _SEARCH_AFTER:
@@ -163,12 +170,10 @@ def _turned(problem: Problem, path: Path) -> Path:
     return dataclasses.replace(path, state=evaluate(problem, atoms, before=state, refit=False))
 
 
-def _shaped(problem: Problem, path: Path) -> tuple[Problem, Path, str]:
-    """Problem and path with anisotropic atoms, where that is left to the data and these ask for it; and the answer."""
-    problem, state, answer = shape_evidence.decided(problem, path.state)
-    if state is path.state:
-        return problem, path, answer
-    return problem, dataclasses.replace(path, state=state, last=None, refined=False, adp=None, news=answer), answer
+def _with_tensors(problem: Problem, path: Path, when: str) -> tuple[Problem, Path]:
+    """Problem and path with anisotropic atoms, where that was left open."""
+    problem, state, news = tensors.given_tensors(problem, path.state, when)
+    return problem, dataclasses.replace(path, state=state, last=None, refined=False, adp=None, news=news)
 
 
 def _segmented(problem: Problem, path: Path) -> Path:

@@ -63,8 +63,12 @@ class Geometry:
     """Standard uncertainty of a contact distance, Å. The 0.2 of REFMAC leaves twice the clashes, at the same R-free."""
     adp_distance: float = 4.0
     """Atoms closer than this (Å) share similar B factors."""
-    rigid_bond_sigma: float = 0.01
-    """Standard uncertainty of the difference of two anisotropic displacements along a bond, Å² (0: no restraint)."""
+    shape_ratio: float = 0.2
+    """Standard uncertainty of the difference of the shapes of two neighbours' anisotropic displacements, over that of
+    their sizes (0, or 1 and more: no firmer)."""
+    rigid_ratio: float = 0.2
+    """The same for their displacements along the line between them, which are alike in a rigid body (0: no
+    restraint)."""
     sphericity_sigma: float = 0.5
     """Standard uncertainty of an anisotropic U about its mean, relative to it (0: no restraint)."""
 
@@ -211,14 +215,14 @@ class Options:
     adp: Literal["kl", "variance", "none"] = "kl"
     """Restraint on B factors: Kullback-Leibler divergence of neighbours, variance about the mean, or none."""
     anisotropic: str = "auto"
-    """Atoms with anisotropic displacements: auto (at atomic resolution, where the model has ANISOU and good data, and
-    where after the first cycle the data tell their shapes), none, keep (those with ANISOU in the model), or a
+    """Atoms with anisotropic displacements: auto (all but waters after the first cycle; from the start at atomic
+    resolution, and where the model has ANISOU and good data), none, keep (those with ANISOU in the model), or a
     selection, such as all or 'not water'."""
     tls: tuple[str, ...] = ("auto",)
     """Groups that move as rigid bodies, TLS: none; chain (one for each chain of a polymer with the ligands that touch
     it); segments (chains, which after the first cycle are cut, and joined, where the data ask for it); auto (segments,
-    where no atom starts anisotropic and data are enough); or a selection for each group, such as 'chain A and 1-80'
-    'chain A and 81-200'."""
+    where no atom starts anisotropic and data are enough, until atoms become anisotropic); or a selection for each
+    group, such as 'chain A and 1-80' 'chain A and 81-200'."""
     occupancy_groups: tuple[str, ...] = ()
     """Groups that share one occupancy, besides those found: a selection for each, such as 'chain L and 1'; several
     that exclude each other, so that they add up to 1, joined by '|', such as '10-12 and altloc A | water and 301'."""

@@ -30,11 +30,11 @@ from arrayrefine.parameters import B_BOUNDS, Parameters
 from arrayrefine.restraint_tables import TableSource, as_tables, with_tables
 from arrayrefine.riding import follow
 from arrayrefine.rigid_body import find_groups
-from arrayrefine.shape_evidence import undecided
 from arrayrefine.state import Problem
 from arrayrefine.targets.adp import AdpTarget
 from arrayrefine.targets.extra import ExtraTarget, check_extra
 from arrayrefine.targets.geometry import GeometryTarget
+from arrayrefine.tensors import undecided
 from arrayrefine.tls_groups import choose_tls, wants_groups
 from arrayrefine.topology import build_restraints
 from arrayrefine.turning import turn_hydrogens
@@ -153,9 +153,7 @@ def prepare(
         device=device,
         extra=check_extra(extra),
     )
-    open_question, question_notes = undecided(problem, model.atoms)
-    problem = dataclasses.replace(problem, undecided=open_question)
-    aniso_notes += question_notes
+    problem = dataclasses.replace(problem, undecided=undecided(problem, model.atoms))
     notes = [*model.notes, *without_effect(options, model.atoms)]
     notes += [*aniso_notes, *frozen_groups(options, model.atoms), *hydrogen_notes, *data_notes, *outlier_notes]
     notes += check_data(reflections)

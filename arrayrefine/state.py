@@ -77,7 +77,7 @@ class Problem:
     kept_out : KeptOut or None
         Where there is no bulk solvent, for polder maps.
     undecided : (N,) bool or None
-        Atoms that become anisotropic if the data ask for it.
+        Atoms that become anisotropic once the model is near its data.
     """
 
     reflections: Reflections
@@ -145,7 +145,7 @@ class Problem:
             None if contacts is None else contacts.symmetry, 0.0 if contacts is None else contacts.reach, models,
             single=self.options.xray.precision == "single",
             tensors=int(how.tensor.sum()), tensor_pairs=how.expected_pairs(tensor=True) if how.tensor.any() else 0,
-            rigid_pairs=0 if self.adp.shapes is None else len(self.adp.shapes.i),
+            shape_pairs=len(self.adp.i) if how.tensor.any() else 0,
         )  # fmt: skip
         return fitted(sizes, self.device.memory)
 

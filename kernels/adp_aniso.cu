@@ -97,21 +97,27 @@ __device__ Six product(const Six& v, const Six& a) {
     return out;
 }
 
-// Safe U and its inverse of every atom: (12,) each.
+// Safe U and its inverse of every atom: (12,) each. For shapes (`size` is given) U is divided by its size.
 extern "C" __global__ void __launch_bounds__(BLOCK)
-both(int n_atoms, double floor, const double* u, double* pair) {
+both(int n_atoms, double floor, const double* u, double* pair, double* size) {
     const long long atom = blockIdx.x * BLOCK + threadIdx.x, here = blockIdx.y * (long long)n_atoms + atom;
     if (atom >= n_atoms) return;
-    const Six a = safe(read_six(u + 6 * here), floor);
+    Six a = safe(read_six(u + 6 * here), floor);
+    if (size) {
+        size[here] = cbrt(determinant(a, cofactors(a)));
+#pragma unroll
+        for (int k = 0; k < 6; k++) a.v[k] /= size[here];
+    }
     write_six(a, pair + 12 * here);
     write_six(inverse(a), pair + 12 * here + 6);
 }
 
 // The term is symmetric, so each end of a pair finds its own derivative: a warp owns one atom and walks the atom's
 // partners, other[first[a]..first[a + 1]]. Each end counts half of the value. `partial` has the sum of each block.
+// For shapes the derivative by U/size goes on to one by U.
 extern "C" __global__ void __launch_bounds__(BLOCK)
-kl(int n_atoms, const double* pair, const int* first, const int* other, const double* weight, double* gradient,
-   double* partial) {
+kl(int n_atoms, const double* pair, const double* size, const int* first, const int* other, const double* weight,
+   double* gradient, double* partial) {
     const long long model = blockIdx.y;
     const int atom = blockIdx.x * (BLOCK / 32) + threadIdx.x / 32, lane = threadIdx.x & 31;
     pair += 12 * model * n_atoms;
@@ -139,18 +145,31 @@ kl(int n_atoms, const double* pair, const int* first, const int* other, const do
         if (lane == 0) {
             const Six through = product(v, apart);
             double* out = gradient + 6 * (model * n_atoms + atom);
+            Six sum;
 #pragma unroll
-            for (int k = 0; k < 6; k++) out[k] = (through.v[k] + slope.v[k]) / (k < 3 ? 6.0 : 3.0);
+            for (int k = 0; k < 6; k++) sum.v[k] = (through.v[k] + slope.v[k]) / 6.0;
+            if (size) {
+                const double lost = inner(sum, u) / 3.0, scale = 1.0 / size[model * n_atoms + atom];
+#pragma unroll
+                for (int k = 0; k < 6; k++) sum.v[k] = scale * (sum.v[k] - lost * v.v[k]);
+            }
+#pragma unroll
+            for (int k = 0; k < 6; k++) out[k] = k < 3 ? sum.v[k] : 2.0 * sum.v[k];
         }
     }
     value = block_sum(value);
     if (threadIdx.x == 0) partial[model * gridDim.x + blockIdx.x] = value;
 }
 
+// Mean square displacement along a line, at least the floor.
+__device__ __forceinline__ double along(const Six& u, const Six& row, double floor) {
+    return fmax(inner(row, u), floor);
+}
+
 // As `kl`, with the direction (3,) of each entry of the list; n_pairs is the length of the list.
 extern "C" __global__ void __launch_bounds__(BLOCK)
-rigid_bond(int n_atoms, int n_pairs, const double* u, const int* first, const int* other, const double* direction,
-           const double* weight, double* gradient, double* partial) {
+rigid_bond(int n_atoms, int n_pairs, double floor, const double* u, const int* first, const int* other,
+           const double* direction, const double* weight, double* gradient, double* partial) {
     const long long model = blockIdx.y;
     const int atom = blockIdx.x * (BLOCK / 32) + threadIdx.x / 32, lane = threadIdx.x & 31;
     u += 6 * model * n_atoms;
@@ -162,14 +181,11 @@ rigid_bond(int n_atoms, int n_pairs, const double* u, const int* first, const in
         for (int e = first[atom] + lane; e < first[atom + 1]; e += 32) {
             const double x = direction[3ll * e], y = direction[3ll * e + 1], z = direction[3ll * e + 2];
             const Six row = {{x * x, y * y, z * z, x * y, x * z, y * z}};
-            const double* partner = u + 6ll * other[e];
-            Six d;
-#pragma unroll
-            for (int k = 0; k < 6; k++) d.v[k] = own.v[k] - partner[k];
-            const double apart = inner(row, d), pull = weight[e] * apart;
+            const double here = along(own, row, floor), there = along(read_six(u + 6ll * other[e]), row, floor);
+            const double apart = log(here / there), pull = weight[e] * apart;
             value += 0.25 * pull * apart;
 #pragma unroll
-            for (int k = 0; k < 6; k++) sum.v[k] += (k < 3 ? 1.0 : 2.0) * pull * row.v[k];
+            for (int k = 0; k < 6; k++) sum.v[k] += (k < 3 ? 1.0 : 2.0) * (pull / here) * row.v[k];
         }
 #pragma unroll
         for (int k = 0; k < 6; k++) sum.v[k] = warp_sum(sum.v[k]);
@@ -195,36 +211,43 @@ directions(int n_atoms, int n_pairs, const double* xyz, const int* first, const 
     }
 }
 
-// Derivative of `rigid_bond` by coordinates, along which the bonds turn. Both ends of a bond find their own.
+// U e over the mean square displacement along e.
+__device__ __forceinline__ void leaning(const Six& u, const double* e, double floor, double* out, double* along_e) {
+    const double moved[3] = {u.v[0] * e[0] + u.v[3] * e[1] + u.v[4] * e[2],
+                             u.v[3] * e[0] + u.v[1] * e[1] + u.v[5] * e[2],
+                             u.v[4] * e[0] + u.v[5] * e[1] + u.v[2] * e[2]};
+    *along_e = fmax(moved[0] * e[0] + moved[1] * e[1] + moved[2] * e[2], floor);
+#pragma unroll
+    for (int k = 0; k < 3; k++) out[k] = moved[k] / *along_e;
+}
+
+// Derivative of `rigid_bond` by coordinates, along which the lines turn. Both ends of a line find their own.
 extern "C" __global__ void __launch_bounds__(BLOCK)
-turn(int n_atoms, int n_pairs, double least, const double* u, const double* xyz, const int* first, const int* other,
-     const double* direction, const double* weight, double* by_xyz) {
-    const int atom = blockIdx.x * BLOCK + threadIdx.x;
+turn(int n_atoms, int n_pairs, double floor, double least, const double* u, const double* xyz, const int* first,
+     const int* other, const double* direction, const double* weight, double* by_xyz) {
+    const int atom = blockIdx.x * (BLOCK / 32) + threadIdx.x / 32, lane = threadIdx.x & 31;
     if (atom >= n_atoms) return;
     u += 6ll * blockIdx.y * n_atoms;
     xyz += 3ll * blockIdx.y * n_atoms;
     direction += 3ll * blockIdx.y * n_pairs;
+    const Six own = read_six(u + 6ll * atom);
     double sum[3] = {0.0, 0.0, 0.0};
-#pragma unroll 1  // few bonds
-    for (int e = first[atom]; e < first[atom + 1]; e++) {
-        const double *here = xyz + 3ll * atom, *there = xyz + 3ll * other[e];
+    for (int e = first[atom] + lane; e < first[atom + 1]; e += 32) {
+        const double *here = xyz + 3ll * atom, *there = xyz + 3ll * other[e], *d = direction + 3ll * e;
         const double x = here[0] - there[0], y = here[1] - there[1], z = here[2] - there[2];
-        const double along[3] = {direction[3ll * e], direction[3ll * e + 1], direction[3ll * e + 2]};
-        const double scale = 2.0 * weight[e] * rsqrt(fmax(x * x + y * y + z * z, least * least));
-        const double *one = u + 6ll * atom, *two = u + 6ll * other[e];
-        double d[6];
+        double one[3], two[3], along_one, along_two;
+        leaning(own, d, floor, one, &along_one);
+        leaning(read_six(u + 6ll * other[e]), d, floor, two, &along_two);
+        const double pull =
+            2.0 * weight[e] * log(along_one / along_two) * rsqrt(fmax(x * x + y * y + z * z, least * least));
+        const double lean[3] = {one[0] - two[0], one[1] - two[1], one[2] - two[2]};
+        const double through = lean[0] * d[0] + lean[1] * d[1] + lean[2] * d[2];
 #pragma unroll
-        for (int k = 0; k < 6; k++) d[k] = one[k] - two[k];
-        const double moved[3] = {d[0] * along[0] + d[3] * along[1] + d[4] * along[2],
-                                 d[3] * along[0] + d[1] * along[1] + d[5] * along[2],
-                                 d[4] * along[0] + d[5] * along[1] + d[2] * along[2]};
-        const double apart = moved[0] * along[0] + moved[1] * along[1] + moved[2] * along[2];
-        const double pull = scale * apart;
-#pragma unroll
-        for (int k = 0; k < 3; k++) sum[k] += pull * (moved[k] - apart * along[k]);
+        for (int k = 0; k < 3; k++) sum[k] += pull * (lean[k] - through * d[k]);
     }
 #pragma unroll
-    for (int k = 0; k < 3; k++) by_xyz[3 * ((long long)blockIdx.y * n_atoms + atom) + k] = sum[k];
+    for (int k = 0; k < 3; k++) sum[k] = warp_sum(sum[k]);
+    if (lane < 3) by_xyz[3 * ((long long)blockIdx.y * n_atoms + atom) + lane] = sum[lane];
 }
 
 extern "C" __global__ void __launch_bounds__(BLOCK)

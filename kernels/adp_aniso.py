@@ -1,4 +1,5 @@
-"""Restraints on anisotropic displacement parameters: neighbours' U alike, bonds rigid, atoms not too flat.
+"""Restraints on anisotropic displacement parameters: neighbours' U alike, in size and in shape, and along the line
+between them, and atoms not too flat.
 
 U (N, 6) is Cartesian, Å², as 11, 22, 33, 12, 13, 23, and gradients are by the independent entry: off the diagonal both
 places of the matrix count. Isotropic atoms take part as multiples of the identity; their derivative by u is then the
@@ -10,8 +11,9 @@ S is counted in the components of `symmetric.STRAINS`.
 
 - `kl`: ½ (w/6) (‖S₁M − MS₂‖² + ‖S₁M⁻ᵀ − M⁻ᵀS₂‖²) with M = R₁R₂⁻¹; (w/6) ‖S₁ − S₂‖² where the two are alike. Where
   they are not, it is stiffer by as much as one is longer than the other in any direction; `kl_curvature`.
-- `rigid_bond`: ½ w ((a₁ᵀS₁a₁ − a₂ᵀS₂a₂)² + δ |Sa|²) with aₖ = Rₖ e, e along the bond, and δ > 0 by how much one end
-  moves more along it, which counts for that end; `rigid_bond_curvature`.
+- `shape`: that of `kl` for U divided by its size, without the component that is the size; `shape_curvature`.
+- `rigid_bond`: ½ w (a₁ᵀS₁a₁/a₁² − a₂ᵀS₂a₂/a₂²)² with aₖ = Rₖ e, e along the line, which is exact where both ends move
+  alike along it; `rigid_bond_curvature`.
 - `sphericity`: ½ (w/6) (ū tr(S²V) + tr V tr(S²U)/3 − ⅔ tr(SU) tr(SV)) with V = U⁻¹, ū = tr U/3;
   `sphericity_curvature`.
 """
@@ -113,19 +115,71 @@ def _dyad(a: Float) -> Float:
     return np.asarray(symmetric.COUNTS * a[:, [0, 1, 2, 0, 0, 1]] * a[:, [0, 1, 2, 1, 2, 2]])
 
 
+def shape(u: Float, i: Int, j: Int, weight: Float) -> tuple[float, Float]:
+    """Restraint on shapes: those of neighbours are similar, whatever their sizes.
+
+    `kl` between U₁/s₁ and U₂/s₂, where the size s = (det U)^{1/3}; zero where both are isotropic. With weight w it is
+    (w/6) ‖S₁ − S₂‖² for small differences of the traceless parts of ln U.
+
+    Parameters
+    ----------
+    u : (N, 6) float64, Å²
+    i, j : (p,) int
+    weight : (p,) float64
+
+    Returns
+    -------
+    value : float
+    gradient : (N, 6) float64, Å⁻²
+    """
+    if array_module(u) is not np:
+        from arrayrefine.kernels import adp_aniso_cuda
+
+        return adp_aniso_cuda.shape(u, i, j, weight)
+    shaped, size = _shape(u)
+    value, by_shape = kl(shaped, i, j, weight)
+    # d(U/s) = (dU − U tr(U⁻¹ dU) / 3) / s
+    lost = (by_shape * shaped).sum(axis=1)[:, None] / 3.0 * symmetric.COUNTS * symmetric.inverse(shaped)
+    return value, (by_shape - lost) / size[:, None]
+
+
+def _shape(u: Float) -> tuple[Float, Float]:
+    """U divided by its size (N, 6), and the size (N,), Å²."""
+    safe = _safe(u)
+    size = np.cbrt(symmetric.determinant(safe))
+    return safe / size[:, None], size
+
+
+def shape_curvature(u: Float, i: Int, j: Int, weight: Float) -> tuple[Float, Float, Float]:
+    """Second derivative of each pair of `shape` by the components of S₁ twice, of both, and of S₂ twice.
+
+    Returns
+    -------
+    (p, 6, 6) float64 each
+        Rows and columns of the first component, the size, are zero.
+    """
+    blocks = kl_curvature(_shape(u)[0], i, j, weight)
+    for block in blocks:
+        block[:, 0, :], block[:, :, 0] = 0.0, 0.0
+    return blocks
+
+
 def rigid_bond(u: Float, i: Int, j: Int, direction: Float, weight: Float) -> tuple[float, Float]:
     """Rigid-bond restraint: two atoms move alike along the line between them.
 
-    ½ Σ w (eᵀ(U₁ − U₂)e)² (Hirshfeld, Acta Cryst. A32, 239, 1976), as DELU in SHELXL with its σ of 0.01 Å²; RIGU
-    there has 0.004 Å²; w = 1/σ². Directions are held, so there is no derivative by positions.
+    ½ Σ w (ln eᵀU₁e − ln eᵀU₂e)². Hirshfeld, Acta Cryst. A32, 239 (1976) compares eᵀU₁e and eᵀU₂e of bonded atoms; where
+    they are the same for all pairs of a molecule it moves as a rigid body (Rosenfield, Trueblood & Dunitz, Acta Cryst.
+    A34, 828, 1978), so that between near neighbours of any kind this is what TLS groups say, but softly and without
+    any limits of groups. Here they are compared in proportion, w = 1/σ² with σ relative, as `kl` does. Directions are
+    held, so there is no derivative by positions; see `rigid_bond_turn`.
 
     Parameters
     ----------
     u : (N, 6) float64, Å²
     i, j : (p,) int
     direction : (p, 3) float64
-        Unit vectors, see `directions`.
-    weight : (p,) float64, Å⁻⁴
+        Unit vectors, see `directions`; nothing is compared where it is zero.
+    weight : (p,) float64
 
     Returns
     -------
@@ -137,12 +191,50 @@ def rigid_bond(u: Float, i: Int, j: Int, direction: Float, weight: Float) -> tup
 
         return adp_aniso_cuda.rigid_bond(u, i, j, direction, weight)
     row = _dyad(direction)
-    apart = np.einsum("ij,ij->i", row, u[i] - u[j])
+    one, two = (_along(u, row, end) for end in (i, j))
+    apart = np.log(one / two)
     pull = weight * apart
     gradient = np.empty((6, len(u)))
-    for column, along in zip(gradient, (pull[:, None] * row).T.copy()):
-        np.subtract(np.bincount(i, along, len(u)), np.bincount(j, along, len(u)), out=column)
+    slopes = (pull / one)[:, None] * row, (pull / two)[:, None] * row
+    for column, first, second in zip(gradient, *(np.ascontiguousarray(a.T) for a in slopes)):
+        np.subtract(np.bincount(i, first, len(u)), np.bincount(j, second, len(u)), out=column)
     return 0.5 * float(pull @ apart), np.ascontiguousarray(gradient.T)
+
+
+def _along(u: Float, row: Float, end: Int) -> Float:
+    """Mean square displacement (p,) of one end of each pair along its line, Å², of at least `U_FLOOR`."""
+    return np.asarray(np.maximum(np.einsum("ij,ij->i", row, u[end]), U_FLOOR))
+
+
+def rigid_bond_turn(u: Float, xyz: Float, i: Int, j: Int, direction: Float, weight: Float, least: float) -> Float:
+    """Derivative of `rigid_bond` by positions, along which the lines turn.
+
+    Parameters
+    ----------
+    u : (N, 6) float64, Å²
+    xyz : (N, 3) float64, Å
+    i, j, direction, weight
+        As for `rigid_bond`.
+    least : float
+        Atoms nearer to each other count as this far apart, Å.
+
+    Returns
+    -------
+    (N, 3) float64, Å⁻¹
+    """
+    row = _dyad(direction)
+    pull, found = np.zeros(len(i)), []
+    for end, sign in ((i, 1.0), (j, -1.0)):
+        along = _along(u, row, end)
+        pull += sign * np.log(along)
+        found.append(np.einsum("pij,pj->pi", symmetric.matrices(u[end]), direction) / along[:, None])
+    length = np.maximum(np.linalg.norm(xyz[i] - xyz[j], axis=1), least)
+    turn = (2.0 * weight * pull / length)[:, None] * (found[0] - found[1])
+    turn -= np.einsum("pi,pi->p", turn, direction)[:, None] * direction
+    by_xyz = np.empty_like(xyz)
+    for axis in range(3):
+        by_xyz[:, axis] = np.bincount(i, turn[:, axis], len(u)) - np.bincount(j, turn[:, axis], len(u))
+    return by_xyz
 
 
 def rigid_bond_curvature(
@@ -150,24 +242,19 @@ def rigid_bond_curvature(
 ) -> tuple[Float, Float, Float]:
     """Second derivative of each pair of `rigid_bond` by the components of S₁ twice, of both, and of S₂ twice.
 
-    With a = R e, that of aᵀexp(S)a counts for the end that moves more along the bond, and would be negative for the
-    other.
-
     Returns
     -------
     (p, 6, 6) float64 each
     """
     root = symmetric.matrices(symmetric.root(u))
-    ends = [np.einsum("pij,pj->pi", root[end], direction) for end in (i, j)]
-    along = [_dyad(a) @ symmetric.STRAINS.T for a in ends]
-    apart = np.einsum("ij,ij->i", _dyad(direction), u[i] - u[j])
-    own = []
-    for a, row, excess in zip(ends, along, (apart, -apart)):
-        strained = np.einsum("kab,pb->pka", _BASIS, a)
-        square = strained @ strained.transpose(0, 2, 1)
-        own.append(row[:, :, None] * row[:, None, :] + np.maximum(excess, 0.0)[:, None, None] * square)
+    along = []
+    for end in (i, j):
+        a = _dyad(np.einsum("pij,pj->pi", root[end], direction))
+        along.append(a @ symmetric.STRAINS.T / np.maximum(symmetric.trace(a), U_FLOOR)[:, None])
+    one, two = along
     factor = weight[:, None, None]
-    return factor * own[0], -factor * along[0][:, :, None] * along[1][:, None, :], factor * own[1]
+    first, both, second = (x[:, :, None] * y[:, None, :] for x, y in ((one, one), (one, two), (two, two)))
+    return factor * first, -factor * both, factor * second
 
 
 def sphericity(u: Float, weight: Float) -> tuple[float, Float]:

@@ -31,6 +31,8 @@ class AnisoAdpPlan:
         Pair, or p + pair, in each place of `other`.
     both : (M, N, 12) float64
         U and its inverse.
+    size : (M, N) float64, or None
+        Size of U, Å², where shapes are compared.
     partial : (M, blocks) float64
     value : (M,) float64
     gradient : (M, N, 6) float64
@@ -44,14 +46,16 @@ class AnisoAdpPlan:
     direction: Array | None
     order: Array
     both: Array
+    size: Array | None
     partial: Array
     value: Array
     gradient: Array
 
 
 def plan(
-    n_atoms: int, i: Array, j: Array, weight: Array, n_models: int = 1, direction: Array | None = None
-) -> AnisoAdpPlan:
+    n_atoms: int, i: Array, j: Array, weight: Array, n_models: int = 1, direction: Array | None = None,
+    shapes: bool = False,
+) -> AnisoAdpPlan:  # fmt: skip
     """List the partners of each atom on the device, and allocate the memory of an evaluation.
 
     Parameters
@@ -65,6 +69,8 @@ def plan(
         M, models that share the pairs and have U of their own.
     direction : (p, 3) or (M, p, 3) float64, optional
         For `evaluate_rigid_bond`; `set_directions` changes them.
+    shapes : bool
+        Whether `evaluate_kl` is to compare shapes only, as `adp_aniso.shape`.
     """
     i, j, weight = to_device(i, np.int64), to_device(j, np.int64), to_device(weight, np.float64)
     xp = array_module(i)
@@ -79,6 +85,7 @@ def plan(
         direction=None if direction is None else xp.zeros((n_models, 2 * len(i), 3)),
         order=order,
         both=xp.zeros((n_models, n_atoms, 12)),
+        size=xp.zeros((n_models, n_atoms)) if shapes else None,
         partial=xp.zeros((n_models, -(-n_atoms // _ATOMS_PER_BLOCK))),
         value=xp.zeros(n_models),
         gradient=xp.zeros((n_models, n_atoms, 6)),
@@ -124,9 +131,9 @@ def turn(plan: AnisoAdpPlan, u: Array, xyz: Array, least: float, out: Array) -> 
     _check(plan, u)
     _check_places(plan, xyz)
     launch(
-        "adp_aniso", "turn", (-(-plan.n_atoms // _BLOCK), plan.n_models), (_BLOCK,),
-        (np.int32(plan.n_atoms), np.int32(len(plan.other)), np.float64(least), u, xyz, plan.first, plan.other,
-         plan.direction, plan.weight, out),
+        "adp_aniso", "turn", (plan.partial.shape[1], plan.n_models), (_BLOCK,),
+        (np.int32(plan.n_atoms), np.int32(len(plan.other)), np.float64(U_FLOOR), np.float64(least), u, xyz,
+         plan.first, plan.other, plan.direction, plan.weight, out),
     )  # fmt: skip
     return out
 
@@ -150,7 +157,7 @@ def _finish(plan: AnisoAdpPlan, u: Array) -> tuple[Array, Array]:
 
 
 def evaluate_kl(plan: AnisoAdpPlan, u: Array) -> tuple[Array, Array]:
-    """`adp_aniso.kl` over the pairs of a plan: three launches, no allocation, no host synchronisation.
+    """`adp_aniso.kl`, or `adp_aniso.shape`, over the pairs of a plan: three launches, no host synchronisation.
 
     Parameters
     ----------
@@ -167,11 +174,11 @@ def evaluate_kl(plan: AnisoAdpPlan, u: Array) -> tuple[Array, Array]:
     n = np.int32(plan.n_atoms)
     launch(
         "adp_aniso", "both", (-(-plan.n_atoms // _BLOCK), plan.n_models), (_BLOCK,),
-        (n, np.float64(U_FLOOR), u, plan.both),
+        (n, np.float64(U_FLOOR), u, plan.both, plan.size),
     )  # fmt: skip
     launch(
         "adp_aniso", "kl", (plan.partial.shape[1], plan.n_models), (_BLOCK,),
-        (n, plan.both, plan.first, plan.other, plan.weight, plan.gradient, plan.partial),
+        (n, plan.both, plan.size, plan.first, plan.other, plan.weight, plan.gradient, plan.partial),
     )  # fmt: skip
     return _finish(plan, u)
 
@@ -183,8 +190,8 @@ def evaluate_rigid_bond(plan: AnisoAdpPlan, u: Array) -> tuple[Array, Array]:
         raise ValueError("the plan was made without directions")
     launch(
         "adp_aniso", "rigid_bond", (plan.partial.shape[1], plan.n_models), (_BLOCK,),
-        (np.int32(plan.n_atoms), np.int32(len(plan.other)), u, plan.first, plan.other, plan.direction, plan.weight,
-         plan.gradient, plan.partial),
+        (np.int32(plan.n_atoms), np.int32(len(plan.other)), np.float64(U_FLOOR), u, plan.first, plan.other,
+         plan.direction, plan.weight, plan.gradient, plan.partial),
     )  # fmt: skip
     return _finish(plan, u)
 
@@ -192,6 +199,11 @@ def evaluate_rigid_bond(plan: AnisoAdpPlan, u: Array) -> tuple[Array, Array]:
 def kl(u: Array, i: Array, j: Array, weight: Array) -> tuple[Array, Array]:
     """See `adp_aniso.kl`; the value stays on the device, shape (). `plan` spares the sorting of the pairs."""
     return evaluate_kl(plan(len(u), i, j, weight), array_module(u).ascontiguousarray(u))
+
+
+def shape(u: Array, i: Array, j: Array, weight: Array) -> tuple[Array, Array]:
+    """See `adp_aniso.shape`; the value stays on the device, shape ()."""
+    return evaluate_kl(plan(len(u), i, j, weight, shapes=True), array_module(u).ascontiguousarray(u))
 
 
 def rigid_bond(u: Array, i: Array, j: Array, direction: Array, weight: Array) -> tuple[Array, Array]:

@@ -204,22 +204,25 @@ __device__ __forceinline__ double trace_of(const double* __restrict__ gradient, 
     return gradient ? gradient[6 * atom] + gradient[6 * atom + 1] + gradient[6 * atom + 2] : 0.0;
 }
 
-// Sum of up to three terms, null pointers for those left out, and its derivatives by B and, if it is wanted, by U.
+// Sum of up to four terms, null pointers for those left out, and its derivatives by B and, if it is wanted, by U.
 extern "C" __global__ void __launch_bounds__(BLOCK)
     sum_by_b(int n, const double* __restrict__ one, const double* __restrict__ two, const double* __restrict__ three,
-             const double* __restrict__ by_one, const double* __restrict__ by_two,
-             const double* __restrict__ by_three, double* __restrict__ value, double* __restrict__ d_b,
-             double* __restrict__ d_u) {
+             const double* __restrict__ four, const double* __restrict__ by_one, const double* __restrict__ by_two,
+             const double* __restrict__ by_three, const double* __restrict__ by_four, double* __restrict__ value,
+             double* __restrict__ d_b, double* __restrict__ d_u) {
     const int atom = blockIdx.x * BLOCK + threadIdx.x, model = blockIdx.y;
     if (atom < n) {
         const long long i = (long long)model * n + atom;
-        d_b[i] = (trace_of(by_one, i) + trace_of(by_two, i) + trace_of(by_three, i)) / EIGHT_PI_SQUARED;
+        d_b[i] = (trace_of(by_one, i) + trace_of(by_two, i) + trace_of(by_three, i) + trace_of(by_four, i)) /
+                 EIGHT_PI_SQUARED;
         if (d_u) {
 #pragma unroll
             for (int k = 0; k < 6; k++)
-                d_u[6 * i + k] =
-                    by_one[6 * i + k] + (by_two ? by_two[6 * i + k] : 0.0) + (by_three ? by_three[6 * i + k] : 0.0);
+                d_u[6 * i + k] = by_one[6 * i + k] + (by_two ? by_two[6 * i + k] : 0.0) +
+                                 (by_three ? by_three[6 * i + k] : 0.0) + (by_four ? by_four[6 * i + k] : 0.0);
         }
     }
-    if (atom == 0) value[model] = one[model] + (two ? two[model] : 0.0) + (three ? three[model] : 0.0);
+    if (atom == 0)
+        value[model] =
+            one[model] + (two ? two[model] : 0.0) + (three ? three[model] : 0.0) + (four ? four[model] : 0.0);
 }

@@ -150,7 +150,7 @@ def total_u(b_iso: Array, u_aniso: Array, out: Array) -> Array:
 def sum_by_b(
     terms: list[tuple[Array, Array]], out: tuple[Array, Array], by_u: Array | None = None
 ) -> tuple[Array, Array]:
-    """Sum of one to three terms, and its derivative by B, and by U if it is wanted: one launch.
+    """Sum of one to four terms, and its derivative by B, and by U if it is wanted: one launch.
 
     Parameters
     ----------
@@ -161,14 +161,14 @@ def sum_by_b(
         For the derivative by U.
     """
     models, n = out[1].shape
-    if not 1 <= len(terms) <= 3:
-        raise ValueError(f"{len(terms)} terms were given; one to three can be added")
+    if not 1 <= len(terms) <= 4:
+        raise ValueError(f"{len(terms)} terms were given; one to four can be added")
     for term in terms:
         _checked(term, (models,), (models, n, 6))
     _checked(out, (models,), (models, n))
     if by_u is not None:
         _checked((by_u,), (models, n, 6))
-    padded = [*terms, *[(None, None)] * (3 - len(terms))]
+    padded = [*terms, *[(None, None)] * (4 - len(terms))]
     launch(
         "tensors", "sum_by_b", (max(1, _blocks(n)), models), (_BLOCK,),
         (np.int32(n), *(value for value, _ in padded), *(slope for _, slope in padded), *out, by_u),

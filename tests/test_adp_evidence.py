@@ -132,7 +132,7 @@ def test_tensors_count_with_all_that_restrains_them(atoms: Atoms) -> None:
     atoms = random_atoms(crystal("P 1"), n=n).replace(b_iso=rng.uniform(20.0, 40.0, n), u_aniso=odd)
     atoms = dataclasses.replace(atoms, anisotropic=np.ones(n, dtype=bool))
     one = np.arange(n - 1)
-    shapes = Shapes(one, one + 1, 0.0, np.full(n, 4.0))
+    shapes = Shapes(one, one + 1, np.zeros(n - 1), 0.0, 0.0, np.full(n, 4.0))
     target = dataclasses.replace(chain(n), shapes=shapes)
     parameters = Parameters.of(atoms, "b")
     assert parameters.u.all()

@@ -48,18 +48,20 @@ SIZES = [(100, 700), (3, 1), (1, 0), (40, 0), (0, 0)]
 
 @pytest.mark.parametrize(("n", "count"), SIZES)
 @pytest.mark.parametrize("n_models", [1, 3])
-def test_kl_and_rigid_bonds(emulated_cuda: ModuleType, n: int, count: int, n_models: int) -> None:
+def test_kl_shapes_and_rigid_bonds(emulated_cuda: ModuleType, n: int, count: int, n_models: int) -> None:
     (i, j, weight), u, e = _pairs(n, count), _u(n, n_models), _directions(n_models, count)
-    plan, on_device = adp_aniso_cuda.plan(n, i, j, weight, n_models, e), to_device(u)
-    for evaluate, launches in ((adp_aniso_cuda.evaluate_kl, 3), (adp_aniso_cuda.evaluate_rigid_bond, 2)):
+    tensors, on_device = adp_aniso_cuda.plan(n, i, j, weight, n_models, e), to_device(u)
+    shapes = adp_aniso_cuda.plan(n, i, j, weight, n_models, shapes=True)
+    for plan, evaluate, launches, twin in (
+        (tensors, adp_aniso_cuda.evaluate_kl, 3, lambda m: adp_aniso.kl(u[m], i, j, weight)),
+        (shapes, adp_aniso_cuda.evaluate_kl, 3, lambda m: adp_aniso.shape(u[m], i, j, weight)),
+        (tensors, adp_aniso_cuda.evaluate_rigid_bond, 2, lambda m: adp_aniso.rigid_bond(u[m], i, j, e[m], weight)),
+    ):
         reset_launch_counts()
         value, gradient = (to_host(a).copy() for a in evaluate(plan, on_device))
         assert sum(launch_counts().values()) <= launches
         for m in range(n_models):
-            if launches == 3:
-                total, slope = adp_aniso.kl(u[m], i, j, weight)
-            else:
-                total, slope = adp_aniso.rigid_bond(u[m], i, j, e[m], weight)
+            total, slope = twin(m)
             assert value[m] == pytest.approx(total, rel=1e-11)
             _close(gradient[m], slope)
         with emulator.reversed_order():
@@ -72,8 +74,8 @@ def test_kl_and_rigid_bonds(emulated_cuda: ModuleType, n: int, count: int, n_mod
 def test_the_twins_take_device_arrays(emulated_cuda: ModuleType, count: int) -> None:
     (i, j, weight), u, e = _pairs(100, count), _u(100, 1)[0], _directions(count)
     for function, arguments in (
-        (adp_aniso.kl, (u, i, j, weight)), (adp_aniso.rigid_bond, (u, i, j, e, weight)),
-        (adp_aniso.sphericity, (u, np.linspace(0.0, 9.0, 100))),
+        (adp_aniso.kl, (u, i, j, weight)), (adp_aniso.shape, (u, i, j, weight)),
+        (adp_aniso.rigid_bond, (u, i, j, e, weight)), (adp_aniso.sphericity, (u, np.linspace(0.0, 9.0, 100))),
     ):  # fmt: skip
         value, gradient = function(*map(to_device, arguments))
         total, slope = function(*arguments)
@@ -98,13 +100,14 @@ def test_sphericity(emulated_cuda: ModuleType, n: int) -> None:
 def test_the_evaluation_can_be_captured(emulated_cuda: ModuleType) -> None:
     (i, j, weight), u, e = _pairs(50, 200), to_device(_u(50, 1)), _directions(200)
     kl, rigid = adp_aniso_cuda.plan(50, i, j, weight), adp_aniso_cuda.plan(50, i, j, weight, direction=e)
+    alike = adp_aniso_cuda.plan(50, i, j, weight, shapes=True)
     shape = to_device(weight[:50])
     out = emulated_cuda.zeros(1), emulated_cuda.zeros((1, 50, 6)), emulated_cuda.zeros((1, 1))
     stream = emulated_cuda.cuda.Stream(non_blocking=True)
     with stream:
         stream.begin_capture()
         found = [adp_aniso_cuda.evaluate_kl(kl, u), adp_aniso_cuda.evaluate_rigid_bond(rigid, u)]
-        found.append(adp_aniso_cuda.sphericity(u, shape, out))
+        found += [adp_aniso_cuda.sphericity(u, shape, out), adp_aniso_cuda.evaluate_kl(alike, u)]
         graph = stream.end_capture()
         for factor in (1.0, 1.7):
             given = factor * _u(50, 1)
@@ -112,7 +115,7 @@ def test_the_evaluation_can_be_captured(emulated_cuda: ModuleType) -> None:
             graph.launch(stream)
             expected = [
                 adp_aniso.kl(given[0], i, j, weight), adp_aniso.rigid_bond(given[0], i, j, e, weight),
-                adp_aniso.sphericity(given[0], weight[:50]),
+                adp_aniso.sphericity(given[0], weight[:50]), adp_aniso.shape(given[0], i, j, weight),
             ]  # fmt: skip
             for (value, gradient), (total, slope) in zip(found, expected):
                 assert float(value[0]) == pytest.approx(total, rel=1e-11)
@@ -132,6 +135,7 @@ def test_a_u_that_is_not_a_number_shows(emulated_cuda: ModuleType) -> None:
     u[1, 4] = np.nan
     pairs = [to_device(a) for a in (np.array([0]), np.array([1]), np.ones(1))]
     assert np.isnan(float(adp_aniso.kl(to_device(u), *pairs)[0]))
+    assert np.isnan(float(adp_aniso.shape(to_device(u), *pairs)[0]))
     assert np.isnan(float(adp_aniso.sphericity(to_device(u), to_device(np.ones(3)))[0]))
 
 

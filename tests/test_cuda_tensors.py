@@ -109,7 +109,7 @@ def test_total_u_and_the_way_back_to_b(own: bool) -> None:
         expected = total_u(model if own else model.replace(u_aniso=u))
         np.testing.assert_allclose(to_host(total)[m], expected, rtol=1e-14, atol=1e-16)
     rng = np.random.default_rng(1)
-    for count in (1, 2, 3):
+    for count in (1, 2, 3, 4):
         terms = [(rng.normal(size=2), rng.normal(size=(2, N, 6))) for _ in range(count)]
         out = to_device(np.zeros(2)), to_device(np.zeros((2, N)))
         value, by_b = tensors_cuda.sum_by_b([(to_device(v), to_device(g)) for v, g in terms], out)
@@ -125,14 +125,14 @@ def test_rigid_bonds_turn_with_the_atoms() -> None:
     i, j = i[i != j], j[i != j]
     for model in models:
         model.xyz[j[0]] = model.xyz[i[0]]  # no direction between them
-    shapes = Shapes(i, j, 9.0, np.zeros(N))
+    shapes = Shapes(i, j, np.full(len(i), 3.0), 0.0, 3.0, np.zeros(N))
     xyz, u = to_device(_together(models, "xyz")), to_device(np.stack([total_u(m) for m in models]))
     plan = adp_aniso_cuda.plan(N, i, j, np.full(len(i), 9.0), 2, np.zeros((len(i), 3)))
     adp_aniso_cuda.find_directions(plan, xyz)
     value, by_u = adp_aniso_cuda.evaluate_rigid_bond(plan, u)
     by_xyz = adp_aniso_cuda.turn(plan, u, xyz, 0.1, to_device(np.full((2, N, 3), np.nan)))
     for m, model in enumerate(models):
-        expected, slope, turned = shapes(model, total_u(model))
+        expected, slope, turned = shapes(total_u(model), model.xyz)
         assert to_host(value)[m] == pytest.approx(expected, rel=1e-11)
         np.testing.assert_allclose(to_host(by_u)[m], slope, rtol=1e-10, atol=1e-11 * np.abs(slope).max())
         np.testing.assert_allclose(to_host(by_xyz)[m], turned, rtol=1e-10, atol=1e-11 * np.abs(turned).max())

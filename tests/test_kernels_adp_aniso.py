@@ -25,6 +25,7 @@ TO_U = 1.0 / (8.0 * np.pi**2)
 Restraint = Callable[[np.ndarray], tuple[float, np.ndarray]]
 RESTRAINTS: dict[str, Restraint] = {
     "kl": lambda u: adp_aniso.kl(u, ONE, TWO, W),
+    "shape": lambda u: adp_aniso.shape(u, ONE, TWO, W),
     "rigid bond": lambda u: adp_aniso.rigid_bond(u, ONE, TWO, E, W),
     "sphericity": lambda u: adp_aniso.sphericity(u, W[:N]),
 }
@@ -65,13 +66,59 @@ def test_kl_of_two_by_the_formula() -> None:
     assert value == pytest.approx(9.0 / 6.0 * (traces - 6.0))
 
 
+def test_shapes_do_not_see_sizes() -> None:
+    grown = U * RNG.uniform(0.5, 3.0, (N, 1))
+    value, gradient = RESTRAINTS["shape"](grown)
+    bad = VALUES.min(axis=1) * 0.5 < adp_aniso.U_FLOOR  # made rounder first
+    assert not bad.any()
+    assert value == pytest.approx(RESTRAINTS["shape"](U)[0], rel=1e-10)
+    np.testing.assert_allclose((gradient * grown).sum(axis=1), 0.0, atol=1e-10 * np.abs(gradient * grown).max())
+    assert RESTRAINTS["shape"](symmetric.isotropic(RNG.uniform(0.1, 0.5, N)))[0] == pytest.approx(0.0, abs=1e-10)
+
+
+def test_small_differences_of_shapes_by_the_formula() -> None:
+    one, two = 1e-3 * RNG.normal(size=(2, 6))
+    u = symmetric.exponential(np.array([one, two])) * np.array([[0.1], [0.4]])
+    apart = symmetric.matrices(one - two)
+    apart -= np.trace(apart) / 3.0 * np.eye(3)
+    value, _ = adp_aniso.shape(u, np.array([0]), np.array([1]), np.array([9.0]))
+    assert value == pytest.approx(9.0 / 6.0 * (apart**2).sum(), rel=1e-2)
+
+
 def test_a_bond_is_rigid_when_the_atoms_differ_across_it_only() -> None:
     u = np.array([[0.1, 0.2, 0.3, 0.0, 0.0, 0.0], [0.1, 0.5, 0.4, 0.0, 0.0, 0.1]])
     pair = np.array([0]), np.array([1])
     assert adp_aniso.rigid_bond(u, *pair, np.array([[1.0, 0.0, 0.0]]), np.ones(1))[0] == pytest.approx(0.0)
     value, gradient = adp_aniso.rigid_bond(u, *pair, np.array([[0.0, 1.0, 0.0]]), np.array([10.0]))
-    assert value == pytest.approx(0.5 * 10.0 * 0.09)
-    np.testing.assert_allclose(gradient, [[0, -3, 0, 0, 0, 0], [0, 3, 0, 0, 0, 0]], atol=1e-12)
+    apart = np.log(0.2 / 0.5)
+    assert value == pytest.approx(0.5 * 10.0 * apart**2)
+    expected = 10.0 * apart * np.array([[0, 1 / 0.2, 0, 0, 0, 0], [0, -1 / 0.5, 0, 0, 0, 0]])
+    np.testing.assert_allclose(gradient, expected, atol=1e-12)
+
+
+def test_what_moves_as_a_rigid_body_is_rigid_along_every_line() -> None:
+    """Libration: the mean of squared small turns about an axis, at which atoms' U differ in size and in shape."""
+    xyz = RNG.uniform(-8.0, 8.0, (N, 3))
+    axes = RNG.normal(size=(3, 3))
+    moved = np.cross(axes[None], xyz[:, None])
+    u = symmetric.six(1e-3 * np.einsum("nka,nkb->nab", moved, moved)) + symmetric.isotropic(0.05)
+    along = adp_aniso.directions(xyz, ONE, TWO)
+    assert RESTRAINTS["kl"](u)[0] > 10.0
+    assert adp_aniso.rigid_bond(u, ONE, TWO, along, W)[0] == pytest.approx(0.0, abs=1e-18)
+
+
+def test_lines_turn_with_the_atoms() -> None:
+    xyz = RNG.normal(size=(N, 3))
+    xyz[TWO[0]] = xyz[ONE[0]]  # no direction between them
+
+    def value(x: np.ndarray) -> float:
+        return adp_aniso.rigid_bond(U, ONE, TWO, adp_aniso.directions(x, ONE, TWO), W)[0]
+
+    along = adp_aniso.directions(xyz, ONE, TWO)
+    gradient = adp_aniso.rigid_bond_turn(U, xyz, ONE, TWO, along, W, 1e-9)
+    for d in RNG.normal(size=(3, N, 3)):
+        d[TWO[0]] = d[ONE[0]]
+        check_direction(lambda t, d=d: value(xyz + t * d), float((gradient * d).sum()), 1e-6, 1e-5)
 
 
 def test_sphericity_of_one_by_the_formula() -> None:
@@ -91,7 +138,11 @@ def test_what_is_alike_and_round_costs_nothing() -> None:
 def test_absurd_u_keeps_everything_finite() -> None:
     u = np.array([[0.1, 0.1, 0.1, 0.3, 0, 0], [0, 0, 0, 0, 0, 0], [-0.2, -0.1, -0.3, 0, 0, 0], [9e2, 1, 1, 0, 0, 0]])
     pairs = np.array([0, 1, 2]), np.array([1, 2, 3])
-    for value, gradient in (adp_aniso.kl(u, *pairs, np.ones(3)), adp_aniso.sphericity(u, np.ones(4))):
+    along = np.eye(3)
+    for value, gradient in (
+        adp_aniso.kl(u, *pairs, np.ones(3)), adp_aniso.shape(u, *pairs, np.ones(3)),
+        adp_aniso.rigid_bond(u, *pairs, along, np.ones(3)), adp_aniso.sphericity(u, np.ones(4)),
+    ):  # fmt: skip
         assert np.isfinite(value)
         assert value > 0
         assert np.isfinite(gradient).all()
@@ -101,6 +152,7 @@ def test_of_nothing() -> None:
     none, u = np.zeros(0, int), np.zeros((0, 6))
     for value, gradient in (
         adp_aniso.kl(u, none, none, np.zeros(0)),
+        adp_aniso.shape(u, none, none, np.zeros(0)),
         adp_aniso.rigid_bond(u, none, none, np.zeros((0, 3)), np.zeros(0)),
         adp_aniso.sphericity(u, np.zeros(0)),
     ):
@@ -124,13 +176,15 @@ def _of_pairs(blocks: tuple[np.ndarray, np.ndarray, np.ndarray], s: np.ndarray) 
 
 
 def test_second_derivatives_by_s() -> None:
-    """Of any tensors, exact for `kl` and `sphericity`; that of `rigid_bond` where the restraint is fulfilled."""
+    """Of any tensors, exact for `kl`, `shape` and `sphericity`; of `rigid_bond` where it is fulfilled."""
     u = U[VALUES.min(axis=1) > adp_aniso.U_FLOOR]
     u = np.tile(u, (2, 1))[:N]
     s = RNG.normal(size=(N, 6))
     six = s @ symmetric.STRAINS
     expected = _of_pairs(adp_aniso.kl_curvature(u, ONE, TWO, W), s)
     assert _second(RESTRAINTS["kl"], u, six) == pytest.approx(expected, rel=1e-4)
+    expected = _of_pairs(adp_aniso.shape_curvature(u, ONE, TWO, W), s)
+    assert _second(RESTRAINTS["shape"], u, six) == pytest.approx(expected, rel=1e-4)
     expected = float(np.einsum("ni,nij,nj->", s, adp_aniso.sphericity_curvature(u, W[:N]), s))
     assert _second(RESTRAINTS["sphericity"], u, six) == pytest.approx(expected, rel=1e-4)
     alike = np.tile(U[2], (N, 1))
@@ -139,8 +193,9 @@ def test_second_derivatives_by_s() -> None:
 
 
 def test_second_derivatives_are_not_negative() -> None:
-    one, both, two = (a + b for a, b in zip(
-        adp_aniso.kl_curvature(U, ONE, TWO, W), adp_aniso.rigid_bond_curvature(U, ONE, TWO, E, W)
+    one, both, two = (sum(parts) for parts in zip(
+        adp_aniso.kl_curvature(U, ONE, TWO, W), adp_aniso.shape_curvature(U, ONE, TWO, W),
+        adp_aniso.rigid_bond_curvature(U, ONE, TWO, E, W),
     ))  # fmt: skip
     pairs = np.concatenate(
         [np.concatenate([one, both], axis=2), np.concatenate([both.transpose(0, 2, 1), two], axis=2)], axis=1
@@ -150,13 +205,7 @@ def test_second_derivatives_are_not_negative() -> None:
         assert (values[:, 0] >= -1e-9 * values[:, -1]).all()
     # All of a pair grown or shrunk alike changes nothing that is compared.
     alike = np.tile(symmetric.isotropic(0.1), (N, 1))
-    one, both, two = adp_aniso.kl_curvature(alike, ONE, TWO, W)
-    np.testing.assert_allclose(one + both, 0.0, atol=1e-9)
-
-
-def test_rigid_bond_stiffens_the_end_that_moves_more() -> None:
-    u = symmetric.isotropic(np.array([0.4, 0.1]))
-    ends = np.array([0]), np.array([1])
-    one, _, two = adp_aniso.rigid_bond_curvature(u, *ends, np.array([[1.0, 0.0, 0.0]]), np.ones(1))
-    assert one[0, 0, 0] == pytest.approx(0.4**2 + 0.3 * 0.4)
-    assert two[0, 0, 0] == pytest.approx(0.1**2)
+    for one, both, _ in (
+        adp_aniso.kl_curvature(alike, ONE, TWO, W), adp_aniso.rigid_bond_curvature(alike, ONE, TWO, E, W)
+    ):  # fmt: skip
+        np.testing.assert_allclose(one + both, 0.0, atol=1e-9)

@@ -23,7 +23,7 @@ LAYERS = [
     {"model_maps"},
     {"refinement_step"},
     {"remedy", "convergence"},
-    {"nearness", "guard", "search", "shape_evidence", "weight_schemes"},
+    {"nearness", "guard", "search", "tensors", "weight_schemes"},
     {"device_batch"},
     {"callbacks"},
     {"state", "minimize", "device_objective"},

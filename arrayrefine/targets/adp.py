@@ -34,50 +34,54 @@ class Shapes:
     Attributes
     ----------
     i, j : (p,) int64
-        Anisotropic atoms with a bond between them or to a common neighbour: they move alike along the line between.
-    rigid : float
-        1/σ² of the difference there, Å⁻⁴.
+        Pairs of neighbours that both have a U of their own.
+    weight : (p,) float64
+        Of the difference of their U, as in `kl`.
+    alike, rigid : float
+        What it is multiplied by for the difference of their shapes, besides what `kl` says of it, and for that of
+        their displacements along the line between them.
     round : (N,) float64
         1/σ² of the relative deviation of U from a sphere; zero for atoms without a U of their own.
     """
 
     i: Int
     j: Int
+    weight: Float
+    alike: float
     rigid: float
     round: Float
 
     @classmethod
-    def build(cls, restraints: Restraints, atoms: Atoms, options: Geometry) -> Shapes:
-        """Prepare the restraints of anisotropic atoms."""
+    def build(cls, i: Int, j: Int, weight: Float, atoms: Atoms, options: Geometry) -> Shapes:
+        """Prepare the restraints of anisotropic atoms, from the pairs and weights of `kl`."""
         own = atoms.anisotropic
-        bonds, angles = restraints.bonds.index, restraints.angles.index
-        pairs = np.unique(np.sort(np.concatenate([bonds, angles[:, [0, 2]]]), axis=1), axis=0)
-        pairs = pairs[own[pairs].all(axis=1)] if options.rigid_bond_sigma > 0.0 else pairs[:0]
-        rigid = options.rigid_bond_sigma**-2 if options.rigid_bond_sigma > 0.0 else 0.0
-        sphere = options.sphericity_sigma**-2 if options.sphericity_sigma > 0.0 else 0.0
-        return cls(pairs[:, 0], pairs[:, 1], rigid, np.where(own, sphere, 0.0))
+        both = own[i] & own[j]
+        alike, rigid, sphere = (
+            ratio**-2 if ratio > 0.0 else 0.0
+            for ratio in (options.shape_ratio, options.rigid_ratio, options.sphericity_sigma)
+        )
+        return cls(i[both], j[both], weight[both], max(alike - 1.0, 0.0), rigid, np.where(own, sphere, 0.0))
 
     def on(self, some: NDArray[np.bool_]) -> Shapes:
         """Only the restraints that act on some of the atoms (N,)."""
         keep = some[self.i] | some[self.j]
-        return replace(self, i=self.i[keep], j=self.j[keep], round=np.where(some, self.round, 0.0))
+        return replace(
+            self, i=self.i[keep], j=self.j[keep], weight=self.weight[keep], round=np.where(some, self.round, 0.0)
+        )
 
-    def __call__(self, atoms: Atoms, u: Float) -> tuple[float, Float, Float]:
-        """Value, and gradient by U (N, 6) and by coordinates (N, 3), which say along which line a bond is rigid."""
+    def __call__(self, u: Float, xyz: Float) -> tuple[float, Float, Float]:
+        """Value, and gradient by U (N, 6) and by coordinates (N, 3), which say along which lines pairs are rigid."""
         value, by_u = adp_aniso.sphericity(u, self.round)
-        by_xyz = np.zeros_like(atoms.xyz)
-        if not len(self.i):
-            return value, by_u, by_xyz
-        along = adp_aniso.directions(atoms.xyz, self.i, self.j)
-        weight = np.full(len(self.i), self.rigid)
-        bonds, slope = adp_aniso.rigid_bond(u, self.i, self.j, along, weight)
-        moved = np.einsum("pij,pj->pi", symmetric.matrices(u[self.i] - u[self.j]), along)
-        apart = np.einsum("pi,pi->p", moved, along)
-        length = np.linalg.norm(atoms.xyz[self.i] - atoms.xyz[self.j], axis=1)
-        turn = (2.0 * weight * apart / np.maximum(length, CLOSE))[:, None] * (moved - apart[:, None] * along)
-        np.add.at(by_xyz, self.i, turn)
-        np.add.at(by_xyz, self.j, -turn)
-        return value + bonds, by_u + slope, by_xyz
+        by_xyz = np.zeros_like(xyz)
+        if self.alike > 0.0:
+            more, slope = adp_aniso.shape(u, self.i, self.j, self.alike * self.weight)
+            value, by_u = value + more, by_u + slope
+        if self.rigid > 0.0:
+            along, firm = adp_aniso.directions(xyz, self.i, self.j), self.rigid * self.weight
+            more, slope = adp_aniso.rigid_bond(u, self.i, self.j, along, firm)
+            value, by_u = value + more, by_u + slope
+            by_xyz = adp_aniso.rigid_bond_turn(u, xyz, self.i, self.j, along, firm, CLOSE)
+        return value, by_u, by_xyz
 
 
 @dataclass(frozen=True)
@@ -86,8 +90,7 @@ class AdpTarget:
 
     Kind "kl": ½ Σ w (B₁ − B₂)² / (B₁ B₂) over pairs within a distance, symmetry mates included, w = 1/σ² of
     the kind of pair, divided by (d / 2 Å)² beyond 2 Å as Servalcat does. Kind "variance": Σ (B − mean B)².
-    Kind "none": zero. Where atoms are anisotropic, kind "kl" compares tensors, and rigid bonds and sphericity are
-    added.
+    Kind "none": zero. Where atoms are anisotropic, kind "kl" compares tensors, and `Shapes` are added.
 
     The pairs are those of the atoms given to `build`; mates that a rotation brings near are compared only where both
     atoms are isotropic.
@@ -139,8 +142,9 @@ class AdpTarget:
         keep = ~(turned & (tensor[i] | tensor[j]))
         i, j, distance = i[keep], j[keep], distance[keep]
         sigma = _sigmas(restraints, i, j, len(atoms))
-        shapes = Shapes.build(restraints, atoms, options) if atoms.anisotropic.any() else None
-        return cls(kind, i, j, 1.0 / (sigma**2 * np.maximum(1.0, (0.5 * distance) ** 2)), timer, shapes)
+        weight = 1.0 / (sigma**2 * np.maximum(1.0, (0.5 * distance) ** 2))
+        shapes = Shapes.build(i, j, weight, atoms, options) if atoms.anisotropic.any() else None
+        return cls(kind, i, j, weight, timer, shapes)
 
     def on(self, some: NDArray[np.bool_]) -> AdpTarget:
         """Only the restraints that act on some of the atoms (N,)."""
@@ -177,7 +181,7 @@ class AdpTarget:
         value, by_u = adp_aniso.kl(u, self.i[odd], self.j[odd], self.weight[odd])
         by_xyz = np.zeros_like(atoms.xyz)
         if self.shapes is not None:
-            shape, slope, by_xyz = self.shapes(atoms, u)
+            shape, slope, by_xyz = self.shapes(u, atoms.xyz)
             value, by_u = value + shape, by_u + slope
         plain, by_b = adp.kl(atoms.b_iso, self.i[~odd], self.j[~odd], self.weight[~odd])
         by_b = by_b + symmetric.trace(by_u) / EIGHT_PI_SQUARED

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from arrayrefine.atoms import Atoms
 from arrayrefine.displacement import total_u
 from arrayrefine.kernels import adp_aniso
-from arrayrefine.targets.adp import AdpTarget
+from arrayrefine.targets.adp import AdpTarget, Shapes
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -64,14 +64,8 @@ def strain_matrix(target: AdpTarget, atoms: Atoms, scalar: Int, tensor: Int) -> 
     strong = weight >= _STRONG
     off = [(i[strong], j[strong], both[strong])]
     if target.shapes is not None:
-        shapes = target.shapes
-        block += adp_aniso.sphericity_curvature(u, shapes.round)
-        along = adp_aniso.directions(atoms.xyz, shapes.i, shapes.j)
-        rigid = np.full(len(shapes.i), shapes.rigid)
-        one, both, two = adp_aniso.rigid_bond_curvature(u, shapes.i, shapes.j, along, rigid)
-        np.add.at(block, shapes.i, one)
-        np.add.at(block, shapes.j, two)
-        off.append((shapes.i, shapes.j, both))
+        block += adp_aniso.sphericity_curvature(u, target.shapes.round)
+        off.append(_of_shapes(target.shapes, atoms, u, block))
     plain = _of_logarithms(target, atoms, ~odd)
     size = len(scalar) + 6 * len(tensor)
     alone = sparse.coo_array(plain[scalar][:, scalar])
@@ -82,6 +76,19 @@ def strain_matrix(target: AdpTarget, atoms: Atoms, scalar: Int, tensor: Int) -> 
         part = places.spread(one_end, other_end, values)
         matrix = matrix + part + part.T
     return sparse.csr_array(matrix)
+
+
+def _of_shapes(shapes: Shapes, atoms: Atoms, u: Float, block: Float) -> tuple[Int, Int, Float]:
+    """Blocks between pairs of atoms; those of each atom are added to `block`."""
+    i, j, weight = shapes.i, shapes.j, shapes.weight
+    along = adp_aniso.directions(atoms.xyz, i, j)
+    alike = adp_aniso.shape_curvature(u, i, j, shapes.alike * weight)
+    rigid = adp_aniso.rigid_bond_curvature(u, i, j, along, shapes.rigid * weight)
+    one, both, two = (a + b for a, b in zip(alike, rigid))
+    np.add.at(block, i, one)
+    np.add.at(block, j, two)
+    strong = weight >= _STRONG
+    return i[strong], j[strong], both[strong]
 
 
 def _of_logarithms(target: AdpTarget, atoms: Atoms, some: NDArray[np.bool_]) -> sparse.csr_array:

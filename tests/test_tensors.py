@@ -1,0 +1,210 @@
+"""Atoms that become anisotropic after the first cycle: which, when, and what it does to a real crystal."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gemmi
+import numpy as np
+import pytest
+
+from arrayrefine import tensors
+from arrayrefine.displacement import CURVATURE_BY_U, EIGHT_PI_SQUARED, parted, total_u
+from arrayrefine.io.tls_header import is_ours
+from arrayrefine.kernels import symmetric
+from arrayrefine.options import Options
+from arrayrefine.preparation import prepare
+from arrayrefine.refine import refine
+from arrayrefine.state import Problem, State, evaluate
+from arrayrefine.tensors import FITS, fits, fits_at_once, given_tensors, never, undecided
+
+Case = Callable[[str], Path]
+
+@pytest.fixture(scope="module")
+def retinoid(case: Case) -> tuple[Problem, Any]:
+    folder = case("1cbs")
+    _, problem, atoms, _ = prepare(folder / "shaken.pdb", folder / "norm.mtz", Options())
+    return problem, atoms
+
+
+def with_options(problem: Problem, **options: Any) -> Problem:
+    return dataclasses.replace(problem, options=Options(**options))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"anisotropic": "none"}, {"anisotropic": "all"}, {"tls": ("chain",)}, {"tls": ("chain A",)},
+        {"targets": ("xyz",)}, {"adp": "variance"}, {"freeze": ("tls: all",)}, {"freeze": ("b: all",)},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_the_user_decided_stays(
+    retinoid: tuple[Problem, Any], options: dict[str, Any]
+) -> None:
+    problem, atoms = retinoid
+    assert undecided(problem, atoms) is not None
+    assert undecided(with_options(problem, **options), atoms) is None
+
+
+def test_atoms_that_may_become_anisotropic(retinoid: tuple[Problem, Any]) -> None:
+    problem, atoms = retinoid
+    chosen = problem.undecided
+    assert chosen is not None
+    assert not (chosen & (atoms.is_hydrogen | (atoms.identity.residue_name == "HOH"))).any()
+    assert (chosen | (atoms.tls.group < 0)).all()
+    part = undecided(with_options(problem, freeze=("b: 1-10",)), atoms)
+    assert part is not None
+    first = atoms.identity.sequence_number <= 10
+    assert part.tolist() == (chosen & ~(first & (atoms.identity.chain == "A"))).tolist()
+    few = dataclasses.replace(problem.reflections, free=np.arange(len(problem.reflections)) > 2000)
+    assert undecided(dataclasses.replace(problem, reflections=few), atoms) is not None
+    flagged = dataclasses.replace(atoms, anisotropic=np.arange(len(atoms)) == int(np.flatnonzero(first)[0]))
+    assert undecided(problem, flagged) is None
+    still = undecided(with_options(problem, freeze=("b: 1-10",)), flagged)
+    assert still is not None
+    assert still.tolist() == part.tolist()
+
+
+def test_few_data_wait_for_the_first_cycle(retinoid: tuple[Problem, Any]) -> None:
+    problem, atoms = retinoid
+    state = evaluate(problem, atoms)
+    assert fits_at_once(problem, state)
+    few = dataclasses.replace(problem.reflections, free=np.arange(len(problem.reflections)) > 2000)
+    assert not fits_at_once(dataclasses.replace(problem, reflections=few), state)
+    assert fits(dataclasses.replace(problem, reflections=few), state)
+    assert undecided(with_options(problem, cycles=0), atoms) is None
+
+
+def test_tensors_leave_the_model_as_it_is(retinoid: tuple[Problem, Any]) -> None:
+    problem, atoms = retinoid
+    state = evaluate(problem, atoms)
+    poor = dataclasses.replace(state, statistics=dataclasses.replace(state.statistics, r_work=FITS + 0.01))
+    assert fits(problem, state)
+    assert not fits(problem, poor)
+    assert not fits_at_once(problem, poor)
+    assert never(poor).endswith("R-work 0.36")
+    assert never(state).endswith("several cycles")
+    after, then, news = given_tensors(problem, state, "from cycle 2 on")
+    assert f"{int(then.atoms.anisotropic.sum())} atoms anisotropic from cycle 2 on" in news
+    assert after.undecided is None
+    assert not fits(after, then)
+    assert news.endswith("; 1 TLS group ends")
+    assert then.atoms.anisotropic.tolist() == problem.undecided.tolist()  # type: ignore[union-attr]
+    assert not len(then.atoms.tls)
+    assert np.array_equal(total_u(then.atoms), total_u(state.atoms))
+    assert then.xray.knows(then.atoms)
+    assert after.adp.shapes is not None
+    assert problem.adp.shapes is None
+    assert after.parameters(then.atoms, "xyz+b").sizes.u == 6 * int(then.atoms.anisotropic.sum())
+    again = evaluate(after, then.atoms)
+    assert again.statistics.r_work == pytest.approx(state.statistics.r_work, abs=1e-3)
+
+
+def test_tensors_wait_until_the_model_is_near_its_data(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = case("1aba")
+    files, options = (folder / "shaken.pdb", folder / "norm.mtz"), Options(cycles=3, d_min=2.8)
+    seen: list[float] = []
+
+    def later(problem: Problem, state: State) -> bool:
+        seen.append(state.statistics.r_work)
+        return problem.undecided is not None and len(seen) > 1
+
+    monkeypatch.setattr(tensors, "fits", later)
+    result = refine(*files, options)
+    notes = [step.note for step in result.history]
+    assert "anisotropic from cycle" not in notes[1]
+    assert "anisotropic from cycle 3 on" in notes[2]
+    seen.clear()
+    once = refine(*files, dataclasses.replace(options, cycles=1))
+    assert "no atom became anisotropic, as that comes after the first of several cycles" in once.report.warnings
+    monkeypatch.setattr(tensors, "fits", lambda *_: False)
+    result = refine(*files, options)
+    assert [note for note in result.report.warnings if note.startswith("no atom became anisotropic")]
+    assert result.report.tls
+    assert not result.atoms.anisotropic.any()
+
+
+def test_a_crystal_at_low_resolution_gains(case: Case) -> None:
+    """Far fewer reflections than numbers, and yet the test set is the better for it."""
+    folder = case("5kzb")
+    ends = [
+        refine(folder / "shaken.pdb", folder / "norm.mtz", Options(cycles=3, anisotropic=option))
+        for option in ("none", "auto")
+    ]
+    assert ends[1].history[-1].free_parameters > 1.8 * ends[0].history[-1].free_parameters
+    assert ends[1].r_free < ends[0].r_free - 0.001
+
+
+def test_a_crystal_gets_anisotropic_atoms(case: Case, tmp_path: Path) -> None:
+    folder = case("4xof")
+    result = refine(folder / "shaken.pdb", folder / "norm.mtz", Options(cycles=2, d_min=1.3))
+    first, _ = result.history
+    (answer,) = [note for note in result.report.warnings if "anisotropic from the start" in note]
+    assert answer in first.note
+    assert answer.endswith("1 TLS group ends")
+    assert not result.report.tls
+    isotropic = refine(
+        folder / "shaken.pdb", folder / "norm.mtz", Options(cycles=2, d_min=1.3, anisotropic="none", tls=("none",))
+    )
+    assert first.free_parameters > 1.8 * isotropic.history[0].free_parameters
+    assert result.r_free < isotropic.r_free - 0.01
+    result.write(tmp_path)
+    structure = gemmi.read_structure(str(tmp_path / "refined.cif"))
+    sites = [a for c in structure[0] for r in c for a in r if not a.is_hydrogen() and r.name != "HOH"]
+    assert all(site.aniso.nonzero() for site in sites)
+    for name in ("refined.cif", "refined.pdb"):
+        assert is_ours(gemmi.read_structure(str(tmp_path / name)))
+        _, problem, atoms, _ = prepare(tmp_path / name, folder / "norm.mtz", Options(d_min=1.3))
+        assert atoms.anisotropic.sum() == result.atoms.anisotropic.sum()
+        assert problem.undecided is None
+    assert not is_ours(gemmi.read_structure(str(folder / "model.pdb")))
+    options = Options(d_min=1.8)
+    _, problem, atoms, notes = prepare(folder / "model.pdb", folder / "norm.mtz", options)
+    assert not atoms.anisotropic.any()
+    assert any("ANISOU of" in note and "isotropic equivalent" in note for note in notes)
+    still = dataclasses.replace(options, freeze=("b: 1-20",))
+    _, problem, atoms, _ = prepare(folder / "model.pdb", folder / "norm.mtz", still)
+    low = atoms.identity.sequence_number <= 20
+    assert atoms.anisotropic[low & ~atoms.is_hydrogen & (atoms.identity.residue_name != "HOH")].all()
+    assert not atoms.anisotropic[~low].any()
+
+
+def test_a_run_that_ends_before_the_first_step_with_tensors_keeps_its_groups(case: Case) -> None:
+    folder = case("4xof")
+    seen: list[str] = []
+
+    def stop() -> int | None:
+        return 1 if seen and seen[-1] == "decided" else None
+
+    def on_step(step: Any) -> None:
+        seen.append("stepped")
+
+    real = tensors.given_tensors
+
+    def and_stop(*given: Any) -> Any:
+        out = real(*given)
+        seen.append("decided")
+        return out
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tensors, "given_tensors", and_stop)
+        result = refine(
+            folder / "shaken.pdb", folder / "norm.mtz", Options(cycles=3, d_min=3.2), on_step=on_step, stop=stop
+        )
+    assert seen == ["stepped", "decided"]
+    assert result.report.tls
+    assert not result.atoms.anisotropic.any()
+    assert not [note for note in result.report.warnings if "anisotropic from" in note]
+
+
+def test_parted_is_what_the_shapes_are_of() -> None:
+    """The shapes of `STRAINS` are traceless and of length 1, so that the curvature of each is the same."""
+    shapes = symmetric.STRAINS[1:]
+    assert np.allclose(parted(shapes)[0], 0.0)
+    lengths = np.array([np.linalg.norm(symmetric.matrices(shape)) for shape in shapes])
+    assert np.allclose(lengths, 1.0)
+    assert np.allclose(shapes @ CURVATURE_BY_U @ shapes.T, 2.0 / 15.0 * EIGHT_PI_SQUARED**2 * np.eye(5))
