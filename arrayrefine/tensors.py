@@ -16,7 +16,6 @@ from arrayrefine.anisotropy import candidates
 from arrayrefine.atoms import Atoms
 from arrayrefine.external import calls
 from arrayrefine.state import Problem, State
-from arrayrefine.targets.adp import AdpTarget
 from arrayrefine.tls import Tls
 from arrayrefine.wording import counted
 
@@ -71,10 +70,7 @@ def given_tensors(problem: Problem, state: State, when: str) -> tuple[Problem, S
     chosen = problem.undecided | (state.atoms.tls.group >= 0)
     anisotropic = state.atoms.anisotropic | chosen
     atoms = dataclasses.replace(state.atoms, anisotropic=anisotropic, tls=Tls.none(len(chosen)))
-    adp = AdpTarget.build(
-        problem.restraints, problem.reflections.crystal, atoms, problem.options.adp, problem.options.geometry,
-        timer=problem.timer, skip=atoms.riding.mask(len(atoms)),
-    )  # fmt: skip
+    adp = problem.adp.with_tensors(atoms, problem.options.geometry)
     problem = dataclasses.replace(problem, adp=adp, undecided=None, _on_device=[])
     groups = len(state.atoms.tls)
     ended = f"; {counted(groups, 'TLS group')} {'ends' if groups == 1 else 'end'}" if groups else ""

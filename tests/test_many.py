@@ -25,7 +25,7 @@ def test_several_starts_end_as_each_does_alone(case: Callable[[str], Path]) -> N
         steps.append((number, step.target))
 
     together = ar.refine_many([ar.Job(model, data, options) for options in every], on_step=on_step)
-    assert sorted(steps) == [(k, target) for k in range(3) for target in ("tls+b", "xyz")]
+    assert sorted(steps) == [(k, target) for k in range(3) for target in ("b", "xyz")]
     for options, result in zip(every, together):
         assert isinstance(result, ar.Result)
         alone = ar.refine(model, data, options)

@@ -98,7 +98,7 @@ def test_a_trial_that_was_cut_short_is_not_taken(case: Callable[[str], Path]) ->
     assert result.report.stopped.startswith("interrupted")
     rows = result.history[-1].weights["search"]
     assert 1 <= len(rows) < len(search.FACTORS)
-    assert [step.target for step in result.history] == ["xyz", "tls+b"] * 2
+    assert [step.target for step in result.history] == ["xyz", "b"] * 2
 
 
 def test_a_worse_model_is_said_with_both_sets_of_numbers() -> None:

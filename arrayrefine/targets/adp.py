@@ -92,8 +92,8 @@ class AdpTarget:
     the kind of pair, divided by (d / 2 Å)² beyond 2 Å as Servalcat does. Kind "variance": Σ (B − mean B)².
     Kind "none": zero. Where atoms are anisotropic, kind "kl" compares tensors, and `Shapes` are added.
 
-    The pairs are those of the atoms given to `build`; mates that a rotation brings near are compared only where both
-    atoms are isotropic.
+    The pairs are those of the atoms given to `build`; mates that a rotation brings near, `turned`, are compared only
+    where both atoms are isotropic.
     """
 
     kind: Literal["kl", "variance", "none"]
@@ -102,6 +102,7 @@ class AdpTarget:
     weight: Float
     timer: dict[str, float] = field(default_factory=dict, compare=False)
     shapes: Shapes | None = None
+    turned: NDArray[np.bool_] | None = None
 
     @classmethod
     def build(
@@ -144,7 +145,20 @@ class AdpTarget:
         sigma = _sigmas(restraints, i, j, len(atoms))
         weight = 1.0 / (sigma**2 * np.maximum(1.0, (0.5 * distance) ** 2))
         shapes = Shapes.build(i, j, weight, atoms, options) if atoms.anisotropic.any() else None
-        return cls(kind, i, j, weight, timer, shapes)
+        return cls(kind, i, j, weight, timer, shapes, turned[keep])
+
+    def with_tensors(self, atoms: Atoms, options: Geometry) -> AdpTarget:
+        """The same pairs where more atoms have a tensor of their own, but for those that cannot be compared then."""
+        if self.kind != "kl":
+            return self
+        own = atoms.anisotropic
+        keep = np.ones(len(self.i), dtype=bool) if self.turned is None else ~(self.turned & (own[self.i] | own[self.j]))
+        fewer = self._pairs(keep)
+        return replace(fewer, shapes=Shapes.build(fewer.i, fewer.j, fewer.weight, atoms, options))
+
+    def _pairs(self, keep: NDArray[np.bool_]) -> AdpTarget:
+        turned = None if self.turned is None else self.turned[keep]
+        return replace(self, i=self.i[keep], j=self.j[keep], weight=self.weight[keep], turned=turned)
 
     def on(self, some: NDArray[np.bool_]) -> AdpTarget:
         """Only the restraints that act on some of the atoms (N,)."""
@@ -152,7 +166,7 @@ class AdpTarget:
             return self
         keep = some[self.i] | some[self.j]
         shapes = None if self.shapes is None else self.shapes.on(some)
-        return replace(self, i=self.i[keep], j=self.j[keep], weight=self.weight[keep], shapes=shapes)
+        return replace(self._pairs(keep), shapes=shapes)
 
     def __call__(self, atoms: Atoms) -> tuple[float, Gradient]:
         """Value (dimensionless for "kl", Å⁴ for "variance") and gradient."""
