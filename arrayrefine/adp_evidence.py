@@ -26,6 +26,7 @@ _PROBES = 8
 _ENOUGH = 1.05
 """The weight has been found when it changes by less than this factor."""
 _ROUNDS = 6
+_SLOPE = -1.5
 
 
 class _Curvatures(NamedTuple):
@@ -84,14 +85,27 @@ def evidence(
     if not (parameters.b | parameters.u).any() or not value > 0.0:
         return None
     curvatures = _Curvatures.at(target, atoms, parameters, curvature, seed)
-    weight = options.adp_prior
-    low, high = weight / options.clamp, weight * options.clamp
+    low, high = options.adp_prior / options.clamp, options.adp_prior * options.clamp
+    dear = bool(parameters.u.any())  # where a factor costs seconds; and tensors mostly end at the lower limit
+    weight = low if dear else options.adp_prior
+    tried: list[tuple[float, float]] = []  # logarithms of a weight, and of that which it asks for over it
     for _ in range(_ROUNDS):
         determined = curvatures.determined(weight)
-        before, weight = weight, min(max(options.evidence_adp * determined / (2.0 * value), low), high)
-        if abs(math.log(weight / before)) < math.log(_ENOUGH):
+        asked = min(max(options.evidence_adp * determined / (2.0 * value), low), high)
+        tried.append((math.log(weight), math.log(asked / weight)))
+        if abs(tried[-1][1]) < math.log(_ENOUGH):
             break
-    return Evidence(weight, determined / curvatures.data.shape[0])
+        plain = asked in (low, high) or not dear
+        weight = asked if plain else min(max(math.exp(_zero(tried[-2:])), low), high)
+    return Evidence(asked, determined / curvatures.data.shape[0])
+
+
+def _zero(points: list[tuple[float, float]]) -> float:
+    """Where a falling line through one point or two is zero; it falls by 1 to 2, as more weight leaves less to find."""
+    (x, y), slope = points[-1], _SLOPE
+    if len(points) > 1 and x != points[0][0]:
+        slope = min(max((y - points[0][1]) / (x - points[0][0]), -2.0), -1.0)
+    return x - y / slope
 
 
 def noise_let_go(

@@ -215,9 +215,8 @@ class Options:
     adp: Literal["kl", "variance", "none"] = "kl"
     """Restraint on B factors: Kullback-Leibler divergence of neighbours, variance about the mean, or none."""
     anisotropic: str = "auto"
-    """Atoms with anisotropic displacements: auto (all but waters after the first cycle; from the start at atomic
-    resolution, and where the model has ANISOU and good data), none, keep (those with ANISOU in the model), or a
-    selection, such as all or 'not water'."""
+    """Atoms with anisotropic displacements: auto (all but waters, once the model is near its data; waters too at atomic
+    resolution), none, keep (those with ANISOU in the model), or a selection, such as all or 'not water'."""
     tls: tuple[str, ...] = ("auto",)
     """Groups that move as rigid bodies, TLS: none; chain (one for each chain of a polymer with the ligands that touch
     it); segments (chains, which after the first cycle are cut, and joined, where the data ask for it); auto (segments,

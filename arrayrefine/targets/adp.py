@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from time import perf_counter
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,6 +103,7 @@ class AdpTarget:
     timer: dict[str, float] = field(default_factory=dict, compare=False)
     shapes: Shapes | None = None
     turned: NDArray[np.bool_] | None = None
+    curvatures: list[Any] = field(default_factory=list, compare=False, repr=False)
 
     @classmethod
     def build(

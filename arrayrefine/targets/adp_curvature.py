@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
 import numpy as np
 import scipy.sparse as sparse
 from numpy.typing import NDArray
@@ -13,7 +16,10 @@ from arrayrefine.targets.adp import AdpTarget, Shapes
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
+_Blocks: TypeAlias = tuple[Float, Float, Float]
 
+_PAIRS = 16384
+"""Pairs whose blocks are made at a time: each takes some 3 kB, and a large model has millions."""
 _STRONG = 1.0 / 0.25**2
 """Weight from which a pair enters in full: bonds and angles. The others are weak and many; only their diagonal is kept,
 and the factor stays sparse."""
@@ -43,8 +49,17 @@ def strain_matrix(target: AdpTarget, atoms: Atoms, scalar: Int, tensor: Int) -> 
     Returns
     -------
     (s + 6t, s + 6t) csr array
-        Positive semi-definite.
+        Positive semi-definite. That of the last atoms asked for is kept, as several ask for the same.
     """
+    for known, of, first, second, matrix in target.curvatures:
+        if known is target and of is atoms and np.array_equal(first, scalar) and np.array_equal(second, tensor):
+            return matrix
+    matrix = _strain_matrix(target, atoms, scalar, tensor)
+    target.curvatures[:] = [(target, atoms, scalar, tensor, matrix)]
+    return matrix
+
+
+def _strain_matrix(target: AdpTarget, atoms: Atoms, scalar: Int, tensor: Int) -> sparse.csr_array:
     if not len(tensor) or target.kind != "kl":
         chosen = np.concatenate([scalar, np.repeat(tensor, 6)])
         only = np.concatenate([np.ones(len(scalar)), np.tile(np.eye(6)[0], len(tensor))])
@@ -57,12 +72,8 @@ def strain_matrix(target: AdpTarget, atoms: Atoms, scalar: Int, tensor: Int) -> 
     odd = places.tensor[target.i] | places.tensor[target.j]
     i, j, weight = target.i[odd], target.j[odd], target.weight[odd]
     u = total_u(atoms)
-    one, both, two = adp_aniso.kl_curvature(u, i, j, weight)
     block = np.zeros((n, 6, 6))
-    np.add.at(block, i, one)
-    np.add.at(block, j, two)
-    strong = weight >= _STRONG
-    off = [(i[strong], j[strong], both[strong])]
+    off = [_added(block, u, atoms.xyz, i, j, weight, lambda u, _, *pairs: [adp_aniso.kl_curvature(u, *pairs)])]
     if target.shapes is not None:
         block += adp_aniso.sphericity_curvature(u, target.shapes.round)
         off.append(_of_shapes(target.shapes, atoms, u, block))
@@ -80,15 +91,34 @@ def strain_matrix(target: AdpTarget, atoms: Atoms, scalar: Int, tensor: Int) -> 
 
 def _of_shapes(shapes: Shapes, atoms: Atoms, u: Float, block: Float) -> tuple[Int, Int, Float]:
     """Blocks between pairs of atoms; those of each atom are added to `block`."""
-    i, j, weight = shapes.i, shapes.j, shapes.weight
-    along = adp_aniso.directions(atoms.xyz, i, j)
-    alike = adp_aniso.shape_curvature(u, i, j, shapes.alike * weight)
-    rigid = adp_aniso.rigid_bond_curvature(u, i, j, along, shapes.rigid * weight)
-    one, both, two = (a + b for a, b in zip(alike, rigid))
-    np.add.at(block, i, one)
-    np.add.at(block, j, two)
+
+    def terms(u: Float, xyz: Float, i: Int, j: Int, weight: Float) -> list[_Blocks]:
+        along = adp_aniso.directions(xyz, i, j)
+        return [
+            adp_aniso.shape_curvature(u, i, j, shapes.alike * weight),
+            adp_aniso.rigid_bond_curvature(u, i, j, along, shapes.rigid * weight),
+        ]
+
+    return _added(block, u, atoms.xyz, shapes.i, shapes.j, shapes.weight, terms)
+
+
+def _added(
+    block: Float, u: Float, xyz: Float, i: Int, j: Int, weight: Float,
+    terms: Callable[[Float, Float, Int, Int, Float], Sequence[_Blocks]],
+) -> tuple[Int, Int, Float]:  # fmt: skip
+    """What terms have between the atoms of strong pairs; what they have of each atom is added to `block`."""
     strong = weight >= _STRONG
-    return i[strong], j[strong], both[strong]
+    kept = [np.zeros((0, 6, 6))]
+    for start in range(0, len(i), _PAIRS):
+        k = slice(start, start + _PAIRS)
+        here, number = np.unique(np.concatenate([i[k], j[k]]), return_inverse=True)
+        first, second = number.reshape(2, -1)
+        found = terms(u[here], xyz[here], first, second, weight[k])
+        one, both, two = (np.sum(parts, axis=0) for parts in zip(*found))
+        np.add.at(block, i[k], one)
+        np.add.at(block, j[k], two)
+        kept.append(both[strong[k]])
+    return i[strong], j[strong], np.concatenate(kept)
 
 
 def _of_logarithms(target: AdpTarget, atoms: Atoms, some: NDArray[np.bool_]) -> sparse.csr_array:
