@@ -74,7 +74,7 @@ def choose_anisotropic(
         reason = "atomic resolution" if _atomic(d_min) else f"{int((chosen & atoms.anisotropic).sum())} are in the file"
         why = f" (auto: {reason}, {ratio:.1f} work reflections per parameter)" if option == "auto" else ""
         if ratio < AUTO_REFLECTIONS:
-            why = f" (only {ratio:.2f} work reflections per parameter: beware of overfitting, see R-free)"
+            why = f" (only {ratio:.2f} work reflections per parameter: what these leave open is held by restraints)"
         notes.append(f"{counted(int(chosen.sum()), 'atom')} refined with anisotropic displacements{why}")
     if lost:
         notes.append(f"ANISOU of {counted(lost, 'atom')} is taken to its isotropic equivalent")

@@ -27,6 +27,7 @@ _SEARCH_AFTER = 1
 _MOTION_AFTER = 1
 """Cycle after which atoms get tensors, or the data are asked which move as bodies: B mean something by then, and more
 cycles would leave the data less to say."""
+_INTERRUPTED = "interrupted"
 _DONE = {0: "no cycle was asked for", 1: "the one cycle done"}
 """Why a run ended that did all its cycles, where these are hardly "all"."""
 
@@ -71,16 +72,16 @@ def run_cycles(
     notes: list[str] = []
     options = problem.options
     trials = options.weights == "search" and bool(problem.reflections.free.any())
-    asked: tuple[Problem, Path] | None = None
+    asked: tuple[Problem, Path, list[str]] | None = None  # as they were before the model became another kind
 
     def ended(reason: str) -> Ended:
-        if problem.undecided is not None and steps:
+        if problem.undecided is not None and steps and not reason.startswith(_INTERRUPTED):
             notes.append(tensors.never(path.state))
         given = dataclasses.replace(problem, options=options) if trials else problem
         return Ended(given, path, tuple(steps), reason, tuple(notes))
 
     if tensors.fits_at_once(problem, path.state):
-        asked = problem, path
+        asked = problem, path, [*notes]
         problem, path = _with_tensors(problem, path, "from the start")
         notes.append(path.news)
     for cycle in range(1, options.cycles + 1):
@@ -96,24 +97,31 @@ def run_cycles(
         steps += made
         if stop():
             if asked is not None and not made:  # a model that no step has refined as what it has become
-                problem, path, notes = asked[0], asked[1], []
-            return ended("interrupted: the best model so far was kept")
-        asked = None
+                problem, path, notes = asked
+            return ended(f"{_INTERRUPTED}: the best model so far was kept")
+        first, asked = asked, None
+        if first is not None and first[0].undecided is not None and path.state is before:
+            problem, path, notes = _without_tensors(*first)
+            path = _segmented(problem, path) if cycle == _MOTION_AFTER + 1 else path
+            continue
         if _MOTION_AFTER <= cycle < options.cycles:
-            asked = problem, path
+            known = problem, path, [*notes]
             if tensors.fits(problem, path.state):
                 problem, path = _with_tensors(problem, path, f"from cycle {cycle + 1} on")
                 notes.append(path.news)
             elif cycle == _MOTION_AFTER:
                 path = _segmented(problem, path)
             if path.news:
+                asked = known
                 continue
         if trials and cycle <= _SEARCH_AFTER:
             continue
         if options.minimiser.early_stop and path.state is before:
             return ended(f"stopped: no step of cycle {cycle} made the model better")
         if options.minimiser.early_stop and (reason := settled(problem, before, path.state, made)):
-            if reason == KEPT:
+            if reason == KEPT and first is not None and first[0].undecided is not None:
+                problem, path, notes = _without_tensors(*first)
+            elif reason == KEPT:
                 path = dataclasses.replace(path, state=before)
             return ended(f"converged: cycle {cycle} {reason}")
     return ended(_DONE.get(options.cycles, f"all {options.cycles} cycles done"))
@@ -174,6 +182,11 @@ def _with_tensors(problem: Problem, path: Path, when: str) -> tuple[Problem, Pat
     """Problem and path with anisotropic atoms, where that was left open."""
     problem, state, news = tensors.given_tensors(problem, path.state, when)
     return problem, dataclasses.replace(path, state=state, last=None, refined=False, adp=None, news=news)
+
+
+def _without_tensors(problem: Problem, path: Path, notes: list[str]) -> tuple[Problem, Path, list[str]]:
+    """What was before atoms became anisotropic, for good."""
+    return dataclasses.replace(problem, undecided=None), path, [*notes, tensors.REFUSED]
 
 
 def _segmented(problem: Problem, path: Path) -> Path:

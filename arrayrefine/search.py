@@ -86,7 +86,7 @@ def _copy(problem: Problem, rendezvous: Rendezvous, number: int) -> Problem:
     timer: dict[str, float] = {}
     return dataclasses.replace(
         problem, geometry=dataclasses.replace(problem.geometry, contacts=contacts, timer=timer),
-        adp=dataclasses.replace(problem.adp, timer=timer), timer=timer, counts={},
+        adp=dataclasses.replace(problem.adp, timer=timer, curvatures=[]), timer=timer, counts={},
         meet=partial(rendezvous.join, number), _on_device=[], _plans={},
     )  # fmt: skip
 

@@ -24,6 +24,8 @@ Mask = NDArray[np.bool_]
 FITS = 0.35
 """R-work above which shapes would rather stand for what the model lacks, or where it is wrong."""
 
+REFUSED = "no atom became anisotropic, as the first steps with tensors did not make the model better"
+
 
 def undecided(problem: Problem, atoms: Atoms) -> Mask | None:
     """Atoms (N,) that become anisotropic once the model is near its data.
@@ -36,6 +38,8 @@ def undecided(problem: Problem, atoms: Atoms) -> Mask | None:
         return None
     kinds = {kind for target in options.targets for kind in target.split("+")}
     if "b" not in kinds or not free.tls.all() or not options.cycles or options.adp != "kl":
+        return None
+    if options.weights == "stale":  # they were computed for atoms as they are
         return None
     chosen = candidates(atoms, problem.reflections.d_min) & free.b & ~atoms.anisotropic
     return chosen if chosen.any() else None
@@ -58,7 +62,7 @@ def never(state: State) -> str:
     """What to say of atoms that remained undecided."""
     r_work = state.statistics.r_work
     far = f"the model is far from the data: R-work {r_work:.2f}"
-    return f"no atom became anisotropic, as {far if r_work > FITS else 'that comes after the first of several cycles'}"
+    return f"no atom became anisotropic, as {far if r_work > FITS else 'there was no further cycle for it'}"
 
 
 def given_tensors(problem: Problem, state: State, when: str) -> tuple[Problem, State, str]:

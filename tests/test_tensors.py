@@ -1,4 +1,4 @@
-"""Atoms that become anisotropic after the first cycle: which, when, and what it does to a real crystal."""
+"""Atoms that become anisotropic: which, when, and what it does to real crystals."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from arrayrefine.options import Options
 from arrayrefine.preparation import prepare
 from arrayrefine.refine import refine
 from arrayrefine.state import Problem, State, evaluate
-from arrayrefine.tensors import FITS, fits, fits_at_once, given_tensors, never, undecided
+from arrayrefine.targets import adp_curvature
+from arrayrefine.targets.adp import AdpTarget
+from arrayrefine.tensors import FITS, REFUSED, fits, fits_at_once, given_tensors, never, undecided
 
 Case = Callable[[str], Path]
 
@@ -38,7 +40,8 @@ def with_options(problem: Problem, **options: Any) -> Problem:
     "options",
     [
         {"anisotropic": "none"}, {"anisotropic": "all"}, {"tls": ("chain",)}, {"tls": ("chain A",)},
-        {"targets": ("xyz",)}, {"adp": "variance"}, {"freeze": ("tls: all",)}, {"freeze": ("b: all",)},
+        {"targets": ("xyz",)}, {"adp": "variance"}, {"weights": "stale"}, {"freeze": ("tls: all",)},
+        {"freeze": ("b: all",)},
     ],
     ids=str,
 )  # fmt: skip
@@ -87,7 +90,7 @@ def test_tensors_leave_the_model_as_it_is(retinoid: tuple[Problem, Any]) -> None
     assert not fits(problem, poor)
     assert not fits_at_once(problem, poor)
     assert never(poor).endswith("R-work 0.36")
-    assert never(state).endswith("several cycles")
+    assert never(state).endswith("no further cycle for it")
     after, then, news = given_tensors(problem, state, "from cycle 2 on")
     assert f"{int(then.atoms.anisotropic.sum())} atoms anisotropic from cycle 2 on" in news
     assert after.undecided is None
@@ -120,12 +123,78 @@ def test_tensors_wait_until_the_model_is_near_its_data(case: Case, monkeypatch: 
     assert "anisotropic from cycle 3 on" in notes[2]
     seen.clear()
     once = refine(*files, dataclasses.replace(options, cycles=1))
-    assert "no atom became anisotropic, as that comes after the first of several cycles" in once.report.warnings
+    assert "no atom became anisotropic, as there was no further cycle for it" in once.report.warnings
     monkeypatch.setattr(tensors, "fits", lambda *_: False)
     result = refine(*files, options)
     assert [note for note in result.report.warnings if note.startswith("no atom became anisotropic")]
     assert result.report.tls
     assert not result.atoms.anisotropic.any()
+
+
+def test_what_tensors_make_worse_stays_as_it_was(case: Case) -> None:
+    """Five hundred reflections of a peptide: TLS groups and B are kept, and refined further."""
+    folder = case("5e5z")
+    result = refine(folder / "shaken.pdb", folder / "norm.mtz", Options(cycles=4, d_min=2.9))
+    assert any("anisotropic from cycle 2 on" in step.note and "rolled back" in step.note for step in result.history)
+    assert REFUSED in result.report.warnings
+    assert not [note for note in result.report.warnings if "anisotropic from" in note]
+    assert not result.atoms.anisotropic.any()
+    assert len(result.history) > 2
+
+
+def test_a_run_that_is_stopped_between_cycles_says_what_became_of_its_atoms(case: Case) -> None:
+    folder = case("5e5z")
+    seen: list[int] = []
+    result = refine(
+        folder / "shaken.pdb", folder / "norm.mtz", Options(cycles=4), on_step=lambda step: seen.append(step.cycle),
+        stop=lambda: 2 if seen else None,
+    )  # fmt: skip
+    assert result.report.stopped.startswith("interrupted")
+    assert result.atoms.anisotropic.any()
+    assert [note for note in result.report.warnings if "anisotropic from the start" in note]
+    assert not [note for note in result.report.warnings if note.startswith("no atom became")]
+
+
+def test_pairs_of_the_start_serve_tensors_too(case: Case) -> None:
+    """As if they had been looked for anew; those near only by symmetry have no line between them to be rigid along."""
+    folder = case("1aba")
+    _, problem, atoms, _ = prepare(folder / "shaken.pdb", folder / "norm.mtz", Options(tls=("none",)))
+    assert problem.undecided is not None
+    later = dataclasses.replace(atoms, anisotropic=problem.undecided)
+    geometry = problem.options.geometry
+    known = problem.adp.with_tensors(later, geometry)
+    anew = AdpTarget.build(
+        problem.restraints, problem.reflections.crystal, later, "kl", geometry, skip=later.riding.mask(len(later))
+    )  # fmt: skip
+    for name in ("i", "j", "weight", "image"):
+        assert np.array_equal(getattr(known, name), getattr(anew, name))
+    assert len(known.i) < len(problem.adp.i)  # mates that a rotation brings near are out
+    assert known.shapes is not None
+    assert known.shapes.alike == pytest.approx(24.0)
+    assert known.shapes.rigid == pytest.approx(25.0)
+    apart = np.linalg.norm(later.xyz[known.shapes.i] - later.xyz[known.shapes.j], axis=1)
+    assert apart.max() <= geometry.adp_distance
+    listed = np.linalg.norm(later.xyz[known.i] - later.xyz[known.j], axis=1)
+    assert listed.max() > geometry.adp_distance  # by a translation
+    loose = dataclasses.replace(geometry, shape_ratio=1.5, rigid_ratio=0.0)
+    none = problem.adp.with_tensors(later, loose).shapes
+    assert none is not None
+    assert none.alike == none.rigid == 0.0
+    value, _ = known(later)
+    assert value > problem.adp.with_tensors(later, loose)(later)[0] - 1e-9
+
+
+def test_curvatures_are_the_same_in_pieces_and_kept(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = case("5e5z")
+    _, problem, atoms, _ = prepare(folder / "model.pdb", folder / "norm.mtz", Options(anisotropic="not water"))
+    own, none = np.flatnonzero(atoms.anisotropic), np.zeros(0, np.int64)
+    whole = adp_curvature.strain_matrix(problem.adp, atoms, none, own)
+    assert adp_curvature.strain_matrix(problem.adp, atoms, none, own) is whole
+    assert adp_curvature.strain_matrix(problem.adp, atoms.replace(b_iso=2.0 * atoms.b_iso), none, own) is not whole
+    monkeypatch.setattr(adp_curvature, "_PAIRS", 7)
+    pieces = adp_curvature.strain_matrix(problem.adp, atoms, none, own)
+    assert pieces is not whole
+    np.testing.assert_allclose(pieces.toarray(), whole.toarray(), rtol=1e-10, atol=1e-9)
 
 
 def test_a_crystal_at_low_resolution_gains(case: Case) -> None:

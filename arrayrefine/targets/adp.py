@@ -23,6 +23,9 @@ Int = NDArray[np.int64]
 SIGMAS = {"bond": 0.1, "angle": 0.15, "torsion": 0.3, "other": 0.7}
 """Sigma of the difference of two B relative to their geometric mean, by relation (Servalcat)."""
 
+LISTED, MOVED, TURNED = 0, 1, 2
+"""How an atom's nearest image is made: not at all, by a translation, by a rotation."""
+
 CLOSE = 0.1
 """Å; atoms nearer to each other than this count as this far apart."""
 
@@ -92,8 +95,9 @@ class AdpTarget:
     the kind of pair, divided by (d / 2 Å)² beyond 2 Å as Servalcat does. Kind "variance": Σ (B − mean B)².
     Kind "none": zero. Where atoms are anisotropic, kind "kl" compares tensors, and `Shapes` are added.
 
-    The pairs are those of the atoms given to `build`; mates that a rotation brings near, `turned`, are compared only
-    where both atoms are isotropic.
+    The pairs are those of the atoms given to `build`, and `image` (p,) says whether they are near as they are listed
+    (`LISTED`), by a translation (`MOVED`), which has no shapes compared, as the line between them is another, or by a
+    rotation (`TURNED`), which is compared only where both atoms are isotropic. `curvatures` is for `adp_curvature`.
     """
 
     kind: Literal["kl", "variance", "none"]
@@ -102,7 +106,7 @@ class AdpTarget:
     weight: Float
     timer: dict[str, float] = field(default_factory=dict, compare=False)
     shapes: Shapes | None = None
-    turned: NDArray[np.bool_] | None = None
+    image: NDArray[np.int8] | None = None
     curvatures: list[Any] = field(default_factory=list, compare=False, repr=False)
 
     @classmethod
@@ -137,29 +141,32 @@ class AdpTarget:
         if kind != "kl" or len(own) < 2:
             return cls(kind, np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), timer)
         conformer = restraints.non_bonded.conformer[own]
-        i, j, distance, turned = _nearest_pairs(conformer, crystal, atoms.xyz[own], options.adp_distance)
+        i, j, distance, image = _nearest_pairs(conformer, crystal, atoms.xyz[own], options.adp_distance)
         i, j = own[i], own[j]
         # The tensor of a mate would have to be turned before it can be compared.
         tensor = atoms.anisotropic | (atoms.tls.group >= 0) | atoms.u_aniso.any(axis=1)
-        keep = ~(turned & (tensor[i] | tensor[j]))
-        i, j, distance = i[keep], j[keep], distance[keep]
+        keep = ~((image == TURNED) & (tensor[i] | tensor[j]))
+        i, j, distance, image = i[keep], j[keep], distance[keep], image[keep]
         sigma = _sigmas(restraints, i, j, len(atoms))
         weight = 1.0 / (sigma**2 * np.maximum(1.0, (0.5 * distance) ** 2))
-        shapes = Shapes.build(i, j, weight, atoms, options) if atoms.anisotropic.any() else None
-        return cls(kind, i, j, weight, timer, shapes, turned[keep])
+        found = cls(kind, i, j, weight, timer, None, image)
+        return found.with_tensors(atoms, options) if atoms.anisotropic.any() else found
 
     def with_tensors(self, atoms: Atoms, options: Geometry) -> AdpTarget:
         """The same pairs where more atoms have a tensor of their own, but for those that cannot be compared then."""
         if self.kind != "kl":
             return self
         own = atoms.anisotropic
-        keep = np.ones(len(self.i), dtype=bool) if self.turned is None else ~(self.turned & (own[self.i] | own[self.j]))
-        fewer = self._pairs(keep)
-        return replace(fewer, shapes=Shapes.build(fewer.i, fewer.j, fewer.weight, atoms, options))
+        image = np.zeros(len(self.i), dtype=np.int8) if self.image is None else self.image
+        fewer = self._pairs(~((image == TURNED) & (own[self.i] | own[self.j])))
+        listed = image == LISTED
+        shapes = Shapes.build(self.i[listed], self.j[listed], self.weight[listed], atoms, options)
+        return replace(fewer, shapes=shapes)
 
     def _pairs(self, keep: NDArray[np.bool_]) -> AdpTarget:
-        turned = None if self.turned is None else self.turned[keep]
-        return replace(self, i=self.i[keep], j=self.j[keep], weight=self.weight[keep], turned=turned)
+        image = None if self.image is None else self.image[keep]
+        weight = self.weight[keep]
+        return replace(self, i=self.i[keep], j=self.j[keep], weight=weight, image=image, curvatures=[])
 
     def on(self, some: NDArray[np.bool_]) -> AdpTarget:
         """Only the restraints that act on some of the atoms (N,)."""
@@ -205,11 +212,8 @@ class AdpTarget:
 
 def _nearest_pairs(
     conformer: Int, crystal: Crystal, xyz: Float, cutoff: float
-) -> tuple[Int, Int, Float, NDArray[np.bool_]]:
-    """Pairs i < j within the cut-off, each once, with the shortest distance between any of their images.
-
-    The last (p,) is True where a rotation brings that image near.
-    """
+) -> tuple[Int, Int, Float, NDArray[np.int8]]:
+    """Pairs i < j within the cut-off, each once, with the shortest distance between any of their images, and which."""
     pairs = neighbour_pairs(xyz, crystal.rotations, crystal.translations, crystal.orth, crystal.frac, cutoff)
     one, two = conformer[pairs.i], conformer[pairs.j]
     keep = np.flatnonzero((pairs.i != pairs.j) & ((one == 0) | (two == 0) | (one == two)))
@@ -218,10 +222,12 @@ def _nearest_pairs(
     moved = np.einsum("pij,pj->pi", crystal.rotations[pairs.op[keep]], fractional[j]) + pairs.shift[keep]
     distance = np.linalg.norm(crystal.cartesian(fractional[i] - moved), axis=1)
     order = np.lexsort((distance, j, i))
-    i, j, distance, op = i[order], j[order], distance[order], pairs.op[keep][order]
+    i, j, distance, keep = i[order], j[order], distance[order], keep[order]
     first = np.flatnonzero(np.r_[True, (np.diff(i) != 0) | (np.diff(j) != 0)][: len(i)])
-    turned = (crystal.rotations[op[first]] != np.eye(3)).any(axis=(1, 2))
-    return i[first], j[first], distance[first], turned
+    turned = (crystal.rotations[pairs.op[keep[first]]] != np.eye(3)).any(axis=(1, 2))
+    moved_only = (np.abs(pairs.shift[keep[first]]) > 1e-9).any(axis=1)
+    image = np.where(turned, TURNED, np.where(moved_only, MOVED, LISTED)).astype(np.int8)
+    return i[first], j[first], distance[first], image
 
 
 def _sigmas(restraints: Restraints, i: Int, j: Int, n: int) -> Float:

@@ -21,8 +21,8 @@ _Blocks: TypeAlias = tuple[Float, Float, Float]
 _PAIRS = 16384
 """Pairs whose blocks are made at a time: each takes some 3 kB, and a large model has millions."""
 _STRONG = 1.0 / 0.25**2
-"""Weight from which a pair enters in full: bonds and angles. The others are weak and many; only their diagonal is kept,
-and the factor stays sparse."""
+"""Weight from which a pair enters in full: bonds and angles. The others are weaker and many; only their diagonal is
+kept, and the factor stays sparse."""
 
 
 def log_matrix(target: AdpTarget, atoms: Atoms) -> sparse.csr_array:
