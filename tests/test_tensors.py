@@ -10,12 +10,13 @@ from typing import Any
 import gemmi
 import numpy as np
 import pytest
+from synthetic import crystal, random_atoms
 
 from arrayrefine import tensors
 from arrayrefine.displacement import CURVATURE_BY_U, EIGHT_PI_SQUARED, parted, total_u
 from arrayrefine.io.tls_header import is_ours
-from arrayrefine.kernels import symmetric
-from arrayrefine.options import Options
+from arrayrefine.kernels import adp_aniso, symmetric
+from arrayrefine.options import Geometry, Options
 from arrayrefine.preparation import prepare
 from arrayrefine.refine import refine
 from arrayrefine.state import Problem, State, evaluate
@@ -195,6 +196,28 @@ def test_curvatures_are_the_same_in_pieces_and_kept(case: Case, monkeypatch: pyt
     pieces = adp_curvature.strain_matrix(problem.adp, atoms, none, own)
     assert pieces is not whole
     np.testing.assert_allclose(pieces.toarray(), whole.toarray(), rtol=1e-10, atol=1e-9)
+
+
+def test_weak_pairs_count_as_they_do_in_the_mean_of_all_directions() -> None:
+    n, rng = 2000, np.random.default_rng(0)
+    atoms = random_atoms(crystal("P 1"), n=n)
+    every, first, none = np.arange(n), np.zeros(n - 1, np.int64), np.zeros(0, np.int64)
+    other = every[1:]
+    along = rng.normal(size=(n, 3))
+    along[0] = 0.0
+    atoms = dataclasses.replace(
+        atoms, xyz=along, b_iso=np.full(n, 30.0), u_aniso=np.zeros((n, 6)), anisotropic=np.ones(n, dtype=bool)
+    )
+    target = AdpTarget("kl", first, other, np.full(n - 1, 2.0))
+    target = target.with_tensors(atoms, Geometry())
+    found = adp_curvature.strain_matrix(target, atoms, none, every).toarray()[:6, :6]
+    u, weight = total_u(atoms), target.weight
+    e = adp_aniso.directions(along, first, other)
+    expected = adp_aniso.sphericity_curvature(u, target.shapes.round)[0]  # type: ignore[union-attr]
+    expected += adp_aniso.kl_curvature(u, first, other, weight)[0].sum(axis=0)
+    expected += adp_aniso.shape_curvature(u, first, other, 24.0 * weight)[0].sum(axis=0)
+    expected += adp_aniso.rigid_bond_curvature(u, first, other, e, 25.0 * weight)[0].sum(axis=0)
+    np.testing.assert_allclose(found, expected, atol=0.03 * expected.max())
 
 
 def test_a_crystal_at_low_resolution_gains(case: Case) -> None:

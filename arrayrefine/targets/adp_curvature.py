@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import scipy.sparse as sparse
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.displacement import total_u
-from arrayrefine.kernels import adp_aniso
+from arrayrefine.kernels import adp_aniso, symmetric
 from arrayrefine.targets.adp import AdpTarget, Shapes
 
 Float = NDArray[np.float64]
@@ -22,7 +22,7 @@ _PAIRS = 16384
 """Pairs whose blocks are made at a time: each takes some 3 kB, and a large model has millions."""
 _STRONG = 1.0 / 0.25**2
 """Weight from which a pair enters in full: bonds and angles. The others are weaker and many; only their diagonal is
-kept, and the factor stays sparse."""
+kept, for tensors as it is in the mean of all directions, and the factor stays sparse."""
 
 
 def log_matrix(target: AdpTarget, atoms: Atoms) -> sparse.csr_array:
@@ -72,25 +72,31 @@ def _strain_matrix(target: AdpTarget, atoms: Atoms, scalar: Int, tensor: Int) ->
     odd = places.tensor[target.i] | places.tensor[target.j]
     i, j, weight = target.i[odd], target.j[odd], target.weight[odd]
     u = total_u(atoms)
-    block = np.zeros((n, 6, 6))
+    block, strong = np.zeros((n, 6, 6)), weight >= _STRONG
+    _add_weak(block, u, i[~strong], j[~strong], weight[~strong], [1.0] + 5 * [1.0 / 3.0])
+    i, j, weight = i[strong], j[strong], weight[strong]
     off = [_added(block, u, atoms.xyz, i, j, weight, lambda u, _, *pairs: [adp_aniso.kl_curvature(u, *pairs)])]
     if target.shapes is not None:
         block += adp_aniso.sphericity_curvature(u, target.shapes.round)
         off.append(_of_shapes(target.shapes, atoms, u, block))
-    plain = _of_logarithms(target, atoms, ~odd)
+    plain = sparse.coo_array(_of_logarithms(target, atoms, ~odd)[scalar][:, scalar])
     size = len(scalar) + 6 * len(tensor)
-    alone = sparse.coo_array(plain[scalar][:, scalar])
-    matrix = sparse.coo_array((alone.data, (alone.row, alone.col)), shape=(size, size)).tocsr()
     every = np.arange(n)
-    matrix = matrix + places.spread(every, every, block)
-    for one_end, other_end, values in off:
-        part = places.spread(one_end, other_end, values)
-        matrix = matrix + part + part.T
-    return sparse.csr_array(matrix)
+    entries = [(plain.row, plain.col, plain.data), places.spread(every, every, block)]
+    for pairs in off:
+        row, column, values = places.spread(*pairs)
+        entries += [(row, column, values), (column, row, values)]
+    rows, columns, data = (np.concatenate(parts) for parts in zip(*entries))
+    return sparse.csr_array(sparse.coo_array((data, (rows, columns)), shape=(size, size)))
 
 
 def _of_shapes(shapes: Shapes, atoms: Atoms, u: Float, block: Float) -> tuple[Int, Int, Float]:
     """Blocks between pairs of atoms; those of each atom are added to `block`."""
+    strong = shapes.weight >= _STRONG
+    i, j, weight = shapes.i[~strong], shapes.j[~strong], shapes.weight[~strong]
+    # Along a line e the shapes' Σ (eᵀSe)² is 2/15 each in the mean of all lines, and the size's is 1.
+    along = shapes.rigid * np.array([1.0] + 5 * [2.0 / 15.0])
+    _add_weak(block, u, i, j, weight, along + shapes.alike * np.array([0.0] + 5 * [1.0 / 3.0]))
 
     def terms(u: Float, xyz: Float, i: Int, j: Int, weight: Float) -> list[_Blocks]:
         along = adp_aniso.directions(xyz, i, j)
@@ -99,15 +105,22 @@ def _of_shapes(shapes: Shapes, atoms: Atoms, u: Float, block: Float) -> tuple[In
             adp_aniso.rigid_bond_curvature(u, i, j, along, shapes.rigid * weight),
         ]
 
-    return _added(block, u, atoms.xyz, shapes.i, shapes.j, shapes.weight, terms)
+    return _added(block, u, atoms.xyz, shapes.i[strong], shapes.j[strong], shapes.weight[strong], terms)
+
+
+def _add_weak(block: Float, u: Float, i: Int, j: Int, weight: Float, diagonal: Any) -> None:
+    """Add to each atom's block (N, 6, 6) that of pairs which are many and weak, as if they differed in size only."""
+    mean = np.maximum(symmetric.trace(u) / 3.0, adp_aniso.U_FLOOR)
+    stiff = weight * 0.25 * (mean[i] + mean[j]) ** 2 / (mean[i] * mean[j])
+    total = np.bincount(i, stiff, len(u)) + np.bincount(j, stiff, len(u))
+    block += total[:, None, None] * np.diag(diagonal)
 
 
 def _added(
     block: Float, u: Float, xyz: Float, i: Int, j: Int, weight: Float,
     terms: Callable[[Float, Float, Int, Int, Float], Sequence[_Blocks]],
 ) -> tuple[Int, Int, Float]:  # fmt: skip
-    """What terms have between the atoms of strong pairs; what they have of each atom is added to `block`."""
-    strong = weight >= _STRONG
+    """What terms have between the atoms of pairs; what they have of each atom is added to `block`."""
     kept = [np.zeros((0, 6, 6))]
     for start in range(0, len(i), _PAIRS):
         k = slice(start, start + _PAIRS)
@@ -117,8 +130,8 @@ def _added(
         one, both, two = (np.sum(parts, axis=0) for parts in zip(*found))
         np.add.at(block, i[k], one)
         np.add.at(block, j[k], two)
-        kept.append(both[strong[k]])
-    return i[strong], j[strong], np.concatenate(kept)
+        kept.append(both)
+    return i, j, np.concatenate(kept)
 
 
 def _of_logarithms(target: AdpTarget, atoms: Atoms, some: NDArray[np.bool_]) -> sparse.csr_array:
@@ -135,8 +148,8 @@ def _of_logarithms(target: AdpTarget, atoms: Atoms, some: NDArray[np.bool_]) -> 
 class _Places:
     """Where the components of each atom lie in the matrix."""
 
-    def __init__(self, first: Int, width: Int, size: int) -> None:
-        self._first, self._width, self._size = first, width, size
+    def __init__(self, first: Int, width: Int) -> None:
+        self._first, self._width = first, width
         self.tensor = width == 6
 
     @classmethod
@@ -144,13 +157,12 @@ class _Places:
         first, width = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
         first[scalar], width[scalar] = np.arange(len(scalar)), 1
         first[tensor], width[tensor] = len(scalar) + 6 * np.arange(len(tensor)), 6
-        return cls(first, width, len(scalar) + 6 * len(tensor))
+        return cls(first, width)
 
-    def spread(self, i: Int, j: Int, values: Float) -> sparse.csr_array:
-        """Blocks (p, 6, 6) of pairs of atoms in their places; what belongs to no place is left out."""
+    def spread(self, i: Int, j: Int, values: Float) -> tuple[Int, Int, Float]:
+        """Row, column and value of blocks (p, 6, 6) of pairs of atoms; what belongs to no place is left out."""
         number = np.arange(6)
         row = np.broadcast_to((self._first[i][:, None] + number)[:, :, None], values.shape)
         column = np.broadcast_to((self._first[j][:, None] + number)[:, None, :], values.shape)
         there = (number < self._width[i][:, None])[:, :, None] & (number < self._width[j][:, None])[:, None, :]
-        entries = (values[there], (row[there], column[there]))
-        return sparse.coo_array(entries, shape=(self._size, self._size)).tocsr()
+        return row[there], column[there], values[there]
