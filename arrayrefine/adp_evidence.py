@@ -27,6 +27,7 @@ _ENOUGH = 1.05
 """The weight has been found when it changes by less than this factor."""
 _ROUNDS = 6
 _SLOPE = -1.5
+"""Of the logarithm of the weight asked for over that given, by the latter's, until two are known."""
 
 
 class _Curvatures(NamedTuple):

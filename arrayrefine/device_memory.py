@@ -45,7 +45,7 @@ class Sizes:
     single : bool
         float32 grids, or float64.
     tensors, tensor_pairs, shape_pairs : int
-        Atoms of each model that may be anisotropic, pairs of such an atom and a brick, and of two such atoms.
+        Atoms of each model that may be anisotropic, pairs of such an atom and a brick, and at most of two such atoms.
     """
 
     atoms: int

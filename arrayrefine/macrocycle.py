@@ -100,7 +100,8 @@ def run_cycles(
                 problem, path, notes = asked
             return ended(f"{_INTERRUPTED}: the best model so far was kept")
         first, asked = asked, None
-        if first is not None and first[0].undecided is not None and path.state is before:
+        new_tensors = first is not None and first[0].undecided is not problem.undecided
+        if first is not None and new_tensors and path.state is before:
             problem, path, notes = _without_tensors(*first)
             path = _segmented(problem, path) if cycle == _MOTION_AFTER + 1 else path
             continue
@@ -119,7 +120,7 @@ def run_cycles(
         if options.minimiser.early_stop and path.state is before:
             return ended(f"stopped: no step of cycle {cycle} made the model better")
         if options.minimiser.early_stop and (reason := settled(problem, before, path.state, made)):
-            if reason == KEPT and first is not None and first[0].undecided is not None:
+            if reason == KEPT and first is not None and new_tensors:
                 problem, path, notes = _without_tensors(*first)
             elif reason == KEPT:
                 path = dataclasses.replace(path, state=before)

@@ -119,18 +119,7 @@ def shape(u: Float, i: Int, j: Int, weight: Float) -> tuple[float, Float]:
     """Restraint on shapes: those of neighbours are similar, whatever their sizes.
 
     `kl` between U₁/s₁ and U₂/s₂, where the size s = (det U)^{1/3}; zero where both are isotropic. With weight w it is
-    (w/6) ‖S₁ − S₂‖² for small differences of the traceless parts of ln U.
-
-    Parameters
-    ----------
-    u : (N, 6) float64, Å²
-    i, j : (p,) int
-    weight : (p,) float64
-
-    Returns
-    -------
-    value : float
-    gradient : (N, 6) float64, Å⁻²
+    (w/6) ‖S₁ − S₂‖² for small differences of the traceless parts of ln U. What it takes and returns is as for `kl`.
     """
     if array_module(u) is not np:
         from arrayrefine.kernels import adp_aniso_cuda

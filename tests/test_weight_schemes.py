@@ -22,9 +22,10 @@ from arrayrefine import Options
 CYCLES = 20
 TOGETHER = Options().targets
 RUNS = (
-    ("5kzb", "robust", TOGETHER), ("1rx2", "robust", TOGETHER), ("1aba", "robust", IN_TURN), ("1aba", "stale", IN_TURN),
-    ("1aba", "literal", IN_TURN),
+    ("5kzb", "robust", TOGETHER, "auto"), ("1rx2", "robust", TOGETHER, "none"), ("1aba", "robust", IN_TURN, "auto"),
+    ("1aba", "stale", IN_TURN, "auto"), ("1aba", "literal", IN_TURN, "auto"),
 )  # fmt: skip
+"""1rx2 with B and TLS groups, as in the report of the accident."""
 Run = dict[str, Any]
 Finished = Callable[[str, str], Run]
 
@@ -32,15 +33,15 @@ Finished = Callable[[str, str], Run]
 @pytest.fixture(scope="module")
 def finished(case: Callable[[str], Path]) -> Iterator[Finished]:
     """The steps of a run, by case and scheme; all runs start together, the longest first."""
-    folders = {name: case(name) for name, _, _ in RUNS}
+    folders = {name: case(name) for name, *_ in RUNS}
     with pytest.MonkeyPatch.context() as patch:
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
             patch.setenv(name, "1")
         workers = min(2, os.cpu_count() or 1)
         with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
             waiting: dict[tuple[str, str], Future[Run]] = {
-                (name, scheme): pool.submit(history, folders[name], scheme, CYCLES, targets)  # type: ignore[arg-type]
-                for name, scheme, targets in RUNS
+                (name, scheme): pool.submit(history, folders[name], scheme, CYCLES, *how)  # type: ignore[arg-type]
+                for name, scheme, *how in RUNS
             }
             try:
                 yield lambda name, scheme: waiting[name, scheme].result()
@@ -68,7 +69,7 @@ def test_robust_weights_hold_for_twenty_cycles(finished: Finished, name: str) ->
 def test_1rx2_stays_where_the_original_report_expected_it(finished: Finished) -> None:
     run = finished("1rx2", "robust")
     for i, r_free in enumerate(run["r_free"][1:], start=1):
-        assert 0.19 <= r_free <= 0.30, describe(run, i)
+        assert 0.20 <= r_free <= 0.30, describe(run, i)
 
 
 def test_stale_weights_with_the_variance_of_b_lose_the_model(finished: Finished) -> None:

@@ -13,6 +13,7 @@ All start from the same shaken model. The folder of cases is ARRAYREFINE_DATA (d
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -47,9 +48,12 @@ def options(scheme: Scheme, cycles: int, targets: tuple[str, ...] = IN_TURN) -> 
     )  # fmt: skip
 
 
-def history(case: Path, scheme: Scheme, cycles: int, targets: tuple[str, ...] = IN_TURN) -> dict[str, Any]:
+def history(
+    case: Path, scheme: Scheme, cycles: int, targets: tuple[str, ...] = IN_TURN, anisotropic: str = "auto"
+) -> dict[str, Any]:
     """R-work, R-free and bond RMSZ at the start and after every step, with the steps' names, notes and seconds."""
-    report = refine(case / "shaken.pdb", case / "norm.mtz", options(scheme, cycles, targets)).report
+    how = dataclasses.replace(options(scheme, cycles, targets), anisotropic=anisotropic)
+    report = refine(case / "shaken.pdb", case / "norm.mtz", how).report
     points: list[Statistics | Step] = [report.start, *report.steps]
     return {
         "r_work": [p.r_work for p in points],
