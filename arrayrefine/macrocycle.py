@@ -14,6 +14,7 @@ from arrayrefine.errors import InputError
 from arrayrefine.parameters import KINDS
 from arrayrefine.refinement_step import Path, run_step
 from arrayrefine.report import Step
+from arrayrefine.rotamers import with_better_rotamers
 from arrayrefine.state import Problem, State, evaluate
 from arrayrefine.tls import NUMBERS
 from arrayrefine.tls_groups import AUTO_REFLECTIONS, SEGMENTED
@@ -84,7 +85,10 @@ def run_cycles(
         asked = problem, path, [*notes]
         problem, path = _with_tensors(problem, path, "from the start")
         notes.append(path.news)
+    looks = True  # for side chains in a wrong rotamer, as long as there are any
     for cycle in range(1, options.cycles + 1):
+        if cycle > 1 and looks and not stop():
+            path, looks = _with_rotamers(problem, path, notes, cycle)
         path = _turned(problem, path)
         before = path.state
         if trials and cycle == _SEARCH_AFTER + 1 and not stop():
@@ -103,7 +107,7 @@ def run_cycles(
         new_tensors = first is not None and first[0].undecided is not problem.undecided
         if first is not None and new_tensors and path.state is before:
             problem, path, notes = _without_tensors(*first)
-            path = _segmented(problem, path) if cycle == _MOTION_AFTER + 1 else path
+            path, looks = _segmented(problem, path) if cycle == _MOTION_AFTER + 1 else path, True
             continue
         if _MOTION_AFTER <= cycle < options.cycles:
             known = problem, path, [*notes]
@@ -177,6 +181,15 @@ def _turned(problem: Problem, path: Path) -> Path:
     if atoms is state.atoms:
         return path
     return dataclasses.replace(path, state=evaluate(problem, atoms, before=state, refit=False))
+
+
+def _with_rotamers(problem: Problem, path: Path, notes: list[str], cycle: int) -> tuple[Path, bool]:
+    """The path with side chains in the rotamers that the data want, and whether any turned, which is noted."""
+    state, news = with_better_rotamers(problem, path.state)
+    if not news:
+        return path, False
+    notes.append(f"{news}; before cycle {cycle}")
+    return dataclasses.replace(path, state=state, news="; ".join(filter(None, (path.news, news)))), True
 
 
 def _with_tensors(problem: Problem, path: Path, when: str) -> tuple[Problem, Path]:

@@ -204,6 +204,9 @@ class Options:
     targets: tuple[str, ...] = ("xyz+b",)
     """What is refined in turn within a cycle: scale, xyz, b, occupancy, tls, or several joined by '+', such as xyz+b;
     b stands for tls+b where there are TLS groups and tls has no step of its own."""
+    side_chains: Literal["auto", "keep"] = "auto"
+    """Between cycles, turn side chains of proteins to the rotamer that the data fit much better, or keep the one that
+    each is in. What turned is listed."""
     rigid_body: Literal["auto", "yes", "no"] = "auto"
     """Move chains as rigid bodies before the first cycle, low resolution first; auto: where a look at the gradients
     says that one of them is out of place."""

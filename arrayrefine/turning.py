@@ -186,7 +186,7 @@ def _meetings(
     pair = np.repeat(np.arange(len(first)), count)
     row = order[np.repeat(begin, count) + np.arange(len(pair)) - np.repeat(np.cumsum(count) - count, count)]
     other, image, h = other[pair], image[pair], child[row]
-    keep = _may_meet(atoms, nb, h, other, image)
+    keep = may_meet(atoms, nb, h, other, image)
     number = np.full(len(atoms), -1)
     number[child] = group
     keep &= image | (number[other] != group[row])
@@ -196,7 +196,7 @@ def _meetings(
     return every.chosen(keep)
 
 
-def _may_meet(atoms: Atoms, nb: NonBonded, h: Int, other: Int, image: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def may_meet(atoms: Atoms, nb: NonBonded, h: Int, other: Int, image: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Whether atoms are there together and no bonds hold them."""
     n = len(atoms)
     keys = np.minimum(h, other) * n + np.maximum(h, other)

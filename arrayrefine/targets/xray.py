@@ -125,6 +125,23 @@ class XrayTarget:
         total, d_f = self.by_structure_factor(f_calc)
         return total, self.structure_factors.pullback(d_f, atoms)
 
+    def expected_curvature(self, f_calc: Complex) -> tuple[Float, Float]:
+        """1/d² of resolution shells (S,), and second derivative of the target by a change of all F_calc in each (S,).
+
+        The expectation where phases are random, for a change like that by one atom of unit form factor without
+        displacement.
+        """
+        sf, data = self.structure_factors, self.reflections
+        _, _, curvature, _ = self._by_amplitude(f_calc)
+        seen = np.where(self.work, np.where(data.centric, 1.0, 0.5), 0.0)
+        edges = np.linspace(0.0, data.s_squared.max() * (1.0 + 1e-9), _SHELLS + 1)
+        shell = np.clip(np.searchsorted(edges, data.s_squared, side="right") - 1, 0, _SHELLS - 1)
+        weight = np.bincount(shell, seen * curvature, _SHELLS)
+        size = np.bincount(shell, seen * np.abs(curvature), _SHELLS)
+        weight = np.maximum(weight, 0.2 * size)
+        weight *= len(sf.crystal.primitive_rotations) * len(sf.crystal.centring) ** 2
+        return 0.5 * (edges[1:] + edges[:-1]), weight
+
     def curvature(self, atoms: Atoms) -> Gradient:
         """Expected diagonal of the Hessian (h of one coordinate repeated three times, h of B, h of occupancy).
 
@@ -132,17 +149,8 @@ class XrayTarget:
         reflection sees all along its phase and an acentric one half (Agarwal (1978) Acta Cryst. A34, 791-809;
         Steiner, Lebedev & Murshudov (2003) Acta Cryst. D59, 2114-2124).
         """
-        sf, data = self.structure_factors, self.reflections
-        _, _, curvature, _ = self._by_amplitude(self.f_calc(atoms))
-        seen = np.where(self.work, np.where(data.centric, 1.0, 0.5), 0.0)
-        edges = np.linspace(0.0, data.s_squared.max() * (1.0 + 1e-9), _SHELLS + 1)
-        shell = np.clip(np.searchsorted(edges, data.s_squared, side="right") - 1, 0, _SHELLS - 1)
-        weight = np.bincount(shell, seen * curvature, _SHELLS)
-        size = np.bincount(shell, seen * np.abs(curvature), _SHELLS)
-        weight = np.maximum(weight, 0.2 * size)
-        s_squared = 0.5 * (edges[1:] + edges[:-1])
-        n_centring = len(sf.crystal.centring)
-        weight *= len(sf.crystal.primitive_rotations) * n_centring**2
+        sf = self.structure_factors
+        s_squared, weight = self.expected_curvature(self.f_calc(atoms))
         form_factor, element = sf.form_factors(s_squared)
         decay = np.exp(-0.5 * atoms.b_iso[:, None] * s_squared)
         scatter = decay * (form_factor**2)[element] * weight * atoms.multiplicity[:, None]

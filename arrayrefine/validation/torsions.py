@@ -26,7 +26,7 @@ _ALLOWED_ROTAMER = 0.003
 _CIS = 60.0
 """Degrees; a peptide bond turned by less from 0 is called cis."""
 _GAMMA = ("CG", "CG1", "OG", "OG1", "SG")
-_CHI: dict[str, tuple[str, ...]] = {
+CHI: dict[str, tuple[str, ...]] = {
     "ARG": ("CG", "CD", "NE", "CZ"), "LYS": ("CG", "CD", "CE", "NZ"), "MET": ("CG", "SD", "CE"),
     "GLN": ("CG", "CD", "OE1"), "GLU": ("CG", "CD", "OE1"), "ASN": ("CG", "OD1"), "ASP": ("CG", "OD1"),
     "HIS": ("CG", "ND1"), "ILE": ("CG1", "CD1"), "LEU": ("CG", "CD1"), "PHE": ("CG", "CD1"), "TYR": ("CG", "CD1"),
@@ -133,6 +133,20 @@ def _angles(atoms: Atoms, index: Int, known: NDArray[np.bool_]) -> Float:
     return angles
 
 
+def common_name(residue: Residue) -> str:
+    """Name that a residue has in the tables of side chains: selenomethionine is a methionine."""
+    return "MET" if residue.name == "MSE" else residue.name
+
+
+def chi_path(residue: Residue) -> list[int]:
+    """Atoms N, CA, CB, and the last of each chi; empty where there is no chi, or one of them is missing."""
+    name = common_name(residue)
+    if name not in CHI:
+        return []
+    path = ["N", "CA", "CB", *(CHI[name] if residue.name != "MSE" else ("CG", "SE", "CE"))]
+    return [residue.atoms[atom] for atom in path] if all(atom in residue.atoms for atom in path) else []
+
+
 def classify_side_chains(atoms: Atoms, residues: list[Residue]) -> dict[int, SideChain]:
     """Rotamer class of every complete side chain of the common amino acids, by the running number of the residue.
 
@@ -140,13 +154,10 @@ def classify_side_chains(atoms: Atoms, residues: list[Residue]) -> dict[int, Sid
     """
     members: dict[str, list[tuple[int, list[list[int]]]]] = {}
     for residue in residues:
-        name = "MET" if residue.name == "MSE" else residue.name
-        if name not in _CHI:
-            continue
-        path = ["N", "CA", "CB", *(_CHI[name] if residue.name != "MSE" else ("CG", "SE", "CE"))]
-        if all(atom in residue.atoms for atom in path):
-            rows = [residue.atoms[atom] for atom in path]
-            members.setdefault(name, []).append((residue.number, [rows[k : k + 4] for k in range(len(rows) - 3)]))
+        rows = chi_path(residue)
+        if rows:
+            quadruples = [rows[k : k + 4] for k in range(len(rows) - 3)]
+            members.setdefault(common_name(residue), []).append((residue.number, quadruples))
     found: dict[int, SideChain] = {}
     for name, chains in members.items():
         index = np.array([rows for _, rows in chains], dtype=np.int64)

@@ -1,0 +1,61 @@
+"""What -log p gains or loses, to second order, as atoms are taken out of a model and put elsewhere.
+
+By the occupancies q of atoms, -log p changes by Σ g q + ½ Σ Σ h q q': g is the gradient at the place of each atom, and h
+the second derivative by the occupancies of two. Its expectation, where phases are random, is that of
+`XrayTarget.expected_curvature` times the form factors, their displacements, and sin(2π s r) / (2π s r), which is all
+that remains of the direction when r, from one atom to the other, is a distance.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.ndimage
+from numpy.typing import NDArray
+
+from arrayrefine.atoms import Atoms
+from arrayrefine.form_factors import it92, scattering
+from arrayrefine.targets.xray import XrayTarget
+
+Float = NDArray[np.float64]
+
+_FAR, _STEP = 12.0, 0.1
+"""Å; beyond, atoms of one residue do not lie."""
+_LEAST_B, _MOST_B, _COUNT = 4.0, 1600.0, 48
+"""Å²; of the sums of two B that are tabulated, evenly in the logarithm."""
+
+
+class Overlaps:
+    """Expected second derivative of -log p by the occupancies of two atoms, a function of their distance and B.
+
+    Parameters
+    ----------
+    xray : XrayTarget
+    atoms : Atoms
+        The model that scale and σ_A of `xray` belong to.
+    """
+
+    def __init__(self, xray: XrayTarget, atoms: Atoms) -> None:
+        s_squared, weight = xray.expected_curvature(xray.f_calc(atoms))
+        _, _, carbon = it92(np.array(["C"]))
+        shape = scattering(carbon, s_squared)[0] / scattering(carbon, [0.0])[0, 0]
+        forward, element = xray.structure_factors.form_factors(np.zeros(1))
+        self.electrons: Float = forward[element, 0]
+        """f(0) of each atom (N,): what is light falls off with resolution much as carbon does."""
+        distance = np.arange(0.0, _FAR + _STEP, _STEP)
+        b_sum = np.geomspace(_LEAST_B, _MOST_B, _COUNT)
+        decay = np.exp(-0.25 * b_sum[:, None] * s_squared) * (weight * shape**2)
+        self._table = decay @ np.sinc(2.0 * np.sqrt(s_squared)[:, None] * distance)
+
+    def __call__(self, distance: Float, b_sum: Float) -> Float:
+        """Second derivative for f(0) = 1; `distance` (Å) and sum of B (Å²) of one shape."""
+        place = np.log(np.clip(b_sum, _LEAST_B, _MOST_B) / _LEAST_B) / np.log(_MOST_B / _LEAST_B) * (_COUNT - 1)
+        along = np.minimum(distance, _FAR) / _STEP
+        found: Float = scipy.ndimage.map_coordinates(self._table, np.stack([place, along]), order=1)
+        return found
+
+    def between(self, one: Float, two: Float, b_one: Float, b_two: Float, q_one: Float, q_two: Float) -> Float:
+        """Σ Σ h q q' (...) of two sets of atoms at (..., m, 3) and (..., n, 3), with B and q f(0) of (..., m), (..., n).
+        """
+        distance = np.linalg.norm(one[..., :, None, :] - two[..., None, :, :], axis=-1)
+        b_sum = np.broadcast_to(b_one[..., :, None] + b_two[..., None, :], distance.shape)
+        return np.asarray(np.einsum("...mn,...m,...n->...", self(distance, b_sum), q_one, q_two))

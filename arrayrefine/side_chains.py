@@ -1,0 +1,137 @@
+"""Side chains of proteins as chains of torsions, and where their atoms are with other ones."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arrayrefine.kernels.geometry import dihedral
+from arrayrefine.polymers import Residue
+from arrayrefine.validation.torsions import chi_path, common_name
+
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+
+_BACKBONE = frozenset({"N", "CA", "C", "O", "OXT"})
+_REMOTENESS = "BGDEZH"
+"""Second letters of the names of atoms, by how many torsions turn them."""
+_IDEAL_CB = (-0.58273431, 0.56802827, -0.54067466)
+"""CB from CA: factors of (CA − N) × (C − CA), CA − N and C − CA, for ideal angles at CA."""
+
+
+@dataclass(frozen=True)
+class SideChains:
+    """R side chains of one kind, of the same m atoms each.
+
+    Attributes
+    ----------
+    name : str
+        Of the kind, as in the tables of rotamers.
+    residues : tuple of R Residue
+    rows : (R, m) int
+        Atoms that move: CB and all beyond.
+    depth : (m,) int
+        How many torsions turn each.
+    path : (R, k + 3) int
+        N, CA, CB, and the last atom of each chi.
+    carbonyl : (R,) int
+        C.
+    """
+
+    name: str
+    residues: tuple[Residue, ...]
+    rows: Int
+    depth: Int
+    path: Int
+    carbonyl: Int
+
+    def taken(self, chosen: Sequence[int] | Int) -> SideChains:
+        """Some of them."""
+        chosen = np.asarray(chosen, dtype=np.int64)
+        return dataclasses.replace(
+            self, residues=tuple(self.residues[k] for k in chosen.tolist()), rows=self.rows[chosen],
+            path=self.path[chosen], carbonyl=self.carbonyl[chosen],
+        )  # fmt: skip
+
+    def with_also(self, rows: Int, depth: Int) -> SideChains:
+        """One side chain with further atoms (n,) that its torsions turn."""
+        return dataclasses.replace(
+            self, rows=np.append(self.rows, rows[None], axis=1), depth=np.append(self.depth, depth)
+        )
+
+    def chi(self, xyz: Float) -> Float:
+        """Torsions (R, k), degrees."""
+        return _torsions(xyz[self.path])
+
+    def turned(self, xyz: Float, chi: Float) -> Float:
+        """Atoms (R, m, 3) of each side chain with torsions (R, k), degrees.
+
+        CB is put where the backbone wants it: a side chain in the wrong place has pulled at it.
+        """
+        n, ca, cb = (xyz[self.path[:, k]] for k in range(3))
+        one, two = ca - n, xyz[self.carbonyl] - ca
+        ideal = sum(f * v for f, v in zip(_IDEAL_CB, (np.cross(one, two), one, two)))
+        axis, angle = _between(cb - ca, ideal)
+        moved = _rotated(xyz[self.rows], ca, axis, angle)
+        path = np.concatenate([xyz[self.path[:, :2]], _rotated(xyz[self.path[:, 2:]], ca, axis, angle)], axis=1)
+        change = np.radians(chi - _torsions(path))
+        for k in range(change.shape[1]):
+            start, end = path[:, k + 1], path[:, k + 2]
+            beyond = self.depth > k
+            moved[:, beyond] = _rotated(moved[:, beyond], end, end - start, change[:, k])
+            path[:, k + 3 :] = _rotated(path[:, k + 3 :], end, end - start, change[:, k])
+        return moved
+
+
+def side_chains_of(residues: Sequence[Residue]) -> list[SideChains]:
+    """Side chains that have torsions and all the atoms that these need, proline's aside, by kind and atoms."""
+    kinds: dict[tuple[str, tuple[str, ...]], list[Residue]] = {}
+    for residue in residues:
+        if residue.name != "PRO" and "C" in residue.atoms and chi_path(residue):
+            names = tuple(sorted(name for name in residue.atoms if name not in _BACKBONE))
+            kinds.setdefault((residue.name, names), []).append(residue)
+    found = []
+    for (name, names), members in kinds.items():
+        found.append(
+            SideChains(
+                common_name(members[0]), tuple(members), np.array([[r.atoms[a] for a in names] for r in members]),
+                np.array([_depth(name, a) for a in names]), np.array([chi_path(r) for r in members]),
+                np.array([r.atoms["C"] for r in members]),
+            )
+        )
+    return found
+
+
+def _depth(residue: str, atom: str) -> int:
+    """How many torsions turn an atom."""
+    letter = "D" if (residue, atom) == ("MSE", "SE") else atom[1:2]
+    return max(_REMOTENESS.find(letter), 0)
+
+
+def _torsions(path: Float) -> Float:
+    """Torsions (R, k) of atoms (R, k + 3, 3), degrees."""
+    count, length = path.shape[:2]
+    first = np.arange(count)[:, None] * length + np.arange(length - 3)
+    index = (first[:, :, None] + np.arange(4)).reshape(-1, 4)
+    return np.asarray(dihedral(path.reshape(-1, 3), index)[0].reshape(count, length - 3))
+
+
+def _between(one: Float, two: Float) -> tuple[Float, Float]:
+    """Axes (R, 3) and angles (R,), radians, of the rotations that bring vectors to the direction of others."""
+    axis = np.cross(one, two)
+    sine = np.linalg.norm(axis, axis=1)
+    axis[sine == 0.0] = (1.0, 0.0, 0.0)
+    return axis, np.arctan2(sine, np.einsum("ri,ri->r", one, two))
+
+
+def _rotated(xyz: Float, centre: Float, axis: Float, angle: Float) -> Float:
+    """Atoms (R, n, 3) rotated by angles (R,), radians, about axes (R, 3) through centres (R, 3)."""
+    unit = (axis / np.linalg.norm(axis, axis=1, keepdims=True))[:, None]
+    v = xyz - centre[:, None]
+    cosine, sine = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
+    along = np.einsum("rni,rki->rn", v, unit)[:, :, None] * unit
+    return np.asarray(centre[:, None] + v * cosine + np.cross(unit, v) * sine + along * (1.0 - cosine))
