@@ -22,6 +22,7 @@ from arrayrefine.tls_segments import segmented
 from arrayrefine.turning import turn_hydrogens
 from arrayrefine.weight_schemes import stale_weights
 from arrayrefine.weights import Steering
+from arrayrefine.wording import counted, listed
 
 _SEARCH_AFTER = 1
 """Cycle after which --weights search tries other weights."""
@@ -85,10 +86,12 @@ def run_cycles(
         asked = problem, path, [*notes]
         problem, path = _with_tensors(problem, path, "from the start")
         notes.append(path.news)
-    looks = True  # for side chains in a wrong rotamer, as long as there are any
+    looks = True  # for side chains in a wrong rotamer, as long as some are found
     for cycle in range(1, options.cycles + 1):
         if cycle > 1 and looks and not stop():
-            path, looks = _with_rotamers(problem, path, notes, cycle)
+            path, said = _with_rotamers(problem, path, cycle)
+            notes += [said] if said else []
+            looks = bool(said)
         path = _turned(problem, path)
         before = path.state
         if trials and cycle == _SEARCH_AFTER + 1 and not stop():
@@ -140,9 +143,9 @@ def _run_cycle(
     for target in _targets(problem, path):
         if stop():
             break
-        news = path.news
-        path, step = run_step(problem, dataclasses.replace(path, news=""), cycle, target, stop)
-        step = dataclasses.replace(step, note="; ".join(filter(None, (news, step.note))))
+        news, turned = path.news, path.side_chains
+        path, step = run_step(problem, dataclasses.replace(path, news="", side_chains=()), cycle, target, stop)
+        step = dataclasses.replace(step, note="; ".join(filter(None, (news, step.note))), side_chains=turned)
         steps.append(step)
         on_step(step, path.state)
     return path, steps
@@ -183,13 +186,17 @@ def _turned(problem: Problem, path: Path) -> Path:
     return dataclasses.replace(path, state=evaluate(problem, atoms, before=state, refit=False))
 
 
-def _with_rotamers(problem: Problem, path: Path, notes: list[str], cycle: int) -> tuple[Path, bool]:
-    """The path with side chains in the rotamers that the data want, and whether any turned, which is noted."""
-    state, news = with_better_rotamers(problem, path.state)
-    if not news:
-        return path, False
-    notes.append(f"{news}; before cycle {cycle}")
-    return dataclasses.replace(path, state=state, news="; ".join(filter(None, (path.news, news)))), True
+def _with_rotamers(problem: Problem, path: Path, cycle: int) -> tuple[Path, str]:
+    """The path with side chains in the rotamers that the data want, and what to say of those that turned."""
+    state, turned = with_better_rotamers(problem, path.state)
+    if not turned:
+        return path, ""
+    names = listed([f"{residue} (+{gain:.0f})" for residue, gain in turned])
+    news = f"{counted(len(turned), 'side chain')} turned to another rotamer, for the gain in log p: {names}"
+    path = dataclasses.replace(
+        path, state=state, news="; ".join(filter(None, (path.news, news))), side_chains=turned
+    )
+    return path, f"before cycle {cycle}, {news}"
 
 
 def _with_tensors(problem: Problem, path: Path, when: str) -> tuple[Problem, Path]:

@@ -1,9 +1,9 @@
 """What -log p gains or loses, to second order, as atoms are taken out of a model and put elsewhere.
 
-By the occupancies q of atoms, -log p changes by Σ g q + ½ Σ Σ h q q': g is the gradient at the place of each atom, and h
-the second derivative by the occupancies of two. Its expectation, where phases are random, is that of
-`XrayTarget.expected_curvature` times the form factors, their displacements, and sin(2π s r) / (2π s r), which is all
-that remains of the direction when r, from one atom to the other, is a distance.
+By the occupancies q of atoms, -log p changes by Σ g q + ½ Σ Σ h q q': g is the gradient at the place of each atom, and
+h the second derivative by the occupancies of two. Its expectation, where phases are random, is that of
+`XrayTarget.expected_curvature` times the form factors, their displacements, and sin(2π s r) / (2π s r), the mean of
+cos(2π s·r) over all directions of s, r apart.
 """
 
 from __future__ import annotations
@@ -54,8 +54,7 @@ class Overlaps:
         return found
 
     def between(self, one: Float, two: Float, b_one: Float, b_two: Float, q_one: Float, q_two: Float) -> Float:
-        """Σ Σ h q q' (...) of two sets of atoms at (..., m, 3) and (..., n, 3), with B and q f(0) of (..., m), (..., n).
-        """
+        """Σ Σ h q q' (...) of atoms at `one` (..., m, 3) and at `two` (..., n, 3), with B and q f(0) of each."""
         distance = np.linalg.norm(one[..., :, None, :] - two[..., None, :, :], axis=-1)
         b_sum = np.broadcast_to(b_one[..., :, None] + b_two[..., None, :], distance.shape)
         return np.asarray(np.einsum("...mn,...m,...n->...", self(distance, b_sum), q_one, q_two))

@@ -57,6 +57,8 @@ class Path:
         What happened since the last step, to be said with the next.
     adp : float or None
         Weight of the restraints that displacements of the kind that atoms have now were refined with last.
+    side_chains : tuple of (str, float)
+        Residues whose side chains turned since the last step, and what log p was to gain.
     """
 
     state: State
@@ -66,6 +68,7 @@ class Path:
     refined: bool = False
     news: str = ""
     adp: float | None = None
+    side_chains: tuple[tuple[str, float], ...] = ()
 
 
 def minimise_step(

@@ -93,6 +93,8 @@ class Step:
         Mean -log p per work and test reflection after the step.
     gain : float
         By how much the step lowered its objective; 0 where it was rolled back.
+    side_chains : tuple of (str, float)
+        Residues whose side chains were turned to another rotamer before the step, and by how much log p was to rise.
     launches : int or None
         Kernels launched on a device per evaluation of the objective, FFTs and copies aside; None without a device.
     """
@@ -113,6 +115,7 @@ class Step:
     nll_work: float | None = None
     nll_free: float | None = None
     gain: float = 0.0
+    side_chains: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -19,19 +19,17 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.kernels.contacts import pairs_of
 from arrayrefine.overlaps import Overlaps
 from arrayrefine.polymers import Residue, residues_of
-from arrayrefine.side_chains import SideChains, side_chains_of
+from arrayrefine.side_chains import BACKBONE, SideChains, side_chains_of
 from arrayrefine.state import Problem, State, evaluate
 from arrayrefine.targets.contacts import pair_distances
 from arrayrefine.turning import may_meet
 from arrayrefine.validation.top8000 import tables
-from arrayrefine.wording import counted, listed
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
 _WORTH = 6.0
-"""What log p must gain at least: a residue has some hundred places to try, and ln 100 is 4.6. Of 1100 side chains in
-six crystals none was turned away from where it belongs for more, nor any at all in models that were right."""
+"""What log p must gain at least: a residue has some hundred places to try, and ln 100 is 4.6."""
 _SAME = 40.0
 """Degrees; torsions that all differ by less are the rotamer that is there, and minimisation's business."""
 _OFF = 15.0
@@ -43,12 +41,21 @@ _FLATTER = 10.0
 """Å²; B of an atom in a new place is no more than this above CB's for each torsion: where it was wrong it has grown."""
 _CONTACT_SIGMA = 0.4
 """Å; of distances to other atoms, which have not made room yet."""
+_PASSES = 3
+"""Times that side chains are looked at, where one that turns needs the place of another."""
 _METAL = 3.2
 """Å; side chains this near to a metal bind it."""
 
 
+class Turned(NamedTuple):
+    """A side chain that was turned, as "A/LEU 121", and what log p was expected to gain by it."""
+
+    residue: str
+    gain: float
+
+
 class _Trial(NamedTuple):
-    """A side chain in another place: its row among those of its kind, its atoms' places (m, 3), and what log p gains."""
+    """A side chain elsewhere: its row among those of its kind, torsions (k,), places (m, 3), and what log p gains."""
 
     kind: SideChains
     row: int
@@ -61,7 +68,7 @@ class _Trial(NamedTuple):
         return self.kind.residues[self.row]
 
 
-def with_better_rotamers(problem: Problem, state: State) -> tuple[State, str]:
+def with_better_rotamers(problem: Problem, state: State) -> tuple[State, tuple[Turned, ...]]:
     """Turn side chains to rotamers that explain the data better.
 
     Parameters
@@ -72,29 +79,44 @@ def with_better_rotamers(problem: Problem, state: State) -> tuple[State, str]:
     Returns
     -------
     state : State
-        The same object where nothing turns, or where the likelihood of what turned is no better after all.
-    news : str
-        What turned; empty if nothing did.
+        The same object where nothing turns, or where the likelihood is no better for it after all.
+    turned : tuple of Turned
+        In the order of the model.
     """
-    free = _free(problem, state.atoms)
-    if problem.options.side_chains == "keep" or state.xray.kind != "ml" or not len(free):
-        return state, ""
-    kinds = side_chains_of(free)
-    chosen = _apart(problem, state.atoms, _best(state, kinds))
-    if not chosen:
-        return state, ""
-    after = evaluate(problem, _moved(state.atoms, chosen), before=state)
-    if not after.nll_work < state.nll_work:
-        return state, ""
-    names = [f"{t.residue.chain}/{t.residue.name} {t.residue.key[0]}{t.residue.key[1].strip()} (+{t.gain:.0f})" for t in chosen]
-    return after, f"{counted(len(chosen), 'side chain')} turned to another rotamer, for the gain in log p: {listed(names)}"
+    options = problem.options
+    held = options.side_chains == "keep" or options.reference is not None or options.external.rotamers == "on"
+    if held or state.xray.kind != "ml" or not any("xyz" in target.split("+") for target in options.targets):
+        return state, ()
+    kinds = side_chains_of(_free(problem, state.atoms))
+    turned: dict[int, _Trial] = {}
+    kept: list[_Trial] = []
+    now = state
+    for _ in range(_PASSES):
+        chosen = _apart(problem, now.atoms, _best(now, kinds), _rows(kinds)) if kinds else []
+        if not chosen:
+            break
+        turned |= {trial.residue.number: trial for trial in chosen}
+        now = evaluate(problem, _moved(problem, now.atoms, chosen), before=now)
+        kept = _apart(problem, now.atoms, [*turned.values()])
+        if len(kept) == len(turned):
+            break
+    if len(kept) < len(turned):
+        turned = {trial.residue.number: trial for trial in kept}
+        now = evaluate(problem, _moved(problem, state.atoms, kept), before=state) if kept else state
+    if not now.nll_work < state.nll_work:
+        return state, ()
+    return now, tuple(Turned(_label(trial.residue), trial.gain) for _, trial in sorted(turned.items()))
+
+
+def _label(residue: Residue) -> str:
+    number, code = residue.key
+    return f"{residue.chain}/{residue.name} {number}{code.strip()}"
 
 
 def _free(problem: Problem, atoms: Atoms) -> list[Residue]:
     """Residues whose side chains may turn: free, in one conformer, off axes, and bound to nothing else."""
     who, n = atoms.identity, len(atoms)
-    stays = ~problem.parameters(atoms, "xyz").xyz if _refined(problem) else np.ones(n, dtype=bool)
-    stays |= (atoms.multiplicity > 1) | (atoms.occupancy <= 0.0)
+    stays = ~problem.parameters(atoms, "xyz").xyz | (atoms.multiplicity > 1) | (atoms.occupancy <= 0.0)
     bonds = problem.restraints.bonds.index
     other = who.residue[bonds[:, 0]] != who.residue[bonds[:, 1]]
     stays[bonds[other]] = True
@@ -106,18 +128,14 @@ def _free(problem: Problem, atoms: Atoms) -> list[Residue]:
         metal, atoms.xyz, crystal.rotations, crystal.translations, crystal.orth, crystal.frac, _METAL
     )
     stays[near.i] = stays[near.j] = True
-    split = np.unique(who.residue[who.altloc != ""])
-    backbone = {"N", "CA", "C", "O", "OXT", "CB"}
+    loose = atoms.is_hydrogen & ~atoms.riding.mask(n)  # would stay behind
+    left = set(who.residue[(who.altloc != "") | loose].tolist())
     return [
         residue
         for residue in residues_of(atoms)
-        if residue.number not in split
-        and not any(stays[row] for name, row in residue.atoms.items() if name not in backbone)
+        if residue.number not in left
+        and not any(stays[row] for name, row in residue.atoms.items() if name not in BACKBONE and name != "CB")
     ]
-
-
-def _refined(problem: Problem) -> bool:
-    return any("xyz" in target.split("+") for target in problem.options.targets)
 
 
 def _best(state: State, kinds: list[SideChains]) -> list[_Trial]:
@@ -187,7 +205,7 @@ class _Score:
     def __call__(
         self, tried: list[tuple[int, Int, Float]], kinds: list[SideChains]
     ) -> list[tuple[int, Int, Float, Float, Float]]:
-        """Kind, rows (P,), torsions (P, k), places (P, m, 3) and values (P,) of side chains that are tried elsewhere."""
+        """Number of the kind, rows (P,), torsions (P, k), places (P, m, 3) and values (P,) of what is `tried`."""
         atoms = self._atoms
         places, new_b = [], []
         for k, row, chi in tried:
@@ -215,10 +233,11 @@ class _Score:
         return found
 
 
-def _moved(atoms: Atoms, chosen: list[_Trial]) -> Atoms:
+def _moved(problem: Problem, atoms: Atoms, chosen: list[_Trial]) -> Atoms:
     """The atoms with side chains where they are to be, their hydrogens with them."""
     xyz, b_iso, u_aniso = atoms.xyz.copy(), atoms.b_iso.copy(), atoms.u_aniso.copy()
-    riding = atoms.riding
+    riding, free = atoms.riding, problem.parameters(atoms, "b")
+    own = (free.b | free.u) & (atoms.tls.group < 0)  # the others move with their group, or stay as they are
     for trial in chosen:
         kind = trial.kind.taken([trial.row])
         mine = np.isin(riding.parent, kind.rows[0])
@@ -226,9 +245,9 @@ def _moved(atoms: Atoms, chosen: list[_Trial]) -> Atoms:
         turned = kind.with_also(child, depth).turned(atoms.xyz, trial.chi[None])[0]
         rows = kind.rows[0]
         xyz[rows], xyz[child] = turned[: len(rows)], turned[len(rows) :]
-        own = rows[atoms.tls.group[rows] < 0]  # the others move with their group
-        most = atoms.b_iso[kind.path[0, 2]] + _FLATTER * kind.depth[atoms.tls.group[rows] < 0]
-        b_iso[own], u_aniso[own] = np.minimum(b_iso[own], most), 0.0
+        most = atoms.b_iso[kind.path[0, 2]] + _FLATTER * kind.depth
+        b_iso[rows] = np.where(own[rows], np.minimum(b_iso[rows], most), b_iso[rows])
+        u_aniso[rows] = np.where(own[rows][:, None], 0.0, u_aniso[rows])
     return atoms.replace(xyz=xyz, b_iso=b_iso, u_aniso=u_aniso)
 
 
@@ -238,19 +257,24 @@ def _position(rows: Int, wanted: Int) -> Int:
     return np.asarray(order[np.searchsorted(rows[order], wanted)])
 
 
-def _apart(problem: Problem, atoms: Atoms, trials: list[_Trial]) -> list[_Trial]:
-    """Those that are worth it with what they meet where they would be, in the order of the model."""
+def _rows(kinds: list[SideChains]) -> Int:
+    """All atoms that may turn."""
+    return np.concatenate([kind.rows.ravel() for kind in kinds])
+
+
+def _apart(problem: Problem, atoms: Atoms, trials: list[_Trial], yielding: Int | None = None) -> list[_Trial]:
+    """Those that are worth it with what they meet where they would be, atoms that are `yielding` aside."""
     chosen = sorted(trials, key=lambda trial: -trial.gain)
     while chosen:
-        net = np.array([trial.gain for trial in chosen]) - _crowding(problem, atoms, chosen)
+        net = np.array([trial.gain for trial in chosen]) - _crowding(problem, atoms, chosen, yielding)
         least = int(np.argmin(net))
         if net[least] > _WORTH:
             break
         del chosen[least]
-    return sorted(chosen, key=lambda trial: trial.residue.number)
+    return chosen
 
 
-def _crowding(problem: Problem, atoms: Atoms, chosen: list[_Trial]) -> Float:
+def _crowding(problem: Problem, atoms: Atoms, chosen: list[_Trial], yielding: Int | None = None) -> Float:
     """What each of some trials (T,) loses for atoms that would be too close to others; of two, the later one."""
     owner = np.full(len(atoms), -1)
     xyz = atoms.xyz.copy()
@@ -262,7 +286,10 @@ def _crowding(problem: Problem, atoms: Atoms, chosen: list[_Trial]) -> Float:
     near = pairs_of(
         np.flatnonzero(owner >= 0), xyz, crystal.rotations, crystal.translations, crystal.orth, crystal.frac, reach
     )
-    heavy = ~atoms.is_hydrogen[near.i] & ~atoms.is_hydrogen[near.j]
+    counts = ~atoms.is_hydrogen
+    if yielding is not None:
+        counts[yielding[owner[yielding] < 0]] = False
+    heavy = counts[near.i] & counts[near.j]
     apart = near.image | (owner[near.i] != owner[near.j])
     keep = np.flatnonzero(heavy & apart & may_meet(atoms, nb, near.i, near.j, near.image))
     i, j = near.i[keep], near.j[keep]
@@ -271,4 +298,4 @@ def _crowding(problem: Problem, atoms: Atoms, chosen: list[_Trial]) -> Float:
     distance = np.linalg.norm(crystal.cartesian(fractional[i] - moved), axis=1)
     short = np.maximum(pair_distances(nb, i, j, np.zeros(len(i), dtype=bool)) - distance, 0.0)
     later = np.maximum(owner[i], owner[j])
-    return np.bincount(later, 0.5 * (short / _CONTACT_SIGMA) ** 2, len(chosen))
+    return np.asarray(np.bincount(later, 0.5 * (short / _CONTACT_SIGMA) ** 2, len(chosen)), dtype=np.float64)

@@ -16,7 +16,7 @@ from arrayrefine.validation.torsions import chi_path, common_name
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
-_BACKBONE = frozenset({"N", "CA", "C", "O", "OXT"})
+BACKBONE = frozenset({"N", "CA", "C", "O", "OXT"})
 _REMOTENESS = "BGDEZH"
 """Second letters of the names of atoms, by how many torsions turn them."""
 _IDEAL_CB = (-0.58273431, 0.56802827, -0.54067466)
@@ -74,7 +74,7 @@ class SideChains:
         """
         n, ca, cb = (xyz[self.path[:, k]] for k in range(3))
         one, two = ca - n, xyz[self.carbonyl] - ca
-        ideal = sum(f * v for f, v in zip(_IDEAL_CB, (np.cross(one, two), one, two)))
+        ideal = _IDEAL_CB[0] * np.cross(one, two) + _IDEAL_CB[1] * one + _IDEAL_CB[2] * two
         axis, angle = _between(cb - ca, ideal)
         moved = _rotated(xyz[self.rows], ca, axis, angle)
         path = np.concatenate([xyz[self.path[:, :2]], _rotated(xyz[self.path[:, 2:]], ca, axis, angle)], axis=1)
@@ -92,7 +92,7 @@ def side_chains_of(residues: Sequence[Residue]) -> list[SideChains]:
     kinds: dict[tuple[str, tuple[str, ...]], list[Residue]] = {}
     for residue in residues:
         if residue.name != "PRO" and "C" in residue.atoms and chi_path(residue):
-            names = tuple(sorted(name for name in residue.atoms if name not in _BACKBONE))
+            names = tuple(sorted(name for name in residue.atoms if name not in BACKBONE))
             kinds.setdefault((residue.name, names), []).append(residue)
     found = []
     for (name, names), members in kinds.items():
