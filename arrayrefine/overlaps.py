@@ -20,7 +20,7 @@ Float = NDArray[np.float64]
 
 _FAR, _STEP = 12.0, 0.1
 """Å; beyond, atoms of one residue do not lie."""
-_LEAST_B, _MOST_B, _COUNT = 4.0, 1600.0, 48
+_LEAST_B, _MOST_B, _COUNT = 1.0, 1600.0, 56
 """Å²; of the sums of two B that are tabulated, evenly in the logarithm."""
 
 

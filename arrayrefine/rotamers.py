@@ -14,8 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
 
 from arrayrefine.atoms import Atoms
+from arrayrefine.displacement import least_b
 from arrayrefine.kernels.contacts import pairs_of
 from arrayrefine.overlaps import Overlaps
 from arrayrefine.polymers import Residue, residues_of
@@ -42,7 +44,9 @@ _FLATTER = 10.0
 _CONTACT_SIGMA = 0.4
 """Å; of distances to other atoms, which have not made room yet."""
 _PASSES = 3
-"""Times that side chains are looked at, where one that turns needs the place of another."""
+"""Times that side chains are looked at, where those that turn are near each other, or need each other's place."""
+_NEAR = 3.5
+"""Å; side chains that are or were nearer to each other do not turn at the same time."""
 _METAL = 3.2
 """Å; side chains this near to a metal bind it."""
 
@@ -92,13 +96,14 @@ def with_better_rotamers(problem: Problem, state: State) -> tuple[State, tuple[T
     kept: list[_Trial] = []
     now = state
     for _ in range(_PASSES):
-        chosen = _apart(problem, now.atoms, _best(now, kinds), _rows(kinds)) if kinds else []
-        if not chosen:
+        found = _apart(problem, now.atoms, _best(now, kinds), _rows(kinds)) if kinds else []
+        if not found:
             break
+        chosen = _independent(now.atoms, found)
         turned |= {trial.residue.number: trial for trial in chosen}
         now = evaluate(problem, _moved(problem, now.atoms, chosen), before=now)
         kept = _apart(problem, now.atoms, [*turned.values()])
-        if len(kept) == len(turned):
+        if len(kept) == len(turned) and len(chosen) == len(found):
             break
     if len(kept) < len(turned):
         turned = {trial.residue.number: trial for trial in kept}
@@ -237,7 +242,8 @@ def _moved(problem: Problem, atoms: Atoms, chosen: list[_Trial]) -> Atoms:
     """The atoms with side chains where they are to be, their hydrogens with them."""
     xyz, b_iso, u_aniso = atoms.xyz.copy(), atoms.b_iso.copy(), atoms.u_aniso.copy()
     riding, free = atoms.riding, problem.parameters(atoms, "b")
-    own = (free.b | free.u) & (atoms.tls.group < 0)  # the others move with their group, or stay as they are
+    refined, own = free.b | free.u, atoms.tls.group < 0  # what is anisotropic about the others is their group's
+    least = np.where(own, 0.0, least_b(atoms))
     for trial in chosen:
         kind = trial.kind.taken([trial.row])
         mine = np.isin(riding.parent, kind.rows[0])
@@ -245,9 +251,9 @@ def _moved(problem: Problem, atoms: Atoms, chosen: list[_Trial]) -> Atoms:
         turned = kind.with_also(child, depth).turned(atoms.xyz, trial.chi[None])[0]
         rows = kind.rows[0]
         xyz[rows], xyz[child] = turned[: len(rows)], turned[len(rows) :]
-        most = atoms.b_iso[kind.path[0, 2]] + _FLATTER * kind.depth
-        b_iso[rows] = np.where(own[rows], np.minimum(b_iso[rows], most), b_iso[rows])
-        u_aniso[rows] = np.where(own[rows][:, None], 0.0, u_aniso[rows])
+        most = np.maximum(atoms.b_iso[kind.path[0, 2]] + _FLATTER * kind.depth, least[rows])
+        b_iso[rows] = np.where(refined[rows], np.minimum(b_iso[rows], most), b_iso[rows])
+        u_aniso[rows] = np.where((refined & own)[rows, None], 0.0, u_aniso[rows])
     return atoms.replace(xyz=xyz, b_iso=b_iso, u_aniso=u_aniso)
 
 
@@ -255,6 +261,18 @@ def _position(rows: Int, wanted: Int) -> Int:
     """Where atoms are among `rows`."""
     order = np.argsort(rows)
     return np.asarray(order[np.searchsorted(rows[order], wanted)])
+
+
+def _independent(atoms: Atoms, trials: list[_Trial]) -> list[_Trial]:
+    """Those that do not come near to one that gains more, nor to where it was: what is left there is another matter."""
+    chosen: list[_Trial] = []
+    taken = np.zeros((0, 3))
+    for trial in sorted(trials, key=lambda trial: -trial.gain):
+        mine = np.concatenate([trial.xyz, atoms.xyz[trial.kind.rows[trial.row]]])
+        if not len(taken) or cdist(mine, taken).min() > _NEAR:
+            chosen.append(trial)
+            taken = np.concatenate([taken, mine])
+    return chosen
 
 
 def _rows(kinds: list[SideChains]) -> Int:
