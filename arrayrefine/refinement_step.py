@@ -157,6 +157,8 @@ def run_step(problem: Problem, path: Path, cycle: int, target: str, stop: Callab
             notes.insert(0, reached.reason)
             if abs(path.state.b_shift) > _SAID_B:
                 notes.append(f"all B moved by {path.state.b_shift:+.2f} Å², out of the scale")
+            if path.state.shared:
+                notes.append(f"anisotropy that all U shared, up to {path.state.shared:.1f} Å² of B, went to the scale")
             break
         change = remedy(problem, path.state, candidate.state, reached.solution.atoms, found) if guarded else None
         changed = changed if change is None else _times(changed, change)
@@ -198,7 +200,7 @@ def _refine_in_band(
     much.
     """
     notes: list[str] = []
-    evaluations, gain = 0, 0.0
+    evaluations, gain, b_shift, shared = 0, 0.0, 0.0, 0.0
     state, steering, last, refined, adp = start, path.steering, path.last, path.refined, path.adp
     follows = steer and problem.options.weights in _STEERED and bool(parameters.xyz.any())
     for attempt in range(_MENDINGS + 1):
@@ -214,6 +216,7 @@ def _refine_in_band(
         gain += solution.start_value - solution.value if solution.evaluations else 0.0
         atoms = sensible(solution.atoms) if parameters.sizes.tls else solution.atoms
         state = evaluate(problem, atoms, before=state)
+        b_shift, shared = b_shift + state.b_shift, max(shared, state.shared)
         refined = refined or bool(here.sizes.b + here.sizes.u)
         adp = adp if found.adp is None else found.adp
         notes.append(solution.reason)
@@ -235,6 +238,7 @@ def _refine_in_band(
         steering = dataclasses.replace(steering, geometry=factor)
         if not goes_on:
             break
+    state = dataclasses.replace(state, b_shift=b_shift, shared=shared)  # of all of the step
     ended = dataclasses.replace(path, state=state, steering=steering, last=last, refined=refined, adp=adp)
     return _Reached(ended, found, solution, "; ".join(notes), evaluations, gain)
 

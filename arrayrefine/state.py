@@ -11,14 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
+from arrayrefine.common_anisotropy import common_anisotropy, without_common
 from arrayrefine.device import CPU, Device
 from arrayrefine.device_density import Gridded
 from arrayrefine.device_memory import Budget, Sizes, fitted
 from arrayrefine.device_restraints import DeviceRestraints
-from arrayrefine.displacement import least_b, sharpest
+from arrayrefine.displacement import EIGHT_PI_SQUARED, least_b, sharpest
 from arrayrefine.errors import InputError
 from arrayrefine.hydrogens import Hydrogens
 from arrayrefine.intensity_statistics import anisotropy
+from arrayrefine.kernels import symmetric
 from arrayrefine.occupancy_groups import OccupancyGroups
 from arrayrefine.options import Options
 from arrayrefine.outliers import Outliers, find_outliers
@@ -47,6 +49,8 @@ _JELLY_NEIGHBOURS = 20
 """Pairs of a jelly body for each atom, to reckon memory by; they are counted anew in every step."""
 _NEGLIGIBLE_B = 0.2
 """Å²; a smaller overall B stays in the scale: to take it out costs another F_calc."""
+_NEGLIGIBLE_ANISOTROPY = 1.0
+"""Å²; nor is less of a common anisotropy taken out."""
 _MASK_HOLDS = 0.05
 """Å; a solvent mask is kept while the rms distance of the atoms from where it was drawn is less: its step is 0.6 Å."""
 
@@ -190,6 +194,8 @@ class State:
         Reflections that the model and sigma_A hold improbable.
     masked : Atoms
         Those that the solvent mask was drawn for.
+    shared : float
+        Largest entry of the anisotropic B that all atoms had in common and the scale took over, Å².
     """
 
     atoms: Atoms
@@ -206,6 +212,7 @@ class State:
     b_shift: float
     outliers: Outliers
     masked: Atoms
+    shared: float = 0.0
 
     def __repr__(self) -> str:
         now = self.statistics
@@ -310,13 +317,22 @@ def evaluate(
     shift = 0.0
     if absorb_b and refit and data.d_min < _LEAST_D_MIN and "b" not in frozen_kinds(options.freeze):
         shift = _absorbable(atoms, scale.overall_b(data.s_squared, data.f_obs))
-    moved = abs(shift) > _NEGLIGIBLE_B
-    if moved:
+    shift = shift if abs(shift) > _NEGLIGIBLE_B else 0.0
+    common = np.zeros(6)
+    if absorb_b and refit and "b" not in frozen_kinds(options.freeze):
+        common = common_anisotropy(atoms, data.crystal)
+    shared = EIGHT_PI_SQUARED * float(np.abs(common).max())
+    shared = shared if shared > _NEGLIGIBLE_ANISOTROPY else 0.0
+    if shift or shared:
+        b_aniso = scale.b_aniso
+        if shared:
+            atoms, b_aniso = without_common(atoms, common), b_aniso + EIGHT_PI_SQUARED * symmetric.matrices(common)
         b_iso = np.clip(atoms.b_iso + shift, np.minimum(least_b(atoms), B_BOUNDS[1]), B_BOUNDS[1])
         atoms = problem.hydrogens.place(atoms.replace(b_iso=b_iso))
         structure_factors = problem.structure_factors(atoms)
         f_calc = structure_factors(atoms)
-        scale = fit_scale(data, f_calc, f_mask, start=dataclasses.replace(scale, b_overall=scale.b_overall - shift))
+        start = dataclasses.replace(scale, b_overall=scale.b_overall - shift, b_aniso=b_aniso)
+        scale = fit_scale(data, f_calc, f_mask, start=start)
     factor = scale.amplitude_factor(data.hkl)
     solvent = scale.k_mask(data.s_squared) * f_mask
     f_model = scale.apply(f_calc, f_mask, data.hkl)
@@ -346,5 +362,5 @@ def evaluate(
     return State(
         atoms, xray, scale, sigma_a, f_calc, f_mask, f_model, statistics,
         float(values[xray.work].mean()), float(values[free].mean()) if free.any() else float("nan"),
-        problem.geometry.core_rmsz(atoms, frozen), shift if moved else 0.0, outliers, masked,
+        problem.geometry.core_rmsz(atoms, frozen), shift, outliers, masked, shared,
     )  # fmt: skip

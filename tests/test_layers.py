@@ -82,6 +82,7 @@ LAYERS = [
         "restraints",
         "atoms",
         "displacement",
+        "common_anisotropy",
         "periodic_regions",
         "tls_motion",
         "gaussians",
