@@ -107,11 +107,13 @@ class Crystal:
         return np.array([op.tran for op in self.group_ops], dtype=float) / gemmi.Op.DEN
 
     @cached_property
-    def twin_laws(self) -> tuple[str, ...]:
-        """Operators on hkl that map the lattice, within an obliquity of 3°, but not the crystal onto itself."""
+    def twin_laws(self) -> dict[str, Float]:
+        """Operators that map the lattice, within an obliquity of 3°, but not the crystal onto itself.
+
+        Matrices (3, 3) by name, such as "-h,k,-l": the twin mates of hkl (R, 3) are ``hkl @ matrix``.
+        """
         laws = gemmi.find_twin_laws(self.gemmi_cell, self.gemmi_space_group, _LARGEST_OBLIQUITY, False)
-        # exact ones first: those with fractions relate only part of the reflections
-        return tuple(sorted((law.as_hkl().triplet() for law in laws), key=lambda text: "/" in text))
+        return {law.as_hkl().triplet(): np.array(law.rot, dtype=float) / gemmi.Op.DEN for law in laws}
 
     @cached_property
     def anisotropy_basis(self) -> Float:

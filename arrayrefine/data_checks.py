@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 
 import numpy as np
 from numpy.typing import NDArray
 
-from arrayrefine.intensity_statistics import LEAST_IN_SHELL, anisotropy, intensities, shells, strong
+from arrayrefine.intensity_statistics import anisotropy, shells
 from arrayrefine.reflections import Reflections
+from arrayrefine.twinning import twinning
 from arrayrefine.wording import are, counted
 
 Float = NDArray[np.float64]
 
-TWINNED_BELOW = 0.44
-"""Mean |L|: 0.5 of acentric reflections without twinning, 0.375 of a perfect twin (Padilla & Yeates 2003)."""
 ANISOTROPIC_ABOVE = 25.0
 """Å²; between the largest and the smallest principal value of the B of the data."""
 INCOMPLETE_BELOW = 0.7
@@ -23,9 +21,6 @@ INCOMPLETE_BELOW = 0.7
 _ACENTRIC_LIMIT, _CENTRIC_LIMIT = 40.0, 60.0
 """Intensity over its mean; far beyond what anisotropy and pseudo-translation do to a normal crystal."""
 _TOO_MANY = 0.01  # more than this is no outlier but an unusual crystal
-
-_FEWEST = 500  # strong acentric reflections; with these the mean |L| is good to 0.013
-_OFFSETS = tuple(o for o in itertools.product((-2, 0, 2), repeat=3) if o > (0, 0, 0))
 
 
 def check_data(reflections: Reflections) -> tuple[str, ...]:
@@ -40,7 +35,7 @@ def check_data(reflections: Reflections) -> tuple[str, ...]:
     tuple of str
         Sentences about twinning, anisotropy and completeness; empty for ordinary data.
     """
-    checks = (_twinning, _anisotropy, _completeness)
+    checks = (twinning, _anisotropy, _completeness)
     return tuple(sentence for check in checks for sentence in check(reflections))
 
 
@@ -92,69 +87,6 @@ def _normalised(reflections: Reflections) -> Float:
     for shell in shells(reflections):
         mean[shell] = np.median(scaled[shell])
     return np.asarray(intensity / np.where(mean > 0, mean, np.inf))
-
-
-def l_test(reflections: Reflections) -> tuple[float, int]:
-    """The L-test for twinning of Padilla & Yeates (2003), Acta Cryst. D59, 1124-1130.
-
-    L = (I₁ - I₂)/(I₁ + I₂) of acentric reflections whose indices differ by 0 or ± 2, so that neither anisotropy nor
-    pseudo-centring matters. Only shells with a mean I/sigma of at least 3 are used: noise hides twinning.
-
-    Returns
-    -------
-    mean : float
-        Mean |L|; nan without pairs.
-    count : int
-        Number of reflections used.
-    """
-    intensity, _ = intensities(reflections)
-    used = strong(reflections) & ~reflections.centric
-    hkl, intensity = reflections.hkl[used].astype(np.int64), intensity[used]
-    if not len(hkl):
-        return float("nan"), 0
-    side = 2 * int(np.abs(hkl).max()) + 8
-    weight = np.array([side * side, side, 1], dtype=np.int64)
-    key = hkl @ weight
-    order = np.argsort(key)
-    key, intensity = key[order], intensity[order]
-    total, pairs = 0.0, 0
-    for offset in _OFFSETS:
-        wanted = key + int(np.array(offset) @ weight)
-        place = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
-        there = key[place] == wanted
-        one, two = intensity[there], intensity[place[there]]
-        some = one + two > 0.0
-        ratio = np.abs(one - two)[some] / (one + two)[some]
-        total += float(np.minimum(ratio, 1.0).sum())
-        pairs += int(some.sum())
-    return (total / pairs if pairs else float("nan")), len(hkl)
-
-
-def second_moment(reflections: Reflections) -> float:
-    """<I²>/<I>² of strong acentric reflections, mean of the shells: 2 without twinning, 1.5 of a perfect twin."""
-    intensity, _ = intensities(reflections)
-    intensity = intensity / reflections.epsilon
-    used = strong(reflections) & ~reflections.centric
-    moments = []
-    for shell in shells(reflections):
-        values = intensity[shell[used[shell]]]
-        if len(values) >= LEAST_IN_SHELL // 2 and values.mean() > 0.0:
-            moments.append(float(np.mean(values**2) / np.mean(values) ** 2))
-    return float(np.mean(moments)) if moments else float("nan")
-
-
-def _twinning(reflections: Reflections) -> list[str]:
-    mean, count = l_test(reflections)
-    laws = reflections.crystal.twin_laws
-    if count < _FEWEST or not mean < TWINNED_BELOW or not laws:
-        return []
-    exact = [law for law in laws if "/" not in law]
-    return [
-        f"the data look twinned: mean |L| of the L-test is {mean:.3f} (0.5 without twinning, 0.375 of a perfect twin), "
-        f"<I²>/<I>² is {second_moment(reflections):.2f} (2.0 and 1.5), and the lattice allows the twin law "
-        f"{' or '.join(exact or laws[:1])}; twinning is not modelled: R factors and maps "
-        "do not mean what they do without it"
-    ]
 
 
 def _anisotropy(reflections: Reflections) -> list[str]:

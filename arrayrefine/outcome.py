@@ -11,6 +11,12 @@ from arrayrefine.wording import counted
 
 _R_FREE_RISE = 0.01
 """R-free may end this much above its lowest value before that is worth a warning."""
+_UNRELATED = 0.5
+"""R above which a model says little of the data; that of atoms at random is 0.59 (Wilson 1950, Acta Cryst. 3, 397)."""
+_POOR = 0.45
+"""R-free above which a right model still has far to go."""
+_GAINED = 0.02
+"""And what it gains on the way, at least."""
 
 
 def limits(problem: Problem, state: State) -> list[str]:
@@ -45,4 +51,22 @@ def hindsight(steps: tuple[Step, ...]) -> list[str]:
     return [
         f"R-free ended at {values[-1][0]:.4f}; it was {best:.4f} {where}: the model may fit noise, "
         "try fewer cycles or tighter weights"
+    ]
+
+
+def not_placed(first: State, last: State, steps: tuple[Step, ...]) -> list[str]:
+    """Say so where R-free, or R-work where there is no test set, is what a model in a wrong place ends with."""
+    was, now = first.statistics, last.statistics
+    name, start, end = "R-free", was.r_free, now.r_free
+    if start is None or end is None:
+        name, start, end = "R-work", was.r_work, now.r_work
+    stuck = bool(steps) and name == "R-free" and end > max(_POOR, start - _GAINED)
+    if not (end > _UNRELATED or stuck):
+        return []
+    return [
+        f"{name} {start:.4f} -> {end:.4f} (R-work {was.r_work:.4f} -> {now.r_work:.4f}): the model probably is not "
+        "where the crystal has it, and a low R-work only means that it was fitted to noise. Check that the data are of "
+        "this crystal, that the solution of molecular replacement stands out from others, that the space group is "
+        "right (try those with the same rotations, the enantiomorph first), and that no large part of the crystal is "
+        "missing from the model"
     ]

@@ -228,7 +228,7 @@ def run(
     late += summaries.extra_sentences(own_targets)
     late += [*course.answers, *state.scale.notes, *state.sigma_a.notes, *state.outliers.sentence(problem.reflections)]
     late += [*outcome.limits(problem, state), *outcome.chosen_weights(problem, steps), *outcome.hindsight(steps)]
-    late += summaries.worse_than_start(problem, first, state)
+    late += [*summaries.worse_than_start(problem, first, state), *outcome.not_placed(first, state, steps)]
     late += tls_motion.sentences(motion)
     for note in late:
         say(note)

@@ -6,17 +6,20 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
+import gemmi
 import numpy as np
 import pytest
 
 from arrayrefine.crystal import Crystal
-from arrayrefine.data_checks import check_data, l_test, second_moment, without_outliers
+from arrayrefine.data_checks import check_data, without_outliers
 from arrayrefine.intensity_statistics import anisotropy
 from arrayrefine.io.model import read_model
 from arrayrefine.io.reflections import read_reflections
 from arrayrefine.reflections import Reflections
+from arrayrefine.twinning import l_test, second_moment, twin_laws
 
 TETRAGONAL = Crystal((60.0, 60.0, 80.0, 90.0, 90.0, 90.0), "P 43")
+TRIGONAL = Crystal((60.0, 60.0, 80.0, 90.0, 90.0, 120.0), "P 31")
 ORTHORHOMBIC = Crystal((40.0, 61.0, 83.0, 90.0, 90.0, 90.0), "P 21 21 21")
 MONOCLINIC = Crystal((45.0, 61.0, 77.0, 90.0, 106.0, 90.0), "P 1 21 1")
 
@@ -60,14 +63,93 @@ def test_statistics_of_twins(domains: int, mean: float, moment: float, amplitude
     assert second_moment(wilson(TETRAGONAL, domains)) == pytest.approx(moment, abs=0.06)
 
 
-def test_twinning_needs_a_twin_law() -> None:
-    assert TETRAGONAL.twin_laws == ("-h,k,-l",)
-    assert ORTHORHOMBIC.twin_laws == ()
-    notes = check_data(wilson(TETRAGONAL, 2))
-    assert said(notes, "look twinned")
-    assert said(notes, "-h,k,-l")
-    assert check_data(wilson(TETRAGONAL)) == ()
-    assert check_data(wilson(ORTHORHOMBIC, 2)) == ()
+def with_intensities(data: Reflections, intensity: np.ndarray) -> Reflections:
+    """The same reflections with other amplitudes and intensities."""
+    assert data.sigma_i is not None
+    return dataclasses.replace(data, i_obs=intensity, f_obs=np.sqrt(np.maximum(intensity, 0.0)))
+
+
+def mates(data: Reflections, law: str) -> np.ndarray:
+    """Rows of the twin mates, each brought into the asymmetric unit by gemmi; -1 where it is not there."""
+    group, operator = data.crystal.gemmi_space_group, gemmi.Op(law)
+    asu, rows = gemmi.ReciprocalAsu(group), {tuple(h): i for i, h in enumerate(data.hkl.tolist())}
+    found = (asu.to_asu(operator.apply_to_hkl(h), group.operations())[0] for h in data.hkl.tolist())
+    return np.array([rows.get(tuple(h), -1) for h in found])
+
+
+def twin(crystal: Crystal, law: str, fraction: float) -> Reflections:
+    """Intensities of a twin with two domains."""
+    data = wilson(crystal, noise=0.01)
+    other = mates(data, law)
+    assert data.i_obs is not None
+    data = data.select(other >= 0)
+    other = mates(data, law)
+    return with_intensities(data, (1.0 - fraction) * data.i_obs + fraction * data.i_obs[other])
+
+
+def test_twin_laws_of_lattices() -> None:
+    assert tuple(TETRAGONAL.twin_laws) == ("-h,k,-l",)
+    assert ORTHORHOMBIC.twin_laws == {}
+    assert len(TRIGONAL.twin_laws) == 3
+    hkl = np.array([[1, 2, 3], [-4, 1, 0]])
+    for crystal in (TETRAGONAL, TRIGONAL):
+        for name, matrix in crystal.twin_laws.items():
+            expected = [gemmi.Op(name).apply_to_hkl(h) for h in hkl.tolist()]
+            np.testing.assert_array_equal(hkl @ matrix, expected)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.2, 0.35])
+@pytest.mark.parametrize(("crystal", "law"), [(TETRAGONAL, "-h,k,-l"), (TRIGONAL, "-h,-k,l")])
+def test_fraction_and_correlation_of_a_twin(crystal: Crystal, law: str, fraction: float) -> None:
+    data = twin(crystal, law, fraction)
+    found = {one.name: one for one in twin_laws(data)}
+    assert len(found) == len(crystal.twin_laws)
+    own = found.pop(law)
+    assert own.fraction == pytest.approx(fraction, abs=0.02)
+    expected = 2.0 * fraction * (1.0 - fraction) / (fraction**2 + (1.0 - fraction) ** 2)
+    assert own.correlation == pytest.approx(expected, abs=0.06)
+    for other in found.values():
+        assert abs(other.correlation) < 0.1
+    notes = check_data(data)
+    assert said(notes, f"look twinned: mean |L| of the L-test is {l_test(data)[0]:.3f}") == (fraction > 0.0)
+    assert said(notes, f"twin law {law} (correlation {own.correlation:.2f}, fraction {own.fraction:.2f}") == (
+        fraction > 0.0
+    )
+
+
+def test_even_intensities_without_related_mates_are_no_twin() -> None:
+    """Mean |L| is low for other reasons too, with a lattice that allows twinning (as in 3ifx) and without."""
+    for crystal in (TETRAGONAL, ORTHORHOMBIC):
+        data = wilson(crystal, 2)
+        assert l_test(data)[0] < 0.4
+        assert check_data(data) == ()
+
+
+def test_related_mates_with_intensities_as_uneven_as_ever_are_named() -> None:
+    """A pseudo-symmetry, whose mates are alike but no sums; 5bmg is a twin that looks the same."""
+    data = wilson(TETRAGONAL, noise=0.01)
+    data = data.select(mates(data, "-h,k,-l") >= 0)
+    other = mates(data, "-h,k,-l")
+    rng = np.random.default_rng(3)
+    shared, own = (rng.normal(size=len(data)) + 1j * rng.normal(size=len(data)) for _ in range(2))
+    shared = shared[np.minimum(np.arange(len(data)), other)]
+    f = np.sqrt(0.85) * shared + np.sqrt(0.15) * own
+    mean = np.exp(-15.0 * data.s_squared) * data.epsilon
+    pseudo = with_intensities(data, 900.0 * mean * np.abs(f) ** 2)
+    assert l_test(pseudo)[0] > 0.48
+    (law,) = twin_laws(pseudo)
+    assert law.correlation == pytest.approx(0.85**2, abs=0.05)
+    (note,) = check_data(pseudo)
+    assert note.startswith(f"intensities are related by the twin law -h,k,-l (correlation {law.correlation:.2f}")
+    assert "of higher symmetry than P 43" in note
+    weakly = with_intensities(data, 900.0 * mean * np.abs(np.sqrt(0.5) * (shared + own)) ** 2)
+    assert twin_laws(weakly)[0].correlation > 0.2
+    assert check_data(weakly) == ()
+
+
+def test_laws_that_relate_few_reflections_are_left_out() -> None:
+    data = twin(TETRAGONAL, "-h,k,-l", 0.3)
+    assert twin_laws(data.select(data.s_squared < 1 / 9.0**2)) == []
 
 
 def test_weak_shells_and_small_data_say_nothing_of_twinning() -> None:

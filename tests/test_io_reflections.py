@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import re
@@ -489,6 +490,48 @@ def test_different_space_groups(
         read_reflections(path, Crystal(cell, model_group))
 
 
+@pytest.mark.parametrize(
+    ("data_group", "model_group", "remedy"),
+    [
+        ("P 43", "P 41", "give the data the space group of the model"),
+        ("P 41", "P 4", "give the data the space group of the model"),
+        ("P 4 2 2", "P 41", "reindex the data, correct the header"),
+        ("P 4", "P 41 21 2", "reindex the data, correct the header"),
+    ],
+)
+def test_what_to_do_about_another_space_group(tmp_path: Path, data_group: str, model_group: str, remedy: str) -> None:
+    cell = (50.0, 50.0, 70.0, 90.0, 90.0, 90.0)
+    columns = {"F": ("F", [9.0]), "SIGF": ("Q", [1.0])}
+    path = write_mtz(tmp_path / "a.mtz", columns, hkl=np.array([[2, 4, 6]]), crystal=Crystal(cell, data_group))
+    with pytest.raises(InputError, match=remedy):
+        read_reflections(path, Crystal(cell, model_group))
+
+
+@pytest.mark.parametrize("strength", [0.05, 1.0])
+def test_data_may_name_the_space_group_without_its_screw_axes(tmp_path: Path, strength: float) -> None:
+    """P 2 2 2 for P 21 21 21, as merging leaves it; what the model's group forbids is dropped and judged."""
+    merged = Crystal(CRYSTAL.cell, "P 2 2 2")
+    hkl = gemmi.make_miller_array(merged.gemmi_cell, merged.gemmi_space_group, 2.5)
+    absent = CRYSTAL.absent(hkl)
+    f = np.where(absent, 50.0 * strength, 50.0)
+    columns = {"F": ("F", f), "SIGF": ("Q", np.full(len(f), 2.0)), "FREE": ("I", np.arange(len(f)) % 20)}
+    path = write_mtz(tmp_path / "a.mtz", columns, hkl=hkl, crystal=merged)
+    data, notes = read_reflections(path, CRYSTAL)
+    assert data.crystal == CRYSTAL
+    assert len(data) == len(HKL) == (~absent).sum()
+    assert data.source["dropped"] == {"systematically absent": absent.sum()}
+    assert said(notes, "name the space group P 2 2 2, which is that of the model, P 21 21 21, without its screw axes")
+    assert said(notes, f"{absent.sum()} measured reflections are systematically absent in P 21 21 21 and dropped")
+    assert said(notes, f"{25.0 * strength:.1f} of these and 25.0 of all others")
+    assert said(notes, "may be the wrong space group") == (strength == 1.0)
+    again, notes = read_reflections(dataclasses.replace(data, crystal=merged), CRYSTAL)
+    assert (again.crystal, len(again)) == (CRYSTAL, len(data))
+    assert said(notes, "without its screw axes")
+    alone = write_mtz(tmp_path / "b.mtz", {k: (t, v[~absent]) for k, (t, v) in columns.items()}, hkl=hkl[~absent],
+                      crystal=merged)  # fmt: skip
+    assert not said(read_reflections(alone, CRYSTAL)[1], "systematically absent")
+
+
 def test_two_names_of_one_group_agree(tmp_path: Path) -> None:
     cell = (50.0, 60.0, 70.0, 90.0, 95.0, 90.0)
     crystal = Crystal(cell, "P 1 21 1")
@@ -529,6 +572,56 @@ def test_cif_status_without_test_set_is_no_flag(tmp_path: Path) -> None:
     everything = cif(tmp_path / "b.cif", "F_meas_au F_meas_sigma_au status", rows(lambda i: "f"), CIF_HEADER)
     assert f"all {COUNT} reflections are free" in refused(everything)
     assert "no reflection is free" in refused(path, free="status")
+
+
+@pytest.mark.parametrize("free", [0, 1])
+def test_cif_status_of_zeros_and_ones_holds_flags(tmp_path: Path, free: int) -> None:
+    """As some depositors wrote them; x and blanks mean what they always do."""
+    codes = [str(free if i % 10 == 0 else 1 - free) for i in range(18)] + ["?", "x"]
+    path = cif(tmp_path / "a.cif", "F_meas_au F_meas_sigma_au status", rows(lambda i: codes[i % 20]), CIF_HEADER)
+    data, notes = read_reflections(path, CRYSTAL)
+    count = sum(i % 10 == 0 for i in range(COUNT))
+    assert data.free.sum() == count
+    assert data.source["free_file_value"] == free
+    assert len(data) == sum(codes[i % 20] != "x" for i in range(COUNT))
+    assert said(notes, f"{free} ({count} times)")
+    assert said(notes, "the less frequent one for the test set")
+    given, notes = read_reflections(path, CRYSTAL, free=f"status={free}")
+    np.testing.assert_array_equal(given.free, data.free)
+    assert not said(notes, "the less frequent one")
+    named, _ = read_reflections(path, CRYSTAL, free="status")
+    np.testing.assert_array_equal(named.free, data.free)
+    assert "column status" in refused(path, free=f"status={1 - free}")
+    with pytest.raises(InputError, match="'f' is no number"):
+        read_reflections(path, CRYSTAL, free="status=f")
+    drawn, notes = read_reflections(path, CRYSTAL, free="random")
+    assert len(drawn) == len(data)
+    assert said(notes, "chosen at random")
+
+
+def test_cif_flags_have_a_column_beside_a_status_of_numbers(tmp_path: Path) -> None:
+    tags = "F_meas_au F_meas_sigma_au status pdbx_r_free_flag"
+    text = [f"{row} {CCP4[i]}" for i, row in enumerate(rows(lambda i: str(int(i % 10 == 0))))]
+    data, notes = read_reflections(cif(tmp_path / "a.cif", tags, text, CIF_HEADER), CRYSTAL)
+    assert data.free.sum() == (CCP4 == 0).sum()
+    assert said(notes, "free flags of pdbx_r_free_flag are used; also there: status")
+
+
+def test_cif_status_in_capitals(tmp_path: Path) -> None:
+    codes = rows(lambda i: "F" if i % 20 == 0 else "O")
+    path = cif(tmp_path / "a.cif", "F_meas_au F_meas_sigma_au status", codes, CIF_HEADER)
+    assert read_reflections(path, CRYSTAL)[0].free.sum() == (CCP4 == 0).sum()
+
+
+@pytest.mark.parametrize("codes", ["AAAB", "ooAA", "xxxx", "0129"])
+def test_cif_status_of_no_known_meaning(tmp_path: Path, codes: str) -> None:
+    path = tmp_path / "a.cif"
+    cif(path, "F_meas_au F_meas_sigma_au status", rows(lambda i: codes[i % 4] if i % 20 else "A"), CIF_HEADER)
+    for free in (None, "random"):
+        message = refused(path, free=free)
+        assert "column status: found '" in message
+        assert f"'{codes[-1]}' (" in message
+        assert "correct the column" in message
 
 
 def test_cif_r_free_flag_and_gzip(tmp_path: Path) -> None:
@@ -603,3 +696,11 @@ def test_unmerged_data_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "unmerged.mtz"
     mtz.write_to_file(str(path))
     assert "unmerged observations (1 batches)" in refused(path)
+
+
+def test_unmerged_data_without_headers_of_batches_are_refused(tmp_path: Path) -> None:
+    path = simple(tmp_path / "a.mtz", BATCH=("B", np.ones(COUNT)), **{"M/ISYM": ("Y", np.ones(COUNT))})
+    assert not gemmi.read_mtz_file(str(path)).batches
+    message = refused(path)
+    assert "unmerged observations (columns BATCH and M/ISYM)" in message
+    assert "scale and merge first" in message

@@ -46,6 +46,7 @@ LAYERS = [
         "targets",
         "scaling",
         "data_checks",
+        "twinning",
         "sigma_a",
         "outliers",
         "solvent",

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.errors import InputError
+from arrayrefine.io import status
 from arrayrefine.io.columns import find_label
 from arrayrefine.io.tables import Table
 
@@ -33,7 +34,7 @@ class FreeColumn:
     ----------
     label : str
     flags : (R,) float64
-        nan where missing. For mmCIF ``status``: 0 is "f", 1 is "o".
+        nan where missing. For mmCIF ``status``: 0 is "f", 1 is "o", unless it holds 0 and 1 itself.
     value : float or None
         Value of the test set, None where it follows from the convention.
     convention : str
@@ -63,20 +64,21 @@ def find_free_column(table: Table, free: str | None) -> tuple[FreeColumn | None,
     """
     if free is not None:
         return (None, ()) if free.strip().lower() == "random" else (_given(table, free), ())
-    if table.status is not None and (table.status == "f").any():
+    if status.marks_free(table):
         return _status(table), ()
     labels = [label for label, kind in table.types.items() if kind == "I" and _LABEL.search(label)]
     labels += [label for label, kind in table.types.items() if kind in "XR" and _LABEL.search(label)]
     if not labels:
-        return None, ()
-    note = f"free flags of {labels[0]} are used; also there: {', '.join(labels[1:])}"
-    return FreeColumn(labels[0], table.values[labels[0]], None), (note,) if labels[1:] else ()
+        return (_status(table), (status.flags_note(table),)) if status.holds_flags(table) else (None, ())
+    others = [*labels[1:], *(["status"] if status.holds_flags(table) else [])]
+    note = f"free flags of {labels[0]} are used; also there: {', '.join(others)}"
+    return FreeColumn(labels[0], table.values[labels[0]], None), (note,) if others else ()
 
 
 def _status(table: Table) -> FreeColumn:
-    assert table.status is not None
-    flags = np.where(table.status == "f", 0.0, np.where(table.status == "o", 1.0, np.nan))
-    return FreeColumn("status", flags, 0.0, "mmCIF status, f is free")
+    if status.holds_flags(table):
+        return FreeColumn("status", status.free_flags(table), None)
+    return FreeColumn("status", status.free_flags(table), 0.0, "mmCIF status, f is free")
 
 
 def _given(table: Table, free: str) -> FreeColumn:
@@ -84,19 +86,23 @@ def _given(table: Table, free: str) -> FreeColumn:
     if not equals:
         name, text = text, ""
     if name == "status" and table.status is not None:
-        if text not in ("", "f"):
-            raise InputError(f"--free {free}: the test set of mmCIF status is 'f'; expected --free status=f")
-        return _status(table)
-    label = find_label(table, name, "the free flags")
+        column = _status(table)
+        if column.value is not None:
+            if text not in ("", "f"):
+                raise InputError(f"--free {free}: the test set of mmCIF status is 'f'; expected --free status=f")
+            return column
+    else:
+        label = find_label(table, name, "the free flags")
+        column = FreeColumn(label, table.values[label], None)
     if not text:
-        return FreeColumn(label, table.values[label], None)
+        return column
     try:
         value = float(text)
     except ValueError:
         raise InputError(
             f"--free {free}: '{text}' is no number; expected the value of the test set, as in --free {name}=0"
         ) from None
-    return FreeColumn(label, table.values[label], value, f"{label} = {value:g} is free, as given")
+    return FreeColumn(column.label, column.flags, value, f"{column.label} = {value:g} is free, as given")
 
 
 def resolve(path: object, column: FreeColumn, flags: Float) -> tuple[Float, float, str]:

@@ -6,7 +6,6 @@ import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,17 +18,14 @@ from arrayrefine.io.free_flags import FreeColumn, check_share, choose_random, fi
 from arrayrefine.io.french_wilson import REJECT_BELOW, french_wilson
 from arrayrefine.io.in_memory import DataSource, label_of
 from arrayrefine.io.merging import Observations, merge, to_asu
+from arrayrefine.io.same_crystal import absent_note, common_crystal, require_same, screws_note, without_screws
+from arrayrefine.io.status import observed_rows
 from arrayrefine.io.tables import Table, read_table
 from arrayrefine.reflections import Reflections
 
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
-CELL_TOLERANCE = 0.01
-"""Relative difference of a length or an angle above which the cells of model and data are not the same
-crystal."""
-
-_CELL_REMARK = 0.001
 _FEW_FLAGS = 0.05  # share of missing free flags above which the note says what to do
 
 
@@ -70,7 +66,8 @@ def read_reflections(
         A DataFrame has H, K, L as index or columns; `attrs["cell"]` and `attrs["space_group"]` where they are not the
         model's. `Reflections` that were read before are only cut at `d_min`: what else was chosen then stays.
     crystal : Crystal
-        The model's. The cell of the data wins where the file gives one (`source["cell"]` says which).
+        The model's. The cell of the data wins where the file gives one (`source["cell"]` says which); the space group
+        is the model's, also where the data name their point group only.
     columns : str, optional
         ``"F,SIGF"``; found by type and name otherwise.
     free : str, optional
@@ -93,7 +90,7 @@ def read_reflections(
     if isinstance(source, Reflections):
         return _as_read(source, crystal, d_min, account), account.all_notes()
     table = read_table(source, account.notes)
-    common, cell_source = _common_crystal(table, crystal, account)
+    common, cell_source = common_crystal(table, crystal, account.notes)
     chosen, notes = choose_columns(table, columns)
     account.notes += notes
     column, notes = find_free_column(table, free)
@@ -132,55 +129,18 @@ def _as_read(reflections: Reflections, model: Crystal, d_min: float | None, acco
     """Reflections that were read before, cut at high resolution."""
     own = reflections.crystal
     origin = {"file": label_of(reflections), "sha256": IN_MEMORY} | reflections.source
-    _require_same(Path(str(origin["file"])), model, own.gemmi_cell, own.gemmi_space_group)
+    require_same(Path(str(origin["file"])), model, own.gemmi_cell, own.gemmi_space_group)
+    if without_screws(own.gemmi_space_group, model.gemmi_space_group):
+        crystal = Crystal(own.cell, model.space_group)
+        absent = crystal.absent(reflections.hkl)
+        account.notes.append(screws_note(str(origin["file"]), own.gemmi_space_group, model.gemmi_space_group))
+        account.drop("systematically absent", int(absent.sum()))
+        reflections = dataclasses.replace(reflections, crystal=crystal).select(~absent)
     kept = np.ones(len(reflections), dtype=bool)
     if d_min is not None:
         kept = _inside(Path(str(origin["file"])), reflections.s_squared, d_min)
         account.drop(f"beyond d_min = {d_min:g} Å", int((~kept).sum()))
     return dataclasses.replace(reflections.select(kept), source=origin)
-
-
-def _common_crystal(table: Table, model: Crystal, account: _Account) -> tuple[Crystal, str]:
-    """Crystal of the data, with what the file does not say taken from the model."""
-    path = table.file.path
-    group = table.space_group or model.gemmi_space_group
-    cell = table.cell or model.gemmi_cell
-    difference = _require_same(path, model, cell, group)
-    missing = [what for what, value in (("cell", table.cell), ("space group", table.space_group)) if value is None]
-    if missing:
-        account.notes.append(f"'{path}' gives no {' and no '.join(missing)}: the model's is used")
-    if difference > _CELL_REMARK:
-        account.notes.append(
-            f"cells of model ({_describe(model.gemmi_cell)}) and data ({_describe(cell)}) differ by "
-            f"{100 * difference:.2f} %: the data's is used"
-        )
-    if table.cell is None:
-        return model, "model"
-    return Crystal.from_gemmi(cell, model.gemmi_space_group), "data"
-
-
-def _require_same(path: Path, model: Crystal, cell: gemmi.UnitCell, group: gemmi.SpaceGroup) -> float:
-    """Largest relative difference of the cells of model and data, which must be of one crystal."""
-    ours, theirs = np.array(model.cell), np.array(cell.parameters)
-    difference = float(np.max(np.abs(theirs - ours) / ours))
-    same_group = group.operations() == model.gemmi_space_group.operations()
-    if difference > CELL_TOLERANCE or not same_group:
-        wrong = [
-            *(["cells"] if difference > CELL_TOLERANCE else []),
-            *([] if same_group else ["space groups"]),
-        ]
-        raise InputError(
-            f"{' and '.join(wrong)} of model and data differ: the model has {_describe(model.gemmi_cell)} "
-            f"{model.space_group}, data '{path}' have {_describe(cell)} {group.xhm()}; expected the same "
-            f"space group in the same setting and cells within {100 * CELL_TOLERANCE:g} %: reindex the "
-            "data, correct the header of the model, or solve the structure anew if this is another crystal "
-            "form"
-        )
-    return difference
-
-
-def _describe(cell: gemmi.UnitCell) -> str:
-    return " ".join(f"{v:g}" for v in cell.parameters)
 
 
 def _usable_observations(
@@ -189,7 +149,9 @@ def _usable_observations(
     """Measurements that can be used, in the asymmetric unit."""
     rows = np.arange(len(table.hkl))
     flag = column.flags if column is not None else np.full(len(rows), np.nan)
-    active = _active(table, account)
+    active, others = observed_rows(table)
+    for reason, count in others.items():
+        account.drop(reason, count)
     values = np.stack([table.values[label] for label in chosen.value])
     # a pair adds two measurements per row; a row is missing only where both are
     account.drop("without a measured value", int((active & ~np.isfinite(values).any(axis=0)).sum()))
@@ -204,11 +166,15 @@ def _usable_observations(
     )
     good_sigma = np.isfinite(observed.sigma) & (observed.sigma > 0.0)
     negative = observed.value < 0.0 if chosen.kind == "amplitude" else np.zeros(len(observed.value), dtype=bool)
+    absent = crystal.absent(observed.hkl) if len(observed.hkl) else negative
+    if table.space_group is not None and without_screws(table.space_group, crystal.gemmi_space_group):
+        ratio = observed.value / np.where(good_sigma, observed.sigma, np.nan)
+        account.notes += absent_note(crystal, ratio, absent)
     tests = (
         ("with the index 0 0 0", (observed.hkl == 0).all(axis=1)),
         ("with a sigma that is zero, negative or missing", ~good_sigma),
         ("with a negative amplitude", negative),
-        ("systematically absent", crystal.absent(observed.hkl) if len(observed.hkl) else negative),
+        ("systematically absent", absent),
     )
     keep = np.ones(len(observed.value), dtype=bool)
     for reason, bad in tests:
@@ -222,16 +188,6 @@ def _usable_observations(
             "with --columns F,SIGF"
         )
     return to_asu(observed.select(keep), crystal)
-
-
-def _active(table: Table, account: _Account) -> Bool:
-    """Rows that mmCIF status counts as observed."""
-    if table.status is None:
-        return np.ones(len(table.hkl), dtype=bool)
-    active = np.isin(table.status, ("o", "f", "", "?", "."))
-    for letter, count in zip(*np.unique(table.status[~active], return_counts=True)):
-        account.drop(f"with status '{letter}'", int(count))
-    return np.asarray(active, dtype=bool)
 
 
 def _resolved(

@@ -86,7 +86,18 @@ def read_table(source: DataSource, notes: list[str]) -> Table:
 def _filled(table: Table) -> Table:
     if not len(table.hkl):
         raise InputError(f"data '{table.file.path}' holds no reflections; expected {_EXPECTED}")
+    # Headers of batches may be lost, as where columns are changed and written anew; merged data have no such types.
+    marks = [label for label, kind in table.types.items() if kind in "BY"]
+    if {table.types[label] for label in marks} == {"B", "Y"}:
+        raise _unmerged(table.file, f"columns {' and '.join(marks)}")
     return table
+
+
+def _unmerged(file: InputFile, mark: str) -> InputError:
+    return InputError(
+        f"data '{file.path}' holds unmerged observations ({mark}); expected {_EXPECTED}: scale and merge first "
+        "(AIMLESS, dials.scale, or gemmi merge)"
+    )
 
 
 def _from_memory(source: object, notes: list[str]) -> Table:
@@ -121,10 +132,7 @@ def _read_mtz(file: InputFile) -> Table:
 
 def _mtz_table(file: InputFile, mtz: gemmi.Mtz) -> Table:
     if mtz.batches:
-        raise InputError(
-            f"data '{file.path}' holds unmerged observations ({len(mtz.batches)} batches); expected "
-            f"{_EXPECTED}: scale and merge first (AIMLESS, dials.scale, or gemmi merge)"
-        )
+        raise _unmerged(file, f"{len(mtz.batches)} batches")
     labels = mtz.column_labels()
     if labels[:3] != ["H", "K", "L"] or [c.type for c in mtz.columns[:3]] != ["H", "H", "H"]:
         raise InputError(f"data '{file.path}': the first columns are {labels[:3]}; expected H, K, L: write it again")
