@@ -9,6 +9,7 @@ import math
 
 import gemmi
 
+from arrayrefine.atom_names import use_dictionary_names
 from arrayrefine.crystal import Crystal
 from arrayrefine.io.model import Model
 from arrayrefine.wording import counted, listed
@@ -115,14 +116,17 @@ def with_found_links(model: Model, crystal: Crystal, monlib: gemmi.MonLib) -> tu
     copy.ncs.clear()
     copy.setup_cell_images()
     copy.setup_entities()
-    monlib.update_old_atom_names(copy, io.StringIO())
+    use_dictionary_names(copy, monlib, io.StringIO())
+    own = {str(cra): before.atom.name for cra, before in zip(copy[0].all(), model.structure[0].all())}
     count = len(copy.connections)
     notes = _find_links(copy, monlib)
     if len(copy.connections) == count:
         return model, notes
     structure = model.structure.clone()
-    for k in range(count, len(copy.connections)):
-        structure.connections.append(copy.connections[k])
+    for connection in itertools.islice(copy.connections, count, None):
+        for end in (connection.partner1, connection.partner2):
+            end.atom_name = own[str(copy[0].find_cra(end))]
+        structure.connections.append(connection)
     return dataclasses.replace(model, structure=structure), notes
 
 
@@ -209,7 +213,7 @@ def _check_connections(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list
             twice.append(name)
             drop.append(k)
             continue
-        own_mate = one.serial == two.serial
+        own_mate = len(key) == 1  # serial numbers may be the same throughout a structure made in memory
         where = gemmi.Asu.Different if own_mate else gemmi.Asu.Any
         nearest = structure.cell.find_nearest_image(one.pos, two.pos, where).dist()
         direct = math.inf if own_mate else one.pos.dist(two.pos)

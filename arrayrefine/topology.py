@@ -8,6 +8,7 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
+from arrayrefine.atom_names import use_dictionary_names
 from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError, MonomerError
@@ -145,7 +146,7 @@ def _prepare(
     copy.setup_cell_images()
     copy.setup_entities()
     log = _Log()
-    monlib.update_old_atom_names(copy, log)
+    notes += use_dictionary_names(copy, monlib, log)
     if (atoms.element == "D").any():
         _name_deuterium(copy, monlib)
     notes += complete_links(copy, monlib)
