@@ -8,8 +8,8 @@ from collections.abc import Iterable
 import gemmi
 
 POLYMER_BONDS = {("C", "N"): 1.341, ("O3'", "P"): 1.61}
-"""Å; what joins a residue of a polymer to the next (Engh & Huber (1991) Acta Cryst. A47, 392-400; Parkinson et al. (1996)
-Acta Cryst. D52, 57-64)."""
+"""Å; what joins a residue of a polymer to the next (Engh & Huber (1991) Acta Cryst. A47, 392-400; Parkinson et al.
+(1996) Acta Cryst. D52, 57-64)."""
 _BACKBONE = frozenset(itertools.chain.from_iterable(POLYMER_BONDS))
 LONGEST = 1.5
 """Times these lengths; gemmi sees a gap from there on."""
