@@ -77,7 +77,9 @@ def choose_anisotropic(
             why = f" (only {ratio:.2f} work reflections per parameter: what these leave open is held by restraints)"
         notes.append(f"{counted(int(chosen.sum()), 'atom')} refined with anisotropic displacements{why}")
     if lost:
-        notes.append(f"ANISOU of {counted(lost, 'atom')} is taken to its isotropic equivalent")
+        anew = " for the start; shapes are found anew where the data are enough (--anisotropic keep keeps the file's)"
+        what = f"ANISOU of {counted(lost, 'atom')} is taken to its isotropic equivalent"
+        notes.append(what + (anew if option == "auto" else ""))
     u_aniso = np.where(chosen[:, None], atoms.u_aniso, 0.0)
     return dataclasses.replace(atoms, u_aniso=u_aniso, anisotropic=chosen), tuple(notes)
 

@@ -20,7 +20,7 @@ from arrayrefine.links import with_found_links
 from arrayrefine.map_grids import MapGrid, map_grid
 from arrayrefine.maps import MapCoefficients
 from arrayrefine.model_maps import maps_of
-from arrayrefine.monomers import load_monomers
+from arrayrefine.monomers import library_for
 from arrayrefine.omit_maps import RADIUS, OmitMap, omit_map
 from arrayrefine.options import External, Options
 from arrayrefine.peaks import LIMIT, Blob, Peak, find_blobs, find_peaks
@@ -98,8 +98,7 @@ def geometry_of_file(
     options = as_read(options)
     source = read_model(model, box)
     crystal = source.crystal
-    names = sorted({str(name) for name in source.atoms.identity.residue_name})
-    library = load_monomers(names, options.restraints, options.monomers)
+    library = library_for(source.structure, options.restraints, options.monomers, options.unknown)
     source, link_notes = with_found_links(source, crystal, library.monlib)
     source, hydrogens, hydrogen_notes = with_hydrogens(source, crystal, library, options)
     restraints = build_restraints(source.structure, source.atoms, crystal, library, unknown=options.unknown)

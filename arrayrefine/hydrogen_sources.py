@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from arrayrefine.atom_names import use_dictionary_names
 from arrayrefine.atoms import Atoms, Identity, Riding
 from arrayrefine.carriers import Bonded, carried
 from arrayrefine.crystal import Crystal
@@ -196,7 +197,7 @@ def _template(bare: gemmi.Structure, crystal: Crystal, monlib: gemmi.MonLib) -> 
     template.ncs.clear()
     template.setup_cell_images()
     template.setup_entities()
-    monlib.update_old_atom_names(template, io.StringIO())
+    use_dictionary_names(template, monlib, io.StringIO())
     complete_links(template, monlib)
     for site in _sites(template):
         site.flag = _OLD

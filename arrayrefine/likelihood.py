@@ -23,7 +23,7 @@ from arrayrefine.io.in_memory import DataSource, ModelSource
 from arrayrefine.io.model import Model, in_crystal, read_model
 from arrayrefine.io.reflections import crystal_of, read_reflections
 from arrayrefine.links import with_found_links
-from arrayrefine.monomers import MonomerLibrary, load_monomers
+from arrayrefine.monomers import MonomerLibrary, library_for
 from arrayrefine.notebook import table
 from arrayrefine.options import Options
 from arrayrefine.reflections import Reflections
@@ -278,8 +278,7 @@ def target(
     restrained = geometry is not None or adp is not None
     placed, restraints = Hydrogens.none(len(source.atoms)), Restraints.none(len(source.atoms))
     if restrained or hydrogens == "riding":
-        names = sorted({str(name) for name in source.atoms.identity.residue_name})
-        library = load_monomers(names, options.restraints, options.monomers)
+        library = library_for(source.structure, options.restraints, options.monomers, options.unknown)
         source, link_notes = with_found_links(source, reflections.crystal, library.monlib)
         notes += [*library.notes, *link_notes]
         if hydrogens == "riding":

@@ -9,9 +9,11 @@ import math
 
 import gemmi
 
+from arrayrefine.atom_names import use_dictionary_names
 from arrayrefine.crystal import Crystal
 from arrayrefine.io.model import Model
-from arrayrefine.wording import counted, listed
+from arrayrefine.valence import LONGEST, POLYMER_BONDS, filled, full_atoms, place
+from arrayrefine.wording import are, counted, listed
 
 FAR = 5.0
 """Å; a named link longer than this is left out as a mistake."""
@@ -21,23 +23,24 @@ FOUND = "found"
 """Names of links that the model did not name begin with this."""
 _MARGIN = 1.3
 _STRETCHED = 3.5
-"""Å; neighbours of a chain that lie further apart are not bonded: contacts push them no further than that. Gemmi sees a
-gap from 1.5 times the bond on."""
-_PEPTIDE, _GAP = 1.341, 1.5
+"""Å; neighbours of a chain that lie further apart are not bonded: contacts push them no further than that."""
 _BY_GROUP = {
     gemmi.ChemComp.Group.Peptide: "", gemmi.ChemComp.Group.PPeptide: "P", gemmi.ChemComp.Group.MPeptide: "NM",
 }  # fmt: skip
 """How the names of peptide links begin, by the group of the residue that gives N."""
 _CIS = 30.0
 """Degrees of omega within which a stretched peptide is taken for a cis one."""
-_POLYMER_LINKS = {("C", "N"), ("O3'", "P")}
+_CLASH = 0.75
+"""Times its length; atoms that lie closer are no link that the model does not name, but in each other's way."""
 
 
 def complete_links(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str]:
     """Check the connections of a structure in place and add the covalent links that it lacks.
 
     Connections that cannot be used are removed. An unnamed link is added where the library knows a link
-    between two atoms that are closer than 1.3 times its ideal length, as Servalcat does.
+    between two atoms that are closer than 1.3 times its ideal length, as Servalcat does; but not where they are closer
+    than 0.75 times that, or are atoms of a backbone with all their bonds: those are clashes, as wrong models have them
+    between molecules.
 
     Parameters
     ----------
@@ -64,7 +67,7 @@ def _mend_peptides(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str
             if c is None or n is None or not _follows(residue, following):
                 continue
             length = c.pos.dist(n.pos)
-            if not _GAP * _PEPTIDE < length < _STRETCHED:
+            if not LONGEST * POLYMER_BONDS["C", "N"] < length < _STRETCHED:
                 continue
             ends = _address(chain, residue, c), _address(chain, following, n)
             link_id = _peptide_link(residue, following, monlib)
@@ -115,14 +118,17 @@ def with_found_links(model: Model, crystal: Crystal, monlib: gemmi.MonLib) -> tu
     copy.ncs.clear()
     copy.setup_cell_images()
     copy.setup_entities()
-    monlib.update_old_atom_names(copy, io.StringIO())
+    use_dictionary_names(copy, monlib, io.StringIO())
+    own = {str(cra): before.atom.name for cra, before in zip(copy[0].all(), model.structure[0].all())}
     count = len(copy.connections)
     notes = _find_links(copy, monlib)
     if len(copy.connections) == count:
         return model, notes
     structure = model.structure.clone()
-    for k in range(count, len(copy.connections)):
-        structure.connections.append(copy.connections[k])
+    for connection in itertools.islice(copy.connections, count, None):
+        for end in (connection.partner1, connection.partner2):
+            end.atom_name = own[str(copy[0].find_cra(end, ignore_segment=True))]
+        structure.connections.append(connection)
     return dataclasses.replace(model, structure=structure), notes
 
 
@@ -130,12 +136,14 @@ def _find_links(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str]:
     notes: list[str] = []
     added: list[str] = []
     across: list[str] = []
+    clashes: dict[frozenset[str], str] = {}
+    full = full_atoms(structure)
     known = {_pair_key(c.partner1, c.partner2) for c in structure.connections}
     search = gemmi.NeighborSearch(structure[0], structure.cell, SEARCH).populate(include_h=False)
     contacts = gemmi.ContactSearch(SEARCH)
     contacts.ignore = gemmi.ContactSearch.Ignore.SameResidue
-    # what is bonded within the model as given is no link to a mate
-    for contact in sorted(contacts.find_contacts(search), key=lambda found: found.image_idx != 0):
+    # what is bonded within the model as given is no link to a mate; of several that an atom could have, the shortest
+    for contact in sorted(contacts.find_contacts(search), key=lambda found: (found.image_idx != 0, found.dist)):
         one, two = contact.partner1, contact.partner2
         a, b, residue, other = one.atom, two.atom, one.residue, two.residue
         if _is_polymer_link(one, two) or residue.is_water() or other.is_water():
@@ -149,19 +157,30 @@ def _find_links(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str]:
         connection = gemmi.Connection()
         connection.name = f"{FOUND}{len(added) + len(across) + 1}"
         connection.partner1, connection.partner2 = _address(one.chain, residue, a), _address(two.chain, other, b)
-        if _pair_key(connection.partner1, connection.partner2) in known:
+        key = _pair_key(*(ends := (connection.partner1, connection.partner2)))
+        if key in known:
             continue
-        known.add(_pair_key(connection.partner1, connection.partner2))
+        label = f"{one} - {two} ({link.id}, {contact.dist:.2f} Å)"
+        if contact.dist < link.rt.bonds[0].value * _CLASH or full & {place(end) for end in ends}:
+            clashes.setdefault(key, label)
+            continue
+        known.add(key)
+        full |= filled(structure, ends)
         connection.type = gemmi.ConnectionType.Disulf if link.id == "disulf" else gemmi.ConnectionType.Covale
         same = contact.image_idx == 0 and a.pos.dist(b.pos) < contact.dist + 0.01
         connection.asu = gemmi.Asu.Same if same else gemmi.Asu.Different
         structure.connections.append(connection)
-        (added if same else across).append(f"{one} - {two} ({link.id}, {contact.dist:.2f} Å)")
+        (added if same else across).append(label)
     if added:
         notes.append(f"{counted(len(added), 'link')} found, not named in the model, restrained: {listed(added, '; ')}")
     if across:
         what = counted(len(across), "link")
         notes.append(f"{what} to symmetry mates found, not named in the model: {listed(across, '; ')}")
+    if clashes:
+        notes.append(
+            f"{counted(len(clashes), 'contact')} where a link would fit {are(len(clashes))} taken for clashes, as the "
+            f"atoms lie too close or have all their bonds: {listed(list(clashes.values()), '; ')}"
+        )
     return notes
 
 
@@ -180,8 +199,8 @@ def _pair_key(one: gemmi.AtomAddress, two: gemmi.AtomAddress) -> frozenset[str]:
 def _is_polymer_link(one: gemmi.CRA, two: gemmi.CRA) -> bool:
     """Whether the chain of a polymer itself makes this bond."""
     names = one.atom.name, two.atom.name
-    forwards = names in _POLYMER_LINKS
-    if not forwards and names[::-1] not in _POLYMER_LINKS:
+    forwards = names in POLYMER_BONDS
+    if not forwards and names[::-1] not in POLYMER_BONDS:
         return False
     residue, other = one.residue, two.residue
     if residue.entity_type != gemmi.EntityType.Polymer or residue.subchain != other.subchain:
@@ -209,7 +228,7 @@ def _check_connections(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list
             twice.append(name)
             drop.append(k)
             continue
-        own_mate = one.serial == two.serial
+        own_mate = len(key) == 1  # serial numbers may be the same throughout a structure made in memory
         where = gemmi.Asu.Different if own_mate else gemmi.Asu.Any
         nearest = structure.cell.find_nearest_image(one.pos, two.pos, where).dist()
         direct = math.inf if own_mate else one.pos.dist(two.pos)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import io
 import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import gemmi
 
+from arrayrefine.atom_names import other_compound_message, strangers, use_dictionary_names
 from arrayrefine.clusters import mend_clusters
 from arrayrefine.errors import InputError, MonomerError
 from arrayrefine.wording import listed
@@ -125,6 +129,47 @@ def load_monomers(
         found_here.append(name)
     notes += mend_clusters(monlib, found_here, own_links)
     return MonomerLibrary(monlib, energy, sources, tuple(missing), tuple(notes))
+
+
+def library_for(
+    structure: gemmi.Structure, restraints: Sequence[Path], monomers: Path | None, unknown: Literal["error", "hold"]
+) -> MonomerLibrary:
+    """Load the restraints of a model's components, and refuse those that are of another compound than a ligand.
+
+    Parameters
+    ----------
+    structure : gemmi.Structure
+        Its first model is used, and is not changed.
+    restraints, monomers
+        See `load_monomers`.
+    unknown : {"error", "hold"}
+        What to do with a ligand that has heavy atoms beyond its dictionary's: stop, or do as if it had no dictionary.
+
+    Returns
+    -------
+    MonomerLibrary
+
+    Raises
+    ------
+    InputError
+        As in `load_monomers`.
+    MonomerError
+        Such a ligand, and `unknown` is "error".
+    """
+    library = load_monomers(sorted(set(structure[0].get_all_residue_names())), restraints, monomers)
+    copy = structure.clone()
+    copy.setup_entities()
+    use_dictionary_names(copy, library.monlib, io.StringIO())
+    found = {name: f"{what} {library.sources[name]}" for name, what in strangers(copy, library.monlib).items()}
+    if found and unknown == "error":
+        raise MonomerError(other_compound_message(list(found.values())))
+    for name in found:
+        del library.monlib.monomers[name]
+    notes = [f"{what}: taken for another compound, its restraints are not used" for what in found.values()]
+    return dataclasses.replace(
+        library, missing=(*library.missing, *found), notes=(*library.notes, *notes),
+        sources={name: source for name, source in library.sources.items() if name not in found},
+    )  # fmt: skip
 
 
 def missing_components_message(missing: Mapping[str, Sequence[str]]) -> str:

@@ -23,7 +23,7 @@ from arrayrefine.io.reflections import crystal_of, read_reflections
 from arrayrefine.io.tls_header import header_groups, is_ours
 from arrayrefine.links import with_found_links
 from arrayrefine.macrocycle import check_targets
-from arrayrefine.monomers import load_monomers
+from arrayrefine.monomers import library_for
 from arrayrefine.option_effects import frozen_groups, tls_option, without_effect
 from arrayrefine.options import Options
 from arrayrefine.parameters import B_BOUNDS, Parameters
@@ -114,8 +114,7 @@ def prepare(
     crystal = reflections.crystal
     model = in_crystal(model, crystal)
     reflections, outlier_notes = without_outliers(reflections, options.xray.outliers == "keep")
-    names = sorted({str(name) for name in model.atoms.identity.residue_name})
-    library = load_monomers(names, options.restraints, options.monomers)
+    library = library_for(model.structure, options.restraints, options.monomers, options.unknown)
     n_work = int(reflections.work.sum())
     header = header_groups(model.structure, model.atoms)
     shapes = "none" if options.anisotropic == "auto" and wants_groups(options.tls) else options.anisotropic

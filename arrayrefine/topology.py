@@ -8,9 +8,11 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
+from arrayrefine.atom_names import use_dictionary_names
 from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError, MonomerError
+from arrayrefine.link_lengths import use_typical_lengths
 from arrayrefine.links import complete_links
 from arrayrefine.mate_links import read_across
 from arrayrefine.monomers import MonomerLibrary, missing_components_message
@@ -145,15 +147,17 @@ def _prepare(
     copy.setup_cell_images()
     copy.setup_entities()
     log = _Log()
-    monlib.update_old_atom_names(copy, log)
+    notes += use_dictionary_names(copy, monlib, log)
     if (atoms.element == "D").any():
         _name_deuterium(copy, monlib)
     notes += complete_links(copy, monlib)
+    known_links = list(monlib.links)  # gemmi adds those that it guesses
     before = [(atom.name, atom.altloc) for atom in _sites(copy)]
     try:
         topology = gemmi.prepare_topology(copy, monlib, h_change=gemmi.HydrogenChange.NoChange, warnings=log)
     except (RuntimeError, ValueError, IndexError) as error:
         raise InputError(f"no restraints can be made for this model: {error}") from error
+    use_typical_lengths(topology, known_links, monlib)
     # prepare_topology renumbers the atoms, so the order is read back rather than assumed
     sites = _sites(copy)
     row = {atom.serial: k for k, atom in enumerate(sites)}

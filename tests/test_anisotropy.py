@@ -376,6 +376,10 @@ def test_choice_of_anisotropic_atoms() -> None:
         assert int(chosen.anisotropic.sum()) == expected, option
         assert not chosen.u_aniso[~chosen.anisotropic].any()
         assert bool(notes) == (expected > 0 or option != "keep")
+        # what is found anew may end anisotropic again: only `auto` does so
+        lost = [note for note in notes if "isotropic equivalent" in note]
+        assert all(("found anew" in note) == (option == "auto") for note in lost)
+        assert bool(lost) == bool((atoms.anisotropic & ~chosen.anisotropic).any())
     most = dataclasses.replace(atoms, anisotropic=np.arange(N) < 20)
     for d_min, groups, ours, expected in (
         (1.2, True, False, N - 1), (1.21, True, False, 0), (1.21, False, False, N - 1), (1.7004, False, False, N - 1),

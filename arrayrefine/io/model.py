@@ -21,6 +21,7 @@ from arrayrefine.io.files import KIND_NAMES, InputFile, load
 from arrayrefine.io.in_memory import ModelSource, is_path, label_of, stand_in
 from arrayrefine.io.model_crystal import crystal_named, format_cell, has_cell, take_crystal
 from arrayrefine.io.special_positions import Sites, find_sites, follow_sites
+from arrayrefine.io.tls_residual import with_header_tls
 from arrayrefine.wording import are, counted
 
 Float = NDArray[np.float64]
@@ -99,7 +100,7 @@ def read_model(source: ModelSource, otherwise: Callable[[gemmi.Structure], Cryst
     if otherwise is not None and not (has_cell(structure) and structure.find_spacegroup()):
         take_crystal(file, structure, otherwise(structure), notes)
     crystal = crystal_named(file, structure, notes, asked=otherwise is not None)
-    atoms, atom_notes = _atoms(file.path, structure, crystal)
+    atoms, atom_notes = _atoms(file.path, structure, document, crystal)
     every = (*notes, *atom_notes)
     return Model(file.path, file.sha256, crystal, atoms, structure, document, every, tuple(notes))
 
@@ -141,7 +142,7 @@ def in_crystal(model: Model, crystal: Crystal) -> Model:
     structure = model.structure.clone()
     structure.cell = gemmi.UnitCell(*crystal.cell)
     structure.setup_cell_images()
-    atoms, notes = _atoms(model.path, structure, crystal, model.crystal)
+    atoms, notes = _atoms(model.path, structure, model.document, crystal, model.crystal)
     file_notes = model.file_notes
     old, new = np.array(model.crystal.cell), np.array(crystal.cell)
     if float(np.max(np.abs(new - old) / old)) > _CELL_REMARK:
@@ -156,7 +157,8 @@ def in_crystal(model: Model, crystal: Crystal) -> Model:
 
 
 def _atoms(
-    path: Path, structure: gemmi.Structure, crystal: Crystal, before: Crystal | None = None
+    path: Path, structure: gemmi.Structure, document: gemmi.cif.Document | None, crystal: Crystal,
+    before: Crystal | None = None,
 ) -> tuple[Atoms, tuple[str, ...]]:
     """Atoms of a structure, checked and on their sites; with `before`, the sites that they had in another cell."""
     notes: list[str] = []
@@ -165,6 +167,9 @@ def _atoms(
     checks.check_coordinates(path, identity, xyz)
     checks.check_elements(path, identity, element)
     checks.check_duplicates(path, identity)
+    b_iso, u_aniso, anisotropic, tls_notes = with_header_tls(
+        structure, document, identity, xyz, b_iso, u_aniso, anisotropic
+    )
     b_iso, b_notes = checks.fix_b(identity, b_iso)
     u_aniso, u_notes = checks.fix_u(identity, b_iso, u_aniso)
     occupancy, occupancy_notes = checks.fix_occupancy(path, identity, occupancy)
@@ -173,7 +178,7 @@ def _atoms(
     if before is not None:
         sites = dataclasses.replace(sites, moved=np.linalg.norm(sites.xyz - xyz, axis=1))
     occupancy, site_notes = _site_occupancy(identity, occupancy, sites)
-    notes += [*b_notes, *u_notes, *occupancy_notes, *site_notes, *checks.overlap_notes(identity, sites.xyz)]
+    notes += [*tls_notes, *b_notes, *u_notes, *occupancy_notes, *site_notes, *checks.overlap_notes(identity, sites.xyz)]
     atoms = Atoms(
         sites.xyz, b_iso, occupancy, element, identity, sites.projection, sites.multiplicity,
         u_aniso=_on_sites(u_aniso, sites), anisotropic=anisotropic, u_projection=sites.u_projection,

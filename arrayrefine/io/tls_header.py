@@ -6,7 +6,7 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
-from arrayrefine.atoms import Atoms
+from arrayrefine.atoms import Atoms, Identity
 
 
 def header_groups(structure: gemmi.Structure, atoms: Atoms) -> tuple[NDArray[np.bool_], ...]:
@@ -23,20 +23,21 @@ def header_groups(structure: gemmi.Structure, atoms: Atoms) -> tuple[NDArray[np.
     -------
     tuple of (N,) bool
     """
-    who = atoms.identity
+    groups = [group for found in structure.meta.refinement[:1] for group in found.tls_groups]
+    return tuple(inside for inside in (members(group, atoms.identity) for group in groups) if inside.any())
+
+
+def members(group: gemmi.TlsGroup, who: Identity) -> NDArray[np.bool_]:
+    """Atoms (N,) within the ranges of residues of a group of the header."""
     # gemmi reads the insertion codes of REMARK 3 in lower case.
     place = [*zip(who.sequence_number.tolist(), np.char.upper(who.insertion_code).tolist())]
-    out = []
-    for group in (group for found in structure.meta.refinement[:1] for group in found.tls_groups):
-        inside = np.zeros(len(atoms), dtype=bool)
-        for run in group.selections:
-            if run.res_begin.num is None or run.res_end.num is None:
-                continue
-            first, last = ((end.num, end.icode.strip().upper()) for end in (run.res_begin, run.res_end))
-            inside |= (who.chain == run.chain) & np.array([first <= one <= last for one in place], dtype=bool)
-        if inside.any():
-            out.append(inside)
-    return tuple(out)
+    inside = np.zeros(len(who.chain), dtype=bool)
+    for run in group.selections:
+        if run.res_begin.num is None or run.res_end.num is None:
+            continue
+        first, last = ((end.num, end.icode.strip().upper()) for end in (run.res_begin, run.res_end))
+        inside |= (who.chain == run.chain) & np.array([first <= one <= last for one in place], dtype=bool)
+    return inside
 
 
 def is_ours(structure: gemmi.Structure) -> bool:

@@ -1,0 +1,95 @@
+"""Files whose B are what atoms have besides their TLS groups: what the groups of the header do is added."""
+
+from __future__ import annotations
+
+import re
+
+import gemmi
+import numpy as np
+from numpy.typing import NDArray
+
+from arrayrefine.atoms import Identity
+from arrayrefine.displacement import EIGHT_PI_SQUARED, parted
+from arrayrefine.io.tls_header import is_ours, members
+from arrayrefine.kernels import symmetric
+from arrayrefine.tls import NUMBERS, Tls
+from arrayrefine.wording import counted
+
+Float = NDArray[np.float64]
+
+_SAYS_SO = re.compile(r"U VALUES ?: RESIDUAL ONLY|CONTAINS? RESIDUAL [BU] FACTORS|LIKELY RESIDUAL", re.IGNORECASE)
+"""What REFMAC has written in REMARK 3, and what the PDB says where it has found out."""
+_TAGS = ("_refine.details", "_refine.pdbx_TLS_residual_ADP_flag")
+_RADIANS = np.pi / 180.0
+
+
+def with_header_tls(
+    structure: gemmi.Structure, document: gemmi.cif.Document | None, who: Identity, xyz: Float, b_iso: Float,
+    u_aniso: Float, anisotropic: NDArray[np.bool_],
+) -> tuple[Float, Float, NDArray[np.bool_], tuple[str, ...]]:
+    """Whole B and U of a model whose header says that its B are without the motion of its TLS groups.
+
+    Parameters
+    ----------
+    structure : gemmi.Structure
+        As read, with the header.
+    document : gemmi.cif.Document or None
+        The mmCIF file that it came from.
+    who : Identity
+    xyz : (N, 3) float64
+        Å.
+    b_iso : (N,) float64
+        Å².
+    u_aniso : (N, 6) float64
+        Traceless, Å².
+    anisotropic : (N,) bool
+        Where the file has ANISOU; a model that has any has whole ones, and is returned as it is.
+
+    Returns
+    -------
+    b_iso : (N,) float64
+    u_aniso : (N, 6) float64
+    anisotropic : (N,) bool
+        Members of the groups, too.
+    notes : tuple of str
+    """
+    if is_ours(structure) or anisotropic.any() or not _says_residual(structure, document):
+        return b_iso, u_aniso, anisotropic, ()
+    tls = _motion(structure, who)
+    inside = tls.group >= 0
+    if not tls.values.any() or not np.isfinite(tls.values).all() or not inside.any():
+        return b_iso, u_aniso, anisotropic, ()
+    whole = tls.u(xyz)[inside] + symmetric.isotropic(b_iso[inside] / EIGHT_PI_SQUARED)
+    before, b_iso, u_aniso = float(b_iso[inside].mean()), b_iso.copy(), u_aniso.copy()
+    b_iso[inside], u_aniso[inside] = parted(whole)
+    note = (
+        "the header says that B of the file are what atoms have besides their TLS groups: the motion of "
+        f"{counted(len(tls), 'group')} is added to {counted(int(inside.sum()), 'atom')}, as ANISOU would have it, and "
+        f"their mean B goes from {before:.1f} to {b_iso[inside].mean():.1f} Å²"
+    )
+    return b_iso, u_aniso, inside, (note,)
+
+
+def _says_residual(structure: gemmi.Structure, document: gemmi.cif.Document | None) -> bool:
+    text = [line[10:] for line in structure.raw_remarks if line.startswith("REMARK   3")]
+    text += [row.str(0) for block in document or () for tag in _TAGS for row in block.find([tag])]
+    return _SAYS_SO.search(" ".join(" ".join(text).split())) is not None
+
+
+def _motion(structure: gemmi.Structure, who: Identity) -> Tls:
+    """Groups of the header with their tensors, which it gives in Å², degree² and Å degree."""
+    group = np.full(len(who.chain), -1, dtype=np.int64)
+    groups = [one for found in structure.meta.refinement[:1] for one in found.tls_groups]
+    origin, values = np.zeros((len(groups), 3)), np.zeros((len(groups), NUMBERS))
+    for number, one in enumerate(groups):
+        group[members(one, who)] = number
+        origin[number] = one.origin.tolist()
+        s = np.array(one.S.tolist())
+        s -= np.trace(s) / 3.0 * np.eye(3)
+        screw = [s[0, 0], s[1, 1], s[0, 1], s[0, 2], s[1, 0], s[1, 2], s[2, 0], s[2, 1]]
+        values[number] = [
+            *one.T.elements_pdb(),
+            *(_RADIANS**2 * np.array(one.L.elements_pdb())),
+            *(_RADIANS * np.array(screw)),
+        ]
+    return Tls(group, origin, values)

@@ -1,0 +1,67 @@
+"""Atoms of the backbones of polymers that have all the bonds that they can have."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+
+import gemmi
+
+POLYMER_BONDS = {("C", "N"): 1.341, ("O3'", "P"): 1.61}
+"""Å; what joins a residue of a polymer to the next (Engh & Huber (1991) Acta Cryst. A47, 392-400; Parkinson et al.
+(1996) Acta Cryst. D52, 57-64)."""
+_BACKBONE = frozenset(itertools.chain.from_iterable(POLYMER_BONDS))
+LONGEST = 1.5
+"""Times these lengths; gemmi sees a gap from there on."""
+
+Place = tuple[str, str, str]
+"""Chain, number and name of an atom, whatever its conformer."""
+
+
+def place(address: gemmi.AtomAddress) -> Place:
+    """Where the atom of an address is."""
+    return address.chain_name, str(address.res_id.seqid), address.atom_name
+
+
+def full_atoms(structure: gemmi.Structure) -> set[Place]:
+    """C and N, O3' and P of polymers that are bonded to the next or previous residue, or by a link of the model.
+
+    Parameters
+    ----------
+    structure : gemmi.Structure
+        With its entities set up; its connections are taken for bonds, metals and hydrogen bonds aside.
+
+    Returns
+    -------
+    set of tuple of str
+        Chain, number and atom name.
+    """
+    full: set[Place] = set()
+    for chain in structure[0]:
+        polymer = chain.get_polymer()
+        alternatives = [list(group) for _, group in itertools.groupby(polymer, key=lambda r: str(r.seqid))]
+        for before, after in itertools.pairwise(alternatives):
+            for one, two in itertools.product(before, after):
+                for (last, first), length in POLYMER_BONDS.items():
+                    if _nearest(one, last, two, first) < LONGEST * length:
+                        full |= {(chain.name, str(one.seqid), last), (chain.name, str(two.seqid), first)}
+    for connection in structure.connections:
+        if connection.type not in (gemmi.ConnectionType.Hydrog, gemmi.ConnectionType.MetalC):
+            full |= filled(structure, (connection.partner1, connection.partner2))
+    return full
+
+
+def filled(structure: gemmi.Structure, ends: Iterable[gemmi.AtomAddress]) -> set[Place]:
+    """The ends of a link that are atoms of a backbone, and with it have all their bonds."""
+    found = ((end, structure[0].find_cra(end, ignore_segment=True).residue) for end in ends)
+    return {
+        place(end)
+        for end, residue in found
+        if residue is not None and residue.entity_type == gemmi.EntityType.Polymer and end.atom_name in _BACKBONE
+    }
+
+
+def _nearest(one: gemmi.Residue, last: str, two: gemmi.Residue, first: str) -> float:
+    """Å between atoms of these names; infinite where there are none."""
+    ends = itertools.product((a for a in one if a.name == last), (a for a in two if a.name == first))
+    return min((a.pos.dist(b.pos) for a, b in ends), default=float("inf"))

@@ -1,0 +1,156 @@
+"""Names of atoms of ligands: matched with those of the dictionary, and refused where that is of another compound."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gemmi
+import numpy as np
+import pytest
+
+from arrayrefine.errors import MonomerError
+from arrayrefine.hydrogen_sources import with_hydrogens
+from arrayrefine.io.model import Model, read_model
+from arrayrefine.links import with_found_links
+from arrayrefine.monomers import EMBEDDED, MonomerLibrary, library_for
+from arrayrefine.options import Options
+from arrayrefine.restraints import Restraints
+from arrayrefine.topology import build_restraints
+
+
+@pytest.fixture(autouse=True)
+def _no_library_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CLIBD_MON", raising=False)
+
+
+def _component(name: str) -> gemmi.ChemComp:
+    path = EMBEDDED / name[0].lower() / f"{name}.cif"
+    return gemmi.make_chemcomp_from_block(gemmi.cif.read(str(path))[-1])
+
+
+def _ligand(
+    name: str, called: dict[str, str] | None = None, without: tuple[str, ...] = (), conformers: tuple[str, ...] = ()
+) -> Model:
+    """A component as its dictionary has it, with other names for some of its atoms; conformers where named."""
+    structure = gemmi.Structure()
+    structure.cell, structure.spacegroup_hm = gemmi.UnitCell(60.0, 60.0, 60.0, 90.0, 90.0, 90.0), "P 1"
+    chain = gemmi.Chain("A")
+    residue = gemmi.Residue()
+    residue.name, residue.seqid, residue.het_flag = name, gemmi.SeqId("1"), "H"
+    for known in _component(name).atoms:
+        if known.is_hydrogen() or known.id in without:
+            continue
+        for altloc in conformers or ("\0",):
+            atom = gemmi.Atom()
+            atom.name, atom.element = (called or {}).get(known.id, known.id), known.el
+            atom.pos, atom.altloc, atom.b_iso = gemmi.Position(*known.xyz.tolist()), altloc, 20.0
+            atom.occ = 1.0 / max(len(conformers), 1)
+            residue.add_atom(atom)
+    chain.add_residue(residue)
+    structure.add_model(gemmi.Model(1))
+    structure[0].add_chain(chain)
+    return read_model(structure)
+
+
+def _library(model: Model, unknown: str = "error", restraints: tuple[Path, ...] = ()) -> MonomerLibrary:
+    return library_for(model.structure, restraints, None, unknown)  # type: ignore[arg-type]
+
+
+def _restraints(model: Model, library: MonomerLibrary, unknown: str = "error") -> Restraints:
+    return build_restraints(model.structure, model.atoms, model.crystal, library, unknown=unknown)  # type: ignore
+
+
+STARS = {"C1'": "C1*", "C2'": "C2*", "O2'": "O2*", "C3'": "C3*", "O3'": "O3*", "C4'": "C4*", "O4'": "O4*"}
+ODD = {"C2": "C21", "C3": "C22", "O3": "OX"}
+
+
+@pytest.mark.parametrize(
+    ("name", "called", "said"),
+    [
+        ("ATP", STARS, "7 atoms of ligands are named otherwise in the dictionary"),
+        ("AMP", {"O1P": "OP1", "O2P": "OP2"}, "A/AMP 1/OP1 as O1P, A/AMP 1/OP2 as O2P"),
+        ("NAG", {"O5": "O"}, "1 atom of ligands is named otherwise in the dictionary, taken so: A/NAG 1/O as O5"),
+        ("PO4", {"O1": "OA", "O2": "OB"}, "A/PO4 1/OA as O1, A/PO4 1/OB as O2"),
+        ("ALA", {}, ""),
+    ],
+)
+@pytest.mark.parametrize("conformers", [(), ("A", "B")])
+def test_trivial_names_are_matched(name: str, called: dict[str, str], said: str, conformers: tuple[str, ...]) -> None:
+    """Old marks, oxygens of phosphates, and atoms that their neighbours tell: the restraints are those of new names."""
+    model, renamed = _ligand(name, conformers=conformers), _ligand(name, called, conformers=conformers)
+    expected = _restraints(model, _library(model))
+    library = _library(renamed)
+    found = _restraints(renamed, library)
+    assert not found.held.any()
+    assert len(expected.bonds.index) > 3
+    np.testing.assert_array_equal(np.sort(found.bonds.index), np.sort(expected.bonds.index))
+    np.testing.assert_allclose(found.bonds.ideal, expected.bonds.ideal, atol=0.15)
+    assert any(said in note for note in found.notes) if said else found.notes == expected.notes
+    assert [atom.name for atom in renamed.structure[0][0][0]] == renamed.atoms.identity.atom_name.tolist()
+
+
+def test_hydrogens_are_found_beside_old_names() -> None:
+    model = _ligand("ATP", STARS)
+    library = _library(model)
+    complete, _, _ = with_hydrogens(model, model.crystal, library, Options())
+    names = complete.atoms.identity.atom_name
+    assert {"C1*", "H1'"} <= set(names.tolist())
+    assert not _restraints(complete, library).held.any()
+
+
+@pytest.mark.parametrize("source", ["library", "file"])
+def test_a_ligand_that_is_another_compound_is_refused(tmp_path: Path, source: str) -> None:
+    model = _ligand("NAG", ODD, ("O1",))
+    embedded = EMBEDDED / "n" / "NAG.cif"
+    path = embedded if source == "library" else tmp_path / "mine.cif"
+    if source == "file":
+        path.write_bytes(embedded.read_bytes())
+    with pytest.raises(MonomerError) as error:
+        _library(model, restraints=() if source == "library" else (path,))
+    text = str(error.value)
+    assert text.startswith(f"A/NAG 1: 3 of its 14 atoms (C22, OX, C21) are not in the component NAG of {path}")
+    assert all(remedy in text for remedy in ("another compound", "--restraints", "--unknown hold"))
+
+
+def test_it_can_be_held_as_a_whole() -> None:
+    model = _ligand("NAG", ODD)
+    library = _library(model, "hold")
+    assert library.missing == ("NAG",)
+    assert "NAG" not in library.sources
+    assert any("3 of its 15 atoms" in note and "not used" in note for note in library.notes)
+    complete, _, _ = with_hydrogens(model, model.crystal, library, Options())
+    assert len(complete.atoms) == len(model.atoms)
+    found = _restraints(model, library, "hold")
+    assert found.held.all()
+    assert not len(found.bonds.index)
+
+
+def test_names_that_several_places_fit_are_refused() -> None:
+    """Benzamidine has =NH and -NH2 on one carbon: which is which is not known."""
+    with pytest.raises(MonomerError, match=r"A/BEN 1: 2 of its 9 atoms \(NA, NB\)"):
+        _library(_ligand("BEN", {"N1": "NA", "N2": "NB"}))
+
+
+def test_links_are_told_and_found_under_the_names_of_the_model() -> None:
+    """A glycan whose O4 has another name: found between the two sugars, and written as the model names it."""
+    model = _ligand("NAG", {"O4": "OX4"}, ("O1",))
+    structure = model.structure.clone()
+    second = structure[0][0][0].clone()
+    second.seqid = gemmi.SeqId("2")
+    place = {atom.name: atom.pos for atom in structure[0][0][0]}
+    # C1 of the second where OX4 of the first bonds it, 1.43 Å away along C4 - OX4 and out of the first
+    outwards = place["OX4"] - place["C4"]
+    shift = place["OX4"] + outwards * (1.43 / outwards.length()) - place["C1"]
+    for atom in second:
+        atom.pos += shift
+    structure[0][0].add_residue(second)
+    model = read_model(structure)
+    library = _library(model)
+    linked, notes = with_found_links(model, model.crystal, library.monlib)
+    assert len(notes) == 1
+    (link,) = linked.structure.connections
+    assert {link.partner1.atom_name, link.partner2.atom_name} == {"OX4", "C1"}
+    found = _restraints(linked, library)
+    names = model.atoms.identity.atom_name[found.bonds.index]
+    assert [row for row in names.tolist() if sorted(row) == ["C1", "OX4"]]
+    assert not [note for note in found.notes if "left out" in note]
