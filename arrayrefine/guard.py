@@ -74,7 +74,7 @@ def objection(
         # -log p is half a sum of squares over the variance: a loss of one half doubles it, and R goes with the root.
         if now.r_work > then.r_work * math.sqrt(1.0 + 2.0 * noise) + rise:
             return f"R-work rose from {then.r_work:.4f} to {now.r_work:.4f}"
-        if not mending and end > start + _NLL_RISE + gained + min(noise, max(_lost(before, after), 0.0)):
+        if not mending and end > start + _NLL_RISE + gained + min(noise, max(lost(before, after), 0.0)):
             return f"-log p per work reflection rose from {start:.4f} to {end:.4f}"
         return ""
 
@@ -103,7 +103,7 @@ def _noise(
     return max(min(gained, cost), 0.0) / max(int(after.xray.work.sum()), 1)
 
 
-def _lost(before: State, after: State) -> float:
+def lost(before: State, after: State) -> float:
     """Rise of -log p per work reflection with the sigma_A of the start at both ends: what the step itself did."""
     both = before.xray.work & after.xray.work
     alike = dataclasses.replace(after.xray, d=before.xray.d, variance=before.xray.variance)

@@ -88,9 +88,10 @@ def run_cycles(
         notes.append(path.news)
     looks = True  # for side chains in a wrong rotamer, as long as some are found
     for cycle in range(1, options.cycles + 1):
+        unturned = path, [*notes]
         if cycle > 1 and looks and not stop():
             path, said = _with_rotamers(problem, path, cycle)
-            notes += [said] if said else []
+            notes += said
             looks = bool(said)
         path = _turned(problem, path)
         before = path.state
@@ -103,8 +104,8 @@ def run_cycles(
             path, made = _run_cycle(problem, path, cycle, stop, on_step)
         steps += made
         if stop():
-            if asked is not None and not made:  # a model that no step has refined as what it has become
-                problem, path, notes = asked
+            if not made:  # a model that no step has refined as what it has become
+                problem, path, notes = asked or (problem, *unturned)
             return ended(f"{_INTERRUPTED}: the best model so far was kept")
         first, asked = asked, None
         new_tensors = first is not None and first[0].undecided is not problem.undecided
@@ -125,12 +126,13 @@ def run_cycles(
         if trials and cycle <= _SEARCH_AFTER:
             continue
         if options.minimiser.early_stop and path.state is before:
+            path, notes = unturned
             return ended(f"stopped: no step of cycle {cycle} made the model better")
         if options.minimiser.early_stop and (reason := settled(problem, before, path.state, made)):
             if reason == KEPT and first is not None and new_tensors:
                 problem, path, notes = _without_tensors(*first)
             elif reason == KEPT:
-                path = dataclasses.replace(path, state=before)
+                path, notes = unturned
             return ended(f"converged: cycle {cycle} {reason}")
     return ended(_DONE.get(options.cycles, f"all {options.cycles} cycles done"))
 
@@ -186,17 +188,17 @@ def _turned(problem: Problem, path: Path) -> Path:
     return dataclasses.replace(path, state=evaluate(problem, atoms, before=state, refit=False))
 
 
-def _with_rotamers(problem: Problem, path: Path, cycle: int) -> tuple[Path, str]:
-    """The path with side chains in the rotamers that the data want, and what to say of those that turned."""
+def _with_rotamers(problem: Problem, path: Path, cycle: int) -> tuple[Path, list[str]]:
+    """The path with side chains in the rotamers that the data want, and what to say of those that turned, if any."""
     state, turned = with_better_rotamers(problem, path.state)
     if not turned:
-        return path, ""
+        return path, []
     names = listed([f"{residue} (+{gain:.0f})" for residue, gain in turned])
     news = f"{counted(len(turned), 'side chain')} turned to another rotamer, for the gain in log p: {names}"
     path = dataclasses.replace(
         path, state=state, news="; ".join(filter(None, (path.news, news))), side_chains=turned
     )
-    return path, f"before cycle {cycle}, {news}"
+    return path, [f"before cycle {cycle}, {news}"]
 
 
 def _with_tensors(problem: Problem, path: Path, when: str) -> tuple[Problem, Path]:

@@ -18,11 +18,13 @@ from scipy.spatial.distance import cdist
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.displacement import least_b
+from arrayrefine.guard import lost
 from arrayrefine.kernels.contacts import pairs_of
 from arrayrefine.overlaps import Overlaps
 from arrayrefine.polymers import Residue, residues_of
 from arrayrefine.side_chains import BACKBONE, SideChains, side_chains_of
 from arrayrefine.state import Problem, State, evaluate
+from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.targets.contacts import pair_distances
 from arrayrefine.turning import may_meet
 from arrayrefine.validation.top8000 import tables
@@ -101,14 +103,14 @@ def with_better_rotamers(problem: Problem, state: State) -> tuple[State, tuple[T
             break
         chosen = _independent(now.atoms, found)
         turned |= {trial.residue.number: trial for trial in chosen}
-        now = evaluate(problem, _moved(problem, now.atoms, chosen), before=now)
-        kept = _apart(problem, now.atoms, [*turned.values()])
+        now = evaluate(problem, _moved(problem, now.atoms, chosen), absorb_b=False, before=now)
+        kept = _apart(problem, state.atoms, [*turned.values()])  # one that goes back is where it was
         if len(kept) == len(turned) and len(chosen) == len(found):
             break
     if len(kept) < len(turned):
         turned = {trial.residue.number: trial for trial in kept}
-        now = evaluate(problem, _moved(problem, state.atoms, kept), before=state) if kept else state
-    if not now.nll_work < state.nll_work:
+        now = evaluate(problem, _moved(problem, state.atoms, kept), absorb_b=False, before=state) if kept else state
+    if not lost(state, now) < 0.0:  # also where nothing turned
         return state, ()
     return now, tuple(Turned(_label(trial.residue), trial.gain) for _, trial in sorted(turned.items()))
 
@@ -139,7 +141,7 @@ def _free(problem: Problem, atoms: Atoms) -> list[Residue]:
         residue
         for residue in residues_of(atoms)
         if residue.number not in left
-        and not any(stays[row] for name, row in residue.atoms.items() if name not in BACKBONE and name != "CB")
+        and not any(stays[row] for name, row in residue.atoms.items() if name not in BACKBONE)
     ]
 
 
@@ -191,6 +193,8 @@ class _Score:
 
     def __init__(self, state: State) -> None:
         self._atoms, self._sf = state.atoms, state.xray.structure_factors
+        if self._sf.method == "direct":  # which is exact, and takes a hundred times as long for so many places
+            self._sf = StructureFactors(self._sf.crystal, self._sf.hkl, state.atoms)
         _, self._by_f = state.xray.by_structure_factor(state.xray.f_calc(state.atoms))
         self._overlaps = Overlaps(state.xray, state.atoms)
 
@@ -242,7 +246,9 @@ def _moved(problem: Problem, atoms: Atoms, chosen: list[_Trial]) -> Atoms:
     """The atoms with side chains where they are to be, their hydrogens with them."""
     xyz, b_iso, u_aniso = atoms.xyz.copy(), atoms.b_iso.copy(), atoms.u_aniso.copy()
     riding, free = atoms.riding, problem.parameters(atoms, "b")
-    refined, own = free.b | free.u, atoms.tls.group < 0  # what is anisotropic about the others is their group's
+    steps = {kind for target in problem.options.targets for kind in target.split("+")}
+    refined = (free.b | free.u) & bool({"b", "tls"} & steps)
+    own = atoms.tls.group < 0  # what is anisotropic about the others is their group's
     least = np.where(own, 0.0, least_b(atoms))
     for trial in chosen:
         kind = trial.kind.taken([trial.row])

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.common_anisotropy import common_anisotropy, without_common
+from arrayrefine.crystal import Crystal
 from arrayrefine.device import CPU, Device
 from arrayrefine.device_density import Gridded
 from arrayrefine.device_memory import Budget, Sizes, fitted
@@ -38,6 +39,7 @@ from arrayrefine.targets.extra import ExtraTarget
 from arrayrefine.targets.geometry import GeometryTarget
 from arrayrefine.targets.xray import XrayTarget
 
+Float = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
 _FEW = 2.0
@@ -241,6 +243,19 @@ def _absorbable(atoms: Atoms, shift: float) -> float:
     return float(np.clip(shift, min(0.0, _CLEAR[0] - low), max(0.0, _CLEAR[1] - high)))
 
 
+def _shared(atoms: Atoms, scale: Scale, crystal: Crystal) -> tuple[Float, float]:
+    """Common anisotropy (6,), Å², that the scale should take over, and the largest entry of its B, 0 for nothing.
+
+    Only where atoms and scale pull against each other, and as much as leaves the scale the least anisotropic.
+    """
+    common = common_anisotropy(atoms, crystal)
+    b_aniso = EIGHT_PI_SQUARED * symmetric.matrices(common)
+    size = float(np.sum(b_aniso**2))
+    part = min(max(-float(np.sum(b_aniso * scale.b_aniso)) / size, 0.0), 1.0) if size > 0.0 else 0.0
+    largest = part * float(np.abs(b_aniso).max())
+    return part * common, largest if largest > _NEGLIGIBLE_ANISOTROPY else 0.0
+
+
 def _mask_holds(before: State, atoms: Atoms) -> bool:
     """Whether the solvent mask of an earlier state will do for these atoms."""
     was = before.masked
@@ -318,11 +333,9 @@ def evaluate(
     if absorb_b and refit and data.d_min < _LEAST_D_MIN and "b" not in frozen_kinds(options.freeze):
         shift = _absorbable(atoms, scale.overall_b(data.s_squared, data.f_obs))
     shift = shift if abs(shift) > _NEGLIGIBLE_B else 0.0
-    common = np.zeros(6)
+    common, shared = np.zeros(6), 0.0
     if absorb_b and refit and "b" not in frozen_kinds(options.freeze):
-        common = common_anisotropy(atoms, data.crystal)
-    shared = EIGHT_PI_SQUARED * float(np.abs(common).max())
-    shared = shared if shared > _NEGLIGIBLE_ANISOTROPY else 0.0
+        common, shared = _shared(atoms, scale, data.crystal)
     if shift or shared:
         b_aniso = scale.b_aniso
         if shared:

@@ -78,6 +78,9 @@ LAYERS = [
     {"polymers"},
     {
         "io",
+        "atom_names",
+        "link_lengths",
+        "valence",
         "monomers",
         "clusters",
         "restraints",
@@ -106,6 +109,9 @@ RANK = {name: i for i, layer in enumerate(LAYERS) for name in layer}
 
 ALLOWED = {
     "gemmi": {
+        "atom_names",
+        "link_lengths",
+        "valence",
         "io",
         "crystal",
         "form_factors",

@@ -14,17 +14,18 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 import arrayrefine as ar
-from arrayrefine import rotamers
+from arrayrefine import macrocycle, rotamers
 from arrayrefine.__main__ import main
 from arrayrefine.atoms import Atoms
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.kernels.geometry import dihedral
-from arrayrefine.options import External, Options, Xray
+from arrayrefine.options import External, Minimiser, Options, Xray
 from arrayrefine.overlaps import Overlaps
 from arrayrefine.polymers import Residue, residues_of
 from arrayrefine.rotamers import with_better_rotamers
 from arrayrefine.side_chains import SideChains, side_chains_of
 from arrayrefine.state import Problem, State, evaluate
+from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.tls import Tls
 from arrayrefine.validation.torsions import chi_path
 
@@ -193,6 +194,17 @@ def test_wrong_side_chains_turn_back(start: tuple[Problem, State], wrong: tuple[
     np.testing.assert_allclose(after.atoms.xyz[rest], state.atoms.xyz[rest], atol=1e-9)
 
 
+def test_direct_summation_finds_the_same(wrong: tuple[Problem, State]) -> None:
+    problem, state = wrong
+    crystal, hkl = problem.reflections.crystal, problem.reflections.hkl
+    direct = StructureFactors(crystal, hkl, state.atoms, method="direct")
+    exact = dataclasses.replace(state, xray=dataclasses.replace(state.xray, structure_factors=direct))
+    kinds = side_chains_of(rotamers._free(problem, state.atoms))
+    one, two = rotamers._best(exact, kinds), rotamers._best(state, kinds)
+    assert [t.residue.key for t in one] == [t.residue.key for t in two]
+    assert [t.gain for t in one] == pytest.approx([t.gain for t in two], rel=0.02)
+
+
 def test_hydrogens_go_along(wrong: tuple[Problem, State]) -> None:
     problem, state = wrong
     atoms = with_better_rotamers(problem, state)[0].atoms
@@ -219,10 +231,11 @@ def test_displacements_of_what_turns_are_not_those_of_a_wrong_place(wrong: tuple
     atoms = with_better_rotamers(problem, evaluate(problem, alone, absorb_b=False))[0].atoms
     assert (atoms.b_iso[far] < grown.atoms.b_iso[far] - 20.0).all()
     assert not atoms.u_aniso[leu.rows[0]].any()
-    still = dataclasses.replace(problem, options=dataclasses.replace(problem.options, freeze=("b: 36",)))
-    atoms = with_better_rotamers(still, grown)[0].atoms
-    assert apart(chi1(atoms, 36), chi1(grown.atoms, 36)) > 90.0
-    assert atoms.b_iso[far] == pytest.approx(grown.atoms.b_iso[far])
+    for options in ({"freeze": ("b: 36",)}, {"targets": ("xyz",)}):
+        still = dataclasses.replace(problem, options=dataclasses.replace(problem.options, **options))
+        atoms = with_better_rotamers(still, grown)[0].atoms
+        assert apart(chi1(atoms, 36), chi1(grown.atoms, 36)) > 90.0
+        assert atoms.b_iso[far] == pytest.approx(grown.atoms.b_iso[far])
 
 
 @pytest.mark.parametrize(
@@ -256,6 +269,8 @@ def test_what_is_held_does_not_turn(wrong: tuple[Problem, State]) -> None:
     assert free() >= set(WRONG)
     frozen = dataclasses.replace(problem, options=dataclasses.replace(problem.options, freeze=("xyz: 36",)))
     assert free() - free(frozen) == {36}
+    backbone = dataclasses.replace(problem, options=dataclasses.replace(problem.options, freeze=("xyz: name CB",)))
+    assert side_chains_of(rotamers._free(backbone, atoms)) == []
     altloc = who.altloc.copy()
     altloc[residue(atoms, 36).atoms["CD1"]] = "A"
     assert free() - free(atoms=dataclasses.replace(atoms, identity=dataclasses.replace(who, altloc=altloc))) == {36}
@@ -360,6 +375,61 @@ def test_a_place_is_taken_from_one_that_yields(wrong: tuple[Problem, State], mon
     assert chi1(after.atoms, 36) == pytest.approx(chi1(state.atoms, 36), abs=1e-6)
     scripted(monkeypatch, [right[36]])
     assert with_better_rotamers(problem, state) == (state, ())
+
+
+def test_one_that_went_back_is_in_the_way_again(
+    start: tuple[Problem, State], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A side chain on the place of another, which cannot have the place that it turned to, goes back as well."""
+    problem, state = start
+    upon, away = at_a_place(state, 8, 36, 60.0), at_a_place(state, 36, 103, 20.0)
+    scripted(monkeypatch, [upon], [away])
+    monkeypatch.setattr(rotamers, "_independent", lambda atoms, trials: trials)
+    monkeypatch.setattr(rotamers, "lost", lambda before, after: -1.0 if after is not before else 0.0)
+    first = rotamers._apart
+    monkeypatch.setattr(
+        rotamers, "_apart",
+        lambda problem, atoms, trials, yielding=None: trials if yielding is not None
+        else first(problem, atoms, trials),
+    )  # fmt: skip
+    assert with_better_rotamers(problem, state) == (state, ())
+
+
+def small(problem: Problem, **options: Any) -> Problem:
+    chosen = dataclasses.replace(problem.options, minimiser=Minimiser(max_iterations=2), **options)
+    return dataclasses.replace(problem, options=chosen)
+
+
+def test_what_no_step_has_refined_is_not_kept(
+    wrong: tuple[Problem, State], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem, state = small(wrong[0], cycles=3, anisotropic="none"), wrong[1]
+    asked: list[State] = []
+    search = macrocycle.with_better_rotamers
+
+    def asking(problem: Problem, state: State) -> Any:
+        asked.append(state)
+        return search(problem, state)
+
+    monkeypatch.setattr(macrocycle, "with_better_rotamers", asking)
+    path = macrocycle.start_path(problem, state)
+    ended = macrocycle.run_cycles(problem, path, lambda: bool(asked), lambda step, state: None)
+    assert ended.reason.startswith("interrupted")
+    assert len(ended.steps) == 1
+    assert ended.path.state is asked[0]
+    assert not any("turned" in note for note in ended.notes)
+
+    run = macrocycle._run_cycle
+
+    def refused(problem: Problem, path: Any, cycle: int, *rest: Any) -> Any:
+        return run(problem, path, cycle, *rest) if cycle == 1 else (dataclasses.replace(path, news=""), [])
+
+    asked.clear()
+    monkeypatch.setattr(macrocycle, "_run_cycle", refused)
+    ended = macrocycle.run_cycles(problem, path, lambda: False, lambda step, state: None)
+    assert ended.reason.startswith("stopped: no step of cycle 2")
+    assert ended.path.state is asked[0]
+    assert not any("turned to another" in note for note in ended.notes)
 
 
 def test_what_the_likelihood_does_not_confirm_is_dropped(
