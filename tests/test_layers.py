@@ -69,6 +69,8 @@ LAYERS = [
         "topology_terms",
         "mate_links",
         "links",
+        "link_lengths",
+        "valence",
         "hydrogens",
         "carriers",
         "hydrogen_sources",
@@ -79,8 +81,6 @@ LAYERS = [
     {
         "io",
         "atom_names",
-        "link_lengths",
-        "valence",
         "monomers",
         "clusters",
         "restraints",
