@@ -88,11 +88,13 @@ def run_cycles(
         notes.append(path.news)
     looks = True  # for side chains in a wrong rotamer, as long as some are found
     for cycle in range(1, options.cycles + 1):
-        unturned = path, [*notes]
+        unturned: tuple[Path, list[str]] | None = None  # path and notes, where side chains turned after them
         if cycle > 1 and looks and not stop():
+            known_path, known_notes = path, [*notes]
             path, said = _with_rotamers(problem, path, cycle)
             notes += said
             looks = bool(said)
+            unturned = (known_path, known_notes) if looks else None
         path = _turned(problem, path)
         before = path.state
         if trials and cycle == _SEARCH_AFTER + 1 and not stop():
@@ -104,8 +106,11 @@ def run_cycles(
             path, made = _run_cycle(problem, path, cycle, stop, on_step)
         steps += made
         if stop():
-            if not made:  # a model that no step has refined as what it has become
-                problem, path, notes = asked or (problem, *unturned)
+            # A model that no step has refined as what it has become is not kept.
+            if asked is not None and not made:
+                problem, path, notes = asked
+            elif unturned is not None and not made:
+                path, notes = unturned
             return ended(f"{_INTERRUPTED}: the best model so far was kept")
         first, asked = asked, None
         new_tensors = first is not None and first[0].undecided is not problem.undecided
@@ -126,13 +131,13 @@ def run_cycles(
         if trials and cycle <= _SEARCH_AFTER:
             continue
         if options.minimiser.early_stop and path.state is before:
-            path, notes = unturned
+            path, notes = unturned or (path, notes)
             return ended(f"stopped: no step of cycle {cycle} made the model better")
         if options.minimiser.early_stop and (reason := settled(problem, before, path.state, made)):
             if reason == KEPT and first is not None and new_tensors:
                 problem, path, notes = _without_tensors(*first)
             elif reason == KEPT:
-                path, notes = unturned
+                path, notes = unturned or (dataclasses.replace(path, state=before), notes)
             return ended(f"converged: cycle {cycle} {reason}")
     return ended(_DONE.get(options.cycles, f"all {options.cycles} cycles done"))
 

@@ -329,12 +329,12 @@ def evaluate(
             scale = before.scale
         else:
             scale = fit_scale(data, f_calc, f_mask, start=None if before is None else before.scale)
-    shift = 0.0
-    if absorb_b and refit and data.d_min < _LEAST_D_MIN and "b" not in frozen_kinds(options.freeze):
+    shift, common, shared = 0.0, np.zeros(6), 0.0
+    absorbs = absorb_b and refit and "b" not in frozen_kinds(options.freeze)
+    if absorbs and data.d_min < _LEAST_D_MIN:
         shift = _absorbable(atoms, scale.overall_b(data.s_squared, data.f_obs))
     shift = shift if abs(shift) > _NEGLIGIBLE_B else 0.0
-    common, shared = np.zeros(6), 0.0
-    if absorb_b and refit and "b" not in frozen_kinds(options.freeze):
+    if absorbs:
         common, shared = _shared(atoms, scale, data.crystal)
     if shift or shared:
         b_aniso = scale.b_aniso
