@@ -13,7 +13,7 @@ from arrayrefine.weights import Weights
 _R_WORK_RISE = 0.002
 """R-work may rise by this much in a step before the guard refuses it."""
 _R_WORK_MENDING = 0.05
-"""And by this much in a step that mends a strained model."""
+"""And by up to this much more in a step that mends a strained model: all of it where `strain` fell by 1 or more."""
 _NLL_RISE = 0.01
 """-log p per work reflection may rise by this much; its sigma_A is estimated anew, with some noise."""
 RMSZ_SLACK = 1.15
@@ -64,17 +64,17 @@ def objection(
         return "" if paid else f"-log p per work reflection rose from {start:.4f} to {end:.4f}, and RMSZ with it"
     if strains(problem, before, after):
         return f"bond RMSZ went from {then.bond_rmsz:.2f} to {now.bond_rmsz:.2f}, angle RMSZ to {now.angle_rmsz:.2f}"
-    mending = was > 1.0 and strained < was
+    mended = min(max(was - strained, 0.0), 1.0) if was > 1.0 else 0.0
     gained = _gained(problem, before, after, found) / max(int(after.xray.work.sum()), 1)
-    lenient = mending or (gained > 0.0 and end <= start + gained)
-    rise = _R_WORK_MENDING if lenient else _R_WORK_RISE
+    paid = gained > 0.0 and end <= start + gained
+    rise = _R_WORK_RISE + _R_WORK_MENDING * (1.0 if paid else mended)
 
     def worse(noise: float) -> str:
         """What is worse by more than the loss of `noise` per work reflection makes it."""
         # -log p is half a sum of squares over the variance: a loss of one half doubles it, and R goes with the root.
         if now.r_work > then.r_work * math.sqrt(1.0 + 2.0 * noise) + rise:
             return f"R-work rose from {then.r_work:.4f} to {now.r_work:.4f}"
-        if not mending and end > start + _NLL_RISE + gained + min(noise, max(lost(before, after), 0.0)):
+        if not mended and end > start + _NLL_RISE + gained + min(noise, max(lost(before, after), 0.0)):
             return f"-log p per work reflection rose from {start:.4f} to {end:.4f}"
         return ""
 

@@ -18,8 +18,8 @@ class Xray:
     """X-ray target: maximum likelihood on amplitudes, or Gaussian least squares."""
     method: Literal["fft", "direct"] = "fft"
     """Structure factors by FFT or by direct summation."""
-    accuracy: float = 3e-4
-    """Relative error of F_calc to be expected of the FFT, at most."""
+    accuracy: float = 1e-3
+    """Relative error of F_calc to be expected of the FFT, at most; the misfit of a model is some fifty times it."""
     precision: Literal["single", "double"] = "single"
     """Floating-point precision of the density grids."""
     sigma_a_bins: int = 30

@@ -196,6 +196,7 @@ class _Score:
         if self._sf.method == "direct":  # which is exact, and takes a hundred times as long for so many places
             self._sf = StructureFactors(self._sf.crystal, self._sf.hkl, state.atoms)
         _, self._by_f = state.xray.by_structure_factor(state.xray.f_calc(state.atoms))
+        self._here = state.xray(state.atoms)[1].occupancy
         self._overlaps = Overlaps(state.xray, state.atoms)
 
     def _gradient(self, source: Int, atoms: Atoms) -> Float:
@@ -206,10 +207,9 @@ class _Score:
         """Where side chains (R,) are now."""
         rows, atoms = kind.rows, self._atoms
         xyz, b, q = atoms.xyz[rows], atoms.b_iso[rows], atoms.occupancy[rows]
-        gradient = self._gradient(rows.ravel(), atoms.taken(rows.ravel())).reshape(rows.shape)
         weight = q * self._overlaps.electrons[rows]
         own = self._overlaps.between(xyz, xyz, b, b, weight, weight)
-        return np.asarray(0.5 * own - (gradient * q).sum(axis=1))
+        return np.asarray(0.5 * own - (self._here[rows] * q).sum(axis=1))
 
     def __call__(
         self, tried: list[tuple[int, Int, Float]], kinds: list[SideChains]

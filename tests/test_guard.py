@@ -124,6 +124,24 @@ def test_stale_weights_that_drive_b_to_their_mean_are_refused() -> None:
     assert asked(similar, state, after, found, 1e-6).startswith("R-work rose")
 
 
+def test_mending_a_little_may_cost_a_little(real: tuple[Problem, State]) -> None:
+    """Geometry a hair outside its band is no licence to lose the data; a wreck that is mended may."""
+    problem, loose = real
+    after = alike(problem, loose, 0.4)
+    rise = after.statistics.r_work - loose.statistics.r_work
+    assert 0.005 < rise < 0.05
+    edge = problem.options.weighting.rmsz_high
+    after = dataclasses.replace(after, core_rmsz=(0.8 * edge, None))
+    found = Weights(0.1, None, "")
+
+    def said(bond: float) -> str:
+        return asked(problem, dataclasses.replace(loose, core_rmsz=(bond, None)), after, found, None)
+
+    assert said(0.99 * edge).startswith("R-work rose")
+    assert said(1.02 * edge).startswith("R-work rose")
+    assert said(2.0 * edge) == ""
+
+
 def test_the_restraints_that_were_paid_are_loosened_and_no_others(real: tuple[Problem, State]) -> None:
     problem, loose = real
     both = Weights(0.1, 1.0, "")
