@@ -18,8 +18,9 @@ class Xray:
     """X-ray target: maximum likelihood on amplitudes, or Gaussian least squares."""
     method: Literal["fft", "direct"] = "fft"
     """Structure factors by FFT or by direct summation."""
-    accuracy: float = 1e-3
-    """Relative error of F_calc to be expected of the FFT, at most; the misfit of a model is some fifty times it."""
+    accuracy: float = 2e-3
+    """Relative error of F_calc to be expected of the FFT, at most; it comes out at a third, and is then below a
+    thirtieth of the misfit in every shell of resolution."""
     precision: Literal["single", "double"] = "single"
     """Floating-point precision of the density grids."""
     sigma_a_bins: int = 30

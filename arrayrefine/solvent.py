@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 import scipy.fft
+import scipy.ndimage
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
@@ -192,10 +193,13 @@ def _drawn_on_device(fractional: Float, *crystal_and_radii: Any) -> NDArray[np.b
 def without_islands(mask: NDArray[np.bool_], smallest: float) -> NDArray[np.bool_]:
     """A periodic mask (nu, nv, nw) without the face-connected regions of fewer than `smallest` points."""
     labels, region = periodic_regions(mask)
-    size = np.bincount(labels.ravel(), minlength=len(region))
-    keep = np.bincount(region, size)[region] >= smallest
-    keep[0] = False
-    return np.asarray(keep[labels])
+    boxes = [(slice(0),) * 3, *scipy.ndimage.find_objects(labels)]  # 0 is the outside
+    size = [np.count_nonzero(labels[box] == number) for number, box in enumerate(boxes)]
+    small = np.bincount(region, size)[region] < smallest
+    kept = mask.copy()
+    for number in np.flatnonzero(small[1:]) + 1:
+        kept[boxes[number]] &= labels[boxes[number]] != number
+    return kept
 
 
 class SolventModel:

@@ -82,6 +82,21 @@ def _apart(a: Float, i: Int, j: Int, weight: Float) -> Float:
 
 
 _BASIS = symmetric.matrices(symmetric.STRAINS)
+_ROW, _COLUMN = np.array([0, 1, 2, 0, 0, 1]), np.array([0, 1, 2, 1, 2, 2])
+"""Where the six entries of a symmetric matrix lie in it."""
+
+
+def _of_one_side() -> Float:
+    """Matrix (6, 36) by which the six entries of A become tr(Sₖ Sₗ A)."""
+    unit = np.zeros((6, 3, 3))
+    unit[np.arange(6), _ROW, _COLUMN] = unit[np.arange(6), _COLUMN, _ROW] = 1.0
+    found = np.einsum("kab,lbc,eca->ekl", _BASIS, _BASIS, unit)
+    return np.asarray(0.5 * (found + found.transpose(0, 2, 1))).reshape(6, 36)
+
+
+_ONE_SIDE = _of_one_side()
+_BOTH_SIDES = 0.5 * (np.kron(symmetric.STRAINS, symmetric.STRAINS) * np.kron(symmetric.COUNTS, symmetric.COUNTS)).T
+"""Matrix (36, 36) by which M_ai M_bj + M_aj M_bi, of the six ab and the six ij, become tr(Mᵀ Sₖ M Sₗ)."""
 
 
 def kl_curvature(u: Float, i: Int, j: Int, weight: Float) -> tuple[Float, Float, Float]:
@@ -94,13 +109,16 @@ def kl_curvature(u: Float, i: Int, j: Int, weight: Float) -> tuple[Float, Float,
     root = symmetric.matrices(symmetric.root(_safe(u)))
     inverse = np.linalg.inv(root)
     factor = np.sqrt(weight / 6.0)[:, None, None]
-    rows = []
+    first, second, both = np.zeros((len(i), 6)), np.zeros((len(i), 6)), np.zeros((len(i), 6, 6))
     for left, right in ((root[i], inverse[j]), (inverse[i], root[j])):  # M, and M⁻ᵀ
         m = factor * (left @ right)
-        one, two = _BASIS @ m[:, None], m[:, None] @ _BASIS
-        rows.append((one.reshape(len(m), 6, 9), two.reshape(len(m), 6, 9)))
-    one, two = (np.concatenate(parts, axis=2) for parts in zip(*rows))
-    return one @ one.transpose(0, 2, 1), -(one @ two.transpose(0, 2, 1)), two @ two.transpose(0, 2, 1)
+        first += symmetric.six(m @ m.transpose(0, 2, 1))
+        second += symmetric.six(m.transpose(0, 2, 1) @ m)
+        one, two = m[:, _ROW], m[:, _COLUMN]
+        both += one[:, :, _ROW] * two[:, :, _COLUMN] + one[:, :, _COLUMN] * two[:, :, _ROW]
+    found = first @ _ONE_SIDE, -(both.reshape(-1, 36) @ _BOTH_SIDES), second @ _ONE_SIDE
+    one, cross, two = (part.reshape(-1, 6, 6) for part in found)
+    return one, cross, two
 
 
 def directions(xyz: Float, i: Int, j: Int) -> Float:

@@ -68,7 +68,7 @@ def _strain_matrix(target: AdpTarget, atoms: Atoms, scalar: Int, tensor: Int) ->
             return matrix[chosen][:, chosen]
         return sparse.csr_array(sparse.diags_array(only * matrix.diagonal()[chosen]))
     n = len(atoms)
-    places = _Places.of(n, scalar, tensor)
+    places = _Places(n, scalar, tensor)
     odd = places.tensor[target.i] | places.tensor[target.j]
     i, j, weight = target.i[odd], target.j[odd], target.weight[odd]
     u = total_u(atoms)
@@ -79,15 +79,9 @@ def _strain_matrix(target: AdpTarget, atoms: Atoms, scalar: Int, tensor: Int) ->
     if target.shapes is not None:
         block += adp_aniso.sphericity_curvature(u, target.shapes.round)
         off.append(_of_shapes(target.shapes, atoms, u, block))
-    plain = sparse.coo_array(_of_logarithms(target, atoms, ~odd)[scalar][:, scalar])
-    size = len(scalar) + 6 * len(tensor)
-    every = np.arange(n)
-    entries = [(plain.row, plain.col, plain.data), places.spread(every, every, block)]
-    for pairs in off:
-        row, column, values = places.spread(*pairs)
-        entries += [(row, column, values), (column, row, values)]
-    rows, columns, data = (np.concatenate(parts) for parts in zip(*entries))
-    return sparse.csr_array(sparse.coo_array((data, (rows, columns)), shape=(size, size)))
+    plain = _of_logarithms(target, atoms, ~odd)[scalar][:, scalar]
+    i, j, values = (np.concatenate(parts) for parts in zip(*off))
+    return places.matrix(plain, block, i, j, values)
 
 
 def _of_shapes(shapes: Shapes, atoms: Atoms, u: Float, block: Float) -> tuple[Int, Int, Float]:
@@ -146,20 +140,54 @@ def _of_logarithms(target: AdpTarget, atoms: Atoms, some: NDArray[np.bool_]) -> 
 
 
 class _Places:
-    """Where the components of each atom lie in the matrix."""
+    """Where the components of each atom lie in the matrix: one of each in `scalar`, then six of each in `tensor`."""
 
-    def __init__(self, first: Int, width: Int) -> None:
-        self._first, self._width = first, width
-        self.tensor = width == 6
+    def __init__(self, n: int, scalar: Int, tensor: Int) -> None:
+        self._scalar, self._tensor = scalar, tensor
+        self._first, self._width = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
+        self._first[scalar], self._width[scalar] = np.arange(len(scalar)), 1
+        self._first[tensor], self._width[tensor] = len(scalar) + 6 * np.arange(len(tensor)), 6
+        self.tensor = self._width == 6
 
-    @classmethod
-    def of(cls, n: int, scalar: Int, tensor: Int) -> _Places:
-        first, width = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
-        first[scalar], width[scalar] = np.arange(len(scalar)), 1
-        first[tensor], width[tensor] = len(scalar) + 6 * np.arange(len(tensor)), 6
-        return cls(first, width)
+    def matrix(self, plain: sparse.csr_array, block: Float, i: Int, j: Int, values: Float) -> sparse.csr_array:
+        """Sum of a matrix by all scalars (s, s), the block of each atom (N, 6, 6), and those of pairs (p, 6, 6) and
+        their transposes."""
+        whole = self.tensor[i] & self.tensor[j]
+        tensors = self._between_tensors(block, i[whole], j[whole], values[whole])
+        if not len(self._scalar):
+            return tensors
+        i, j, values = i[~whole], j[~whole], values[~whole]
+        part = sparse.coo_array(plain)
+        row, column, data = self._spread(i, j, values)
+        own = np.arange(len(self._scalar))
+        rows = np.concatenate([part.row, own, row, column])
+        columns = np.concatenate([part.col, own, column, row])
+        data = np.concatenate([part.data, block[self._scalar, 0, 0], data, data])
+        count, size = len(self._scalar), len(self._scalar) + tensors.shape[0]
+        below = np.concatenate([np.zeros(count, dtype=tensors.indptr.dtype), tensors.indptr])
+        shifted = sparse.csr_array((tensors.data, tensors.indices + count, below), shape=(size, size))
+        others = sparse.coo_array((data, (rows, columns)), shape=(size, size))
+        return sparse.csr_array(shifted + sparse.csr_array(others))
 
-    def spread(self, i: Int, j: Int, values: Float) -> tuple[Int, Int, Float]:
+    def _between_tensors(self, block: Float, i: Int, j: Int, values: Float) -> sparse.csr_array:
+        """The part of the matrix by tensors alone."""
+        n, first = len(self._tensor), len(self._scalar)
+        one, two = (self._first[i] - first) // 6, (self._first[j] - first) // 6
+        every = np.arange(n)
+        row, column = np.concatenate([one, two, every]), np.concatenate([two, one, every])
+        data = np.concatenate([values, values.transpose(0, 2, 1), block[self._tensor]])
+        key = row * n + column
+        order = np.argsort(key, kind="stable")
+        start = np.flatnonzero(np.diff(key[order], prepend=-1))
+        row, column, summed = row[order[start]], column[order[start]], data[order[start]]
+        count = np.diff(start, append=len(order))
+        for more in range(1, count.max(initial=1)):  # pairs of more than one kind
+            again = np.flatnonzero(count > more)
+            summed[again] += data[order[start[again] + more]]
+        index = np.searchsorted(row, np.arange(n + 1)).astype(np.int32)
+        return sparse.csr_array(sparse.bsr_array((summed, column.astype(np.int32), index), shape=(6 * n, 6 * n)))
+
+    def _spread(self, i: Int, j: Int, values: Float) -> tuple[Int, Int, Float]:
         """Row, column and value of blocks (p, 6, 6) of pairs of atoms; what belongs to no place is left out."""
         number = np.arange(6)
         row = np.broadcast_to((self._first[i][:, None] + number)[:, :, None], values.shape)
