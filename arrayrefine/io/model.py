@@ -96,7 +96,7 @@ def read_model(source: ModelSource, otherwise: Callable[[gemmi.Structure], Cryst
     else:
         file = stand_in(source)
         structure, document = _from_memory(file, source)
-    notes += checks.method_notes(structure.info["_exptl.method"] if "_exptl.method" in structure.info else "")
+    notes += checks.method_notes(dict(structure.info.items()).get("_exptl.method", ""))
     _keep_first_model(file, structure, notes)
     if otherwise is not None and not (has_cell(structure) and structure.find_spacegroup()):
         take_crystal(file, structure, otherwise(structure), notes)
