@@ -19,8 +19,7 @@ class Xray:
     method: Literal["fft", "direct"] = "fft"
     """Structure factors by FFT or by direct summation."""
     accuracy: float = 2e-3
-    """Relative error of F_calc to be expected of the FFT, at most; it comes out at a third, and is then below a
-    thirtieth of the misfit in every shell of resolution."""
+    """Relative error of F_calc to be expected of the FFT, at most; far below the misfit of any model."""
     precision: Literal["single", "double"] = "single"
     """Floating-point precision of the density grids."""
     sigma_a_bins: int = 30

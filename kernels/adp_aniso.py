@@ -81,16 +81,10 @@ def _apart(a: Float, i: Int, j: Int, weight: Float) -> Float:
     return total.T
 
 
-_BASIS = symmetric.matrices(symmetric.STRAINS)
-_ROW, _COLUMN = np.array([0, 1, 2, 0, 0, 1]), np.array([0, 1, 2, 1, 2, 2])
-"""Where the six entries of a symmetric matrix lie in it."""
-
-
 def _of_one_side() -> Float:
     """Matrix (6, 36) by which the six entries of A become tr(Sₖ Sₗ A)."""
-    unit = np.zeros((6, 3, 3))
-    unit[np.arange(6), _ROW, _COLUMN] = unit[np.arange(6), _COLUMN, _ROW] = 1.0
-    found = np.einsum("kab,lbc,eca->ekl", _BASIS, _BASIS, unit)
+    basis, unit = symmetric.matrices(symmetric.STRAINS), symmetric.matrices(np.eye(6))
+    found = np.einsum("kab,lbc,eca->ekl", basis, basis, unit)
     return np.asarray(0.5 * (found + found.transpose(0, 2, 1))).reshape(6, 36)
 
 
@@ -114,8 +108,9 @@ def kl_curvature(u: Float, i: Int, j: Int, weight: Float) -> tuple[Float, Float,
         m = factor * (left @ right)
         first += symmetric.six(m @ m.transpose(0, 2, 1))
         second += symmetric.six(m.transpose(0, 2, 1) @ m)
-        one, two = m[:, _ROW], m[:, _COLUMN]
-        both += one[:, :, _ROW] * two[:, :, _COLUMN] + one[:, :, _COLUMN] * two[:, :, _ROW]
+        one, two = m[:, symmetric.ROW], m[:, symmetric.COLUMN]
+        both += one[:, :, symmetric.ROW] * two[:, :, symmetric.COLUMN]
+        both += one[:, :, symmetric.COLUMN] * two[:, :, symmetric.ROW]
     found = first @ _ONE_SIDE, -(both.reshape(-1, 36) @ _BOTH_SIDES), second @ _ONE_SIDE
     one, cross, two = (part.reshape(-1, 6, 6) for part in found)
     return one, cross, two
@@ -130,7 +125,7 @@ def directions(xyz: Float, i: Int, j: Int) -> Float:
 
 def _dyad(a: Float) -> Float:
     """a aᵀ as a row (p, 6) for which row · U = aᵀUa, the entries off the diagonal doubled."""
-    return np.asarray(symmetric.COUNTS * a[:, [0, 1, 2, 0, 0, 1]] * a[:, [0, 1, 2, 1, 2, 2]])
+    return np.asarray(symmetric.COUNTS * a[:, symmetric.ROW] * a[:, symmetric.COLUMN])
 
 
 def shape(u: Float, i: Int, j: Int, weight: Float) -> tuple[float, Float]:
@@ -299,9 +294,7 @@ def sphericity_curvature(u: Float, weight: Float) -> Float:
     """Second derivative of `sphericity` by the components of S (N, 6, 6)."""
     safe = _safe(u)
     inverse, mean = symmetric.inverse(safe), symmetric.trace(safe) / 3.0
-    square = np.einsum("kab,lbc->klac", _BASIS, _BASIS)
-    square = 0.5 * (square + square.transpose(1, 0, 2, 3)).reshape(36, 9)
-    sides = [(symmetric.matrices(a).reshape(-1, 9) @ square.T).reshape(-1, 6, 6) for a in (inverse, safe)]
+    sides = [(a @ _ONE_SIDE).reshape(-1, 6, 6) for a in (inverse, safe)]
     along, across = ((a * symmetric.COUNTS) @ symmetric.STRAINS.T for a in (safe, inverse))
     both = along[:, :, None] * across[:, None, :]
     factor = (weight / 6.0)[:, None, None]

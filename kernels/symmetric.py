@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 Float = NDArray[np.float64]
 
 _INDEX = np.array([[0, 3, 4], [3, 1, 5], [4, 5, 2]])
-_ROW, _COLUMN = np.array([0, 1, 2, 0, 0, 1]), np.array([0, 1, 2, 1, 2, 2])
+ROW, COLUMN = np.array([0, 1, 2, 0, 0, 1]), np.array([0, 1, 2, 1, 2, 2])
+"""Where each of the six values lies in the matrix."""
 COUNTS = np.array([1.0, 1.0, 1.0, 2.0, 2.0, 2.0])
 """Places of the matrix that each of the six values fills."""
 _ROOT_2, _ROOT_6 = np.sqrt(2.0), np.sqrt(6.0)
@@ -40,7 +41,7 @@ def matrices(six: NDArray[Any]) -> NDArray[Any]:
 
 def six(matrix: NDArray[Any]) -> NDArray[Any]:
     """(..., 3, 3) symmetric matrices to (..., 6) values; of others the symmetric part."""
-    values: NDArray[Any] = 0.5 * (matrix[..., _ROW, _COLUMN] + matrix[..., _COLUMN, _ROW])
+    values: NDArray[Any] = 0.5 * (matrix[..., ROW, COLUMN] + matrix[..., COLUMN, ROW])
     return values
 
 
