@@ -21,6 +21,9 @@ _SETTLED_GAIN = 0.015
 """And so is one that lowers the objective by less per free parameter. Noise alone gives ½ each, and what comes so late
 is little else: on ten crystals R-free was then where later cycles took it (0.0001 higher on average, 0.002 at worst),
 after 3.4 cycles instead of 4.3. Less is enough where the model is far from its data."""
+_FORESEEN_GAIN = 0.5 * _SETTLED_GAIN
+"""And a cycle that is foreseen to gain less, by `foresight`, is not begun: half, as up to twice as much may come of it.
+On 45 crystals seven of ten last cycles are spared like that, a sixth of the time, for 0.0001 in R-free."""
 _MOVED_R = 0.0015
 """A cycle that lowers R-work by more than this is followed by another, whatever it gained: where reflections are few,
 or the model is far from them, much R is little likelihood."""
@@ -47,3 +50,9 @@ def settled(problem: Problem, before: State, now: State, made: Sequence[Step]) -
     if in_band and gain < _MOVED_R and 0.0 <= sum(step.gain for step in made) < enough * free:
         return f"gained less than {enough:.2g} per free parameter"
     return ""
+
+
+def foreseen(state: State, left: float) -> str:
+    """Why a cycle that would gain `left` per free parameter need not begin, or "" if it must."""
+    enough = nearness(state) * _FORESEEN_GAIN
+    return f"another cycle was foreseen to gain less than {enough:.2g} per free parameter" if left < enough else ""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
 from arrayrefine import search, tensors
-from arrayrefine.convergence import KEPT, settled
+from arrayrefine.convergence import KEPT, foreseen, settled
 from arrayrefine.errors import InputError
 from arrayrefine.parameters import KINDS
 from arrayrefine.refinement_step import Path, run_step
@@ -96,6 +97,8 @@ def run_cycles(
             looks = bool(said)
             unturned = (known_path, known_notes) if looks else None
         path = _turned(problem, path)
+        if cycle > 1 + (_SEARCH_AFTER if trials else 0) and not stop() and (reason := _foreseen(problem, path)):
+            return ended(f"converged: {reason}")
         before = path.state
         if trials and cycle == _SEARCH_AFTER + 1 and not stop():
             problem = search.loosened(problem)
@@ -151,7 +154,8 @@ def _run_cycle(
         if stop():
             break
         news, turned = path.news, path.side_chains
-        path, step = run_step(problem, dataclasses.replace(path, news="", side_chains=()), cycle, target, stop)
+        here = dataclasses.replace(path, news="", side_chains=(), left=math.inf)
+        path, step = run_step(problem, here, cycle, target, stop)
         step = dataclasses.replace(step, note="; ".join(filter(None, (news, step.note))), side_chains=turned)
         steps.append(step)
         on_step(step, path.state)
@@ -231,6 +235,13 @@ def _segmented(problem: Problem, path: Path) -> Path:
     if not news:
         return path
     return dataclasses.replace(path, state=evaluate(problem, atoms, before=state), news=news)
+
+
+def _foreseen(problem: Problem, path: Path) -> str:
+    """Why no other cycle need begin, or "": only where it would be like the last step, and nothing happened since."""
+    if not problem.options.minimiser.early_stop or path.news or len(_targets(problem, path)) > 1:
+        return ""
+    return foreseen(path.state, path.left)
 
 
 def _targets(problem: Problem, path: Path) -> tuple[str, ...]:

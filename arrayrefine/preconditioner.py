@@ -12,6 +12,7 @@ are scaled by the diagonal only.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -124,6 +125,10 @@ class ChangeOfVariable:
     occupancy: Float
     root: Float
     tls: Float
+
+    def around(self, parameters: Parameters) -> ChangeOfVariable:
+        """The same second derivative around other values of the same parameters."""
+        return dataclasses.replace(self, x0=parameters.pack(parameters.reference), root=_roots(parameters))
 
     def _b_and_u(self, p: Float) -> tuple[Float, Float]:
         """Change of ln B (n_b,), and S as components (n_u, 6)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,17 +14,19 @@ import numpy as np
 from arrayrefine import preconditioner, weights
 from arrayrefine.device_batch import Share
 from arrayrefine.device_objective import Member
+from arrayrefine.foresight import foreseen_gain
 from arrayrefine.guard import objection, strains
 from arrayrefine.minimize import Objective, Solution, minimise
 from arrayrefine.nearness import nearness
 from arrayrefine.parameters import Parameters
+from arrayrefine.preconditioner import ChangeOfVariable
 from arrayrefine.remedy import remedy
 from arrayrefine.rendezvous import Evaluated
 from arrayrefine.report import Step
 from arrayrefine.state import Problem, State, evaluate
 from arrayrefine.targets.adp_curvature import strain_matrix
 from arrayrefine.tls_motion import sensible
-from arrayrefine.weight_schemes import find_weights
+from arrayrefine.weight_schemes import displacements_tell, find_weights
 from arrayrefine.weights import Steering, Weights
 
 _RETRIES = 2
@@ -33,6 +36,8 @@ _SAID_FIRMNESS = 0.95
 """Nor is a factor on the jelly body above this."""
 _STEERED = ("robust", "search")
 """Schemes whose weights follow the geometry, and that try a refused step again."""
+_GUARDED = (*_STEERED, "fixed")
+"""Schemes whose steps are guarded."""
 _STEERINGS = 2
 """Times that a step may steer its weight and go on."""
 _MENDINGS = 5
@@ -59,6 +64,8 @@ class Path:
         Weight of the restraints that displacements of the kind that atoms have now were refined with last.
     side_chains : tuple of (str, float)
         Residues whose side chains turned since the last step, and what log p was to gain.
+    left : float
+        What another step like the last would gain per free parameter; infinite where that cannot be told.
     """
 
     state: State
@@ -69,6 +76,7 @@ class Path:
     news: str = ""
     adp: float | None = None
     side_chains: tuple[tuple[str, float], ...] = ()
+    left: float = math.inf
 
 
 def minimise_step(
@@ -81,6 +89,13 @@ def minimise_step(
     StaleWeightsError
         The weights were computed for another freeze state.
     """
+    return _minimised(problem, state, parameters, found, stop)[0]
+
+
+def _minimised(
+    problem: Problem, state: State, parameters: Parameters, found: Weights, stop: Callable[[], bool]
+) -> tuple[Solution, ChangeOfVariable]:
+    """What `minimise_step` returns, and the change of variable that it went by."""
     # Steering mends the geometry; a jelly body that it stiffened would keep it as it is.
     share = weights.geometry_prior(problem.reflections.d_min) / found.geometry if found.geometry else 1.0
     geometry = problem.geometry.anchored(state.atoms, share * _firmness(problem, state))
@@ -105,7 +120,7 @@ def minimise_step(
     problem.geometry.agree()
     if isinstance(objective, Share):
         problem.counts["launches"] = objective.launches
-    return solution
+    return solution, change
 
 
 def _firmness(problem: Problem, state: State) -> float:
@@ -139,7 +154,7 @@ def run_step(problem: Problem, path: Path, cycle: int, target: str, stop: Callab
     if target == "scale":
         path = dataclasses.replace(path, state=evaluate(problem, path.state.atoms))
         return path, _record(problem, path, cycle, target, 0, {}, 0, began, "scale, solvent and sigma_A refitted")
-    guarded = problem.options.weights in (*_STEERED, "fixed")
+    guarded = problem.options.weights in _GUARDED
     parameters = problem.parameters(path.state.atoms, target)
     if parameters.size == 0:
         note = "nothing to refine: no atom has such a free value"
@@ -208,10 +223,11 @@ def _refine_in_band(
         waits = follows and _is_new(parameters, state)
         if waits:
             here = dataclasses.replace(here, tls=np.zeros_like(here.tls))
+        change = None  # the next one takes its place in memory
         found = last = find_weights(problem, state, here, steering, path.stale, last, refined)
         if here.xyz.any() and (firmness := _firmness(problem, state)) < _SAID_FIRMNESS:
             notes.append(f"jelly body x {firmness:.2g}, as the model is far from its data")
-        solution = minimise_step(problem, state, here, found, stop)
+        solution, change = _minimised(problem, state, here, found, stop)
         evaluations += solution.evaluations
         gain += solution.start_value - solution.value if solution.evaluations else 0.0
         atoms = sensible(solution.atoms) if parameters.sizes.tls else solution.atoms
@@ -239,8 +255,22 @@ def _refine_in_band(
         if not goes_on:
             break
     state = dataclasses.replace(state, b_shift=b_shift, shared=shared)  # of all of the step
-    ended = dataclasses.replace(path, state=state, steering=steering, last=last, refined=refined, adp=adp)
+    left = math.inf
+    if change is not None and _is_over(problem, state, parameters, steering, found) and not stop():
+        left = foreseen_gain(problem, state, here, found, change)
+    ended = dataclasses.replace(path, state=state, steering=steering, last=last, refined=refined, adp=adp, left=left)
     return _Reached(ended, found, solution, "; ".join(notes), evaluations, gain)
+
+
+def _is_over(problem: Problem, state: State, parameters: Parameters, steering: Steering, found: Weights) -> bool:
+    """Whether the next step would be like the one that ended at `state`, so that its end tells what that would gain."""
+    options = problem.options
+    if not (options.minimiser.early_stop and options.minimiser.precondition and options.weights in _GUARDED):
+        return False
+    follows = options.weights in _STEERED and bool(parameters.xyz.any())
+    steers = follows and weights.steer(*state.core_rmsz, steering.geometry, options.weighting) != steering.geometry
+    first_evidence = found.evidence is None and displacements_tell(options, parameters)
+    return not (steers or first_evidence or _is_new(parameters, state))
 
 
 def _is_new(parameters: Parameters, state: State) -> bool:

@@ -6,6 +6,7 @@ import dataclasses
 
 from arrayrefine import extra_weights, weights
 from arrayrefine.adp_evidence import evidence
+from arrayrefine.options import Options
 from arrayrefine.parameters import Parameters
 from arrayrefine.state import Problem, State
 from arrayrefine.weights import Steering, Weights
@@ -66,14 +67,21 @@ def _of_scheme(
     steered = steering is not None and steering.adp != 1.0
     # What a factor made of the displacements must not be taken for what the crystal shows, and multiplied again.
     before = last.evidence if steered and last is not None else None
-    # The Gaussian target is no −log p: it takes all misfit for noise of the data, and everything for determined.
-    if refined and options.adp == "kl" and options.xray.target == "ml" and parameters.displaced.any():
+    if refined and displacements_tell(options, parameters):
         told = before or evidence(problem.adp, state.atoms, parameters, curvature, options.weighting, options.seed)
     return weights.robust_weights(
         state.atoms, parameters, *targets, d_min=d_min, options=options.weighting, steering=steering or Steering(),
         seed=options.seed, clamp=options.xray.target == "ml", metal=problem.restraints.non_bonded.metal,
         curvature=curvature, last=last, told=told,
     )  # fmt: skip
+
+
+def displacements_tell(options: Options, parameters: Parameters) -> bool:
+    """Whether displacements, once refined, tell the weight of their restraints; see `adp_evidence`.
+
+    The Gaussian target is no −log p: it takes all misfit for noise of the data, and everything for determined.
+    """
+    return options.adp == "kl" and options.xray.target == "ml" and bool(parameters.displaced.any())
 
 
 def stale_weights(problem: Problem, state: State) -> Weights:

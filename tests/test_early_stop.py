@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import types
 from typing import Any
 
@@ -18,10 +19,11 @@ from arrayrefine.weights import Steering
 
 def run(
     gains: list[float], monkeypatch: pytest.MonkeyPatch, bond: float = 0.6, r_step: float = -0.001,
-    unexplained: float = 0.1, **options: Any,
+    unexplained: float = 0.1, left: float = math.inf, news: str = "", targets: tuple[str, ...] = ("xyz",),
+    **options: Any,
 ) -> tuple[int, str, float]:  # fmt: skip
-    """Cycles taken, why they ended, and R-work of what is kept; cycle k gains so much per parameter, and moves R-work
-    by r_step.
+    """Cycles taken, why they ended, and R-work of what is kept; cycle k gains so much per parameter, moves R-work by
+    r_step, and leaves so much to gain.
     """
     r_work = itertools.count(start=0.3, step=r_step)
     sigma_a = types.SimpleNamespace(unexplained=lambda _: unexplained)
@@ -35,7 +37,7 @@ def run(
         )
 
     def step(problem: Any, path: Path, cycle: int, target: str, stop: Any) -> tuple[Path, Step]:
-        after = Path(state(), Steering())
+        after = Path(state(), Steering(), left=left, news=news)
         return after, Step(cycle, target, 1000, {}, 0.2, 0.3, bond, 0.9, 1, 0.0, "", gain=1000 * gains[cycle - 1])
 
     monkeypatch.setattr(macrocycle, "run_step", step)
@@ -43,7 +45,7 @@ def run(
     monkeypatch.setattr(macrocycle, "_turned", lambda _, path: path)
     monkeypatch.setattr(macrocycle, "with_better_rotamers", lambda _, state: (state, ()))
     problem: Any = types.SimpleNamespace(
-        options=Options(cycles=len(gains), targets=("xyz",), **options), occupancy=None, undecided=None
+        options=Options(cycles=len(gains), targets=targets, **options), occupancy=None, undecided=None
     )
     _, path, steps, reason, _ = run_cycles(problem, Path(state(), Steering()), lambda: False, lambda step, state: None)
     return len(steps), reason, path.state.statistics.r_work
@@ -58,6 +60,28 @@ def test_a_cycle_that_gains_next_to_nothing_is_the_last(monkeypatch: pytest.Monk
 
 def test_cycles_that_gain_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run([2.0, 0.1, 0.05], monkeypatch)[:2] == (3, "all 3 cycles done")
+
+
+def test_a_cycle_that_is_foreseen_to_gain_next_to_nothing_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    cycles, reason, r_work = run([2.0, 0.1], monkeypatch, left=0.007)
+    assert (cycles, r_work) == (1, pytest.approx(0.299))
+    assert reason == "converged: another cycle was foreseen to gain less than 0.0075 per free parameter"
+    assert run([2.0, 0.1], monkeypatch, left=0.008)[0] == 2
+
+
+def test_nothing_is_foreseen_where_something_happened_since(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run([2.0, 0.1], monkeypatch, left=0.001, news="a side chain turned")[0] == 2
+    monkeypatch.setattr(macrocycle, "_foreseen", lambda problem, path: "never asked")
+    assert run([2.0], monkeypatch)[1] == "the one cycle done"
+
+
+def test_a_step_does_not_foresee_a_cycle_of_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run([2.0, 0.1], monkeypatch, left=0.001, targets=("xyz", "b"))[0] == 4
+
+
+def test_a_model_far_from_its_data_goes_on_for_a_smaller_gain_foreseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run([2.0, 0.1], monkeypatch, left=0.005, unexplained=0.4)[0] == 2
+    assert run([2.0, 0.1], monkeypatch, left=0.0009, unexplained=0.4)[0] == 1
 
 
 def test_a_cycle_that_moves_r_goes_on_whatever_it_gains(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,3 +124,4 @@ def test_strained_geometry_is_not_the_end(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_every_cycle_runs_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run([2.0, 0.001, 0.001], monkeypatch, minimiser=Minimiser(early_stop=False))[0] == 3
+    assert run([2.0, 0.1, 0.1], monkeypatch, left=0.001, minimiser=Minimiser(early_stop=False))[0] == 3

@@ -24,7 +24,7 @@ LAYERS = [
     {"validation"},
     {"model_maps"},
     {"refinement_step"},
-    {"remedy", "convergence"},
+    {"remedy", "convergence", "foresight"},
     {"nearness", "guard", "search", "tensors", "weight_schemes"},
     {"device_batch"},
     {"callbacks"},

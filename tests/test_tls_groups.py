@@ -20,7 +20,7 @@ from arrayrefine.displacement import U_LIMITS, parted, total_u
 from arrayrefine.errors import InputError
 from arrayrefine.io.model import read_model
 from arrayrefine.kernels import symmetric
-from arrayrefine.minimize import Objective, Solution
+from arrayrefine.minimize import Objective
 from arrayrefine.options import Minimiser, Options, Xray
 from arrayrefine.parameters import Parameters
 from arrayrefine.preparation import prepare
@@ -319,13 +319,13 @@ def test_motion_that_nobody_knows_waits_until_the_rough_work_is_done(
 ) -> None:
     """With weights that are steered; where they are not, or the model has motion, groups are refined at once."""
     free: list[int] = []
-    minimise_step = refinement_step.minimise_step
+    minimised = refinement_step._minimised
 
-    def counted(problem: Problem, state: State, parameters: Parameters, *rest: Any) -> Solution:
+    def counted(problem: Problem, state: State, parameters: Parameters, *rest: Any) -> Any:
         free.append(parameters.sizes.tls)
-        return minimise_step(problem, state, parameters, *rest)
+        return minimised(problem, state, parameters, *rest)
 
-    monkeypatch.setattr(refinement_step, "minimise_step", counted)
+    monkeypatch.setattr(refinement_step, "_minimised", counted)
     files = case("1dur") / "shaken.pdb", case("1dur") / "norm.mtz"
     brief = Minimiser(max_iterations=3)
     for options, first in ((Options(), 0), (Options(weights="fixed"), 20), (Options(targets=("tls+b",)), 20)):
