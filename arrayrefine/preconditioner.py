@@ -24,6 +24,7 @@ from scipy.sparse.linalg import SuperLU, splu
 from arrayrefine.atoms import Gradient
 from arrayrefine.displacement import CURVATURE_BY_U
 from arrayrefine.kernels import symmetric
+from arrayrefine.kernels.processes import gathered, kept
 from arrayrefine.parameters import Parameters
 from arrayrefine.riding import fold_columns
 
@@ -86,8 +87,8 @@ class _Cholesky:
         return np.asarray(1.0 / self._root[self._order])
 
 
-Factor: TypeAlias = "_Cholesky | Float"
-"""Factor of A, or the length of one unit of p along each entry."""
+Factor: TypeAlias = "_Cholesky | Float | None"
+"""Factor of A, or the length of one unit of p along each entry; None where another process of a team has it."""
 
 
 @dataclass(frozen=True)
@@ -131,21 +132,25 @@ class ChangeOfVariable:
         return dataclasses.replace(self, x0=parameters.pack(parameters.reference), root=_roots(parameters))
 
     def _b_and_u(self, p: Float) -> tuple[Float, Float]:
-        """Change of ln B (n_b,), and S as components (n_u, 6)."""
+        """Change of ln B (n_b,), and S as components (n_u, 6); only where the factor of these is."""
         found = _forward(self.displacement, np.concatenate([p[self.at["b"]], p[self.at["u"]]]))
         n_b = len(self.bounded)
         return found[:n_b], _LARGEST_STRAIN * np.tanh(found[n_b:].reshape(-1, 6) / _LARGEST_STRAIN)
 
+    def _displaced(self, p: Float) -> tuple[Float, Float]:
+        """Change of ln B (n_b,), and U (6 n_u,)."""
+        log, strain = self._b_and_u(p)
+        grown = symmetric.exponential(strain @ symmetric.STRAINS) if len(strain) else strain
+        return log, symmetric.product(self.root, grown).reshape(-1) if len(strain) else strain.reshape(-1)
+
     def to_x(self, p: Float) -> Float:
         """Vector of the parameters (n,), B and occupancy within bounds."""
         at, x = self.at, self.x0.copy()
-        x[at["xyz"]] += np.clip(_forward(self.xyz, p[at["xyz"]]), -_LARGEST_SHIFT, _LARGEST_SHIFT)
-        log, strain = self._b_and_u(p)
+        (shift,), (log, u) = gathered([lambda: (_forward(self.xyz, p[at["xyz"]]),), lambda: self._displaced(p)])
+        x[at["xyz"]] += np.clip(shift, -_LARGEST_SHIFT, _LARGEST_SHIFT)
         x[at["b"]] *= np.exp(np.clip(log, -_LARGEST_LOG, _LARGEST_LOG))
+        x[at["u"]] = u
         x[at["occupancy"]] += self.occupancy * p[at["occupancy"]]
-        if len(strain):
-            grown = symmetric.exponential(strain @ symmetric.STRAINS)
-            x[at["u"]] = symmetric.product(self.root, grown).reshape(-1)
         if len(self.tls):
             x[at["tls"]] += np.einsum("gij,gj->gi", self.tls, p[at["tls"]].reshape(len(self.tls), -1)).reshape(-1)
         return np.clip(x, self.lower, self.upper)
@@ -153,16 +158,23 @@ class ChangeOfVariable:
     def pullback(self, x: Float, gradient: Float, p: Float) -> Float:
         """Gradient by p (n,) at `x` = to_x(p), from the gradient by x."""
         at, out = self.at, np.empty_like(gradient)
-        b = x[at["b"]]
-        # Behind a clip nothing changes; where real bounds act, the minimiser wants the slope at the bound.
-        inside = (b > self.lower[at["b"]]) & (b < self.upper[at["b"]]) | self.bounded
-        near = np.abs(x[at["xyz"]] - self.x0[at["xyz"]]) < _LARGEST_SHIFT
-        out[at["xyz"]] = _adjoint(self.xyz, np.where(near, gradient[at["xyz"]], 0.0))
+        n_b = len(self.bounded)
+
+        def by_place() -> Float:
+            near = np.abs(x[at["xyz"]] - self.x0[at["xyz"]]) < _LARGEST_SHIFT
+            return _adjoint(self.xyz, np.where(near, gradient[at["xyz"]], 0.0))
+
+        def by_displacement() -> Float:
+            b = x[at["b"]]
+            # Behind a clip nothing changes; where real bounds act, the minimiser wants the slope at the bound.
+            inside = (b > self.lower[at["b"]]) & (b < self.upper[at["b"]]) | self.bounded
+            by_strain = self._by_strain(gradient[at["u"]].reshape(-1, 6), p).reshape(-1)
+            by_log = np.where(inside, gradient[at["b"]] * b, 0.0)
+            return _adjoint(self.displacement, np.concatenate([by_log, by_strain]))
+
+        out[at["xyz"]], found = gathered([by_place, by_displacement])
+        out[at["b"]], out[at["u"]] = found[:n_b], found[n_b:]
         out[at["occupancy"]] = self.occupancy * gradient[at["occupancy"]]
-        by_strain = self._by_strain(gradient[at["u"]].reshape(-1, 6), p).reshape(-1)
-        by_log = np.where(inside, gradient[at["b"]] * b, 0.0)
-        found = _adjoint(self.displacement, np.concatenate([by_log, by_strain]))
-        out[at["b"]], out[at["u"]] = found[: len(b)], found[len(b) :]
         if len(self.tls):
             by_tls = gradient[at["tls"]].reshape(len(self.tls), -1)
             out[at["tls"]] = np.einsum("gji,gj->gi", self.tls, by_tls).reshape(-1)
@@ -180,8 +192,7 @@ class ChangeOfVariable:
         """Bounds on p: of occupancies, and of those B that have real ones; the others are clipped instead."""
         low, high = np.full(len(self.x0), -np.inf), np.full(len(self.x0), np.inf)
         b, q, real = self.at["b"], self.at["occupancy"], self.bounded
-        factor = self.displacement
-        unit = (factor.unit if isinstance(factor, _Cholesky) else factor)[: len(real)][real]
+        _, unit = gathered([lambda: np.zeros(0), lambda: _unit(self.displacement)[: len(real)][real]])
         for bound, limit in ((low, self.lower), (high, self.upper)):
             bound[b][real] = np.log(limit[b][real] / self.x0[b][real]) / unit
         low[q], high[q] = ((limit[q] - self.x0[q]) / self.occupancy for limit in (self.lower, self.upper))
@@ -189,11 +200,16 @@ class ChangeOfVariable:
 
 
 def _forward(factor: Factor, p: Float) -> Float:
-    return factor.forward(p) if isinstance(factor, _Cholesky) else factor * p
+    return factor.forward(p) if isinstance(factor, _Cholesky) else _unit(factor) * p
 
 
 def _adjoint(factor: Factor, g: Float) -> Float:
-    return factor.adjoint(g) if isinstance(factor, _Cholesky) else factor * g
+    return factor.adjoint(g) if isinstance(factor, _Cholesky) else _unit(factor) * g
+
+
+def _unit(factor: Factor) -> Float:
+    assert factor is not None, "another process has this factor"
+    return factor.unit if isinstance(factor, _Cholesky) else factor
 
 
 def build(
@@ -229,10 +245,14 @@ def build(
         np.maximum(parameters.groups.group, 0), xray.occupancy * (parameters.groups.group >= 0) / atoms.multiplicity**2,
         minlength=max(len(parameters.groups), 1),
     ).astype(float)  # fmt: skip
+    xyz, displacement = kept(
+        [
+            lambda: _coordinates(parameters, xray, jacobian, geometry),
+            lambda: _displacements(parameters, xray, bounded, adp_matrix, adp),
+        ]
+    )
     return ChangeOfVariable(
-        x0, lower, upper, parameters.slices,
-        _coordinates(parameters, xray, jacobian, geometry),
-        _displacements(parameters, xray, bounded, adp_matrix, adp), bounded,
+        x0, lower, upper, parameters.slices, xyz, displacement, bounded,
         1.0 / np.sqrt(_floored(by_group[free])), root, _groups(parameters, xray),
     )  # fmt: skip
 

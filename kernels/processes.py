@@ -119,8 +119,16 @@ def each(work: Callable[[int], None], count: int) -> bool:
 
 
 def gathered(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
-    """Results of independent tasks; in a team each is done by one member, the first task by the first member."""
+    """Results of independent tasks; in a team each is done by one member, the last tasks by a member each."""
     return [task() for task in tasks] if _here.team is None else _here.team.gathered(tasks)
+
+
+def kept(tasks: Sequence[Callable[[], Result]]) -> list[Result | None]:
+    """Results of independent tasks where they were made; in a team that is one member for each, and None in the others.
+
+    For what cannot be sent: it is to be used in as many tasks that are `gathered`, which have the same members.
+    """
+    return [task() for task in tasks] if _here.team is None else _here.team.kept(tasks)
 
 
 def told(ask: Callable[[], Result]) -> Result:
@@ -232,17 +240,25 @@ class _Team:
 
     def gathered(self, tasks: Sequence[Callable[[], Result]]) -> list[Result]:
         """See `gathered`."""
-        owner = [min(k, self.count - 1) for k in range(len(tasks))]
-        with self._alone():
-            found: dict[int, Any] = {k: task() for k, task in enumerate(tasks) if owner[k] == self._number}
+        own = self.kept(tasks)
+        found: dict[int, Any] = {k: one for k, one in enumerate(own) if self._owner(k, tasks) == self._number}
         if self._number:
             if found:
                 _send(self._first.channel, found)
         else:
-            for other in self._others[: max(owner, default=0)]:
+            for other in self._others[: len(tasks) - 1]:
                 found |= _received(other)
         found = self.told(lambda: found)
         return [found[k] for k in range(len(tasks))]
+
+    def kept(self, tasks: Sequence[Callable[[], Result]]) -> list[Result | None]:
+        """See `kept`."""
+        with self._alone():
+            return [task() if self._owner(k, tasks) == self._number else None for k, task in enumerate(tasks)]
+
+    def _owner(self, number: int, tasks: Sequence[object]) -> int:
+        """The member that does a task."""
+        return max(number - max(len(tasks) - self.count, 0), 0)
 
     def memory(self, size: int, dtype: np.dtype[Any]) -> Array:
         """New memory, the same in all members."""

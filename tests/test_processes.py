@@ -18,7 +18,8 @@ import pytest
 
 import arrayrefine as ar
 from arrayrefine.kernels import processes, threads
-from arrayrefine.kernels.processes import gathered, shared, together, told
+from arrayrefine.kernels.processes import gathered, kept, shared, together, told
+from arrayrefine.options import Minimiser
 
 Case = Callable[[str], Path]
 
@@ -80,9 +81,23 @@ def test_what_one_process_gives_all_of_them_have() -> None:
     owners, asked, sums = together(work, 3)
     assert asked == owners[0] == os.getpid()
     assert len(set(owners)) == 3
-    assert owners[2] == owners[3]
+    assert owners[0] == owners[1]
     assert sums == [45 * 20_000.0] * 3
     assert len(shared("room", np.float64, 200_000)) == 200_000  # still there, and no longer anybody else's
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_what_cannot_be_sent_stays_with_one_member(count: int) -> None:
+    """It is there in the tasks of the same number, and nowhere else."""
+
+    def work() -> tuple[list[float], int]:
+        functions = kept([lambda: np.sin, lambda: lambda x: x + processes.size()])
+        there = gathered([lambda: float(functions[0](0.5)), lambda: float(functions[1](2.0))])
+        return there, sum(one is not None for one in functions)
+
+    there, here = together(work, count)
+    assert there == [float(np.sin(0.5)), 3.0]
+    assert here == (2 if count == 1 else 1)
 
 
 def test_inside_a_team_there_is_no_other() -> None:
@@ -267,7 +282,7 @@ def test_listeners_may_evaluate_what_they_hear_of(case: Case) -> None:
 def test_a_refinement_that_lost_a_process_is_the_same(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """It begins again alone, and says so; after a request to end it keeps the end of the last step."""
     folder = case("1aba")
-    options = ar.Options(threads=2, cycles=2, report=False)
+    options = ar.Options(threads=2, cycles=2, report=False, minimiser=Minimiser(early_stop=False))
     alone = ar.refine(folder / "shaken.pdb", folder / "norm.mtz", dataclasses.replace(options, threads=1))
     teams: list[processes._Team] = []
     made = processes._Team.__init__

@@ -57,14 +57,14 @@ def page(subject: Subject, processes: int = 1) -> str:
         return where.get(" ".join(label.split(" ")[:3]))
 
     tasks: list[Callable[[], Any]] = [
-        lambda: chains.charts(validation),  # as much work as all others
         lambda: torsions.chart(validation, percentiles("ramachandran/general")),
         lambda: course.charts(account),
         lambda: fit.charts(account),
         lambda: places.pictures(validation, subject.atoms, subject.best, subject.difference),
+        lambda: chains.charts(validation),  # as much work as all others
     ]
     with style():
-        (along, left_out), ramachandran, steps, fits, pictures = together(lambda: gathered(tasks), processes)
+        ramachandran, steps, fits, pictures, (along, left_out) = together(lambda: gathered(tasks), processes)
     charts = {"course": steps, "fit": fits, "chains": along}
     content = {
         "account": account,
