@@ -267,10 +267,12 @@ def _is_over(problem: Problem, state: State, parameters: Parameters, steering: S
     options = problem.options
     if not (options.minimiser.early_stop and options.minimiser.precondition and options.weights in _GUARDED):
         return False
-    follows = options.weights in _STEERED and bool(parameters.xyz.any())
-    steers = follows and weights.steer(*state.core_rmsz, steering.geometry, options.weighting) != steering.geometry
-    first_evidence = found.evidence is None and displacements_tell(options, parameters)
-    return not (steers or first_evidence or _is_new(parameters, state))
+    changes = _is_new(parameters, state)
+    if options.weights in _STEERED:
+        factor = weights.steer(*state.core_rmsz, steering.geometry, options.weighting)
+        changes |= bool(parameters.xyz.any()) and factor != steering.geometry
+        changes |= found.evidence is None and displacements_tell(options, parameters)
+    return not changes
 
 
 def _is_new(parameters: Parameters, state: State) -> bool:

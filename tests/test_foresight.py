@@ -91,6 +91,8 @@ def test_a_step_tells_what_is_left() -> None:
     assert first.left == math.inf  # the displacements have not been asked for their weight yet
     second = steps(problem, first, 1)
     assert 0.0 < second.left < 0.1
+    fixed, its_path = prepared(weights="fixed")
+    assert 0.0 < steps(fixed, its_path, 1).left < math.inf  # nor are they ever, where weights are given
     only_xyz = steps(problem, path, 1, "xyz")
     assert 0.0 < only_xyz.left < math.inf
 
