@@ -19,7 +19,7 @@ from arrayrefine.weights import Weights
 def foreseen_gain(
     problem: Problem, state: State, parameters: Parameters, found: Weights, change: ChangeOfVariable
 ) -> float:
-    """What a minimisation from `state` would gain per free parameter, with the weights of the last one.
+    """What a minimisation from `state` would gain, with the weights of the last one.
 
     In 45 crystals, where the new step was like the last one, it was mostly within a third of what the new step's own
     factor and weights say, and what was gained was 0.3 to 1.5 times as much.
@@ -46,4 +46,4 @@ def foreseen_gain(
     objective = Objective(parameters, found, state.xray, problem.geometry, problem.adp, problem.extra)
     _, gradient = objective.at(x)
     by_p = change.around(parameters).pullback(x, gradient, np.zeros(len(x)))
-    return 0.5 * float(by_p @ by_p) / len(x)
+    return 0.5 * float(by_p @ by_p)

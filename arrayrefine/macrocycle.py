@@ -239,9 +239,10 @@ def _segmented(problem: Problem, path: Path) -> Path:
 
 def _foreseen(problem: Problem, path: Path) -> str:
     """Why no other cycle need begin, or "": only where it would be like the last step, and nothing happened since."""
-    if not problem.options.minimiser.early_stop or path.news or len(_targets(problem, path)) > 1:
+    targets = _targets(problem, path)
+    if not problem.options.minimiser.early_stop or path.news or len(targets) > 1:
         return ""
-    return foreseen(path.state, path.left)
+    return foreseen(path.state, path.left, problem.parameters(path.state.atoms, *targets).size)
 
 
 def _targets(problem: Problem, path: Path) -> tuple[str, ...]:

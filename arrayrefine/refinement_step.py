@@ -65,7 +65,7 @@ class Path:
     side_chains : tuple of (str, float)
         Residues whose side chains turned since the last step, and what log p was to gain.
     left : float
-        What another step like the last would gain per free parameter; infinite where that cannot be told.
+        What another step like the last would gain; infinite where that cannot be told.
     """
 
     state: State

@@ -7,6 +7,7 @@ import math
 import types
 from typing import Any
 
+import numpy as np
 import pytest
 
 from arrayrefine import convergence, macrocycle
@@ -20,14 +21,15 @@ from arrayrefine.weights import Steering
 def run(
     gains: list[float], monkeypatch: pytest.MonkeyPatch, bond: float = 0.6, r_step: float = -0.001,
     unexplained: float = 0.1, left: float = math.inf, news: str = "", targets: tuple[str, ...] = ("xyz",),
-    **options: Any,
+    reflections: int = 5000, **options: Any,
 ) -> tuple[int, str, float]:  # fmt: skip
     """Cycles taken, why they ended, and R-work of what is kept; cycle k gains so much per parameter, moves R-work by
     r_step, and leaves so much to gain.
     """
     r_work = itertools.count(start=0.3, step=r_step)
     sigma_a = types.SimpleNamespace(unexplained=lambda _: unexplained)
-    xray = types.SimpleNamespace(kind="ml", reflections=types.SimpleNamespace(s_squared=None))
+    work = np.ones(reflections, dtype=bool)
+    xray = types.SimpleNamespace(kind="ml", reflections=types.SimpleNamespace(s_squared=None), work=work)
 
     def state() -> Any:
         statistics = Statistics(next(r_work), 0.3, 0.01, bond, 1.5, 0.9, 20.0)
@@ -37,7 +39,7 @@ def run(
         )
 
     def step(problem: Any, path: Path, cycle: int, target: str, stop: Any) -> tuple[Path, Step]:
-        after = Path(state(), Steering(), left=left, news=news)
+        after = Path(state(), Steering(), left=1000 * left, news=news)
         return after, Step(cycle, target, 1000, {}, 0.2, 0.3, bond, 0.9, 1, 0.0, "", gain=1000 * gains[cycle - 1])
 
     monkeypatch.setattr(macrocycle, "run_step", step)
@@ -45,7 +47,8 @@ def run(
     monkeypatch.setattr(macrocycle, "_turned", lambda _, path: path)
     monkeypatch.setattr(macrocycle, "with_better_rotamers", lambda _, state: (state, ()))
     problem: Any = types.SimpleNamespace(
-        options=Options(cycles=len(gains), targets=targets, **options), occupancy=None, undecided=None
+        options=Options(cycles=len(gains), targets=targets, **options), occupancy=None, undecided=None,
+        parameters=lambda atoms, target: types.SimpleNamespace(size=1000),
     )
     _, path, steps, reason, _ = run_cycles(problem, Path(state(), Steering()), lambda: False, lambda step, state: None)
     return len(steps), reason, path.state.statistics.r_work
@@ -93,6 +96,15 @@ def test_a_model_far_from_its_data_goes_on_for_less(monkeypatch: pytest.MonkeyPa
     assert run([2.0, 0.005, 0.005], monkeypatch, unexplained=0.4)[0] == 3
     cycles, reason, _ = run([2.0, 0.0015, 0.005], monkeypatch, unexplained=0.4)
     assert (cycles, reason) == (2, "converged: cycle 2 gained less than 0.0019 per free parameter")
+
+
+def test_where_reflections_are_fewer_than_parameters_they_are_what_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    cycles, reason, _ = run([2.0, 0.007, 0.007], monkeypatch, reflections=500)
+    assert (cycles, reason) == (2, "converged: cycle 2 gained less than 0.015 per reflection")
+    assert run([2.0, 0.008, 0.008], monkeypatch, reflections=500)[0] == 3
+    cycles, reason, _ = run([2.0, 0.1], monkeypatch, left=0.003, reflections=500)
+    assert reason == "converged: another cycle was foreseen to gain less than 0.0075 per reflection"
+    assert run([2.0, 0.1], monkeypatch, left=0.004, reflections=500)[0] == 2
 
 
 def test_one_cycle_or_none_is_not_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
