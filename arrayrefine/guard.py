@@ -33,8 +33,9 @@ def strains(problem: Problem, before: State, after: State) -> bool:
 
 
 def objection(
-    problem: Problem, before: State, after: State, found: Weights, parameters: Parameters, adp: float | None = None
-) -> str:
+    problem: Problem, before: State, after: State, found: Weights, parameters: Parameters, adp: float | None = None,
+    freed: bool = False,
+) -> str:  # fmt: skip
     """Why the guard refuses a step, or "" if it does not. R-free has no say: it would cease to be free.
 
     With fixed weights only a step that is worse for both the data and the geometry is refused. What targets of the
@@ -52,6 +53,8 @@ def objection(
         What it refined, at `before`.
     adp : float, optional
         Weight of the restraints that displacements were refined with before it.
+    freed : bool
+        Whether atoms have become anisotropic since the step before: what is so much freer must fit better.
     """
     then, now = before.statistics, after.statistics
     if not (math.isfinite(now.r_work) and math.isfinite(after.nll_work)):
@@ -64,6 +67,8 @@ def objection(
         return "" if paid else f"-log p per work reflection rose from {start:.4f} to {end:.4f}, and RMSZ with it"
     if strains(problem, before, after):
         return f"bond RMSZ went from {then.bond_rmsz:.2f} to {now.bond_rmsz:.2f}, angle RMSZ to {now.angle_rmsz:.2f}"
+    if freed and now.r_work >= then.r_work and end >= start:
+        return f"anisotropic atoms fit no better (R-work {then.r_work:.4f}, now {now.r_work:.4f})"
     mended = min(max(was - strained, 0.0), 1.0) if was > 1.0 else 0.0
     gained = _gained(problem, before, after, found) / max(int(after.xray.work.sum()), 1)
     paid = gained > 0.0 and end <= start + gained

@@ -213,7 +213,8 @@ def _with_rotamers(problem: Problem, path: Path, cycle: int) -> tuple[Path, list
 def _with_tensors(problem: Problem, path: Path, when: str) -> tuple[Problem, Path]:
     """Problem and path with anisotropic atoms, where that was left open."""
     problem, state, news = tensors.given_tensors(problem, path.state, when)
-    return problem, dataclasses.replace(path, state=state, last=None, refined=False, adp=None, news=news)
+    freed = dataclasses.replace(path, state=state, last=None, refined=False, adp=None, news=news, freed=True)
+    return problem, freed
 
 
 def _without_tensors(problem: Problem, path: Path, notes: list[str]) -> tuple[Problem, Path, list[str]]:

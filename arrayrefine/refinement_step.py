@@ -66,6 +66,8 @@ class Path:
         Residues whose side chains turned since the last step, and what log p was to gain.
     left : float
         What another step like the last would gain; infinite where that cannot be told.
+    freed : bool
+        Whether atoms have become anisotropic, and no step has refined them as such yet.
     """
 
     state: State
@@ -77,6 +79,7 @@ class Path:
     adp: float | None = None
     side_chains: tuple[tuple[str, float], ...] = ()
     left: float = math.inf
+    freed: bool = False
 
 
 def minimise_step(
@@ -166,7 +169,8 @@ def run_step(problem: Problem, path: Path, cycle: int, target: str, stop: Callab
         reached = _refine_in_band(problem, trial, path.state, parameters, stop, steer=attempt == 0)
         candidate, found = reached.path, reached.weights
         evaluations += reached.evaluations
-        objected = objection(problem, path.state, candidate.state, found, parameters, path.adp) if guarded else ""
+        states = path.state, candidate.state
+        objected = objection(problem, *states, found, parameters, path.adp, path.freed) if guarded else ""
         if not objected:
             path, gain = candidate, reached.gain
             notes.insert(0, reached.reason)
@@ -258,7 +262,10 @@ def _refine_in_band(
     left = math.inf
     if change is not None and _is_over(problem, state, parameters, steering, found) and not stop():
         left = foreseen_gain(problem, state, here, found, change)
-    ended = dataclasses.replace(path, state=state, steering=steering, last=last, refined=refined, adp=adp, left=left)
+    ended = dataclasses.replace(
+        path, state=state, steering=steering, last=last, refined=refined, adp=adp, left=left,
+        freed=path.freed and not refined,
+    )  # fmt: skip
     return _Reached(ended, found, solution, "; ".join(notes), evaluations, gain)
 
 

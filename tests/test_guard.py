@@ -142,6 +142,33 @@ def test_mending_a_little_may_cost_a_little(real: tuple[Problem, State]) -> None
     assert said(2.0 * edge) == ""
 
 
+def test_anisotropic_atoms_must_fit_better(real: tuple[Problem, State]) -> None:
+    """A little worse may be noise where atoms are as they were; with six times the freedom it is too tight a weight."""
+    problem, state = real
+    atoms = state.atoms
+    rng = np.random.default_rng(0)
+    b_iso = atoms.b_iso * np.exp(0.01 * rng.normal(size=len(atoms)))
+    worse = ar.evaluate(problem, atoms.replace(b_iso=b_iso), absorb_b=False, before=state)
+    assert state.statistics.r_work <= worse.statistics.r_work < state.statistics.r_work + 0.002
+    parameters = problem.parameters(atoms, "b")
+    found = by_evidence(problem, state, FIRM)
+    assert objection(problem, state, worse, found, parameters, None) == ""
+    assert "anisotropic atoms fit no better" in objection(problem, state, worse, found, parameters, None, freed=True)
+    assert objection(problem, worse, state, found, parameters, None, freed=True) == ""
+
+
+def test_the_first_step_with_tensors_is_asked_whether_it_fits_better(
+    real: tuple[Problem, State], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem, state = real
+    asked: list[bool] = []
+    monkeypatch.setattr(refinement_step, "objection", lambda *given: asked.append(given[-1]) or "")
+    path = Path(state, Steering(), freed=True)
+    for target in ("xyz", "b", "b"):
+        path, _ = run_step(problem, path, 2, target, lambda: False)
+    assert asked == [True, True, False]
+
+
 def test_the_restraints_that_were_paid_are_loosened_and_no_others(real: tuple[Problem, State]) -> None:
     problem, loose = real
     both = Weights(0.1, 1.0, "")
