@@ -10,24 +10,27 @@ neighbours differ, but raises E no further than w falls.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from arrayrefine.atoms import Atoms, Gradient
+from arrayrefine.kernels.processes import gathered
 from arrayrefine.options import Weighting
 from arrayrefine.parameters import Parameters
 from arrayrefine.preconditioner import displacement_curvature, symmetric_factor
 from arrayrefine.targets.adp import AdpTarget
 from arrayrefine.targets.adp_curvature import strain_matrix
 
-_PROBES = 8
-"""Random vectors for the trace: with 1000 displacements γ is good to 1 %."""
-_ENOUGH = 1.05
-"""The weight has been found when it changes by less than this factor."""
+_PROBES, _PRODUCTS = 8, 8000
+"""Random vectors for the trace, and more where there are fewer than 1000 displacements: then γ is good to 1 %."""
+_ENOUGH = 1.02
+"""The weight has been found when it is known within this factor."""
 _ROUNDS = 6
-_SLOPE = -1.5
-"""Of the logarithm of the weight asked for over that given, by the latter's, until two are known."""
+_BEND = 0.25
+"""The most that the second derivative of ln γ by ln w can be, either way: γ is a sum of 1 / (1 + exp(ln w − c)), and
+the second derivative the variance less the mean of numbers between 0 and 1."""
 
 
 class _Curvatures(NamedTuple):
@@ -42,13 +45,20 @@ class _Curvatures(NamedTuple):
         by_data = displacement_curvature(parameters, curvature)
         matrix = strain_matrix(target, atoms, np.flatnonzero(parameters.b), np.flatnonzero(parameters.u))
         # A root on either side keeps each term of the trace between 0 and 1, its noise small where curvatures differ.
-        probes = by_data.root() @ np.random.default_rng(seed).choice([-1.0, 1.0], (matrix.shape[0], _PROBES))
-        return cls(by_data.matrix(), matrix, probes)
+        return cls(by_data.matrix(), matrix, by_data.root() @ _probes(matrix.shape[0], seed))
 
-    def determined(self, weight: float) -> float:
-        """γ with this weight of the restraints."""
+    def determined(self, weight: float) -> tuple[float, float]:
+        """γ with this weight of the restraints, and the derivative of ln γ by that of the weight, between -1 and 0."""
         solved = symmetric_factor(self.data + weight * self.restraints).solve(self.probes)
-        return float(np.einsum("nk,nk->", self.probes, solved)) / _PROBES
+        found = float(np.einsum("nk,nk->", self.probes, solved))
+        lost = weight * float(np.einsum("nk,nk->", solved, self.restraints @ solved))
+        return found / self.probes.shape[1], -min(lost / found, 1.0) if found > 0.0 else 0.0
+
+
+def _probes(n: int, seed: int) -> Any:
+    """Vectors (n, K) of which K⁻¹ Σ z zᵀ is the unit matrix: expected to be with random ones, exactly with n."""
+    count = max(_PROBES, -(-_PRODUCTS // n))
+    return math.sqrt(n) * np.eye(n) if count >= n else np.random.default_rng(seed).choice([-1.0, 1.0], (n, count))
 
 
 class Evidence(NamedTuple):
@@ -87,26 +97,18 @@ def evidence(
         return None
     curvatures = _Curvatures.at(target, atoms, parameters, curvature, seed)
     low, high = options.adp_prior / options.clamp, options.adp_prior * options.clamp
-    dear = bool(parameters.u.any())  # where a factor costs seconds; and tensors mostly end at the lower limit
-    weight = low if dear else options.adp_prior
-    tried: list[tuple[float, float]] = []  # logarithms of a weight, and of that which it asks for over it
+    # Where a factor costs seconds, the limit that tensors mostly end at comes first.
+    weight = low if parameters.u.any() else options.adp_prior
     for _ in range(_ROUNDS):
-        determined = curvatures.determined(weight)
-        asked = min(max(options.evidence_adp * determined / (2.0 * value), low), high)
-        tried.append((math.log(weight), math.log(asked / weight)))
-        if abs(tried[-1][1]) < math.log(_ENOUGH):
+        determined, slope = curvatures.determined(weight)
+        asked = options.evidence_adp * determined / (2.0 * value)
+        before = math.log(weight)
+        step = math.log(asked / weight) / (1.0 - slope)
+        weight = min(max(math.exp(before + step), low), high)
+        moved = math.log(weight) - before
+        if 0.5 * _BEND * moved**2 < math.log(_ENOUGH):
             break
-        plain = asked in (low, high) or not dear
-        weight = asked if plain else min(max(math.exp(_zero(tried[-2:])), low), high)
-    return Evidence(asked, determined / curvatures.data.shape[0])
-
-
-def _zero(points: list[tuple[float, float]]) -> float:
-    """Where a falling line through one point or two is zero; it falls by 1 to 2, as more weight leaves less to find."""
-    (x, y), slope = points[-1], _SLOPE
-    if len(points) > 1 and x != points[0][0]:
-        slope = min(max((y - points[0][1]) / (x - points[0][0]), -2.0), -1.0)
-    return x - y / slope
+    return Evidence(weight, determined * math.exp(slope * moved) / curvatures.data.shape[0])
 
 
 def noise_let_go(
@@ -139,4 +141,5 @@ def noise_let_go(
     if firm <= loose or not (parameters.b | parameters.u).any():
         return 0.0
     curvatures = _Curvatures.at(target, atoms, parameters, curvature, seed)
-    return curvatures.determined(loose) - curvatures.determined(firm)
+    (before, _), (now, _) = gathered([partial(curvatures.determined, weight) for weight in (loose, firm)])
+    return before - now

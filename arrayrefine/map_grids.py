@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import gemmi
 import numpy as np
@@ -136,3 +136,16 @@ def map_grid(maps: MapCoefficients, crystal: Crystal, kind: Kind = "2mFo-DFc", s
     grid = np.array(data.transform_f_phi_to_map(exact_size=size), dtype=np.float32, order="C")
     d_min = float(1.0 / np.sqrt(crystal.inverse_d_squared(maps.hkl).max()))
     return MapGrid(kind, grid, crystal, d_min)
+
+
+class Grids(NamedTuple):
+    """The maps that a model is looked at in, on one grid: 2mFo-DFc, mFo-DFc, and that of the model."""
+
+    best: MapGrid
+    difference: MapGrid
+    model: MapGrid
+
+    @classmethod
+    def of(cls, maps: MapCoefficients, crystal: Crystal) -> Grids:
+        """Transform the coefficients to all of them."""
+        return cls(*(map_grid(maps, crystal, kind) for kind in KINDS))

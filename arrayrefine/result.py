@@ -13,7 +13,7 @@ from arrayrefine.io import exports
 from arrayrefine.io.model import Model, with_atoms
 from arrayrefine.io.write import account_of, write_outputs
 from arrayrefine.io.write_mtz import history_line, mtz_of
-from arrayrefine.map_grids import SAMPLING, Kind, MapGrid, map_grid
+from arrayrefine.map_grids import SAMPLING, Grids, Kind, MapGrid, map_grid
 from arrayrefine.maps import MapCoefficients
 from arrayrefine.reflections import Reflections
 from arrayrefine.report import Report, Step
@@ -129,11 +129,17 @@ class Result:
             more[row["file"]] = self.map_grid(row["map"]).ccp4_bytes(around)
         return write_outputs(Path(folder), self.model, self.atoms, self.reflections, self.maps, self.report, more)
 
-    def validate(self) -> Validation:
-        """Look at the refined model from all sides: fit to the map, geometry, torsions, clashes, peaks, blobs."""
+    def validate(self, grids: Grids | None = None) -> Validation:
+        """Look at the refined model from all sides: fit to the map, geometry, torsions, clashes, peaks, blobs.
+
+        Parameters
+        ----------
+        grids : Grids, optional
+            Its maps, where they have been computed already.
+        """
         at_nuclei = self.report.options.get("riding", {}).get("distance") == "nucleus"
         crystal = self.reflections.crystal
-        return validate_model(self.every_atom, self.restraints, crystal, self.maps, at_nuclei=at_nuclei)
+        return validate_model(self.every_atom, self.restraints, crystal, grids or self.maps, at_nuclei=at_nuclei)
 
     def write_report(self, folder: str | Path) -> Path:
         """Write report.html, one self-contained page with all that is known of this refinement; returns its path."""
@@ -141,4 +147,4 @@ class Result:
 
         account = account_of(self.report, self.model, self.atoms, self.reflections, self.maps)
         crystal = self.reflections.crystal
-        return write_page(Path(folder), account, self.validate(), self.atoms, self.maps, crystal)
+        return write_page(Path(folder), account, self.validate, self.atoms, self.maps, crystal)

@@ -41,6 +41,8 @@ _SIGMA = 0.2
 """Å; of a contact distance."""
 _REACH = 4.4
 """Å; what is further from the parent does not meet the hydrogen."""
+_ROUNDING = 1e-3
+"""Å; of the distance of a hydrogen from its parent as it turns."""
 _WORTH = 0.5
 """kT; a group stays where it is for less."""
 _SWEEPS = 3
@@ -78,10 +80,13 @@ class _Meetings:
             self.row[keep], other[keep], self.rotation[keep], self.shift[keep], self.d0[keep], self.bonding[keep]
         )
 
+    def places(self, xyz: Float) -> Float:
+        """Where the other atoms (P, 3) are, as they are met."""
+        return np.asarray(np.einsum("pij,pj->pi", self.rotation, xyz[self.other]) + self.shift)
+
     def energy(self, tried: Float, parent: Float, xyz: Float, n: int) -> Float:
         """Energy (n, A) of each hydrogen at the places `tried` (n, A, 3) on its `parent` (n, 3); others at `xyz`."""
-        place = np.einsum("pij,pj->pi", self.rotation, xyz[self.other]) + self.shift
-        to = place[:, None] - tried[self.row]
+        to = self.places(xyz)[:, None] - tried[self.row]
         distance = np.sqrt(np.einsum("pai,pai->pa", to, to))
         short = np.minimum(distance - self.d0[:, None], 0.0) / _SIGMA
         energy = 0.5 * short**2
@@ -192,8 +197,11 @@ def _meetings(
     keep &= image | (number[other] != group[row])
     d0 = pair_distances(nb, h, other, np.zeros(len(h), dtype=bool))
     bonding = nb.hydrogen[h] & nb.acceptor[other]
-    every = _Meetings(row, other, rotation[pair], shift[pair], d0, bonding)
-    return every.chosen(keep)
+    every = _Meetings(row, other, rotation[pair], shift[pair], d0, bonding).chosen(keep)
+    arm = np.linalg.norm(atoms.xyz[child] - atoms.xyz[parent], axis=1)
+    away = every.places(atoms.xyz) - atoms.xyz[parent[every.row]]
+    short = np.einsum("pi,pi->p", away, away) < (every.d0 + arm[every.row] + _ROUNDING) ** 2
+    return every.chosen(short | every.bonding | (number[every.other] >= 0))  # what turns may come nearer
 
 
 def may_meet(atoms: Atoms, nb: NonBonded, h: Int, other: Int, image: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,11 +86,33 @@ class Form(Protocol):
         ...
 
 
+class _Parts(NamedTuple):
+    """What a value at `p` and its derivatives have in common."""
+
+    p: Float
+    scale: Float
+    f: Complex
+    size: Float
+    decay: Float
+    amplitude: Float
+
+    @classmethod
+    def of(cls, p: Float, scale: Float, f: Complex, decay: Float) -> _Parts:
+        size = np.abs(f)
+        return cls(p.copy(), scale, f, size, decay, scale * size)
+
+    def along(self, g: Complex) -> Float:
+        """Derivative (n,) of the amplitude as `decay` times g is added to f; zero where f is."""
+        slope = np.real(np.conj(self.f) * g) / np.where(self.size > 0.0, self.size, 1.0)
+        return self.scale * slope * self.decay
+
+
 class Parametric:
     """p = [ln k, B, anisotropy..., k_sol, b_sol]."""
 
     def __init__(self, data: Data) -> None:
         self.data = data
+        self._last: _Parts | None = None
         n = data.aniso.shape[1]
         self.centre = np.array([0.0, 0.0, *[0.0] * n, K_SOL_START, B_SOL_START])
         sd = np.array([np.inf, _PRIOR_B, *[_PRIOR_ANISO] * n, _PRIOR_K_SOL, _PRIOR_B_SOL])
@@ -112,21 +134,24 @@ class Parametric:
         p[0], p[1] = mean_y - slope * mean_x, -4.0 * slope
         return p
 
-    def _parts(self, p: Float) -> tuple[Float, Float, Complex]:
+    def _at(self, p: Float) -> _Parts:
+        if self._last is None or not np.array_equal(self._last.p, p):
+            self._last = self._parts(p)
+        return self._last
+
+    def _parts(self, p: Float) -> _Parts:
         d = self.data
         scale = np.exp(p[0] - 0.25 * p[1] * d.s_squared + d.aniso @ p[2:-2])
         decay = np.exp(-0.25 * p[-1] * d.s_squared)
-        return scale, decay, d.f_calc + (p[-2] * decay) * d.f_mask
+        return _Parts.of(p, scale, d.f_calc + (p[-2] * decay) * d.f_mask, decay)
 
     def value(self, p: Float) -> Float:
-        scale, _, f = self._parts(p)
-        return scale * np.abs(f)
+        return self._at(p).amplitude
 
     def blocks(self, p: Float) -> Iterator[Block]:
         d = self.data
-        scale, decay, f = self._parts(p)
-        amplitude = scale * np.abs(f)
-        by_mask = scale * _along(f, d.f_mask) * decay
+        parts = self._at(p)
+        amplitude, by_mask = parts.amplitude, parts.along(d.f_mask)
         columns = [amplitude, -0.25 * d.s_squared * amplitude, *(d.aniso * amplitude[:, None]).T]
         columns += [by_mask, -0.25 * d.s_squared * p[-2] * by_mask]
         yield slice(None), np.arange(len(p)), np.stack(columns, axis=1)
@@ -143,6 +168,7 @@ class Binned:
 
     def __init__(self, data: Data, parametric: Float) -> None:
         self.data = data
+        self._last: _Parts | None = None
         x = data.s_squared
         self.knots = _knots(x)
         within = int(np.searchsorted(self.knots, 1.0 / MASK_D_MIN**2)) + 1
@@ -172,22 +198,25 @@ class Binned:
     def split(self, p: Float) -> tuple[Float, Float, Float]:
         return p[: self.n_k], p[self.n_k : -self.n_mask], p[-self.n_mask :]
 
-    def _parts(self, p: Float) -> tuple[Float, Complex]:
+    def _at(self, p: Float) -> _Parts:
+        if self._last is None or not np.array_equal(self._last.p, p):
+            self._last = self._parts(p)
+        return self._last
+
+    def _parts(self, p: Float) -> _Parts:
         log_k, aniso, mask = self.split(p)
         i, t = self._interval, self._t
         scale = np.exp((1.0 - t) * log_k[i] + t * log_k[i + 1] + self.data.aniso @ aniso)
         last = self.n_mask - 1
         k_mask = (1.0 - t) * mask[np.minimum(i, last)] + t * mask[np.minimum(i + 1, last)]
-        return scale, self.data.f_calc + (k_mask * self._tail) * self.data.f_mask
+        return _Parts.of(p, scale, self.data.f_calc + (k_mask * self._tail) * self.data.f_mask, self._tail)
 
     def value(self, p: Float) -> Float:
-        scale, f = self._parts(p)
-        return scale * np.abs(f)
+        return self._at(p).amplitude
 
     def blocks(self, p: Float) -> Iterator[Block]:
-        scale, f = self._parts(p)
-        amplitude = scale * np.abs(f)
-        by_mask = scale * _along(f, self.data.f_mask) * self._tail
+        parts = self._at(p)
+        amplitude, by_mask = parts.amplitude, parts.along(self.data.f_mask)
         first_mask = len(p) - self.n_mask
         n_aniso = first_mask - self.n_k
         for i in range(self.n_k - 1):
@@ -208,12 +237,6 @@ class Binned:
         values = np.clip(p[-self.n_mask :], 0.0, 1.5 * K_SOL_LIMITS[1])
         p[-self.n_mask :] = _never_rising(values)
         return p
-
-
-def _along(f: Complex, g: Complex) -> Float:
-    """Derivative (n,) of |f| in the direction g; zero where f is."""
-    size = np.abs(f)
-    return np.real(np.conj(f) * g) / np.where(size > 0.0, size, 1.0)
 
 
 def _knots(s_squared: Float) -> Float:

@@ -19,6 +19,7 @@ from arrayrefine import __main__ as cli
 from arrayrefine.errors import InputError
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.io.write import account_of
+from arrayrefine.kernels.processes import together
 from arrayrefine.map_grids import map_grid
 from arrayrefine.options import Options
 from arrayrefine.page.render import Subject, page
@@ -99,7 +100,7 @@ def test_page_is_small_and_needs_nothing_else(folder: Path) -> None:
 
 
 def test_several_processes_draw_the_same_page(subject: Subject) -> None:
-    assert page(subject, 2) == page(subject)
+    assert together(lambda: page(subject), 2) == page(subject)
 
 
 def test_page_says_what_the_report_says(folder: Path, result: Result) -> None:

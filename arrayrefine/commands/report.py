@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -41,7 +42,7 @@ class Report:
         )
         atoms, restraints, crystal, _ = geometry_of_file(self.folder / "refined.cif", options)
         at_nuclei = (before.get("riding") or {}).get("distance") == "nucleus"
-        validation = validate_model(atoms, restraints, crystal, found.maps, at_nuclei=at_nuclei)
-        path = write_page(self.folder, found.account, validation, found.atoms, found.maps, found.crystal)
+        validate = partial(validate_model, atoms, restraints, crystal, at_nuclei=at_nuclei)
+        path = write_page(self.folder, found.account, validate, found.atoms, found.maps, found.crystal)
         print(f"wrote {path}")
         return 0

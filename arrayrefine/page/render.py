@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arrayrefine.atoms import Atoms
-from arrayrefine.kernels.processes import gathered, together
+from arrayrefine.kernels.processes import gathered
 from arrayrefine.map_grids import MapGrid
 from arrayrefine.page import chains, course, facts, findings, fit, places, torsions
 from arrayrefine.page.figure import style
@@ -47,8 +47,8 @@ class Subject:
     difference: MapGrid
 
 
-def page(subject: Subject, processes: int = 1) -> str:
-    """Return the page as HTML that needs nothing but itself, the charts drawn by so many processes at once."""
+def page(subject: Subject) -> str:
+    """Return the page as HTML that needs nothing but itself; a team of processes shares the charts."""
     account, validation = subject.account, subject.validation
     where = places.centres(subject.atoms)
 
@@ -64,7 +64,7 @@ def page(subject: Subject, processes: int = 1) -> str:
         lambda: chains.charts(validation),  # as much work as all others
     ]
     with style():
-        ramachandran, steps, fits, pictures, (along, left_out) = together(lambda: gathered(tasks), processes)
+        ramachandran, steps, fits, pictures, (along, left_out) = gathered(tasks)
     charts = {"course": steps, "fit": fits, "chains": along}
     content = {
         "account": account,

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
 from arrayrefine.io.write import check_folder, replace_files
-from arrayrefine.map_grids import map_grid
+from arrayrefine.kernels.processes import together
+from arrayrefine.map_grids import Grids
 from arrayrefine.maps import MapCoefficients
 from arrayrefine.page.render import NAME, Subject, page
 from arrayrefine.validation import Validation
 
 
 def write_page(
-    folder: Path, account: Mapping[str, Any], validation: Validation, atoms: Atoms, maps: MapCoefficients,
-    crystal: Crystal,
+    folder: Path, account: Mapping[str, Any], validate: Callable[[Grids], Validation], atoms: Atoms,
+    maps: MapCoefficients, crystal: Crystal,
 ) -> Path:  # fmt: skip
     """Write `report.html`, whole or not at all.
 
@@ -27,7 +28,8 @@ def write_page(
     folder : Path
     account : mapping
         Content of `report.json`.
-    validation : Validation
+    validate : callable
+        Looks at the model in the maps on their grids.
     atoms : Atoms
         As written.
     maps : MapCoefficients
@@ -38,12 +40,16 @@ def write_page(
     InputError, ArrayRefineError
         The file cannot be written.
     """
-    best, difference = map_grid(maps, crystal, "2mFo-DFc"), map_grid(maps, crystal, "mFo-DFc")
+
+    def text() -> str:
+        grids = Grids.of(maps, crystal)
+        return page(Subject(account, validate(grids).as_dict(), atoms, grids.best, grids.difference))
+
     # A process that has used a device is not forked.
     count = int(account["options"].get("threads", 1)) if str(account["device"]).startswith("cpu") else 1
-    text = page(Subject(account, validation.as_dict(), atoms, best, difference), count)
+    content = together(text, count).encode()
     check_folder(folder, "copy the folder to where you may write")
-    return replace_files(folder, {NAME: text.encode()})[0]
+    return replace_files(folder, {NAME: content})[0]
 
 
 def retire(folder: Path) -> None:

@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 from arrayrefine.atoms import Atoms
 from arrayrefine.displacement import total_u
 from arrayrefine.kernels import adp_aniso, symmetric
+from arrayrefine.kernels.processes import shared
+from arrayrefine.kernels.threads import each
 from arrayrefine.targets.adp import AdpTarget, Shapes
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 _Blocks: TypeAlias = tuple[Float, Float, Float]
 
-_PAIRS = 16384
+_PAIRS = 8192
 """Pairs whose blocks are made at a time: each takes some 3 kB, and a large model has millions."""
 _STRONG = 1.0 / 0.25**2
 """Weight from which a pair enters in full: bonds and angles. The others are weaker and many; only their diagonal is
@@ -115,17 +117,21 @@ def _added(
     terms: Callable[[Float, Float, Int, Int, Float], Sequence[_Blocks]],
 ) -> tuple[Int, Int, Float]:  # fmt: skip
     """What terms have between the atoms of pairs; what they have of each atom is added to `block`."""
-    kept = [np.zeros((0, 6, 6))]
-    for start in range(0, len(i), _PAIRS):
-        k = slice(start, start + _PAIRS)
-        here, number = np.unique(np.concatenate([i[k], j[k]]), return_inverse=True)
-        first, second = number.reshape(2, -1)
+    one, both, two = (shared(f"strain blocks {k}", float, len(i), 6, 6) for k in range(3))
+    parts = [slice(start, start + _PAIRS) for start in range(0, len(i), _PAIRS)]
+
+    def work(number: int) -> None:
+        k = parts[number]
+        here, place = np.unique(np.concatenate([i[k], j[k]]), return_inverse=True)
+        first, second = place.reshape(2, -1)
         found = terms(u[here], xyz[here], first, second, weight[k])
-        one, both, two = (np.sum(parts, axis=0) for parts in zip(*found))
-        np.add.at(block, i[k], one)
-        np.add.at(block, j[k], two)
-        kept.append(both)
-    return i, j, np.concatenate(kept)
+        one[k], both[k], two[k] = (np.sum(blocks, axis=0) for blocks in zip(*found))
+
+    each(work, len(parts), 1)
+    for k in parts:
+        np.add.at(block, i[k], one[k])
+        np.add.at(block, j[k], two[k])
+    return i, j, both.copy()
 
 
 def _of_logarithms(target: AdpTarget, atoms: Atoms, some: NDArray[np.bool_]) -> sparse.csr_array:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import gemmi
 import numpy as np
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
-from arrayrefine.map_grids import MapGrid, map_grid
+from arrayrefine.kernels.processes import gathered
+from arrayrefine.map_grids import Grids, MapGrid
 from arrayrefine.maps import MapCoefficients
 from arrayrefine.model_maps import maps_of
 from arrayrefine.peaks import Blob, Peak, find_blobs, find_peaks
@@ -63,7 +65,7 @@ def validate_model(
     atoms: Atoms,
     restraints: Restraints,
     crystal: Crystal,
-    maps: MapCoefficients | None = None,
+    maps: MapCoefficients | Grids | None = None,
     *,
     at_nuclei: bool = False,
 ) -> Validation:
@@ -75,26 +77,23 @@ def validate_model(
         With their hydrogens.
     restraints : Restraints
     crystal : Crystal
-    maps : MapCoefficients, optional
+    maps : MapCoefficients or Grids, optional
     at_nuclei : bool
         Whether hydrogens sit at their nuclei, and not at the centres of their electrons.
     """
     n = int(atoms.identity.residue.max(initial=-1)) + 1
-    outliers, worst, counts = find_outliers(atoms, restraints, n)
-    clashes = find_clashes(atoms, restraints.bonds, restraints.non_bonded, crystal, at_nuclei=at_nuclei)
-    fit = None
-    peaks: tuple[PeakRow, ...] = ()
-    blobs: tuple[BlobRow, ...] = ()
-    if maps is not None:
-        best, difference, model = (map_grid(maps, crystal, kind) for kind in ("2mFo-DFc", "mFo-DFc", "Fc"))
-        fit = _fit(atoms, best, model, n)
-        peaks = peak_rows(find_peaks(difference, atoms), atoms)
-        blobs = blob_rows(find_blobs(best, difference, atoms), atoms)
+    grids = Grids.of(maps, crystal) if isinstance(maps, MapCoefficients) else maps
+    tasks: list[Callable[[], Any]] = [
+        lambda: None if grids is None else _fit(atoms, grids.best, grids.model, n),
+        lambda: (_besides(atoms, grids), _Stereochemistry.of(atoms, restraints, crystal, at_nuclei, n)),
+    ]
+    fit, ((peaks, blobs), stereochemistry) = gathered(tasks)
+    clashes = stereochemistry.clashes
     there = atoms.occupancy > 0.0
     alone = sum(symmetry is None for symmetry in clashes.symmetry)
     return Validation(
-        _residue_rows(atoms, restraints, worst, clashes, fit, n),
-        _outlier_rows(outliers, atoms),
+        _residue_rows(atoms, stereochemistry, fit, n),
+        _outlier_rows(stereochemistry.outliers, atoms),
         _clash_rows(clashes, atoms),
         clashes.score,
         1000.0 * alone / clashes.n_atoms if clashes.n_atoms else None,
@@ -102,8 +101,35 @@ def validate_model(
         int((atoms.is_hydrogen & there).sum()),
         peaks,
         blobs,
-        counts,
+        stereochemistry.counts,
     )
+
+
+class _Stereochemistry(NamedTuple):
+    """What is found without a map."""
+
+    outliers: Sequence[Outlier]
+    worst: Float
+    counts: Mapping[str, Mapping[str, int]]
+    clashes: Clashes
+    backbone: Mapping[int, Backbone]
+    side_chains: Mapping[int, SideChain]
+
+    @classmethod
+    def of(cls, atoms: Atoms, restraints: Restraints, crystal: Crystal, at_nuclei: bool, n: int) -> _Stereochemistry:
+        outliers, worst, counts = find_outliers(atoms, restraints, n)
+        clashes = find_clashes(atoms, restraints.bonds, restraints.non_bonded, crystal, at_nuclei=at_nuclei)
+        residues = residues_of(atoms)
+        backbone = classify_backbone(atoms, restraints.bonds.index, residues)
+        return cls(outliers, worst, counts, clashes, backbone, classify_side_chains(atoms, residues))
+
+
+def _besides(atoms: Atoms, grids: Grids | None) -> tuple[tuple[PeakRow, ...], tuple[BlobRow, ...]]:
+    """What maps show besides the model: peaks and blobs."""
+    if grids is None:
+        return (), ()
+    peaks = peak_rows(find_peaks(grids.difference, atoms), atoms)
+    return peaks, blob_rows(find_blobs(grids.best, grids.difference, atoms), atoms)
 
 
 @dataclass(frozen=True)
@@ -144,13 +170,9 @@ def _kind(name: str, size: int) -> ResidueKind:
     return "ion" if size == 1 else "ligand"
 
 
-def _residue_rows(
-    atoms: Atoms, restraints: Restraints, worst: Float, clashes: Clashes, fit: _Fit | None, n: int
-) -> tuple[ResidueRow, ...]:
+def _residue_rows(atoms: Atoms, found: _Stereochemistry, fit: _Fit | None, n: int) -> tuple[ResidueRow, ...]:
     """One row per residue."""
-    who, residues = atoms.identity, residues_of(atoms)
-    backbone = classify_backbone(atoms, restraints.bonds.index, residues)
-    side_chains = classify_side_chains(atoms, residues)
+    who, clashes = atoms.identity, found.clashes
     heavy = ~atoms.is_hydrogen
     member = who.residue[heavy]
     size = np.bincount(member, minlength=n)
@@ -167,13 +189,13 @@ def _residue_rows(
     for k, i in zip(number.tolist(), first.tolist()):
         if not size[k]:
             continue
-        spine, side = backbone.get(k, Backbone()), side_chains.get(k, SideChain())
+        spine, side = found.backbone.get(k, Backbone()), found.side_chains.get(k, SideChain())
         seqid, name = f"{who.sequence_number[i]}{who.insertion_code[i]}", str(who.residue_name[i])
         row = ResidueRow(
             str(who.chain[i]), seqid, name, kinds[name], float(b_mean[k]), float(b_max[k]), float(occupancy[k]),
             _known(fit.whole[k]), _known(fit.main[k]), _known(fit.side[k]), _known(fit.level[k]),
             spine.phi, spine.psi, spine.omega, spine.classified, spine.kind, spine.percentile,
-            side.classified, side.name, side.chi, _known(worst[k]), int(touched[k]),
+            side.classified, side.name, side.chi, _known(found.worst[k]), int(touched[k]),
         )  # fmt: skip
         rows.append(row)
     return tuple(rows)
