@@ -1,8 +1,8 @@
-"""Names of the atoms of ligands: matched with those of the dictionary, and refused where it is of another compound."""
+"""Names of atoms: matched with those of the dictionary, and refused where it is of another compound."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 import gemmi
@@ -12,8 +12,18 @@ from arrayrefine.wording import are, counted, listed
 _BONDED = 2.0
 """Å; lighter atoms of one residue are bonded up to here (C-Br 1.94), and angles keep others 2.2 Å apart."""
 _PHOSPHATE = {"O1P": "OP1", "O2P": "OP2", "O3P": "OP3"}
-_SYNONYMS = {**_PHOSPHATE, **{new: old for old, new in _PHOSPHATE.items()}}
-"""Oxygens of phosphates before and after the remediation of the PDB (2007); libraries have either."""
+_SYNONYMS = {**_PHOSPHATE, **{new: old for old, new in _PHOSPHATE.items()}, "OT1": "O", "OT2": "OXT", "OT": "OXT"}
+"""Oxygens of phosphates before and after the remediation of the PDB (2007), of which libraries have either, and those
+that end a chain in CNS and CHARMM."""
+_OTHER_PROGRAMS = {
+    "ADE": "A or DA", "CYT": "C or DC", "GUA": "G or DG", "THY": "DT", "URI": "U", "URA": "U",
+    "HSD": "HIS", "HSE": "HIS", "HSP": "HIS", "HID": "HIS", "HIE": "HIS", "HIP": "HIS",
+    "CYX": "CYS", "CYM": "CYS", "LYN": "LYS", "ASH": "ASP", "GLH": "GLU",
+}  # fmt: skip
+"""Residues as CNS, X-PLOR, CHARMM and AMBER name them, and as the PDB and its dictionaries do."""
+_ANOTHER = 0.5
+"""A residue of a polymer that has a larger share of its heavy atoms beyond the dictionary is of another compound; fewer
+may be a modification."""
 
 
 class _Log(Protocol):
@@ -25,8 +35,8 @@ class _Log(Protocol):
 def use_dictionary_names(structure: gemmi.Structure, monlib: gemmi.MonLib, log: _Log) -> list[str]:
     """Give atoms the names that the dictionary has for them, in place: a structure to look up restraints with.
 
-    Old names that the dictionary lists are gemmi's part. Beyond them, atoms of ligands that the dictionary does not
-    name are matched by the marks of old names (* for ', O1P for OP1), then by their place: they take the name of an
+    Old names that the dictionary lists are gemmi's part. Beyond them, atoms that the dictionary does not name are
+    matched by the marks of old names (* for ', O1P for OP1), then by their place: they take the name of an
     absent atom of their element with the same neighbours.
 
     Parameters
@@ -43,22 +53,25 @@ def use_dictionary_names(structure: gemmi.Structure, monlib: gemmi.MonLib, log: 
         Which names were taken for which.
     """
     monlib.update_old_atom_names(structure, log)
-    renamed: list[str] = []
-    for chain, residue, component in _ligands(structure, monlib):
+    renamed: dict[str, list[str]] = {"polymers": [], "ligands": []}
+    for chain, residue, component in _residues(structure, monlib):
         for name in _unnamed(residue, component):
             new = _dictionary_name(name, residue, component)
             if new is None:
                 continue
-            renamed.append(f"{chain.name}/{residue.name} {residue.seqid}/{name} as {new}")
+            said = f"{chain.name}/{residue.name} {residue.seqid}/{name} as {new}"
+            renamed["polymers" if _in_polymer(residue) else "ligands"].append(said)
             _rename(structure, gemmi.AtomAddress(chain.name, residue.seqid, residue.name, name), residue, new)
-    if not renamed:
-        return []
-    n = len(renamed)
-    return [f"{counted(n, 'atom')} of ligands {are(n)} named otherwise in the dictionary, taken so: {listed(renamed)}"]
+    return [
+        f"{counted(len(names), 'atom')} of {kind} {are(len(names))} named otherwise in the dictionary, taken so: "
+        f"{listed(names)}"
+        for kind, names in renamed.items() if names
+    ]  # fmt: skip
 
 
 def strangers(structure: gemmi.Structure, monlib: gemmi.MonLib) -> dict[str, str]:
-    """Components of ligands with heavy atoms beyond their dictionary, and what was found in the first of each.
+    """Components of ligands with heavy atoms beyond their dictionary, or of polymers with most of them beyond it, and
+    what was found in the first of each.
 
     Parameters
     ----------
@@ -72,10 +85,12 @@ def strangers(structure: gemmi.Structure, monlib: gemmi.MonLib) -> dict[str, str
         Component name to a sentence that lacks its end, the file of the dictionary.
     """
     found: dict[str, str] = {}
-    for chain, residue, component in _ligands(structure, monlib):
+    for chain, residue, component in _residues(structure, monlib):
         names = _unnamed(residue, component)
-        if names and residue.name not in found:
-            count = len({atom.name for atom in residue if not atom.is_hydrogen()})
+        if not names or residue.name in found:
+            continue
+        count = len({atom.name for atom in residue if not atom.is_hydrogen()})
+        if not _in_polymer(residue) or len(names) > _ANOTHER * count:
             found[residue.name] = (
                 f"{chain.name}/{residue.name} {residue.seqid}: {len(names)} of its {counted(count, 'atom')} "
                 f"({listed(names)}) {are(len(names))} not in the component {residue.name} of"
@@ -83,19 +98,28 @@ def strangers(structure: gemmi.Structure, monlib: gemmi.MonLib) -> dict[str, str
     return found
 
 
-def other_compound_message(found: Sequence[str]) -> str:
-    """Say which ligands their dictionaries do not fit, and what to do.
+def names_of_other_programs(components: Iterable[str]) -> str:
+    """What the PDB calls components that programs for refinement or dynamics name otherwise: a sentence, or ""."""
+    names = [f"{name} is {_OTHER_PROGRAMS[name]}" for name in components if name in _OTHER_PROGRAMS]
+    if not names:
+        return ""
+    return f" If they have the names of another program, rename them in the model: in the PDB {', '.join(names)}."
+
+
+def other_compound_message(found: Mapping[str, str]) -> str:
+    """Say which residues their dictionaries do not fit, and what to do.
 
     Parameters
     ----------
-    found : sequence of str
+    found : mapping of str to str
         What `strangers` found, with the file of the dictionary.
     """
     return (
-        "; ".join(found)
+        "; ".join(found.values())
         + ": it is of another compound with the same name, or has other names for the atoms. Give a restraint CIF of "
         "this compound, with the names of atoms that the model has, with --restraints FILE (made by AceDRG, grade2 or "
         "eLBOW, for instance), or keep such residues fixed in place with --unknown hold."
+        + names_of_other_programs(found)
     )
 
 
@@ -109,15 +133,18 @@ def _rename(structure: gemmi.Structure, old: gemmi.AtomAddress, residue: gemmi.R
                 end.atom_name = new
 
 
-def _ligands(
+def _residues(
     structure: gemmi.Structure, monlib: gemmi.MonLib
 ) -> Iterator[tuple[gemmi.Chain, gemmi.Residue, gemmi.ChemComp]]:
-    """Residues outside polymers, waters aside, that have a dictionary."""
+    """Residues that have a dictionary, waters aside."""
     for chain in structure[0]:
         for residue in chain:
-            outside = residue.entity_type not in (gemmi.EntityType.Polymer, gemmi.EntityType.Water)
-            if outside and residue.name in monlib.monomers:
+            if residue.entity_type != gemmi.EntityType.Water and residue.name in monlib.monomers:
                 yield chain, residue, monlib.monomers[residue.name]
+
+
+def _in_polymer(residue: gemmi.Residue) -> bool:
+    return bool(residue.entity_type == gemmi.EntityType.Polymer)
 
 
 def _unnamed(residue: gemmi.Residue, component: gemmi.ChemComp) -> list[str]:

@@ -54,12 +54,13 @@ def settled(problem: Problem, before: State, now: State, made: Sequence[Step]) -
     return ""
 
 
-
 def foreseen(state: State, left: float, free: int) -> str:
     """Why a cycle that would gain `left` with `free` parameters need not begin, or "" if it must."""
     enough = nearness(state) * _FORESEEN_GAIN
     count, what = _fewer(state, free)
-    return f"another cycle was foreseen to gain less than {enough:.2g} per {what}" if left < enough * count else ""
+    if left >= enough * count:
+        return ""
+    return f"another cycle was foreseen to gain {left / count:.2g} per {what}, less than {enough:.2g}"
 
 
 def _fewer(state: State, free: int) -> tuple[int, str]:

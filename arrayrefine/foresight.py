@@ -45,5 +45,6 @@ def foreseen_gain(
     x = parameters.pack(state.atoms)
     objective = Objective(parameters, found, state.xray, problem.geometry, problem.adp, problem.extra)
     _, gradient = objective.at(x)
+    problem.geometry.agree()
     by_p = change.around(parameters).pullback(x, gradient, np.zeros(len(x)))
     return 0.5 * float(by_p @ by_p)

@@ -67,11 +67,12 @@ def objection(
         return "" if paid else f"-log p per work reflection rose from {start:.4f} to {end:.4f}, and RMSZ with it"
     if strains(problem, before, after):
         return f"bond RMSZ went from {then.bond_rmsz:.2f} to {now.bond_rmsz:.2f}, angle RMSZ to {now.angle_rmsz:.2f}"
-    if freed and now.r_work >= then.r_work and end >= start:
-        return f"anisotropic atoms fit no better (R-work {then.r_work:.4f}, now {now.r_work:.4f})"
     mended = min(max(was - strained, 0.0), 1.0) if was > 1.0 else 0.0
     gained = _gained(problem, before, after, found) / max(int(after.xray.work.sum()), 1)
     paid = gained > 0.0 and end <= start + gained
+    free = freed and bool(parameters.displaced.any())
+    if free and not (mended or paid) and now.r_work >= then.r_work and end >= start:
+        return f"anisotropic atoms fit no better (R-work {then.r_work:.4f}, now {now.r_work:.4f})"
     rise = _R_WORK_RISE + _R_WORK_MENDING * (1.0 if paid else mended)
 
     def worse(noise: float) -> str:

@@ -96,9 +96,9 @@ def run_cycles(
             notes += said
             looks = bool(said)
             unturned = (known_path, known_notes) if looks else None
-        path = _turned(problem, path)
         if cycle > 1 + (_SEARCH_AFTER if trials else 0) and not stop() and (reason := _foreseen(problem, path)):
             return ended(f"converged: {reason}")
+        path = _turned(problem, path)
         before = path.state
         if trials and cycle == _SEARCH_AFTER + 1 and not stop():
             problem = search.loosened(problem)

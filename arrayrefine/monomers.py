@@ -14,7 +14,12 @@ from typing import Literal
 
 import gemmi
 
-from arrayrefine.atom_names import other_compound_message, strangers, use_dictionary_names
+from arrayrefine.atom_names import (
+    names_of_other_programs,
+    other_compound_message,
+    strangers,
+    use_dictionary_names,
+)
 from arrayrefine.clusters import mend_clusters
 from arrayrefine.errors import InputError, MonomerError
 from arrayrefine.wording import listed
@@ -162,7 +167,7 @@ def library_for(
     use_dictionary_names(copy, library.monlib, io.StringIO())
     found = {name: f"{what} {library.sources[name]}" for name, what in strangers(copy, library.monlib).items()}
     if found and unknown == "error":
-        raise MonomerError(other_compound_message(list(found.values())))
+        raise MonomerError(other_compound_message(found))
     for name in found:
         del library.monlib.monomers[name]
     notes = [f"{what}: taken for another compound, its restraints are not used" for what in found.values()]
@@ -188,6 +193,7 @@ def missing_components_message(missing: Mapping[str, Sequence[str]]) -> str:
         + ". Give a restraint CIF with --restraints FILE (made by AceDRG, grade2 or eLBOW, for instance), "
         "a fuller monomer library with --monomers DIR (or $CLIBD_MON), "
         "or keep such residues fixed in place with --unknown hold."
+        + names_of_other_programs(missing)
     )
 
 

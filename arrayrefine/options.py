@@ -190,7 +190,7 @@ class Minimiser:
     tolerance: float = 4e-3
     """A step ends when an iteration lowers the objective by less than this fraction."""
     early_stop: bool = True
-    """Leave out the remaining macro-cycles once a cycle gains next to nothing."""
+    """Leave out the remaining macro-cycles once one gains next to nothing, or is foreseen to."""
     precondition: bool = True
     """Change variables by the Gauss-Newton matrix of the restraints."""
 

@@ -274,6 +274,8 @@ def _is_over(problem: Problem, state: State, parameters: Parameters, steering: S
     options = problem.options
     if not (options.minimiser.early_stop and options.minimiser.precondition and options.weights in _GUARDED):
         return False
+    if options.cycles == 1 or len(options.targets) > 1:
+        return False
     changes = _is_new(parameters, state)
     if options.weights in _STEERED:
         factor = weights.steer(*state.core_rmsz, steering.geometry, options.weighting)

@@ -246,7 +246,7 @@ class _Team:
             if found:
                 _send(self._first.channel, found)
         else:
-            for other in self._others[: len(tasks) - 1]:
+            for other in self._others[: max(len(tasks) - 1, 0)]:
                 found |= _received(other)
         found = self.told(lambda: found)
         return [found[k] for k in range(len(tasks))]

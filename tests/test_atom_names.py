@@ -1,7 +1,8 @@
-"""Names of atoms of ligands: matched with those of the dictionary, and refused where that is of another compound."""
+"""Names of atoms: matched with those of the dictionary, and refused where that is of another compound."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import gemmi
@@ -154,3 +155,75 @@ def test_links_are_told_and_found_under_the_names_of_the_model() -> None:
     names = model.atoms.identity.atom_name[found.bonds.index]
     assert [row for row in names.tolist() if sorted(row) == ["C1", "OX4"]]
     assert not [note for note in found.notes if "left out" in note]
+
+
+def test_old_names_in_a_polymer_are_matched(case: Callable[[str], Path]) -> None:
+    """All of a transfer RNA with the stars of old files: restraints and hydrogens are those of new names."""
+    path = case("1ehz") / "model.pdb"
+    new = read_model(path)
+    structure = gemmi.read_structure(str(path))
+    for atom in (atom for chain in structure[0] for residue in chain for atom in residue):
+        atom.name = atom.name.replace("'", "*")
+    old = read_model(structure)
+    restraints = []
+    for model in (new, old):
+        library = _library(model)
+        complete, _, _ = with_hydrogens(model, model.crystal, library, Options())
+        restraints.append(_restraints(complete, library))
+    expected, found = restraints
+    assert not found.held.any()
+    np.testing.assert_array_equal(found.bonds.index, expected.bonds.index)
+    np.testing.assert_array_equal(found.bonds.ideal, expected.bonds.ideal)
+    np.testing.assert_array_equal(found.torsions.index, expected.torsions.index)
+    (note,) = [note for note in found.notes if "named otherwise" in note]
+    assert "atoms of polymers are named otherwise in the dictionary, taken so: A/G 1/O5* as O5'" in note
+
+
+def _peptide(*residues: str, called: dict[str, str]) -> Model:
+    """Residues far from each other, in sequence, of one polymer."""
+    structure = _ligand(residues[0], called).structure
+    for number, name in enumerate(residues[1:], start=2):
+        residue = _ligand(name, called).structure[0][0][0].clone()
+        residue.seqid = gemmi.SeqId(str(number))
+        for atom in residue:
+            atom.pos += gemmi.Position(8.0 * number, 0.0, 0.0)
+        structure[0][0].add_residue(residue)
+    for residue in structure[0][0]:
+        residue.het_flag = "A"
+    return read_model(structure)
+
+
+def test_names_of_other_programs_in_a_protein() -> None:
+    model = _peptide("ILE", "LEU", "ALA", called={"CD1": "CD", "O": "OT1", "OXT": "OT2"})
+    (note,) = [note for note in _restraints(model, _library(model)).notes if "named otherwise" in note]
+    assert "A/ILE 1/CD as CD1" in note
+    assert "OT1 as O, " in note
+
+
+def test_a_polymer_of_other_compounds_is_refused(tmp_path: Path) -> None:
+    """A dictionary of the same name says that GUA is glutaric acid; without it there is none."""
+    called = {"G": "GUA"}
+    structure = _peptide("G", "G", "G", called={}).structure
+    for residue in structure[0][0]:
+        residue.name = called[residue.name]
+    acid = (EMBEDDED / "g" / "GLU.cif").read_text().replace("GLU", "GUA")
+    path = tmp_path / "GUA.cif"
+    path.write_text(acid)
+    with pytest.raises(MonomerError, match=r"A/GUA 1: \d+ of its \d+ atoms .* in the PDB GUA is G or DG\.$"):
+        _library(read_model(structure), restraints=(path,))
+    held = _library(read_model(structure), "hold", restraints=(path,))
+    assert held.missing == ("GUA",)
+    with pytest.raises(MonomerError, match=r"GUA \(residue .*has no restraints.* in the PDB GUA is G or DG\.$"):
+        _restraints(read_model(structure), _library(read_model(structure)))
+
+
+def test_a_residue_with_a_few_atoms_more_keeps_its_restraints() -> None:
+    """A modification that was not given a name of its own."""
+    structure = _peptide("ALA", "SER", "ALA", called={}).structure
+    extra = structure[0][0][1][0].clone()
+    extra.name, extra.element = "P", gemmi.Element("P")
+    extra.pos += gemmi.Position(0.0, 0.0, 5.0)
+    structure[0][0][1].add_atom(extra)
+    model = read_model(structure)
+    found = _restraints(model, _library(model))
+    assert model.atoms.identity.atom_name[found.held].tolist() == ["P"]

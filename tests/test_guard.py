@@ -155,6 +155,8 @@ def test_anisotropic_atoms_must_fit_better(real: tuple[Problem, State]) -> None:
     assert objection(problem, state, worse, found, parameters, None) == ""
     assert "anisotropic atoms fit no better" in objection(problem, state, worse, found, parameters, None, freed=True)
     assert objection(problem, worse, state, found, parameters, None, freed=True) == ""
+    held = problem.parameters(atoms, "xyz")  # a step that leaves the tensors as they are says nothing of them
+    assert objection(problem, state, worse, found, held, None, freed=True) == ""
 
 
 def test_the_first_step_with_tensors_is_asked_whether_it_fits_better(

@@ -95,6 +95,7 @@ def test_what_cannot_be_sent_stays_with_one_member(count: int) -> None:
         there = gathered([lambda: float(functions[0](0.5)), lambda: float(functions[1](2.0))])
         return there, sum(one is not None for one in functions)
 
+    assert together(lambda: gathered([]), count) == []
     there, here = together(work, count)
     assert there == [float(np.sin(0.5)), 3.0]
     assert here == (2 if count == 1 else 1)
