@@ -15,6 +15,8 @@ _UNRELATED = 0.5
 """R above which a model says little of the data; that of atoms at random is 0.59 (Wilson 1950, Acta Cryst. 3, 397)."""
 _POOR = 0.45
 """R-free above which a right model still has far to go."""
+_INCOMPLETE = 0.48
+"""R-free below which a model is mostly in its place: one that is not has more, as atoms at random have."""
 _GAINED = 0.02
 """And what it gains on the way, at least."""
 
@@ -63,10 +65,18 @@ def not_placed(first: State, last: State, steps: tuple[Step, ...]) -> list[str]:
     stuck = bool(steps) and name == "R-free" and end > max(_POOR, start - _GAINED)
     if not (end > _UNRELATED or stuck):
         return []
+    numbers = f"{name} {start:.4f} -> {end:.4f} (R-work {was.r_work:.4f} -> {now.r_work:.4f})"
+    checks = (
+        "Check that the data are of this crystal, that the solution of molecular replacement stands out from others, "
+        "and that the space group is right (try those with the same rotations, the enantiomorph first)"
+    )
+    if min(start, end) > _INCOMPLETE:
+        return [
+            f"{numbers}: the model probably is not where the crystal has it, and a low R-work only means that it was "
+            f"fitted to noise. {checks}, and that no large part of the crystal is missing from the model"
+        ]
     return [
-        f"{name} {start:.4f} -> {end:.4f} (R-work {was.r_work:.4f} -> {now.r_work:.4f}): the model probably is not "
-        "where the crystal has it, and a low R-work only means that it was fitted to noise. Check that the data are of "
-        "this crystal, that the solution of molecular replacement stands out from others, that the space group is "
-        "right (try those with the same rotations, the enantiomorph first), and that no large part of the crystal is "
-        "missing from the model"
+        f"{numbers}: a large part of the crystal probably is missing from the model, or it is not where the crystal "
+        "has it, and a low R-work means that it was fitted to noise. Refine it with --external.jelly-body on, look in "
+        f"the difference map for what is missing, and build that. If nothing is: {checks[0].lower()}{checks[1:]}"
     ]

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from arrayrefine.crystal import Crystal
 
+RANDOM = "random"
+"""How `source` names the convention of flags that were chosen at random because the file had none."""
+
 Float = NDArray[np.float64]
 
 
@@ -61,6 +64,11 @@ class Reflections:
     def __repr__(self) -> str:
         span = f" from {self.d_max:.1f} to {self.d_min:.2f} Å" if len(self) else ""
         return f"Reflections({len(self)}{span}, {int(self.free.sum())} of them free)"
+
+    @property
+    def has_new_test_set(self) -> bool:
+        """Whether the test set was chosen at random when the data were read, as the file had none."""
+        return str(self.source.get("free_convention", "")).startswith(RANDOM)
 
     @cached_property
     def s_squared(self) -> Float:

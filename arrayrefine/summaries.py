@@ -36,19 +36,23 @@ _NAMES = {
 def worse_than_start(problem: Problem, first: State, last: State) -> list[str]:
     """A sentence with both sets of numbers where the model ended worse than it came, by R-free or by its geometry."""
     was, now, band = first.statistics, last.statistics, problem.options.weighting
-    found = []
+    found, said = [], []
     if was.r_free is not None and now.r_free is not None and now.r_free > was.r_free + _R_FREE_RISE:
-        found.append(
-            f"R-free {was.r_free:.4f} -> {now.r_free:.4f} (R-work {was.r_work:.4f} -> {now.r_work:.4f}; a model that "
-            "was refined against this test set starts too low)"
-        )
+        numbers = f"R-free {was.r_free:.4f} -> {now.r_free:.4f} (R-work {was.r_work:.4f} -> {now.r_work:.4f}"
+        if problem.reflections.has_new_test_set:
+            said.append(
+                f"{numbers}): the test set was chosen in this run. Where the model had been refined against these "
+                "reflections, as it probably was, its R-free was no R-free; only the one at the end counts"
+            )
+        else:
+            found.append(f"{numbers}; a model that was refined against this test set starts too low)")
     for name, limit in (("bond", band.rmsz_high), ("angle", band.angle_rmsz_high)):
         start, final = getattr(was, f"{name}_rmsz"), getattr(now, f"{name}_rmsz")
         if start is not None and final is not None and final > max(start, limit) + _RMSZ_RISE:
             found.append(f"{name} RMSZ {start:.2f} -> {final:.2f}")
-    if not found:
-        return []
-    return [f"the model is worse than the one given: {'; '.join(found)}; report.json holds the numbers of both"]
+    if found:
+        said.append(f"the model is worse than the one given: {'; '.join(found)}; report.json holds the numbers of both")
+    return said
 
 
 def shells(problem: Problem, state: State) -> tuple[dict[str, Any], ...]:

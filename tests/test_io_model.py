@@ -291,6 +291,15 @@ def test_absurd_occupancy(tmp_path: Path, text: str, expected: float, pattern: s
     assert said(model, pattern)
 
 
+def test_hydrogens_of_zero_occupancy_are_counted_apart(tmp_path: Path) -> None:
+    model = read(
+        tmp_path, atom("N", element=" N"), atom("CB", xyz=(2, 2, 3), occupancy="  0.00"),
+        atom("HB1", xyz=(2, 3, 3), occupancy="  0.00", element=" H"),
+    )  # fmt: skip
+    assert said(model, r"^1 atom of zero occupancy is kept, without scattering: A/GLY 1/CB$")
+    assert said(model, r"^1 hydrogen of zero occupancy is kept, without scattering, unless hydrogens are placed anew")
+
+
 def test_nothing_that_scatters(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"all 1 atom.*zero occupancy"):
         read(tmp_path, atom(occupancy="  0.00"))

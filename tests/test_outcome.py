@@ -24,8 +24,7 @@ def said(start: tuple[float, float | None], end: tuple[float, float | None], ste
     ("start", "end"),
     [
         ((0.57, 0.59), (0.425, 0.588)),
-        ((0.45, 0.48), (0.38, 0.47)),
-        ((0.45, 0.47), (0.38, 0.49)),
+        ((0.46, 0.49), (0.38, 0.49)),
         ((0.59, None), (0.51, None)),
     ],
 )
@@ -34,6 +33,16 @@ def test_a_model_that_is_not_placed_is_said(start: tuple[float, float | None], e
     name, values = ("R-free", (start[1], end[1])) if end[1] is not None else ("R-work", (start[0], end[0]))
     assert sentence.startswith(f"{name} {values[0]:.4f} -> {values[1]:.4f}")
     assert "probably is not where the crystal has it" in sentence
+    assert "enantiomorph" in sentence
+
+
+@pytest.mark.parametrize(("start", "end"), [((0.45, 0.48), (0.38, 0.47)), ((0.43, 0.45), (0.36, 0.48))])
+def test_a_model_that_lacks_a_large_part_is_said(start: tuple[float, float], end: tuple[float, float]) -> None:
+    (sentence,) = said(start, end)
+    assert sentence.startswith(f"R-free {start[1]:.4f} -> {end[1]:.4f}")
+    assert "a large part of the crystal probably is missing" in sentence
+    assert "--external.jelly-body on" in sentence
+    assert "If nothing is: check that the data are of this crystal" in sentence
     assert "enantiomorph" in sentence
 
 

@@ -25,9 +25,11 @@ def state(nll: float, r_free: float, r_work: float = 0.18, bond: float = 0.6, se
     return types.SimpleNamespace(statistics=statistics, xray=xray, f_calc=None, core_rmsz=(bond, 0.9))
 
 
-def problem() -> Any:
+def problem(new_flags: bool = False) -> Any:
     free = np.ones(500, dtype=bool)
-    return types.SimpleNamespace(reflections=types.SimpleNamespace(free=free), options=ar.Options())
+    return types.SimpleNamespace(
+        reflections=types.SimpleNamespace(free=free, has_new_test_set=new_flags), options=ar.Options()
+    )
 
 
 def taken(*states: Any) -> int:
@@ -102,10 +104,10 @@ def test_a_trial_that_was_cut_short_is_not_taken(case: Callable[[str], Path]) ->
 
 
 def test_a_worse_model_is_said_with_both_sets_of_numbers() -> None:
-    def ends(r_free: float | None, bond: float) -> list[str]:
+    def ends(r_free: float | None, bond: float, new_flags: bool = False) -> list[str]:
         first, last = state(3.0, 0.2, bond=0.8), state(3.0, 0.2, bond=bond)
         last.statistics = dataclasses.replace(last.statistics, r_free=r_free)
-        return summaries.worse_than_start(problem(), first, last)
+        return summaries.worse_than_start(problem(new_flags), first, last)
 
     assert ends(0.202, 0.8) == []
     assert ends(None, 0.8) == []
@@ -114,3 +116,8 @@ def test_a_worse_model_is_said_with_both_sets_of_numbers() -> None:
     (sentence,) = ends(0.19, 1.2)
     assert "bond RMSZ 0.80 -> 1.20" in sentence
     assert "R-free" not in sentence
+    (sentence,) = ends(0.21, 0.8, new_flags=True)
+    assert sentence.startswith("R-free 0.2000 -> 0.2100")
+    assert "the test set was chosen in this run" in sentence
+    assert "worse than the one given" not in sentence
+    assert len(ends(0.21, 1.2, new_flags=True)) == 2

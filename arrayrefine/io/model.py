@@ -173,7 +173,7 @@ def _atoms(
     )
     b_iso, b_notes = checks.fix_b(identity, b_iso)
     u_aniso, u_notes = checks.fix_u(identity, b_iso, u_aniso)
-    occupancy, occupancy_notes = checks.fix_occupancy(path, identity, occupancy)
+    occupancy, occupancy_notes = checks.fix_occupancy(path, identity, element, occupancy)
     start = xyz if before is None else follow_sites(before, crystal, xyz, identity.residue)
     sites = find_sites(crystal, start, identity.residue)
     if before is not None:

@@ -132,7 +132,9 @@ def fix_u(identity: Identity, b_iso: Float, u_aniso: Float) -> tuple[Float, tupl
     return fixed, (f"ANISOU was not positive definite and is made rounder for {which}",)
 
 
-def fix_occupancy(path: object, identity: Identity, occupancy: Float) -> tuple[Float, tuple[str, ...]]:
+def fix_occupancy(
+    path: object, identity: Identity, element: NDArray[np.str_], occupancy: Float
+) -> tuple[Float, tuple[str, ...]]:
     """Put occupancies (N,) into 0..1, and count the atoms of zero occupancy, which are kept."""
     notes = []
     fixed = occupancy.copy()
@@ -154,9 +156,13 @@ def fix_occupancy(path: object, identity: Identity, occupancy: Float) -> tuple[F
             f"model '{path}': all {counted(len(fixed), 'atom')} have zero occupancy, so nothing scatters; "
             "expected occupancies between 0 and 1: set them (1.00 for a fully occupied atom)"
         )
-    if len(zero):
-        what = f"{counted(len(zero), 'atom')} of zero occupancy {are(len(zero))} kept, without scattering"
-        notes.append(f"{what}: {named(identity, zero)}")
+    hydrogen = np.isin(element[zero], ("H", "D"))
+    for rows, kind, unless in (
+        (zero[~hydrogen], "atom", ""), (zero[hydrogen], "hydrogen", ", unless hydrogens are placed anew")
+    ):  # fmt: skip
+        if len(rows):
+            what = f"{counted(len(rows), kind)} of zero occupancy {are(len(rows))} kept, without scattering{unless}"
+            notes.append(f"{what}: {named(identity, rows)}")
     return fixed, tuple(notes)
 
 

@@ -21,7 +21,7 @@ from arrayrefine.io.merging import Observations, merge, to_asu
 from arrayrefine.io.same_crystal import absent_note, common_crystal, require_same, screws_note, without_screws
 from arrayrefine.io.status import observed_rows
 from arrayrefine.io.tables import Table, read_table
-from arrayrefine.reflections import Reflections
+from arrayrefine.reflections import RANDOM, Reflections
 
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
@@ -253,7 +253,7 @@ def _random_test_set(
         "written out with the result; use those flags from now on. R-free starts too low where the model was refined "
         "against all of them before"
     )
-    return test_set, {"free_column": None, "free_convention": f"random, seed {seed}", "free_file_value": None}
+    return test_set, {"free_column": None, "free_convention": f"{RANDOM}, seed {seed}", "free_file_value": None}
 
 
 def _test_set(
