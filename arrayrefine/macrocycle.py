@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from arrayrefine import search, tensors
+from arrayrefine import incomplete, search, tensors
 from arrayrefine.convergence import KEPT, foreseen, settled
 from arrayrefine.errors import InputError
 from arrayrefine.parameters import KINDS
@@ -88,19 +88,21 @@ def run_cycles(
         problem, path = _with_tensors(problem, path, "from the start")
         notes.append(path.news)
     looks = True  # for side chains in a wrong rotamer, as long as some are found
+    given_up = 0  # cycles that do not count
     for cycle in range(1, options.cycles + 1):
         unturned: tuple[Path, list[str]] | None = None  # path and notes, where side chains turned after them
-        if cycle > 1 and looks and not stop():
+        count = cycle - given_up
+        if count > 1 and looks and not stop():
             known_path, known_notes = path, [*notes]
             path, said = _with_rotamers(problem, path, cycle)
             notes += said
             looks = bool(said)
             unturned = (known_path, known_notes) if looks else None
-        if cycle > 1 + (_SEARCH_AFTER if trials else 0) and not stop() and (reason := _foreseen(problem, path)):
+        if count > 1 + (_SEARCH_AFTER if trials else 0) and not stop() and (reason := _foreseen(problem, path)):
             return ended(f"converged: {reason}")
         path = _turned(problem, path)
-        before = path.state
-        if trials and cycle == _SEARCH_AFTER + 1 and not stop():
+        began, before = path, path.state
+        if trials and count == _SEARCH_AFTER + 1 and not stop():
             problem = search.loosened(problem)
             path, made = _searched(problem, path, cycle, stop)
             for step in made:
@@ -117,21 +119,26 @@ def run_cycles(
             return ended(f"{_INTERRUPTED}: the best model so far was kept")
         first, asked = asked, None
         new_tensors = first is not None and first[0].undecided is not problem.undecided
+        if cycle == 1 < options.cycles and incomplete.is_incomplete(problem, before, path.state):
+            notes.append(incomplete.sentence(before, path.state))
+            problem, asked, given_up = incomplete.held(problem), first, 1
+            path = dataclasses.replace(began, news="; ".join(filter(None, (began.news, incomplete.NEWS))))
+            continue
         if first is not None and new_tensors and path.state is before:
             problem, path, notes = _without_tensors(*first)
-            path, looks = _segmented(problem, path) if cycle == _MOTION_AFTER + 1 else path, True
+            path, looks = _segmented(problem, path) if count == _MOTION_AFTER + 1 else path, True
             continue
-        if _MOTION_AFTER <= cycle < options.cycles:
+        if count >= _MOTION_AFTER and cycle < options.cycles:
             known = problem, path, [*notes]
             if tensors.fits(problem, path.state):
                 problem, path = _with_tensors(problem, path, f"from cycle {cycle + 1} on")
                 notes.append(path.news)
-            elif cycle == _MOTION_AFTER:
+            elif count == _MOTION_AFTER:
                 path = _segmented(problem, path)
             if path.news:
                 asked = known
                 continue
-        if trials and cycle <= _SEARCH_AFTER:
+        if trials and count <= _SEARCH_AFTER:
             continue
         if options.minimiser.early_stop and path.state is before:
             path, notes = unturned or (path, notes)

@@ -28,5 +28,9 @@ def nearness(state: State) -> float:
     """
     if state.xray.kind != "ml":
         return 1.0
-    ratio = state.sigma_a.unexplained(state.xray.reflections.s_squared) / _NEAR
-    return float(min(max(ratio, 1.0), _FARTHEST) ** _EXPONENT)
+    return float(min(max(unexplained(state) / _NEAR, 1.0), _FARTHEST) ** _EXPONENT)
+
+
+def unexplained(state: State) -> float:
+    """Mean of S/Σ_N over the reflections: the share of the intensity that the model leaves open."""
+    return state.sigma_a.unexplained(state.xray.reflections.s_squared)
