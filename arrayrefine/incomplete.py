@@ -1,8 +1,8 @@
 """Models that lack a part of the crystal: told by what a cycle leaves unexplained, and held by a jelly body.
 
 What is missing pulls at what is there as noise would, and the model is bent to it: R-work falls, R-free does not. In a
-model that is only bent or shaken, what it leaves unexplained of the intensity is mostly its own fault, and a cycle mends
-it. The share that is unexplained before the first cycle, how much of that is left after it, and R-work then:
+model that is only bent or shaken, what it leaves unexplained of the intensity is mostly its own fault, and a cycle
+mends it. The share that is unexplained before the first cycle, what part of that is left after it, and R-work then:
 
 - 18 models bent by an ångström: 0.37 to 0.89, x 0.20 to 0.54, 0.17 to 0.40
 - 17 without almost half of their residues, all ligands and water: 0.51 to 0.74, x 0.83 to 1.02, 0.38 to 0.45

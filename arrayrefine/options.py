@@ -121,7 +121,7 @@ class External:
     """Weight of the base-pair restraints within the geometry term."""
     jelly_body: Literal["auto", "on", "off"] = "auto"
     """Distances stay as they are at the start of each step, which keeps the model there; auto: where the data say
-    little, and less firmly for a model that is far from them."""
+    little, less firmly for a model that is far from them, and for one that lacks a large part."""
     jelly_body_sigma: float = 0.05
     """Standard uncertainty of these distances, Å."""
     jelly_body_weight: float = 1.0

@@ -77,6 +77,6 @@ def not_placed(first: State, last: State, steps: tuple[Step, ...]) -> list[str]:
         ]
     return [
         f"{numbers}: a large part of the crystal probably is missing from the model, or it is not where the crystal "
-        "has it, and a low R-work means that it was fitted to noise. Refine it with --external.jelly-body on, look in "
-        f"the difference map for what is missing, and build that. If nothing is: {checks[0].lower()}{checks[1:]}"
+        "has it, and a low R-work means that it was fitted to noise. Look in the difference map "
+        f"for what is missing, and build that. If nothing is: {checks[0].lower()}{checks[1:]}"
     ]

@@ -41,7 +41,7 @@ def test_a_model_that_lacks_a_large_part_is_said(start: tuple[float, float], end
     (sentence,) = said(start, end)
     assert sentence.startswith(f"R-free {start[1]:.4f} -> {end[1]:.4f}")
     assert "a large part of the crystal probably is missing" in sentence
-    assert "--external.jelly-body on" in sentence
+    assert "build that" in sentence
     assert "If nothing is: check that the data are of this crystal" in sentence
     assert "enantiomorph" in sentence
 
