@@ -5,12 +5,13 @@
     python tests/benchmarks/cases.py --servalcat servalcat --torchref-refine torchref.refine --json rows.json
     python tests/benchmarks/cases.py --servalcat servalcat --stored rows.json --start model -- --cycles 8
 
-Every program starts from the same file, `--start shaken` (displaced by 0.2 Å rms), `--start model` (deposited) or
-`--start bent` (as far off as a predicted model; made by bend.py), and refines with its defaults (Servalcat: 10
-cycles). Servalcat with zero cycles on the same data is the judge of all models and of the start. It keeps ANISOU
-records as they are ("--adp fix"); a model that has some is scored a second time without them. A row of --stored is
-taken instead of a run where case, program, start and options are the same; rows of arrayrefine only under another
---label, which makes an earlier version a peer. For the cases see programs.py; for time alone see speed.py.
+Every program starts from the same file, `--start shaken` (displaced by 0.2 Å rms), `--start model` (deposited),
+`--start bent` (as far off as a predicted model; made by bend.py) or `--start cut` (without a part of the crystal; made
+by cut.py), and refines with its defaults (Servalcat: 10 cycles). Servalcat with zero cycles on the same data is the
+judge of all models and of the start. It keeps ANISOU records as they are ("--adp fix"); a model that has some is scored
+a second time without them. A row of --stored is taken instead of a run where case, program, start and options are the
+same; rows of arrayrefine only under another --label, which makes an earlier version a peer. For the cases see
+programs.py; for time alone see speed.py.
 """
 
 from __future__ import annotations
@@ -206,7 +207,7 @@ def _parser() -> argparse.ArgumentParser:
         "--torchref-refine", default=environ("ARRAYREFINE_TORCHREF_REFINE"), help="executable torchref.refine"
     )
     parser.add_argument("--monomers", default=environ("CLIBD_MON", ""), help="monomer library of the peers")
-    parser.add_argument("--start", default="shaken", choices=["shaken", "model", "bent"])
+    parser.add_argument("--start", default="shaken", choices=["shaken", "model", "bent", "cut"])
     parser.add_argument("--label", default="arrayrefine", help="name of arrayrefine in the table")
     parser.add_argument("--programs", nargs="+", help="labels to run: start, Servalcat, TorchRef, arrayrefine")
     parser.add_argument("--stored", type=Path, nargs="+", default=[], help="rows of earlier runs")
