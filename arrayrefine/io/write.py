@@ -19,6 +19,7 @@ from arrayrefine.errors import ArrayRefineError, InputError
 from arrayrefine.io.composition import composition
 from arrayrefine.io.files import IN_MEMORY
 from arrayrefine.io.model import Model, with_atoms
+from arrayrefine.io.sequence_numbers import number_by_sequence
 from arrayrefine.io.write_cif import cif_text, old_verdicts
 from arrayrefine.io.write_mtz import Coefficients, history_line, mtz_bytes
 from arrayrefine.io.write_pdb import has_remark_500, pdb_obstacle, pdb_text
@@ -120,6 +121,8 @@ def left_out(model: Model, atoms: Atoms) -> tuple[str, ...]:
     verdicts = [category.strip("_.") for block in blocks for category in old_verdicts(block)]
     if has_remark_500(model.structure):
         verdicts.append("REMARK 500")
+    if model.document is None:
+        sentences += number_by_sequence(model.structure.clone())
     if verdicts:
         sentences.append(f"left out of the output, as it judges the model as it was: {', '.join(verdicts)}")
     return tuple(sentences)

@@ -13,6 +13,7 @@ from gemmi import cif
 
 from arrayrefine.io import refinement_items as items
 from arrayrefine.io.files import IN_MEMORY
+from arrayrefine.io.sequence_numbers import number_by_sequence
 
 # What an earlier refinement said about its own model. The items stay, their values would be false now.
 STALE_CATEGORIES = (
@@ -60,8 +61,7 @@ def cif_text(
     """
     if document is None:
         complete = structure.clone()
-        complete.setup_entities()
-        complete.assign_label_seq_id()
+        number_by_sequence(complete)
         complete.name = _entry_name(structure, content)
         new = complete.make_mmcif_document()
         block = new.sole_block()

@@ -1,0 +1,67 @@
+"""Places of the residues of polymers in the sequence of their entity, where the model came without them."""
+
+from __future__ import annotations
+
+import re
+
+import gemmi
+
+from arrayrefine.wording import counted, listed
+
+
+def number_by_sequence(structure: gemmi.Structure) -> list[str]:
+    """Set up entities, and give each residue of a polymer its place in the sequence (`label_seq_id`).
+
+    gemmi aligns a model to its sequence at so high a price of a mismatch that one mutation can leave hundreds of
+    residues without a place. Where it has, mismatches are counted as dear as gaps.
+
+    Parameters
+    ----------
+    structure : gemmi.Structure
+        Changed in place.
+
+    Returns
+    -------
+    list of str
+        Where model and sequence differ.
+    """
+    structure.setup_entities()
+    structure.assign_label_seq_id()
+    notes = []
+    for chain in structure[0]:
+        polymer = chain.get_polymer()
+        entity = structure.get_entity_of(polymer)
+        if not len(polymer) or entity is None or not entity.full_sequence:
+            continue
+        if any(residue.label_seq is None for residue in polymer.first_conformer()):
+            _align(polymer, entity)
+        other = []
+        for residue in polymer:
+            place = residue.label_seq
+            names = () if place is None else entity.full_sequence[place - 1].split(",")
+            if residue.name not in names:
+                other.append(f"{chain.name}/{residue.name} {residue.seqid} ({names[0] if names else 'none'})")
+        if other:
+            notes.append(
+                f"the sequence of chain {chain.name} (SEQRES) has others than the model for "
+                f"{counted(len(other), 'residue')}: {listed(other)}"
+            )
+    return notes
+
+
+def _align(polymer: gemmi.ResidueSpan, entity: gemmi.Entity) -> None:
+    """Give residues the places that a plain alignment finds."""
+    sequence = list(entity.full_sequence)
+    found = gemmi.align_sequence_to_polymer(sequence, polymer, entity.polymer_type, gemmi.AlignmentScoring("s"))
+    places: list[int | None] = []
+    place = 0
+    for length, what in re.findall(r"(\d+)([MID])", found.cigar_str()):
+        n = int(length)
+        if what == "M":
+            places += range(place + 1, place + n + 1)
+        elif what == "D":
+            places += [None] * n
+        place += 0 if what == "D" else n
+    by_residue = dict(zip((str(residue.seqid) for residue in polymer.first_conformer()), places))
+    for residue in polymer:
+        residue.label_seq = by_residue.get(str(residue.seqid))
