@@ -13,7 +13,7 @@ import pytest
 
 from arrayrefine import convergence, macrocycle
 from arrayrefine.macrocycle import run_cycles
-from arrayrefine.options import Minimiser, Options, Weighting
+from arrayrefine.options import External, Minimiser, Options, Weighting
 from arrayrefine.refinement_step import Path
 from arrayrefine.report import Statistics, Step
 from arrayrefine.weights import Steering
@@ -49,7 +49,7 @@ def run(
     monkeypatch.setattr(macrocycle, "_turned", lambda _, path: path)
     monkeypatch.setattr(macrocycle, "with_better_rotamers", lambda _, state: (state, ()))
     problem: Any = types.SimpleNamespace(
-        options=Options(cycles=len(gains), targets=targets, **options), occupancy=None, undecided=None,
+        options=Options(cycles=len(gains), targets=targets, external=External(jelly_body="off"), **options), occupancy=None, undecided=None,
         parameters=lambda atoms, target: types.SimpleNamespace(size=1000),
     )
     _, path, steps, reason, _ = run_cycles(problem, Path(state(), Steering()), lambda: False, lambda step, state: None)

@@ -24,7 +24,7 @@ LAYERS = [
     {"validation"},
     {"model_maps"},
     {"refinement_step"},
-    {"remedy", "convergence", "foresight"},
+    {"remedy", "convergence", "foresight", "incomplete"},
     {"nearness", "guard", "search", "tensors", "weight_schemes"},
     {"device_batch"},
     {"callbacks"},
