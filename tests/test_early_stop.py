@@ -49,7 +49,8 @@ def run(
     monkeypatch.setattr(macrocycle, "_turned", lambda _, path: path)
     monkeypatch.setattr(macrocycle, "with_better_rotamers", lambda _, state: (state, ()))
     problem: Any = types.SimpleNamespace(
-        options=Options(cycles=len(gains), targets=targets, external=External(jelly_body="off"), **options), occupancy=None, undecided=None,
+        options=Options(cycles=len(gains), targets=targets, external=External(jelly_body="off"), **options),
+        occupancy=None, undecided=None,
         parameters=lambda atoms, target: types.SimpleNamespace(size=1000),
     )
     _, path, steps, reason, _ = run_cycles(problem, Path(state(), Steering()), lambda: False, lambda step, state: None)
