@@ -61,6 +61,6 @@ def sentence(before: State, after: State) -> str:
     return (
         f"the model leaves {100 * unexplained(before):.0f} % of the intensity unexplained, and the first cycle left "
         f"{100 * unexplained(after):.0f} %: a part of the crystal probably is missing from the model, which was "
-        "bent to noise. That cycle was given up; since then a jelly body holds distances between neighbours "
-        "(--external.jelly-body)"
+        "bent to noise; a model in a wrong place and twinned data look the same. That cycle was given up; since then a "
+        "jelly body holds distances between neighbours (--external.jelly-body)"
     )
