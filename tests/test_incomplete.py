@@ -10,7 +10,7 @@ from typing import Any
 import gemmi
 import pytest
 
-from arrayrefine import incomplete
+from arrayrefine import incomplete, search
 from arrayrefine.options import External, Options
 from arrayrefine.refine import refine
 from arrayrefine.result import Result
@@ -102,8 +102,9 @@ def test_a_whole_model_is_not_and_neither_is_one_cycle(case: Case) -> None:
     assert not is_held(refined(case, 0.55, cycles=1))
 
 
-def test_other_weights_and_groups_are_tried_one_cycle_later(case: Case) -> None:
+def test_other_weights_and_groups_are_tried_one_cycle_later(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the cycle that was given up the course is that of any other refinement."""
+    monkeypatch.setattr(search, "FACTORS", search.FACTORS[:2])
     result = refined(case, 0.55, cycles=3, weights="search", tls=("segments",), d_min=3.0)
     assert is_held(result)
     assert ["search" in step.weights for step in result.history] == [False, False, True]
