@@ -107,12 +107,28 @@ class _Parts(NamedTuple):
         return self.scale * slope * self.decay
 
 
-class Parametric:
+class _Amplitude:
+    """An amplitude by a vector p, whose parts at the last p are kept."""
+
+    _last: _Parts | None = None
+
+    def _parts(self, p: Float) -> _Parts:
+        raise NotImplementedError
+
+    def _at(self, p: Float) -> _Parts:
+        if self._last is None or not np.array_equal(self._last.p, p):
+            self._last = self._parts(p)
+        return self._last
+
+    def value(self, p: Float) -> Float:
+        return self._at(p).amplitude
+
+
+class Parametric(_Amplitude):
     """p = [ln k, B, anisotropy..., k_sol, b_sol]."""
 
     def __init__(self, data: Data) -> None:
         self.data = data
-        self._last: _Parts | None = None
         n = data.aniso.shape[1]
         self.centre = np.array([0.0, 0.0, *[0.0] * n, K_SOL_START, B_SOL_START])
         sd = np.array([np.inf, _PRIOR_B, *[_PRIOR_ANISO] * n, _PRIOR_K_SOL, _PRIOR_B_SOL])
@@ -134,19 +150,11 @@ class Parametric:
         p[0], p[1] = mean_y - slope * mean_x, -4.0 * slope
         return p
 
-    def _at(self, p: Float) -> _Parts:
-        if self._last is None or not np.array_equal(self._last.p, p):
-            self._last = self._parts(p)
-        return self._last
-
     def _parts(self, p: Float) -> _Parts:
         d = self.data
         scale = np.exp(p[0] - 0.25 * p[1] * d.s_squared + d.aniso @ p[2:-2])
         decay = np.exp(-0.25 * p[-1] * d.s_squared)
         return _Parts.of(p, scale, d.f_calc + (p[-2] * decay) * d.f_mask, decay)
-
-    def value(self, p: Float) -> Float:
-        return self._at(p).amplitude
 
     def blocks(self, p: Float) -> Iterator[Block]:
         d = self.data
@@ -163,12 +171,11 @@ class Parametric:
         return p
 
 
-class Binned:
+class Binned(_Amplitude):
     """p = [ln k_iso at the knots, anisotropy..., k_mask at the first knots], piecewise linear in 1/d²."""
 
     def __init__(self, data: Data, parametric: Float) -> None:
         self.data = data
-        self._last: _Parts | None = None
         x = data.s_squared
         self.knots = _knots(x)
         within = int(np.searchsorted(self.knots, 1.0 / MASK_D_MIN**2)) + 1
@@ -198,11 +205,6 @@ class Binned:
     def split(self, p: Float) -> tuple[Float, Float, Float]:
         return p[: self.n_k], p[self.n_k : -self.n_mask], p[-self.n_mask :]
 
-    def _at(self, p: Float) -> _Parts:
-        if self._last is None or not np.array_equal(self._last.p, p):
-            self._last = self._parts(p)
-        return self._last
-
     def _parts(self, p: Float) -> _Parts:
         log_k, aniso, mask = self.split(p)
         i, t = self._interval, self._t
@@ -210,9 +212,6 @@ class Binned:
         last = self.n_mask - 1
         k_mask = (1.0 - t) * mask[np.minimum(i, last)] + t * mask[np.minimum(i + 1, last)]
         return _Parts.of(p, scale, self.data.f_calc + (k_mask * self._tail) * self.data.f_mask, self._tail)
-
-    def value(self, p: Float) -> Float:
-        return self._at(p).amplitude
 
     def blocks(self, p: Float) -> Iterator[Block]:
         parts = self._at(p)
