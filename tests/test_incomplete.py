@@ -9,6 +9,7 @@ from typing import Any
 
 import gemmi
 import pytest
+from benchmarks.cut import cut
 
 from arrayrefine import incomplete, search
 from arrayrefine.options import External, Options
@@ -58,22 +59,10 @@ def test_what_options_say_of_the_jelly_body_holds() -> None:
     assert told(*HALF, targets=("b", "xyz+occupancy"))
 
 
-def cut(path: Path, share: float) -> gemmi.Structure:
-    """A model with the first part of its residues, and no water."""
-    structure = gemmi.read_structure(str(path))
-    structure.setup_entities()
-    structure.remove_ligands_and_waters()
-    for chain in structure[0]:
-        for k in reversed(range(int(share * len(chain)), len(chain))):
-            del chain[k]
-    structure.remove_empty_chains()
-    structure.connections.clear()
-    return structure
-
-
 def refined(case: Case, share: float, **options: Any) -> Result:
     folder = case("1aba")
-    return refine(cut(folder / "shaken.pdb", share), folder / "norm.mtz", Options(report=False, **options))
+    start = cut(gemmi.read_structure(str(folder / "shaken.pdb")), share)
+    return refine(start, folder / "norm.mtz", Options(report=False, **options))
 
 
 def is_held(result: Result) -> bool:

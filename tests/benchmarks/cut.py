@@ -13,7 +13,6 @@ import shutil
 from pathlib import Path
 
 import gemmi
-from programs import DATA, ligand_files, start_of
 
 SHORTEST = 8
 """Polymers of fewer residues stay whole."""
@@ -37,6 +36,8 @@ def cut(structure: gemmi.Structure, share: float) -> gemmi.Structure:
 
 
 def main() -> None:
+    from programs import DATA, ligand_files, start_of  # beside this file; the tests import `cut` alone
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="+")
     parser.add_argument("--into", type=Path, required=True, help="folder of the cases that are made")
