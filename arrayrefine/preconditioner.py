@@ -13,7 +13,7 @@ are scaled by the diagonal only.
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -91,6 +91,15 @@ Factor: TypeAlias = "_Cholesky | Float | None"
 """Factor of A, or the length of one unit of p along each entry; None where another process of a team has it."""
 
 
+class _Displaced(NamedTuple):
+    """Displacements at p: change of ln B (n_b,), S as components (n_u, 6), and exp(S)."""
+
+    p: Float
+    log: Float
+    strain: Float
+    grown: symmetric.Exponential
+
+
 @dataclass(frozen=True)
 class ChangeOfVariable:
     """Map between the round variable p and the vector x of the parameters.
@@ -126,22 +135,26 @@ class ChangeOfVariable:
     occupancy: Float
     root: Float
     tls: Float
+    _last: list[_Displaced] = field(default_factory=list, init=False, compare=False, repr=False)
 
     def around(self, parameters: Parameters) -> ChangeOfVariable:
         """The same second derivative around other values of the same parameters."""
         return dataclasses.replace(self, x0=parameters.pack(parameters.reference), root=_roots(parameters))
 
-    def _b_and_u(self, p: Float) -> tuple[Float, Float]:
-        """Change of ln B (n_b,), and S as components (n_u, 6); only where the factor of these is."""
-        found = _forward(self.displacement, np.concatenate([p[self.at["b"]], p[self.at["u"]]]))
-        n_b = len(self.bounded)
-        return found[:n_b], _LARGEST_STRAIN * np.tanh(found[n_b:].reshape(-1, 6) / _LARGEST_STRAIN)
+    def _at(self, p: Float) -> _Displaced:
+        """What p means for the displacements, the last one kept; only where the factor of these is."""
+        where = np.concatenate([p[self.at["b"]], p[self.at["u"]]])
+        if not self._last or not np.array_equal(self._last[0].p, where):
+            found = _forward(self.displacement, where)
+            n_b = len(self.bounded)
+            strain = _LARGEST_STRAIN * np.tanh(found[n_b:].reshape(-1, 6) / _LARGEST_STRAIN)
+            self._last[:] = [_Displaced(where, found[:n_b], strain, symmetric.Exponential(strain @ symmetric.STRAINS))]
+        return self._last[0]
 
     def _displaced(self, p: Float) -> tuple[Float, Float]:
         """Change of ln B (n_b,), and U (6 n_u,)."""
-        log, strain = self._b_and_u(p)
-        grown = symmetric.exponential(strain @ symmetric.STRAINS) if len(strain) else strain
-        return log, symmetric.product(self.root, grown).reshape(-1) if len(strain) else strain.reshape(-1)
+        here = self._at(p)
+        return here.log, symmetric.product(self.root, here.grown.value).reshape(-1)
 
     def to_x(self, p: Float) -> Float:
         """Vector of the parameters (n,), B and occupancy within bounds."""
@@ -182,11 +195,9 @@ class ChangeOfVariable:
 
     def _by_strain(self, by_u: Float, p: Float) -> Float:
         """Gradient by the components of S (n_u, 6) from that by U (n_u, 6)."""
-        if not len(by_u):
-            return by_u
-        _, strain = self._b_and_u(p)
-        by_s = symmetric.exponential_adjoint(strain @ symmetric.STRAINS, symmetric.product_adjoint(self.root, by_u))
-        return np.asarray((1.0 - (strain / _LARGEST_STRAIN) ** 2) * (by_s @ symmetric.STRAINS.T))
+        here = self._at(p)
+        by_s = here.grown.adjoint(symmetric.product_adjoint(self.root, by_u))
+        return np.asarray((1.0 - (here.strain / _LARGEST_STRAIN) ** 2) * (by_s @ symmetric.STRAINS.T))
 
     def bounds(self) -> tuple[Float, Float]:
         """Bounds on p: of occupancies, and of those B that have real ones; the others are clipped instead."""

@@ -20,12 +20,15 @@ S is counted in the components of `symmetric.STRAINS`.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.kernels import symmetric
 from arrayrefine.kernels.adp import B_FLOOR
 from arrayrefine.kernels.backend import array_module
+from arrayrefine.kernels.neighbours import Neighbours
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -36,8 +39,16 @@ pole where an eigenvalue is zero."""
 
 
 def _safe(u: Float) -> Float:
-    short = U_FLOOR - symmetric.eigenvalues(u)[..., 0]
-    return u + symmetric.isotropic(np.maximum(short, 0.0))
+    # Where U is positive definite, λ₁ = det U / λ₂λ₃ is at least det U / (tr U / 2)²: most need no eigenvalues.
+    minor = u[..., 0] * u[..., 1] - u[..., 3] * u[..., 3]
+    least = 4.0 * symmetric.determinant(u) - U_FLOOR * symmetric.trace(u) ** 2
+    flat = ~((u[..., 0] > 0.0) & (minor > 0.0) & (least > 0.0))
+    if not flat.any():
+        return u
+    safe = u.copy()
+    short = U_FLOOR - symmetric.eigenvalues(u[flat])[..., 0]
+    safe[flat] += symmetric.isotropic(np.maximum(short, 0.0))
+    return safe
 
 
 def kl(u: Float, i: Int, j: Int, weight: Float) -> tuple[float, Float]:
@@ -62,23 +73,19 @@ def kl(u: Float, i: Int, j: Int, weight: Float) -> tuple[float, Float]:
         from arrayrefine.kernels import adp_aniso_cuda
 
         return adp_aniso_cuda.kl(u, i, j, weight)
+    return kl_among(u, Neighbours(i, j, weight, len(u)))
+
+
+def kl_among(u: Float, pairs: Neighbours) -> tuple[float, Float]:
+    """`kl` between neighbours."""
     safe = _safe(u)
     inverse = symmetric.inverse(safe)
     # With V = U⁻¹ a pair is tr((U₁ − U₂)(V₂ − V₁)), and by U₁ it is (V₂ − V₁) + V₁(U₁ − U₂)V₁: the sums over partners
-    # come first, and nothing is lost where the two are alike.
-    by_u, by_inverse = _apart(safe, i, j, weight), _apart(inverse, i, j, weight)
+    # come first.
+    by_u, by_inverse = np.split(pairs.differences(np.concatenate([safe, inverse], axis=1)), 2, axis=1)
     value = -float(symmetric.inner(safe, by_inverse).sum()) / 6.0
     gradient = (symmetric.product(inverse, by_u) - by_inverse) * (symmetric.COUNTS / 6.0)
     return value, gradient
-
-
-def _apart(a: Float, i: Int, j: Int, weight: Float) -> Float:
-    """Σ w (A₁ − A₂) over the pairs of each atom, with the sign of its end: (N, 6)."""
-    total = np.empty((6, len(a)))
-    for row, column in zip(total, np.ascontiguousarray(a.T)):
-        flow = weight * (column[i] - column[j])
-        np.subtract(np.bincount(i, flow, len(a)), np.bincount(j, flow, len(a)), out=row)
-    return total.T
 
 
 def _of_one_side() -> Float:
@@ -138,8 +145,13 @@ def shape(u: Float, i: Int, j: Int, weight: Float) -> tuple[float, Float]:
         from arrayrefine.kernels import adp_aniso_cuda
 
         return adp_aniso_cuda.shape(u, i, j, weight)
+    return shape_among(u, Neighbours(i, j, weight, len(u)))
+
+
+def shape_among(u: Float, pairs: Neighbours) -> tuple[float, Float]:
+    """`shape` between neighbours."""
     shaped, size = _shape(u)
-    value, by_shape = kl(shaped, i, j, weight)
+    value, by_shape = kl_among(shaped, pairs)
     # d(U/s) = (dU − U tr(U⁻¹ dU) / 3) / s
     lost = (by_shape * shaped).sum(axis=1)[:, None] / 3.0 * symmetric.COUNTS * symmetric.inverse(shaped)
     return value, (by_shape - lost) / size[:, None]
@@ -173,7 +185,7 @@ def rigid_bond(u: Float, i: Int, j: Int, direction: Float, weight: Float) -> tup
     they are the same for all pairs of a molecule it moves as a rigid body (Rosenfield, Trueblood & Dunitz, Acta Cryst.
     A34, 828, 1978), so that between near neighbours of any kind this is what TLS groups say, but softly and without
     any limits of groups. Here they are compared in proportion, w = 1/σ² with σ relative, as `kl` does. Directions are
-    held, so there is no derivative by positions; see `rigid_bond_turn`.
+    held, so there is no derivative by positions; see `rigid_among`.
 
     Parameters
     ----------
@@ -192,51 +204,87 @@ def rigid_bond(u: Float, i: Int, j: Int, direction: Float, weight: Float) -> tup
         from arrayrefine.kernels import adp_aniso_cuda
 
         return adp_aniso_cuda.rigid_bond(u, i, j, direction, weight)
-    row = _dyad(direction)
-    one, two = (_along(u, row, end) for end in (i, j))
-    apart = np.log(one / two)
-    pull = weight * apart
-    gradient = np.empty((6, len(u)))
-    slopes = (pull / one)[:, None] * row, (pull / two)[:, None] * row
-    for column, first, second in zip(gradient, *(np.ascontiguousarray(a.T) for a in slopes)):
-        np.subtract(np.bincount(i, first, len(u)), np.bincount(j, second, len(u)), out=column)
-    return 0.5 * float(pull @ apart), np.ascontiguousarray(gradient.T)
+    return _Lines.of(u, Neighbours(i, j, weight, len(u)), np.ascontiguousarray(direction.T)).restrained()
 
 
-def _along(u: Float, row: Float, end: Int) -> Float:
-    """Mean square displacement (p,) of one end of each pair along its line, Å², of at least `U_FLOOR`."""
-    return np.asarray(np.maximum(np.einsum("ij,ij->i", row, u[end]), U_FLOOR))
-
-
-def rigid_bond_turn(u: Float, xyz: Float, i: Int, j: Int, direction: Float, weight: Float, least: float) -> Float:
-    """Derivative of `rigid_bond` by positions, along which the lines turn.
+def rigid_among(u: Float, xyz: Float, pairs: Neighbours, least: float) -> tuple[float, Float, Float]:
+    """`rigid_bond` between neighbours, with the derivative by positions, along which the lines turn.
 
     Parameters
     ----------
     u : (N, 6) float64, Å²
     xyz : (N, 3) float64, Å
-    i, j, direction, weight
-        As for `rigid_bond`.
+    pairs : Neighbours
     least : float
         Atoms nearer to each other count as this far apart, Å.
 
     Returns
     -------
-    (N, 3) float64, Å⁻¹
+    value : float
+    by_u : (N, 6) float64, Å⁻²
+    by_xyz : (N, 3) float64, Å⁻¹
     """
-    row = _dyad(direction)
-    pull, found = np.zeros(len(i)), []
-    for end, sign in ((i, 1.0), (j, -1.0)):
-        along = _along(u, row, end)
-        pull += sign * np.log(along)
-        found.append(np.einsum("pij,pj->pi", symmetric.matrices(u[end]), direction) / along[:, None])
-    length = np.maximum(np.linalg.norm(xyz[i] - xyz[j], axis=1), least)
-    turn = (2.0 * weight * pull / length)[:, None] * (found[0] - found[1])
-    turn -= np.einsum("pi,pi->p", turn, direction)[:, None] * direction
-    by_xyz = np.empty_like(xyz)
-    for axis in range(3):
-        by_xyz[:, axis] = np.bincount(i, turn[:, axis], len(u)) - np.bincount(j, turn[:, axis], len(u))
-    return by_xyz
+    one, two = pairs.ends(np.ascontiguousarray(xyz.T))
+    line = one - two
+    length = np.sqrt((line * line).sum(axis=0))
+    lines = _Lines.of(u, pairs, line / np.where(length > 0.0, length, 1.0))
+    return *lines.restrained(), lines.turned(np.maximum(length, least))
+
+
+class _Lines(NamedTuple):
+    """How the two ends of each pair move along the line e between them.
+
+    Attributes
+    ----------
+    pairs : Neighbours
+    e : (3, p) float64
+    moves : two of (3, p) float64
+        U e at either end, Å².
+    along : two of (p,) float64
+        eᵀUe, of at least `U_FLOOR`.
+    pull : (p,) float64
+        w (ln eᵀU₁e − ln eᵀU₂e).
+    apart : (p,) float64
+        The difference without its weight.
+    """
+
+    pairs: Neighbours
+    e: Float
+    moves: tuple[Float, Float]
+    along: tuple[Float, Float]
+    pull: Float
+    apart: Float
+
+    @classmethod
+    def of(cls, u: Float, pairs: Neighbours, e: Float) -> _Lines:
+        first, second = pairs.ends(np.ascontiguousarray(u.T))
+        moves = _times(first, e), _times(second, e)
+        one, two = (np.maximum(np.einsum("ip,ip->p", move, e), U_FLOOR) for move in moves)
+        apart = np.log(one / two)
+        return cls(pairs, e, moves, (one, two), pairs.weight * apart, apart)
+
+    def restrained(self) -> tuple[float, Float]:
+        """Value, and gradient by U (N, 6)."""
+        e = self.e
+        first, second = (self.pull / along for along in self.along)
+        places = zip(symmetric.ROW, symmetric.COLUMN, symmetric.COUNTS)
+        dyad = (count * e[row] * e[column] for row, column, count in places)
+        slopes = ((entry * first, entry * second) for entry in dyad)
+        return 0.5 * float(self.pull @ self.apart), self.pairs.gathered(slopes)
+
+    def turned(self, length: Float) -> Float:
+        """Gradient by positions (N, 3), from the lengths of the lines (p,)."""
+        turn = (2.0 * self.pull / length) * (self.moves[0] / self.along[0] - self.moves[1] / self.along[1])
+        turn -= np.einsum("ip,ip->p", turn, self.e) * self.e
+        return self.pairs.gathered(zip(turn, turn))
+
+
+def _times(u: Float, e: Float) -> Float:
+    """U e (3, p) of (6, p) and (3, p)."""
+    found = np.empty_like(e)
+    for row, (a, b, c) in zip(found, ((0, 3, 4), (3, 1, 5), (4, 5, 2))):
+        row[:] = u[a] * e[0] + u[b] * e[1] + u[c] * e[2]
+    return found
 
 
 def rigid_bond_curvature(

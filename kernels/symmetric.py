@@ -17,6 +17,8 @@ Float = NDArray[np.float64]
 _INDEX = np.array([[0, 3, 4], [3, 1, 5], [4, 5, 2]])
 ROW, COLUMN = np.array([0, 1, 2, 0, 0, 1]), np.array([0, 1, 2, 1, 2, 2])
 """Where each of the six values lies in the matrix."""
+_HALVES = 0.5 * (np.eye(9)[:, 3 * ROW + COLUMN] + np.eye(9)[:, 3 * COLUMN + ROW])
+"""Matrix (9, 6) by which the nine entries become the six of the symmetric part."""
 COUNTS = np.array([1.0, 1.0, 1.0, 2.0, 2.0, 2.0])
 """Places of the matrix that each of the six values fills."""
 _ROOT_2, _ROOT_6 = np.sqrt(2.0), np.sqrt(6.0)
@@ -41,7 +43,7 @@ def matrices(six: NDArray[Any]) -> NDArray[Any]:
 
 def six(matrix: NDArray[Any]) -> NDArray[Any]:
     """(..., 3, 3) symmetric matrices to (..., 6) values; of others the symmetric part."""
-    values: NDArray[Any] = 0.5 * (matrix[..., ROW, COLUMN] + matrix[..., COLUMN, ROW])
+    values: NDArray[Any] = matrix.reshape(*matrix.shape[:-2], 9) @ _HALVES
     return values
 
 
@@ -133,7 +135,7 @@ def root(a: Float) -> Float:
 
 def exponential(a: Float) -> Float:
     """exp(A), (..., 6); positive definite whatever A is."""
-    return _of_eigenvalues(a, np.exp)
+    return Exponential(a).value
 
 
 def logarithm(a: Float) -> Float:
@@ -147,16 +149,32 @@ def within(a: Float, least: float, most: float = np.inf) -> Float:
 
 
 def exponential_adjoint(a: Float, gradient: Float) -> Float:
-    """Derivative by A from that by exp(A), both by independent entries (..., 6).
+    """Derivative by A from that by exp(A), both by independent entries (..., 6)."""
+    return Exponential(a).adjoint(gradient)
+
+
+class Exponential:
+    """exp(A) of (..., 6), and its adjoint by the same axes.
 
     Daleckii and Krein: in the axes of A the derivative of exp is entry by entry a divided difference,
     (e^λ − e^μ)/(λ − μ) = e^{(λ+μ)/2} sinh(δ)/δ with δ = (λ − μ)/2, which is e^λ where the two are equal.
     """
-    value, vector = np.linalg.eigh(matrices(a))
-    back = np.swapaxes(vector, -1, -2)
-    one, two = value[..., :, None], value[..., None, :]
-    half = 0.5 * (one - two)
-    near = np.abs(half) < 1e-4
-    quotient = np.where(near, 1.0 + half * half / 6.0, np.sinh(half) / np.where(near, 1.0, half))
-    divided = np.exp(0.5 * (one + two)) * quotient
-    return by_entry(vector @ (divided * (back @ by_matrix(gradient) @ vector)) @ back)
+
+    def __init__(self, a: Float) -> None:
+        self._value, self._vector = np.linalg.eigh(matrices(a))
+        self._back = np.swapaxes(self._vector, -1, -2)
+
+    @property
+    def value(self) -> Float:
+        """exp(A), (..., 6)."""
+        return six((self._vector * np.exp(self._value)[..., None, :]) @ self._back)
+
+    def adjoint(self, gradient: Float) -> Float:
+        """Derivative by A from that by exp(A), both by independent entries (..., 6)."""
+        one, two = self._value[..., :, None], self._value[..., None, :]
+        half = 0.5 * (one - two)
+        near = np.abs(half) < 1e-4
+        quotient = np.where(near, 1.0 + half * half / 6.0, np.sinh(half) / np.where(near, 1.0, half))
+        divided = np.exp(0.5 * (one + two)) * quotient
+        inside = divided * (self._back @ by_matrix(gradient) @ self._vector)
+        return by_entry(self._vector @ inside @ self._back)

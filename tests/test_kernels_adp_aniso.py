@@ -9,6 +9,7 @@ import pytest
 from checks import check_direction
 
 from arrayrefine.kernels import adp, adp_aniso, symmetric
+from arrayrefine.kernels.neighbours import Neighbours
 
 RNG = np.random.default_rng(5)
 N = 14
@@ -115,7 +116,10 @@ def test_lines_turn_with_the_atoms() -> None:
         return adp_aniso.rigid_bond(U, ONE, TWO, adp_aniso.directions(x, ONE, TWO), W)[0]
 
     along = adp_aniso.directions(xyz, ONE, TWO)
-    gradient = adp_aniso.rigid_bond_turn(U, xyz, ONE, TWO, along, W, 1e-9)
+    restraint, by_u, gradient = adp_aniso.rigid_among(U, xyz, Neighbours(ONE, TWO, W, N), 1e-9)
+    held, slope = adp_aniso.rigid_bond(U, ONE, TWO, along, W)
+    assert restraint == pytest.approx(held, rel=1e-12)
+    np.testing.assert_allclose(by_u, slope, rtol=1e-9, atol=1e-9 * np.abs(slope).max())
     for d in RNG.normal(size=(3, N, 3)):
         d[TWO[0]] = d[ONE[0]]
         check_direction(lambda t, d=d: value(xyz + t * d), float((gradient * d).sum()), 1e-6, 1e-5)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from arrayrefine.crystal import Crystal
 from arrayrefine.displacement import EIGHT_PI_SQUARED, has_u, total_u
 from arrayrefine.kernels import adp, adp_aniso, symmetric
 from arrayrefine.kernels.contacts import neighbour_pairs
+from arrayrefine.kernels.neighbours import Neighbours
 from arrayrefine.options import Geometry
 from arrayrefine.restraints import Restraints
 
@@ -72,19 +74,70 @@ class Shapes:
             self, i=self.i[keep], j=self.j[keep], weight=self.weight[keep], round=np.where(some, self.round, 0.0)
         )
 
+    def among(self, atoms: Int, number: Int) -> Shapes:
+        """The same for some atoms (m,), which those of all pairs and those kept round are among; `number` (N,) says
+        which they are there."""
+        return replace(self, i=number[self.i], j=number[self.j], round=self.round[atoms])
+
+    @cached_property
+    def _alike(self) -> Neighbours:
+        return Neighbours(self.i, self.j, self.alike * self.weight, len(self.round))
+
+    @cached_property
+    def _rigid(self) -> Neighbours:
+        return Neighbours(self.i, self.j, self.rigid * self.weight, len(self.round))
+
     def __call__(self, u: Float, xyz: Float) -> tuple[float, Float, Float]:
         """Value, and gradient by U (N, 6) and by coordinates (N, 3), which say along which lines pairs are rigid."""
         value, by_u = adp_aniso.sphericity(u, self.round)
         by_xyz = np.zeros_like(xyz)
         if self.alike > 0.0:
-            more, slope = adp_aniso.shape(u, self.i, self.j, self.alike * self.weight)
+            more, slope = adp_aniso.shape_among(u, self._alike)
             value, by_u = value + more, by_u + slope
         if self.rigid > 0.0:
-            along, firm = adp_aniso.directions(xyz, self.i, self.j), self.rigid * self.weight
-            more, slope = adp_aniso.rigid_bond(u, self.i, self.j, along, firm)
+            more, slope, by_xyz = adp_aniso.rigid_among(u, xyz, self._rigid, CLOSE)
             value, by_u = value + more, by_u + slope
-            by_xyz = adp_aniso.rigid_bond_turn(u, xyz, self.i, self.j, along, firm, CLOSE)
         return value, by_u, by_xyz
+
+
+class _Tensors(NamedTuple):
+    """Restraints where some atoms are not isotropic.
+
+    Attributes
+    ----------
+    some : (N,) bool
+        Those that are not.
+    atoms : (m,) int64
+        Those that take part; the pairs and shapes count among these.
+    pairs : Neighbours
+        Pairs of which one at least is not isotropic.
+    shapes : Shapes or None
+    i, j, weight : (p,)
+        The other pairs, of all atoms.
+    """
+
+    some: NDArray[np.bool_]
+    atoms: Int
+    pairs: Neighbours
+    shapes: Shapes | None
+    i: Int
+    j: Int
+    weight: Float
+
+    @classmethod
+    def of(cls, target: AdpTarget, some: NDArray[np.bool_]) -> _Tensors:
+        i, j, weight, shapes = target.i, target.j, target.weight, target.shapes
+        odd = some[i] | some[j]
+        part = np.zeros(len(some), dtype=bool)
+        part[i[odd]] = part[j[odd]] = True
+        if shapes is not None:
+            part[shapes.i] = part[shapes.j] = True
+            part |= shapes.round > 0.0
+        atoms = np.flatnonzero(part)
+        number = np.cumsum(part) - 1
+        pairs = Neighbours(number[i[odd]], number[j[odd]], weight[odd], len(atoms))
+        among = None if shapes is None else shapes.among(atoms, number)
+        return cls(some, atoms, pairs, among, i[~odd], j[~odd], weight[~odd])
 
 
 @dataclass(frozen=True)
@@ -108,6 +161,7 @@ class AdpTarget:
     shapes: Shapes | None = None
     image: NDArray[np.int8] | None = None
     curvatures: list[Any] = field(default_factory=list, compare=False, repr=False)
+    _kept: list[_Tensors] = field(default_factory=list, init=False, compare=False, repr=False)
 
     @classmethod
     def build(
@@ -196,16 +250,18 @@ class AdpTarget:
 
     def _tensors(self, atoms: Atoms) -> tuple[float, Gradient]:
         """Value and gradient where there are anisotropic atoms; pairs of two isotropic ones stay the simple kind."""
-        some = np.zeros(len(atoms), dtype=bool)
-        some[has_u(atoms)] = True
-        odd = some[self.i] | some[self.j]
-        u = total_u(atoms)
-        value, by_u = adp_aniso.kl(u, self.i[odd], self.j[odd], self.weight[odd])
-        by_xyz = np.zeros_like(atoms.xyz)
-        if self.shapes is not None:
-            shape, slope, by_xyz = self.shapes(u, atoms.xyz)
-            value, by_u = value + shape, by_u + slope
-        plain, by_b = adp.kl(atoms.b_iso, self.i[~odd], self.j[~odd], self.weight[~odd])
+        some = np.asarray(atoms.u_aniso.any(axis=1))
+        if not self._kept or not np.array_equal(self._kept[0].some, some):
+            self._kept[:] = [_Tensors.of(self, some)]
+        how = self._kept[0]
+        here, u = how.atoms, total_u(atoms, how.atoms)
+        value, slope = adp_aniso.kl_among(u, how.pairs)
+        by_xyz, by_u = np.zeros_like(atoms.xyz), np.zeros_like(atoms.u_aniso)
+        if how.shapes is not None:
+            more, steeper, by_xyz[here] = how.shapes(u, atoms.xyz[here])
+            value, slope = value + more, slope + steeper
+        by_u[here] = slope
+        plain, by_b = adp.kl(atoms.b_iso, how.i, how.j, how.weight)
         by_b = by_b + symmetric.trace(by_u) / EIGHT_PI_SQUARED
         return value + plain, Gradient(by_xyz, by_b, np.zeros(len(atoms)), by_u)
 
