@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import itertools
 import math
 import mmap
 import os
@@ -40,6 +41,8 @@ _MARGIN = 1.25
 """Shared memory is made larger by this factor than was asked for: what is asked for changes as atoms move."""
 _TOKENS = 1 << 10
 """Numbers of a loop that are handed out one by one; of a longer loop some at a time. They fit into a pipe of a page."""
+_SMALL, _ROOM = 1 << 12, 1 << 25
+"""Bytes of an array below which it is sent as it is, and most that those of one member take in shared memory."""
 _END = 0xFFFF
 _GO, _MEMORY = b"g", b"m"
 _PR_SET_PDEATHSIG = 1
@@ -220,36 +223,72 @@ class _Team:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """Do something in which the others take no part, loops and memory included."""
+        """Do something in which the others take no part, loops and memory included; none of that memory is kept."""
         _here.team = None
         try:
             yield
         finally:
             _here.team = self
+            _here.own.clear()
 
     def told(self, ask: Callable[[], Result]) -> Result:
         """See `told`."""
         if self._number:
-            result: Result = _received(self._first)
+            result: Result = self._passed([_received(self._first)], 0)[0]
             return result
         with self._alone():
             result = ask()
-        for other in self._others:
-            _send(other.channel, result)
+        packed = _Packed.of(result)
+        self._tell(packed.head)
+        self._passed([packed], 1)
         return result
 
     def gathered(self, tasks: Sequence[Callable[[], Result]]) -> list[Result]:
         """See `gathered`."""
         own = self.kept(tasks)
         found: dict[int, Any] = {k: one for k, one in enumerate(own) if self._owner(k, tasks) == self._number}
+        packed = _Packed.of(found)
         if self._number:
             if found:
-                _send(self._first.channel, found)
+                _send(self._first.channel, packed.head)
+            every: list[_Packed] = _received(self._first)
         else:
-            for other in self._others[: max(len(tasks) - 1, 0)]:
-                found |= _received(other)
-        found = self.told(lambda: found)
+            every = [packed.head, *(_received(other) for other in self._others[: max(len(tasks) - 1, 0)])]
+            self._tell(every)
+        if self._number < len(every):
+            every[self._number] = packed
+        for others in self._passed(every, self._number + 1 if self._number < len(every) else 0):
+            found |= others
         return [found[k] for k in range(len(tasks))]
+
+    def _tell(self, message: object) -> None:
+        for other in self._others:
+            _send(other.channel, message)
+
+    def _passed(self, every: list[_Packed], own: int) -> list[Any]:
+        """What was packed, but for the one, counted from 1, that is this member's own; it alone has its buffers yet."""
+        sizes = [sum(packed.sizes) for packed in every]
+        total = sum(sizes)
+        room = shared("passed", np.uint8, total) if total else np.zeros(0, np.uint8)
+        start = 0
+        if total and own:
+            start = sum(sizes[: own - 1])
+            for buffer in every[own - 1].buffers:
+                view = buffer.raw()
+                room[start : start + view.nbytes] = np.frombuffer(view, np.uint8)
+                start += view.nbytes
+        if total:
+            self._meet()
+        found, start = [], 0
+        for number, packed in enumerate(every, 1):
+            if number != own:
+                ends = itertools.accumulate(packed.sizes, initial=start)
+                pieces = [bytearray(room[one:two]) for one, two in itertools.pairwise(ends)]
+                found.append(pickle.loads(packed.body, buffers=pieces))
+            start += sizes[number - 1]
+        if total:
+            self._meet()  # then the memory can be used again
+        return found
 
     def kept(self, tasks: Sequence[Callable[[], Result]]) -> list[Result | None]:
         """See `kept`."""
@@ -277,6 +316,36 @@ class _Team:
                 return np.frombuffer(mmap.mmap(file, size * dtype.itemsize), dtype)
             finally:
                 os.close(file)
+
+
+class _Packed(NamedTuple):
+    """An object as bytes, without its larger arrays: those go through memory that all members see."""
+
+    body: bytes
+    sizes: tuple[int, ...]
+    buffers: tuple[pickle.PickleBuffer, ...] = ()
+
+    @classmethod
+    def of(cls, something: object) -> _Packed:
+        buffers: list[pickle.PickleBuffer] = []
+        room = _ROOM
+
+        def stays(buffer: pickle.PickleBuffer) -> bool:
+            nonlocal room
+            size = buffer.raw().nbytes
+            if size < _SMALL or size > room:
+                return True
+            room -= size
+            buffers.append(buffer)
+            return False
+
+        body = pickle.dumps(something, protocol=pickle.HIGHEST_PROTOCOL, buffer_callback=stays)
+        return cls(body, tuple(buffer.raw().nbytes for buffer in buffers), tuple(buffers))
+
+    @property
+    def head(self) -> _Packed:
+        """Without the arrays."""
+        return self._replace(buffers=())
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ import pytest
 import arrayrefine as ar
 from arrayrefine.kernels import processes, threads
 from arrayrefine.kernels.processes import gathered, kept, shared, together, told
-from arrayrefine.options import Minimiser
+from arrayrefine.options import External, Geometry, Minimiser
 
 Case = Callable[[str], Path]
 
@@ -84,6 +84,31 @@ def test_what_one_process_gives_all_of_them_have() -> None:
     assert owners[0] == owners[1]
     assert sums == [45 * 20_000.0] * 3
     assert len(shared("room", np.float64, 200_000)) == 200_000  # still there, and no longer anybody else's
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("size", [3, 1000, 40_000])
+def test_arrays_of_any_size_arrive_whole(size: int, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small ones go with the message, larger ones through shared memory, and what has no room there as before; what
+    has arrived stays as it is, and belongs to who has it."""
+    monkeypatch.setattr(processes, "_ROOM", 1 << 17)
+
+    def made(seed: int) -> dict[str, np.ndarray]:
+        a = np.random.default_rng(seed).normal(size=(size, 2))
+        return {"rows": a, "columns": np.asfortranarray(a), "every second": a[::2], "flags": a[:, 0] > 0.0}
+
+    def same(found: dict[str, np.ndarray], seed: int) -> bool:
+        return all(np.array_equal(found[name], values) for name, values in made(seed).items())
+
+    def work() -> list[bool]:
+        first = gathered([partial(made, seed) for seed in range(4)])
+        asked = told(lambda: made(7))
+        again = gathered([partial(made, seed) for seed in range(4, 8)])
+        asked["rows"] += 0.0
+        well = all(same(found, seed) for seed, found in enumerate((*first, *again))) and same(asked, 7)
+        return gathered([lambda: well] * count)  # one answer of each member
+
+    assert together(work, count) == [True] * count
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -253,12 +278,36 @@ def test_a_refinement_by_several_processes_is_the_same(case: Case) -> None:
     both, heard_of_both = run(2)
     assert heard == heard_of_both
     assert len(called) == calls
+    assert not any("began again" in sentence for sentence in both.report.warnings)
     assert both.report.final == alone.report.final
     for name in ("xyz", "b_iso", "occupancy", "u_aniso"):
         assert np.array_equal(getattr(both.atoms, name), getattr(alone.atoms, name))
     stopped, heard = run(2, stop_after=1)
     assert len(heard) == 1
     assert "stopped by on_step" in stopped.report.stopped
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"weights": "search"},
+        {"targets": ("xyz", "b")},
+        {"external": External(jelly_body="on"), "anisotropic": "none"},
+        {"geometry": Geometry(adp_distance=0.5), "anisotropic": "none"},  # nothing to measure displacements by
+    ],
+)  # fmt: skip
+def test_processes_stay_in_step_whatever_is_refined(case: Case, changes: dict[str, object]) -> None:
+    """And measure the same: every number on the way is that of one process."""
+    folder = case("1aba")
+
+    def run(count: int) -> ar.Report:
+        options = ar.Options(threads=count, cycles=2, report=False, **changes)  # type: ignore[arg-type]
+        return ar.refine(folder / "shaken.pdb", folder / "norm.mtz", options).report
+
+    one, three = run(1), run(3)
+    assert not any("began again" in sentence for sentence in three.warnings)
+    assert [step.weights for step in three.steps] == [step.weights for step in one.steps]
+    assert three.final == one.final
 
 
 def test_listeners_may_evaluate_what_they_hear_of(case: Case) -> None:
