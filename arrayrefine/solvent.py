@@ -28,7 +28,7 @@ from arrayrefine.kernels.backend import one_at_a_time, to_device, to_host
 from arrayrefine.kernels.lookup import LookUp, look_up, plan
 from arrayrefine.kernels.mask import solvent_mask
 from arrayrefine.options import Solvent
-from arrayrefine.periodic_regions import periodic_regions
+from arrayrefine.periodic_regions import without_islands
 from arrayrefine.sampling import reach
 
 Float = NDArray[np.float64]
@@ -188,18 +188,6 @@ def mask_of(
 def _drawn_on_device(fractional: Float, *crystal_and_radii: Any) -> NDArray[np.bool_]:
     mask: NDArray[np.bool_] = to_host(solvent_mask(to_device(fractional), *crystal_and_radii))
     return mask
-
-
-def without_islands(mask: NDArray[np.bool_], smallest: float) -> NDArray[np.bool_]:
-    """A periodic mask (nu, nv, nw) without the face-connected regions of fewer than `smallest` points."""
-    labels, region = periodic_regions(mask)
-    boxes = [(slice(0),) * 3, *scipy.ndimage.find_objects(labels)]  # 0 is the outside
-    size = [np.count_nonzero(labels[box] == number) for number, box in enumerate(boxes)]
-    small = np.bincount(region, size)[region] < smallest
-    kept = mask.copy()
-    for number in np.flatnonzero(small[1:]) + 1:
-        kept[boxes[number]] &= labels[boxes[number]] != number
-    return kept
 
 
 class SolventModel:

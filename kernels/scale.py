@@ -5,16 +5,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from arrayrefine.kernels.processes import shared
+from arrayrefine.kernels.threads import each, pieces
+
 Float: TypeAlias = NDArray[np.float64]
 Complex: TypeAlias = NDArray[np.complex128]
-Block: TypeAlias = tuple[slice, NDArray[np.int64], Float]
+Block: TypeAlias = tuple[slice, NDArray[np.int64]]
 
 K_SOL_START, B_SOL_START = 0.35, 46.0
 """Typical solvent scattering, electrons per Å³, and its fall-off, Å² (Fokine & Urzhumtsev (2002) D58,
@@ -26,6 +29,8 @@ MASK_D_MIN = 3.0
 with b_sol.
 """
 REFLECTIONS_PER_BIN = 150
+_PIECE = 8192
+"""Reflections that are worked on at a time."""
 LARGEST_BINS = 20
 
 # Standard deviations of weak priors, in units of the misfit of one reflection; they decide only where the
@@ -66,19 +71,20 @@ class Form(Protocol):
     centre : (P,) float64
     precision : (P, P) float64
         Mean and inverse covariance of the prior, for residuals of unit variance.
+    blocks : list of (slice, (k,) int64)
+        Parts of the reflections, and the columns of the Jacobian that are not zero there.
     """
 
     centre: Float
     precision: Float
+    blocks: list[Block]
 
     def value(self, p: Float) -> Float:
         """Amplitudes (n,)."""
         ...
 
-    def blocks(self, p: Float) -> Iterator[Block]:
-        """Yield the Jacobian in parts: rows, indices (k,) of the columns that are not zero there, (rows,
-        k).
-        """
+    def jacobian(self, p: Float, number: int) -> Float:
+        """Columns (rows, k) of the Jacobian that are not zero in a block, at the p of the last value."""
         ...
 
     def project(self, p: Float) -> Float:
@@ -86,53 +92,56 @@ class Form(Protocol):
         ...
 
 
-class _Parts(NamedTuple):
-    """What a value at `p` and its derivatives have in common."""
-
-    p: Float
-    scale: Float
-    f: Complex
-    size: Float
-    decay: Float
-    amplitude: Float
-
-    @classmethod
-    def of(cls, p: Float, scale: Float, f: Complex, decay: Float) -> _Parts:
-        size = np.abs(f)
-        return cls(p.copy(), scale, f, size, decay, scale * size)
-
-    def along(self, g: Complex) -> Float:
-        """Derivative (n,) of the amplitude as `decay` times g is added to f; zero where f is."""
-        slope = np.real(np.conj(self.f) * g) / np.where(self.size > 0.0, self.size, 1.0)
-        return self.scale * slope * self.decay
-
-
 class _Amplitude:
-    """An amplitude by a vector p, whose parts at the last p are kept."""
+    """An amplitude |scale · f| by a vector p, made piece by piece.
 
-    _last: _Parts | None = None
+    Its parts at the last p are kept, until another of the same class is made.
+    """
 
-    def _parts(self, p: Float) -> _Parts:
+    def __init__(self, data: Data) -> None:
+        self.data = data
+        n = len(data.f_obs)
+        self._pieces = pieces(n, _PIECE)
+        self._made_for: Float | None = None
+        name = type(self).__name__
+        self._f: Complex = shared(f"{name} f", complex, n)
+        four: Float = shared(name, float, 4, n)
+        self._scale, self._decay, self._size, self._amplitude = four
+
+    def _parts(self, p: Float, part: slice) -> tuple[Float, Complex, Float]:
+        """Scale, f and what the solvent's part of it falls off by, of a part of the reflections."""
         raise NotImplementedError
 
-    def _at(self, p: Float) -> _Parts:
-        if self._last is None or not np.array_equal(self._last.p, p):
-            self._last = self._parts(p)
-        return self._last
-
     def value(self, p: Float) -> Float:
-        return self._at(p).amplitude
+        def work(number: int) -> None:
+            part = self._pieces[number]
+            scale, f, decay = self._parts(p, part)
+            self._f[part], self._scale[part], self._decay[part] = f, scale, decay
+            np.abs(f, out=self._size[part])
+            np.multiply(scale, self._size[part], out=self._amplitude[part])
+
+        if self._made_for is None or not np.array_equal(self._made_for, p):
+            each(work, len(self._pieces), 1)
+            self._made_for = p.copy()
+        return np.array(self._amplitude)
+
+    def _by_mask(self, part: slice) -> Float:
+        """Derivative of the amplitude by the factor on F_mask; zero where f is."""
+        f, size = self._f[part], self._size[part]
+        slope: Float = np.real(np.conj(f) * self.data.f_mask[part]) / np.where(size > 0.0, size, 1.0)
+        return np.asarray(self._scale[part] * slope * self._decay[part])
 
 
 class Parametric(_Amplitude):
     """p = [ln k, B, anisotropy..., k_sol, b_sol]."""
 
     def __init__(self, data: Data) -> None:
-        self.data = data
+        super().__init__(data)
         n = data.aniso.shape[1]
         self.centre = np.array([0.0, 0.0, *[0.0] * n, K_SOL_START, B_SOL_START])
         sd = np.array([np.inf, _PRIOR_B, *[_PRIOR_ANISO] * n, _PRIOR_K_SOL, _PRIOR_B_SOL])
         self.precision = np.diag(1.0 / sd**2)
+        self.blocks = [(part, np.arange(len(sd))) for part in self._pieces]
 
     def start(self) -> Float:
         """Overall k and B from a weighted straight line through ln(F_o/F)."""
@@ -150,19 +159,18 @@ class Parametric(_Amplitude):
         p[0], p[1] = mean_y - slope * mean_x, -4.0 * slope
         return p
 
-    def _parts(self, p: Float) -> _Parts:
+    def _parts(self, p: Float, part: slice) -> tuple[Float, Complex, Float]:
         d = self.data
-        scale = np.exp(p[0] - 0.25 * p[1] * d.s_squared + d.aniso @ p[2:-2])
-        decay = np.exp(-0.25 * p[-1] * d.s_squared)
-        return _Parts.of(p, scale, d.f_calc + (p[-2] * decay) * d.f_mask, decay)
+        scale = np.exp(p[0] - 0.25 * p[1] * d.s_squared[part] + d.aniso[part] @ p[2:-2])
+        decay = np.exp(-0.25 * p[-1] * d.s_squared[part])
+        return scale, d.f_calc[part] + (p[-2] * decay) * d.f_mask[part], decay
 
-    def blocks(self, p: Float) -> Iterator[Block]:
-        d = self.data
-        parts = self._at(p)
-        amplitude, by_mask = parts.amplitude, parts.along(d.f_mask)
-        columns = [amplitude, -0.25 * d.s_squared * amplitude, *(d.aniso * amplitude[:, None]).T]
-        columns += [by_mask, -0.25 * d.s_squared * p[-2] * by_mask]
-        yield slice(None), np.arange(len(p)), np.stack(columns, axis=1)
+    def jacobian(self, p: Float, number: int) -> Float:
+        part, _ = self.blocks[number]
+        amplitude, by_mask = self._amplitude[part], self._by_mask(part)
+        fall = -0.25 * self.data.s_squared[part]
+        columns = [amplitude, fall * amplitude, *(self.data.aniso[part] * amplitude[:, None]).T]
+        return np.stack([*columns, by_mask, fall * p[-2] * by_mask], axis=1)
 
     def project(self, p: Float) -> Float:
         p = p.copy()
@@ -175,7 +183,7 @@ class Binned(_Amplitude):
     """p = [ln k_iso at the knots, anisotropy..., k_mask at the first knots], piecewise linear in 1/d²."""
 
     def __init__(self, data: Data, parametric: Float) -> None:
-        self.data = data
+        super().__init__(data)
         x = data.s_squared
         self.knots = _knots(x)
         within = int(np.searchsorted(self.knots, 1.0 / MASK_D_MIN**2)) + 1
@@ -196,6 +204,17 @@ class Binned(_Amplitude):
         self.precision[-self.n_mask :, -self.n_mask :] = (
             roughness(self.mask_knots) + 1e-2 * np.eye(self.n_mask)
         ) / _ROUGHNESS_K_MASK**2
+        self.blocks = [
+            (slice(max(first, part.start), min(last, part.stop)), self._columns(i))
+            for i, (first, last) in enumerate(itertools.pairwise(self._edges.tolist()))
+            for part in self._pieces[first // _PIECE : -(-last // _PIECE)]
+        ]
+
+    def _columns(self, interval: int) -> NDArray[np.int64]:
+        """Parameters that reflections of an interval depend on."""
+        n, first = len(self.centre), len(self.centre) - self.n_mask
+        mask = [first + interval, first + interval + 1] if interval + 1 < self.n_mask else [n - 1]
+        return np.array([interval, interval + 1, *range(self.n_k, first), *mask])
 
     def start(self) -> Float:
         p = self._parametric
@@ -205,31 +224,20 @@ class Binned(_Amplitude):
     def split(self, p: Float) -> tuple[Float, Float, Float]:
         return p[: self.n_k], p[self.n_k : -self.n_mask], p[-self.n_mask :]
 
-    def _parts(self, p: Float) -> _Parts:
+    def _parts(self, p: Float, part: slice) -> tuple[Float, Complex, Float]:
         log_k, aniso, mask = self.split(p)
-        i, t = self._interval, self._t
-        scale = np.exp((1.0 - t) * log_k[i] + t * log_k[i + 1] + self.data.aniso @ aniso)
+        i, t, tail = self._interval[part], self._t[part], self._tail[part]
+        scale = np.exp((1.0 - t) * log_k[i] + t * log_k[i + 1] + self.data.aniso[part] @ aniso)
         last = self.n_mask - 1
         k_mask = (1.0 - t) * mask[np.minimum(i, last)] + t * mask[np.minimum(i + 1, last)]
-        return _Parts.of(p, scale, self.data.f_calc + (k_mask * self._tail) * self.data.f_mask, self._tail)
+        return scale, self.data.f_calc[part] + (k_mask * tail) * self.data.f_mask[part], tail
 
-    def blocks(self, p: Float) -> Iterator[Block]:
-        parts = self._at(p)
-        amplitude, by_mask = parts.amplitude, parts.along(self.data.f_mask)
-        first_mask = len(p) - self.n_mask
-        n_aniso = first_mask - self.n_k
-        for i in range(self.n_k - 1):
-            part = slice(int(self._edges[i]), int(self._edges[i + 1]))
-            t, a, m = self._t[part], amplitude[part], by_mask[part]
-            columns = [(1.0 - t) * a, t * a, *(self.data.aniso[part] * a[:, None]).T]
-            index = [i, i + 1, *range(self.n_k, self.n_k + n_aniso)]
-            if i + 1 < self.n_mask:
-                columns += [(1.0 - t) * m, t * m]
-                index += [first_mask + i, first_mask + i + 1]
-            else:
-                columns.append(m)
-                index.append(len(p) - 1)
-            yield part, np.array(index), np.stack(columns, axis=1)
+    def jacobian(self, p: Float, number: int) -> Float:
+        part, index = self.blocks[number]
+        t, a, m = self._t[part], self._amplitude[part], self._by_mask(part)
+        columns = [(1.0 - t) * a, t * a, *(self.data.aniso[part] * a[:, None]).T]
+        two = len(index) == 4 + self.data.aniso.shape[1]
+        return np.stack([*columns, *([(1.0 - t) * m, t * m] if two else [m])], axis=1)
 
     def project(self, p: Float) -> Float:
         p = p.copy()
@@ -300,10 +308,9 @@ def minimise(form: Form, start: Float, f_obs: Float, iterations: int = 25, toler
         precision = max(float(np.mean(weight * residual**2)), floor) * form.precision
         hessian = precision.copy()
         gradient = -precision @ (p - form.centre)
-        for part, index, jacobian in form.blocks(p):
-            weighted = jacobian * weight[part, None]
-            hessian[np.ix_(index, index)] += weighted.T @ jacobian
-            gradient[index] += weighted.T @ residual[part]
+        for (_, index), (by_both, by_one) in zip(form.blocks, _normal(form, p, weight, residual)):
+            hessian[np.ix_(index, index)] += by_both
+            gradient[index] += by_one
         diagonal = np.diag(hessian)
         ridge = np.diag(np.maximum(diagonal, 1e-12 * diagonal.max()))
         cost = _cost(form, p, residual, weight, precision)
@@ -320,6 +327,23 @@ def minimise(form: Form, start: Float, f_obs: Float, iterations: int = 25, toler
         if cost - new_cost < tolerance * cost:
             return p
     return p
+
+
+def _normal(form: Form, p: Float, weight: Float, residual: Float) -> list[tuple[Float, Float]]:
+    """Normal equations of each block: matrix (k, k) and right side (k,)."""
+    k = max((len(index) for _, index in form.blocks), default=0)
+    sums = shared("scale sums", float, len(form.blocks), k + 1, k)
+
+    def work(number: int) -> None:
+        part, index = form.blocks[number]
+        jacobian = form.jacobian(p, number)
+        weighted = jacobian * weight[part, None]
+        n = len(index)
+        sums[number, :n, :n], sums[number, -1, :n] = weighted.T @ jacobian, weighted.T @ residual[part]
+
+    each(work, len(form.blocks), 1)
+    width = [len(index) for _, index in form.blocks]
+    return [(one[:n, :n], one[-1, :n]) for n, one in zip(width, sums)]
 
 
 def _cost(form: Form, p: Float, residual: Float, weight: Float, precision: Float) -> float:

@@ -15,6 +15,7 @@ from arrayrefine.crystal import Crystal
 from arrayrefine.io import read_model
 from arrayrefine.kernels.mask import all_mates, dilate, solvent_mask
 from arrayrefine.options import Solvent
+from arrayrefine.periodic_regions import without_islands
 from arrayrefine.solvent import (
     CCTBX_RADII,
     PROBE,
@@ -25,7 +26,6 @@ from arrayrefine.solvent import (
     grid_shape,
     mask_of,
     solvent_structure_factors,
-    without_islands,
 )
 
 
