@@ -25,6 +25,8 @@ from arrayrefine.targets.adp_curvature import strain_matrix
 
 _PROBES, _PRODUCTS = 8, 8000
 """Random vectors for the trace, and more where there are fewer than 1000 displacements: then γ is good to 1 %."""
+_NOTHING = 1e-9
+"""E of an atom below which its displacement differs from those of its neighbours by rounding only."""
 _ENOUGH = 1.02
 """The weight has been found when it is known within this factor."""
 _ROUNDS = 6
@@ -93,7 +95,7 @@ def evidence(
         None where nothing that is free is restrained, or nothing differs.
     """
     value, _ = target.on(parameters.b | parameters.u)(atoms)
-    if not (parameters.b | parameters.u).any() or not value > 0.0:
+    if not value > _NOTHING * np.count_nonzero(parameters.b | parameters.u):
         return None
     curvatures = _Curvatures.at(target, atoms, parameters, curvature, seed)
     low, high = options.adp_prior / options.clamp, options.adp_prior * options.clamp
@@ -140,6 +142,10 @@ def noise_let_go(
     """
     if firm <= loose or not (parameters.b | parameters.u).any():
         return 0.0
-    curvatures = _Curvatures.at(target, atoms, parameters, curvature, seed)
-    (before, _), (now, _) = gathered([partial(curvatures.determined, weight) for weight in (loose, firm)])
+
+    def determined(weight: float) -> float:
+        # Within the task: matrices are kept by the process that made them, and not all may have one.
+        return _Curvatures.at(target, atoms, parameters, curvature, seed).determined(weight)[0]
+
+    before, now = gathered([partial(determined, weight) for weight in (loose, firm)])
     return before - now

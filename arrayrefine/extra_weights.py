@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms, Gradient
+from arrayrefine.gradient_norms import perturbed, robust_norm
 from arrayrefine.options import Weighting
 from arrayrefine.parameters import Parameters
 from arrayrefine.riding import fold
 from arrayrefine.targets import Target
 from arrayrefine.targets.extra import ExtraTarget
-from arrayrefine.weights import Weights, perturbed, robust_norm
+from arrayrefine.weights import Weights
 
 Float = NDArray[np.float64]
 Mask = NDArray[np.bool_]

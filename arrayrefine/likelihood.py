@@ -291,7 +291,7 @@ def target(
     terms = dataclasses.replace(options.geometry, contacts=options.geometry.contacts and geometry is not None)
     crystal, atoms = reflections.crystal, source.atoms
     problem = Problem(
-        reflections, restraints, GeometryTarget.build(restraints, crystal, atoms, terms),
+        reflections, restraints, GeometryTarget.build(restraints, crystal, terms),
         AdpTarget.build(
             restraints, crystal, atoms, options.adp if adp is not None else "none", options.geometry,
             skip=atoms.riding.mask(len(atoms)),

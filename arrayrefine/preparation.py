@@ -143,7 +143,7 @@ def prepare(
     problem = Problem(
         reflections,
         restraints,
-        GeometryTarget.build(restraints, crystal, model.atoms, options.geometry, timer=timer),
+        GeometryTarget.build(restraints, crystal, options.geometry, timer=timer),
         AdpTarget.build(restraints, crystal, model.atoms, options.adp, options.geometry, timer=timer, skip=riding),
         options,
         hydrogens,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from arrayrefine.gaussians import Anisotropic, Isotropic
 from arrayrefine.kernels import density, density_aniso, fft, lookup, summation, symmetric
 from arrayrefine.kernels.bricks import Bricks, assign, renew
 from arrayrefine.kernels.processes import shared
-from arrayrefine.sampling import BRICK_TAIL, SPHERE_TAIL, Errors, choose_sampling, reach, still_fits
+from arrayrefine.sampling import BRICK_TAIL, SPHERE_TAIL, Errors, Sampling, choose_sampling, reach, still_fits
 
 Float = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -33,6 +33,23 @@ _SHARPER = 0.75
 """Where the narrowest Gaussian on the grid falls below this fraction of what it was, the grid is chosen anew."""
 _SLACK = 0.45
 """Å; bricks are assigned to spheres this much larger, and last until an atom has moved as far."""
+
+
+class _Blurred(NamedTuple):
+    """Gaussians, and what they were made for."""
+
+    b_iso: Float
+    u_aniso: Float
+    shift: Float
+    sampling: Sampling
+    round: Isotropic
+    other: Anisotropic | None
+
+    def holds(self, atoms: Atoms, shift: Float, sampling: Sampling) -> bool:
+        """Whether they are those of these atoms, wherever these are now."""
+        if self.shift is not shift or self.sampling is not sampling:
+            return False
+        return np.array_equal(self.b_iso, atoms.b_iso) and np.array_equal(self.u_aniso, atoms.u_aniso)
 
 
 class StructureFactors:
@@ -84,6 +101,7 @@ class StructureFactors:
         self._coefficients = coefficients
         self._form_factor = scattering(coefficients, self.s_squared)
         self._host_side: HostSide | None = None
+        self._blurred: _Blurred | None = None
         self._tensor: NDArray[np.bool_] = np.asarray(atoms.u_aniso.any(axis=1))
         if method == "direct":
             return
@@ -96,7 +114,7 @@ class StructureFactors:
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy in another process needs; memory on a device is made anew there."""
-        return self.__dict__ | {"_host_side": None, "_channels_at_once": None}
+        return self.__dict__ | {"_host_side": None, "_channels_at_once": None, "_blurred": None}
 
     def __copy__(self) -> StructureFactors:
         """A copy in this process, which shares everything."""
@@ -231,6 +249,13 @@ class StructureFactors:
             other._bricks, other._kept = {}, density_aniso.Exponentials()
         return other
 
+    def apart(self) -> StructureFactors:
+        """A copy with the same results, which changes nothing that is kept here: for one process of a team alone."""
+        other = copy.copy(self)
+        if self.method == "fft" and self.device == "cpu":
+            other._bricks, other._kept = dict(self._bricks), density_aniso.Exponentials()
+        return other
+
     @property
     def how(self) -> Gridded | Summed:
         """What a device needs to know to compute the same."""
@@ -271,7 +296,15 @@ class StructureFactors:
         return now
 
     def _gaussians(self, atoms: Atoms) -> tuple[Isotropic, Anisotropic | None]:
-        """The blurred atoms, those that have an anisotropic U apart from the others."""
+        """The blurred atoms, the anisotropic ones apart from the others; kept from F_calc to its adjoint."""
+        known = self._blurred
+        if known is None or not known.holds(atoms, self._shift, self.sampling):
+            found = self._blur(atoms)
+            known = _Blurred(atoms.b_iso.copy(), atoms.u_aniso.copy(), self._shift, self.sampling, *found)
+            self._blurred = known
+        return known.round, known.other
+
+    def _blur(self, atoms: Atoms) -> tuple[Isotropic, Anisotropic | None]:
         some = has_u(atoms)
         more, cutoff = self._shift + self.sampling.blur, self.sampling.cutoff
         if not len(some):

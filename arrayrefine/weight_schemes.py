@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from arrayrefine import extra_weights, weights
-from arrayrefine.adp_evidence import evidence
+from arrayrefine.adp_evidence import Evidence, evidence
 from arrayrefine.options import Options
 from arrayrefine.parameters import Parameters
 from arrayrefine.state import Problem, State
@@ -63,17 +63,24 @@ def _of_scheme(
         return weights.literal_weights(state.atoms, parameters, *targets)
     if options.weights == "fixed":
         return weights.fixed_weights(parameters, d_min=d_min, options=options.weighting)
-    curvature, told = state.xray.curvature(state.atoms), None
+    curvature, ask = state.xray.curvature(state.atoms), None
     steered = steering is not None and steering.adp != 1.0
     # What a factor made of the displacements must not be taken for what the crystal shows, and multiplied again.
     before = last.evidence if steered and last is not None else None
     if refined and displacements_tell(options, parameters):
-        told = before or evidence(problem.adp, state.atoms, parameters, curvature, options.weighting, options.seed)
-    return weights.robust_weights(
+
+        def ask() -> Evidence | None:
+            return before or evidence(
+                problem.adp, state.atoms, parameters, curvature, options.weighting, options.seed
+            )
+
+    found = weights.robust_weights(
         state.atoms, parameters, *targets, d_min=d_min, options=options.weighting, steering=steering or Steering(),
         seed=options.seed, clamp=options.xray.target == "ml", metal=problem.restraints.non_bonded.metal,
-        curvature=curvature, last=last, told=told,
+        curvature=curvature, last=last, ask=ask, apart=state.xray.apart,
     )  # fmt: skip
+    problem.geometry.agree()  # the first process alone has looked at the copy
+    return found
 
 
 def displacements_tell(options: Options, parameters: Parameters) -> bool:

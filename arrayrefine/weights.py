@@ -25,7 +25,7 @@ fixed
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,16 +35,14 @@ from numpy.typing import NDArray
 from arrayrefine.adp_evidence import Evidence
 from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.errors import StaleWeightsError
+from arrayrefine.gradient_norms import Norms, expected_norm, measured_norms
 from arrayrefine.options import Weighting
-from arrayrefine.parameters import B_BOUNDS, Parameters
-from arrayrefine.riding import follow
+from arrayrefine.parameters import Parameters
 from arrayrefine.targets import Target
 from arrayrefine.targets.extra import ExtraTarget
 
 Float = NDArray[np.float64]
 
-_OUTLIER = 3.0
-"""Per-atom norms beyond this multiple of their mean are left out (clashes, broken starts)."""
 _SAME_CURVATURE = 1.25
 """A measurement of the X-ray term holds while its curvature is within this factor of what it was. The ratio of the two
 then stays within 5 % (1aba, 1rx2, 4xof, 3g70; 12 % of 5kzb at 3.2 Å), while over the first pass, in which the
@@ -161,37 +159,6 @@ def geometry_prior(d_min: float) -> float:
     return 0.12 * max(1.0, 2.0 / d_min) ** 3
 
 
-def perturbed(atoms: Atoms, parameters: Parameters, options: Weighting, seed: int, kind: str) -> Atoms:
-    """A copy with noise on the free values of one kind, "xyz" or "b": xyz + N(0, σ Å), or B e^{N(0, σ)}.
-
-    Special positions are kept.
-    """
-    rng = np.random.default_rng(seed)
-    shift = rng.normal(0.0, options.perturb_xyz, atoms.xyz.shape) * (kind == "xyz")
-    factor = np.exp(rng.normal(0.0, options.perturb_b, len(atoms)) * (kind == "b"))
-    b_iso = np.clip(atoms.b_iso * factor, *B_BOUNDS)
-    noisy = atoms.replace(xyz=atoms.xyz + shift, b_iso=b_iso, u_aniso=atoms.u_aniso * (b_iso / atoms.b_iso)[:, None])
-    moved = parameters.at(atoms)
-    copy = moved.unpack(moved.pack(noisy))
-    # What a group does to its atoms cannot be had from their noise; the restraints see it as the B of each.
-    grouped = parameters.displaced & ~parameters.b & ~parameters.u
-    if not grouped.any():
-        return copy
-    return follow(
-        atoms,
-        copy.replace(
-            b_iso=np.where(grouped, b_iso, copy.b_iso),
-            u_aniso=np.where(grouped[:, None], noisy.u_aniso, copy.u_aniso),
-        ),
-    )
-
-
-def robust_norm(per_atom: Float) -> float:
-    """Root mean square of per-atom norms without those beyond 3 x their mean."""
-    kept = per_atom[per_atom <= _OUTLIER * per_atom.mean()]
-    return float(np.sqrt(np.mean(kept**2))) if len(kept) else 0.0
-
-
 def _plain_norm(gradient: Float) -> float:
     return float(np.linalg.norm(gradient))
 
@@ -208,7 +175,8 @@ def robust_weights(
     atoms: Atoms, parameters: Parameters, xray: Target, geometry: Target, adp: Target, *,
     d_min: float, options: Weighting, steering: Steering, seed: int, clamp: bool = True,
     metal: NDArray[np.bool_] | None = None, curvature: Gradient | None = None,
-    last: Weights | None = None, told: Evidence | None = None,
+    last: Weights | None = None, ask: Callable[[], Evidence | None] | None = None,
+    apart: Callable[[], Target] | None = None,
 ) -> Weights:  # fmt: skip
     """Weights for the default scheme.
 
@@ -233,9 +201,12 @@ def robust_weights(
     last : Weights, optional
         Found earlier in the same refinement. Where they are of the same freeze state, and the curvature has hardly
         changed since they were measured, the norm of the X-ray term follows it instead of being measured anew.
-    told : Evidence, optional
-        Takes the place of norms for the ADP term, see `adp_evidence`.
+    ask : callable, optional
+        What it returns takes the place of norms for the ADP term, unless that is None; see `adp_evidence`.
+    apart : callable, optional
+        Gives the X-ray term as one process of a team may evaluate it without the others; by default it is the same.
     """
+    parameters = parameters.at(atoms)
     counted = ~atoms.is_hydrogen if metal is None else ~(atoms.is_hydrogen | metal)
     prior = geometry_prior(d_min)
     out: dict[str, Any] = {"scheme": "robust", "prior": prior}
@@ -244,58 +215,36 @@ def robust_weights(
         ("geometry", parameters.xyz, geometry, options.ratio, prior, steering.geometry),
         ("adp", parameters.displaced, adp, options.ratio_adp, options.adp_prior, steering.adp),
     )
-    needed = [term for term in terms if term[1].any() and (term[0] != "adp" or told is None)]
-    # Noise of coordinates changes the gradient by B too, and would make B look better determined than it is.
-    kinds = {"geometry": "xyz", "adp": "b"}
-    copies = {term[0]: perturbed(atoms, parameters, options, seed, kinds[term[0]]) for term in needed}
-
-    chosen = {name: mask & counted if (mask & counted).any() else mask for name, mask, *_ in needed}
+    needed = [term for term in terms if term[1].any()]
+    chosen = {name: some if (some := mask & counted).any() else mask for name, mask, *_ in needed}
     expected = {
-        name: None if curvature is None else _expected(name, curvature, atoms, chosen[name], options)
-        for name in copies
+        name: None if curvature is None else expected_norm(name, curvature, atoms, some, options)
+        for name, some in chosen.items()
     }
-    earlier = {name: _held(name, expected[name], last, parameters) for name in copies}
-
-    def norms(target: Target, names: Sequence[str]) -> dict[str, float]:
-        return {name: _norm(name, target(copies[name])[1] + -1.0 * target(atoms)[1], chosen[name]) for name in names}
-
-    by_xray = norms(xray, [name for name in copies if earlier[name] is None])
-    by_term = {term[0]: norms(term[2], [term[0]])[term[0]] for term in needed}
+    earlier = {name: _held(name, now, last, parameters) for name, now in expected.items()}
+    targets = {name: target for name, _, target, *_ in needed}
+    anew = {name for name, held in earlier.items() if held is None}
+    norms = Norms(atoms, parameters, options, seed, chosen)
+    measured = measured_norms(norms, xray, apart or (lambda: xray), targets, anew, ask)
     for name, _, _, ratio, term_prior, steer in needed:
-        now, held = expected[name], earlier[name]
-        norm = by_xray[name] if held is None or now is None else held["norm_xray"] * now / held["expected"]
-        measured = norm / by_term[name] / ratio if by_term[name] > 0 else term_prior
-        bounded, side = _clamped(measured, term_prior, options.clamp) if clamp else (measured, "off")
+        answer = measured[name]
+        if isinstance(answer, Evidence):
+            found[name] = answer.weight * steer
+            out[f"{name}_detail"] = {
+                "determined": answer.determined, "evidence": answer.weight, "prior": term_prior, "steering": steer,
+            }  # fmt: skip
+            continue
+        now, held, (by_xray, by_term) = expected[name], earlier[name], answer
+        norm = by_xray if held is None or now is None else held["norm_xray"] * now / held["expected"]
+        weight = norm / by_term / ratio if by_term > 0 else term_prior
+        bounded, side = _clamped(weight, term_prior, options.clamp) if clamp else (weight, "off")
         found[name] = bounded * steer
         out[f"{name}_detail"] = {
-            "norm_xray": norm, "norm_term": by_term[name], "ratio": ratio, "measured": measured, "prior": term_prior,
+            "norm_xray": norm, "norm_term": by_term, "ratio": ratio, "measured": weight, "prior": term_prior,
             "clamp": side, "steering": steer, "expected": now,
             "measured_at": now if held is None else held["measured_at"],
         }  # fmt: skip
-    if told is not None:
-        found["adp"] = told.weight * steering.adp
-        out["adp_detail"] = {
-            "determined": told.determined, "evidence": told.weight, "prior": options.adp_prior,
-            "steering": steering.adp,
-        }  # fmt: skip
     return Weights(found["geometry"], found["adp"], parameters.fingerprint, out)
-
-
-def _norm(name: str, gradient: Gradient, chosen: NDArray[np.bool_]) -> float:
-    """Robust norm over chosen atoms of what the weight of a term is measured by."""
-    per_atom = np.linalg.norm(gradient.xyz, axis=1) if name == "geometry" else np.abs(gradient.b_iso)
-    return robust_norm(per_atom[chosen])
-
-
-def _expected(
-    name: str, curvature: Gradient, atoms: Atoms, chosen: NDArray[np.bool_], options: Weighting
-) -> float | None:
-    """Norm of the change of the X-ray gradient if its second derivative were diagonal; None where that is nothing."""
-    if name == "geometry":
-        per_atom = options.perturb_xyz * np.linalg.norm(curvature.xyz, axis=1)
-    else:
-        per_atom = options.perturb_b * curvature.b_iso * atoms.b_iso
-    return robust_norm(np.abs(per_atom[chosen])) or None
 
 
 def _held(name: str, expected: float | None, last: Weights | None, parameters: Parameters) -> dict[str, float] | None:

@@ -130,7 +130,7 @@ def _case(
         data, factors, rng.uniform(0.9, 1.1, r), solvent, rng.uniform(0.7, 1.0, r),
         (amplitude.mean() * rng.uniform(0.3, 0.6, r)) ** 2, kind,
     )  # fmt: skip
-    geometry = GeometryTarget.build(restraints, box, atoms, Geometry())
+    geometry = GeometryTarget.build(restraints, box, Geometry())
     skip = atoms.riding.mask(N)
     return Case(atoms, xray, geometry, AdpTarget.build(restraints, box, atoms, adp, Geometry(), skip=skip))
 

@@ -149,7 +149,7 @@ def test_most_hydrogen_bonds_are_found_in_a_shaken_model(reductase: Loaded) -> N
 def test_gradient_of_a_class(reductase: Loaded, option: str, kind: str) -> None:
     atoms, crystal, restraints = reductase
     found = with_external(restraints, atoms, 1.8, dataclasses.replace(OFF, **{option: "on"}))
-    with_it, without = (GeometryTarget.build(r, crystal, atoms) for r in (found, restraints))
+    with_it, without = (GeometryTarget.build(r, crystal) for r in (found, restraints))
     moved = shaken(atoms, 0.1)
     check_xyz(with_it, moved)
     term = with_it.terms(moved)[kind]
@@ -163,14 +163,14 @@ def test_residues_far_from_every_region_are_left_alone(reductase: Loaded) -> Non
     atoms, crystal, restraints = reductase
     found = with_external(restraints, atoms, 1.8, dataclasses.replace(OFF, ramachandran="on"))
     assert 250 < len(found.conformation[0].torsions.index) <= 2 * 157
-    target = GeometryTarget.build(found, crystal, atoms)
+    target = GeometryTarget.build(found, crystal)
     assert 0.4 < target.terms(atoms)["Ramachandran"].rmsz < 1.5  # a well-refined model lies in the regions
 
 
 def test_jelly_body_pulls_only_away_from_its_anchor(reductase: Loaded) -> None:
     atoms, crystal, restraints = reductase
     soft = dataclasses.replace(restraints, jelly_body=JellyBody(4.2, 0.05))
-    plain, jelly = GeometryTarget.build(restraints, crystal, atoms), GeometryTarget.build(soft, crystal, atoms)
+    plain, jelly = GeometryTarget.build(restraints, crystal), GeometryTarget.build(soft, crystal)
     anchored = jelly.anchored(atoms)
     np.testing.assert_allclose(anchored(atoms)[1].xyz, plain(atoms)[1].xyz, atol=1e-7)
     assert jelly(atoms)[0] == plain(atoms)[0]
@@ -191,7 +191,7 @@ def test_jelly_body_pulls_only_away_from_its_anchor(reductase: Loaded) -> None:
 def test_residues_that_clash_are_let_go_by_the_jelly_body(reductase: Loaded) -> None:
     atoms, crystal, restraints = reductase
     soft = dataclasses.replace(restraints, jelly_body=JellyBody(4.2, 0.05))
-    target = GeometryTarget.build(soft, crystal, atoms)
+    target = GeometryTarget.build(soft, crystal)
     assert target.contacts is not None
     who = atoms.identity
     held = jelly_body(atoms, restraints, JellyBody(4.2, 0.05))
@@ -233,7 +233,7 @@ def test_local_ncs_of_two_copies(reductase: Loaded, tmp_path: Path) -> None:
     assert len(ncs) > 3.5 * 1200
     assert (atoms.identity.atom_name[ncs.index[:, :2]] == atoms.identity.atom_name[ncs.index[:, 2:]]).all()
     assert set(atoms.identity.chain[ncs.index[:, 2:]].ravel()) == {"Z"}
-    target = GeometryTarget.build(found, crystal, atoms)
+    target = GeometryTarget.build(found, crystal)
     assert target.terms(atoms)["local NCS"].rmsz < 0.02
     check_xyz(target, shaken(atoms, 0.1))
 
@@ -260,7 +260,7 @@ def test_a_reference_is_matched_by_sequence(reductase: Loaded, tmp_path: Path) -
     assert distances.kind == "reference"
     assert len(distances) > 3.5 * 1200
     assert any("A like Q (159 residues)" in note for note in found.notes)
-    target = GeometryTarget.build(found, crystal, atoms)
+    target = GeometryTarget.build(found, crystal)
     assert target.terms(atoms)["reference"].rmsz < 0.02
     check_xyz(target, shaken(atoms, 0.1))
 
@@ -285,7 +285,7 @@ def test_base_pairs_of_a_transfer_rna(case: Case) -> None:
     number = atoms.identity.sequence_number[pairs.index]
     acceptor_stem = {(k, 73 - k) for k in (1, 2, 3, 5, 6, 7)}
     assert acceptor_stem <= set(map(tuple, np.sort(number, axis=1).tolist()))
-    target = GeometryTarget.build(found, crystal, atoms)
+    target = GeometryTarget.build(found, crystal)
     assert target.terms(atoms)["base pairs"].rmsz < 2.0
     check_xyz(target, shaken(atoms, 0.1))
 
@@ -313,7 +313,7 @@ def test_a_zinc_with_four_cysteines_is_tetrahedral(tmp_path: Path) -> None:
     assert len(metal) == 10
     assert sorted(set(np.round(metal.ideal, 2))) == [2.31, 3.77]
     assert any("4 x Zn-S, and 6 angles of tetrahedral zinc" in note for note in found.notes)
-    check_xyz(GeometryTarget.build(found, crystal, atoms), atoms)
+    check_xyz(GeometryTarget.build(found, crystal), atoms)
 
 
 @pytest.mark.parametrize(("second", "expected"), [(2.3, [(0, 2.30, 0.10), (1, 2.30, 0.10)]), (2.7, [(0, 2.15, 0.05)])])

@@ -213,3 +213,16 @@ def test_second_derivatives_are_not_negative() -> None:
         adp_aniso.kl_curvature(alike, ONE, TWO, W), adp_aniso.rigid_bond_curvature(alike, ONE, TWO, E, W)
     ):  # fmt: skip
         np.testing.assert_allclose(one + both, 0.0, atol=1e-9)
+
+
+def test_flat_u_are_made_rounder_by_their_smallest_eigenvalue() -> None:
+    """Most are told to be round enough without eigenvalues; none of them wrongly."""
+    rng = np.random.default_rng(8)
+    axes = np.linalg.qr(rng.normal(size=(4000, 3, 3)))[0]
+    values = adp_aniso.U_FLOOR * 10.0 ** rng.uniform(-0.5, 2.0, (4000, 3))
+    values *= rng.choice([1.0, 1.0, 1.0, -1.0], (4000, 3))
+    u = symmetric.six((axes * values[:, None, :]) @ axes.transpose(0, 2, 1))
+    short = np.maximum(adp_aniso.U_FLOOR - symmetric.eigenvalues(u)[:, 0], 0.0)
+    assert 500 < (short == 0.0).sum() < 3500
+    np.testing.assert_allclose(adp_aniso._safe(u), u + symmetric.isotropic(short), rtol=0.0, atol=1e-10)
+    assert np.isnan(adp_aniso._safe(np.full((1, 6), np.nan))).all()

@@ -40,6 +40,7 @@ LAYERS = [
         "turning",
         "overlaps",
         "weights",
+        "gradient_norms",
         "adp_evidence",
         "extra_weights",
         "parameters",

@@ -59,7 +59,7 @@ def _target(path: Path) -> tuple[GeometryTarget, Atoms]:
     model = read_model(path)
     library = load_monomers(model.structure[0].get_all_residue_names(), [])
     restraints = build_restraints(model.structure, model.atoms, model.crystal, library)
-    return GeometryTarget.build(restraints, model.crystal, model.atoms, Geometry(contacts=False)), model.atoms
+    return GeometryTarget.build(restraints, model.crystal, Geometry(contacts=False)), model.atoms
 
 
 def test_a_link_about_an_axis_counts_once_for_both_sides(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def _made_up(n: int = 12, seed: int = 3) -> tuple[Restraints, Atoms, Crystal]:
 
 def test_gradients_across_symmetry() -> None:
     restraints, atoms, box = _made_up()
-    target = GeometryTarget.build(restraints, box, atoms, Geometry(contacts=False))
+    target = GeometryTarget.build(restraints, box, Geometry(contacts=False))
     value, gradient = target(atoms)
     rng = np.random.default_rng(1)
     for _ in range(5):
@@ -294,7 +294,7 @@ def test_a_metal_between_molecules(tmp_path: Path) -> None:
     assert any("4 x Zn-S, and 6 angles of tetrahedral zinc" in n and "2 of them to symmetry mates" in n
                for n in across.notes)  # fmt: skip
     options = Geometry(contacts=False)
-    one, two = (GeometryTarget.build(r, box, a, options) for r, a in ((plain, beside), (across, apart)))
+    one, two = (GeometryTarget.build(r, box, options) for r, a in ((plain, beside), (across, apart)))
     value, gradient = two(apart)
     expected, slope = one(beside)
     assert value == pytest.approx(expected, rel=2e-3)  # the file has three decimals
@@ -379,7 +379,7 @@ def test_restraints_on_the_device_agree(emulated_cuda: ModuleType, torsions: boo
     if not torsions:  # mates of metals only
         metals = dataclasses.replace(Across.none(), mates=alone.mates, distances=alone.distances)
         restraints = dataclasses.replace(restraints, across=metals)
-    target = GeometryTarget.build(restraints, box, atoms, Geometry(contacts=False, torsions=torsions))
+    target = GeometryTarget.build(restraints, box, Geometry(contacts=False, torsions=torsions))
     adp = AdpTarget.build(restraints, box, atoms, "none", Geometry())
     device = DeviceRestraints(target, adp, atoms.multiplicity)
     value, gradient = device.geometry(to_device(atoms.xyz[None], np.float64))

@@ -26,6 +26,7 @@ class Chain:
         data = np.concatenate([np.ones(rows), -np.ones(rows)]) / sigma
         index = (np.tile(np.arange(rows), 2), np.concatenate([np.arange(rows), np.arange(rows) + 3]))
         self.matrix = sparse.csr_matrix((data, index), shape=(rows, 3 * self.n))
+        self.normal = self.matrix.T @ self.matrix
         self.right = self.matrix @ minimum.reshape(-1)
 
     def jacobian(self, _: Atoms):
@@ -70,7 +71,7 @@ def _objective(atoms: Atoms, target: str, b: float = 20.0):
 
 def test_change_of_variable_is_a_factor_of_the_matrix(atoms: Atoms) -> None:
     objective, chain, well = _objective(atoms, "xyz")
-    change = preconditioner.build(objective.parameters, well.curvature(atoms), jacobian=chain.matrix, geometry=2.0)
+    change = preconditioner.build(objective.parameters, well.curvature(atoms), xyz_matrix=chain.normal, geometry=2.0)
     matrix = (2.0 * chain.matrix.T @ chain.matrix).toarray()
     h = max(20.0 * (1 + 0.02), 1e-3 * matrix.diagonal().mean())  # what the data do not see gets some stiffness
     matrix += h * np.eye(3 * len(atoms))
@@ -85,10 +86,10 @@ def test_change_of_variable_is_a_factor_of_the_matrix(atoms: Atoms) -> None:
 def test_pullback_is_the_adjoint_of_the_change(atoms: Atoms, target: str, factored: bool) -> None:
     """At any p, not only at the start: the map is not linear in B."""
     objective, chain, well = _objective(atoms, target)
-    jacobian = chain.matrix if factored else None
+    normal = chain.normal if factored else None
     pairs = sparse.diags_array([-np.ones(59), 2.0 * np.ones(60), -np.ones(59)], offsets=[-1, 0, 1]).tocsr()
     change = preconditioner.build(
-        objective.parameters, well.curvature(atoms), jacobian=jacobian, geometry=1.0,
+        objective.parameters, well.curvature(atoms), xyz_matrix=normal, geometry=1.0,
         adp_matrix=pairs if factored else None, adp=0.5,
     )  # fmt: skip
     rng = np.random.default_rng(2)
@@ -116,7 +117,7 @@ def test_a_b_near_its_bound_keeps_it_and_the_others_their_factor(atoms: Atoms) -
 
 def test_preconditioned_minimisation_needs_few_evaluations(atoms: Atoms) -> None:
     objective, chain, well = _objective(atoms, "xyz")
-    round_map = preconditioner.build(objective.parameters, well.curvature(atoms), jacobian=chain.matrix, geometry=1.0)
+    round_map = preconditioner.build(objective.parameters, well.curvature(atoms), xyz_matrix=chain.normal, geometry=1.0)
     plain = preconditioner.build(objective.parameters, well.curvature(atoms))
     options = Minimiser(max_iterations=500, tolerance=1e-9)
     quick, slow = minimise(objective, round_map, options), minimise(objective, plain, options)

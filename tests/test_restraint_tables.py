@@ -132,7 +132,7 @@ def test_gradient(prepared: tuple[Problem, ar.Atoms], table: Path) -> None:
     crystal = problem.reflections.crystal
     nothing = Restraints.none(len(atoms))
     contacts_off = dataclasses.replace(problem.options.geometry, contacts=False)
-    target = GeometryTarget.build(with_tables(nothing, atoms, [table]), crystal, atoms, contacts_off)
+    target = GeometryTarget.build(with_tables(nothing, atoms, [table]), crystal, contacts_off)
     value, gradient = target(atoms)
     assert value > 1.0
     touched = np.flatnonzero(np.abs(gradient.xyz).sum(axis=1))

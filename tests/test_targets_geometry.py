@@ -65,7 +65,7 @@ def waters(tmp_path: Path, rows: list[tuple[float, float, float, float, str]], g
 
 def contact_value(loaded: Loaded) -> float:
     atoms, crystal, restraints = loaded
-    return GeometryTarget.build(restraints, crystal, atoms).terms(atoms)["contact"].value
+    return GeometryTarget.build(restraints, crystal).terms(atoms)["contact"].value
 
 
 def shaken(atoms: Atoms, rms: float, seed: int = 0) -> Atoms:
@@ -89,7 +89,7 @@ def check_xyz(target: GeometryTarget, atoms: Atoms) -> None:
 )
 def test_gradient_of_the_whole_target(name: str, file: str | None, loaded: Callable[..., Loaded]) -> None:
     atoms, crystal, restraints = loaded(name, file)
-    target = GeometryTarget.build(restraints, crystal, atoms)
+    target = GeometryTarget.build(restraints, crystal)
     assert target.terms(atoms)["contact"].count > 100
     check_xyz(target, atoms)
 
@@ -110,7 +110,7 @@ def test_gradient_of_the_adp_target(kind: str, loaded: Callable[..., Loaded]) ->
 def test_bond_and_angle_statistics_agree_with_servalcat(loaded: Callable[..., Loaded]) -> None:
     """Servalcat 0.4.142, zero cycles: non-H bonds 0.0282 Å, 1.6901 sigma; angles 2.7445°, 1.5147 sigma."""
     atoms, crystal, restraints = loaded("1aba")
-    terms = GeometryTarget.build(restraints, crystal, atoms).terms(atoms)
+    terms = GeometryTarget.build(restraints, crystal).terms(atoms)
     assert terms["bond"].rmsd == pytest.approx(0.0282, rel=0.02)
     assert terms["bond"].rmsz == pytest.approx(1.6901, rel=0.02)
     assert terms["angle"].rmsd == pytest.approx(2.7445, rel=0.02)
@@ -119,10 +119,10 @@ def test_bond_and_angle_statistics_agree_with_servalcat(loaded: Callable[..., Lo
 
 def test_terms_add_up_to_the_value(loaded: Callable[..., Loaded]) -> None:
     atoms, crystal, restraints = loaded("1dur")
-    target = GeometryTarget.build(restraints, crystal, atoms)
+    target = GeometryTarget.build(restraints, crystal)
     terms = target.terms(atoms)
     assert sum(term.value for term in terms.values()) == pytest.approx(target(atoms)[0])
-    without = GeometryTarget.build(restraints, crystal, atoms, Geometry(torsions=False, contacts=False))
+    without = GeometryTarget.build(restraints, crystal, Geometry(torsions=False, contacts=False))
     rest = sum(terms[k].value for k in ("bond", "angle", "chirality", "plane"))
     assert without(atoms)[0] == pytest.approx(rest)
     assert without.terms(atoms)["contact"].rmsz is None
@@ -131,7 +131,7 @@ def test_terms_add_up_to_the_value(loaded: Callable[..., Loaded]) -> None:
 def test_statistics_leave_hydrogens_out(loaded: Callable[..., Loaded]) -> None:
     atoms, crystal, restraints = loaded("4xof")
     heavy = ~atoms.is_hydrogen
-    terms = GeometryTarget.build(restraints, crystal, atoms).terms(atoms)
+    terms = GeometryTarget.build(restraints, crystal).terms(atoms)
     assert terms["bond"].count == int(heavy[restraints.bonds.index].all(axis=1).sum())
     assert terms["bond"].count < len(restraints.bonds.ideal)
 
@@ -139,48 +139,50 @@ def test_statistics_leave_hydrogens_out(loaded: Callable[..., Loaded]) -> None:
 def test_jacobian_makes_the_gradient(loaded: Callable[..., Loaded]) -> None:
     atoms, crystal, restraints = loaded("3sb3")
     options = Geometry(torsions=False)
-    target = GeometryTarget.build(restraints, crystal, atoms, options)
+    target = GeometryTarget.build(restraints, crystal, options)
     jacobian = target.jacobian(atoms)
     z = np.concatenate([term.z for term in target._terms(atoms)])
     assert jacobian.shape == (len(z), 3 * len(atoms))
     np.testing.assert_allclose(jacobian.T @ z, target(atoms)[1].xyz.ravel(), atol=1e-9 * np.abs(z).max())
-    with_torsions = GeometryTarget.build(restraints, crystal, atoms)
+    with_torsions = GeometryTarget.build(restraints, crystal)
     rows = with_torsions.jacobian(atoms, torsions=True).shape[0] - with_torsions.jacobian(atoms).shape[0]
     assert rows == len(restraints.torsions.ideal)
 
 
 def test_p1_energy_does_not_depend_on_place_or_lattice_copy(loaded: Callable[..., Loaded]) -> None:
     atoms, crystal, restraints = loaded("1aba")
-    reference = GeometryTarget.build(restraints, crystal, atoms)(atoms)[0]
+    reference = GeometryTarget.build(restraints, crystal)(atoms)[0]
     lattice = atoms.replace(xyz=atoms.xyz + crystal.cartesian(np.array([[1.0, -2.0, 3.0]])))
-    assert GeometryTarget.build(restraints, crystal, lattice)(lattice)[0] == pytest.approx(reference, rel=1e-9)
+    assert GeometryTarget.build(restraints, crystal)(lattice)[0] == pytest.approx(reference, rel=1e-9)
     for rotation, translation in zip(crystal.rotations, crystal.translations):
         moved = crystal.cartesian(crystal.fractional(atoms.xyz) @ rotation.T + translation)
         mate = atoms.replace(xyz=moved)
-        assert GeometryTarget.build(restraints, crystal, mate)(mate)[0] == pytest.approx(reference, rel=1e-9)
+        assert GeometryTarget.build(restraints, crystal)(mate)[0] == pytest.approx(reference, rel=1e-9)
 
 
 def test_list_of_pairs_is_renewed_when_atoms_move_far(loaded: Callable[..., Loaded]) -> None:
     """A target made for other coordinates gives the same value as one made for these."""
     atoms, crystal, restraints = loaded("1dur")
-    target = GeometryTarget.build(restraints, crystal, atoms)
+    target = GeometryTarget.build(restraints, crystal)
+    target(atoms)
     for rms in (0.05, 0.1, 0.15, 0.05, 0.3, 1.5, 0.1):
         moved = shaken(atoms, rms)
-        fresh = GeometryTarget.build(restraints, crystal, moved)
+        fresh = GeometryTarget.build(restraints, crystal)
         assert target(moved)[0] == pytest.approx(fresh(moved)[0], rel=1e-12)
 
 
 def test_list_of_pairs_is_renewed_for_a_few_atoms(loaded: Callable[..., Loaded]) -> None:
     """Atoms that alone move far are searched for alone, again and again."""
     atoms, crystal, restraints = loaded("1aba")
-    target = GeometryTarget.build(restraints, crystal, atoms)
+    target = GeometryTarget.build(restraints, crystal)
+    target(atoms)
     rng = np.random.default_rng(4)
     for _ in range(6):
         xyz = atoms.xyz + rng.normal(0.0, 0.05, atoms.xyz.shape)
         few = rng.permutation(len(atoms))[:8]
         xyz[few] += rng.normal(0.0, 1.5, (8, 3))
         atoms = atoms.replace(xyz=xyz)
-        fresh = GeometryTarget.build(restraints, crystal, atoms)
+        fresh = GeometryTarget.build(restraints, crystal)
         assert target(atoms)[0] == pytest.approx(fresh(atoms)[0], rel=1e-12)
 
 
@@ -188,11 +190,12 @@ def test_list_of_pairs_follows_the_occupancies(loaded: Callable[..., Loaded]) ->
     atoms, crystal, restraints = loaded("6mw0")
     minor = atoms.occupancy < 0.5
     assert minor.any()
-    target = GeometryTarget.build(restraints, crystal, atoms)
+    target = GeometryTarget.build(restraints, crystal)
+    target(atoms)
     values = []
     for q in (0.0, 1.0, 0.3):
         changed = atoms.replace(occupancy=np.where(minor, q, atoms.occupancy))
-        fresh = GeometryTarget.build(restraints, crystal, changed)
+        fresh = GeometryTarget.build(restraints, crystal)
         values.append(target(changed)[0])
         assert values[-1] == pytest.approx(fresh(changed)[0], rel=1e-12)
     assert values[0] < values[1]
@@ -204,7 +207,7 @@ def test_outliers_name_the_worst_first(loaded: Callable[..., Loaded]) -> None:
     far = np.flatnonzero(atoms.identity.atom_name == "CB")[3]
     xyz[far] += [1.0, 0.0, 0.0]
     moved = atoms.replace(xyz=xyz)
-    outliers = GeometryTarget.build(restraints, crystal, moved).outliers(moved, z=5.0)
+    outliers = GeometryTarget.build(restraints, crystal).outliers(moved, z=5.0)
     assert atoms.identity.label(int(far)) in outliers[0].atoms
     assert sorted((abs(o.z) for o in outliers), reverse=True) == [abs(o.z) for o in outliers]
     assert all(abs(o.z) > 5.0 and o.deviation / o.sigma == pytest.approx(o.z) for o in outliers)
@@ -213,7 +216,7 @@ def test_outliers_name_the_worst_first(loaded: Callable[..., Loaded]) -> None:
 def test_time_is_recorded_per_part(loaded: Callable[..., Loaded]) -> None:
     atoms, crystal, restraints = loaded("1dur")
     timer: dict[str, float] = {}
-    target = GeometryTarget.build(restraints, crystal, atoms, timer=timer)
+    target = GeometryTarget.build(restraints, crystal, timer=timer)
     adp = AdpTarget.build(restraints, crystal, atoms, timer=timer)
     target(atoms)
     adp(atoms)
@@ -259,12 +262,12 @@ def test_contact_with_a_symmetry_mate_counts_half_per_atom(tmp_path: Path) -> No
     expected = 0.5 * ((2 * 1.52 - 0.3 - distance) / SIGMA) ** 2
     assert contact_value(loaded) == pytest.approx(expected, rel=1e-6)
     atoms, crystal, restraints = loaded
-    check_xyz(GeometryTarget.build(restraints, crystal, atoms), atoms)
+    check_xyz(GeometryTarget.build(restraints, crystal), atoms)
 
 
 def test_bonded_atoms_are_not_contacts(loaded: Callable[..., Loaded]) -> None:
     atoms, crystal, restraints = loaded("1aba")
-    contacts = Contacts.build(restraints, crystal, atoms, 0.2)
+    contacts = Contacts.of(restraints, crystal, 0.2)
     _, _, index, _ = contacts.evaluate(atoms)
     pairs = {(int(i), int(j)) for i, j in index}
     for table in (restraints.bonds.index, restraints.angles.index[:, [0, 2]], restraints.non_bonded.excluded):
@@ -278,7 +281,7 @@ def test_held_atoms_are_avoided(loaded: Callable[..., Loaded]) -> None:
     xyz = atoms.xyz.copy()
     xyz[water] = xyz[held].mean(axis=0) + np.array([0.3, 0.2, 0.1])
     moved = atoms.replace(xyz=xyz)
-    contacts = Contacts.build(restraints, crystal, moved, 0.2)
+    contacts = Contacts.of(restraints, crystal, 0.2)
     _, _, index, _ = contacts.evaluate(moved)
     pairs = {(int(i), int(j)) for i, j in index}
     assert any(water in pair and pair[0] in held for pair in pairs)
@@ -298,7 +301,7 @@ def test_without_metal_exclusion_the_cluster_would_repel(loaded: Callable[..., L
     atoms, crystal, restraints = loaded("1dur")
 
     def clash_on_iron(r: Restraints) -> float:
-        z, _, index, _ = Contacts.build(r, crystal, atoms, 0.2).evaluate(atoms)
+        z, _, index, _ = Contacts.of(r, crystal, 0.2).evaluate(atoms)
         return float(np.abs(z[(atoms.element[index] == "Fe").any(axis=1)]).max(initial=0.0))
 
     nb = restraints.non_bonded
@@ -328,13 +331,13 @@ def test_adp_pairs_respect_conformers_and_symmetry(loaded: Callable[..., Loaded]
 def test_single_atom(tmp_path: Path) -> None:
     atoms, crystal, restraints = waters(tmp_path, [(1.0, 2.0, 3.0, 1.0, " ")])
     for target in (
-        GeometryTarget.build(restraints, crystal, atoms),
+        GeometryTarget.build(restraints, crystal),
         AdpTarget.build(restraints, crystal, atoms),
     ):
         value, gradient = target(atoms)
         assert value == 0.0
         assert gradient.xyz.shape == (1, 3)
-    geometry = GeometryTarget.build(restraints, crystal, atoms)
+    geometry = GeometryTarget.build(restraints, crystal)
     assert geometry.jacobian(atoms).shape == (0, 3)
     assert geometry.terms(atoms)["bond"].rmsz is None
 

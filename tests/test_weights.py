@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from synthetic import crystal, random_atoms
 
-from arrayrefine import weights
+from arrayrefine import gradient_norms, weights
 from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.errors import StaleWeightsError
 from arrayrefine.minimize import Objective
@@ -209,12 +209,12 @@ def test_steering_moves_only_outside_the_band(bond: float | None, angle: float |
 
 def test_perturbed_copy_moves_only_what_is_free_and_is_seeded(atoms: Atoms) -> None:
     parameters = Parameters.frozen(atoms).unfreeze("b", "1-100")
-    copy = weights.perturbed(atoms, parameters, Weighting(), 3, "b")
+    copy = gradient_norms.perturbed(atoms, parameters, Weighting(), 3, "b")
     assert np.array_equal(copy.xyz, atoms.xyz)
     assert (copy.b_iso[:100] != atoms.b_iso[:100]).all()
     assert np.array_equal(copy.b_iso[100:], atoms.b_iso[100:])
-    assert np.array_equal(copy.b_iso, weights.perturbed(atoms, parameters, Weighting(), 3, "b").b_iso)
-    assert np.array_equal(weights.perturbed(atoms, parameters, Weighting(), 3, "xyz").b_iso, atoms.b_iso)
+    assert np.array_equal(copy.b_iso, gradient_norms.perturbed(atoms, parameters, Weighting(), 3, "b").b_iso)
+    assert np.array_equal(gradient_norms.perturbed(atoms, parameters, Weighting(), 3, "xyz").b_iso, atoms.b_iso)
 
 
 def test_a_joint_step_has_the_weights_of_each_kind_alone(atoms: Atoms) -> None:

@@ -94,11 +94,9 @@ class Contacts:
     _candidates: list[_List] = field(default_factory=list, compare=False, repr=False)
 
     @classmethod
-    def build(cls, restraints: Restraints, crystal: Crystal, atoms: Atoms, sigma: float) -> Contacts:
-        """Prepare, and list the pairs of `atoms`; sigma in Å."""
-        contacts = cls(restraints.non_bonded, restraints.held, crystal, sigma)
-        contacts._pairs(atoms)
-        return contacts
+    def of(cls, restraints: Restraints, crystal: Crystal, sigma: float) -> Contacts:
+        """Contacts between the atoms of the restraints; sigma in Å. Pairs are listed when they are first asked for."""
+        return cls(restraints.non_bonded, restraints.held, crystal, sigma)
 
     def evaluate(self, atoms: Atoms) -> tuple[Float, Float, Int, Float]:
         """Contacts that are too short: z, jacobian (k, 2, 3), index (k, 2) and weight (k,)."""

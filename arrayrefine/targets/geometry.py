@@ -116,7 +116,6 @@ class GeometryTarget:
         cls,
         restraints: Restraints,
         crystal: Crystal,
-        atoms: Atoms,
         options: Geometry | None = None,
         timer: dict[str, float] | None = None,
     ) -> GeometryTarget:
@@ -126,13 +125,12 @@ class GeometryTarget:
         ----------
         restraints : Restraints
         crystal : Crystal
-        atoms : Atoms
         options : Geometry, optional
         timer : dict, optional
             Seconds are added to its entries "geometry" and "contacts".
         """
         options = Geometry() if options is None else options
-        contacts = Contacts.build(restraints, crystal, atoms, options.contact_sigma) if options.contacts else None
+        contacts = Contacts.of(restraints, crystal, options.contact_sigma) if options.contacts else None
         timer = {} if timer is None else timer
         r = restraints
         return cls(r, options, contacts, timer, r.distances, r.conformation, r.across.distances)

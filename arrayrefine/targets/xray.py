@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -69,6 +69,10 @@ class XrayTarget:
         """True for the reflections that enter (R,)."""
         work = self.reflections.work
         return work if self.left_out is None else work & ~self.left_out
+
+    def apart(self) -> XrayTarget:
+        """The same, for one process of a team alone."""
+        return replace(self, structure_factors=self.structure_factors.apart())
 
     def knows(self, atoms: Atoms) -> bool:
         """Whether these atoms are the known ones, to rounding."""
