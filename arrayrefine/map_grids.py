@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
+from arrayrefine.kernels.processes import gathered
 from arrayrefine.maps import MapCoefficients
 
 Float = NDArray[np.float64]
@@ -125,6 +126,11 @@ def map_grid(maps: MapCoefficients, crystal: Crystal, kind: Kind = "2mFo-DFc", s
     """
     if kind not in KINDS:
         raise InputError(f"map '{kind}' is not known; expected one of {', '.join(KINDS)}")
+    return MapGrid(kind, _values(maps, crystal, kind, sampling), crystal, _d_min(maps, crystal))
+
+
+def _values(maps: MapCoefficients, crystal: Crystal, kind: Kind, sampling: float = SAMPLING) -> NDArray[np.float32]:
+    """Grid of a map."""
     cell, group = crystal.gemmi_cell, crystal.gemmi_space_group
     # the size is that of all reflections: maps of one model have one grid, whatever terms they lack
     size = gemmi.ComplexAsuData(cell, group, maps.hkl, maps.fc.astype(np.complex64)).get_size_for_hkl(
@@ -133,9 +139,11 @@ def map_grid(maps: MapCoefficients, crystal: Crystal, kind: Kind = "2mFo-DFc", s
     values: NDArray[np.complex128] = getattr(maps, KINDS[kind])
     known = np.isfinite(values)
     data = gemmi.ComplexAsuData(cell, group, maps.hkl[known], values[known].astype(np.complex64))
-    grid = np.array(data.transform_f_phi_to_map(exact_size=size), dtype=np.float32, order="C")
-    d_min = float(1.0 / np.sqrt(crystal.inverse_d_squared(maps.hkl).max()))
-    return MapGrid(kind, grid, crystal, d_min)
+    return np.array(data.transform_f_phi_to_map(exact_size=size), dtype=np.float32, order="C")
+
+
+def _d_min(maps: MapCoefficients, crystal: Crystal) -> float:
+    return float(1.0 / np.sqrt(crystal.inverse_d_squared(maps.hkl).max()))
 
 
 class Grids(NamedTuple):
@@ -148,4 +156,5 @@ class Grids(NamedTuple):
     @classmethod
     def of(cls, maps: MapCoefficients, crystal: Crystal) -> Grids:
         """Transform the coefficients to all of them."""
-        return cls(*(map_grid(maps, crystal, kind) for kind in KINDS))
+        values = gathered([partial(_values, maps, crystal, kind) for kind in KINDS])
+        return cls(*(MapGrid(kind, grid, crystal, _d_min(maps, crystal)) for kind, grid in zip(KINDS, values)))

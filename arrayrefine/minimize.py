@@ -216,9 +216,11 @@ def minimise(
         # SciPy's first step has length one; this makes it the damped Newton step.
         run.unit = _FIRST_STEP * norm
         lower, upper = change.bounds()
+        # SciPy goes through bounds one by one, in Python, infinite ones too.
+        bounded = bool(np.isfinite(lower).any() or np.isfinite(upper).any())
         result = scipy.optimize.minimize(
             run, np.zeros(n), jac=True, method="L-BFGS-B", callback=run.after_iteration,
-            bounds=scipy.optimize.Bounds(lower / run.unit, upper / run.unit),
+            bounds=scipy.optimize.Bounds(lower / run.unit, upper / run.unit) if bounded else None,
             options={"maxiter": options.max_iterations, "maxcor": _MEMORY, "maxls": 12, "ftol": 0.0, "gtol": 0.0,
                      "maxfun": 10 * options.max_iterations},
         )  # fmt: skip

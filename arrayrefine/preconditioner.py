@@ -13,6 +13,7 @@ are scaled by the diagonal only.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
@@ -24,9 +25,9 @@ from scipy.sparse.linalg import SuperLU, splu
 from arrayrefine.atoms import Gradient
 from arrayrefine.displacement import CURVATURE_BY_U
 from arrayrefine.kernels import symmetric
-from arrayrefine.kernels.processes import gathered, kept
+from arrayrefine.kernels.processes import gathered, kept, shared
+from arrayrefine.kernels.threads import each, pieces
 from arrayrefine.parameters import Parameters
-from arrayrefine.riding import fold_columns
 
 Float = NDArray[np.float64]
 
@@ -43,6 +44,8 @@ _LARGEST_LOG = 7.0
 _LARGEST_STRAIN = 1.0
 """What the components of S tend to: within a step no tensor grows or shrinks by more than e along any of them. The
 restraints are nearly quadratic forms of S that far, and atoms that the data hardly see do not run away."""
+_TENSORS = 2048
+"""Tensors that are worked on at a time."""
 _TLS_RIDGE = 1e-3
 """Added to the scaled diagonal of a group's matrix: in a small group not all motions can be told apart."""
 
@@ -91,13 +94,13 @@ Factor: TypeAlias = "_Cholesky | Float | None"
 """Factor of A, or the length of one unit of p along each entry; None where another process of a team has it."""
 
 
-class _Displaced(NamedTuple):
-    """Displacements at p: change of ln B (n_b,), S as components (n_u, 6), and exp(S)."""
+class _Grown(NamedTuple):
+    """The strains S (n_u, 6) at a p (n,), and of S as matrices the eigenvalues (n_u, 3) and axes (n_u, 3, 3)."""
 
     p: Float
-    log: Float
     strain: Float
-    grown: symmetric.Exponential
+    eigenvalues: Float
+    axes: Float
 
 
 @dataclass(frozen=True)
@@ -135,34 +138,43 @@ class ChangeOfVariable:
     occupancy: Float
     root: Float
     tls: Float
-    _last: list[_Displaced] = field(default_factory=list, init=False, compare=False, repr=False)
+    _last: list[_Grown] = field(default_factory=list, init=False, compare=False, repr=False)
 
     def around(self, parameters: Parameters) -> ChangeOfVariable:
         """The same second derivative around other values of the same parameters."""
         return dataclasses.replace(self, x0=parameters.pack(parameters.reference), root=_roots(parameters))
 
-    def _at(self, p: Float) -> _Displaced:
-        """What p means for the displacements, the last one kept; only where the factor of these is."""
-        where = np.concatenate([p[self.at["b"]], p[self.at["u"]]])
-        if not self._last or not np.array_equal(self._last[0].p, where):
-            found = _forward(self.displacement, where)
-            n_b = len(self.bounded)
-            strain = _LARGEST_STRAIN * np.tanh(found[n_b:].reshape(-1, 6) / _LARGEST_STRAIN)
-            self._last[:] = [_Displaced(where, found[:n_b], strain, symmetric.Exponential(strain @ symmetric.STRAINS))]
-        return self._last[0]
+    def _strained(self, p: Float) -> tuple[Float, Float]:
+        """Change of ln B (n_b,), and S (n_u, 6) before it is limited; only where the factor of these is."""
+        found = _forward(self.displacement, np.concatenate([p[self.at["b"]], p[self.at["u"]]]))
+        return found[: len(self.bounded)], found[len(self.bounded) :].reshape(-1, 6)
 
-    def _displaced(self, p: Float) -> tuple[Float, Float]:
-        """Change of ln B (n_b,), and U (6 n_u,)."""
-        here = self._at(p)
-        return here.log, symmetric.product(self.root, here.grown.value).reshape(-1)
+    def _grown(self, p: Float, strain: Float) -> Float:
+        """U (n_u, 6) at S before it is limited; keeps what the way back from there needs."""
+        limited, value, axes, u = (
+            shared(f"strained {name}", float, len(strain), *shape)
+            for name, shape in (("S", (6,)), ("values", (3,)), ("axes", (3, 3)), ("U", (6,)))
+        )
+        blocks = pieces(len(strain), _TENSORS)
+
+        def work(number: int) -> None:
+            here = blocks[number]
+            limited[here] = _LARGEST_STRAIN * np.tanh(strain[here] / _LARGEST_STRAIN)
+            grown = symmetric.Exponential.of(limited[here] @ symmetric.STRAINS)
+            value[here], axes[here] = grown
+            u[here] = symmetric.product(self.root[here], grown.value())
+
+        each(work, len(blocks), 1)
+        self._last[:] = [_Grown(p.copy(), limited.copy(), value.copy(), axes.copy())]
+        return u
 
     def to_x(self, p: Float) -> Float:
         """Vector of the parameters (n,), B and occupancy within bounds."""
         at, x = self.at, self.x0.copy()
-        (shift,), (log, u) = gathered([lambda: (_forward(self.xyz, p[at["xyz"]]),), lambda: self._displaced(p)])
+        (shift,), (log, strain) = gathered([lambda: (_forward(self.xyz, p[at["xyz"]]),), lambda: self._strained(p)])
         x[at["xyz"]] += np.clip(shift, -_LARGEST_SHIFT, _LARGEST_SHIFT)
         x[at["b"]] *= np.exp(np.clip(log, -_LARGEST_LOG, _LARGEST_LOG))
-        x[at["u"]] = u
+        x[at["u"]] = self._grown(p, strain).reshape(-1)
         x[at["occupancy"]] += self.occupancy * p[at["occupancy"]]
         if len(self.tls):
             x[at["tls"]] += np.einsum("gij,gj->gi", self.tls, p[at["tls"]].reshape(len(self.tls), -1)).reshape(-1)
@@ -172,6 +184,7 @@ class ChangeOfVariable:
         """Gradient by p (n,) at `x` = to_x(p), from the gradient by x."""
         at, out = self.at, np.empty_like(gradient)
         n_b = len(self.bounded)
+        by_strain = self._by_strain(gradient[at["u"]].reshape(-1, 6), p)
 
         def by_place() -> Float:
             near = np.abs(x[at["xyz"]] - self.x0[at["xyz"]]) < _LARGEST_SHIFT
@@ -181,9 +194,8 @@ class ChangeOfVariable:
             b = x[at["b"]]
             # Behind a clip nothing changes; where real bounds act, the minimiser wants the slope at the bound.
             inside = (b > self.lower[at["b"]]) & (b < self.upper[at["b"]]) | self.bounded
-            by_strain = self._by_strain(gradient[at["u"]].reshape(-1, 6), p).reshape(-1)
             by_log = np.where(inside, gradient[at["b"]] * b, 0.0)
-            return _adjoint(self.displacement, np.concatenate([by_log, by_strain]))
+            return _adjoint(self.displacement, np.concatenate([by_log, by_strain.reshape(-1)]))
 
         out[at["xyz"]], found = gathered([by_place, by_displacement])
         out[at["b"]], out[at["u"]] = found[:n_b], found[n_b:]
@@ -195,9 +207,21 @@ class ChangeOfVariable:
 
     def _by_strain(self, by_u: Float, p: Float) -> Float:
         """Gradient by the components of S (n_u, 6) from that by U (n_u, 6)."""
-        here = self._at(p)
-        by_s = here.grown.adjoint(symmetric.product_adjoint(self.root, by_u))
-        return np.asarray((1.0 - (here.strain / _LARGEST_STRAIN) ** 2) * (by_s @ symmetric.STRAINS.T))
+        if not self._last or not np.array_equal(self._last[0].p, p):
+            *_, (_, strain) = gathered([lambda: (by_u, by_u), lambda: self._strained(p)])
+            self._grown(p, strain)
+        last = self._last[0]
+        found: Float = shared("by strain", float, *by_u.shape)
+        blocks = pieces(len(by_u), _TENSORS)
+
+        def work(number: int) -> None:
+            here = blocks[number]
+            grown = symmetric.Exponential(last.eigenvalues[here], last.axes[here])
+            by_s = grown.adjoint(symmetric.product_adjoint(self.root[here], by_u[here]))
+            found[here] = (1.0 - (last.strain[here] / _LARGEST_STRAIN) ** 2) * (by_s @ symmetric.STRAINS.T)
+
+        each(work, len(blocks), 1)
+        return found
 
     def bounds(self) -> tuple[Float, Float]:
         """Bounds on p: of occupancies, and of those B that have real ones; the others are clipped instead."""
@@ -223,9 +247,17 @@ def _unit(factor: Factor) -> Float:
     return factor.unit if isinstance(factor, _Cholesky) else factor
 
 
+Matrix: TypeAlias = "Any | Callable[[], Any] | None"
+"""A sparse matrix, or what makes it where another process of a team would make it in vain, or None."""
+
+
+def _made(matrix: Matrix) -> Any | None:
+    return matrix() if callable(matrix) else matrix
+
+
 def build(
-    parameters: Parameters, xray: Gradient, *, jacobian: Any | None = None, geometry: float = 0.0,
-    adp_matrix: Any | None = None, adp: float = 0.0,
+    parameters: Parameters, xray: Gradient, *, xyz_matrix: Matrix = None, geometry: float = 0.0,
+    adp_matrix: Matrix = None, adp: float = 0.0,
 ) -> ChangeOfVariable:  # fmt: skip
     """Make the change of variable for one step.
 
@@ -234,11 +266,11 @@ def build(
     parameters : Parameters
     xray : Gradient
         Positive X-ray curvature per value: by xyz, B and occupancy.
-    jacobian : (m, 3N) sparse matrix or None
-        Derivatives of the normalised geometry deviations by all coordinates; None for a diagonal map.
+    xyz_matrix : (n_xyz, n_xyz) sparse matrix, or what makes it, or None
+        Second derivative of the geometry term by the free coordinates; None for a diagonal map.
     geometry : float
         Weight of the geometry term.
-    adp_matrix : (n_b + 6 n_u, n_b + 6 n_u) sparse matrix or None
+    adp_matrix : (n_b + 6 n_u, n_b + 6 n_u) sparse matrix, or what makes it, or None
         Second derivative of the ADP term by the logarithms of the free B, and after these by the components of S of
         the free tensors, see `targets.adp_curvature`; None for a diagonal map.
     adp : float
@@ -258,8 +290,8 @@ def build(
     ).astype(float)  # fmt: skip
     xyz, displacement = kept(
         [
-            lambda: _coordinates(parameters, xray, jacobian, geometry),
-            lambda: _displacements(parameters, xray, bounded, adp_matrix, adp),
+            lambda: _coordinates(parameters, xray, _made(xyz_matrix), geometry),
+            lambda: _displacements(parameters, xray, bounded, _made(adp_matrix), adp),
         ]
     )
     return ChangeOfVariable(
@@ -268,13 +300,11 @@ def build(
     )  # fmt: skip
 
 
-def _coordinates(parameters: Parameters, xray: Gradient, jacobian: Any | None, weight: float) -> Factor:
+def _coordinates(parameters: Parameters, xray: Gradient, matrix: Any | None, weight: float) -> Factor:
     h = _floored(xray.xyz[parameters.xyz].reshape(-1))
-    if not len(h) or jacobian is None:
+    if not len(h) or matrix is None:
         return 1.0 / np.sqrt(h)
-    folded = fold_columns(parameters.reference.riding, jacobian, len(parameters.xyz))
-    free = folded[:, np.repeat(parameters.xyz, 3)]
-    normal = weight * (free.T @ free)
+    normal = weight * matrix
     least = _STIFFNESS * float(normal.diagonal().mean())
     return _Cholesky(normal + sparse.diags_array(np.maximum(h, least)))
 

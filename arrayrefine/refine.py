@@ -24,6 +24,7 @@ from arrayrefine.io.in_memory import DataSource, ModelSource, is_path, label_of
 from arrayrefine.kernels.processes import release, together, told
 from arrayrefine.macrocycle import run_cycles, start_path
 from arrayrefine.map_grids import wanted_maps
+from arrayrefine.maps import MapCoefficients
 from arrayrefine.mask_search import search_mask
 from arrayrefine.model_maps import maps_of
 from arrayrefine.options import Options
@@ -39,7 +40,7 @@ from arrayrefine.targets.extra import ExtraTarget
 
 class _Course(NamedTuple):
     """What a refinement came to: the problem, the states at start and end, steps, why it ended, what the search of the
-    mask found, and what was decided on the way."""
+    mask found, what was decided on the way, and, once it has ended, maps."""
 
     problem: Problem
     first: State
@@ -48,6 +49,7 @@ class _Course(NamedTuple):
     stopped: str
     found: tuple[str, ...]
     answers: tuple[str, ...]
+    maps: MapCoefficients | None = None
 
 
 def _course(problem: Problem, atoms: Atoms, listeners: Listeners, reached: list[_Course]) -> _Course:
@@ -79,7 +81,7 @@ def _course(problem: Problem, atoms: Atoms, listeners: Listeners, reached: list[
     problem, path, steps, stopped, answers = run_cycles(problem, path, interrupted, heard)
     # On the way, mask and scale are kept where the model hardly moved: what is reported is what others will find.
     state = first if path.state is first else evaluate(problem, path.state.atoms, absorb_b=False)
-    return _Course(problem, first, state, moves + steps, stopped, found, answers)
+    return _Course(problem, first, state, moves + steps, stopped, found, answers, maps_of(problem, state))
 
 
 def _apart(state: State) -> State:
@@ -95,7 +97,8 @@ def _alone(
     if reached and listeners.interrupted():
         end = reached[-1]
         state = evaluate(problem, end.state.atoms, absorb_b=False)
-        return end._replace(state=state, found=(*end.found, f"{reason}: this is the end of the last step"))
+        found = (*end.found, f"{reason}: this is the end of the last step")
+        return end._replace(state=state, found=found, maps=maps_of(problem, state))
     sentence = (
         f"{reason}: the refinement began again with one, with the same result to rounding. Where memory is short, use "
         "--threads 1"
@@ -260,5 +263,5 @@ def run(
         maps=wanted_maps(options.maps),
     )
     written, output = output_atoms(source, problem.hydrogens, refined, options.write_hydrogens)
-    maps = maps_of(problem, state)
-    return Result(written, output, problem.reflections, maps, report, refined, problem.restraints)
+    assert course.maps is not None
+    return Result(written, output, problem.reflections, course.maps, report, refined, problem.restraints)

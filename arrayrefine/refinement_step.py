@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from arrayrefine.rendezvous import Evaluated
 from arrayrefine.report import Step
 from arrayrefine.state import Problem, State, evaluate
 from arrayrefine.targets.adp_curvature import strain_matrix
+from arrayrefine.targets.geometry_curvature import normal_matrix
 from arrayrefine.tls_motion import sensible
 from arrayrefine.weight_schemes import displacements_tell, find_weights
 from arrayrefine.weights import Steering, Weights
@@ -104,14 +106,15 @@ def _minimised(
     geometry = problem.geometry.anchored(state.atoms, share * _firmness(problem, state))
     problem = dataclasses.replace(problem, geometry=geometry)
     objective = _objective(problem, state, parameters, found)
-    jacobian = adp_matrix = None
+    xyz_matrix = adp_matrix = None
     if problem.options.minimiser.precondition:
-        jacobian = problem.geometry.jacobian(state.atoms) if found.geometry is not None else None
+        if found.geometry is not None:
+            xyz_matrix = partial(normal_matrix, problem.geometry, state.atoms, parameters.xyz)
         if found.adp is not None:
             free = np.flatnonzero(parameters.b), np.flatnonzero(parameters.u)
-            adp_matrix = strain_matrix(problem.adp, state.atoms, *free)
+            adp_matrix = partial(strain_matrix, problem.adp, state.atoms, *free)
     change = preconditioner.build(
-        parameters, state.xray.curvature(state.atoms), jacobian=jacobian, geometry=found.geometry or 0.0,
+        parameters, state.xray.curvature(state.atoms), xyz_matrix=xyz_matrix, geometry=found.geometry or 0.0,
         adp_matrix=adp_matrix, adp=found.adp or 0.0,
     )  # fmt: skip
     how = problem.options.minimiser, stop, nearness(state)

@@ -83,7 +83,7 @@ def kl_among(u: Float, pairs: Neighbours) -> tuple[float, Float]:
     # With V = U⁻¹ a pair is tr((U₁ − U₂)(V₂ − V₁)), and by U₁ it is (V₂ − V₁) + V₁(U₁ − U₂)V₁: the sums over partners
     # come first.
     by_u, by_inverse = np.split(pairs.differences(np.concatenate([safe, inverse], axis=1)), 2, axis=1)
-    value = -float(symmetric.inner(safe, by_inverse).sum()) / 6.0
+    value = max(-float(symmetric.inner(safe, by_inverse).sum()) / 6.0, 0.0)
     gradient = (symmetric.product(inverse, by_u) - by_inverse) * (symmetric.COUNTS / 6.0)
     return value, gradient
 

@@ -47,7 +47,7 @@ class Neighbours:
         """Sums over the pairs of each atom, (N, k): of k times a value (p,) where it is the first of a pair, less
         another where it is the second."""
         found = [np.bincount(self.i, one, self.count) - np.bincount(self.j, two, self.count) for one, two in columns]
-        return np.stack(found, axis=1)
+        return np.stack(found, axis=1, dtype=np.float64)
 
     @cached_property
     def _laplacian(self) -> sparse.csr_array:

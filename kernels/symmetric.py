@@ -7,7 +7,7 @@ both places of the matrix.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,7 +135,7 @@ def root(a: Float) -> Float:
 
 def exponential(a: Float) -> Float:
     """exp(A), (..., 6); positive definite whatever A is."""
-    return Exponential(a).value
+    return Exponential.of(a).value()
 
 
 def logarithm(a: Float) -> Float:
@@ -150,31 +150,33 @@ def within(a: Float, least: float, most: float = np.inf) -> Float:
 
 def exponential_adjoint(a: Float, gradient: Float) -> Float:
     """Derivative by A from that by exp(A), both by independent entries (..., 6)."""
-    return Exponential(a).adjoint(gradient)
+    return Exponential.of(a).adjoint(gradient)
 
 
-class Exponential:
-    """exp(A) of (..., 6), and its adjoint by the same axes.
+class Exponential(NamedTuple):
+    """exp(A) of (n, 6), by the eigenvalues (n, 3) and axes (n, 3, 3) of A.
 
     Daleckii and Krein: in the axes of A the derivative of exp is entry by entry a divided difference,
     (e^λ − e^μ)/(λ − μ) = e^{(λ+μ)/2} sinh(δ)/δ with δ = (λ − μ)/2, which is e^λ where the two are equal.
     """
 
-    def __init__(self, a: Float) -> None:
-        self._value, self._vector = np.linalg.eigh(matrices(a))
-        self._back = np.swapaxes(self._vector, -1, -2)
+    eigenvalues: Float
+    axes: Float
 
-    @property
+    @classmethod
+    def of(cls, a: Float) -> Exponential:
+        return cls(*np.linalg.eigh(matrices(a)))
+
     def value(self) -> Float:
-        """exp(A), (..., 6)."""
-        return six((self._vector * np.exp(self._value)[..., None, :]) @ self._back)
+        """exp(A), (n, 6)."""
+        return six((self.axes * np.exp(self.eigenvalues)[..., None, :]) @ np.swapaxes(self.axes, -1, -2))
 
     def adjoint(self, gradient: Float) -> Float:
-        """Derivative by A from that by exp(A), both by independent entries (..., 6)."""
-        one, two = self._value[..., :, None], self._value[..., None, :]
+        """Derivative by A from that by exp(A), both by independent entries (n, 6)."""
+        back = np.swapaxes(self.axes, -1, -2)
+        one, two = self.eigenvalues[..., :, None], self.eigenvalues[..., None, :]
         half = 0.5 * (one - two)
         near = np.abs(half) < 1e-4
         quotient = np.where(near, 1.0 + half * half / 6.0, np.sinh(half) / np.where(near, 1.0, half))
         divided = np.exp(0.5 * (one + two)) * quotient
-        inside = divided * (self._back @ by_matrix(gradient) @ self._vector)
-        return by_entry(self._vector @ inside @ self._back)
+        return by_entry(self.axes @ (divided * (back @ by_matrix(gradient) @ self.axes)) @ back)

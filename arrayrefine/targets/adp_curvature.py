@@ -19,6 +19,7 @@ from arrayrefine.targets.adp import AdpTarget, Shapes
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 _Blocks: TypeAlias = tuple[Float, Float, Float]
+_Pairs: TypeAlias = tuple[Int, Int, Float]
 
 _PAIRS = 8192
 """Pairs whose blocks are made at a time: each takes some 3 kB, and a large model has millions."""
@@ -77,16 +78,29 @@ def _strain_matrix(target: AdpTarget, atoms: Atoms, scalar: Int, tensor: Int) ->
     block, strong = np.zeros((n, 6, 6)), weight >= _STRONG
     _add_weak(block, u, i[~strong], j[~strong], weight[~strong], [1.0] + 5 * [1.0 / 3.0])
     i, j, weight = i[strong], j[strong], weight[strong]
-    off = [_added(block, u, atoms.xyz, i, j, weight, lambda u, _, *pairs: [adp_aniso.kl_curvature(u, *pairs)])]
+    off = _added(block, u, atoms.xyz, i, j, weight, lambda u, _, *pairs: [adp_aniso.kl_curvature(u, *pairs)])
     if target.shapes is not None:
         block += adp_aniso.sphericity_curvature(u, target.shapes.round)
-        off.append(_of_shapes(target.shapes, atoms, u, block))
+        off = _joined(off, _of_shapes(target.shapes, atoms, u, block), n)
     plain = _of_logarithms(target, atoms, ~odd)[scalar][:, scalar]
-    i, j, values = (np.concatenate(parts) for parts in zip(*off))
-    return places.matrix(plain, block, i, j, values)
+    return places.matrix(plain, block, *off)
 
 
-def _of_shapes(shapes: Shapes, atoms: Atoms, u: Float, block: Float) -> tuple[Int, Int, Float]:
+def _joined(one: _Pairs, two: _Pairs, n: int) -> _Pairs:
+    """One list of pairs (i, j, block) for two: what both have, as is the rule, is added up."""
+    keys = one[0] * n + one[1]
+    order = np.argsort(keys, kind="stable")
+    wanted = two[0] * n + two[1]
+    place = order[np.minimum(np.searchsorted(keys, wanted, sorter=order), len(order) - 1)] if len(order) else wanted
+    same = keys[place] == wanted if len(order) else np.zeros(len(wanted), dtype=bool)
+    one[2][place[same]] += two[2][same]
+    if same.all():
+        return one
+    i, j, values = (np.concatenate([first, second[~same]]) for first, second in zip(one, two))
+    return i, j, values
+
+
+def _of_shapes(shapes: Shapes, atoms: Atoms, u: Float, block: Float) -> _Pairs:
     """Blocks between pairs of atoms; those of each atom are added to `block`."""
     strong = shapes.weight >= _STRONG
     i, j, weight = shapes.i[~strong], shapes.j[~strong], shapes.weight[~strong]
@@ -115,7 +129,7 @@ def _add_weak(block: Float, u: Float, i: Int, j: Int, weight: Float, diagonal: A
 def _added(
     block: Float, u: Float, xyz: Float, i: Int, j: Int, weight: Float,
     terms: Callable[[Float, Float, Int, Int, Float], Sequence[_Blocks]],
-) -> tuple[Int, Int, Float]:  # fmt: skip
+) -> _Pairs:  # fmt: skip
     """What terms have between the atoms of pairs; what they have of each atom is added to `block`."""
     one, both, two = (shared(f"strain blocks {k}", float, len(i), 6, 6) for k in range(3))
     parts = [slice(start, start + _PAIRS) for start in range(0, len(i), _PAIRS)]
