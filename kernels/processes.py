@@ -14,8 +14,6 @@ Results are those of one process to the last bit. Where a member is lost, the fi
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import gc
 import itertools
 import math
 import mmap
@@ -26,13 +24,14 @@ import socket
 import struct
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from arrayrefine.kernels.channels import LostError, Other, Packed, close, forked, lost, received, send, wait
 
 Array = NDArray[Any]
 Result = TypeVar("Result")
@@ -41,15 +40,8 @@ _MARGIN = 1.25
 """Shared memory is made larger by this factor than was asked for: what is asked for changes as atoms move."""
 _TOKENS = 1 << 10
 """Numbers of a loop that are handed out one by one; of a longer loop some at a time. They fit into a pipe of a page."""
-_SMALL, _ROOM = 1 << 12, 1 << 25
-"""Bytes of an array below which it is sent as it is, and most that those of one member take in shared memory."""
 _END = 0xFFFF
 _GO, _MEMORY = b"g", b"m"
-_PR_SET_PDEATHSIG = 1
-
-
-class _LostError(Exception):
-    """A member has ended, or does something else than the first."""
 
 
 class _Here(threading.local):
@@ -61,13 +53,6 @@ class _Here(threading.local):
 
 
 _here = _Here()
-
-
-class _Other(NamedTuple):
-    """Another process, and the channel to it."""
-
-    pid: int
-    channel: socket.socket
 
 
 def possible() -> bool:
@@ -107,7 +92,7 @@ def together(work: Callable[[], Result], count: int, again: Callable[[str], Resu
         with _Team(work, count) as team:
             result: Result = team.run()
             return result
-    except _LostError as error:
+    except LostError as error:
         reason = f"the processes that shared the work could not be had, or have ended ({error})"
     return work() if again is None else again(reason)
 
@@ -150,7 +135,7 @@ class _Team:
     def __init__(self, work: Callable[[], Any], count: int) -> None:
         self._work, self.count = work, count
         self._number, self._loop = 0, 0
-        self._others: list[_Other] = []
+        self._others: list[Other] = []
         self._turns: tuple[int, ...] = ()
         self.held: dict[tuple[str, Any], Array] = {}
 
@@ -159,7 +144,7 @@ class _Team:
 
     def __exit__(self, *_: object) -> None:
         for other in self._others:
-            _end(other)
+            close(other)
         for end in self._turns:
             os.close(end)
 
@@ -168,10 +153,10 @@ class _Team:
         # Signals are for the first one, from the moment that another is there.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
-            with _lost():
+            with lost():
                 self._turns = os.pipe()
             for number in range(1, self.count):
-                self._others.append(_forked(partial(self._serve, number)))
+                self._others.append(forked(partial(self._serve, number)))
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         _here.team = self
@@ -184,26 +169,26 @@ class _Team:
         """Do the part of another member."""
         for other in self._others:
             other.channel.close()
-        self._others = [_Other(os.getppid(), channel)]
+        self._others = [Other(os.getppid(), channel)]
         self._number = number
         _here.team = self
         self._work()
 
     @property
-    def _first(self) -> _Other:
+    def _first(self) -> Other:
         return self._others[0]
 
     def _meet(self, count: int = 0) -> None:
         """Wait until all members are here; `count` numbers are then there to be taken."""
         self._loop += 1
         here = struct.pack("qq", self._loop, count)
-        with _lost():
+        with lost():
             if self._number:
                 self._first.channel.sendall(here)
-                _wait(self._first, _GO)
+                wait(self._first, _GO)
                 return
             for other in self._others:
-                _wait(other, here)
+                wait(other, here)
             if count:
                 numbers = np.append(np.arange(min(count, _TOKENS)), np.full(self.count, _END)).astype(np.uint16)
                 os.write(self._turns[1], numbers.tobytes())
@@ -234,11 +219,11 @@ class _Team:
     def told(self, ask: Callable[[], Result]) -> Result:
         """See `told`."""
         if self._number:
-            result: Result = self._passed([_received(self._first)], 0)[0]
+            result: Result = self._passed([received(self._first)], 0)[0]
             return result
         with self._alone():
             result = ask()
-        packed = _Packed.of(result)
+        packed = Packed.of(result)
         self._tell(packed.head)
         self._passed([packed], 1)
         return result
@@ -247,13 +232,13 @@ class _Team:
         """See `gathered`."""
         own = self.kept(tasks)
         found: dict[int, Any] = {k: one for k, one in enumerate(own) if self._owner(k, tasks) == self._number}
-        packed = _Packed.of(found)
+        packed = Packed.of(found)
         if self._number:
             if found:
-                _send(self._first.channel, packed.head)
-            every: list[_Packed] = _received(self._first)
+                send(self._first.channel, packed.head)
+            every: list[Packed] = received(self._first)
         else:
-            every = [packed.head, *(_received(other) for other in self._others[: max(len(tasks) - 1, 0)])]
+            every = [packed.head, *(received(other) for other in self._others[: max(len(tasks) - 1, 0)])]
             self._tell(every)
         if self._number < len(every):
             every[self._number] = packed
@@ -263,9 +248,9 @@ class _Team:
 
     def _tell(self, message: object) -> None:
         for other in self._others:
-            _send(other.channel, message)
+            send(other.channel, message)
 
-    def _passed(self, every: list[_Packed], own: int) -> list[Any]:
+    def _passed(self, every: list[Packed], own: int) -> list[Any]:
         """What was packed, but for the one, counted from 1, that is this member's own; it alone has its buffers yet."""
         sizes = [sum(packed.sizes) for packed in every]
         total = sum(sizes)
@@ -301,11 +286,11 @@ class _Team:
 
     def memory(self, size: int, dtype: np.dtype[Any]) -> Array:
         """New memory, the same in all members."""
-        with _lost():
+        with lost():
             if self._number:
                 _, files, _, _ = socket.recv_fds(self._first.channel, 1, 1)
                 if not files:
-                    raise _LostError("the first has ended")
+                    raise LostError("the first has ended")
                 file = files[0]
             else:
                 file = os.memfd_create("arrayrefine")
@@ -316,113 +301,3 @@ class _Team:
                 return np.frombuffer(mmap.mmap(file, size * dtype.itemsize), dtype)
             finally:
                 os.close(file)
-
-
-class _Packed(NamedTuple):
-    """An object as bytes, without its larger arrays: those go through memory that all members see."""
-
-    body: bytes
-    sizes: tuple[int, ...]
-    buffers: tuple[pickle.PickleBuffer, ...] = ()
-
-    @classmethod
-    def of(cls, something: object) -> _Packed:
-        buffers: list[pickle.PickleBuffer] = []
-        room = _ROOM
-
-        def stays(buffer: pickle.PickleBuffer) -> bool:
-            nonlocal room
-            size = buffer.raw().nbytes
-            if size < _SMALL or size > room:
-                return True
-            room -= size
-            buffers.append(buffer)
-            return False
-
-        body = pickle.dumps(something, protocol=pickle.HIGHEST_PROTOCOL, buffer_callback=stays)
-        return cls(body, tuple(buffer.raw().nbytes for buffer in buffers), tuple(buffers))
-
-    @property
-    def head(self) -> _Packed:
-        """Without the arrays."""
-        return self._replace(buffers=())
-
-
-@contextlib.contextmanager
-def _lost() -> Iterator[None]:
-    """What the system refuses to a team is its loss, not an error of the work."""
-    try:
-        yield
-    except OSError as error:
-        raise _LostError(str(error)) from error
-
-
-def _forked(work: Callable[[socket.socket], None]) -> _Other:
-    """A process that does `work` with its end of a channel, and ends."""
-    with _lost():
-        ours, theirs = socket.socketpair()
-        for channel in (ours, theirs):
-            channel.settimeout(None)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # that there are other threads: they hold nothing that is used here
-                pid = os.fork()
-        except OSError:
-            ours.close()
-            theirs.close()
-            raise
-    if pid == 0:
-        try:
-            _be_quiet()
-            ours.close()
-            work(theirs)
-        finally:
-            os._exit(0)
-    theirs.close()
-    return _Other(pid, ours)
-
-
-def _be_quiet() -> None:
-    """Make of this process one that works for another: it says nothing, and ends with the thread that forked it."""
-    gc.disable()
-    warnings.simplefilter("ignore")
-    with contextlib.suppress(OSError, AttributeError):  # then it ends when it finds its channel closed
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _end(other: _Other) -> None:
-    """End a process that `_forked` has made."""
-    other.channel.close()
-    with contextlib.suppress(ProcessLookupError, ChildProcessError):  # somebody else may wait for all children
-        os.kill(other.pid, signal.SIGKILL)
-        os.waitpid(other.pid, 0)
-
-
-def _wait(other: _Other, word: bytes) -> None:
-    """Wait for a word of another process."""
-    found = other.channel.recv(len(word), socket.MSG_WAITALL)
-    if found != word:
-        raise _LostError(f"process {other.pid} {'does something else' if found else 'has ended'}")
-
-
-def _send(channel: socket.socket, answer: object) -> None:
-    """Send an object after its length."""
-    body = pickle.dumps(answer, protocol=pickle.HIGHEST_PROTOCOL)
-    with _lost():
-        channel.sendall(struct.pack("q", len(body)) + body)
-
-
-def _received(other: _Other) -> Any:
-    """The object that another process sends."""
-    with _lost():
-        head = other.channel.recv(8, socket.MSG_WAITALL)
-        body = bytearray(struct.unpack("q", head)[0] if len(head) == 8 else 0)
-        view = memoryview(body)
-        while view:
-            count = other.channel.recv_into(view)
-            if not count:
-                break
-            view = view[count:]
-    if len(head) < 8 or view:
-        raise _LostError(f"process {other.pid} has ended")
-    return pickle.loads(body)

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import arrayrefine as ar
-from arrayrefine.kernels import processes, threads
+from arrayrefine.kernels import channels, processes, threads
 from arrayrefine.kernels.processes import gathered, kept, shared, together, told
 from arrayrefine.options import External, Geometry, Minimiser
 
@@ -91,7 +91,7 @@ def test_what_one_process_gives_all_of_them_have() -> None:
 def test_arrays_of_any_size_arrive_whole(size: int, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Small ones go with the message, larger ones through shared memory, and what has no room there as before; what
     has arrived stays as it is, and belongs to who has it."""
-    monkeypatch.setattr(processes, "_ROOM", 1 << 17)
+    monkeypatch.setattr(channels, "_ROOM", 1 << 17)
 
     def made(seed: int) -> dict[str, np.ndarray]:
         a = np.random.default_rng(seed).normal(size=(size, 2))
