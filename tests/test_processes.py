@@ -19,7 +19,7 @@ import pytest
 import arrayrefine as ar
 from arrayrefine.kernels import channels, processes, threads
 from arrayrefine.kernels.processes import gathered, kept, shared, together, told
-from arrayrefine.options import External, Geometry, Minimiser
+from arrayrefine.options import Geometry, Minimiser
 
 Case = Callable[[str], Path]
 
@@ -291,8 +291,6 @@ def test_a_refinement_by_several_processes_is_the_same(case: Case) -> None:
     "changes",
     [
         {"weights": "search"},
-        {"targets": ("xyz", "b")},
-        {"external": External(jelly_body="on"), "anisotropic": "none"},
         {"geometry": Geometry(adp_distance=0.5), "anisotropic": "none"},  # nothing to measure displacements by
     ],
 )  # fmt: skip
