@@ -114,7 +114,7 @@ def wait(other: Other, word: bytes) -> None:
     """Wait for a word of another process."""
     found = other.channel.recv(len(word), socket.MSG_WAITALL)
     if found != word:
-        raise LostError(f"process {other.pid} {'does something else' if found else 'has ended'}")
+        raise LostError(f"process {other.pid} {'does something else' if len(found) == len(word) else 'has ended'}")
 
 
 def send(channel: socket.socket, answer: object) -> None:

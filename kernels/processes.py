@@ -41,7 +41,8 @@ _MARGIN = 1.25
 _TOKENS = 1 << 10
 """Numbers of a loop that are handed out one by one; of a longer loop some at a time. They fit into a pipe of a page."""
 _END = 0xFFFF
-_GO, _MEMORY = b"g", b"m"
+_TOLD, _GATHERED, _MEMORY = -1, -2, -3
+"""What members do together, where a loop says how many numbers it has."""
 
 
 class _Here(threading.local):
@@ -134,8 +135,9 @@ class _Team:
 
     def __init__(self, work: Callable[[], Any], count: int) -> None:
         self._work, self.count = work, count
-        self._number, self._loop = 0, 0
+        self._number, self._count = 0, 0
         self._others: list[Other] = []
+        self._due = b""
         self._turns: tuple[int, ...] = ()
         self.held: dict[tuple[str, Any], Array] = {}
 
@@ -178,22 +180,41 @@ class _Team:
     def _first(self) -> Other:
         return self._others[0]
 
+    def _arrive(self, what: int) -> bytes:
+        """Say that this member has come to what all do together, and return the word for it, which the others say too.
+
+        Nobody waits before it has said what for, and the first hears all that was said before it waits: members out of
+        step are found out, and never wait for one another.
+        """
+        self._count += 1
+        word = struct.pack("qq", self._count, what)
+        if self._number:
+            with lost():
+                self._first.channel.sendall(word)
+        else:
+            self._due += word
+        return word
+
+    def _hear(self) -> None:
+        """Wait, as the first, until all others have come to where it is."""
+        with lost():
+            for other in self._others:
+                wait(other, self._due)
+        self._due = b""
+
     def _meet(self, count: int = 0) -> None:
         """Wait until all members are here; `count` numbers are then there to be taken."""
-        self._loop += 1
-        here = struct.pack("qq", self._loop, count)
+        word = self._arrive(count)
         with lost():
             if self._number:
-                self._first.channel.sendall(here)
-                wait(self._first, _GO)
+                wait(self._first, word)
                 return
-            for other in self._others:
-                wait(other, here)
+            self._hear()
             if count:
                 numbers = np.append(np.arange(min(count, _TOKENS)), np.full(self.count, _END)).astype(np.uint16)
                 os.write(self._turns[1], numbers.tobytes())
             for other in self._others:
-                other.channel.sendall(_GO)
+                other.channel.sendall(word)
 
     def each(self, work: Callable[[int], None], count: int) -> None:
         """See `each`."""
@@ -218,13 +239,14 @@ class _Team:
 
     def told(self, ask: Callable[[], Result]) -> Result:
         """See `told`."""
+        word = self._arrive(_TOLD)
         if self._number:
-            result: Result = self._passed([received(self._first)], 0)[0]
+            result: Result = self._passed([self._heard(word)], 0)[0]
             return result
         with self._alone():
             result = ask()
         packed = Packed.of(result)
-        self._tell(packed.head)
+        self._tell(word, packed.head)
         self._passed([packed], 1)
         return result
 
@@ -233,22 +255,33 @@ class _Team:
         own = self.kept(tasks)
         found: dict[int, Any] = {k: one for k, one in enumerate(own) if self._owner(k, tasks) == self._number}
         packed = Packed.of(found)
+        word = self._arrive(_GATHERED)
         if self._number:
             if found:
                 send(self._first.channel, packed.head)
-            every: list[Packed] = received(self._first)
+            every: list[Packed] = self._heard(word)
         else:
+            self._hear()
             every = [packed.head, *(received(other) for other in self._others[: max(len(tasks) - 1, 0)])]
-            self._tell(every)
+            self._tell(word, every)
         if self._number < len(every):
             every[self._number] = packed
         for others in self._passed(every, self._number + 1 if self._number < len(every) else 0):
             found |= others
         return [found[k] for k in range(len(tasks))]
 
-    def _tell(self, message: object) -> None:
+    def _tell(self, word: bytes, message: object) -> None:
+        """Send the others a message, after the word for what it belongs to."""
         for other in self._others:
+            with lost():
+                other.channel.sendall(word)
             send(other.channel, message)
+
+    def _heard(self, word: bytes) -> Any:
+        """What the first sends after this word."""
+        with lost():
+            wait(self._first, word)
+        return received(self._first)
 
     def _passed(self, every: list[Packed], own: int) -> list[Any]:
         """What was packed, but for the one, counted from 1, that is this member's own; it alone has its buffers yet."""
@@ -286,17 +319,18 @@ class _Team:
 
     def memory(self, size: int, dtype: np.dtype[Any]) -> Array:
         """New memory, the same in all members."""
+        word = self._arrive(_MEMORY)
         with lost():
             if self._number:
-                _, files, _, _ = socket.recv_fds(self._first.channel, 1, 1)
-                if not files:
-                    raise LostError("the first has ended")
+                found, files, _, _ = socket.recv_fds(self._first.channel, len(word), 1, socket.MSG_WAITALL)
+                if found != word or not files:
+                    raise LostError("the first does something else, or has ended")
                 file = files[0]
             else:
                 file = os.memfd_create("arrayrefine")
                 os.ftruncate(file, size * dtype.itemsize)
                 for other in self._others:
-                    socket.send_fds(other.channel, [_MEMORY], [file])
+                    socket.send_fds(other.channel, [word], [file])
             try:
                 return np.frombuffer(mmap.mmap(file, size * dtype.itemsize), dtype)
             finally:

@@ -11,6 +11,9 @@ from types import ModuleType
 import emulator
 import pytest
 
+_WORKERS = 4
+"""Processes that share the tests at most: some of these start processes of their own."""
+
 DATA = Path(os.environ.get("ARRAYREFINE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
 
@@ -30,6 +33,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
     if reason := cuda_unfit_reason():
         raise pytest.UsageError(f"--device cuda: {reason}")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One process for a real device, whose memory some tests measure; otherwise one for each core, up to a few."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 0 if config.getoption("--device") == "cuda" else min(usable, _WORKERS)
 
 
 @pytest.fixture(scope="session")

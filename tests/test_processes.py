@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import multiprocessing
 import os
@@ -163,6 +164,51 @@ def test_a_lost_member_costs_time_only(how: str) -> None:
     reasons: list[str] = []
     assert together(work, 2, lambda reason: reasons.append(reason) or -1.0) == -1.0
     assert re.search(why, reasons[0])
+
+
+@pytest.mark.parametrize("first", ["loop", "told", "gathered", "memory", "longer loop"])
+@pytest.mark.parametrize("other", ["loop", "told", "gathered", "memory", "nothing"])
+@pytest.mark.parametrize("later", [1, 2])
+def test_members_out_of_step_do_not_wait_for_one_another(first: str, other: str, later: int) -> None:
+    """Whatever the first does while another does something else, once or before both do the same again."""
+    here = os.getpid()
+    room = np.zeros(30)
+    acts: dict[str, Callable[[], object]] = {
+        "loop": lambda: threads.each(lambda k: room.__setitem__(k, 1.0), 4, 1),
+        "longer loop": lambda: threads.each(lambda k: room.__setitem__(k, 1.0), 30, 1),
+        "told": lambda: told(lambda: np.ones(5000)),
+        "gathered": lambda: gathered([lambda: np.ones(5000)] * 2),
+        "memory": lambda: shared("new", np.float64, 1000),
+        "nothing": lambda: None,
+    }
+
+    def work() -> str:
+        acts[first if os.getpid() == here else other]()
+        for _ in range(later):
+            acts["told"]()
+        acts["loop"]()
+        return "in step"
+
+    ended: list[str] = []
+    with _within(20.0):
+        ended.append(together(work, 2, lambda reason: "out of step"))
+    assert ended == ["in step" if first == other else "out of step"]
+
+
+@contextlib.contextmanager
+def _within(seconds: float) -> Iterator[None]:
+    """An error instead of waiting for ever."""
+
+    def late(*_: object) -> None:
+        raise AssertionError(f"nothing has happened for {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_what_the_first_does_alone_leaves_memory_as_it_is() -> None:
