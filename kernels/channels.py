@@ -110,9 +110,18 @@ def close(other: Other) -> None:
         os.waitpid(other.pid, 0)
 
 
+def _read(other: Other, size: int) -> bytearray:
+    """As many bytes of another process, fewer where it has ended; whatever signals come meanwhile."""
+    found = bytearray(size)
+    view = memoryview(found)
+    while view and (count := other.channel.recv_into(view)):
+        view = view[count:]
+    return found[: size - len(view)]
+
+
 def wait(other: Other, word: bytes) -> None:
     """Wait for a word of another process."""
-    found = other.channel.recv(len(word), socket.MSG_WAITALL)
+    found = _read(other, len(word))
     if found != word:
         raise LostError(f"process {other.pid} {'does something else' if len(found) == len(word) else 'has ended'}")
 
@@ -127,14 +136,9 @@ def send(channel: socket.socket, answer: object) -> None:
 def received(other: Other) -> Any:
     """The object that another process sends."""
     with lost():
-        head = other.channel.recv(8, socket.MSG_WAITALL)
-        body = bytearray(struct.unpack("q", head)[0] if len(head) == 8 else 0)
-        view = memoryview(body)
-        while view:
-            count = other.channel.recv_into(view)
-            if not count:
-                break
-            view = view[count:]
-    if len(head) < 8 or view:
+        head = _read(other, 8)
+        size = struct.unpack("q", head)[0] if len(head) == 8 else 0
+        body = _read(other, size)
+    if len(head) < 8 or len(body) < size:
         raise LostError(f"process {other.pid} has ended")
     return pickle.loads(body)

@@ -279,6 +279,32 @@ def test_signals_are_the_first_ones_alone() -> None:
     assert together(work, 2, lambda reason: -1.0) == 6.0
 
 
+def test_signals_do_not_cut_off_what_is_said() -> None:
+    """The first waits for several words and for a long answer while one signal after the other comes in."""
+    here, handled = os.getpid(), []
+
+    def work() -> float:
+        room = shared("words", np.float64, 6)
+        answers = 0.0
+        for _ in range(20):
+            told(lambda: 1)
+            if os.getpid() != here:
+                time.sleep(0.005)
+            told(lambda: 2)
+            answers += float(gathered([lambda: np.ones(3), lambda: [1.0] * 100_000])[0].sum())
+            threads.each(lambda k: room.__setitem__(k, 1.0), 6, 1)
+        return answers + float(room.sum())
+
+    before = signal.signal(signal.SIGALRM, lambda *_: handled.append(1))
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+    try:
+        assert together(work, 2, lambda reason: -1.0) == 66.0
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+    assert len(handled) > 20
+
+
 def test_where_nothing_can_be_forked(monkeypatch: pytest.MonkeyPatch) -> None:
     """One process does the work, without members, on other systems and where there is no room for them."""
     monkeypatch.setattr(processes.sys, "platform", "darwin")
