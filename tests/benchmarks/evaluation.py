@@ -19,7 +19,13 @@ from arrayrefine.options import Options
 from arrayrefine.preparation import prepare
 from arrayrefine.structure_factors import StructureFactors
 
-OURS = "arrayrefine, 1 thread"
+OURS = {
+    "arrayrefine, 1 thread": "arrayrefine",
+    "arrayrefine, 1 thread, 3e-4": "arrayrefine_3e-4",
+    "arrayrefine, 1 thread, 5e-5": "arrayrefine_5e-5",
+}
+"""Labels and evaluators: as in a refinement, and with stricter bounds on the error of F, to compare with peers of any
+accuracy."""
 SUBSET = 500
 """Reflections that are summed directly, to measure the error of F and of the gradient."""
 PEERS = {
@@ -88,7 +94,7 @@ def measure(
         out = Path(folder) / "out.npz"
         command = [python, str(Path(__file__).with_name("evaluators.py")), program, str(file), str(out)]
         command += ["--threads", str(threads), "--device", device, "--repeats", str(repeats)]
-        env = {"PYTHONPATH": str(ROOT)} if program == "arrayrefine" else None
+        env = {"PYTHONPATH": str(ROOT)} if program.startswith("arrayrefine") else None
         printed = run(command, Path(folder), env, threads).output
         with np.load(out) as held:
             return json.loads(printed.splitlines()[-1]), dict(held)
@@ -100,7 +106,7 @@ def variants(
     """Label, program and arguments of `measure` for everything that is to be compared, installed or not."""
     found: list[tuple[str, str, dict[str, Any]]] = []
     if "cpu" in devices:
-        found.append((OURS, "arrayrefine", {}))
+        found += [(label, program, {}) for label, program in OURS.items()]
         if threads > 1:
             found.append((f"arrayrefine, {threads} threads", "arrayrefine", {"threads": threads}))
         found += [(name, name, {}) for name in PEERS]
@@ -137,7 +143,7 @@ def compare(
             row: dict[str, Any] = {
                 "case": name, "program": label, "atoms": len(case.xyz), "reflections": len(case.hkl),
             }  # fmt: skip
-            python = sys.executable if program == "arrayrefine" else pythons.get(program, "")
+            python = sys.executable if program.startswith("arrayrefine") else pythons.get(program, "")
             try:
                 if not python:
                     raise RuntimeError(f"missing: no Python with {PEERS[program]} was given")
@@ -175,16 +181,21 @@ def geometric_mean(values: Sequence[float]) -> float:
 
 
 def ratios(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """CPU time of arrayrefine on one thread over that of each peer, by case and as geometric mean."""
-    ours = {row["case"]: row for row in rows if row["program"] == OURS and "failed" not in row}
+    """CPU time of arrayrefine on one thread over that of each peer, and the same of the errors of F, by case and as
+    geometric mean."""
     found = []
-    for peer in PEERS:
-        for part in ("forward", "both"):
-            theirs = {r["case"]: r[part]["cpu"] for r in rows if r["program"] == peer and part in r}
-            by_case = {name: ours[name][part]["cpu"] / theirs[name] for name in theirs if name in ours}
-            if by_case:
-                mean = geometric_mean(list(by_case.values()))
-                found.append({"peer": peer, "part": part, "by_case": by_case, "mean": mean})
+    for label in OURS:
+        ours = {row["case"]: row for row in rows if row["program"] == label and "failed" not in row}
+        for peer in PEERS:
+            for part in ("forward", "both"):
+                theirs = {r["case"]: r for r in rows if r["program"] == peer and part in r and r["case"] in ours}
+                by_case = {name: ours[name][part]["cpu"] / row[part]["cpu"] for name, row in theirs.items()}
+                if by_case:
+                    errors = [ours[name]["error_f"] / row["error_f"] for name, row in theirs.items()]
+                    found.append(
+                        {"ours": label, "peer": peer, "part": part, "by_case": by_case,
+                         "mean": geometric_mean(list(by_case.values())), "error": geometric_mean(errors)}
+                    )  # fmt: skip
     return found
 
 
@@ -192,4 +203,7 @@ def ratio_line(ratio: Mapping[str, Any]) -> str:
     """One sentence about a ratio."""
     what = "F" if ratio["part"] == "forward" else "F + gradient"
     cases = ", ".join(f"{name} {value:.2g}" for name, value in ratio["by_case"].items())
-    return f"{what}, CPU time of arrayrefine (1 thread) over {ratio['peer']}: {ratio['mean']:.2g} ({cases})"
+    return (
+        f"{what}, CPU time of {ratio['ours']} over {ratio['peer']}: {ratio['mean']:.2g} ({cases}), "
+        f"error of F over its: {ratio['error']:.2g}"
+    )

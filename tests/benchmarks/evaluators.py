@@ -12,11 +12,13 @@ with direct summation. Only NumPy and the program itself are needed here.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib.metadata
 import json
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module  # no peer need be installed where types are checked
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -80,13 +82,15 @@ class Evaluator(NamedTuple):
     used: Callable[[], bool] = lambda: True
 
 
-def arrayrefine(case: Case, threads: int, device: str) -> Evaluator:
-    """This repository."""
+def arrayrefine(case: Case, threads: int, device: str, accuracy: float | None = None) -> Evaluator:
+    """This repository, as accurate as a refinement asks for by default, or with another bound on the error of F."""
     ar = import_module("arrayrefine")
     backend = import_module("arrayrefine.kernels.backend")
     limits = import_module("threadpoolctl").threadpool_limits
     limits(limits=1, user_api="blas")  # as `refine` does
     options = ar.Options(hydrogens="strip", threads=threads, device=device)
+    if accuracy is not None:
+        options = dataclasses.replace(options, xray=dataclasses.replace(options.xray, accuracy=accuracy))
     _, problem, start, _ = ar.prepare(case.model, case.data, options)
     atoms = [start]
     held: list[Any] = []
@@ -308,6 +312,8 @@ def sfcalculator(case: Case, threads: int, device: str) -> Evaluator:
 
 PROGRAMS = {
     "arrayrefine": arrayrefine,
+    "arrayrefine_3e-4": partial(arrayrefine, accuracy=3e-4),
+    "arrayrefine_5e-5": partial(arrayrefine, accuracy=5e-5),
     "gemmi": gemmi,
     "cctbx": cctbx,
     "cctbx_accurate": cctbx_accurate,

@@ -22,6 +22,7 @@ from evaluation import files_of
 from measuring import least
 
 from arrayrefine.atoms import Atoms
+from arrayrefine.gaussians import Anisotropic, Isotropic
 from arrayrefine.options import Options
 from arrayrefine.preparation import prepare
 from arrayrefine.state import Problem, State, evaluate
@@ -84,7 +85,7 @@ def counts(problem: Problem, state: State, factors: StructureFactors) -> dict[st
     atoms, shape, stored = state.atoms, factors.sampling.shape, factors._table.stored
     points, kept = math.prod(shape), math.prod(stored)
     channels = factors._channel.shape[1]
-    radius = factors._gaussians(atoms)[3]
+    radius = np.concatenate([kind.radius for kind in _kinds(factors, atoms)])
     in_spheres = float((4.0 / 3.0 * np.pi * radius**3).sum()) / (factors.crystal.volume / points)
     steps = np.linalg.norm(factors.crystal.orth, axis=0) / np.asarray(shape)
     along_axes = float((2.0 * radius[:, None] / steps).sum())  # a Gaussian is a product of functions along the axes
@@ -109,11 +110,17 @@ def counts(problem: Problem, state: State, factors: StructureFactors) -> dict[st
     }
 
 
+def _kinds(factors: StructureFactors, atoms: Atoms) -> list[Isotropic | Anisotropic]:
+    """Gaussians of atoms, the anisotropic ones apart."""
+    round_, other = factors._gaussians(atoms)
+    return [round_] if other is None else [round_, other]
+
+
 def _bricked(factors: StructureFactors, atoms: Atoms) -> float:
     """Points of all bricks, each counted for every place for an atom in it, empty places included."""
-    fractional, _, _, radius = factors._gaussians(atoms)
-    bricks = factors._assigned(fractional, radius)
-    return float(len(bricks.atom) * math.prod(bricks.width))
+    fractional = factors.crystal.fractional(atoms.xyz)
+    bricks = [factors._assigned(fractional[kind.index], kind) for kind in _kinds(factors, atoms)]
+    return float(sum(len(b.atom) * math.prod(b.width) for b in bricks))
 
 
 def _restraint_counts(problem: Problem, state: State) -> dict[str, Count]:
