@@ -305,8 +305,10 @@ def _page(result: Result, out: Path, wanted: bool) -> tuple[tuple[Path, ...], tu
     try:
         with _loading():
             return (result.write_report(out),), ()
-    except Exception as error:
+    except BaseException as error:
         retire(out)
+        if not isinstance(error, Exception):
+            raise
         return (), (f"report.html is not written: {type(error).__name__}: {error}; the other files are complete",)
 
 

@@ -71,7 +71,10 @@ def cuda_unfit_reason() -> str | None:
     absent = cuda_unavailable_reason()
     if absent:
         return absent
-    facts = device_facts()
+    try:
+        facts = device_facts()  # the first that needs a context: a device that is full or taken refuses it
+    except Exception as problem:
+        return f"the device refuses: {_first_line(problem)}"
     if facts.capability < _OLDEST:
         found, needed = (".".join(map(str, c)) for c in (facts.capability, _OLDEST))
         return f"{facts.name} is too old: compute capability {found}, {needed} or newer is needed"
@@ -83,10 +86,14 @@ def cuda_unfit_reason() -> str | None:
     try:
         error = trial_error()
     except Exception as problem:  # of the compiler, the driver or CuPy
-        return f"{facts.name} does not run the kernels: {str(problem).strip().splitlines()[0]}"
+        return f"{facts.name} does not run the kernels: {_first_line(problem)}"
     if not error <= _WORST:
         return f"{facts.name} computes something else than NumPy: they differ by {error:.0e}, expected {_WORST:.0e}"
     return None
+
+
+def _first_line(problem: Exception) -> str:
+    return (str(problem).strip() or type(problem).__name__).splitlines()[0]
 
 
 @one_at_a_time

@@ -89,6 +89,7 @@ class DeviceRestraints:
         if self._contacts is not None:
             contacts_cuda.forget(self._contacts)
 
+    @one_at_a_time
     def hold(self, distances: Sequence[Distances]) -> None:
         """Use these robust restraints on distances from now on; those of a jelly body are new in every step."""
         if len(distances) == len(self._distances) and all(a is b for a, b in zip(distances, self._distances)):
@@ -96,6 +97,7 @@ class DeviceRestraints:
         self._distances = tuple(distances)
         classes = [(d.index, d.ideal, d.sigma, d.alpha, d.weight) for d in distances]
         self._pairs = distances_cuda.plan(self._n_atoms, classes, self.n_models) if classes else None
+        device_module().cuda.get_current_stream().synchronize()  # they are read on another stream
         self.generation += 1
 
     def geometry(self, xyz: OnDevice) -> tuple[OnDevice, OnDevice]:

@@ -140,6 +140,8 @@ def run_cycles(
                 continue
         if trials and count <= _SEARCH_AFTER:
             continue
+        if made and all(step.free_parameters == 0 and step.target != "scale" for step in made):
+            return ended("stopped: nothing to refine: no atom has a free value of what the steps name")
         if options.minimiser.early_stop and path.state is before:
             path, notes = unturned or (path, notes)
             return ended(f"stopped: no step of cycle {cycle} made the model better")

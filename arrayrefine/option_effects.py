@@ -44,4 +44,12 @@ def without_effect(options: Options, model: Atoms) -> list[str]:
         out.append("--occupancy-groups has no effect: no step refines occupancies (--targets xyz b occupancy does)")
     if wants_groups(options.tls) and not any({"b", "tls"} & set(target.split("+")) for target in options.targets):
         out.append("the TLS groups are not refined: no step names b or tls (--targets xyz b does)")
+    fixed = [name for name in ("geometry", "adp") if getattr(options.weighting, name) and options.weights != "fixed"]
+    out += [f"--weighting.{name} has no effect: --weights fixed uses it" for name in fixed]
+    if options.start and not options.perturb:
+        out.append(f"--start {options.start} has no effect: no start is displaced (--perturb does)")
+    if options.rigid_groups and options.rigid_body == "no":
+        out.append("--rigid-groups has no effect: --rigid-body is no")
+    if options.threads > 1 and options.xray.method == "direct" and options.device != "cuda":
+        out.append(f"--threads {options.threads} has no effect on a refinement by direct summation: one core does it")
     return out

@@ -108,8 +108,10 @@ class Problem:
 
     @property
     def processes(self) -> int:
-        """Processes that share the work of a refinement: one where a device does it, or other runs are beside."""
-        return self.options.threads if self.device.kind == "cpu" and self.meet is None else 1
+        """Processes that share the work of a refinement: one where a device does it, or other runs are beside; and for
+        direct summation, which is not shared."""
+        alone = self.device.kind != "cpu" or self.meet is not None or self.options.xray.method == "direct"
+        return 1 if alone else self.options.threads
 
     def parameters(self, atoms: Atoms, target: str) -> Parameters:
         """What a step named `target` refines, such as "xyz" or "tls+b": all atoms but those that are held or frozen."""

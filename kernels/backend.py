@@ -97,6 +97,7 @@ def device_facts() -> DeviceFacts:
 
     runtime = cupy.cuda.runtime
     found = runtime.getDeviceProperties(runtime.getDevice())
+    cupy.get_default_memory_pool().free_all_blocks()  # what CuPy keeps for later would count as taken
     free, total = runtime.memGetInfo()
     name = found["name"].decode() if isinstance(found["name"], bytes) else str(found["name"])
     return DeviceFacts(name, (int(found["major"]), int(found["minor"])), int(free), int(total))

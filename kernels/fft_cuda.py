@@ -17,7 +17,7 @@ from arrayrefine.kernels.backend import array_module
 
 Array: TypeAlias = Any
 
-_KEPT = 8
+_KEPT = 2
 _COMPLEX = {np.dtype(np.float32): np.dtype(np.complex64), np.dtype(np.float64): np.dtype(np.complex128)}
 
 
@@ -99,6 +99,7 @@ def _make(cupy: Any, device: int, shape: tuple[int, int, int], batch: int, kind:
     half = shape[0], shape[1], shape[2] // 2 + 1
     forward = get_fft_plan(cupy.empty((batch, *shape), kind), axes=(1, 2, 3), value_type="R2C")
     backward = get_fft_plan(cupy.empty((batch, *half), _COMPLEX[kind]), shape=shape, axes=(1, 2, 3), value_type="C2R")
+    cupy.get_default_memory_pool().free_all_blocks()  # or small arrays would split their memory, and keep it
     return Plan(shape, batch, kind, forward, backward)
 
 

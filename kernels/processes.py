@@ -152,15 +152,15 @@ class _Team:
 
     def run(self) -> Any:
         """Fork the others, and do the first one's part."""
-        # Signals are for the first one, from the moment that another is there.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        try:
-            with lost():
-                self._turns = os.pipe()
-            for number in range(1, self.count):
+        with lost():
+            self._turns = os.pipe()
+        for number in range(1, self.count):
+            # Signals are for the first one, from the moment that another is there.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+            try:
                 self._others.append(forked(partial(self._serve, number)))
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
         _here.team = self
         try:
             return self._work()

@@ -41,6 +41,14 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return 0 if config.getoption("--device") == "cuda" else min(usable, _WORKERS)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What is asked of the emulator alone, such as to find mistakes, would hang or spoil a real device."""
+    if config.getoption("--device") == "cuda":
+        for item in items:
+            if item.get_closest_marker("emulator") or item.path.name == "test_emulator.py":
+                item.add_marker(pytest.mark.skip(reason="of the emulator alone"))
+
+
 @pytest.fixture(scope="session")
 def case() -> Callable[[str], Path]:
     """Folder of a real crystal by its name; the test is skipped where the data are not installed."""

@@ -383,6 +383,7 @@ def test_real_crystals(emulated_cuda: ModuleType, name: str, case: Callable[[str
     assert value > 50.0
 
 
+@pytest.mark.emulator  # a device's pool rounds up
 def test_memory_is_counted(emulated_cuda: ModuleType) -> None:
     contacts, atoms = _case(crystal("P 43 21 2"))
     pool = emulated_cuda.get_default_memory_pool()

@@ -159,7 +159,7 @@ def test_a_plan_serves_again_and_in_a_graph(emulated_cuda: ModuleType) -> None:
     on_device = [to_device(a) for a in first]
     out = emulated_cuda.zeros((1, 2, *SHAPE))
     parts = tuple(emulated_cuda.empty(s) for s in ((9,), (9, 3), (9, 6)))
-    stream = emulated_cuda.cuda.Stream(non_blocking=True)
+    stream = emulated_cuda.cuda.Stream()
     backend.reset_launch_counts()
     with stream:
         stream.begin_capture()

@@ -151,7 +151,7 @@ def test_the_target_can_be_captured(emulated_cuda: ModuleType) -> None:
     f_calc, *rest = (to_device(a) for a in data.values())
     out = likelihood_cuda.xray_buffers(emulated_cuda, 2, 300)
     expected = to_host(likelihood_cuda.xray_target(f_calc, *rest)[0])
-    stream = emulated_cuda.cuda.Stream(non_blocking=True)
+    stream = emulated_cuda.cuda.Stream()
     with stream:
         stream.begin_capture()
         value, _ = likelihood_cuda.xray_target(f_calc, *rest, "ml", out)

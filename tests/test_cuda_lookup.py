@@ -216,7 +216,7 @@ def test_an_evaluation_can_be_captured(emulated_cuda: ModuleType) -> None:
     by = to_device(factors(box, hkl, 2), np.float32)
     f, spread = lookup_cuda.look_up(half, by, table), lookup_cuda.scatter(y, by, table, stored)
     out = emulated_cuda.empty_like(f), emulated_cuda.empty_like(spread)
-    with emulated_cuda.cuda.Stream(non_blocking=True) as stream:
+    with emulated_cuda.cuda.Stream() as stream:
         stream.begin_capture()
         lookup_cuda.look_up(half, by, table, out[0])
         lookup_cuda.scatter(y, by, table, stored, out[1])

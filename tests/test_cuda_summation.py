@@ -123,7 +123,7 @@ def test_an_evaluation_is_four_launches_and_can_be_captured(emulated_cuda: Modul
     expected = to_host(summation_cuda.structure_factors(*device)).copy()
     pulled = [to_host(a).copy() for a in summation_cuda.gradient(d_f, *device)]
     assert sum(launch_counts().values()) == 4
-    with emulated_cuda.cuda.Stream(non_blocking=True) as stream:
+    with emulated_cuda.cuda.Stream() as stream:
         stream.begin_capture()
         f = summation_cuda.structure_factors(*device, out=held)
         parts = summation_cuda.gradient(d_f, *device, out=held)

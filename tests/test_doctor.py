@@ -90,6 +90,23 @@ def test_an_unfit_gpu_is_named(
     assert words in str(chosen)
 
 
+@pytest.mark.emulator
+@pytest.mark.parametrize(("said", "words"), [("out of memory\nmore", "out of memory"), ("", "MemoryError")])
+def test_a_gpu_that_refuses_is_named(
+    emulated_cuda: ModuleType, monkeypatch: pytest.MonkeyPatch, said: str, words: str
+) -> None:
+    """One that is full, or taken by another process, has no room even to be asked."""
+
+    def refuse() -> None:
+        raise MemoryError(said)
+
+    monkeypatch.setattr(device, "device_facts", refuse)
+    assert str(device.choose_device(Options(device="auto"))).endswith(f"the device refuses: {words}")
+    with pytest.raises(DeviceError, match=f"--device cuda: the device refuses: {words}"):
+        device.choose_device(Options(device="cuda"))
+
+
+@pytest.mark.emulator
 def test_a_compiler_that_fails_is_named(emulated_cuda: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(**_: object) -> None:
         raise RuntimeError("nvrtc: error: no\nmore")
@@ -98,6 +115,7 @@ def test_a_compiler_that_fails_is_named(emulated_cuda: ModuleType, monkeypatch: 
     assert "does not run the kernels: nvrtc: error: no" in found("GPU").detail
 
 
+@pytest.mark.emulator
 def test_auto_takes_a_gpu_that_is_fit(emulated_cuda: ModuleType) -> None:
     chosen = device.choose_device(Options(device="auto"))
     assert chosen.kind == "cuda"

@@ -133,6 +133,7 @@ def test_missing_toml(tmp_path: Path) -> None:
         (Options(d_min=0.0), "--d-min"),
         (Options(d_min=float("nan")), "--d-min"),
         (Options(threads=0), "--threads"),
+        (Options(threads=257), "--threads"),
         (Options(seed=-1), "--seed"),
         (Options(perturb=-0.1), "--perturb"),
         (Options(xray=Xray(accuracy=0.0)), "--xray.accuracy"),

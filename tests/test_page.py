@@ -178,6 +178,21 @@ def test_a_page_that_fails_costs_nothing_but_the_page(
     assert [path.name for path in tmp_path.iterdir()] == ["report.html.old"]
 
 
+def test_a_page_that_is_broken_off_leaves_none_of_an_older_model(
+    result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a second Ctrl-C."""
+
+    def end(*_: object) -> None:
+        raise SystemExit(130)
+
+    monkeypatch.setattr("arrayrefine.page.places.pictures", end)
+    (tmp_path / "report.html").write_text("of an older run")
+    with pytest.raises(SystemExit):
+        cli._page(result, tmp_path, True)
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html.old"]
+
+
 def test_no_page_where_none_is_wanted(result: Result, tmp_path: Path) -> None:
     assert cli._page(result, tmp_path, False) == ((), ())
     assert list(tmp_path.iterdir()) == []

@@ -111,6 +111,7 @@ def test_nothing_to_refine_in_a_step_is_said(refined: Refined) -> None:
     result = refined(lambda structure: None, targets=("occupancy",))
     assert result.history[0].free_parameters == 0
     assert "nothing to refine" in result.history[0].note
+    assert result.report.stopped.startswith("stopped: nothing to refine")
 
 
 def test_without_adp_restraint(refined: Refined) -> None:

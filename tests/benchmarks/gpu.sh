@@ -98,9 +98,9 @@ run() {
       ;;
     profile)
       need nsys profile || return 0
-      step profile nsys profile --stats=true --force-overwrite=true -o "$OUT/profile" \
+      step profile nsys profile --stats=true --cuda-graph-trace=node --force-overwrite=true -o "$OUT/profile" \
         "$PYTHON" -m arrayrefine demo --device cuda --cycles 1 --out "$OUT/demo"
-      lines profile '^ +[0-9.]+ +[0-9]+ +[0-9]+'
+      lines profile '^ +[0-9.]+ +[0-9,]+ +[0-9,]+'
       ;;
     *) state "$1" 0 "failed: there is no such step" ;;
   esac
