@@ -33,8 +33,8 @@ def frozen_groups(options: Options, atoms: Atoms) -> list[str]:
     return out
 
 
-def without_effect(options: Options, model: Atoms) -> list[str]:
-    """Sentences about selections that name nothing, and options that no step uses."""
+def without_effect(options: Options, model: Atoms, *, on_cpu: bool = True) -> list[str]:
+    """Sentences about selections that name nothing, and options that no step uses, where it computes."""
     out = []
     named = [(f"--freeze '{text}'", text.partition(":")[2]) for text in options.freeze]
     if options.anisotropic not in ("auto", "none", "keep"):
@@ -50,6 +50,6 @@ def without_effect(options: Options, model: Atoms) -> list[str]:
         out.append(f"--start {options.start} has no effect: no start is displaced (--perturb does)")
     if options.rigid_groups and options.rigid_body == "no":
         out.append("--rigid-groups has no effect: --rigid-body is no")
-    if options.threads > 1 and options.xray.method == "direct" and options.device != "cuda":
+    if options.threads > 1 and options.xray.method == "direct" and on_cpu:
         out.append(f"--threads {options.threads} has no effect on a refinement by direct summation: one core does it")
     return out

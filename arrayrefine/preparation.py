@@ -153,7 +153,7 @@ def prepare(
         extra=check_extra(extra),
     )
     problem = dataclasses.replace(problem, undecided=undecided(problem, model.atoms))
-    notes = [*model.notes, *without_effect(options, model.atoms)]
+    notes = [*model.notes, *without_effect(options, model.atoms, on_cpu=device.kind == "cpu")]
     notes += [*aniso_notes, *frozen_groups(options, model.atoms), *hydrogen_notes, *data_notes, *outlier_notes]
     notes += check_data(reflections)
     if any("occupancy" in target.split("+") for target in options.targets):

@@ -91,13 +91,15 @@ class DeviceFacts:
     total: int
 
 
+@one_at_a_time
 def device_facts() -> DeviceFacts:
-    """Describe the current device; call it only where `cuda_unavailable_reason` has nothing to say."""
+    """Describe the current device, once what CuPy keeps of its memory is given back; call it only where
+    `cuda_unavailable_reason` has nothing to say."""
     import cupy
 
     runtime = cupy.cuda.runtime
     found = runtime.getDeviceProperties(runtime.getDevice())
-    cupy.get_default_memory_pool().free_all_blocks()  # what CuPy keeps for later would count as taken
+    cupy.get_default_memory_pool().free_all_blocks()
     free, total = runtime.memGetInfo()
     name = found["name"].decode() if isinstance(found["name"], bytes) else str(found["name"])
     return DeviceFacts(name, (int(found["major"]), int(found["minor"])), int(free), int(total))

@@ -135,7 +135,7 @@ class _Team:
 
     def __init__(self, work: Callable[[], Any], count: int) -> None:
         self._work, self.count = work, count
-        self._number, self._count = 0, 0
+        self._number, self._calls = 0, 0
         self._others: list[Other] = []
         self._due = b""
         self._turns: tuple[int, ...] = ()
@@ -186,8 +186,8 @@ class _Team:
         Nobody waits before it has said what for, and the first hears all that was said before it waits: members out of
         step are found out, and never wait for one another.
         """
-        self._count += 1
-        word = struct.pack("qq", self._count, what)
+        self._calls += 1
+        word = struct.pack("qq", self._calls, what)
         if self._number:
             with lost():
                 self._first.channel.sendall(word)

@@ -11,9 +11,6 @@ from types import ModuleType
 import emulator
 import pytest
 
-_WORKERS = 4
-"""Processes that share the tests at most: some of these start processes of their own."""
-
 DATA = Path(os.environ.get("ARRAYREFINE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
 
@@ -35,10 +32,9 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"--device cuda: {reason}")
 
 
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One process for a real device, whose memory some tests measure; otherwise one for each core, up to a few."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 0 if config.getoption("--device") == "cuda" else min(usable, _WORKERS)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """One process for a real device, whose memory some tests measure; otherwise as many as pytest-xdist takes."""
+    return 0 if config.getoption("--device") == "cuda" else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from arrayrefine import example
 from arrayrefine.configuration import _LIMITS, check_options, read_config
 from arrayrefine.errors import InputError
 from arrayrefine.options import External, Geometry, Minimiser, Options, Solvent, Weighting, Xray
+from arrayrefine.preparation import prepare
 
 GROUPS = ("xray", "solvent", "geometry", "external", "weighting", "riding", "minimiser")
 FIXED = {
@@ -154,6 +156,25 @@ def test_missing_toml(tmp_path: Path) -> None:
 def test_values_that_no_refinement_can_use(options: Options, flag: str) -> None:
     with pytest.raises(InputError, match=f"{flag}: found .* expected"):
         check_options(options)
+
+
+@pytest.mark.parametrize(
+    ("options", "flag"),
+    [
+        (Options(weighting=Weighting(geometry=0.3)), "--weighting.geometry"),
+        (Options(weighting=Weighting(adp=0.1)), "--weighting.adp"),
+        (Options(start=3), "--start 3"),
+        (Options(rigid_groups=("1-2",), rigid_body="no"), "--rigid-groups"),
+        (Options(threads=2, xray=Xray(method="direct")), "--threads 2"),
+    ],
+)
+def test_options_that_come_to_nothing_beside_others_are_named(options: Options, flag: str) -> None:
+    """And where the other option is as they need it, nothing is said."""
+    *_, notes = prepare(example.MODEL, example.DATA, options)
+    assert [note.partition(" has no effect")[0] for note in notes if " has no effect" in note] == [flag]
+    apt = dataclasses.replace(options, weights="fixed", perturb=0.1, rigid_body="auto", threads=1)
+    *_, notes = prepare(example.MODEL, example.DATA, apt)
+    assert not any(" has no effect" in note for note in notes)
 
 
 @pytest.mark.parametrize(
