@@ -144,11 +144,11 @@ class Budget:
         }  # fmt: skip
 
     def sentence(self) -> str:
-        """For people."""
+        """For people; what is free at the moment is said only where it matters, as it is another in every run."""
         biggest = ", ".join(f"{name} {amount(size)}" for name, size in parts(self.sizes).items())
         passes = -(-self.sizes.channels // self.sizes.channels_at_once)
-        split = f"; {passes} passes over the grids" if passes > 1 else ""
-        return f"memory on the device: {amount(self.needed)} of {amount(self.limit)} ({biggest}){split}"
+        split = f"; {passes} passes over the grids, to fit into {amount(self.limit)}" if passes > 1 else ""
+        return f"memory on the device: {amount(self.needed)} ({biggest}){split}"
 
 
 def amount(size: int) -> str:

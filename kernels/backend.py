@@ -22,6 +22,10 @@ Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
 _OPTIONS = ("-std=c++17",)
+_UNFUSED = "-fmad=false"
+_FUSED = frozenset({"density", "density_aniso", "summation"})
+"""Sources whose multiplications and additions may be fused: there speed is arithmetic. All others round as NumPy does,
+so that what is exactly zero or on a limit there is so here."""
 _NULL = np.uintp(0)  # None is a null pointer in recent CuPy only
 _functions: dict[tuple[ModuleType, int, str, str], Any] = {}
 _modules: dict[tuple[ModuleType, int, str], Any] = {}
@@ -122,6 +126,11 @@ def to_host(array: Any) -> Any:
     return array.get() if array_module(array) is not np else np.asarray(array)
 
 
+def compile_options(module: str) -> tuple[str, ...]:
+    """What NVRTC is asked for where it compiles `kernels/<module>.cu`."""
+    return _OPTIONS if module in _FUSED else (*_OPTIONS, _UNFUSED)
+
+
 def _function(module: str, kernel: str) -> Any:
     """Compiled kernel of `kernels/<module>.cu` on the current device."""
     import cupy
@@ -132,7 +141,7 @@ def _function(module: str, kernel: str) -> Any:
         built = _modules.get((cupy, device, module))
         if built is None:
             code = Path(__file__).with_name(f"{module}.cu").read_text(encoding="utf-8")
-            built = cupy.RawModule(code=code, options=_OPTIONS)
+            built = cupy.RawModule(code=code, options=compile_options(module))
             _modules[cupy, device, module] = built
         function = built.get_function(kernel)
         _functions[cupy, device, module, kernel] = function

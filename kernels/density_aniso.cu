@@ -1,5 +1,5 @@
 // Anisotropic atoms to grid and back; see density_aniso.py for the equations and density_aniso_cuda.py for the buffers.
-// The lists of atoms by brick are made by the kernels of density.cu.
+// The lists of atoms by brick are made by the kernels of bricks.cu.
 //
 // A row of the grid runs along x. With K in the frame of density.cu, in powers of two, and K11 taken out as a square,
 // r^T K r = K11 (x + p)^2 + S(y, z), p = (K12 y + K13 z) / K11, and S the quadratic form that remains: never negative,

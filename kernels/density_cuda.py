@@ -237,19 +237,19 @@ def list_atoms(plan: DensityPlan, x: Any, q: Any, k: Any, r: Any, c: Any, number
     channels, total, reached = np.int32(plan.n_channels), plan.count[:1], plan.count[1:]
     plan.count.fill(0)
     launch(
-        "density", f"count_{letter}", per_warp, (_THREADS,),
+        "bricks", f"count_{letter}", per_warp, (_THREADS,),
         (x, q, k, r, c, number, n_atoms, channels, np.int32(padded), models, plan.cell, *points,
          plan.position, plan.form, plan.weight, reached, plan.status),
     )  # fmt: skip
     launch(
-        "density", "allocate", per_brick, (_THREADS,),
+        "bricks", "allocate", per_brick, (_THREADS,),
         (reached, np.int32(bricks), capacity, total, plan.begin, plan.end, plan.status),
     )  # fmt: skip
     launch(
-        "density", "fill", per_warp, (_THREADS,),
+        "bricks", "fill", per_warp, (_THREADS,),
         (x, k, r, number, n_atoms, models, plan.cell, *points, reached, plan.begin, capacity, plan.keys, plan.status),
     )  # fmt: skip
-    launch("density", "order", (bricks,), (_THREADS,), (plan.begin, plan.end, plan.keys))
+    launch("bricks", "order", (bricks,), (_THREADS,), (plan.begin, plan.end, plan.keys))
 
 
 def splat(

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from arrayrefine.kernels.backend import compile_options
+
 KERNELS = Path(__file__).resolve().parents[1] / "kernels"
 SOURCES = sorted(KERNELS.glob("*.cu"))
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90")
@@ -21,8 +23,8 @@ NVCC = shutil.which("nvcc")
 def _compile(source: Path, folder: Path) -> str:
     """Messages of the compiler for all architectures, the assembler's report included."""
     targets = [f"-gencode=arch=compute_{a[3:]},code={a}" for a in ARCHITECTURES]
-    command = [str(NVCC), "-std=c++17", "-fatbin", "-Werror", "all-warnings", "-Wno-deprecated-gpu-targets"]
-    command += ["-Xptxas", "-v", *targets, "--threads", "2", "-o", str(folder / "out.fatbin"), str(source)]
+    command = [str(NVCC), *compile_options(source.stem), "-fatbin", "-Werror", "all-warnings"]
+    command += ["-Wno-deprecated-gpu-targets", "-Xptxas", "-v", *targets, "--threads", "2", "-o", str(folder / "out.fatbin"), str(source)]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TMPDIR": str(folder)})
     assert done.returncode == 0, done.stderr[-4000:]
     return done.stderr + done.stdout

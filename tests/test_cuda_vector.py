@@ -233,7 +233,7 @@ def test_an_evaluation_can_be_captured(emulated_cuda: ModuleType) -> None:
     places, g = (empty((n, 3)), empty(n), empty(n)), tuple(to_device(a) for a in parts(random_gradient(n)))
     forms = empty((n, 3)), empty(n), empty(n), empty(n)
     pulled, value, partial = empty(size), empty(()), vector_cuda.dot_buffer(emulated_cuda, size)
-    with emulated_cuda.cuda.Stream(non_blocking=True) as stream:
+    with emulated_cuda.cuda.Stream() as stream:
         stream.begin_capture()
         vector_cuda.unpack(table, x, places)
         vector_cuda.gaussians(*places, frac, 5.0, 1e-4, forms)
@@ -245,6 +245,7 @@ def test_an_evaluation_can_be_captured(emulated_cuda: ModuleType) -> None:
         first = float(value)
         x += 1.0
         graph.launch()
+    stream.synchronize()
     assert float(value) != first
     assert float(value) == pytest.approx(float(to_host(pulled) @ to_host(x)))
 

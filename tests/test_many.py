@@ -12,7 +12,8 @@ import pytest
 import arrayrefine as ar
 from arrayrefine.report import Step
 
-BRIEF = ar.Options(cycles=1, targets=("xyz", "b"), perturb=0.1, hydrogens="strip")
+BRIEF = ar.Options(cycles=1, targets=("xyz", "b"), perturb=0.1, hydrogens="strip", device="cpu")
+"""By NumPy to the last bit; what a device sums of several models at once is in test_device_many.py."""
 
 
 def test_several_starts_end_as_each_does_alone(case: Callable[[str], Path]) -> None:

@@ -165,7 +165,7 @@ def test_values_that_no_refinement_can_use(options: Options, flag: str) -> None:
         (Options(weighting=Weighting(adp=0.1)), "--weighting.adp"),
         (Options(start=3), "--start 3"),
         (Options(rigid_groups=("1-2",), rigid_body="no"), "--rigid-groups"),
-        (Options(threads=2, xray=Xray(method="direct")), "--threads 2"),
+        (Options(threads=2, xray=Xray(method="direct"), device="cpu"), "--threads 2"),
     ],
 )
 def test_options_that_come_to_nothing_beside_others_are_named(options: Options, flag: str) -> None:

@@ -402,7 +402,7 @@ def test_listeners_may_evaluate_what_they_hear_of(case: Case) -> None:
 def test_a_refinement_that_lost_a_process_is_the_same(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """It begins again alone, and says so; after a request to end it keeps the end of the last step."""
     folder = case("1aba")
-    options = ar.Options(threads=2, cycles=2, report=False, minimiser=Minimiser(early_stop=False))
+    options = ar.Options(threads=2, cycles=2, report=False, device="cpu", minimiser=Minimiser(early_stop=False))
     alone = ar.refine(folder / "shaken.pdb", folder / "norm.mtz", dataclasses.replace(options, threads=1))
     teams: list[processes._Team] = []
     made = processes._Team.__init__

@@ -15,6 +15,7 @@ import gemmi
 import numpy as np
 import pytest
 
+from arrayrefine import device
 from arrayrefine.example import DATA, MODEL
 
 Case = Callable[[str], Path]
@@ -39,6 +40,7 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 def test_demo_with_two_steps(tmp_path: Path) -> None:
     out = tmp_path / "demo"
     command = ["demo", "--out", out, "--cycles", "1", "--targets", "xyz", "b", "--d-min", "2.2", "--timings"]
+    command += ["--device", "cpu"]
     status, text, errors = finish(start(*command))
     assert (status, errors) == (0, "")
     assert sorted(p.name for p in out.iterdir()) == FILES
@@ -130,10 +132,11 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], list[str]]]:
 
 
 def test_input_that_cannot_be_used_is_one_message_and_status_2(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from arrayrefine.__main__ import main
 
+    monkeypatch.setattr(device, "cuda_unavailable_reason", lambda: "CuPy is not installed")  # whatever is here
     for name, (arguments, words) in bad_inputs(tmp_path).items():
         out = tmp_path / "out"
         status = main(["refine", *map(str, arguments), "--out", str(out)])

@@ -13,7 +13,7 @@ from measuring import least
 from numpy.typing import NDArray
 
 from arrayrefine.minimize import Objective
-from arrayrefine.options import Options
+from arrayrefine.options import Options, Xray
 from arrayrefine.parameters import Parameters
 from arrayrefine.preparation import prepare
 from arrayrefine.state import Problem, State, evaluate
@@ -23,8 +23,11 @@ from arrayrefine.weights import Weights
 
 STEP = 0.003
 """Å, and relative change of B, between one evaluation and the next: about what a line search tries."""
-LIMIT_VALUE, LIMIT_GRADIENT = 1e-4, 3e-3
-"""Relative differences from NumPy; the grids of the two differ, and each may be off by its stated accuracy."""
+ACCURATE = 5e-5
+"""Accuracy of F at which device and NumPy are compared: what is cut off, and where, is not the same in the two, so that
+each may be off by that. Timed is a refinement's own accuracy."""
+LIMIT_VALUE, LIMIT_GRADIENT = 1e-5, 1e-3
+"""Relative differences from NumPy."""
 SAME_VALUE, SAME_GRADIENT = 1e-6, 1e-5
 """Relative differences of models evaluated together from the same models alone: FFTs of stacks may sum otherwise."""
 
@@ -44,10 +47,12 @@ class Work:
     """
 
     def __init__(
-        self, name: str, restraints: tuple[Path, ...] = (), d_min: float | None = None, motion: bool = False
+        self, name: str, restraints: tuple[Path, ...] = (), d_min: float | None = None, motion: bool = False,
+        accuracy: float = Xray().accuracy,
     ) -> None:
         tls = ("chain",) if motion else ("none",)
-        options = Options(device="cpu", restraints=restraints, d_min=d_min, unknown="hold", tls=tls)
+        xray = Xray(accuracy=accuracy)
+        options = Options(device="cpu", restraints=restraints, d_min=d_min, unknown="hold", tls=tls, xray=xray)
         prepared = prepare(*files_of(name), options)
         self.problem: Problem = prepared[1]
         atoms = prepared[2]
@@ -111,12 +116,15 @@ def compare(text: str, restraints_of: Callable[[str], tuple[Path, ...]]) -> dict
     """The row of a case, "NAME" or "NAME:D_MIN", "+tls" behind it for TLS groups; riding hydrogens included."""
     what, plus, _ = text.partition("+tls")
     name, _, d_min = what.partition(":")
-    work = Work(name, restraints_of(name), float(d_min) if d_min else None, bool(plus))
-    host, device, wander = work.on_host(), work.on_device(), Wander(work.parameters)
+    case = name, restraints_of(name), float(d_min) if d_min else None, bool(plus)
+    work = Work(*case, ACCURATE)
+    wander = Wander(work.parameters)
     wander()
-    value, gradient = host.at(wander.here[0])
-    found, slope = device.at(wander.here[0])
+    value, gradient = work.on_host().at(wander.here[0])
+    found, slope = work.on_device().at(wander.here[0])
     off = abs(found - value) / abs(value), relative(slope, gradient)
+    work = Work(*case)
+    host, device, wander = work.on_host(), work.on_device(), Wander(work.parameters)
     return {
         "case": name + plus, "atoms": len(work.state.atoms), "reflections": len(work.problem.reflections),
         "d_min": work.problem.reflections.d_min, "launches": int(device.launches),
