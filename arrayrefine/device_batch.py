@@ -13,6 +13,7 @@ from arrayrefine.device_density import Gridded
 from arrayrefine.device_factors import Summed, made
 from arrayrefine.device_objective import DeviceObjective, Member
 from arrayrefine.device_restraints import DeviceRestraints
+from arrayrefine.kernels.processes import told
 from arrayrefine.parameters import Parameters
 from arrayrefine.rendezvous import Batch, Evaluated, one_by_one
 from arrayrefine.state import Problem
@@ -49,7 +50,10 @@ class Share:
         return self.member.xray.structure_factors
 
     def at(self, x: Float) -> tuple[float, Float]:
-        """Value, and gradient by the free parameters, of this model alone."""
+        """Value, and gradient by the free parameters, of this model alone; in a team its first process evaluates."""
+        return told(lambda: self._evaluated(x))
+
+    def _evaluated(self, x: Float) -> tuple[float, Float]:
         objective = self._objective()
         found = objective.at(x)
         self.launches = objective.launches

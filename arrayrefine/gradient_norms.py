@@ -75,8 +75,8 @@ class Norms(NamedTuple):
 
 
 def measured_norms(
-    norms: Norms, xray: Target, apart: Callable[[], Target], terms: Mapping[str, Target], wanted: AbstractSet[str],
-    ask: Callable[[], Evidence | None] | None,
+    norms: Norms, xray: Target, apart: Callable[[], Target] | None, terms: Mapping[str, Target],
+    wanted: AbstractSet[str], ask: Callable[[], Evidence | None] | None,
 ) -> dict[str, Evidence | tuple[float, float]]:  # fmt: skip
     """Norms of the X-ray term and of a term itself, for each of the `terms`; in a team by two processes.
 
@@ -84,9 +84,9 @@ def measured_norms(
     ----------
     norms : Norms
     xray : Target
-    apart : callable
+    apart : callable or None
         Gives the same, as one process of a team may evaluate it without the others. Each task begins with its own: what
-        one keeps must not depend on which process has done another.
+        one keeps must not depend on which process has done another. None where that cannot be, as on a device.
     terms : mapping
         "geometry" and "adp", or one of them, and their targets.
     wanted : set of str
@@ -100,26 +100,30 @@ def measured_norms(
         here = xray
 
     def of_xray(name: str) -> float:
-        return norms.change(name, apart(), here) if name in wanted else np.nan
+        return norms.change(name, xray if apart is None else apart(), here) if name in wanted else np.nan
 
     def of_displacements() -> Evidence | tuple[float, float]:
-        return (None if ask is None else ask()) or (of_xray("adp"), norms.change("adp", terms["adp"]))
+        known = None if ask is None else ask()
+        return known or (np.nan if apart is None else of_xray("adp"), norms.change("adp", terms["adp"]))
 
     # Two tasks that take about as long each. Contacts keep lists in the process that does the first.
     first: list[Callable[[], Any]] = []
     second: list[Callable[[], Any]] = []
     if "geometry" in terms:
         first.append(partial(norms.change, "geometry", terms["geometry"]))
-        (second if ask is None else first).append(partial(of_xray, "geometry"))
+        if apart is not None:
+            (second if ask is None else first).append(partial(of_xray, "geometry"))
     if "adp" in terms:
         second.append(of_displacements)
     answers = itertools.chain.from_iterable(gathered([partial(_done, first), partial(_done, second)]))
     found: dict[str, Evidence | tuple[float, float]] = {}
     if "geometry" in terms:
-        by_term, by_xray = next(answers), next(answers)
-        found["geometry"] = by_xray, by_term
+        by_term = next(answers)
+        found["geometry"] = of_xray("geometry") if apart is None else next(answers), by_term
     if "adp" in terms:
         found["adp"] = next(answers)
+        if apart is None and not isinstance(found["adp"], Evidence):
+            found["adp"] = of_xray("adp"), found["adp"][1]
     return found
 
 

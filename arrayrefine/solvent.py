@@ -27,6 +27,7 @@ from arrayrefine.kernels import fft
 from arrayrefine.kernels.backend import one_at_a_time, to_device, to_host
 from arrayrefine.kernels.lookup import LookUp, look_up, plan
 from arrayrefine.kernels.mask import solvent_mask
+from arrayrefine.kernels.processes import told
 from arrayrefine.options import Solvent
 from arrayrefine.periodic_regions import without_islands
 from arrayrefine.sampling import reach
@@ -184,10 +185,14 @@ def mask_of(
     return mask
 
 
-@one_at_a_time
 def _drawn_on_device(fractional: Float, *crystal_and_radii: Any) -> NDArray[np.bool_]:
-    mask: NDArray[np.bool_] = to_host(solvent_mask(to_device(fractional), *crystal_and_radii))
-    return mask
+    """In a team, by the first process."""
+
+    @one_at_a_time
+    def drawn() -> NDArray[np.bool_]:
+        return np.asarray(to_host(solvent_mask(to_device(fractional), *crystal_and_radii)))
+
+    return told(drawn)
 
 
 class SolventModel:

@@ -108,9 +108,10 @@ class Problem:
 
     @property
     def processes(self) -> int:
-        """Processes that share the work of a refinement: one where a device does it, or other runs are beside; and for
-        direct summation, which is not shared."""
-        alone = self.device.kind != "cpu" or self.meet is not None or self.options.xray.method == "direct"
+        """Processes that share the work of a refinement, of which the first alone uses a device. One where other runs
+        are beside, trials of weights on a device among them; and for direct summation, which is not shared."""
+        trials = self.device.kind == "cuda" and self.options.weights == "search"
+        alone = self.meet is not None or self.options.xray.method == "direct" or trials
         return 1 if alone else self.options.threads
 
     def parameters(self, atoms: Atoms, target: str) -> Parameters:

@@ -20,7 +20,7 @@ from arrayrefine.form_factors import Basis, it92, reduced_basis, scattering
 from arrayrefine.gaussians import Anisotropic, Isotropic
 from arrayrefine.kernels import density, density_aniso, fft, lookup, summation, symmetric
 from arrayrefine.kernels.bricks import Bricks, assign, renew
-from arrayrefine.kernels.processes import shared
+from arrayrefine.kernels.processes import shared, told
 from arrayrefine.sampling import BRICK_TAIL, SPHERE_TAIL, Errors, Sampling, choose_sampling, reach, still_fits
 
 Float = NDArray[np.float64]
@@ -243,7 +243,7 @@ class StructureFactors:
     def forgetful(self) -> StructureFactors:
         """A copy whose results depend on the atoms alone, and on nothing that was computed before, to the last bit."""
         if self.device == "cuda":
-            _ = self.on_device  # memory that copies share; a copy that samples anew makes its own
+            told(lambda: self.on_device and None)  # memory that copies share; a copy that samples anew makes its own
         other = copy.copy(self)
         if self.method == "fft":
             other._bricks, other._kept = {}, density_aniso.Exponentials()
@@ -269,7 +269,7 @@ class StructureFactors:
 
     @property
     def on_device(self) -> HostSide:
-        """Memory on the device, made at first use."""
+        """Memory on the device, made at first use; in a team of processes only the first may ask for it."""
         if self._host_side is None:
             how, fit = self.how, self._channels_at_once
             channels = fit(how) if fit is not None and isinstance(how, Gridded) else None
@@ -335,7 +335,7 @@ class StructureFactors:
             self._keep_up(atoms)
         if self.device == "cuda":
             self._divide_anew(atoms)
-            f_calc = self.on_device.f_calc(atoms)
+            f_calc = told(lambda: self.on_device.f_calc(atoms))
             self._time("device", start)
             return f_calc
         if self.method == "direct":
@@ -421,7 +421,7 @@ class StructureFactors:
             self._keep_up(atoms)
         if self.device == "cuda":
             self._divide_anew(atoms)
-            gradient = self.on_device.gradient(d_f, atoms)
+            gradient = told(lambda: self.on_device.gradient(d_f, atoms))
             self._time("device", start)
             return gradient
         if self.method == "direct":

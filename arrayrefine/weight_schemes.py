@@ -77,7 +77,8 @@ def _of_scheme(
     found = weights.robust_weights(
         state.atoms, parameters, *targets, d_min=d_min, options=options.weighting, steering=steering or Steering(),
         seed=options.seed, clamp=options.xray.target == "ml", metal=problem.restraints.non_bonded.metal,
-        curvature=curvature, last=last, ask=ask, apart=state.xray.apart,
+        curvature=curvature, last=last, ask=ask,
+        apart=state.xray.apart if problem.device.kind == "cpu" else None,
     )  # fmt: skip
     problem.geometry.agree()  # the first process alone has looked at the copy
     return found

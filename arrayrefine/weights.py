@@ -204,7 +204,7 @@ def robust_weights(
     ask : callable, optional
         What it returns takes the place of norms for the ADP term, unless that is None; see `adp_evidence`.
     apart : callable, optional
-        Gives the X-ray term as one process of a team may evaluate it without the others; by default it is the same.
+        Gives the X-ray term as one process of a team may evaluate it without the others; by default all evaluate it.
     """
     parameters = parameters.at(atoms)
     counted = ~atoms.is_hydrogen if metal is None else ~(atoms.is_hydrogen | metal)
@@ -225,7 +225,7 @@ def robust_weights(
     targets = {name: target for name, _, target, *_ in needed}
     anew = {name for name, held in earlier.items() if held is None}
     norms = Norms(atoms, parameters, options, seed, chosen)
-    measured = measured_norms(norms, xray, apart or (lambda: xray), targets, anew, ask)
+    measured = measured_norms(norms, xray, apart, targets, anew, ask)
     for name, _, _, ratio, term_prior, steer in needed:
         answer = measured[name]
         if isinstance(answer, Evidence):

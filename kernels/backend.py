@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import os
 import sys
 import threading
 from collections import Counter
@@ -31,6 +32,23 @@ _functions: dict[tuple[ModuleType, int, str, str], Any] = {}
 _modules: dict[tuple[ModuleType, int, str], Any] = {}
 _launches: Counter[str] = Counter()
 _turn = threading.RLock()
+_device = {"used": False, "lost": False}
+"""Whether this process has used a device, and whether one that had was forked to make this: a device is of one process.
+"""
+
+
+def _after_fork() -> None:
+    _device["lost"] = _device["used"]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _use_device() -> None:
+    if _device["lost"]:
+        raise RuntimeError("the process that this one was forked from has used a CUDA device, which is not this one's")
+    _device["used"] = True
 
 
 def one_at_a_time(function: Callable[Given, Result]) -> Callable[Given, Result]:
@@ -62,6 +80,7 @@ def cuda_unavailable_reason() -> str | None:
     try:
         import cupy
 
+        _use_device()
         if cupy.cuda.runtime.getDeviceCount() < 1:
             return "no CUDA device is visible"
     except Exception as error:  # CuPy raises its own and the driver's error types
@@ -73,6 +92,7 @@ def device_module() -> Any:
     """Return the module cupy, for those who allocate on the device; call it only where CUDA can be used."""
     import cupy
 
+    _use_device()
     return cupy
 
 
@@ -101,6 +121,7 @@ def device_facts() -> DeviceFacts:
     `cuda_unavailable_reason` has nothing to say."""
     import cupy
 
+    _use_device()
     runtime = cupy.cuda.runtime
     found = runtime.getDeviceProperties(runtime.getDevice())
     cupy.get_default_memory_pool().free_all_blocks()
@@ -118,6 +139,7 @@ def to_device(array: Any, dtype: Any = None) -> Any:
     """Copy an array to the device as a C-contiguous one; what is there already with that type is returned as it is."""
     import cupy
 
+    _use_device()
     return cupy.ascontiguousarray(cupy.asarray(array, dtype=dtype))
 
 
@@ -173,6 +195,7 @@ def launch(
     """
     if 0 in grid:
         return
+    _use_device()
     values = tuple(_NULL if a is None else a for a in args)
     _function(module, kernel)(grid, block, values, shared_mem=shared_mem)
     _launches[kernel] += 1

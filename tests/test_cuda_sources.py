@@ -24,7 +24,8 @@ def _compile(source: Path, folder: Path) -> str:
     """Messages of the compiler for all architectures, the assembler's report included."""
     targets = [f"-gencode=arch=compute_{a[3:]},code={a}" for a in ARCHITECTURES]
     command = [str(NVCC), *compile_options(source.stem), "-fatbin", "-Werror", "all-warnings"]
-    command += ["-Wno-deprecated-gpu-targets", "-Xptxas", "-v", *targets, "--threads", "2", "-o", str(folder / "out.fatbin"), str(source)]
+    command += ["-Wno-deprecated-gpu-targets", "-Xptxas", "-v", *targets]
+    command += ["--threads", "2", "-o", str(folder / "out.fatbin"), str(source)]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TMPDIR": str(folder)})
     assert done.returncode == 0, done.stderr[-4000:]
     return done.stderr + done.stdout

@@ -13,14 +13,16 @@ import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 
 import arrayrefine as ar
-from arrayrefine.kernels import channels, processes, threads
+from arrayrefine.kernels import backend, channels, processes, threads
 from arrayrefine.kernels.processes import gathered, kept, shared, together, told
-from arrayrefine.options import Geometry, Minimiser
+from arrayrefine.options import Geometry, Minimiser, Solvent, Xray
 
 Case = Callable[[str], Path]
 
@@ -378,6 +380,52 @@ def test_processes_stay_in_step_whatever_is_refined(case: Case, changes: dict[st
     assert not any("began again" in sentence for sentence in three.warnings)
     assert [step.weights for step in three.steps] == [step.weights for step in one.steps]
     assert three.final == one.final
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"weights": "search"},
+        {"targets": ("xyz", "b"), "solvent": Solvent(search=True), "anisotropic": "none"},
+        {"xray": Xray(method="direct"), "cycles": 1},
+    ],
+)  # fmt: skip
+def test_processes_share_what_a_device_does_not_do(
+    case: Case, emulated_cuda: ModuleType, changes: dict[str, object]
+) -> None:
+    """Only the first uses the device: another one would be refused it."""
+    folder = case("5e5z")
+
+    def run(count: int) -> ar.Result:
+        given: dict[str, Any] = {"cycles": 2, **changes}
+        options = ar.Options(device="cuda", threads=count, report=False, **given)
+        return ar.refine(folder / "shaken.pdb", folder / "norm.mtz", options)
+
+    one, three = run(1), run(3)
+    assert not any("began again" in sentence for sentence in three.report.warnings)
+    assert [step.weights for step in three.report.steps] == [step.weights for step in one.report.steps]
+    assert three.report.final == one.report.final
+    for name in ("xyz", "b_iso", "u_aniso"):
+        assert np.array_equal(getattr(three.atoms, name), getattr(one.atoms, name))
+
+
+def test_a_device_is_of_one_process(emulated_cuda: ModuleType) -> None:
+    backend.to_device(np.zeros(3))
+
+    def work() -> list[str]:
+        def ask() -> str:
+            try:
+                backend.to_device(np.zeros(3))
+            except RuntimeError as error:
+                return str(error)
+            return "used"
+
+        return processes.gathered([ask, ask])
+
+    first, other = processes.together(work, 2)
+    assert first == "used"
+    assert "forked from has used a CUDA device" in other
 
 
 def test_listeners_may_evaluate_what_they_hear_of(case: Case) -> None:

@@ -95,7 +95,7 @@ def test_a_trial_that_was_cut_short_is_not_taken(case: Callable[[str], Path]) ->
         polls += 1
         return 2 if polls > 150 else None
 
-    options = ar.Options(weights="search", cycles=2, targets=("xyz", "b"))
+    options = ar.Options(weights="search", cycles=2, targets=("xyz", "b"), device="cpu")
     result = ar.refine(folder / "shaken.pdb", folder / "norm.mtz", options, stop=stop)
     assert result.report.stopped.startswith("interrupted")
     rows = result.history[-1].weights["search"]

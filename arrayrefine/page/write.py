@@ -45,9 +45,7 @@ def write_page(
         grids = Grids.of(maps, crystal)
         return page(Subject(account, validate(grids).as_dict(), atoms, grids.best, grids.difference))
 
-    # A process that has used a device is not forked.
-    count = int(account["options"].get("threads", 1)) if str(account["device"]).startswith("cpu") else 1
-    content = together(text, count).encode()
+    content = together(text, int(account["options"].get("threads", 1))).encode()
     check_folder(folder, "copy the folder to where you may write")
     return replace_files(folder, {NAME: content})[0]
 

@@ -125,6 +125,8 @@ def compare(text: str, restraints_of: Callable[[str], tuple[Path, ...]]) -> dict
     off = abs(found - value) / abs(value), relative(slope, gradient)
     work = Work(*case)
     host, device, wander = work.on_host(), work.on_device(), Wander(work.parameters)
+    wander()
+    device.at(wander.here[0])  # which counts its launches
     return {
         "case": name + plus, "atoms": len(work.state.atoms), "reflections": len(work.problem.reflections),
         "d_min": work.problem.reflections.d_min, "launches": int(device.launches),
