@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from arrayrefine.crystal import Crystal
 from arrayrefine.device_density import DeviceDensity, Gridded
 from arrayrefine.kernels import density_cuda, fft_cuda, lookup_cuda, summation_cuda, vector_cuda
 from arrayrefine.kernels.backend import device_module, one_at_a_time, to_device
+from arrayrefine.kernels.lookup_cuda import DeviceLookUp
 
 Float = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -96,6 +98,21 @@ class DeviceFactors(Protocol):
         ...
 
 
+_tables: WeakValueDictionary[tuple[int, Crystal, tuple[int, int, int], Any], DeviceLookUp] = WeakValueDictionary()
+
+
+def _table(how: Gridded, half: tuple[int, int, int], complex_type: Any) -> DeviceLookUp:
+    """Where reflections lie in a transform; shared by all plans for the same reflections while one of them is there."""
+    crystal, key = how.crystal, (id(how.hkl), how.crystal, half, complex_type)
+    table = _tables.get(key)  # a plan that holds it holds these reflections too, so that no others have their id
+    if table is None:
+        table = _tables[key] = lookup_cuda.plan(
+            how.hkl, crystal.primitive_rotations, crystal.primitive_translations, len(crystal.centring), half,
+            complex_type,
+        )  # fmt: skip
+    return table
+
+
 class GridFactors:
     """F_calc by grids and FFT: all launches are on the current stream.
 
@@ -115,13 +132,9 @@ class GridFactors:
         shape, complex_type = how.sampling.shape, np.complex64 if how.precision == np.float32 else np.complex128
         most = density_cuda.padded_channels(k)
         per_pass = min(k, most if channels is None else min(channels, most))
-        crystal = how.crystal
         with self.stream:
             self._fft = fft_cuda.plan(shape, n_models * per_pass, how.precision)
-            self._table = lookup_cuda.plan(
-                how.hkl, crystal.primitive_rotations, crystal.primitive_translations, len(crystal.centring),
-                self._fft.half, complex_type,
-            )  # fmt: skip
+            self._table = _table(how, self._fft.half, complex_type)
             self._factors = []
             for first in range(0, k, per_pass):
                 part = how.factor[first : first + per_pass]
