@@ -81,7 +81,7 @@ def test_the_evaluation_can_be_captured(emulated_cuda: ModuleType) -> None:
     pairs, b = _pairs(50, 200), to_device(_b(50, 1))
     plan = adp_cuda.plan(50, *pairs)
     out = emulated_cuda.zeros(1), emulated_cuda.zeros((1, 50))
-    stream = emulated_cuda.cuda.Stream(non_blocking=True)
+    stream = emulated_cuda.cuda.Stream()
     with stream:
         stream.begin_capture()
         value, gradient = adp_cuda.evaluate(plan, b)

@@ -103,7 +103,7 @@ def test_the_evaluation_can_be_captured(emulated_cuda: ModuleType) -> None:
     alike = adp_aniso_cuda.plan(50, i, j, weight, shapes=True)
     shape = to_device(weight[:50])
     out = emulated_cuda.zeros(1), emulated_cuda.zeros((1, 50, 6)), emulated_cuda.zeros((1, 1))
-    stream = emulated_cuda.cuda.Stream(non_blocking=True)
+    stream = emulated_cuda.cuda.Stream()
     with stream:
         stream.begin_capture()
         found = [adp_aniso_cuda.evaluate_kl(kl, u), adp_aniso_cuda.evaluate_rigid_bond(rigid, u)]

@@ -359,7 +359,7 @@ def test_the_evaluation_can_be_captured(emulated_cuda: ModuleType) -> None:
     contacts, atoms = _case(crystal("I 2 3"))
     plan = contacts.device_plan(atoms.multiplicity, capacity=100 * len(atoms))
     xyz, occupancy = to_device(atoms.xyz), to_device(atoms.occupancy)
-    stream = emulated_cuda.cuda.Stream(non_blocking=True)
+    stream = emulated_cuda.cuda.Stream()
     with stream:
         stream.begin_capture()
         value, gradient = contacts_cuda.evaluate(plan, xyz, occupancy)

@@ -168,7 +168,7 @@ def test_normal_of_the_best_plane_is_exact(emulated_cuda: ModuleType) -> None:
 def test_the_evaluation_can_be_captured(emulated_cuda: ModuleType) -> None:
     terms = _restraints(30)
     plan, xyz = _plan(terms), to_device(_positions())
-    stream = emulated_cuda.cuda.Stream(non_blocking=True)
+    stream = emulated_cuda.cuda.Stream()
     with stream:
         stream.begin_capture()
         value, gradient = geometry_cuda.evaluate(plan, xyz)

@@ -47,7 +47,7 @@ def files_of(name: str) -> tuple[Path, Path]:
 
 def make_case(model: Path, data: Path, seed: int = 0) -> Case:
     """Atoms without hydrogens, isotropic, and the measured reflections; weights w of the gradient at random."""
-    _, problem, atoms, _ = prepare(model, data, Options(hydrogens="strip"))
+    _, problem, atoms, _ = prepare(model, data, Options(hydrogens="strip", device="cpu"))
     reflections = problem.reflections
     rng = np.random.default_rng(seed)
     count = len(reflections)
@@ -61,7 +61,7 @@ def make_case(model: Path, data: Path, seed: int = 0) -> Case:
 
 def reference(case: Case) -> dict[str, Any]:
     """F and gradient of the subset by direct summation in double precision."""
-    _, problem, atoms, _ = prepare(case.model, case.data, Options(hydrogens="strip"))
+    _, problem, atoms, _ = prepare(case.model, case.data, Options(hydrogens="strip", device="cpu"))
     direct = StructureFactors(problem.reflections.crystal, case.hkl[case.subset], atoms, method="direct")
     gradient = direct.pullback(case.weight[case.subset], atoms)
     return {

@@ -172,7 +172,7 @@ def times(problem: Problem, state: State, factors: StructureFactors, repeats: in
 
 def compare(name: str, found: Rates, device: Rates | None, repeats: int) -> Iterator[dict[str, Any]]:
     """One row per part of an evaluation of a case, with default options, riding hydrogens included; and their sum."""
-    _, problem, atoms, _ = prepare(*files_of(name), Options())
+    _, problem, atoms, _ = prepare(*files_of(name), Options(device="cpu"))
     state = evaluate(problem, atoms)
     factors = problem.structure_factors(state.atoms)
     measured = times(problem, state, factors, repeats)

@@ -75,7 +75,7 @@ def series(along: str, repeats: int, largest: int = ATOMS[-1]) -> list[dict[str,
     if along == "atoms":
         found = [timed(*boxed(n), D_MIN, repeats) for n in ATOMS if n <= largest]
     elif along == "reflections":
-        _, problem, atoms, _ = prepare(example.MODEL, example.DATA, Options(hydrogens="strip"))
+        _, problem, atoms, _ = prepare(example.MODEL, example.DATA, Options(hydrogens="strip", device="cpu"))
         found = [timed(problem.reflections.crystal, atoms, d, repeats) for d in RESOLUTIONS]
     else:
         found = [timed(*boxed(OPERATED, group), D_MIN, repeats) for group in GROUPS]
