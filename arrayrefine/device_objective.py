@@ -24,7 +24,7 @@ from arrayrefine.device_occupancy import SharedOccupancies
 from arrayrefine.device_restraints import DeviceRestraints
 from arrayrefine.errors import DeviceError
 from arrayrefine.kernels import likelihood_cuda, vector_cuda
-from arrayrefine.kernels.backend import device_module, launch_counts, one_at_a_time, to_device
+from arrayrefine.kernels.backend import device_module, launch_counts, one_at_a_time, pinned, to_device
 from arrayrefine.parameters import Parameters
 from arrayrefine.targets.xray import XrayTarget
 from arrayrefine.weights import Weights
@@ -147,6 +147,8 @@ class DeviceObjective:
         self._result = xp.zeros(m * (len(vector_cuda.SUMMARY) + size))
         self._summary = self._result[: m * len(vector_cuda.SUMMARY)].reshape(m, len(vector_cuda.SUMMARY))
         self._gradient = self._result[m * len(vector_cuda.SUMMARY) :].reshape(m, size)
+        self._given: Float = pinned((m, size))
+        self._found: Float = pinned(self._result.shape)
         self._side = xp.cuda.Stream(non_blocking=True)
         self._ready, self._joined = (xp.cuda.Event(disable_timing=True) for _ in range(2))
         self.terms: Float = np.zeros((m, 5))
@@ -183,10 +185,10 @@ class DeviceObjective:
             raise ValueError(f"vectors of shape {x.shape}, expected {self._x.shape}")
         start = perf_counter()
         for _ in range(_REPAIRS):
-            result = self._evaluated(np.ascontiguousarray(x * self._unit, dtype=np.float64))
+            result = self._evaluated(x)
             summary = result[: self._summary.size].reshape(self._summary.shape)
             if not summary[:, _CONTACTS:].any():
-                self.terms = summary[:, :_CONTACTS]
+                self.terms = summary[:, :_CONTACTS].copy()
                 self.timer["objective"] = self.timer.get("objective", 0.0) + perf_counter() - start
                 return summary[:, 0].copy(), result[self._summary.size :].reshape(self._gradient.shape) * self._unit
             self._repair(summary)
@@ -201,10 +203,11 @@ class DeviceObjective:
                 self._restraints.repair()
 
     def _evaluated(self, x: Float) -> Float:
-        """Summary and gradient, on the host."""
+        """Summary and gradient, on the host, until the next evaluation."""
         stream = self._factors.stream
+        np.multiply(x, self._unit, out=self._given)
         with stream:
-            self._x.set(x, stream=stream)
+            self._x.set(self._given, stream=stream)
             memory = self._factors.generation, self._restraints.generation
             if self._captured_for != memory:  # first without a graph: kernels are compiled as they are launched
                 self._graph, self._captured_for = None, memory
@@ -215,9 +218,9 @@ class DeviceObjective:
                     self._launch()
                     self._graph = stream.end_capture()
                 self._graph.launch(stream=stream)
-            result = self._result.get(stream=stream)
+            self._result.get(stream=stream, out=self._found)
         stream.synchronize()
-        return np.asarray(result)
+        return self._found
 
     def _launch_counted(self) -> None:
         before = sum(launch_counts().values())

@@ -143,6 +143,16 @@ def to_device(array: Any, dtype: Any = None) -> Any:
     return cupy.ascontiguousarray(cupy.asarray(array, dtype=dtype))
 
 
+def pinned(shape: tuple[int, ...], dtype: Any = np.float64) -> Any:
+    """NumPy array in memory that the device copies from and to without the host's help."""
+    import cupy
+
+    _use_device()
+    size = int(np.prod(shape))
+    memory = cupy.cuda.alloc_pinned_memory(max(size, 1) * np.dtype(dtype).itemsize)
+    return np.frombuffer(memory, dtype, size).reshape(shape)
+
+
 def to_host(array: Any) -> Any:
     """Return a NumPy array with the values of `array`; this waits for the device."""
     return array.get() if array_module(array) is not np else np.asarray(array)

@@ -277,6 +277,7 @@ CUDA: dict[str, Any] = {
     "get_current_stream": capture.current_stream,
     "get_elapsed_time": lambda start, end: 1e3 * (end.time - start.time),
     "is_available": lambda: True,
+    "alloc_pinned_memory": lambda size: bytearray(b"\xff" * size),
     "compiler": SimpleNamespace(CompileException=CompileException),
 }
 RUNTIME: dict[str, Any] = {
