@@ -14,6 +14,8 @@ from arrayrefine.kernels.contacts_cuda import bytes_needed as contact_bytes
 GIB = 2**30
 _USABLE = 0.9
 """Part of the free memory that is used: the driver and others want some."""
+_NUMBERED = 2**31
+"""Kernels number the grid points of all models that are computed together with 32 bits."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,8 @@ def fitted(sizes: Sizes, limit: int) -> Budget:
         One model with one grid at a time does not fit.
     """
     most = min(sizes.channels, sizes.channels_at_once)
-    for models in range(sizes.models, 0, -1):
+    together = min(sizes.models, max(1, (_NUMBERED - 1) // (most * math.prod(sizes.shape))))
+    for models in range(together, 0, -1):
         tried = Budget(dataclasses.replace(sizes, models=models, channels_at_once=most), limit)
         if tried.needed <= limit:
             return tried

@@ -10,6 +10,7 @@ All kinds of values are refined here; tensors that are not free are constants, t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -214,13 +215,23 @@ class DeviceObjective:
                 self._launch_counted()
             else:
                 if self._graph is None:
-                    stream.begin_capture()
-                    self._launch()
-                    self._graph = stream.end_capture()
+                    self._graph = self._captured()
                 self._graph.launch(stream=stream)
             self._result.get(stream=stream, out=self._found)
         stream.synchronize()
         return self._found
+
+    def _captured(self) -> Any:
+        """The launches of an evaluation as a graph; an error leaves the stream as it was."""
+        stream = self._factors.stream
+        stream.begin_capture()
+        try:
+            self._launch()
+        except BaseException:
+            with suppress(Exception):  # what was captured so far may be no graph
+                stream.end_capture()
+            raise
+        return stream.end_capture()
 
     def _launch_counted(self) -> None:
         before = sum(launch_counts().values())

@@ -90,6 +90,13 @@ def test_what_does_not_fit_takes_turns_and_then_is_refused() -> None:
         fitted(wanted, 2**20)
 
 
+def test_grids_of_all_models_can_be_numbered() -> None:
+    wanted = dataclasses.replace(sizes("P 1", 150_000, 2.5), models=1000)
+    budget = fitted(wanted, 10**15)
+    assert 1 < budget.sizes.models < 1000
+    assert budget.sizes.models * budget.sizes.channels_at_once * math.prod(budget.sizes.shape) < 2**31
+
+
 @pytest.mark.parametrize("anisotropic", ["no", "constant", "free", "groups"])
 def test_memory_used_is_what_was_reckoned(
     anisotropic: str, case: Callable[[str], Path], emulated_cuda: ModuleType, monkeypatch: pytest.MonkeyPatch

@@ -182,6 +182,21 @@ def test_value_and_gradient_are_those_of_numpy(
         _agree(host, device, _moved(host.parameters, seed))
 
 
+def test_an_error_in_a_capture_spoils_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    host, device = _pair(_case("P 1", monkeypatch), "xyz")
+    x = _moved(host.parameters)
+    device.at(x)
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("in a capture")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(device._factors, "backward", broken)
+        with pytest.raises(RuntimeError, match="in a capture"):
+            device.at(x)
+    _agree(host, device, x)
+
+
 @pytest.mark.parametrize(("kind", "adp"), [("gaussian", "kl"), ("ml", "variance"), ("ml", "none")])
 def test_other_targets(kind: str, adp: str, monkeypatch: pytest.MonkeyPatch) -> None:
     host, device = _pair(_case("C 1 2 1", monkeypatch, kind, adp), "xyz+b")
