@@ -1,17 +1,22 @@
-"""Several refinements of one crystal at once: other starts, weights or data, evaluated together."""
+"""Several refinements of one crystal at once: other starts, weights or data, by several processes or together."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
+import numpy as np
 from threadpoolctl import threadpool_limits
 
 from arrayrefine.device_batch import together
-from arrayrefine.errors import ArrayRefineError, InputError
+from arrayrefine.errors import ArrayRefineError, InputError, StopRefinement
 from arrayrefine.io.in_memory import DataSource, ModelSource
+from arrayrefine.kernels.backend import can_fork
+from arrayrefine.kernels.crew import Ask, RefusedError, crew
+from arrayrefine.kernels.processes import possible
 from arrayrefine.options import Options
 from arrayrefine.refine import run
 from arrayrefine.rendezvous import Rendezvous
@@ -32,7 +37,7 @@ class Job:
         As for `refine`.
     options : Options
     extra : sequence of ExtraTarget
-        As for `refine`; called from the job's thread.
+        As for `refine`; called from the job's thread, in the caller's process.
     restraint_tables : sequence
         As for `refine`.
     """
@@ -42,6 +47,48 @@ class Job:
     options: Options = field(default_factory=Options)
     extra: Sequence[ExtraTarget] = ()
     restraint_tables: Sequence[TableSource] = ()
+
+
+@dataclass(frozen=True)
+class _Caller:
+    """What the caller of `refine_many` is asked; None where there is nothing to ask."""
+
+    on_step: Callable[[int, Step], object] | None
+    on_state: Callable[[int, Step, State], object] | None
+    on_message: Callable[[int, str], object] | None
+    stop: Callable[[], int | None] | None
+
+    def through(self, ask: Ask) -> _Caller:
+        """The same, for a process that has to ask the caller's."""
+
+        def of(name: str) -> Any:
+            return None if getattr(self, name) is None else lambda *given: ask((name, given))
+
+        return _Caller(of("on_step"), of("on_state"), of("on_message"), of("stop"))
+
+
+class _Ended:
+    """What came of the jobs, by their number, and errors that are nobody's fault but the program's or the caller's."""
+
+    def __init__(self) -> None:
+        self.results: dict[int, Result | ArrayRefineError] = {}
+        self.failures: list[BaseException] = []
+
+    def add(self, number: int, result: Result | ArrayRefineError) -> None:
+        """A job has ended."""
+        self.results[number] = result
+
+
+class _EndedElsewhere(_Ended):
+    """The same in a process that works for another, which gets each result as it comes."""
+
+    def __init__(self, ask: Ask) -> None:
+        super().__init__()
+        self._ask = ask
+
+    def add(self, number: int, result: Result | ArrayRefineError) -> None:
+        """A job has ended."""
+        self._ask(("result", (number, result)))
 
 
 def refine_many(
@@ -54,17 +101,21 @@ def refine_many(
 ) -> tuple[Result | ArrayRefineError, ...]:
     """Run several refinements side by side, each as `refine` would.
 
-    Every refinement has a thread and a minimiser of its own. Those that minimise the same freeze state wait for each
-    other at every evaluation. On a CUDA device it is then one set of launches for all models that share crystal,
-    reflections and topology, as many as the memory holds; with NumPy they are evaluated in turn. Results are those of
-    one by one: with NumPy to the last bit, on a device within the accuracy of F, as models share a grid there.
+    As many processes share them as the largest `Options.threads` among them says, on Linux: most of the work is the
+    host's, even where a device evaluates. Jobs with targets of the user stay in this process, and all do where a CUDA
+    device may be used that this process has used already, which no process that is forked could then use.
+
+    Within a process every refinement has a thread and a minimiser of its own. Those that minimise the same freeze state
+    wait for each other at every evaluation. On a CUDA device it is then one set of launches for all models that share
+    crystal, reflections and topology, as many as the memory holds; with NumPy they are evaluated in turn. Results are
+    those of one by one: with NumPy to the last bit, on a device within the accuracy of F, as models share a grid there.
 
     Parameters
     ----------
     jobs : sequence of Job
     on_step, on_state, on_message : callable, optional
-        As for `refine`, with the number of the job before all else; called from the job's thread. What ends a run ends
-        that job alone.
+        As for `refine`, with the number of the job before all else; called in this process, from the job's thread or
+        one that stands for it. What ends a run ends that job alone.
     stop : callable, optional
         As for `refine`; ends every job with its best model so far.
 
@@ -84,31 +135,102 @@ def refine_many(
     other = next((job for job in jobs if not isinstance(job, Job)), None)
     if other is not None:
         raise InputError(f"refine_many: found a {type(other).__name__}; expected Job(model, data, options)")
-    rendezvous = Rendezvous(len(jobs), together)
-    results: dict[int, Result | ArrayRefineError] = {}
-    failures: list[BaseException] = []
+    caller, ended = _Caller(on_step, on_state, on_message, stop), _Ended()
+    numbered = dict(enumerate(jobs))
+    apart = {number: job for number, job in numbered.items() if not job.extra}
+    count = min(len(apart), max(job.options.threads for job in jobs))
+    if count > 1 and not possible():
+        count = 1
+    if count > 1 and not can_fork() and any(job.options.device != "cpu" for job in apart.values()):
+        count = 1
+        if on_message:
+            on_message(
+                min(apart),
+                "one process does all refinements: it has used CUDA before, which no other one could use then; start "
+                "them in a process of their own, or with the device 'cpu'",
+            )
+    if count > 1:
+        rest = {number: job for number, job in numbered.items() if job.extra}
+        rest |= _by_processes(apart, count, caller, ended, meanwhile=partial(_side_by_side, rest, caller, ended))
+        numbered = {number: job for number, job in rest.items() if number not in ended.results}
+    if numbered and not ended.failures:
+        _side_by_side(numbered, caller, ended)
+    if ended.failures:
+        raise ended.failures[0]
+    return tuple(ended.results[number] for number in range(len(jobs)))
 
-    def work(number: int, job: Job) -> None:
+
+def _side_by_side(jobs: Mapping[int, Job], caller: _Caller, ended: _Ended) -> None:
+    """Run jobs in threads of this process."""
+    rendezvous = Rendezvous(len(jobs), together)
+
+    def work(place: int, number: int, job: Job) -> None:
         try:
-            results[number] = run(
-                job.model, job.data, job.options,
-                partial(on_step, number) if on_step else None, partial(on_message, number) if on_message else None,
-                stop, partial(rendezvous.join, number), partial(on_state, number) if on_state else None,
-                job.extra, job.restraint_tables,
-            )  # fmt: skip
-        except ArrayRefineError as error:
-            results[number] = error
+            try:
+                result: Result | ArrayRefineError = run(
+                    job.model, job.data, job.options,
+                    partial(caller.on_step, number) if caller.on_step else None,
+                    partial(caller.on_message, number) if caller.on_message else None,
+                    caller.stop, partial(rendezvous.join, place),
+                    partial(caller.on_state, number) if caller.on_state else None, job.extra, job.restraint_tables,
+                )  # fmt: skip
+            except ArrayRefineError as error:
+                result = error
+            ended.add(number, result)
         except BaseException as error:
-            failures.append(error)
+            ended.failures.append(error)
         finally:
             rendezvous.over()
 
-    threads = [threading.Thread(target=work, args=pair, name=f"job {pair[0]}") for pair in enumerate(jobs)]
+    threads = [
+        threading.Thread(target=work, args=(place, number, job), name=f"job {number}")
+        for place, (number, job) in enumerate(jobs.items())
+    ]
     with threadpool_limits(limits=1, user_api="blas"):
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    if failures:
-        raise failures[0]
-    return tuple(results[number] for number in range(len(jobs)))
+
+
+def _by_processes(
+    jobs: Mapping[int, Job], count: int, caller: _Caller, ended: _Ended, meanwhile: Callable[[], None]
+) -> dict[int, Job]:
+    """Run jobs in processes of their own; those of processes that were lost are left over."""
+    numbers = list(jobs)
+    shares = [{number: jobs[number] for number in numbers[first::count]} for first in range(count)]
+
+    def work(share: Mapping[int, Job], ask: Ask) -> None:
+        own = _EndedElsewhere(ask)
+        _side_by_side(share, caller.through(ask), own)
+        for failure in own.failures:
+            if not isinstance(failure, RefusedError):
+                raise failure
+
+    def answer(message: tuple[str, tuple[Any, ...]]) -> object:
+        name, given = message
+        if name == "result":
+            ended.add(*given)
+            return None
+        try:
+            found = getattr(caller, name)(*given)
+        except StopRefinement:
+            raise
+        except BaseException as error:
+            ended.failures.append(error)
+            raise
+        # What else a callback happens to return means nothing, and need not be something that can be sent.
+        return found if isinstance(found, (bool, int, np.bool_)) else None
+
+    reasons = crew([partial(work, share) for share in shares], answer, (StopRefinement,), meanwhile)
+    left: dict[int, Job] = {}
+    for share, reason in zip(shares, reasons):
+        lost = {number: job for number, job in share.items() if number not in ended.results}
+        if lost and caller.on_message and not ended.failures:
+            why = reason.strip().splitlines()[-1] if reason else "it says nothing"
+            caller.on_message(
+                min(lost), f"a process could not be had, or has ended ({why}): what it was to refine begins again in "
+                "this one. Where memory is short, use fewer (--threads)",
+            )  # fmt: skip
+        left |= lost
+    return left

@@ -45,6 +45,15 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
+def can_fork() -> bool:
+    """Whether a process that is forked from this one could use a device: nothing in this one may have done so."""
+    try:
+        loaded = "libcuda.so" in Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        loaded = "cupy" in sys.modules
+    return not (_device["used"] or loaded)
+
+
 def _use_device() -> None:
     if _device["lost"]:
         raise RuntimeError("the process that this one was forked from has used a CUDA device, which is not this one's")
