@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -312,6 +313,30 @@ def _page(result: Result, out: Path, wanted: bool) -> tuple[tuple[Path, ...], tu
         return (), (f"report.html is not written: {type(error).__name__}: {error}; the other files are complete",)
 
 
+def _pages(results: dict[Path, Result], options: Options) -> dict[Path, tuple[str, ...]]:
+    """Write report.html into every folder, each by one of several processes; what went wrong with each."""
+    from arrayrefine.kernels.crew import Ask, crew
+    from arrayrefine.kernels.processes import possible
+
+    found: dict[Path, tuple[str, ...]] = {}
+
+    def work(folders: list[Path], ask: Ask) -> None:
+        for folder in folders:
+            ask((folder, _page(results[folder], folder, options.report)[1]))
+
+    def add(done: tuple[Path, tuple[str, ...]]) -> None:
+        found[done[0]] = done[1]
+
+    folders = list(results)
+    count = min(len(folders), options.threads) if possible() else 1
+    if count > 1:
+        crew([partial(work, folders[first::count]) for first in range(count)], add)
+    for folder in folders:
+        if folder not in found:  # all, or those of a process that was lost
+            found[folder] = _page(results[folder], folder, options.report)[1]
+    return found
+
+
 def _refine_starts(model: Path, data: Path, out: Path, options: Options, count: int) -> int:
     if count < 1:
         raise InputError(f"--starts {count}: expected 1 or more")
@@ -334,12 +359,14 @@ def _refine_starts(model: Path, data: Path, out: Path, options: Options, count: 
             progress.start(f"arrayrefine {version()}: {count} starts of {model} against {data}")
             jobs = [Job(model, data, dataclasses.replace(options, start=start)) for start in folders]
             results = refine_many(jobs, on_step=progress.step_of, on_message=progress.message_of, stop=stop)
-            reports = {}
-            for (start, folder), result in zip(folders.items(), results):
-                if not isinstance(result, ArrayRefineError):
-                    result.write(folder)
-                    _, failures = _page(result, folder, options.report)
-                    reports[start] = result.report.with_warnings(*left_out(result.model, result.atoms), *failures)
+            found = {start: r for start, r in zip(folders, results) if not isinstance(r, ArrayRefineError)}
+            for start, refined in found.items():
+                refined.write(folders[start])
+            failures = _pages({folders[start]: refined for start, refined in found.items()}, options)
+            reports = {
+                start: refined.report.with_warnings(*left_out(refined.model, refined.atoms), *failures[folders[start]])
+                for start, refined in found.items()
+            }
         finally:
             for folder in reversed(new):
                 with contextlib.suppress(OSError):

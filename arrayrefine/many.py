@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from arrayrefine.device_batch import together
 from arrayrefine.errors import ArrayRefineError, InputError, StopRefinement
 from arrayrefine.io.in_memory import DataSource, ModelSource
-from arrayrefine.kernels.backend import can_fork
+from arrayrefine.kernels.backend import can_fork, share_device
 from arrayrefine.kernels.crew import Ask, RefusedError, crew
 from arrayrefine.kernels.processes import possible
 from arrayrefine.options import Options
@@ -201,6 +201,7 @@ def _by_processes(
     shares = [{number: jobs[number] for number in numbers[first::count]} for first in range(count)]
 
     def work(share: Mapping[int, Job], ask: Ask) -> None:
+        share_device(len(shares))
         own = _EndedElsewhere(ask)
         _side_by_side(share, caller.through(ask), own)
         for failure in own.failures:

@@ -35,6 +35,7 @@ _turn = threading.RLock()
 _device = {"used": False, "lost": False}
 """Whether this process has used a device, and whether one that had was forked to make this: a device is of one process.
 """
+_sharers = [1]
 
 
 def _after_fork() -> None:
@@ -124,6 +125,11 @@ class DeviceFacts:
     total: int
 
 
+def share_device(processes: int) -> None:
+    """Count as free, from now on, this process's part of the memory that several take from."""
+    _sharers[0] = processes
+
+
 @one_at_a_time
 def device_facts() -> DeviceFacts:
     """Describe the current device, once what CuPy keeps of its memory is given back; call it only where
@@ -136,7 +142,7 @@ def device_facts() -> DeviceFacts:
     cupy.get_default_memory_pool().free_all_blocks()
     free, total = runtime.memGetInfo()
     name = found["name"].decode() if isinstance(found["name"], bytes) else str(found["name"])
-    return DeviceFacts(name, (int(found["major"]), int(found["minor"])), int(free), int(total))
+    return DeviceFacts(name, (int(found["major"]), int(found["minor"])), int(free) // _sharers[0], int(total))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

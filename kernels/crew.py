@@ -1,6 +1,6 @@
 """Processes that each do work of their own, and ask the one that forked them for what is the caller's.
 
-The members of a team (`processes`) go through one task in step. Those of a crew have tasks that need nothing of each
+The members of a team (`processes.py`) go through one task in step. Those of a crew have tasks that need nothing of each
 other, such as refinements from other starts. They are forked, so that all that a task needs is there; what a task calls
 of the caller's is a message, answered in the caller's process, and so is what a task has found.
 """
@@ -17,8 +17,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
-from arrayrefine.kernels import threads
 from arrayrefine.kernels.channels import LostError, Other, close, forked, received, send
+from arrayrefine.kernels.processes import at_most
 
 Ask: TypeAlias = Callable[[Any], Any]
 """Sends a message to the caller's process, and returns its answer."""
@@ -105,7 +105,7 @@ def _served(other: Other, answer: Callable[[Any], Any], passed_on: tuple[type[Ex
 def _work(work: Callable[[Ask], None], channel: socket.socket) -> None:
     """The part of another process."""
     gc.enable()  # it lives as long as a refinement, and none of what it was forked with is in use elsewhere
-    threads.at_most(1)
+    at_most(1)
     first, turn = Other(os.getppid(), channel), threading.Lock()
 
     def ask(message: Any) -> Any:

@@ -54,6 +54,17 @@ class _Here(threading.local):
 
 
 _here = _Here()
+_most = [math.inf]
+
+
+def at_most(count: int) -> None:
+    """Let no task of this process be shared by more processes or threads from now on, whatever is asked for."""
+    _most[0] = count
+
+
+def allowed(count: int) -> int:
+    """As many processes or threads as were asked for, or as there may be."""
+    return int(min(count, _most[0]))
 
 
 def possible() -> bool:
@@ -87,6 +98,7 @@ def together(work: Callable[[], Result], count: int, again: Callable[[str], Resu
     again : callable, optional
         Called with a sentence, instead of `work` once more, where processes could not be had or were lost.
     """
+    count = allowed(count)
     if count <= 1 or _here.team is not None or not possible():
         return work()
     try:

@@ -34,12 +34,6 @@ class _Scratch(threading.local):
 
 
 scratch = _Scratch()
-_most = [math.inf]
-
-
-def at_most(threads: int) -> None:
-    """Let no task of this process have more threads from now on, whatever is asked for."""
-    _most[0] = threads
 
 
 def each(work: Callable[[int], None], count: int, threads: int) -> None:
@@ -47,7 +41,7 @@ def each(work: Callable[[int], None], count: int, threads: int) -> None:
     threads where that is asked for; the calling thread is one of them."""
     if processes.each(work, count):
         return
-    threads = int(min(threads, _most[0]))
+    threads = processes.allowed(threads)
     if threads <= 1:
         for number in range(count):
             work(number)

@@ -201,6 +201,8 @@ def test_each_process_has_the_device_for_itself(
         alone = ar.refine(job.model, job.data, dataclasses.replace(job.options, threads=1))
         assert np.abs(result.atoms.xyz - alone.atoms.xyz).max() < 0.02
         assert any("computes on cuda" in text for text in result.report.warnings)
+        limits = [r.report.as_dict()["mode"]["memory"]["limit"] for r in (result, alone)]
+        assert limits[0] == pytest.approx(limits[1] / 2, rel=1e-6)  # a part of the memory for each
     assert not backend.can_fork()  # now it has been used here too
 
 
@@ -211,7 +213,7 @@ def test_starts_on_the_command_line(case: Case, tmp_path: Path, children: list[i
     command = ["refine", next(folder.glob("shaken.*")), folder / "norm.mtz", "--out", out, "--starts", 3]
     command += ["--threads", 2, "--perturb", 0.1, "--cycles", 1, "--device", "cpu"]
     assert main([str(word) for word in command]) == 0
-    assert len(children) == 2
+    assert len(children) == 4  # two that refine, and two that write pages
     assert all((out / str(k) / "report.html").exists() for k in range(3))
 
 
