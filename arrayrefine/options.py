@@ -260,8 +260,7 @@ class Options:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute."""
     threads: int = 1
-    """Cores that share a run: processes on Linux; threads elsewhere, and where models are refined side by side. The
-    result is the same."""
+    """Cores that share a run, or several runs: processes on Linux, threads elsewhere. The result is the same."""
     seed: int = 0
     """Seed of every random number."""
     perturb: float = 0.0

@@ -33,11 +33,6 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"--device cuda: {reason}")
 
 
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """One process for a real device, whose memory some tests measure; otherwise as many as pytest-xdist takes."""
-    return 0 if config.getoption("--device") == "cuda" else None
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What is asked of the emulator alone, such as to find mistakes, would hang or spoil a real device."""
     if config.getoption("--device") == "cuda":

@@ -87,7 +87,9 @@ run() {
     doctor)
       step doctor "$PYTHON" -m arrayrefine doctor; lines doctor '^(GPU|arrayrefine|Python|kernels|numpy)'
       grep -q '^GPU *works' "$OUT/doctor.log" || state "GPU in doctor" 0 "missing: $(grep -m 1 '^GPU' "$OUT/doctor.log")" ;;
-    tests) step tests "$PYTHON" -m pytest -q --maxfail=50 --device cuda; lines tests '(passed|failed|FAILED|ERROR|error:)' ;;
+    tests)
+      cores=$(nproc)
+      step tests "$PYTHON" -m pytest -q --maxfail=50 --device cuda -n "$cores" --maxprocesses "$cores"; lines tests '(passed|failed|FAILED|ERROR|error:)' ;;
     memcheck | racecheck) sanitize "$1" "$1" ;;
     memcheck-unpooled) sanitize "$1" memcheck unpooled ;;
     agreement | objective | evaluation | batch | batch-objective) step "$1" "$PYTHON" "$here/gpu.py" "$1"; table "$1" ;;
