@@ -75,24 +75,26 @@ class Norms(NamedTuple):
 
 
 def measured_norms(
-    norms: Norms, xray: Target, apart: Callable[[], Target] | None, terms: Mapping[str, Target],
-    wanted: AbstractSet[str], ask: Callable[[], Evidence | None] | None,
+    norms: Norms, xray: Target, apart: Callable[[], Target], terms: Mapping[str, Target], wanted: AbstractSet[str],
+    ask: Callable[[], Evidence | None] | None, together: bool = False,
 ) -> dict[str, Evidence | tuple[float, float]]:  # fmt: skip
-    """Norms of the X-ray term and of a term itself, for each of the `terms`; in a team by two processes.
+    """Norms of the X-ray term and of a term itself, for each of the `terms`; in a team by two processes, or more.
 
     Parameters
     ----------
     norms : Norms
     xray : Target
-    apart : callable or None
+    apart : callable
         Gives the same, as one process of a team may evaluate it without the others. Each task begins with its own: what
-        one keeps must not depend on which process has done another. None where that cannot be, as on a device.
+        one keeps must not depend on which process has done another.
     terms : mapping
         "geometry" and "adp", or one of them, and their targets.
     wanted : set of str
         Terms for which the X-ray term is to be measured; for the others its norm is nan.
     ask : callable or None
         What it returns, unless that is None, takes the place of norms for "adp".
+    together : bool
+        Whether all processes of a team evaluate the X-ray term, as they must where a device does it, instead of one.
     """
     here: Target | None = None
     if any(name in wanted and (name != "adp" or ask is None) for name in terms):
@@ -100,18 +102,18 @@ def measured_norms(
         here = xray
 
     def of_xray(name: str) -> float:
-        return norms.change(name, xray if apart is None else apart(), here) if name in wanted else np.nan
+        return norms.change(name, apart(), here) if name in wanted else np.nan
 
     def of_displacements() -> Evidence | tuple[float, float]:
         known = None if ask is None else ask()
-        return known or (np.nan if apart is None else of_xray("adp"), norms.change("adp", terms["adp"]))
+        return known or (np.nan if together else of_xray("adp"), norms.change("adp", terms["adp"]))
 
     # Two tasks that take about as long each. Contacts keep lists in the process that does the first.
     first: list[Callable[[], Any]] = []
     second: list[Callable[[], Any]] = []
     if "geometry" in terms:
         first.append(partial(norms.change, "geometry", terms["geometry"]))
-        if apart is not None:
+        if not together:
             (second if ask is None else first).append(partial(of_xray, "geometry"))
     if "adp" in terms:
         second.append(of_displacements)
@@ -119,10 +121,10 @@ def measured_norms(
     found: dict[str, Evidence | tuple[float, float]] = {}
     if "geometry" in terms:
         by_term = next(answers)
-        found["geometry"] = of_xray("geometry") if apart is None else next(answers), by_term
+        found["geometry"] = of_xray("geometry") if together else next(answers), by_term
     if "adp" in terms:
         found["adp"] = next(answers)
-        if apart is None and not isinstance(found["adp"], Evidence):
+        if together and not isinstance(found["adp"], Evidence):
             found["adp"] = of_xray("adp"), found["adp"][1]
     return found
 

@@ -17,6 +17,7 @@ from arrayrefine.device_batch import Share
 from arrayrefine.device_objective import Member
 from arrayrefine.foresight import foreseen_gain
 from arrayrefine.guard import objection, strains
+from arrayrefine.kernels.processes import size
 from arrayrefine.minimize import Objective, Solution, minimise
 from arrayrefine.nearness import nearness
 from arrayrefine.parameters import Parameters
@@ -113,6 +114,8 @@ def _minimised(
         if found.adp is not None:
             free = np.flatnonzero(parameters.b), np.flatnonzero(parameters.u)
             adp_matrix = partial(strain_matrix, problem.adp, state.atoms, *free)
+            if size() > 2:
+                adp_matrix()  # by all processes, which keep it; two have a task each
     change = preconditioner.build(
         parameters, state.xray.curvature(state.atoms), xyz_matrix=xyz_matrix, geometry=found.geometry or 0.0,
         adp_matrix=adp_matrix, adp=found.adp or 0.0,

@@ -176,7 +176,7 @@ def robust_weights(
     d_min: float, options: Weighting, steering: Steering, seed: int, clamp: bool = True,
     metal: NDArray[np.bool_] | None = None, curvature: Gradient | None = None,
     last: Weights | None = None, ask: Callable[[], Evidence | None] | None = None,
-    apart: Callable[[], Target] | None = None,
+    apart: Callable[[], Target] | None = None, together: bool = False,
 ) -> Weights:  # fmt: skip
     """Weights for the default scheme.
 
@@ -204,7 +204,9 @@ def robust_weights(
     ask : callable, optional
         What it returns takes the place of norms for the ADP term, unless that is None; see `adp_evidence`.
     apart : callable, optional
-        Gives the X-ray term as one process of a team may evaluate it without the others; by default all evaluate it.
+        Gives the X-ray term as one process of a team may evaluate it without the others; by default it is the same.
+    together : bool
+        Whether all processes of a team evaluate the X-ray term.
     """
     parameters = parameters.at(atoms)
     counted = ~atoms.is_hydrogen if metal is None else ~(atoms.is_hydrogen | metal)
@@ -225,7 +227,7 @@ def robust_weights(
     targets = {name: target for name, _, target, *_ in needed}
     anew = {name for name, held in earlier.items() if held is None}
     norms = Norms(atoms, parameters, options, seed, chosen)
-    measured = measured_norms(norms, xray, apart, targets, anew, ask)
+    measured = measured_norms(norms, xray, apart or (lambda: xray), targets, anew, ask, together)
     for name, _, _, ratio, term_prior, steer in needed:
         answer = measured[name]
         if isinstance(answer, Evidence):
