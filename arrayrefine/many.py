@@ -220,8 +220,10 @@ def _by_processes(
         except BaseException as error:
             ended.failures.append(error)
             raise
-        # What else a callback happens to return means nothing, and need not be something that can be sent.
-        return found if isinstance(found, (bool, int, np.bool_)) else None
+        if name == "stop":
+            return None if found is None else True  # whatever else it is says the same, and need not be sent
+        # Only a true True, as in `Listeners`; what else a callback happens to return may be nothing that can be sent.
+        return bool(found) if isinstance(found, (bool, np.bool_)) else None
 
     reasons = crew([partial(work, share) for share in shares], answer, (StopRefinement,), meanwhile)
     left: dict[int, Job] = {}

@@ -104,7 +104,8 @@ def _served(other: Other, answer: Callable[[Any], Any], passed_on: tuple[type[Ex
 
 def _work(work: Callable[[Ask], None], channel: socket.socket) -> None:
     """The part of another process."""
-    gc.enable()  # it lives as long as a refinement, and none of what it was forked with is in use elsewhere
+    gc.freeze()  # what it was forked with is the caller's to clean up, and looking through it would copy it
+    gc.enable()  # it lives as long as a refinement
     at_most(1)
     first, turn = Other(os.getppid(), channel), threading.Lock()
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import gemmi
 import numpy as np
 import pytest
 
@@ -57,6 +61,16 @@ def same(one: object, two: object) -> bool:
     assert isinstance(two, ar.Result)
     arrays = all(np.array_equal(getattr(one.atoms, k), getattr(two.atoms, k)) for k in ("xyz", "b_iso", "u_aniso"))
     return arrays and one.report.final == two.report.final
+
+
+def arrays_of(record: Any, path: str = "") -> list[tuple[str, Any, tuple[int, ...], bool]]:
+    """Every array of nested dataclasses: where it is, type, shape, and whether it can be written to."""
+    if isinstance(record, np.ndarray):
+        return [(path, record.dtype, record.shape, record.flags.writeable)]
+    if not dataclasses.is_dataclass(record):
+        return []
+    names = [field.name for field in dataclasses.fields(record)]
+    return [row for name in names for row in arrays_of(getattr(record, name), f"{path}.{name}")]
 
 
 def test_results_and_what_is_heard_are_those_of_one_process(case: Case, children: list[int], tmp_path: Path) -> None:
@@ -112,6 +126,38 @@ def test_stopping_ends_every_job_with_its_model(case: Case) -> None:
         assert isinstance(result, ar.Result)
         assert "interrupted" in result.report.stopped
     assert set(polled) == {os.getpid()}
+
+
+@pytest.mark.parametrize("answer", [np.int64(0), "time is up", threading.Lock()])
+def test_whatever_stop_returns_but_none_ends_every_job(case: Case, answer: Any) -> None:
+    for result in ar.refine_many(jobs_of(case("5e5z"), 2, 2), stop=lambda: answer):
+        assert isinstance(result, ar.Result)
+        assert "interrupted" in result.report.stopped
+
+
+def test_models_in_memory_come_back_as_those_of_one_process(case: Case, tmp_path: Path) -> None:
+    """Files, arrays that can be written to, validation: also of an mmCIF document, whose categories are kept."""
+    folder = case("5e5z")
+    structure, data = gemmi.read_structure(str(folder / "shaken.pdb")), gemmi.read_mtz_file(str(folder / "norm.mtz"))
+    document = structure.make_mmcif_document()
+    document[0].set_pair("_struct.title", "'a title of its own'")
+    one, two = (
+        ar.refine_many([
+            ar.Job(model, data, dataclasses.replace(BRIEF, threads=count, maps="model"))
+            for model in (structure, document)
+        ])
+        for count in (1, 2)
+    )  # fmt: skip
+    for k, (here, there) in enumerate(zip(one, two)):
+        assert same(here, there)
+        assert isinstance(here, ar.Result)
+        assert isinstance(there, ar.Result)
+        assert here.validate().as_dict() == there.validate().as_dict()
+        assert arrays_of(here) == arrays_of(there)
+        for path, other in zip(here.write(tmp_path / f"here {k}"), there.write(tmp_path / f"there {k}"), strict=True):
+            assert path.name == other.name
+            assert path.suffix == ".json" or path.read_bytes() == other.read_bytes()  # the report has times
+    assert "a title of its own" in (tmp_path / "there 1" / "refined.cif").read_text()
 
 
 def test_jobs_with_own_targets_and_jobs_that_cannot_run(case: Case, children: list[int], tmp_path: Path) -> None:
@@ -188,6 +234,22 @@ def test_where_cuda_was_used_before_one_process_does_all(
     assert len(children) == 2
 
 
+@pytest.mark.emulator
+def test_states_of_a_device_are_heard_without_using_it_here(
+    case: Case, emulated_cuda: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend, "_device", {"used": False, "lost": False})
+    heard: list[tuple[int, float, float]] = []
+    found = ar.refine_many(
+        jobs_of(case("5e5z"), 2, 2, device="cuda", tls=("none",)),
+        on_state=lambda number, step, state: heard.append((number, step.r_work, state.statistics.r_work)),
+    )
+    assert sorted(number for number, *_ in heard) == [0, 0, 1, 1]
+    assert all(of_step == of_state for _, of_step, of_state in heard)
+    assert all(isinstance(result, ar.Result) for result in found)
+    assert backend.can_fork()
+
+
 @pytest.mark.emulator  # a device that this process has used is no other's
 def test_each_process_has_the_device_for_itself(
     case: Case, children: list[int], emulated_cuda: ModuleType, monkeypatch: pytest.MonkeyPatch
@@ -215,6 +277,65 @@ def test_starts_on_the_command_line(case: Case, tmp_path: Path, children: list[i
     assert main([str(word) for word in command]) == 0
     assert len(children) == 4  # two that refine, and two that write pages
     assert all((out / str(k) / "report.html").exists() for k in range(3))
+
+
+@pytest.mark.parametrize(("number", "count"), [(signal.SIGINT, 1), (signal.SIGTERM, 1), (signal.SIGINT, 2)])
+def test_a_signal_ends_starts_on_the_command_line(case: Case, tmp_path: Path, number: int, count: int) -> None:
+    """The first lets every start end with its best model so far, the second ends all at once; Ctrl-C reaches the whole
+    group of processes."""
+    with _starts(case("1dur"), tmp_path) as (process, others):
+        os.killpg(process.pid, number)
+        assert process.stderr is not None
+        said = process.stderr.readline() + process.stderr.readline()
+        if count > 1:
+            os.killpg(process.pid, number)
+        assert process.wait(60) == 128 + number
+        said += process.stderr.read()
+        _gone(others)
+    assert said.count("stopping") == 1
+    written = [(tmp_path / str(k) / "refined.cif").exists() for k in range(4)]
+    assert written == [count == 1] * 4
+
+
+def test_processes_end_with_the_one_that_they_work_for(case: Case, tmp_path: Path) -> None:
+    with _starts(case("1dur"), tmp_path) as (process, others):
+        process.kill()
+        process.wait(60)
+        _gone(others)
+
+
+@contextlib.contextmanager
+def _starts(folder: Path, out: Path) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
+    """A command that refines four starts by two processes, once both are there, and these."""
+    command = [sys.executable, "-m", "arrayrefine", "refine", folder / "shaken.pdb", folder / "norm.mtz", "--out", out]
+    command += ["--starts", 4, "--threads", 2, "--perturb", 0.2, "--device", "cpu", "--no-report"]
+    command += ["--cycles", 200, "--minimiser.no-early-stop"]  # it does not end by itself
+    with subprocess.Popen(
+        [str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    ) as process:  # fmt: skip
+        try:
+            until = time.monotonic() + 60.0
+            while len(others := _children(process.pid)) < 2:
+                assert process.poll() is None
+                assert time.monotonic() < until
+                time.sleep(0.01)
+            yield process, others
+        finally:
+            process.kill()
+
+
+def _children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _gone(pids: list[int]) -> None:
+    """Wait until processes have ended; whoever adopts them may not have buried them yet."""
+    until = time.monotonic() + 30.0
+    for pid in pids:
+        while (status := Path(f"/proc/{pid}/status")).exists() and "State:\tZ" not in status.read_text():
+            assert time.monotonic() < until
+            time.sleep(0.01)
 
 
 def test_a_crew_computes_with_one_thread_each_and_is_answered() -> None:
