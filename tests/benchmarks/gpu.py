@@ -2,7 +2,9 @@
 
     python tests/benchmarks/gpu.py agreement [CASE ...]      # CUDA against NumPy: the same refinement, the same result
     python tests/benchmarks/gpu.py objective [CASE[:D_MIN][+tls] ...]  # milliseconds of the objective with its gradient
+    python tests/benchmarks/gpu.py kernels [CASE[:D_MIN][+tls] ...]    # microseconds of every kernel in it, by PyTorch
     python tests/benchmarks/gpu.py evaluation [CASE[:D_MIN] ...]   # the same within refinements, overheads included
+    python tests/benchmarks/gpu.py refinements [CASE[:D_MIN] ...]  # whole ones after start-up, by 1, 2, 4 … processes
     python tests/benchmarks/gpu.py batch-objective [COPIES]  # evaluations of copies of 1RX2 together and one by one
     python tests/benchmarks/gpu.py batch [COPIES]            # refinements of them
     python tests/benchmarks/gpu.py short [unpooled]          # a short refinement, for compute-sanitizer
@@ -52,7 +54,9 @@ A ligand of 5ORL is in no library, and is held.
 """
 COPIES, ALONE = 64, 8
 """Copies that are refined together, and how many of them also alone."""
-STEPS = ("agreement", "objective", "evaluation", "batch-objective", "batch", "short")
+STEPS = (
+    "agreement", "objective", "kernels", "evaluation", "refinements", "batch-objective", "batch", "short",
+)  # fmt: skip
 PERTURB = 0.2
 """Å rms, as `arrayrefine demo` does."""
 
@@ -142,6 +146,43 @@ def evaluation(text: str) -> Iterator[tuple[str, bool]]:
         )
 
 
+REFINEMENTS_HEADER = """| case | atoms | processes | s | R-work | R-free | evaluations |
+|---|---|---|---|---|---|---|"""
+
+
+def refinements(text: str) -> Iterator[tuple[str, bool]]:
+    """Seconds of whole refinements by default, page and start-up left out, by more and more processes."""
+    name, _, d_min = text.partition(":")
+    refine(example.MODEL, example.DATA, Options(device="cuda", cycles=2))  # kernels are compiled now
+    cores, count = len(os.sched_getaffinity(0)), 1
+    while count <= cores:
+        options = Options(
+            device="cuda", threads=count, d_min=float(d_min) if d_min else None, restraints=ligands_of(name),
+            unknown="hold", perturb=PERTURB if name == "example" else 0.0,
+        )  # fmt: skip
+        result, seconds = timed(partial(refine, *files_of(name), options))
+        yield (
+            f"| {text} | {int((~result.atoms.is_hydrogen).sum())} | {count} | {seconds:.2f} | {result.r_work:.4f} "
+            f"| {result.r_free or np.nan:.4f} | {sum(step.evaluations for step in result.history)} |",
+            True,
+        )
+        count *= 2
+
+
+KERNELS_HEADER = """| case | kernel | launches | µs |
+|---|---|---|---|"""
+
+
+def kernels(text: str) -> Iterator[tuple[str, bool]]:
+    """Microseconds of the kernels of an evaluation, from replays of its graph."""
+    try:
+        from torch.profiler import ProfilerActivity, profile
+    except ImportError as error:
+        raise MissingError(f"PyTorch, whose profiler sees kernels in graphs: {error}") from error
+    for name, (count, microseconds) in objectives.kernels(text, ligands_of, profile, ProfilerActivity.CUDA).items():
+        yield f"| {text} | {name} | {count:.1f} | {microseconds:.1f} |", True
+
+
 def short(unpooled: bool) -> bool:
     """The shortest refinement that runs every kernel, for a tool that is slow.
 
@@ -203,6 +244,10 @@ def run(step: str, what: Sequence[str]) -> bool:
         return each(what or AGREEMENT, AGREEMENT_HEADER, agreement)
     if step == "objective":
         return each(what or OBJECTIVES, objectives.HEADER, objective)
+    if step == "kernels":
+        return each(what or OBJECTIVES, KERNELS_HEADER, kernels)
+    if step == "refinements":
+        return each(what or EVALUATION, REFINEMENTS_HEADER, refinements)
     if step == "batch-objective":
         return batch_objective(int(what[0]) if what else COPIES)
     if step == "evaluation":

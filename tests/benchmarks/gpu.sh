@@ -2,7 +2,8 @@
 # Everything that is to be checked and measured on a machine with a CUDA device, in one command:
 #
 #     tests/benchmarks/gpu.sh [STEP ...]      (default: all steps, in this order)
-#     doctor objective agreement tests memcheck memcheck-unpooled racecheck batch-objective batch evaluation peers profile
+#     doctor objective agreement tests refinements batch-objective batch memcheck memcheck-unpooled racecheck
+#     kernels evaluation peers profile
 #
 # PYTHON is the interpreter (default: python), OUT the folder for logs (default: gpu-results), STEP_SECONDS the limit of
 # a step (default 540), CASES those of the step "peers" (default: example). The folder of cases is ARRAYREFINE_DATA
@@ -92,7 +93,7 @@ run() {
       step tests "$PYTHON" -m pytest -q --maxfail=50 --device cuda -n "$cores" --maxprocesses "$cores"; lines tests '(passed|failed|FAILED|ERROR|error:)' ;;
     memcheck | racecheck) sanitize "$1" "$1" ;;
     memcheck-unpooled) sanitize "$1" memcheck unpooled ;;
-    agreement | objective | evaluation | batch | batch-objective) step "$1" "$PYTHON" "$here/gpu.py" "$1"; table "$1" ;;
+    agreement | objective | evaluation | batch | batch-objective | refinements | kernels) step "$1" "$PYTHON" "$here/gpu.py" "$1"; table "$1" ;;
     peers)
       # shellcheck disable=SC2086
       step peers "$PYTHON" "$here/speed.py" --parts evaluation floor --devices cpu cuda --cases $CASES --json "$OUT/speed.json"
@@ -111,7 +112,8 @@ run() {
 device=$(nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>/dev/null | head -n 1)
 steps=("$@")
 [ $# -gt 0 ] || steps=(
-  doctor objective agreement tests memcheck memcheck-unpooled racecheck batch-objective batch evaluation peers profile
+  doctor objective agreement tests refinements batch-objective batch memcheck memcheck-unpooled racecheck
+  kernels evaluation peers profile
 )
 for name in "${steps[@]}"; do run "$name"; done
 version=$("$PYTHON" -m arrayrefine --version 2>/dev/null | tail -n 1)

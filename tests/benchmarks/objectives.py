@@ -136,6 +136,31 @@ def compare(text: str, restraints_of: Callable[[str], tuple[Path, ...]]) -> dict
     }  # fmt: skip
 
 
+def kernels(
+    text: str, restraints_of: Callable[[str], tuple[Path, ...]], profile: Any, activity: Any, replays: int = 20
+) -> dict[str, tuple[float, float]]:
+    """Launches and microseconds of each kernel in an evaluation, the costly ones first, by PyTorch's profiler."""
+    what, plus, _ = text.partition("+tls")
+    name, _, d_min = what.partition(":")
+    work = Work(name, restraints_of(name), float(d_min) if d_min else None, bool(plus))
+    device, wander = work.on_device(), Wander(work.parameters)
+    for _ in range(3):  # compiled, captured, replayed
+        wander()
+        device.at(wander.here[0])
+    stream = device._factors.stream
+    with stream, profile(activities=[activity]) as seen:
+        for _ in range(replays):
+            device._graph.launch(stream=stream)
+        stream.synchronize()
+    found: dict[str, tuple[float, float]] = {}
+    for event in seen.events():
+        if "CUDA" in str(event.device_type):  # and not the host's call of the graph
+            count, total = found.get(event.name[:40], (0.0, 0.0))
+            lasted = event.time_range.end - event.time_range.start
+            found[event.name[:40]] = count + 1.0 / replays, total + lasted / replays
+    return dict(sorted(found.items(), key=lambda item: -item[1][1]))
+
+
 COLUMNS = (
     "case", "atoms", "reflections", "d_min, Å", "CUDA, ms", "NumPy, ms", "launches", "value off by", "gradient off by",
     "verdict",
