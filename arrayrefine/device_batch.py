@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.device_density import Gridded
-from arrayrefine.device_factors import Summed, made
+from arrayrefine.device_factors import DeviceFactors, Summed, made
 from arrayrefine.device_objective import DeviceObjective, Member
 from arrayrefine.device_restraints import DeviceRestraints
 from arrayrefine.kernels.processes import told
@@ -69,18 +69,19 @@ class Share:
 
 
 class _Together:
-    """Models of one crystal in one set of launches."""
+    """Models of one crystal in one set of launches: as many as `factors` has memory for, the last one again and again
+    where there are fewer."""
 
-    def __init__(self, shares: Sequence[Share], how: Gridded | Summed, channels: int | None) -> None:
-        first, count = shares[0], len(shares)
+    def __init__(self, shares: Sequence[Share], factors: DeviceFactors) -> None:
+        first, every = shares[0], [*shares, *[shares[-1]] * (factors.n_models - len(shares))]
         restraints = DeviceRestraints(
-            first.problem.geometry, first.problem.adp, first.parameters.reference.multiplicity, count
+            first.problem.geometry, first.problem.adp, first.parameters.reference.multiplicity, len(every)
         )
         self._objective = DeviceObjective(
-            [share.member for share in shares], made(how, count, channels), restraints, first.problem.timer
+            [share.member for share in every], factors, restraints, first.problem.timer
         )
         self._shares = shares
-        self._x = np.stack([share.parameters.pack(share.parameters.reference) for share in shares])
+        self._x = np.stack([share.parameters.pack(share.parameters.reference) for share in every])
 
     def at(self, members: Sequence[int], vectors: Sequence[Float]) -> list[tuple[float, Float]]:
         """Those that have ended stay where they were last."""
@@ -98,9 +99,14 @@ def together(objectives: Sequence[Evaluated]) -> Batch:
     Whatever is not on a device, or not like any other, is evaluated for itself.
     """
     alone = one_by_one(objectives)
-    groups = _groups(objectives)
-    batches = [_Together(shares, how, channels) for _, shares, how, channels in groups]
-    grouped = {n: (k, row) for k, (numbers, *_) in enumerate(groups) for row, n in enumerate(numbers)}
+    batches: list[_Together] = []
+    grouped: dict[int, tuple[int, int]] = {}
+    for alike in _alike_ones(objectives):
+        factors = made(alike.how, alike.at_once, alike.channels)
+        for first in range(0, len(alike.numbers), alike.at_once):
+            numbers = alike.numbers[first : first + alike.at_once]
+            grouped.update({number: (len(batches), row) for row, number in enumerate(numbers)})
+            batches.append(_Together(alike.shares[first : first + alike.at_once], factors))
 
     def evaluate(members: Sequence[int], vectors: Sequence[Float]) -> list[tuple[float, Float]]:
         found: dict[int, tuple[float, Float]] = {}
@@ -116,26 +122,35 @@ def together(objectives: Sequence[Evaluated]) -> Batch:
     return evaluate
 
 
-_Group: TypeAlias = tuple[list[int], list[Share], "Gridded | Summed", "int | None"]
+class _Alike(NamedTuple):
+    """Models that go together: their numbers, the plan for all of them, and how many of them, and of the grids of each,
+    are computed at a time."""
+
+    numbers: list[int]
+    shares: list[Share]
+    how: Gridded | Summed
+    at_once: int
+    channels: int | None
 
 
-def _groups(objectives: Sequence[Evaluated]) -> list[_Group]:
-    """Models that go together (two or more): their numbers, and the plan for all of them."""
+def _alike_ones(objectives: Sequence[Evaluated]) -> list[_Alike]:
+    """Models of which two or more go together, in groups of about the same size where the memory wants groups."""
     shares = {k: objective for k, objective in enumerate(objectives) if isinstance(objective, Share)}
-    groups: list[_Group] = []
+    found: list[_Alike] = []
     left = list(shares)
     while left:
         first = shares[left[0]]
         numbers = [k for k in left if _alike(first, shares[k])]
+        left = [k for k in left if k not in numbers]
         of = first.parameters
-        how, channels = first.structure_factors.how_for(of.reference, of.tensors), None
+        how, channels, at_once = first.structure_factors.how_for(of.reference, of.tensors), None, len(numbers)
         if isinstance(how, Gridded):
             sizes = first.problem.budget(how, len(numbers)).sizes
-            numbers, channels = numbers[: sizes.models], sizes.channels_at_once
-        left = [k for k in left if k not in numbers]
-        if len(numbers) > 1:
-            groups.append((numbers, [shares[k] for k in numbers], how, channels))
-    return groups
+            groups = -(-len(numbers) // sizes.models)
+            at_once, channels = -(-len(numbers) // groups), sizes.channels_at_once
+        if at_once > 1:
+            found.append(_Alike(numbers, [shares[k] for k in numbers], how, at_once, channels))
+    return found
 
 
 def _alike(a: Share, b: Share) -> bool:

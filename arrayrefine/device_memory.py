@@ -136,6 +136,12 @@ class Budget:
         """Bytes."""
         return sum(parts(self.sizes).values())
 
+    def of_groups(self, count: int) -> int:
+        """Bytes of several groups of as many models, which take turns with the grids and plans of one."""
+        found = parts(self.sizes)
+        own = self.needed - found["grids"] - found["FFT plans"]
+        return self.needed + (count - 1) * own
+
     def as_dict(self) -> dict[str, Any]:
         """For the report: bytes, and what is computed together."""
         sizes = self.sizes
@@ -163,7 +169,7 @@ def usable(free: int) -> int:
 
 
 def fitted(sizes: Sizes, limit: int) -> Budget:
-    """Make models and grids take turns until they fit.
+    """Make models and grids take turns until they fit: models in groups, which share grids.
 
     Parameters
     ----------
@@ -181,7 +187,7 @@ def fitted(sizes: Sizes, limit: int) -> Budget:
     together = min(sizes.models, max(1, (_NUMBERED - 1) // (most * math.prod(sizes.shape))))
     for models in range(together, 0, -1):
         tried = Budget(dataclasses.replace(sizes, models=models, channels_at_once=most), limit)
-        if tried.needed <= limit:
+        if tried.of_groups(-(-sizes.models // models)) <= limit:
             return tried
     for passes in range(2, sizes.channels + 1):
         at_once = -(-sizes.channels // passes)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import arrayrefine as ar
-from arrayrefine import device_batch
+from arrayrefine import device, device_batch
 
 BRIEF = ar.Options(cycles=1, perturb=0.1, hydrogens="strip", tls=("none",), device="cuda")
 
@@ -45,6 +45,29 @@ def test_starts_of_one_crystal_share_their_launches(case: Callable[[str], Path],
         assert np.abs(result.atoms.xyz - alone.atoms.xyz).max() < 0.02
         assert result.r_work == pytest.approx(alone.r_work, abs=2e-3)
         assert all(step.launches for step in result.history)
+
+
+def test_groups_take_turns_where_the_memory_is_short(
+    case: Callable[[str], Path], sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They share one set of grids, and the last group, which is smaller, is filled up."""
+    jobs = [_job(case("5e5z"), seed=seed) for seed in range(5)]
+    plenty = ar.refine_many(jobs)
+    assert max(sizes) == 5
+    alone = ar.refine(jobs[0].model, jobs[0].data, jobs[0].options)
+    needed = alone.report.as_dict()["mode"]["memory"]["needed"]
+    monkeypatch.setattr(device, "usable", lambda free: int(2.5 * needed))
+    made: list[int] = []
+    make = device_batch.made
+    monkeypatch.setattr(device_batch, "made", lambda how, count, *rest: made.append(count) or make(how, count, *rest))
+    sizes.clear()
+    few = ar.refine_many(jobs)
+    assert 1 < max(sizes) < 5
+    assert len(sizes) == 2 * len(made) or len(sizes) == 3 * len(made)
+    for one, two in zip(plenty, few):
+        assert isinstance(one, ar.Result)
+        assert isinstance(two, ar.Result)
+        assert np.abs(one.atoms.xyz - two.atoms.xyz).max() < 0.02
 
 
 def test_models_that_are_not_alike_are_evaluated_for_themselves(case: Callable[[str], Path], sizes: list[int]) -> None:
