@@ -14,7 +14,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.kernels.processes import gathered
@@ -46,7 +45,7 @@ class _Curvatures(NamedTuple):
     @classmethod
     def at(cls, target: AdpTarget, atoms: Atoms, parameters: Parameters, curvature: Gradient, seed: int) -> _Curvatures:
         by_data = displacement_curvature(parameters, curvature)
-        matrix = strain_matrix(target, atoms, *_free(parameters))
+        matrix = restraints_curvature(target, atoms, parameters)
         # A root on either side keeps each term of the trace between 0 and 1, its noise small where curvatures differ.
         return cls(by_data.matrix(), matrix, by_data.root() @ _probes(matrix.shape[0], seed))
 
@@ -114,14 +113,12 @@ def evidence(
     return Evidence(weight, determined * math.exp(slope * moved) / curvatures.data.shape[0])
 
 
-def prepare_evidence(target: AdpTarget, atoms: Atoms, parameters: Parameters) -> None:
-    """Have done, by all processes of a team together, what `evidence` then finds done."""
-    strain_matrix(target, atoms, *_free(parameters))
+def restraints_curvature(target: AdpTarget, atoms: Atoms, parameters: Parameters) -> Any:
+    """Second derivative of the restraints by the free displacements, see `strain_matrix`, which keeps the last one.
 
-
-def _free(parameters: Parameters) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Atoms of which B is free, and those of which U is."""
-    return np.flatnonzero(parameters.b), np.flatnonzero(parameters.u)
+    Where all processes of a team ask for it together, they share the work, and tasks of one of them then find it.
+    """
+    return strain_matrix(target, atoms, np.flatnonzero(parameters.b), np.flatnonzero(parameters.u))
 
 
 def noise_let_go(

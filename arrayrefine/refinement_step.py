@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from arrayrefine import preconditioner, weights
+from arrayrefine.adp_evidence import restraints_curvature
 from arrayrefine.device_batch import Share
 from arrayrefine.device_objective import Member
 from arrayrefine.foresight import foreseen_gain
@@ -26,7 +27,6 @@ from arrayrefine.remedy import remedy
 from arrayrefine.rendezvous import Evaluated
 from arrayrefine.report import Step
 from arrayrefine.state import Problem, State, evaluate
-from arrayrefine.targets.adp_curvature import strain_matrix
 from arrayrefine.targets.geometry_curvature import normal_matrix
 from arrayrefine.tls_motion import sensible
 from arrayrefine.weight_schemes import displacements_tell, find_weights
@@ -112,8 +112,7 @@ def _minimised(
         if found.geometry is not None:
             xyz_matrix = partial(normal_matrix, problem.geometry, state.atoms, parameters.xyz)
         if found.adp is not None:
-            free = np.flatnonzero(parameters.b), np.flatnonzero(parameters.u)
-            adp_matrix = partial(strain_matrix, problem.adp, state.atoms, *free)
+            adp_matrix = partial(restraints_curvature, problem.adp, state.atoms, parameters)
             if size() > 2:
                 adp_matrix()  # by all processes, which keep it; two have a task each
     change = preconditioner.build(

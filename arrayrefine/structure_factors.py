@@ -243,7 +243,7 @@ class StructureFactors:
     def forgetful(self) -> StructureFactors:
         """A copy whose results depend on the atoms alone, and on nothing that was computed before, to the last bit."""
         if self.device == "cuda":
-            told(lambda: self.on_device and None)  # memory that copies share; a copy that samples anew makes its own
+            told(lambda: bool(self.on_device))  # memory that copies share; a copy that samples anew makes its own
         other = copy.copy(self)
         if self.method == "fft":
             other._bricks, other._kept = {}, density_aniso.Exponentials()

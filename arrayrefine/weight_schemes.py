@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from arrayrefine import extra_weights, weights
-from arrayrefine.adp_evidence import Evidence, evidence, prepare_evidence
+from arrayrefine.adp_evidence import Evidence, evidence, restraints_curvature
 from arrayrefine.kernels.processes import size
 from arrayrefine.options import Options
 from arrayrefine.parameters import Parameters
@@ -78,7 +78,7 @@ def _of_scheme(
     # Two tasks are enough for two processes; more of them share what the tasks are made of first.
     together = problem.device.kind == "cuda" or size() > 2
     if ask is not None and before is None and together:
-        prepare_evidence(problem.adp, state.atoms, parameters)
+        restraints_curvature(problem.adp, state.atoms, parameters)
     found = weights.robust_weights(
         state.atoms, parameters, *targets, d_min=d_min, options=options.weighting, steering=steering or Steering(),
         seed=options.seed, clamp=options.xray.target == "ml", metal=problem.restraints.non_bonded.metal,

@@ -56,14 +56,15 @@ def test_groups_take_turns_where_the_memory_is_short(
     assert max(sizes) == 5
     alone = ar.refine(jobs[0].model, jobs[0].data, jobs[0].options)
     needed = alone.report.as_dict()["mode"]["memory"]["needed"]
-    monkeypatch.setattr(device, "usable", lambda free: int(2.5 * needed))
+    monkeypatch.setattr(device, "usable", lambda free: int(3.4 * needed))
     made: list[int] = []
     make = device_batch.made
     monkeypatch.setattr(device_batch, "made", lambda how, count, *rest: made.append(count) or make(how, count, *rest))
     sizes.clear()
     few = ar.refine_many(jobs)
-    assert 1 < max(sizes) < 5
-    assert len(sizes) == 2 * len(made) or len(sizes) == 3 * len(made)
+    assert max(sizes) < 5
+    assert len(made) < len(sizes)  # groups that share
+    assert min(sizes) < min(made)  # and one that is filled up
     for one, two in zip(plenty, few):
         assert isinstance(one, ar.Result)
         assert isinstance(two, ar.Result)

@@ -112,11 +112,18 @@ class Wander:
         self.here = self._start + STEP * self._scale * self._rng.normal(size=self._start.shape)
 
 
-def compare(text: str, restraints_of: Callable[[str], tuple[Path, ...]]) -> dict[str, Any]:
-    """The row of a case, "NAME" or "NAME:D_MIN", "+tls" behind it for TLS groups; riding hydrogens included."""
+def _case(
+    text: str, restraints_of: Callable[[str], tuple[Path, ...]]
+) -> tuple[str, tuple[Path, ...], float | None, bool]:
+    """Name, restraints, resolution and whether there is motion, of "NAME" or "NAME:D_MIN", "+tls" behind it for TLS."""
     what, plus, _ = text.partition("+tls")
     name, _, d_min = what.partition(":")
-    case = name, restraints_of(name), float(d_min) if d_min else None, bool(plus)
+    return name, restraints_of(name), float(d_min) if d_min else None, bool(plus)
+
+
+def compare(text: str, restraints_of: Callable[[str], tuple[Path, ...]]) -> dict[str, Any]:
+    """The row of a case, "NAME" or "NAME:D_MIN", "+tls" behind it for TLS groups; riding hydrogens included."""
+    case = _case(text, restraints_of)
     work = Work(*case, ACCURATE)
     wander = Wander(work.parameters)
     wander()
@@ -128,8 +135,9 @@ def compare(text: str, restraints_of: Callable[[str], tuple[Path, ...]]) -> dict
     wander()
     device.at(wander.here[0])  # which counts its launches
     return {
-        "case": name + plus, "atoms": len(work.state.atoms), "reflections": len(work.problem.reflections),
-        "d_min": work.problem.reflections.d_min, "launches": int(device.launches),
+        "case": case[0] + case[3] * "+tls", "atoms": len(work.state.atoms),
+        "reflections": len(work.problem.reflections), "d_min": work.problem.reflections.d_min,
+        "launches": int(device.launches),
         "device": least(lambda: device.at(wander.here[0]), 50, before=wander).wall,
         "host": least(lambda: host.at(wander.here[0]), 3, before=wander).wall,
         "value": off[0], "gradient": off[1], "good": off[0] <= LIMIT_VALUE and off[1] <= LIMIT_GRADIENT,
@@ -140,9 +148,7 @@ def kernels(
     text: str, restraints_of: Callable[[str], tuple[Path, ...]], profile: Any, activity: Any, replays: int = 20
 ) -> dict[str, tuple[float, float]]:
     """Launches and microseconds of each kernel in an evaluation, the costly ones first, by PyTorch's profiler."""
-    what, plus, _ = text.partition("+tls")
-    name, _, d_min = what.partition(":")
-    work = Work(name, restraints_of(name), float(d_min) if d_min else None, bool(plus))
+    work = Work(*_case(text, restraints_of))
     device, wander = work.on_device(), Wander(work.parameters)
     for _ in range(3):  # compiled, captured, replayed
         wander()
