@@ -44,17 +44,49 @@ class Overlaps:
         distance = np.arange(0.0, _FAR + _STEP, _STEP)
         b_sum = np.geomspace(_LEAST_B, _MOST_B, _COUNT)
         decay = np.exp(-0.25 * b_sum[:, None] * s_squared) * (weight * shape**2)
-        self._table = decay @ np.sinc(2.0 * np.sqrt(s_squared)[:, None] * distance)
+        turns = 2.0 * np.sqrt(s_squared)[:, None] * distance
+        wave = np.sinc(turns)
+        self._table = decay @ wave
+        safe = np.where(distance > 0.0, distance, 1.0)
+        self._slopes = decay @ ((np.cos(np.pi * turns) - wave) / safe)
+        self._sharpness = decay @ (4.0 * np.pi**2 / 3.0 * s_squared)
 
     def __call__(self, distance: Float, b_sum: Float) -> Float:
         """Second derivative for f(0) = 1; `distance` (Å) and sum of B (Å²) of one shape."""
-        place = np.log(np.clip(b_sum, _LEAST_B, _MOST_B) / _LEAST_B) / np.log(_MOST_B / _LEAST_B) * (_COUNT - 1)
-        along = np.minimum(distance, _FAR) / _STEP
-        found: Float = scipy.ndimage.map_coordinates(self._table, np.stack([place, along]), order=1)
-        return found
+        return _interpolated(self._table, distance, b_sum)
+
+    def slope(self, distance: Float, b_sum: Float) -> Float:
+        """Its derivative by the distance, per Å."""
+        return _interpolated(self._slopes, distance, b_sum)
+
+    def sharpness(self, b_sum: Float) -> Float:
+        """Its curvature where both atoms are at one place, the sign turned, Å⁻²."""
+        return np.interp(_place(b_sum), np.arange(_COUNT), self._sharpness)
 
     def between(self, one: Float, two: Float, b_one: Float, b_two: Float, q_one: Float, q_two: Float) -> Float:
         """Σ Σ h q q' (...) of atoms at `one` (..., m, 3) and at `two` (..., n, 3), with B and q f(0) of each."""
         distance = np.linalg.norm(one[..., :, None, :] - two[..., None, :, :], axis=-1)
         b_sum = np.broadcast_to(b_one[..., :, None] + b_two[..., None, :], distance.shape)
         return np.asarray(np.einsum("...mn,...m,...n->...", self(distance, b_sum), q_one, q_two))
+
+    def between_by_xyz(
+        self, one: Float, two: Float, b_one: Float, b_two: Float, q_one: Float, q_two: Float
+    ) -> tuple[Float, Float]:
+        """The same, and its derivatives (..., m, 3) by the atoms at `one`."""
+        apart = one[..., :, None, :] - two[..., None, :, :]
+        distance = np.linalg.norm(apart, axis=-1)
+        b_sum = np.broadcast_to(b_one[..., :, None] + b_two[..., None, :], distance.shape)
+        weight = q_one[..., :, None] * q_two[..., None, :]
+        pull = self.slope(distance, b_sum) * weight / np.where(distance > 0.0, distance, 1.0)
+        return (self(distance, b_sum) * weight).sum(axis=(-2, -1)), np.einsum("...mn,...mni->...mi", pull, apart)
+
+
+def _place(b_sum: Float) -> Float:
+    """Where sums of B are in the tables."""
+    return np.asarray(np.log(np.clip(b_sum, _LEAST_B, _MOST_B) / _LEAST_B) / np.log(_MOST_B / _LEAST_B) * (_COUNT - 1))
+
+
+def _interpolated(table: Float, distance: Float, b_sum: Float) -> Float:
+    along = np.minimum(distance, _FAR) / _STEP
+    found: Float = scipy.ndimage.map_coordinates(table, np.stack([_place(b_sum), along]), order=1)
+    return found

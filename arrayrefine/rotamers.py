@@ -1,15 +1,13 @@
 """Side chains turned to another rotamer between cycles, where the data say that they are elsewhere.
 
-Minimisation does not take a side chain over a barrier. Each is tried in the rotamers of its kind, and in some torsions
-about these, by what -log p would gain to second order (`overlaps`): the gradient by occupancy where it would be and
-where it is, what its atoms hide of the density themselves, and the rise where it would find none. No side chain is left
-out of the model for it, so phases are as good as they are.
+Minimisation does not take a side chain over a barrier. Each is tried in the rotamers of its kind, and the best of these
+fitted to the data nearby, by what -log p would gain to second order (`side_chain_scores`): the gradient by occupancy where
+it would be and where it is, what its atoms hide of the density themselves, and the rise where it would find none. No
+side chain is left out of the model for it, so phases are as good as they are.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -20,11 +18,11 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.displacement import least_b
 from arrayrefine.guard import lost
 from arrayrefine.kernels.contacts import pairs_of
-from arrayrefine.overlaps import Overlaps
 from arrayrefine.polymers import Residue, residues_of
-from arrayrefine.side_chains import BACKBONE, SideChains, side_chains_of
+from arrayrefine.side_chain_fit import fitted
+from arrayrefine.side_chain_scores import Candidates, Scores, b_elsewhere
+from arrayrefine.side_chains import BACKBONE, Poses, SideChains, side_chains_of
 from arrayrefine.state import Problem, State, evaluate
-from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.targets.contacts import pair_distances
 from arrayrefine.turning import may_meet
 from arrayrefine.validation.top8000 import tables
@@ -36,13 +34,9 @@ _WORTH = 6.0
 """What log p must gain at least: a residue has some hundred places to try, and ln 100 is 4.6."""
 _SAME = 40.0
 """Degrees; torsions that all differ by less are the rotamer that is there, and minimisation's business."""
-_OFF = 15.0
-"""Degrees; by as much either way the first two torsions of promising rotamers are changed."""
-_PROMISING, _HOPE = 2, 20.0
-"""So many rotamers of a residue are promising: the best, where log p would fall by less than half of what the side
-chain explains where it is, and this."""
-_FLATTER = 10.0
-"""Å²; B of an atom in a new place is no more than this above CB's for each torsion: where it was wrong it has grown."""
+_PROMISING, _SHARE, _HOPE = 6, 0.25, 45.0
+"""So many rotamers of a residue are fitted to the data: the best as they are, where they explain this share of what
+they have to, less this."""
 _CONTACT_SIGMA = 0.4
 """Å; of distances to other atoms, which have not made room yet."""
 _PASSES = 3
@@ -61,11 +55,11 @@ class Turned(NamedTuple):
 
 
 class _Trial(NamedTuple):
-    """A side chain elsewhere: its row among those of its kind, torsions (k,), places (m, 3), and what log p gains."""
+    """A side chain elsewhere: its row among those of its kind, its pose, places (m, 3), and what log p gains."""
 
     kind: SideChains
     row: int
-    chi: Float
+    poses: Poses
     xyz: Float
     gain: float
 
@@ -147,99 +141,49 @@ def _free(problem: Problem, atoms: Atoms) -> list[Residue]:
 
 def _best(state: State, kinds: list[SideChains]) -> list[_Trial]:
     """The best other rotamer of each side chain that has one which is worth it."""
-    atoms = state.atoms
-    score = _Score(state)
-    now = [score.as_it_is(kind) for kind in kinds]
-    rough = score([(k, *_rotamers(kind, kind.chi(atoms.xyz))) for k, kind in enumerate(kinds)], kinds)
-    fine: list[tuple[int, Int, Float]] = []
-    for (k, row, chi, _, value), before in zip(rough, now):
-        hope = value > 0.5 * before[row] - _HOPE
-        order = np.lexsort((-value, row))
-        first = np.searchsorted(row[order], row[order], side="left")
-        among = np.empty(len(row), dtype=bool)
-        among[order] = np.arange(len(row)) - first < _PROMISING
-        pick = np.flatnonzero(hope & among)
-        offsets = _offsets(chi.shape[1])
-        fine.append((k, np.repeat(row[pick], len(offsets)), (chi[pick][:, None] + offsets).reshape(-1, chi.shape[1])))
+    scores, xyz = Scores(state), state.atoms.xyz
+    others = [_rotamers(kind, xyz) for kind in kinds]
+    each = [candidates.side_chains for candidates in others]
+    values = scores.values(each, [kind.posed(xyz, candidates.poses) for kind, candidates in zip(each, others)])
+    now = np.zeros(len(state.atoms))  # by the number of the residue
+    for kind in kinds:
+        now[kind.numbers] = scores.as_they_are(kind)
+    promising = [_promising(c, value, now[c.numbers] + _WORTH) for c, value in zip(others, values)]
+    found = fitted(scores, xyz, promising, [now[candidates.numbers] + _WORTH for candidates in promising])
+    # Fitted to the data alone, what is there gains as well.
+    rows = [np.unique(candidates.row[value > now[candidates.numbers] + _WORTH]) for candidates, _, value in found]
+    here = [Candidates(c.of, row, Poses.of(c.of.chi(xyz)[row])) for (c, _, _), row in zip(found, rows)]
+    for own, _, value in fitted(scores, xyz, here, [now[candidates.numbers] for candidates in here]):
+        now[own.numbers] = np.maximum(now[own.numbers], value)
     best: list[_Trial] = []
-    for (k, row, chi, xyz, value), before in zip(score(fine, kinds), now):
-        gain = value - before[row]
-        for r in np.unique(row[gain > _WORTH]).tolist():
-            at = np.flatnonzero(row == r)
-            at = at[np.argmax(gain[at])]
-            best.append(_Trial(kinds[k], r, chi[at], xyz[at], float(gain[at])))
+    for candidates, places, value in found:
+        gain = value - now[candidates.numbers]
+        for row in np.unique(candidates.row[gain > _WORTH]).tolist():
+            at = np.flatnonzero(candidates.row == row)
+            at = at[[np.argmax(gain[at])]]
+            best.append(_Trial(candidates.of, row, candidates.poses.taken(at), places[at[0]], float(gain[at[0]])))
     return best
 
 
-def _rotamers(kind: SideChains, chi: Float) -> tuple[Int, Float]:
-    """Rows (P,) and torsions (P, k) of all rotamers but those that the side chains (R, k) are in."""
+def _rotamers(kind: SideChains, xyz: Float) -> Candidates:
+    """All rotamers but those that the side chains are in."""
     known = tables()
     mean = known[f"mean/{kind.name}"].astype(float)
-    away = mean - chi[:, None]
+    away = mean - kind.chi(xyz)[:, None]
     periods = known.get(f"period/{kind.name}", np.full(mean.shape[1], 360.0))
     away -= periods * np.rint(away / periods)
     row, rotamer = np.nonzero((np.abs(away) > _SAME).any(axis=2))
-    return row, mean[rotamer]
+    return Candidates(kind, row, Poses.of(mean[rotamer]))
 
 
-def _offsets(count: int) -> Float:
-    """Changes of torsions (n, k) about those of a rotamer."""
-    turns = itertools.product(*([-_OFF, 0.0, _OFF] if k < 2 else [0.0] for k in range(count)))
-    return np.array(list(turns))
-
-
-class _Score:
-    """By how much -log p is lower with a side chain somewhere than without it, to second order."""
-
-    def __init__(self, state: State) -> None:
-        self._atoms, self._sf = state.atoms, state.xray.structure_factors
-        if self._sf.method == "direct":  # which is exact, and takes a hundred times as long for so many places
-            self._sf = StructureFactors(self._sf.crystal, self._sf.hkl, state.atoms)
-        _, self._by_f = state.xray.by_structure_factor(state.xray.f_calc(state.atoms))
-        self._here = state.xray(state.atoms)[1].occupancy
-        self._overlaps = Overlaps(state.xray, state.atoms)
-
-    def _gradient(self, source: Int, atoms: Atoms) -> Float:
-        """Of -log p by the occupancies of atoms that are put beside those of the model."""
-        return self._sf.like(source).pullback(self._by_f, atoms).occupancy if len(source) else np.zeros(0)
-
-    def as_it_is(self, kind: SideChains) -> Float:
-        """Where side chains (R,) are now."""
-        rows, atoms = kind.rows, self._atoms
-        xyz, b, q = atoms.xyz[rows], atoms.b_iso[rows], atoms.occupancy[rows]
-        weight = q * self._overlaps.electrons[rows]
-        own = self._overlaps.between(xyz, xyz, b, b, weight, weight)
-        return np.asarray(0.5 * own - (self._here[rows] * q).sum(axis=1))
-
-    def __call__(
-        self, tried: list[tuple[int, Int, Float]], kinds: list[SideChains]
-    ) -> list[tuple[int, Int, Float, Float, Float]]:
-        """Number of the kind, rows (P,), torsions (P, k), places (P, m, 3) and values (P,) of what is `tried`."""
-        atoms = self._atoms
-        places, new_b = [], []
-        for k, row, chi in tried:
-            kind = kinds[k].taken(row)
-            places.append(kind.turned(atoms.xyz, chi))
-            most = atoms.b_iso[kind.path[:, 2]][:, None] + _FLATTER * kind.depth
-            new_b.append(np.minimum(atoms.b_iso[kind.rows], most))
-        source = np.concatenate([kinds[k].rows[row].ravel() for k, row, _ in tried])
-        put = dataclasses.replace(
-            atoms.taken(source), xyz=np.concatenate([x.reshape(-1, 3) for x in places]),
-            b_iso=np.concatenate([b.ravel() for b in new_b]), u_aniso=np.zeros((len(source), 6)),
-            anisotropic=np.zeros(len(source), dtype=bool),
-        )  # fmt: skip
-        gradient = self._gradient(source, put)
-        found, first = [], 0
-        for (k, row, chi), xyz, b in zip(tried, places, new_b):
-            rows = kinds[k].rows[row]
-            slope = gradient[first : first + rows.size].reshape(rows.shape)
-            first += rows.size
-            q = atoms.occupancy[rows]
-            weight = q * self._overlaps.electrons[rows]
-            hidden = self._overlaps.between(xyz, atoms.xyz[rows], b, atoms.b_iso[rows], weight, weight)
-            own = self._overlaps.between(xyz, xyz, b, b, weight, weight)
-            found.append((k, row, chi, xyz, np.asarray(hidden - 0.5 * own - (slope * q).sum(axis=1))))
-        return found
+def _promising(candidates: Candidates, value: Float, wanted: Float) -> Candidates:
+    """The best few of each side chain, by values (P,), of which what is `wanted` (P,) may come."""
+    row = candidates.row
+    order = np.lexsort((-value, row))
+    first = np.searchsorted(row[order], row[order], side="left")
+    among = np.empty(len(row), dtype=bool)
+    among[order] = np.arange(len(row)) - first < _PROMISING
+    return candidates.taken(np.flatnonzero(among & (value > _SHARE * wanted - _HOPE)))
 
 
 def _moved(problem: Problem, atoms: Atoms, chosen: list[_Trial]) -> Atoms:
@@ -254,11 +198,11 @@ def _moved(problem: Problem, atoms: Atoms, chosen: list[_Trial]) -> Atoms:
         kind = trial.kind.taken([trial.row])
         mine = np.isin(riding.parent, kind.rows[0])
         child, depth = riding.child[mine], kind.depth[_position(kind.rows[0], riding.parent[mine])]
-        turned = kind.with_also(child, depth).turned(atoms.xyz, trial.chi[None])[0]
+        turned = kind.with_also(child, depth).posed(atoms.xyz, trial.poses)[0]
         rows = kind.rows[0]
         xyz[rows], xyz[child] = turned[: len(rows)], turned[len(rows) :]
-        most = np.maximum(atoms.b_iso[kind.path[0, 2]] + _FLATTER * kind.depth, least[rows])
-        b_iso[rows] = np.where(refined[rows], np.minimum(b_iso[rows], most), b_iso[rows])
+        other = np.maximum(b_elsewhere(atoms, kind)[0], least[rows])
+        b_iso[rows] = np.where(refined[rows], np.minimum(b_iso[rows], other), b_iso[rows])
         u_aniso[rows] = np.where((refined & own)[rows, None], 0.0, u_aniso[rows])
     return atoms.replace(xyz=xyz, b_iso=b_iso, u_aniso=u_aniso)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,29 @@ _REMOTENESS = "BGDEZH"
 """Second letters of the names of atoms, by how many torsions turn them."""
 _IDEAL_CB = (-0.58273431, 0.56802827, -0.54067466)
 """CB from CA: factors of (CA − N) × (C − CA), CA − N and C − CA, for ideal angles at CA."""
+
+
+class Poses(NamedTuple):
+    """Where P side chains of one kind are: torsions (P, k), degrees; and how they are moved as bodies after that,
+    rotated about CA by rotation vectors (P, 3), radians, and shifted (P, 3), Å.
+    """
+
+    chi: Float
+    rotation: Float
+    shift: Float
+
+    @classmethod
+    def of(cls, chi: Float) -> Poses:
+        """Torsions alone."""
+        return cls(chi, np.zeros((len(chi), 3)), np.zeros((len(chi), 3)))
+
+    def taken(self, chosen: Sequence[int] | Int) -> Poses:
+        """Some of them."""
+        return Poses(*(values[np.asarray(chosen, dtype=np.int64)] for values in self))
+
+    def changed(self, step: Float) -> Poses:
+        """Moved on by (P, 6 + k): rotation, shift, and torsions in radians."""
+        return Poses(self.chi + np.degrees(step[:, 6:]), self.rotation + step[:, :3], self.shift + step[:, 3:6])
 
 
 @dataclass(frozen=True)
@@ -48,6 +72,11 @@ class SideChains:
     depth: Int
     path: Int
     carbonyl: Int
+
+    @property
+    def numbers(self) -> Int:
+        """Running numbers (R,) of the residues."""
+        return np.array([residue.number for residue in self.residues], dtype=np.int64)
 
     def taken(self, chosen: Sequence[int] | Int) -> SideChains:
         """Some of them."""
@@ -85,6 +114,34 @@ class SideChains:
             moved[:, beyond] = _rotated(moved[:, beyond], end, end - start, change[:, k])
             path[:, k + 3 :] = _rotated(path[:, k + 3 :], end, end - start, change[:, k])
         return moved
+
+    def posed(self, xyz: Float, poses: Poses) -> Float:
+        """Atoms (R, m, 3) of each side chain in its pose."""
+        turned = self.turned(xyz, poses.chi)
+        angle = np.linalg.norm(poses.rotation, axis=1)
+        axis = np.where(angle[:, None] > 0.0, poses.rotation, (1.0, 0.0, 0.0))
+        return _rotated(turned, xyz[self.path[:, 1]], axis, angle) + poses.shift[:, None]
+
+    def by_pose(self, xyz: Float, poses: Poses, placed: Float) -> Float:
+        """Derivatives (R, m, 3, 6 + k) of the `placed` atoms (R, m, 3) by rotation, shift and torsions (radians)."""
+        count, length = poses.chi.shape
+        found = np.zeros((*placed.shape, 6 + length))
+        if not count:
+            return found
+        pivot = xyz[self.path[:, 1]] + poses.shift
+        from_pivot = placed - pivot[:, None]
+        found[..., :3] = -_crossing(from_pivot.reshape(-1, 3)).reshape(*placed.shape, 3) @ _left_jacobian(
+            poses.rotation
+        )[:, None]
+        found[..., 3:6] = np.eye(3)
+        column = [int(np.flatnonzero(self.rows[0] == atom)[0]) for atom in self.path[0, 2:]]
+        path = np.concatenate([pivot[:, None], placed[:, column]], axis=1)
+        for k in range(length):
+            beyond = self.depth > k
+            axis = path[:, k + 1] - path[:, k]
+            axis /= np.linalg.norm(axis, axis=1, keepdims=True)
+            found[..., 6 + k][:, beyond] = np.cross(axis[:, None], placed[:, beyond] - path[:, k + 1, None])
+        return found
 
 
 def side_chains_of(residues: Sequence[Residue]) -> list[SideChains]:
@@ -130,8 +187,25 @@ def _between(one: Float, two: Float) -> tuple[Float, Float]:
 
 def _rotated(xyz: Float, centre: Float, axis: Float, angle: Float) -> Float:
     """Atoms (R, n, 3) rotated by angles (R,), radians, about axes (R, 3) through centres (R, 3)."""
-    unit = (axis / np.linalg.norm(axis, axis=1, keepdims=True))[:, None]
-    v = xyz - centre[:, None]
+    unit = axis / np.linalg.norm(axis, axis=1, keepdims=True)
     cosine, sine = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
-    along = np.einsum("rni,rki->rn", v, unit)[:, :, None] * unit
-    return np.asarray(centre[:, None] + v * cosine + np.cross(unit, v) * sine + along * (1.0 - cosine))
+    along = unit[:, :, None] * unit[:, None]
+    matrix = cosine * np.eye(3) + sine * _crossing(unit) + (1.0 - cosine) * along
+    return np.asarray(centre[:, None] + (xyz - centre[:, None]) @ np.swapaxes(matrix, 1, 2))
+
+
+def _crossing(axis: Float) -> Float:
+    """Matrices (R, 3, 3) of the cross products of axes (R, 3) with what they are applied to."""
+    found = np.zeros((len(axis), 3, 3))
+    found[:, 0, 1], found[:, 0, 2], found[:, 1, 2] = -axis[:, 2], axis[:, 1], -axis[:, 0]
+    return np.asarray(found - np.swapaxes(found, 1, 2))
+
+
+def _left_jacobian(rotation: Float) -> Float:
+    """What (R, 3, 3) turns a change of rotation vectors (R, 3) into the rotation that follows theirs."""
+    angle = np.linalg.norm(rotation, axis=1)[:, None, None]
+    safe = np.where(angle > 0.0, angle, 1.0)
+    axis = rotation / safe[:, 0]
+    sine = np.sinc(angle / np.pi)
+    along = axis[:, :, None] * axis[:, None]
+    return np.asarray(sine * np.eye(3) + (1.0 - sine) * along + (1.0 - np.cos(angle)) / safe * _crossing(axis))

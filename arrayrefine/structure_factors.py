@@ -432,11 +432,28 @@ class StructureFactors:
             )  # fmt: skip
             self._time("summation", start)
             return Gradient(fractional @ self.crystal.frac, d_b, d_q, *d_u)
+        maps = self._maps(d_f)
+        now = time.perf_counter()
+        gradient = self._gather(maps, atoms)
+        self._time("splat", now)
+        return gradient
+
+    def _maps(self, d_f: Complex) -> NDArray[Any]:
+        """Gradient by the grids (K, nx, ny, nz), in memory that the next evaluation uses again."""
+        start = time.perf_counter()
         half = lookup.scatter(d_f, self._factor, self._table, self._table.stored)
         now = self._time("lookup", start)
         shape = self.sampling.shape
         maps = fft.irfftn(half, shape, self.threads, shared("grids", self._dtype, len(half), *shape))
-        now = self._time("fft", now)
-        gradient = self._gather(maps, atoms)
-        self._time("splat", now)
-        return gradient
+        self._time("fft", now)
+        return maps
+
+    def field(self, d_f: Complex) -> Callable[[StructureFactors, Atoms], Gradient]:
+        """What tells the same as `pullback` of one gradient again and again, for structure factors `like` these.
+
+        Until the next evaluation of any of them: what is kept is in memory that this uses again.
+        """
+        if self.device == "cuda" or self.method == "direct":
+            return lambda factors, atoms: factors.pullback(d_f, atoms)
+        maps = self._maps(d_f)
+        return lambda factors, atoms: factors._gather(maps, atoms)

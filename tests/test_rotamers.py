@@ -20,10 +20,10 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.kernels.geometry import dihedral
 from arrayrefine.options import External, Minimiser, Options, Xray
-from arrayrefine.overlaps import Overlaps
 from arrayrefine.polymers import Residue, residues_of
 from arrayrefine.rotamers import with_better_rotamers
-from arrayrefine.side_chains import SideChains, side_chains_of
+from arrayrefine.side_chain_scores import Scores, b_elsewhere
+from arrayrefine.side_chains import Poses, SideChains, side_chains_of
 from arrayrefine.state import Problem, State, evaluate
 from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.tls import Tls
@@ -136,36 +136,24 @@ def test_incomplete_side_chains_and_proline_have_none(start: tuple[Problem, Stat
     assert side_chains_of([short, proline]) == []
 
 
-def test_overlap_of_an_atom_with_itself_is_its_curvature(start: tuple[Problem, State]) -> None:
-    state = start[1]
-    atoms = state.atoms
-    overlaps = Overlaps(state.xray, atoms)
-    some = np.flatnonzero((atoms.element == "C") & (atoms.multiplicity == 1))
-    expected = state.xray.curvature(atoms).occupancy[some]
-    found = overlaps(np.zeros(len(some)), 2.0 * atoms.b_iso[some]) * overlaps.electrons[some] ** 2
-    np.testing.assert_allclose(found, expected, rtol=0.01)
-    far = overlaps(np.full(len(some), 8.0), 2.0 * atoms.b_iso[some]) * overlaps.electrons[some] ** 2
-    assert np.abs(far).max() < 0.02 * expected.max()
-
-
 def test_what_is_expected_is_what_happens(start: tuple[Problem, State], wrong: tuple[Problem, State]) -> None:
     """Gains to second order against those of the likelihood itself, scale and sigma_A as they are."""
     for state in (start[1], wrong[1]):
         atoms, work = state.atoms, state.xray.work
         before = state.xray.values(state.f_calc)[work].sum()
         kinds = side_chains_of([residue(atoms, number) for number in (36, 41, 103, 88, 69, 8, 24, 92)])
-        score = rotamers._Score(state)
+        scores = Scores(state)
         found, true = [], []
-        for k, kind in enumerate(kinds):
-            row, chi = rotamers._rotamers(kind, kind.chi(atoms.xyz))
-            _, _, _, xyz, value = score([(k, row, chi)], kinds)[0]
-            for r, x, v in list(zip(row.tolist(), xyz, value.tolist()))[:6]:
-                found.append(v - score.as_it_is(kind)[r])
+        for kind in kinds:
+            others = rotamers._rotamers(kind, atoms.xyz)
+            places = others.side_chains.posed(atoms.xyz, others.poses)
+            value = scores.values([others.side_chains], [places])[0]
+            for r, x, v in list(zip(others.row.tolist(), places, value.tolist()))[:6]:
+                found.append(v - scores.as_they_are(kind)[r])
                 moved = atoms.xyz.copy()
                 moved[kind.rows[r]] = x
                 b_iso, u_aniso = atoms.b_iso.copy(), atoms.u_aniso.copy()
-                most = atoms.b_iso[kind.path[r, 2]] + rotamers._FLATTER * kind.depth
-                b_iso[kind.rows[r]] = np.minimum(b_iso[kind.rows[r]], most)
+                b_iso[kind.rows[r]] = b_elsewhere(atoms, kind)[r]
                 there = atoms.replace(xyz=moved, b_iso=b_iso, u_aniso=u_aniso)
                 f_calc = state.xray.structure_factors(there)
                 true.append(before - state.xray.values(f_calc)[work].sum())
@@ -203,6 +191,26 @@ def test_direct_summation_finds_the_same(wrong: tuple[Problem, State]) -> None:
     one, two = rotamers._best(exact, kinds), rotamers._best(state, kinds)
     assert [t.residue.key for t in one] == [t.residue.key for t in two]
     assert [t.gain for t in one] == pytest.approx([t.gain for t in two], rel=0.02)
+
+
+def test_a_backbone_that_followed_is_no_hindrance(start: tuple[Problem, State]) -> None:
+    """Side chains in a wrong place have pulled CA, and with it CB, some way towards it."""
+    problem, state = start
+    xyz = turned(problem, state.atoms, list(WRONG)).xyz
+    for kind in side_chains_of([residue(state.atoms, number) for number in WRONG]):
+        for r in range(len(kind.rows)):
+            towards = xyz[kind.rows[r]].mean(axis=0) - state.atoms.xyz[kind.rows[r]].mean(axis=0)
+            moved = np.append(kind.rows[r], kind.path[r, 1])
+            xyz[moved] += 0.4 * towards / np.linalg.norm(towards)
+    pulled = evaluate(problem, problem.hydrogens.place(state.atoms.replace(xyz=xyz)), before=state)
+    after, found = with_better_rotamers(problem, pulled)
+    assert {name for name, _ in found} >= {f"A/{name} {number}" for number, name in WRONG.items()}
+    for number in WRONG:
+        ends = [row for name, row in residue(state.atoms, number).atoms.items() if name[:2] in ("CG", "CD", "OD")]
+        off = np.linalg.norm(after.atoms.xyz[ends][:, None] - state.atoms.xyz[ends], axis=2).min(axis=1)
+        assert off.max() < 0.5
+    bonds = after.atoms.riding
+    assert np.linalg.norm(after.atoms.xyz[bonds.child] - after.atoms.xyz[bonds.parent], axis=1).max() < 1.4
 
 
 def test_hydrogens_go_along(wrong: tuple[Problem, State]) -> None:
@@ -298,7 +306,8 @@ def test_what_is_held_does_not_turn(wrong: tuple[Problem, State]) -> None:
 
 def trial(state: State, number: int, chi: Sequence[float], gain: float) -> rotamers._Trial:
     kind = side_chains_of([residue(state.atoms, number)])[0]
-    return rotamers._Trial(kind, 0, np.array(chi), kind.turned(state.atoms.xyz, np.array([chi]))[0], gain)
+    poses = Poses.of(np.array([chi]))
+    return rotamers._Trial(kind, 0, poses, kind.posed(state.atoms.xyz, poses)[0], gain)
 
 
 def at_a_place(state: State, number: int, other: int, gain: float) -> rotamers._Trial:

@@ -1,0 +1,154 @@
+"""What log p would gain, to second order, by side chains somewhere else than they are."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arrayrefine.atoms import Atoms
+from arrayrefine.overlaps import Overlaps
+from arrayrefine.side_chains import Poses, SideChains
+from arrayrefine.state import State
+from arrayrefine.structure_factors import StructureFactors
+
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+
+_FLATTER = 10.0
+"""Å²; B of an atom in a new place is no more than this above CB's for each torsion: where it was wrong it has grown."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidates:
+    """P side chains of one kind in other poses.
+
+    Attributes
+    ----------
+    of : SideChains
+        All side chains of the kind.
+    row : (P,) int
+        Which of these.
+    poses : Poses
+        Where they would be.
+    """
+
+    of: SideChains
+    row: Int
+    poses: Poses
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def taken(self, chosen: Int) -> Candidates:
+        """Some of them."""
+        return Candidates(self.of, self.row[chosen], self.poses.taken(chosen))
+
+    @property
+    def numbers(self) -> Int:
+        """Running numbers (P,) of the residues."""
+        return self.of.numbers[self.row]
+
+    @property
+    def side_chains(self) -> SideChains:
+        """One for each candidate."""
+        return self.of.taken(self.row)
+
+
+class Scores:
+    """By how much -log p is lower with a side chain somewhere than without it, to second order.
+
+    They are good until anything of `state` is evaluated anew.
+
+    Parameters
+    ----------
+    state : State
+    """
+
+    def __init__(self, state: State) -> None:
+        self._atoms, self._sf = state.atoms, state.xray.structure_factors
+        if self._sf.method == "direct":  # which is exact, and takes a hundred times as long for so many places
+            self._sf = StructureFactors(self._sf.crystal, self._sf.hkl, state.atoms)
+        _, by_f = state.xray.by_structure_factor(state.xray.f_calc(state.atoms))
+        self._here = state.xray(state.atoms)[1].occupancy
+        self._overlaps = Overlaps(state.xray, state.atoms)
+        self._field = self._sf.field(by_f)
+
+    def as_they_are(self, kind: SideChains) -> Float:
+        """Of side chains (R,) where they are."""
+        rows, atoms = kind.rows, self._atoms
+        xyz, b, q = atoms.xyz[rows], atoms.b_iso[rows], atoms.occupancy[rows]
+        weight = self._weight(kind)
+        own = self._overlaps.between(xyz, xyz, b, b, weight, weight)
+        return np.asarray(0.5 * own - (self._here[rows] * q).sum(axis=1))
+
+    def sharpness(self, kind: SideChains) -> Float:
+        """Curvature (R, m) by the place of each atom somewhere else, the sign turned, Å⁻²."""
+        found: Float = self._overlaps.sharpness(2.0 * b_elsewhere(self._atoms, kind)) * self._weight(kind) ** 2
+        return found
+
+    def plan(self, kinds: Sequence[SideChains]) -> StructureFactors:
+        """What finds values of the same side chains again and again."""
+        return self._sf.like(_rows(kinds))
+
+    def values(self, kinds: Sequence[SideChains], places: Sequence[Float]) -> list[Float]:
+        """Values (P,) of side chains, of each kind at places (P, m, 3)."""
+        found = []
+        for kind, xyz, (by_occupancy, _) in zip(kinds, places, self._gradient(kinds, places, self.plan(kinds))):
+            b, weight = b_elsewhere(self._atoms, kind), self._weight(kind)
+            hidden = self._overlaps.between(xyz, *self._places_and_b(kind, b), weight, weight)
+            found.append(self._value(kind, xyz, hidden, by_occupancy))
+        return found
+
+    def values_and_slopes(
+        self, kinds: Sequence[SideChains], places: Sequence[Float], plan: StructureFactors
+    ) -> list[tuple[Float, Float]]:
+        """The same, and derivatives (P, m, 3) by the places, Å⁻¹; `plan` is of these side chains."""
+        found = []
+        for kind, xyz, (by_occupancy, by_xyz) in zip(kinds, places, self._gradient(kinds, places, plan)):
+            b, weight = b_elsewhere(self._atoms, kind), self._weight(kind)
+            hidden, slope = self._overlaps.between_by_xyz(xyz, *self._places_and_b(kind, b), weight, weight)
+            found.append((self._value(kind, xyz, hidden, by_occupancy), slope - by_xyz))
+        return found
+
+    def _gradient(
+        self, kinds: Sequence[SideChains], places: Sequence[Float], plan: StructureFactors
+    ) -> list[tuple[Float, Float]]:
+        """Derivatives of -log p by occupancies (P, m) and places (P, m, 3) of atoms put beside those of the model."""
+        source = _rows(kinds)
+        if not len(source):
+            return [(np.zeros(x.shape[:2]), np.zeros(x.shape)) for x in places]
+        put = dataclasses.replace(
+            self._atoms.taken(source), xyz=np.concatenate([x.reshape(-1, 3) for x in places]),
+            b_iso=np.concatenate([b_elsewhere(self._atoms, kind).ravel() for kind in kinds]),
+            u_aniso=np.zeros((len(source), 6)), anisotropic=np.zeros(len(source), dtype=bool),
+        )  # fmt: skip
+        gradient = self._field(plan, put)
+        ends = np.cumsum([kind.rows.size for kind in kinds])[:-1]
+        parts = zip(places, np.split(gradient.occupancy, ends), np.split(gradient.xyz, ends))
+        return [(by_q.reshape(x.shape[:2]), by_x.reshape(x.shape)) for x, by_q, by_x in parts]
+
+    def _places_and_b(self, kind: SideChains, b: Float) -> tuple[Float, Float, Float]:
+        """Where side chains are, and the B of what is elsewhere and of them."""
+        return self._atoms.xyz[kind.rows], b, self._atoms.b_iso[kind.rows]
+
+    def _value(self, kind: SideChains, xyz: Float, hidden: Float, by_occupancy: Float) -> Float:
+        b, weight = b_elsewhere(self._atoms, kind), self._weight(kind)
+        own = self._overlaps.between(xyz, xyz, b, b, weight, weight)
+        return np.asarray(hidden - 0.5 * own - (by_occupancy * self._atoms.occupancy[kind.rows]).sum(axis=1))
+
+    def _weight(self, kind: SideChains) -> Float:
+        """q f(0) of the atoms (R, m)."""
+        found: Float = self._atoms.occupancy[kind.rows] * self._overlaps.electrons[kind.rows]
+        return found
+
+
+def b_elsewhere(atoms: Atoms, kind: SideChains) -> Float:
+    """B (R, m), Å², that atoms of side chains have in another place."""
+    return np.minimum(atoms.b_iso[kind.rows], atoms.b_iso[kind.path[:, 2]][:, None] + _FLATTER * kind.depth)
+
+
+def _rows(kinds: Sequence[SideChains]) -> Int:
+    return np.concatenate([np.zeros(0, dtype=np.int64), *(kind.rows.ravel() for kind in kinds)])
