@@ -37,9 +37,11 @@ _IDEAL: dict[str, tuple[float | None, ...]] = {
     "Cu": (2.13, 1.99, 2.04, 2.02, 2.15),
     "Zn": (2.09, 1.99, 2.07, 2.03, 2.31),
 }
+_ELEMENTS = ("N", "O", "S", "Se", "F", "Cl", "Br", "I")
+"""Of donors."""
 _ESTIMATED = 2.0
-"""Times the standard uncertainty of a distance that is the sum of two covalent radii, or of a carboxylate's with both
-oxygens."""
+"""Times the standard uncertainty of a distance that is the sum of two covalent radii, of a carboxylate's with both
+oxygens, or to another atom than those above."""
 _POLAR = {
     **dict.fromkeys(["Li", "Rb", "Sr", "Ba", "Ru", "Rh", "Pd", "Os", "Ir", "Pt", "Au"], 0.0),
     **dict.fromkeys(["Sc", "Ti", "V", "Cr", "Ni", "Ag", "Cd", "Hg"], 0.12),
@@ -58,8 +60,9 @@ _COLLAPSED = 0.7
 """Å; atoms nearer than the ideal by more are hardly what they are called: a water in the place of an ion, say."""
 _INSTEAD = 1.5
 """Å; atoms nearer than this whose occupancies sum to no more than 1 are there instead of each other."""
-_REACH = 0.8
-"""Å; a donor further than this beyond its ideal distance is not coordinated."""
+_REACH, _OTHER_REACH = 0.8, 0.3
+"""Å; a donor further than this beyond its ideal distance is not coordinated; nor, beyond the second, are atoms of which
+only the element says that they may be donors: of ligands, phosphates, hydroxyls or bases, and halides."""
 _ONE_SIDED = 0.4
 """Å; a carboxylate binds with one oxygen where the other is further away by more."""
 _TETRAHEDRAL = 109.5
@@ -117,15 +120,15 @@ def metal_coordination(
     labels: Counter[str] = Counter()
     sources: set[str] = set()
     for ion, donors in _donors(atoms, restraints, ions, conformer).items():
-        distances = {d: ideal for d in donors if (ideal := _ideal(atoms, ion, d)) is not None}
-        distances, both = _of_groups(atoms, ion, distances)
-        estimated = _ESTIMATED if atoms.element[ion] not in _IDEAL else 1.0
-        found += [(ion, d, ideal, estimated * sigma) for d, ideal in distances.items()]
+        metal = str(atoms.element[ion])
+        expected = {d: ideal for d in donors if (ideal := _ideal(atoms, ion, d)) is not None}
+        distances, both = _of_groups(atoms, ion, {d: ideal.length for d, ideal in expected.items()})
+        found += [(ion, d, ideal, expected[d].looseness * sigma) for d, ideal in distances.items()]
         found += [(ion, d, ideal, _ESTIMATED * sigma) for d, ideal in both.items()]
-        labels.update(f"{atoms.element[ion]}-{atoms.element[d]}" for d in (*distances, *both))
-        if distances or both:
-            known = "mean values of the literature" if estimated == 1.0 else "sums of covalent radii"
-            sources.add(f"{known} ({atoms.element[ion]})")
+        for d in (*distances, *both):
+            labels[f"{metal}-{atoms.element[d]}"] += 1
+            known = "mean values of the literature" if expected[d].measured else "sums of covalent radii"
+            sources.add(f"{known} ({metal})")
         angles += _tetrahedron(atoms, ion, distances)
     rows = found + angles
     index = np.array([(a, b) for a, b, *_ in rows], dtype=np.int64).reshape(-1, 2)
@@ -156,14 +159,14 @@ def metal_coordination(
 
 
 def _donor_mates(atoms: Atoms, ions: Int, crystal: Crystal, across: Across) -> tuple[Mates, list[str]]:
-    """Symmetry mates of O, N and S near ions, each image once, without those that links of the dictionary join; and the
+    """Symmetry mates of donors near ions, each image once, without those that links of the dictionary join; and the
     names of the operators.
 
     Where an operator leaves the ion in its place, the donor in the model stands for its images under it; where it
     leaves the donor, the image is the donor.
     """
     bonded = _bonded_across(len(atoms), across)
-    candidates = np.flatnonzero(np.isin(atoms.element, ("N", "O", "S")))
+    candidates = np.flatnonzero(np.isin(atoms.element, _ELEMENTS))
     subset = np.concatenate([ions, candidates])
     pairs = neighbour_pairs(
         atoms.xyz[subset], crystal.rotations, crystal.translations, crystal.orth, crystal.frac, COORDINATION
@@ -231,10 +234,10 @@ def _alone(atoms: Atoms) -> NDArray[np.bool_]:
 
 
 def _donors(atoms: Atoms, restraints: Restraints, ions: Int, conformer: Int) -> dict[int, list[int]]:
-    """O, N and S near each ion, in conformers that can be there together, without those bonded by the dictionary."""
+    """Donors near each ion, in conformers that can be there together, without those bonded by the dictionary."""
     if not len(ions):
         return {}
-    candidates = np.flatnonzero(np.isin(atoms.element, ("N", "O", "S")))
+    candidates = np.flatnonzero(np.isin(atoms.element, _ELEMENTS))
     subset = np.concatenate([ions, candidates])
     pairs = subset[close_pairs(atoms.xyz[subset], COORDINATION)]
     is_ion = np.zeros(len(atoms), dtype=bool)
@@ -252,31 +255,50 @@ def _donors(atoms: Atoms, restraints: Restraints, ions: Int, conformer: Int) -> 
     return near
 
 
-def _ideal(atoms: Atoms, ion: int, donor: int) -> float | None:
-    """Distance to be expected, Å; None where none is known, or the atom is too far to be a donor."""
+class _Expected(NamedTuple):
+    """Distance of a donor, Å, whether it was measured for the metal, and by how much its sigma is larger."""
+
+    length: float
+    measured: bool
+    looseness: float
+
+
+def _ideal(atoms: Atoms, ion: int, donor: int) -> _Expected | None:
+    """Distance to be expected; None where the atom is too far to be a donor, or N of a main chain."""
     who, metal = atoms.identity, str(atoms.element[ion])
     residue, name, element = str(who.residue_name[donor]), str(who.atom_name[donor]), str(atoms.element[donor])
-    if element == "N":
-        kind = _NITROGEN if residue == "HIS" and name in ("ND1", "NE2") else None
-    elif element == "S":
-        kind = _SULFUR if residue == "CYS" or (residue == "MET" and metal not in _IDEAL) else None
-    elif gemmi.find_tabulated_residue(residue).is_water():
-        kind = _WATER
-    elif (residue, name[:2]) in (("ASP", "OD"), ("GLU", "OE")):
-        kind = _CARBOXYLATE
-    else:
-        kind = _CARBONYL if name == "O" and gemmi.find_tabulated_residue(residue).is_amino_acid() else None
-    ideal = None if kind is None else _length(metal, element, kind)
+    if name == "N" and gemmi.find_tabulated_residue(residue).is_amino_acid():
+        return None
+    kind, typical = _kind(residue, name, element, metal)
+    known = _IDEAL[metal][kind] if metal in _IDEAL and kind is not None else None
+    length = _sum_of_radii(metal, element) if known is None else known
+    loose = known is None or not typical
     found = float(np.linalg.norm(atoms.xyz[ion] - atoms.xyz[donor]))
-    return ideal if ideal is not None and found < ideal + _REACH else None
+    if found > length + (_REACH if typical else _OTHER_REACH):
+        return None
+    return _Expected(length, known is not None, _ESTIMATED if loose else 1.0)
 
 
-def _length(metal: str, donor: str, kind: int) -> float | None:
-    """Mean distance of the literature, Å, or the sum of covalent radii for a metal that is not there."""
-    known = _IDEAL.get(metal)
-    if known:
-        return known[kind]
-    polar = 0.0 if donor == "S" else _POLAR[metal]
+def _kind(residue: str, name: str, element: str, metal: str) -> tuple[int | None, bool]:
+    """Which of the distances that are known is a donor's, if any, and whether its like were measured."""
+    tabulated = gemmi.find_tabulated_residue(residue)
+    if element == "N":
+        return _NITROGEN, residue == "HIS" and name in ("ND1", "NE2")
+    if element == "S":
+        return _SULFUR, residue == "CYS" or (residue == "MET" and metal not in _IDEAL)
+    if element != "O":
+        return None, False
+    if tabulated.is_water():
+        return _WATER, True
+    if (residue, name[:2]) in (("ASP", "OD"), ("GLU", "OE")):
+        return _CARBOXYLATE, True
+    main_chain = name == "O" and tabulated.is_amino_acid()
+    return (_CARBONYL, True) if main_chain else (_WATER, False)
+
+
+def _sum_of_radii(metal: str, donor: str) -> float:
+    """Sum of covalent radii, Å, shorter or longer as oxygen and nitrogen are bound."""
+    polar = _POLAR.get(metal, 0.0) if donor in ("N", "O") else 0.0
     return gemmi.Element(metal).covalent_r + gemmi.Element(donor).covalent_r + polar
 
 

@@ -37,6 +37,8 @@ _SAME = 40.0
 _PROMISING, _SHARE, _HOPE = 6, 0.25, 45.0
 """So many rotamers of a residue are fitted to the data: the best as they are, where they explain this share of what
 they have to, less this."""
+_HERE = 1.0
+"""Å; side chains of which no atom moves further are still where they were: minimisation's business."""
 _CONTACT_SIGMA = 0.4
 """Å; of distances to other atoms, which have not made room yet."""
 _PASSES = 3
@@ -153,8 +155,9 @@ def _best(state: State, kinds: list[SideChains]) -> list[_Trial]:
     # Fitted to the data alone, what is there gains as well.
     rows = [np.unique(candidates.row[value > now[candidates.numbers] + _WORTH]) for candidates, _, value in found]
     here = [Candidates(c.of, row, Poses.of(c.of.chi(xyz)[row])) for (c, _, _), row in zip(found, rows)]
-    for own, _, value in fitted(scores, xyz, here, [now[candidates.numbers] for candidates in here]):
-        now[own.numbers] = np.maximum(now[own.numbers], value)
+    for own, places, value in fitted(scores, xyz, here, [now[candidates.numbers] for candidates in here]):
+        near = np.linalg.norm(places - xyz[own.side_chains.rows], axis=-1).max(axis=1) < _HERE
+        now[own.numbers[near]] = np.maximum(now[own.numbers], value)[near]
     best: list[_Trial] = []
     for candidates, places, value in found:
         gain = value - now[candidates.numbers]

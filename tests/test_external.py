@@ -352,6 +352,31 @@ def test_a_metal_that_the_literature_leaves_out_is_held_by_radii(tmp_path: Path)
     assert "sums of covalent radii (Cd)" in note
 
 
+@pytest.mark.parametrize(("ion", "name", "residue", "element", "distance", "expected"), [
+    ("PT", "CL", "CL", "CL", 2.33, (2.38, 0.10)), ("PT", "CL", "CL", "CL", 2.75, None),
+    ("ZN", "BR", "BR", "BR", 2.4, (2.42, 0.10)),
+    ("MG", "OP1", "A", "O", 2.2, (2.07, 0.10)), ("MG", "OP1", "A", "O", 2.6, None),
+    ("MG", "N7", "G", "N", 2.3, (2.12, 0.10)), ("MG", "O1", "GOL", "O", 2.0, (2.07, 0.10)),
+    ("MG", "O", "HOH", "O", 2.6, (2.07, 0.05)), ("MG", "N", "ALA", "N", 2.2, None),
+    ("ZN", "NZ", "LYS", "N", 2.2, (2.03, 0.10)), ("CU", "SD", "MET", "S", 2.4, (2.15, 0.10)),
+    ("MN", "C1", "GOL", "C", 2.2, None),
+])  # fmt: skip
+def test_donors_of_all_kinds(
+    tmp_path: Path, ion: str, name: str, residue: str, element: str, distance: float,
+    expected: tuple[float, float] | None,
+) -> None:  # fmt: skip
+    """Of ligands, phosphates, bases and halides only the element says that they may bind: near by, and loosely."""
+    text = ZINC.replace("ZN", ion) + SITE.format(
+        n=2, name=name, residue=residue, m=2, x=20.0 + distance, y=20.0, z=20.0, element=element
+    )
+    path = tmp_path / "ion.pdb"
+    path.write_text(text + "END\n")
+    atoms, _, restraints = load(path)
+    (sure, far), *_ = metal_coordination(atoms, restraints, 0.05, 1.0)
+    found = [*zip(sure.ideal, sure.sigma), *zip(far.ideal, far.sigma)]
+    assert found == ([] if expected is None else [pytest.approx(expected, abs=0.02)])
+
+
 @pytest.mark.parametrize(("ion", "occupancy", "distance", "expected"), [
     ("ZN", (1.0, 1.0), 2.3, "metal, robust"), ("ZN", (1.0, 1.0), 2.2, "metal"),
     ("ZN", (1.0, 1.0), 1.0, "metal, robust"),

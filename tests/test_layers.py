@@ -20,7 +20,7 @@ LAYERS = [
     {"result", "preparation"},
     {"macrocycle", "rigid_body", "summaries", "outcome", "mask_search", "option_effects", "omit_maps", "page"},
     {"rotamers"},
-    {"side_chains"},
+    {"side_chain_fit", "side_chain_scores", "side_chains"},
     {"validation"},
     {"model_maps"},
     {"refinement_step"},
