@@ -107,6 +107,26 @@ def categories(path: Path) -> set[str]:
     return set(gemmi.cif.read(str(path)).sole_block().get_mmcif_category_names())
 
 
+def test_what_the_model_has_no_atoms_for_is_no_row(tmp_path: Path) -> None:
+    """A helix that ends in a residue, and a link to an atom, that are not there."""
+    source = small_pdb(tmp_path)
+    helix = "HELIX    1   1 ALA A    1  ALA A    {0}  1                                   5\n"
+    link = "LINK         CB  ALA A   1                 SG  CYS A   9     1555   1555  1.80  \n"
+    text = source.read_text()
+    source.write_text(text.replace("CRYST1", helix.format(1) + helix.format(5) + link + "CRYST1"))
+    model = read_model(source)
+    assert len(model.structure.connections) == 1 and len(model.structure.helices) == 2
+    write_outputs(tmp_path / "out", model, model.atoms, *make_data(model.crystal), make_report())
+    block = gemmi.cif.read(str(tmp_path / "out" / "refined.cif")).sole_block()
+    assert not block.find_values("_struct_conn.id")
+    assert len(block.find_values("_struct_conf.id")) == 1
+    warnings = json.loads((tmp_path / "out" / "report.json").read_text())["warnings"]
+    assert [w for w in warnings if "helices" in w] == [
+        "1 record of helices and strands left out of refined.cif, as the model lacks the first or last residue: "
+        "A/1(ALA) - A/5(ALA)"
+    ]
+
+
 @pytest.mark.parametrize(("name", "file"), [("1cbs", "model.cif"), ("1l2h", "model.cif"), ("1v9g", "model.cif")])
 def test_mmcif_keeps_categories_and_holds_the_atoms(
     case: Callable[[str], Path], tmp_path: Path, name: str, file: str

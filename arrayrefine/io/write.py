@@ -20,11 +20,12 @@ from arrayrefine.io.composition import composition
 from arrayrefine.io.files import IN_MEMORY
 from arrayrefine.io.model import Model, with_atoms
 from arrayrefine.io.sequence_numbers import number_by_sequence
-from arrayrefine.io.write_cif import cif_text, old_verdicts
+from arrayrefine.io.write_cif import cif_text, old_verdicts, without_ends
 from arrayrefine.io.write_mtz import Coefficients, history_line, mtz_bytes
 from arrayrefine.io.write_pdb import has_remark_500, pdb_obstacle, pdb_text
 from arrayrefine.reflections import Reflections
 from arrayrefine.version import version as program_version
+from arrayrefine.wording import counted, listed
 
 NAMES = ("refined.cif", "refined.pdb", "refined.mtz", "report.json")
 """Files that a refinement writes."""
@@ -123,6 +124,12 @@ def left_out(model: Model, atoms: Atoms) -> tuple[str, ...]:
         verdicts.append("REMARK 500")
     if model.document is None:
         sentences += number_by_sequence(model.structure.clone())
+        if lost := without_ends(model.structure):
+            what = counted(len(lost), "record")
+            sentences.append(
+                f"{what} of helices and strands left out of refined.cif, as the model lacks the first or last residue: "
+                f"{listed(lost)}"
+            )
     if verdicts:
         sentences.append(f"left out of the output, as it judges the model as it was: {', '.join(verdicts)}")
     return tuple(sentences)

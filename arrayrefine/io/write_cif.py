@@ -62,6 +62,10 @@ def cif_text(
     if document is None:
         complete = structure.clone()
         number_by_sequence(complete)
+        for k in reversed(range(len(complete.connections))):  # a row of a link needs both atoms
+            link = complete.connections[k]
+            if None in [complete[0].find_cra(end, ignore_segment=True).atom for end in (link.partner1, link.partner2)]:
+                complete.connections.pop(k)
         complete.name = _entry_name(structure, content)
         new = complete.make_mmcif_document()
         block = new.sole_block()
@@ -169,8 +173,22 @@ def _write_refinement(block: cif.Block, content: Mapping[str, Any]) -> None:
 
 
 def old_verdicts(block: cif.Block) -> list[str]:
-    """Categories of a block that judge the model as it was: contacts, bonds, torsions that validation complained of."""
-    return [name for name in block.get_mmcif_category_names() if name.startswith("_pdbx_validate_")]
+    """Categories of a block that judge the model as it was: contacts, bonds, torsions that validation complained of,
+    and angles at metals.
+    """
+    old = ("_pdbx_validate_", "_pdbx_struct_conn_angle.")
+    return [name for name in block.get_mmcif_category_names() if name.startswith(old)]
+
+
+def without_ends(structure: gemmi.Structure) -> list[str]:
+    """Helices and strands whose first or last residue the model does not have: no row can describe them."""
+    ends = [(h.start, h.end) for h in structure.helices]
+    ends += [(strand.start, strand.end) for sheet in structure.sheets for strand in sheet.strands]
+    return [
+        f"{one.chain_name}/{one.res_id} - {two.chain_name}/{two.res_id}"
+        for one, two in ends
+        if None in [structure[0].find_cra(end, ignore_segment=True).residue for end in (one, two)]
+    ]
 
 
 def _write_experiment(block: cif.Block, entry: str, content: Mapping[str, Any]) -> None:
