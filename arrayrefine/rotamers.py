@@ -1,9 +1,9 @@
 """Side chains turned to another rotamer between cycles, where the data say that they are elsewhere.
 
 Minimisation does not take a side chain over a barrier. Each is tried in the rotamers of its kind, and the best of these
-fitted to the data nearby, by what -log p would gain to second order (`side_chain_scores`): the gradient by occupancy where
-it would be and where it is, what its atoms hide of the density themselves, and the rise where it would find none. No
-side chain is left out of the model for it, so phases are as good as they are.
+fitted to the data nearby, by what -log p would gain to second order (`side_chain_scores`): the gradient by occupancy
+where it would be and where it is, what its atoms hide of the density themselves, and the rise where it would find none.
+No side chain is left out of the model for it, so phases are as good as they are.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from arrayrefine.validation.top8000 import tables
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
-_WORTH = 6.0
-"""What log p must gain at least: a residue has some hundred places to try, and ln 100 is 4.6."""
+_WORTH = 7.0
+"""What log p must gain at least: a residue has some thousand places that fits can end in, and ln 1000 is 6.9."""
 _SAME = 40.0
 """Degrees; torsions that all differ by less are the rotamer that is there, and minimisation's business."""
-_PROMISING, _SHARE, _HOPE = 6, 0.25, 45.0
-"""So many rotamers of a residue are fitted to the data: the best as they are, where they explain this share of what
-they have to, less this."""
+_PROMISING, _SHARE, _HOPE = 6, 0.75, 45.0
+"""So many rotamers of a residue are fitted to the data: the best as they are, where they are no further below what is
+wanted than this share of what the side chain would explain at best, and this."""
 _HERE = 1.0
 """Å; side chains of which no atom moves further are still where they were: minimisation's business."""
 _CONTACT_SIGMA = 0.4
@@ -147,10 +147,11 @@ def _best(state: State, kinds: list[SideChains]) -> list[_Trial]:
     others = [_rotamers(kind, xyz) for kind in kinds]
     each = [candidates.side_chains for candidates in others]
     values = scores.values(each, [kind.posed(xyz, candidates.poses) for kind, candidates in zip(each, others)])
-    now = np.zeros(len(state.atoms))  # by the number of the residue
+    now, most = np.zeros(len(state.atoms)), np.zeros(len(state.atoms))  # by the number of the residue
     for kind in kinds:
-        now[kind.numbers] = scores.as_they_are(kind)
-    promising = [_promising(c, value, now[c.numbers] + _WORTH) for c, value in zip(others, values)]
+        now[kind.numbers], most[kind.numbers] = scores.as_they_are(kind), scores.most(kind)
+    least = now + _WORTH - _SHARE * most - _HOPE
+    promising = [_promising(c, value, least[c.numbers]) for c, value in zip(others, values)]
     found = fitted(scores, xyz, promising, [now[candidates.numbers] + _WORTH for candidates in promising])
     # Fitted to the data alone, what is there gains as well.
     rows = [np.unique(candidates.row[value > now[candidates.numbers] + _WORTH]) for candidates, _, value in found]
@@ -179,14 +180,14 @@ def _rotamers(kind: SideChains, xyz: Float) -> Candidates:
     return Candidates(kind, row, Poses.of(mean[rotamer]))
 
 
-def _promising(candidates: Candidates, value: Float, wanted: Float) -> Candidates:
-    """The best few of each side chain, by values (P,), of which what is `wanted` (P,) may come."""
+def _promising(candidates: Candidates, value: Float, least: Float) -> Candidates:
+    """The best few of each side chain, by values (P,), with no less than `least` (P,)."""
     row = candidates.row
     order = np.lexsort((-value, row))
     first = np.searchsorted(row[order], row[order], side="left")
     among = np.empty(len(row), dtype=bool)
     among[order] = np.arange(len(row)) - first < _PROMISING
-    return candidates.taken(np.flatnonzero(among & (value > _SHARE * wanted - _HOPE)))
+    return candidates.taken(np.flatnonzero(among & (value > least)))
 
 
 def _moved(problem: Problem, atoms: Atoms, chosen: list[_Trial]) -> Atoms:

@@ -22,22 +22,28 @@ Int = NDArray[np.int64]
 _ROTATION, _SHIFT, _TORSION = np.radians(10.0), 0.35, np.radians(15.0)
 """Radians and Å; expected of a side chain that has the torsions of a rotamer on a backbone that was pulled at."""
 _HOPE, _MORE_HOPE = (0.35, 0.2, 0.12, 0.08, 0.06, 0.05, 0.04, 0.03), 60.0
-"""So far below what is wanted candidates may be after each step but the last, as shares of it and this; most gain what
-they gain in a few steps."""
+"""So far below what is wanted candidates may be after each step but the last, as shares of what they would explain at
+best and this; most gain what they gain in a few steps."""
 _DAMPING, _LESS, _MORE = 0.1, 0.3, 5.0
 """Damping at the start, and by what it changes after a step that gains and one that does not."""
+_STRETCH = 2.0
+"""Steps are longer by this as long as they gain: far from a peak, density is less curved than there."""
 
 
 @dataclasses.dataclass(frozen=True)
 class _Fit:
-    """Candidates (P,) on their way: where they started, what is `wanted`; places, values and slopes; the damping."""
+    """Candidates (P,) on their way: where they started, what is `wanted` and how much more they could explain; how to
+    step; places, values and slopes.
+    """
 
     candidates: Candidates
     side_chains: SideChains
     began: Float
     wanted: Float
+    most: Float
     sharpness: Float
     damping: Float
+    stretch: Float
     xyz: Float
     value: Float
     slope: Float
@@ -46,13 +52,15 @@ class _Fit:
         """Some of them."""
         arrays = {
             name: getattr(self, name)[chosen]
-            for name in ("began", "wanted", "sharpness", "damping", "xyz", "value", "slope")
-        }
+            for name in (
+                "began", "wanted", "most", "sharpness", "damping", "stretch", "xyz", "value", "slope",
+            )
+        }  # fmt: skip
         return _Fit(self.candidates.taken(chosen), self.side_chains.taken(chosen), **arrays)
 
     def hopeful(self, share: float) -> _Fit:
         """Those that are not far below what is wanted."""
-        least = self.wanted - share * (np.maximum(self.wanted, 0.0) + _MORE_HOPE)
+        least = self.wanted - share * (self.most + _MORE_HOPE)
         return self.taken(np.flatnonzero(self.value > least))
 
     def away(self) -> Float:
@@ -65,7 +73,8 @@ class _Fit:
         """After a step, not valued yet; `xyz` (N, 3) are the atoms of the model."""
         poses = self.candidates.poses
         by_pose = self.side_chains.by_pose(xyz, poses, self.xyz)
-        poses = poses.changed(_step(by_pose, self.slope, self.sharpness, self.away(), self.damping))
+        step = _step(by_pose, self.slope, self.sharpness, self.away(), self.damping)
+        poses = poses.changed(self.stretch[:, None] * step)
         candidates = dataclasses.replace(self.candidates, poses=poses)
         return dataclasses.replace(self, candidates=candidates, xyz=self.side_chains.posed(xyz, poses))
 
@@ -78,8 +87,8 @@ class _Fit:
         }
         poses = [np.where(wins[:, None], new, old) for new, old in zip(other.candidates.poses, self.candidates.poses)]
         candidates = dataclasses.replace(self.candidates, poses=type(self.candidates.poses)(*poses))
-        damping = self.damping * np.where(wins, _LESS, _MORE)
-        return dataclasses.replace(self, candidates=candidates, damping=damping, **each)
+        damping, stretch = self.damping * np.where(wins, _LESS, _MORE), np.where(wins, self.stretch, 1.0)
+        return dataclasses.replace(self, candidates=candidates, damping=damping, stretch=stretch, **each)
 
 
 def fitted(
@@ -114,9 +123,10 @@ def fitted(
 def _begun(scores: Scores, xyz: Float, candidates: Candidates, wanted: Float) -> _Fit:
     side_chains = candidates.side_chains
     places = side_chains.posed(xyz, candidates.poses)
+    count = len(candidates)
     return _Fit(
-        candidates, side_chains, candidates.poses.chi, wanted, scores.sharpness(side_chains),
-        np.full(len(candidates), _DAMPING), places, np.zeros(len(candidates)), np.zeros(places.shape),
+        candidates, side_chains, candidates.poses.chi, wanted, scores.most(side_chains), scores.sharpness(side_chains),
+        np.full(count, _DAMPING), np.full(count, _STRETCH), places, np.zeros(count), np.zeros(places.shape),
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +58,14 @@ class Candidates:
         return self.of.taken(self.row)
 
 
+class _Place(NamedTuple):
+    """Atoms (R, m) of side chains in the model."""
+
+    xyz: Float
+    b_iso: Float
+    occupancy: Float
+
+
 class Scores:
     """By how much -log p is lower with a side chain somewhere than without it, to second order.
 
@@ -84,6 +93,11 @@ class Scores:
         own = self._overlaps.between(xyz, xyz, b, b, weight, weight)
         return np.asarray(0.5 * own - (self._here[rows] * q).sum(axis=1))
 
+    def most(self, kind: SideChains) -> Float:
+        """What side chains (R,) would explain where all their density is found."""
+        b, weight, xyz = b_elsewhere(self._atoms, kind), self._weight(kind), self._atoms.xyz[kind.rows]
+        return np.asarray(0.5 * self._overlaps.between(xyz, xyz, b, b, weight, weight))
+
     def sharpness(self, kind: SideChains) -> Float:
         """Curvature (R, m) by the place of each atom somewhere else, the sign turned, Å⁻²."""
         found: Float = self._overlaps.sharpness(2.0 * b_elsewhere(self._atoms, kind)) * self._weight(kind) ** 2
@@ -97,9 +111,10 @@ class Scores:
         """Values (P,) of side chains, of each kind at places (P, m, 3)."""
         found = []
         for kind, xyz, (by_occupancy, _) in zip(kinds, places, self._gradient(kinds, places, self.plan(kinds))):
-            b, weight = b_elsewhere(self._atoms, kind), self._weight(kind)
-            hidden = self._overlaps.between(xyz, *self._places_and_b(kind, b), weight, weight)
-            found.append(self._value(kind, xyz, hidden, by_occupancy))
+            b, weight, there = b_elsewhere(self._atoms, kind), self._weight(kind), self._there(kind)
+            hidden = self._overlaps.between(xyz, there.xyz, b, there.b_iso, weight, weight)
+            own = self._overlaps.between(xyz, xyz, b, b, weight, weight)
+            found.append(np.asarray(hidden - 0.5 * own - (by_occupancy * there.occupancy).sum(axis=1)))
         return found
 
     def values_and_slopes(
@@ -108,9 +123,11 @@ class Scores:
         """The same, and derivatives (P, m, 3) by the places, Å⁻¹; `plan` is of these side chains."""
         found = []
         for kind, xyz, (by_occupancy, by_xyz) in zip(kinds, places, self._gradient(kinds, places, plan)):
-            b, weight = b_elsewhere(self._atoms, kind), self._weight(kind)
-            hidden, slope = self._overlaps.between_by_xyz(xyz, *self._places_and_b(kind, b), weight, weight)
-            found.append((self._value(kind, xyz, hidden, by_occupancy), slope - by_xyz))
+            b, weight, there = b_elsewhere(self._atoms, kind), self._weight(kind), self._there(kind)
+            hidden, hidden_slope = self._overlaps.between_by_xyz(xyz, there.xyz, b, there.b_iso, weight, weight)
+            own, half_slope = self._overlaps.between_by_xyz(xyz, xyz, b, b, weight, weight)
+            value = hidden - 0.5 * own - (by_occupancy * there.occupancy).sum(axis=1)
+            found.append((np.asarray(value), hidden_slope - half_slope - by_xyz))
         return found
 
     def _gradient(
@@ -130,14 +147,10 @@ class Scores:
         parts = zip(places, np.split(gradient.occupancy, ends), np.split(gradient.xyz, ends))
         return [(by_q.reshape(x.shape[:2]), by_x.reshape(x.shape)) for x, by_q, by_x in parts]
 
-    def _places_and_b(self, kind: SideChains, b: Float) -> tuple[Float, Float, Float]:
-        """Where side chains are, and the B of what is elsewhere and of them."""
-        return self._atoms.xyz[kind.rows], b, self._atoms.b_iso[kind.rows]
-
-    def _value(self, kind: SideChains, xyz: Float, hidden: Float, by_occupancy: Float) -> Float:
-        b, weight = b_elsewhere(self._atoms, kind), self._weight(kind)
-        own = self._overlaps.between(xyz, xyz, b, b, weight, weight)
-        return np.asarray(hidden - 0.5 * own - (by_occupancy * self._atoms.occupancy[kind.rows]).sum(axis=1))
+    def _there(self, kind: SideChains) -> _Place:
+        """Where side chains are."""
+        atoms, rows = self._atoms, kind.rows
+        return _Place(atoms.xyz[rows], atoms.b_iso[rows], atoms.occupancy[rows])
 
     def _weight(self, kind: SideChains) -> Float:
         """q f(0) of the atoms (R, m)."""

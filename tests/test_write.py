@@ -115,7 +115,8 @@ def test_what_the_model_has_no_atoms_for_is_no_row(tmp_path: Path) -> None:
     text = source.read_text()
     source.write_text(text.replace("CRYST1", helix.format(1) + helix.format(5) + link + "CRYST1"))
     model = read_model(source)
-    assert len(model.structure.connections) == 1 and len(model.structure.helices) == 2
+    assert len(model.structure.connections) == 1
+    assert len(model.structure.helices) == 2
     write_outputs(tmp_path / "out", model, model.atoms, *make_data(model.crystal), make_report())
     block = gemmi.cif.read(str(tmp_path / "out" / "refined.cif")).sole_block()
     assert not block.find_values("_struct_conn.id")
