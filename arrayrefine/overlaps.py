@@ -61,7 +61,7 @@ class Overlaps:
 
     def sharpness(self, b_sum: Float) -> Float:
         """Its curvature where both atoms are at one place, the sign turned, Å⁻²."""
-        return np.interp(_place(b_sum), np.arange(_COUNT), self._sharpness)
+        return np.asarray(np.interp(_place(b_sum), np.arange(_COUNT), self._sharpness))
 
     def between(self, one: Float, two: Float, b_one: Float, b_two: Float, q_one: Float, q_two: Float) -> Float:
         """Σ Σ h q q' (...) of atoms at `one` (..., m, 3) and at `two` (..., n, 3), with B and q f(0) of each."""

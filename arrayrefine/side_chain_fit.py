@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +22,9 @@ Int = NDArray[np.int64]
 
 _ROTATION, _SHIFT, _TORSION = np.radians(10.0), 0.35, np.radians(15.0)
 """Radians and Å; expected of a side chain that has the torsions of a rotamer on a backbone that was pulled at."""
-_HOPE, _MORE_HOPE = (0.35, 0.2, 0.12, 0.08, 0.06, 0.05, 0.04, 0.03), 60.0
+_HOPE, _MORE_HOPE = (0.6, 0.45, 0.35, 0.25, 0.2, 0.15, 0.1, 0.08, 0.06, 0.04, 0.03), 60.0
 """So far below what is wanted candidates may be after each step but the last, as shares of what they would explain at
-best and this; most gain what they gain in a few steps."""
+best and this."""
 _DAMPING, _LESS, _MORE = 0.1, 0.3, 5.0
 """Damping at the start, and by what it changes after a step that gains and one that does not."""
 _STRETCH = 2.0
@@ -81,7 +82,7 @@ class _Fit:
     def better(self, other: _Fit) -> _Fit:
         """Each where its value is higher."""
         wins = other.value > self.value
-        each = {
+        each: dict[str, Any] = {
             name: np.where(wins.reshape((-1,) + (1,) * (getattr(self, name).ndim - 1)), getattr(other, name), own)
             for name, own in (("xyz", self.xyz), ("value", self.value), ("slope", self.slope))
         }
