@@ -17,6 +17,7 @@ from arrayrefine.atoms import Atoms, Identity, Riding
 from arrayrefine.carriers import Bonded, carried
 from arrayrefine.crystal import Crystal
 from arrayrefine.hydrogens import Hydrogens, Rotors, strip_hydrogens
+from arrayrefine.io.entities import set_up_entities
 from arrayrefine.io.model import Model
 from arrayrefine.links import complete_links
 from arrayrefine.monomers import MonomerLibrary
@@ -196,7 +197,7 @@ def _template(bare: gemmi.Structure, crystal: Crystal, monlib: gemmi.MonLib) -> 
     template.spacegroup_hm = crystal.space_group
     template.ncs.clear()
     template.setup_cell_images()
-    template.setup_entities()
+    set_up_entities(template)
     use_dictionary_names(template, monlib, io.StringIO())
     complete_links(template, monlib)
     for site in _sites(template):

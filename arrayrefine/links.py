@@ -11,6 +11,7 @@ import gemmi
 
 from arrayrefine.atom_names import use_dictionary_names
 from arrayrefine.crystal import Crystal
+from arrayrefine.io.entities import set_up_entities
 from arrayrefine.io.model import Model
 from arrayrefine.valence import LONGEST, POLYMER_BONDS, filled, full_atoms, place
 from arrayrefine.wording import are, counted, listed
@@ -117,7 +118,7 @@ def with_found_links(model: Model, crystal: Crystal, monlib: gemmi.MonLib) -> tu
     copy.cell, copy.spacegroup_hm = crystal.gemmi_cell, crystal.space_group
     copy.ncs.clear()
     copy.setup_cell_images()
-    copy.setup_entities()
+    set_up_entities(copy)
     use_dictionary_names(copy, monlib, io.StringIO())
     own = {str(cra): before.atom.name for cra, before in zip(copy[0].all(), model.structure[0].all())}
     count = len(copy.connections)

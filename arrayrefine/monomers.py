@@ -22,6 +22,7 @@ from arrayrefine.atom_names import (
 )
 from arrayrefine.clusters import mend_clusters
 from arrayrefine.errors import InputError, MonomerError
+from arrayrefine.io.entities import set_up_entities
 from arrayrefine.wording import listed
 
 EMBEDDED = Path(__file__).resolve().parent / "data" / "monomers"
@@ -163,7 +164,7 @@ def library_for(
     """
     library = load_monomers(sorted(set(structure[0].get_all_residue_names())), restraints, monomers)
     copy = structure.clone()
-    copy.setup_entities()
+    set_up_entities(copy)
     use_dictionary_names(copy, library.monlib, io.StringIO())
     found = {name: f"{what} {library.sources[name]}" for name, what in strangers(copy, library.monlib).items()}
     if found and unknown == "error":

@@ -20,6 +20,8 @@ Mask = NDArray[np.bool_]
 
 # What has a slash is gemmi's, with the parentheses inside it, as in //A/(HOH).
 _TOKEN = re.compile(r"[^\s()]*/(?:\([^\s()]*\)|[^\s()])*|[()]|[^\s()]+")
+NAMELESS = "''"
+"""The chain without a name, in a selection."""
 _RANGE = re.compile(r"^(-?\d+)(?:[-:](-?\d+))?$")
 _WATER = ("HOH", "DOD", "WAT", "H2O")
 
@@ -100,7 +102,7 @@ class _Parser:
             return _FLAGS[token](self.atoms)
         if token in _BY_NAME:
             wanted = self.take().split(",")
-            return np.isin(_BY_NAME[token](self.atoms), ["" if w in ("''", '""') else w for w in wanted])
+            return np.isin(_BY_NAME[token](self.atoms), ["" if w in (NAMELESS, '""') else w for w in wanted])
         if token in ("resid", "residue"):
             token = self.take()
         match = _RANGE.match(token)

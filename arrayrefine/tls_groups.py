@@ -13,7 +13,7 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.displacement import parted, possible, total_u
 from arrayrefine.errors import InputError
 from arrayrefine.polymers import is_polymer
-from arrayrefine.selection import select
+from arrayrefine.selection import NAMELESS, select
 from arrayrefine.tls import NUMBERS, Tls, design
 from arrayrefine.tls_motion import selection_of
 from arrayrefine.wording import counted
@@ -204,10 +204,10 @@ def _by_chain(atoms: Atoms, able: Mask) -> tuple[list[Int], tuple[str, ...], lis
     for k, name in enumerate(chains):
         index = np.flatnonzero(number == k)
         if len(index) < LEAST_ATOMS:
-            notes.append(f"chain {name} has {counted(len(index), 'atom')}, too few for a TLS group")
+            notes.append(f"chain {name or NAMELESS} has {counted(len(index), 'atom')}, too few for a TLS group")
         else:
             members.append(index)
-            names.append(f"chain {name}")
+            names.append(f"chain {name or NAMELESS}")
     return members, tuple(names), notes
 
 

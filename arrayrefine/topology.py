@@ -12,6 +12,7 @@ from arrayrefine.atom_names import use_dictionary_names
 from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError, MonomerError
+from arrayrefine.io.entities import set_up_entities
 from arrayrefine.link_lengths import use_typical_lengths
 from arrayrefine.links import complete_links
 from arrayrefine.mate_links import read_across
@@ -37,6 +38,7 @@ from arrayrefine.topology_terms import (
     read_torsions,
     tie_hydrogens,
 )
+from arrayrefine.unbonded import unbonded_neighbours
 from arrayrefine.wording import are, counted, listed
 
 
@@ -97,6 +99,7 @@ def build_restraints(
     types, held, loose = _who_is_known(model, atoms, monlib, notes)
     metal_parts = _components_with_metals(monlib, atoms)
     bonds, edges = read_bonds(model, list(library.monlib.links), held, notes)
+    notes += unbonded_neighbours(model.structure, model.row, edges, held)
     guessed = covalent_pairs(atoms, crystal, held | loose)
     bonds = tie_hydrogens(bonds, guessed, loose)
     angles = read_angles(model, held, notes)
@@ -145,7 +148,7 @@ def _prepare(
     copy.spacegroup_hm = crystal.space_group
     copy.ncs.clear()
     copy.setup_cell_images()
-    copy.setup_entities()
+    set_up_entities(copy)
     log = _Log()
     notes += use_dictionary_names(copy, monlib, log)
     if (atoms.element == "D").any():

@@ -6,6 +6,7 @@ import re
 
 import gemmi
 
+from arrayrefine.io.entities import set_up_entities
 from arrayrefine.wording import counted, listed
 
 
@@ -25,7 +26,7 @@ def number_by_sequence(structure: gemmi.Structure) -> list[str]:
     list of str
         Where model and sequence differ.
     """
-    structure.setup_entities()
+    set_up_entities(structure)
     structure.assign_label_seq_id()
     notes = []
     for chain in structure[0]:

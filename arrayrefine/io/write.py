@@ -17,6 +17,7 @@ import numpy as np
 from arrayrefine.atoms import Atoms
 from arrayrefine.errors import ArrayRefineError, InputError
 from arrayrefine.io.composition import composition
+from arrayrefine.io.entities import name_for_nameless
 from arrayrefine.io.files import IN_MEMORY
 from arrayrefine.io.model import Model, with_atoms
 from arrayrefine.io.sequence_numbers import number_by_sequence
@@ -115,7 +116,7 @@ def account_of(
 
 
 def left_out(model: Model, atoms: Atoms) -> tuple[str, ...]:
-    """Say what `write_outputs` will not write for this model, and why; empty when it writes all."""
+    """Say what `write_outputs` will not write for this model, or otherwise than it was, and why."""
     obstacle = pdb_obstacle(atoms)
     sentences = [f"refined.pdb is not written: {obstacle}; use refined.cif"] if obstacle else []
     blocks = model.document or ()
@@ -129,6 +130,12 @@ def left_out(model: Model, atoms: Atoms) -> tuple[str, ...]:
             sentences.append(
                 f"{what} of helices and strands left out of refined.cif, as the model lacks the first or last residue: "
                 f"{listed(lost)}"
+            )
+        name = name_for_nameless(model.structure)
+        if name is not None:
+            sentences.append(
+                f"the chain without a name is chain {name} in refined.cif, as mmCIF needs a name; in refined.pdb it "
+                "stays blank, and selections name it as chain ''"
             )
     if verdicts:
         sentences.append(f"left out of the output, as it judges the model as it was: {', '.join(verdicts)}")

@@ -12,6 +12,7 @@ import gemmi
 from gemmi import cif
 
 from arrayrefine.io import refinement_items as items
+from arrayrefine.io.entities import name_for_nameless
 from arrayrefine.io.files import IN_MEMORY
 from arrayrefine.io.sequence_numbers import number_by_sequence
 
@@ -61,6 +62,10 @@ def cif_text(
     """
     if document is None:
         complete = structure.clone()
+        name = name_for_nameless(complete)
+        if name is not None:
+            complete.rename_chain("", name)
+            content = _with_chain_named(content, name)
         number_by_sequence(complete)
         for k in reversed(range(len(complete.connections))):  # a row of a link needs both atoms
             link = complete.connections[k]
@@ -97,6 +102,15 @@ def _entry_name(structure: gemmi.Structure, content: Mapping[str, Any]) -> str:
     file = structure.name if file.startswith(IN_MEMORY) else file
     entry = dict(structure.info.items()).get("_entry.id", "")
     return re.sub(r"\s", "_", entry.strip() or file.split(".")[0] or "refined")
+
+
+def _with_chain_named(content: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The report with a name for the chain that has none in the members of TLS groups."""
+    groups = [
+        {**group, "ranges": [(chain or name, *ends) for chain, *ends in group["ranges"]]}
+        for group in content.get("tls", ())
+    ]
+    return {**content, "tls": groups}
 
 
 def _write_symmetry(block: cif.Block, structure: gemmi.Structure) -> None:

@@ -1,0 +1,47 @@
+"""Which parts of a structure are polymers, ligands and waters."""
+
+from __future__ import annotations
+
+import gemmi
+
+
+def set_up_entities(structure: gemmi.Structure) -> None:
+    """Set up the entities of a structure in place, those of polymers in chains without a name too.
+
+    gemmi names the entity of a polymer by its chain. A chain with a blank name got none, and no links within it.
+
+    Parameters
+    ----------
+    structure : gemmi.Structure
+    """
+    structure.setup_entities()
+    nameless = [chain.get_polymer() for model in structure for chain in model if not chain.name]
+    taken = {entity.name for entity in structure.entities}
+    for polymer in nameless:
+        if not len(polymer) or structure.get_entity_of(polymer) is not None:
+            continue
+        entity = gemmi.Entity(next(name for name in map(str, range(1, len(taken) + 2)) if name not in taken))
+        entity.entity_type = gemmi.EntityType.Polymer
+        entity.polymer_type = polymer.check_polymer_type()
+        entity.subchains = [polymer.subchain_id()]
+        structure.entities.append(entity)
+
+
+def name_for_nameless(structure: gemmi.Structure) -> str | None:
+    """A name for the chain that has none, in files that need one: the first capital letter, or number, that is free.
+
+    Parameters
+    ----------
+    structure : gemmi.Structure
+        Its first model is used, and is not changed.
+
+    Returns
+    -------
+    str or None
+        None where all chains have names.
+    """
+    names = {chain.name for chain in structure[0]}
+    if "" not in names:
+        return None
+    candidates = [chr(code) for code in range(ord("A"), ord("Z") + 1)] + [str(k) for k in range(1, len(names) + 1)]
+    return next(name for name in candidates if name not in names)
