@@ -15,7 +15,7 @@ Int = NDArray[np.int64]
 Bonded = list[list[int]]
 """Of each atom, those bonded to it."""
 
-_LONGEST_BOND = 2.8
+LONGEST_BOND = 2.8
 """Å; what is further from a parent than this (across symmetry, in a broken model) is no part of its frame."""
 _ROUND = np.pi / 6.0
 """Dictionaries give most torsions of hydrogens as multiples of this."""
@@ -93,7 +93,7 @@ def _neighbours(
         letter, n = letters[k], int(own[k])
         if n == but or (letter and conformer and letter != conformer):
             continue
-        if np.abs(atoms.xyz[n] - atoms.xyz[own[at]]).max() < _LONGEST_BOND:
+        if np.abs(atoms.xyz[n] - atoms.xyz[own[at]]).max() < LONGEST_BOND:
             names.setdefault((str(atoms.identity.atom_name[n]), int(atoms.identity.residue[n])), n)
     return list(names.values())[:3]
 

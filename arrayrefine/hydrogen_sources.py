@@ -19,6 +19,7 @@ from arrayrefine.crystal import Crystal
 from arrayrefine.hydrogens import Hydrogens, Rotors, strip_hydrogens
 from arrayrefine.io.entities import set_up_entities
 from arrayrefine.io.model import Model
+from arrayrefine.linked_hydrogens import LONGEST_TO_HYDROGEN, NUCLEUS, Grown, Key, settle
 from arrayrefine.links import complete_links
 from arrayrefine.monomers import MonomerLibrary
 from arrayrefine.options import Options, RidingHydrogens
@@ -27,15 +28,8 @@ from arrayrefine.wording import counted
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
-Key = tuple[int, str, str]
-"""Running number of the residue, atom name, altloc."""
-
 _OLD = "o"
 """Flag of atoms that were there before hydrogens were added."""
-_LONGEST_TO_HYDROGEN = 1.6
-"""Å; a hydrogen of the file further from all atoms than this has no parent."""
-_NUCLEUS = 1.1
-"""Distance to a nucleus over that to the electrons of a hydrogen, where the dictionary gives only one of them."""
 
 
 def with_hydrogens(
@@ -82,6 +76,10 @@ def add_hydrogens(
     topology, found = _add(with_hydrogens, monlib, options.distance)
     parents, bonded = _bonds(with_hydrogens, topology, found)
     found = {key: site for key, site in found.items() if key in parents}
+    old, homes = _homes(with_hydrogens)
+    grown = Grown(with_hydrogens, old, homes, bonded, found, parents, monlib)
+    gone, left_out = settle(grown, topology, options.distance)
+    found = {key: site for key, site in found.items() if key not in gone}
     positions = _placed(list(found.values()), before[np.array([parents[key] for key in found], dtype=np.int64)])
     complete_structure = bare.clone()
     residues = [residue for chain in complete_structure[0] for residue in chain]
@@ -98,7 +96,7 @@ def add_hydrogens(
     if len(kept) < len(model.atoms):
         note += f"; they replace {len(model.atoms) - len(kept)} of the model"
     model = dataclasses.replace(model, atoms=complete, structure=complete_structure)
-    return model, hydrogens, (note, *_notes(hydrogens, complete, turned))
+    return model, hydrogens, (note, *left_out, *_notes(hydrogens, complete, turned))
 
 
 def keep_hydrogens(
@@ -172,7 +170,7 @@ def _nearest_parents(atoms: Atoms) -> tuple[Int, Int]:
     distance, near = cKDTree(atoms.xyz[heavy]).query(atoms.xyz[hydrogen], k=min(6, len(heavy)))
     distance, near = distance.reshape(len(hydrogen), -1), heavy[near.reshape(len(hydrogen), -1)]
     a, b = who.altloc[hydrogen][:, None], who.altloc[near]
-    fits = (distance < _LONGEST_TO_HYDROGEN) & ((a == b) | (a == "") | (b == ""))
+    fits = (distance < LONGEST_TO_HYDROGEN) & ((a == b) | (a == "") | (b == ""))
     fits &= who.residue[near] == who.residue[hydrogen][:, None]
     best = np.argmax(fits, axis=1)
     rows = np.flatnonzero(fits.any(axis=1))
@@ -209,6 +207,18 @@ def _sites(structure: gemmi.Structure) -> list[gemmi.Atom]:
     return [site for chain in structure[0] for residue in chain for site in residue]
 
 
+def _homes(structure: gemmi.Structure) -> tuple[list[gemmi.Atom], list[tuple[gemmi.Chain, gemmi.Residue]]]:
+    """The atoms that were there before, and chain and residue of each."""
+    every = [
+        (site, (chain, residue))
+        for chain in structure[0]
+        for residue in chain
+        for site in residue
+        if site.flag == _OLD
+    ]
+    return [site for site, _ in every], [home for _, home in every]
+
+
 def _strip(structure: gemmi.Structure, known: set[str]) -> Int:
     """Remove the hydrogens of known components, waters aside; returns the indices of the atoms that stay."""
     kept, index = [], 0
@@ -236,7 +246,7 @@ def _add(
         ignore_unknown_links=True,
     )
     if distance == "nucleus":
-        topology.adjust_hydrogen_distances(gemmi.Restraints.DistanceOf.Nucleus, default_scale=_NUCLEUS)
+        topology.adjust_hydrogen_distances(gemmi.Restraints.DistanceOf.Nucleus, default_scale=NUCLEUS)
     residues = enumerate(residue for chain in structure[0] for residue in chain)
     new = [(number, site) for number, residue in residues for site in residue if site.flag != _OLD]
     return topology, {(number, site.name, site.altloc): site for number, site in new}

@@ -12,6 +12,9 @@ LENGTHS = {"S S": 2.03, "C S": 1.81, "C C": 1.52, "C O": 1.43, "C N": 1.47}
 AMIDE = 1.33
 """Å; between N and a carbon that has a double bond to O, Engh & Huber."""
 
+_PLANAR = 115.0
+"""Degrees; between the mean angles at atoms with four bonds, 109.5, and with three in a plane, 120."""
+
 
 def use_typical_lengths(topology: gemmi.Topo, known_links: Collection[str], monlib: gemmi.MonLib) -> None:
     """Give links that the library does not know a typical length, in place of gemmi's sum of covalent radii.
@@ -35,12 +38,12 @@ def use_typical_lengths(topology: gemmi.Topo, known_links: Collection[str], monl
             elements = " ".join(sorted(atom.element.name for atom in bond.atoms))
             length = LENGTHS.get(elements, bond.restr.value)
             names = [(link.res1, bond.restr.id1.atom), (link.res2, bond.restr.id2.atom)]
-            if elements == "C N" and any(_is_carbonyl(residue.name, name, monlib) for residue, name in names):
+            if elements == "C N" and any(is_carbonyl(residue.name, name, monlib) for residue, name in names):
                 length = AMIDE
             bond.restr.value = length
 
 
-def _is_carbonyl(component: str, name: str, monlib: gemmi.MonLib) -> bool:
+def is_carbonyl(component: str, name: str, monlib: gemmi.MonLib) -> bool:
     """Whether an atom has a bond to oxygen that is more than a single one."""
     if component not in monlib.monomers:
         return False
@@ -49,3 +52,11 @@ def _is_carbonyl(component: str, name: str, monlib: gemmi.MonLib) -> bool:
     strong = (gemmi.BondType.Double, gemmi.BondType.Deloc)
     ends = ((bond.id1.atom, bond.id2.atom) for bond in known.rt.bonds if bond.type in strong)
     return any((one == name and two in oxygens) or (two == name and one in oxygens) for one, two in ends)
+
+
+def is_planar(component: str, name: str, monlib: gemmi.MonLib) -> bool:
+    """Whether the bonds of an atom lie in a plane, by the mean of the dictionary's angles about it."""
+    if component not in monlib.monomers:
+        return False
+    angles = [angle.value for angle in monlib.monomers[component].rt.angles if angle.id2.atom == name]
+    return bool(angles) and sum(angles) / len(angles) > _PLANAR

@@ -1,0 +1,222 @@
+"""Hydrogens of atoms that a link joins to another residue: how many are left, by valence, and where they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import gemmi
+import numpy as np
+from numpy.typing import NDArray
+
+from arrayrefine.carriers import LONGEST_BOND, Bonded
+from arrayrefine.link_lengths import is_carbonyl, is_planar
+from arrayrefine.wording import are, counted, listed
+
+Float = NDArray[np.float64]
+Key = tuple[int, str, str]
+"""Running number of the residue, atom name, altloc."""
+
+LONGEST_TO_HYDROGEN = 1.6
+"""Å; a hydrogen further from all atoms than this has no parent."""
+NUCLEUS = 1.1
+"""Distance to a nucleus over that to the electrons of a hydrogen, where the dictionary gives only one of them."""
+_DOUBLE = 1.32
+"""Å; between C=O (1.23) and C-O (1.43)."""
+_HALF_TETRAHEDRAL = np.arccos(-1.0 / 3.0) / 2.0
+
+
+@dataclass(frozen=True)
+class Grown:
+    """A structure to which gemmi has added hydrogens.
+
+    Attributes
+    ----------
+    structure : gemmi.Structure
+    sites : sequence of N gemmi.Atom
+        The atoms that were there before.
+    homes : sequence of N tuple of gemmi.Chain and gemmi.Residue
+        Where each is.
+    bonded : list of N list of int
+        What is bonded to each.
+    found : dict of key to gemmi.Atom
+        The new hydrogens, whose places are mended.
+    parents : dict of key to int
+    monlib : gemmi.MonLib
+    """
+
+    structure: gemmi.Structure
+    sites: Sequence[gemmi.Atom]
+    homes: Sequence[tuple[gemmi.Chain, gemmi.Residue]]
+    bonded: Bonded
+    found: dict[Key, gemmi.Atom]
+    parents: dict[Key, int]
+    monlib: gemmi.MonLib
+
+    def near(self, parent: int, altloc: str) -> list[int]:
+        """Heavy atoms bonded to a parent, metals aside, each name once, in conformers that are there with `altloc`."""
+        names: dict[tuple[int, str], int] = {}
+        for k in self.bonded[parent]:
+            site = self.sites[k]
+            together = "\0" in (site.altloc, altloc) or site.altloc == altloc
+            if together and not site.element.is_metal and not site.is_hydrogen():
+                names.setdefault((id(self.homes[k][1]), site.name), k)
+        return list(names.values())
+
+    def is_outside(self, parent: int, other: int) -> bool:
+        """Whether an atom is of another residue than its neighbour."""
+        one, two = self.homes[parent], self.homes[other]
+        return (one[0].name, str(one[1].seqid), one[1].name) != (two[0].name, str(two[1].seqid), two[1].name)
+
+    def is_astray(self, key: Key) -> bool:
+        """Whether a hydrogen is far from its parent: gemmi leaves those that it cannot place where they are drawn."""
+        distance = self.found[key].pos.dist(self.sites[self.parents[key]].pos)
+        return bool(distance > LONGEST_TO_HYDROGEN)
+
+    def has_place(self, key: Key) -> bool:
+        """Whether gemmi knew where a hydrogen goes."""
+        return self.found[key].occ > 0 and not self.is_astray(key)
+
+    def label(self, key: Key) -> str:
+        """Name of a hydrogen."""
+        chain, residue = self.homes[self.parents[key]]
+        return f"{chain.name}/{residue.name} {residue.seqid}/{key[1]}{f'.{key[2]}' if key[2] != chr(0) else ''}"
+
+
+def settle(
+    grown: Grown, topology: gemmi.Topo, distance: Literal["electron", "nucleus"]
+) -> tuple[set[Key], list[str]]:
+    """Find the hydrogens that a link leaves no room for or that have no place; put others where they are.
+
+    Links of the library take hydrogens away by themselves. A link that it does not know takes one for its bond,
+    unless the atom that leaves is another one, and so does a link whose modification names hydrogens otherwise than
+    the component, as old dictionaries of D-amino acids do.
+
+    Parameters
+    ----------
+    grown : Grown
+        Hydrogens that are put elsewhere get their position, and an occupancy; links that the library does not know
+        are added to what is bonded.
+    topology : gemmi.Topo
+        Without such links.
+    distance : {"electron", "nucleus"}
+
+    Returns
+    -------
+    gone : set of key
+        Hydrogens to leave out.
+    notes : list of str
+    """
+    groups: dict[tuple[int, str], list[Key]] = {}
+    for key, parent in grown.parents.items():
+        groups.setdefault((parent, key[2]), []).append(key)
+    lengths = _lengths(topology, distance)
+    unknown = _join_unknown(grown)
+    taken: list[Key] = []
+    lost: list[Key] = []
+    for (parent, altloc), keys in groups.items():
+        near = grown.near(parent, altloc)
+        outside = [k for k in near if grown.is_outside(parent, k)]
+        idle = len(near) > 1 and not all(map(grown.has_place, keys))
+        if not outside or not (idle or parent in unknown):
+            continue
+        allowed = _allowed(grown, parent, near, outside)
+        ordered = sorted(keys, key=grown.has_place, reverse=True)  # those with a place are kept first
+        taken += ordered[allowed:]
+        _place(grown, parent, near, ordered[:allowed], lengths)
+        lost += [key for key in ordered[:allowed] if len(near) > 1 and not grown.has_place(key)]
+    gone = {*taken, *lost}
+    lost += [key for key in grown.found if key not in gone and grown.is_astray(key)]
+    notes = [
+        f"{counted(len(keys), 'hydrogen')} {are(len(keys))} left out, {why}: {listed(list(map(grown.label, keys)))}"
+        for keys, why in ((taken, "as a link takes the place"), (lost, "without a definite place"))
+        if keys
+    ]
+    return {*taken, *lost}, notes
+
+
+def _join_unknown(grown: Grown) -> set[int]:
+    """Add the covalent links that gemmi left out, as the library does not know them; returns their ends."""
+    number = {site.serial: k for k, site in enumerate(grown.sites)}
+    ends: set[int] = set()
+    for connection in grown.structure.connections:
+        if connection.type in (gemmi.ConnectionType.Hydrog, gemmi.ConnectionType.MetalC):
+            continue
+        partners = connection.partner1, connection.partner2
+        atoms = [grown.structure[0].find_cra(partner, ignore_segment=True).atom for partner in partners]
+        one, two = (None if atom is None else number.get(atom.serial) for atom in atoms)
+        if one is None or two is None or one == two or two in grown.bonded[one]:
+            continue
+        grown.bonded[one].append(two)
+        grown.bonded[two].append(one)
+        ends |= {one, two}
+    return ends
+
+
+def _allowed(grown: Grown, parent: int, near: list[int], outside: list[int]) -> int:
+    """How many hydrogens an atom has beside its links."""
+    site, (_, residue) = grown.sites[parent], grown.homes[parent]
+    component = grown.monlib.monomers[residue.name]
+    hydrogens = {atom.id for atom in component.atoms if atom.is_hydrogen()}
+    pairs = ({bond.id1.atom, bond.id2.atom} for bond in component.rt.bonds)
+    drawn = [other for pair in pairs if site.name in pair for other in pair - {site.name}]
+    if site.element.name == "N":
+        amide = any(_carbonyl(grown, k) for k in outside)
+        return max(0, (3 if amide or len(drawn) <= 3 else 4) - len(near))
+    present = {atom.name for atom in residue}
+    left = sum(name not in present and name not in hydrogens for name in drawn)
+    return max(0, sum(name in hydrogens for name in drawn) - max(0, len(outside) - left))
+
+
+def _carbonyl(grown: Grown, k: int) -> bool:
+    """Whether an atom has a double bond to O: by its dictionary, or by a length in a component that has none."""
+    site, (_, residue) = grown.sites[k], grown.homes[k]
+    if residue.name in grown.monlib.monomers:
+        return is_carbonyl(residue.name, site.name, grown.monlib)
+    return any(other.element.name == "O" and other.pos.dist(site.pos) < _DOUBLE for other in residue)
+
+
+def _lengths(topology: gemmi.Topo, distance: Literal["electron", "nucleus"]) -> dict[int, float]:
+    """Bond lengths of hydrogens by their serial numbers, Å."""
+    lengths: dict[int, float] = {}
+    for bond in topology.bonds:
+        nucleus = bond.restr.value_nucleus
+        at_nucleus = nucleus if np.isfinite(nucleus) and nucleus > 0 else NUCLEUS * bond.restr.value
+        for site in bond.atoms:
+            if site.is_hydrogen():
+                lengths[site.serial] = at_nucleus if distance == "nucleus" else bond.restr.value
+    return lengths
+
+
+def _place(grown: Grown, parent: int, near: list[int], keys: list[Key], lengths: dict[int, float]) -> None:
+    """Put hydrogens where the other neighbours of their parent leave room, if that is one place for each."""
+    centre = np.array(grown.sites[parent].pos.tolist())
+    arms = np.array([grown.sites[k].pos.tolist() for k in near]).reshape(-1, 3) - centre
+    reach = np.linalg.norm(arms, axis=1)
+    if not keys or not ((reach > 0.5) & (reach < LONGEST_BOND)).all():
+        return
+    residue, name = grown.homes[parent][1].name, grown.sites[parent].name
+    amide = grown.sites[parent].element.name == "N" and any(_carbonyl(grown, k) for k in near)
+    flat = amide or is_planar(residue, name, grown.monlib)
+    for key, direction in zip(keys, _directions(arms / reach[:, None], len(keys), flat)):
+        site = grown.found[key]
+        site.pos = gemmi.Position(*(centre + lengths[site.serial] * direction).tolist())
+        site.occ = 1.0
+
+
+def _directions(arms: Float, count: int, flat: bool) -> list[Float]:
+    """Unit vectors to `count` hydrogens beside bonds in directions `arms` (n, 3); none where these leave a choice."""
+    away = -arms.sum(axis=0)
+    size = float(np.linalg.norm(away))
+    if size < 0.1:
+        return []
+    away /= size
+    if count == 1 and (len(arms) == 3 or (len(arms) == 2 and flat)):
+        return [away]
+    if count == 2 and len(arms) == 2:
+        normal = np.cross(arms[0], arms[1])
+        normal /= np.linalg.norm(normal)
+        cos, sin = np.cos(_HALF_TETRAHEDRAL), np.sin(_HALF_TETRAHEDRAL)
+        return [cos * away + sin * normal, cos * away - sin * normal]
+    return []

@@ -1,0 +1,209 @@
+"""Hydrogens beside links: as many as valence leaves, at their place, or none."""
+
+from __future__ import annotations
+
+import gemmi
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from arrayrefine.atoms import Atoms
+from arrayrefine.example import MODEL
+from arrayrefine.hydrogen_sources import add_hydrogens
+from arrayrefine.io.model import read_model
+from arrayrefine.monomers import EMBEDDED, load_monomers
+from arrayrefine.options import RidingHydrogens
+
+Drawn = dict[str, np.ndarray]
+
+
+@pytest.fixture(autouse=True)
+def _no_library_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CLIBD_MON", raising=False)
+
+
+def grown(structure: gemmi.Structure, distance: str = "electron") -> tuple[Atoms, tuple[str, ...]]:
+    model = read_model(structure)
+    library = load_monomers(sorted(set(model.structure[0].get_all_residue_names())))
+    options = RidingHydrogens(distance=distance)  # type: ignore[arg-type]
+    complete, _, notes = add_hydrogens(model, model.crystal, library, options)
+    return complete.atoms, notes
+
+
+def row(atoms: Atoms, residue: str, name: str, altloc: str = "") -> int:
+    who = atoms.identity
+    (i,) = np.flatnonzero((who.residue_name == residue) & (who.atom_name == name) & (who.altloc == altloc))
+    return int(i)
+
+
+def empty() -> gemmi.Structure:
+    structure = gemmi.Structure()
+    structure.cell, structure.spacegroup_hm = gemmi.UnitCell(80.0, 80.0, 80.0, 90.0, 90.0, 90.0), "P 1"
+    structure.add_model(gemmi.Model(1))
+    return structure
+
+
+def strand(name: str = "OCS", number: int = 85) -> gemmi.Structure:
+    """Three residues of the embedded crystal, the one in the middle of which gets the name of a component."""
+    structure, chain = empty(), gemmi.Chain("A")
+    for residue in gemmi.read_structure(str(MODEL))[0]["A"]:
+        if residue.seqid.num in (number - 1, number, number + 1):
+            chain.add_residue(residue)
+            for atom in chain[-1]:
+                atom.altloc = "\0"
+    chain[1].name = name
+    structure[0].add_chain(chain)
+    return structure
+
+
+def conformers(residue: gemmi.Residue, name: str) -> None:
+    """Split an atom into two conformers."""
+    (first,) = residue[name]
+    other = first.clone()
+    first.altloc, first.occ = "A", 0.6
+    other.altloc, other.occ, other.pos = "B", 0.4, other.pos + gemmi.Position(0.3, 0.2, 0.0)
+    residue.add_atom(other)
+
+
+def drawn(name: str) -> tuple[Drawn, dict[str, str]]:
+    """Coordinates and elements of a component."""
+    block = gemmi.cif.read(str(EMBEDDED / name[0].lower() / f"{name}.cif"))[-1]
+    atoms = gemmi.make_chemcomp_from_block(block).atoms
+    return {a.id: np.array(a.xyz.tolist()) for a in atoms}, {a.id: a.el.name for a in atoms}
+
+
+def joined(one: tuple[str, str, str], two: tuple[str, str, str], length: float) -> tuple[gemmi.Structure, list[Drawn]]:
+    """Two components (name, linked atom, atom that leaves) as drawn, with a link; and where their atoms would be."""
+    structure, places = empty(), []
+    for number, (name, linked, leaving) in enumerate((one, two)):
+        xyz, elements = drawn(name)
+        axis = xyz[leaving] - xyz[linked]
+        turn, _ = Rotation.align_vectors([[0.0, 0.0, 1.0 - 2.0 * number]], [axis])
+        shift = np.array([40.0, 40.0, 40.0 + length * number])
+        xyz = {key: turn.apply(position - xyz[linked]) + shift for key, position in xyz.items()}
+        residue = gemmi.Residue()
+        residue.name, residue.seqid, residue.het_flag = name, gemmi.SeqId("1"), "H"
+        for key, position in xyz.items():
+            if elements[key] != "H" and key != leaving:
+                atom = gemmi.Atom()
+                atom.name, atom.element, atom.b_iso = key, gemmi.Element(elements[key]), 20.0
+                atom.serial, atom.pos = 100 * number + len(residue) + 1, gemmi.Position(*position.tolist())
+                residue.add_atom(atom)
+        chain = gemmi.Chain("AB"[number])
+        chain.add_residue(residue)
+        structure[0].add_chain(chain)
+        places.append(xyz)
+    connection = gemmi.Connection()
+    connection.name, connection.type = "link1", gemmi.ConnectionType.Covale
+    ends = [gemmi.AtomAddress("AB"[k], gemmi.SeqId("1"), end[0], end[1]) for k, end in enumerate((one, two))]
+    connection.partner1, connection.partner2 = ends
+    structure.connections.append(connection)
+    return structure, places
+
+
+def hydrogens(atoms: Atoms, residue: str, places: Drawn, near: str) -> list[str]:
+    """Names of the hydrogens of a residue that its dictionary draws on an atom."""
+    who = atoms.identity
+    names = who.atom_name[(who.residue_name == residue) & atoms.is_hydrogen].tolist()
+    return sorted(name for name in names if np.linalg.norm(places[name] - places[near]) < 1.3)
+
+
+@pytest.mark.parametrize("distance", ["electron", "nucleus"])
+def test_an_amide_of_an_old_dictionary_has_one_hydrogen_opposite_its_bonds(distance: str) -> None:
+    atoms, notes = grown(strand(), distance)
+    assert any("1 hydrogen is left out, as a link takes the place: A/OCS 85/HN2" in note for note in notes)
+    h, n, ca = (atoms.xyz[row(atoms, "OCS", name)] for name in ("HN1", "N", "CA"))
+    c = atoms.xyz[np.flatnonzero((atoms.identity.sequence_number == 84) & (atoms.identity.atom_name == "C"))[0]]
+    bond = h - n
+    assert np.linalg.norm(bond) == pytest.approx({"electron": 0.87, "nucleus": 1.01}[distance], abs=0.15)
+    arms = [(end - n) / np.linalg.norm(end - n) for end in (ca, c)]
+    angles = [np.degrees(np.arccos(bond @ arm / np.linalg.norm(bond))) for arm in arms]
+    assert angles[0] == pytest.approx(angles[1], abs=0.1)
+    assert 110.0 < angles[0] < 125.0
+    assert abs(np.dot(np.cross(ca - n, c - n), bond)) < 1e-6
+    assert atoms.occupancy[row(atoms, "OCS", "HN1")] == 1.0
+
+
+def test_each_conformer_of_a_neighbour_has_its_own() -> None:
+    structure = strand()
+    conformers(structure[0][0][1], "CA")
+    atoms, _ = grown(structure)
+    for altloc, occupancy in (("A", 0.6), ("B", 0.4)):
+        h = row(atoms, "OCS", "HN1", altloc)
+        assert np.linalg.norm(atoms.xyz[h] - atoms.xyz[row(atoms, "OCS", "N")]) < 1.1
+        assert atoms.occupancy[h] == pytest.approx(occupancy)
+    assert "HN2" not in atoms.identity.atom_name[atoms.identity.residue_name == "OCS"]
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "length", "left"),
+    [
+        (("TRP", "CD1", "HD1"), ("MAN", "C1", "O1"), 1.5, ([], ["H1"])),  # C-mannosyl tryptophan
+        (("GOL", "O1", "HO1"), ("EDO", "C1", "O1"), 1.43, ([], ["H11", "H12"])),
+        (("LYS", "NZ", "HZ1"), ("BTN", "C11", "O11"), 1.33, (["HZ1"], [])),  # an amide
+        (("LYS", "NZ", "HZ1"), ("EDO", "C1", "O1"), 1.47, (["HZ1", "HZ2"], ["H11", "H12"])),
+        (("CYS", "SG", "HG"), ("EDO", "C1", "O1"), 1.81, ([], ["H11", "H12"])),
+    ],
+)
+def test_a_link_unknown_to_the_library_takes_hydrogens_by_valence(
+    one: tuple[str, str, str], two: tuple[str, str, str], length: float, left: tuple[list[str], list[str]]
+) -> None:
+    structure, places = joined(one, two, length)
+    atoms, notes = grown(structure)
+    gone = [note for note in notes if "as a link takes the place" in note]
+    assert len(gone) == 1
+    for (name, linked, _), where, names in zip((one, two), places, left):
+        found = hydrogens(atoms, name, where, linked)
+        assert len(found) == len(names)
+        centre = atoms.xyz[row(atoms, name, linked)]
+        for h in found:
+            i = row(atoms, name, h)
+            assert 0.8 < np.linalg.norm(atoms.xyz[i] - centre) < 1.15
+            assert atoms.occupancy[i] == 1.0
+            others = np.delete(atoms.xyz, i, axis=0)
+            assert np.sort(np.linalg.norm(others - atoms.xyz[i], axis=1))[1] > 1.4
+    if two[0] == "MAN":
+        assert np.linalg.norm(atoms.xyz[row(atoms, "MAN", "H1")] - places[1]["H1"]) < 0.3
+
+
+def test_what_has_no_definite_place_is_left_out() -> None:
+    structure, _ = joined(("TRP", "CD1", "HD1"), ("MAN", "C1", "O1"), 1.5)
+    centre, sugar = np.array([40.0, 40.0, 41.5]), structure[0]["B"][0]
+    for name, side in (("C2", 1.2), ("O5", -1.2)):  # with the link they point to three corners of a triangle
+        sugar[name][0].pos = gemmi.Position(*(centre + np.array([side, 0.0, 1.2 / np.sqrt(3.0)])).tolist())
+    atoms, notes = grown(structure)
+    assert "1 hydrogen is left out, without a definite place: B/MAN 1/H1" in notes
+    assert "H1" not in atoms.identity.atom_name
+
+
+def test_an_atom_without_its_neighbours_keeps_no_hydrogens_far_away() -> None:
+    structure = strand()
+    residue = structure[0][0][1]
+    del residue[[atom.name for atom in residue].index("CA")]
+    atoms, notes = grown(structure)
+    distance = np.linalg.norm(atoms.xyz[atoms.riding.child] - atoms.xyz[atoms.riding.parent], axis=1)
+    assert (distance < 1.5).all()
+    assert "2 hydrogens are left out, without a definite place: A/OCS 85/HN1, A/OCS 85/HN2" in notes
+
+
+def test_a_link_to_a_symmetry_mate_takes_them_too() -> None:
+    structure, _ = joined(("GOL", "O1", "HO1"), ("EDO", "C1", "O1"), 1.43)
+    for atom in structure[0]["B"][0]:
+        atom.pos += gemmi.Position(0.0, 0.0, 80.0)
+    atoms, notes = grown(structure)
+    assert "1 hydrogen is left out, as a link takes the place: A/GOL 1/HO1" in notes
+    assert {"H11", "H12"} <= set(atoms.identity.atom_name.tolist())
+    assert "HO1" not in atoms.identity.atom_name
+
+
+def test_a_carbonyl_of_a_component_without_a_dictionary_is_told_by_its_length() -> None:
+    structure = strand("OCS")
+    structure[0][0][0].name = "XXX"
+    connection = gemmi.Connection()
+    connection.name, connection.type = "link1", gemmi.ConnectionType.Covale
+    connection.partner1 = gemmi.AtomAddress("A", gemmi.SeqId("84"), "XXX", "C")
+    connection.partner2 = gemmi.AtomAddress("A", gemmi.SeqId("85"), "OCS", "N")
+    structure.connections.append(connection)
+    atoms, _ = grown(structure)
+    assert "HN2" not in atoms.identity.atom_name
+    assert np.linalg.norm(atoms.xyz[row(atoms, "OCS", "HN1")] - atoms.xyz[row(atoms, "OCS", "N")]) < 1.1
