@@ -13,6 +13,7 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError, MonomerError
 from arrayrefine.io.entities import set_up_entities
+from arrayrefine.link_angles import with_link_angles
 from arrayrefine.link_lengths import use_typical_lengths
 from arrayrefine.links import complete_links
 from arrayrefine.mate_links import read_across
@@ -103,6 +104,7 @@ def build_restraints(
     guessed = covalent_pairs(atoms, crystal, held | loose)
     bonds = tie_hydrogens(bonds, guessed, loose)
     angles = read_angles(model, held, notes)
+    angles = with_link_angles(angles, model, list(library.monlib.links), edges, held, monlib, notes)
     torsions, rigid = read_torsions(model, held, metal_parts, edges, atoms)
     chiralities = read_chiralities(model, held, metal_parts, edges, atoms, notes)
     planes = read_planes(model, held)

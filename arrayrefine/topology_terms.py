@@ -132,7 +132,7 @@ def read_bonds(model: TopologyModel, known_links: Collection[str], held: Mask, n
         )
     if simple:
         notes.append(
-            f"{counted(len(simple), 'link')} unknown to the library {are(len(simple))} restrained by distance alone: "
+            f"{counted(len(simple), 'link')} unknown to the library {are(len(simple))} restrained by typical lengths: "
             + _short(simple)
         )
     if no_sigma:

@@ -71,6 +71,7 @@ LAYERS = [
         "mate_links",
         "links",
         "link_lengths",
+        "link_angles",
         "valence",
         "unbonded",
         "linked_hydrogens",
@@ -114,6 +115,7 @@ ALLOWED = {
     "gemmi": {
         "atom_names",
         "link_lengths",
+        "link_angles",
         "valence",
         "unbonded",
         "linked_hydrogens",

@@ -1,0 +1,88 @@
+"""Angles at links that no library describes are those of what the link replaces."""
+
+from __future__ import annotations
+
+import gemmi
+import pytest
+from joined import joined
+
+from arrayrefine.io.model import read_model
+from arrayrefine.link_angles import SIGMA
+from arrayrefine.monomers import load_monomers
+from arrayrefine.restraints import Restraints
+from arrayrefine.topology import build_restraints
+
+End = tuple[str, str, str]
+
+
+@pytest.fixture(autouse=True)
+def _no_library_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CLIBD_MON", raising=False)
+
+
+def angles_of(structure: gemmi.Structure) -> tuple[dict[str, float], Restraints]:
+    """Ideal values of the angles between residues, degrees, by the names of their atoms."""
+    model = read_model(structure)
+    library = load_monomers(sorted(set(model.structure[0].get_all_residue_names())))
+    found = build_restraints(model.structure, model.atoms, model.crystal, library, unknown="hold")
+    who, angles = model.atoms.identity, found.angles
+    across = {
+        "-".join(who.atom_name[row]): (float(ideal), float(sigma))
+        for row, ideal, sigma in zip(angles.index, angles.ideal, angles.sigma)
+        if len(set(who.residue[row].tolist())) > 1
+    }
+    assert all(sigma == SIGMA for _, sigma in across.values())
+    return {name: ideal for name, (ideal, _) in across.items()}, found
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "length", "expected"),
+    [
+        (
+            ("TRP", "CD1", "HD1"), ("MAN", "C1", "O1"), 1.5,
+            {"CG-CD1-C1": 125, "NE1-CD1-C1": 125, "C2-C1-CD1": 109, "O5-C1-CD1": 109},
+        ),
+        (("GOL", "O1", "HO1"), ("EDO", "C1", "O1"), 1.43, {"C1-O1-C1": 115, "C2-C1-O1": 110}),
+        (("LYS", "NZ", "HZ1"), ("BTN", "C11", "O11"), 1.33, {"CE-NZ-C11": 120, "C10-C11-NZ": 118, "O12-C11-NZ": 124}),
+        (("LYS", "NZ", "HZ1"), ("EDO", "C1", "O1"), 1.47, {"CE-NZ-C1": 109.5, "C2-C1-NZ": 110}),
+        (("CYS", "SG", "HG"), ("EDO", "C1", "O1"), 1.81, {"CB-SG-C1": 102, "C2-C1-SG": 110}),
+        (("TRP", "NE1", "HE1"), ("EDO", "C1", "O1"), 1.47, {"CD1-NE1-C1": 120, "CE2-NE1-C1": 120, "C2-C1-NE1": 110}),
+    ],
+)  # fmt: skip
+def test_they_are_those_of_the_atom_that_leaves_or_of_the_element(
+    one: End, two: End, length: float, expected: dict[str, float]
+) -> None:
+    structure, _ = joined(one, two, length)
+    across, restraints = angles_of(structure)
+    assert across == pytest.approx(expected, abs=2.5)
+    (note,) = [note for note in restraints.notes if "at links that no library describes" in note]
+    assert note.startswith(f"{len(expected)} angles")
+
+
+def test_none_at_metals_at_mates_or_at_a_component_without_neighbours() -> None:
+    structure, _ = joined(("GOL", "O1", "HO1"), ("EDO", "C1", "O1"), 1.43)
+    for atom in structure[0]["B"][0]:
+        atom.pos += gemmi.Position(0.0, 0.0, 80.0)
+    assert angles_of(structure)[0] == {}
+    structure, _ = joined(("GOL", "O1", "HO1"), ("EDO", "C1", "O1"), 2.3)
+    del structure[0]["B"]
+    metal = structure[0]["A"][0].clone()
+    metal.name = "MN"
+    while len(metal) > 1:
+        del metal[1]
+    metal[0].name, metal[0].element = "MN", gemmi.Element("Mn")
+    metal[0].pos = structure[0]["A"][0]["O1"][0].pos + gemmi.Position(0.0, 0.0, 2.2)
+    chain = gemmi.Chain("B")
+    chain.add_residue(metal)
+    structure[0].add_chain(chain)
+    structure.connections[0].partner2 = gemmi.AtomAddress("B", gemmi.SeqId("1"), "MN", "MN")
+    across, restraints = angles_of(structure)
+    assert across == {}
+    assert any("metal-ligand link" in note for note in restraints.notes)
+
+
+def test_there_is_none_at_an_atom_without_a_dictionary() -> None:
+    structure, _ = joined(("CYS", "SG", "HG"), ("EDO", "C1", "O1"), 1.81)
+    structure[0]["B"][0].name = "XXX"
+    structure.connections[0].partner2 = gemmi.AtomAddress("B", gemmi.SeqId("1"), "XXX", "C1")
+    assert angles_of(structure)[0] == pytest.approx({"CB-SG-C1": 102.0}, abs=0.1)
