@@ -26,6 +26,10 @@ _ANOTHER = 0.5
 may be a modification."""
 
 
+_Group = gemmi.ChemComp.Group
+_OF_CHAINS = (_Group.Peptide, _Group.PPeptide, _Group.MPeptide, _Group.Rna, _Group.Dna, _Group.DnaRna)
+
+
 class _Log(Protocol):
     def write(self, text: str, /) -> object: ...
 
@@ -70,8 +74,10 @@ def use_dictionary_names(structure: gemmi.Structure, monlib: gemmi.MonLib, log: 
 
 
 def strangers(structure: gemmi.Structure, monlib: gemmi.MonLib) -> dict[str, str]:
-    """Components of ligands with heavy atoms beyond their dictionary, or of polymers with most of them beyond it, and
-    what was found in the first of each.
+    """Components of ligands with heavy atoms beyond their dictionary, or of polymers with most of them beyond it.
+
+    In polymers some beyond it are enough where other programs give the name to a residue and the dictionary's is none,
+    as the nucleoside URI. What was found in the first of each goes with it.
 
     Parameters
     ----------
@@ -90,7 +96,8 @@ def strangers(structure: gemmi.Structure, monlib: gemmi.MonLib) -> dict[str, str
         if not names or residue.name in found:
             continue
         count = len({atom.name for atom in residue if not atom.is_hydrogen()})
-        if not _in_polymer(residue) or len(names) > _ANOTHER * count:
+        trivial = residue.name in _OTHER_PROGRAMS and component.group not in _OF_CHAINS
+        if not _in_polymer(residue) or trivial or len(names) > _ANOTHER * count:
             found[residue.name] = (
                 f"{chain.name}/{residue.name} {residue.seqid}: {len(names)} of its {counted(count, 'atom')} "
                 f"({listed(names)}) {are(len(names))} not in the component {residue.name} of"

@@ -171,7 +171,10 @@ def library_for(
         raise MonomerError(other_compound_message(found))
     for name in found:
         del library.monlib.monomers[name]
-    notes = [f"{what}: taken for another compound, its restraints are not used" for what in found.values()]
+    notes = [
+        f"{what}: taken for another compound, its restraints are not used.{names_of_other_programs([name])}".rstrip(".")
+        for name, what in found.items()
+    ]
     return dataclasses.replace(
         library, missing=(*library.missing, *found), notes=(*library.notes, *notes),
         sources={name: source for name, source in library.sources.items() if name not in found},

@@ -8,7 +8,7 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
-from arrayrefine.atom_names import use_dictionary_names
+from arrayrefine.atom_names import names_of_other_programs, use_dictionary_names
 from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError, MonomerError
@@ -134,7 +134,8 @@ def _check_components(
     if where and unknown == "error":
         raise MonomerError(missing_components_message(where))
     return [
-        f"component {name} has no restraints: {counted(len(places), 'residue')} held in place ({listed(places)})"
+        f"component {name} has no restraints: {counted(len(places), 'residue')} held in place ({listed(places)})."
+        f"{names_of_other_programs([name])}".rstrip(".")
         for name, places in where.items()
     ]
 

@@ -213,8 +213,31 @@ def test_a_polymer_of_other_compounds_is_refused(tmp_path: Path) -> None:
         _library(read_model(structure), restraints=(path,))
     held = _library(read_model(structure), "hold", restraints=(path,))
     assert held.missing == ("GUA",)
+    advice = "in the PDB GUA is G or DG"
+    assert [note.endswith(advice) for note in held.notes] == [True]
+    restraints = _restraints(read_model(structure), held, "hold")
+    assert any(note.startswith("component GUA has") and note.endswith(advice) for note in restraints.notes)
     with pytest.raises(MonomerError, match=r"GUA \(residue .*has no restraints.* in the PDB GUA is G or DG\.$"):
         _restraints(read_model(structure), _library(read_model(structure)))
+
+
+def test_a_nucleotide_is_not_taken_for_the_nucleoside_of_that_name(tmp_path: Path) -> None:
+    """URI is uridine in libraries, without a phosphate, and a residue of RNA in CNS."""
+    structure = _peptide("U", "U", "U", called={}).structure
+    for residue in structure[0][0]:
+        residue.name = "URI"
+    text = (EMBEDDED / "u" / "U.cif").read_text().replace("data_comp_U", "data_comp_URI")
+    rows = [line.split() for line in text.splitlines() if not set(line.split()) & PHOSPHATE]
+    nucleoside = "\n".join(" ".join("URI" if word == "U" else word for word in row) for row in rows)
+    path = tmp_path / "URI.cif"
+    path.write_text(nucleoside)
+    assert not _library(read_model(structure), restraints=(path,)).missing  # of RNA, with an odd phosphate
+    path.write_text(nucleoside.replace(" RNA ", " non-polymer "))
+    with pytest.raises(MonomerError, match=r"A/URI 1: 4 of its 21 atoms \(.*P.* in the PDB URI is U\.$"):
+        _library(read_model(structure), restraints=(path,))
+
+
+PHOSPHATE = {"P", "OP1", "OP2", "OP3"}
 
 
 def test_a_residue_with_a_few_atoms_more_keeps_its_restraints() -> None:
