@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 import gemmi
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from arrayrefine.link_lengths import is_carbonyl, is_planar
 from arrayrefine.restraints import Angles
 from arrayrefine.topology_terms import TopologyModel, mixed
-from arrayrefine.wording import are, counted
+from arrayrefine.wording import are, counted, listed
 
 Int = NDArray[np.int64]
 
@@ -22,6 +23,8 @@ BENT = {"O": 115.0, "S": 102.0}
 """Degrees; at O of ethers and esters (112 to 118) and S of thioethers and disulfides (100 to 104), where those of OH
 and SH in dictionaries are smaller."""
 
+_VALENCE = {"O": 2, "S": 2, "N": 3}
+
 
 def with_link_angles(
     angles: Angles, model: TopologyModel, known_links: Collection[str], edges: Int, held: NDArray[np.bool_],
@@ -29,7 +32,7 @@ def with_link_angles(
 ) -> Angles:
     """Add angles at links that the library does not know, at atoms of its components.
 
-    Links of metals and to symmetry mates have none.
+    Links of metals and to symmetry mates have none, nor those of atoms that have all their bonds without the link.
 
     They are those that the dictionary has for the atom that leaves, or on carbon for the hydrogen; else those of the
     element, or of an atom with three bonds in a plane or with four.
@@ -52,23 +55,26 @@ def with_link_angles(
     -------
     Angles
     """
-    sites = {model.row[site.serial]: site for chain in model.structure[0] for res in chain for site in res}
     found: dict[tuple[int, int, int], float] = {}
+    overfull: list[str] = []
     for link in model.topology.extras:
         if link.link_id in known_links or link.asu == gemmi.Asu.Different:
             continue
         for rule in link.link_rules:
-            one, two = (model.row[site.serial] for site in model.topology.bonds[rule.index].atoms)
-            if sites[one].element.is_metal or sites[two].element.is_metal:
+            one, two = model.topology.bonds[rule.index].atoms
+            if one.element.is_metal or two.element.is_metal:
                 continue
-            for centre, home, end, other in ((one, link.res1, two, link.res2), (two, link.res2, one, link.res1)):
-                if home.name not in monlib.monomers:
-                    continue
-                amide = sites[centre].element.name == "N" and is_carbonyl(other.name, sites[end].name, monlib)
-                for k in _neighbours(centre, edges):
-                    if k != end and not sites[k].element.is_metal and not sites[k].is_hydrogen():
-                        ideal = TRIGONAL if amide else _ideal(home, sites[centre], sites[k].name, monlib)
-                        found.setdefault((k, centre, end), ideal)
+            ends = _End(link.res1, one, model.row[one.serial]), _End(link.res2, two, model.row[two.serial])
+            if all(_has_room(end, edges, model, monlib) for end in ends):
+                for at, to in (ends, ends[::-1]):
+                    found.update(_angles_at(at, to, edges, model, monlib))
+            else:
+                overfull.append(f"{one.name} - {two.name}")
+    if overfull:
+        notes.append(
+            f"{counted(len(overfull), 'link')} unknown to any library at an atom that has all its bonds without it, "
+            f"probably by mistake: its angles are left free: {listed(overfull)}"
+        )
     index = np.array(list(found), dtype=np.int64).reshape(-1, 3)
     fine = ~mixed(model.altloc, index) & ~held[index].all(axis=1)
     count = int(fine.sum())
@@ -85,10 +91,44 @@ def with_link_angles(
     )
 
 
-def _neighbours(atom: int, edges: Int) -> list[int]:
-    """Atoms bonded to an atom, in order."""
-    pairs = edges[(edges == atom).any(axis=1)]
-    return sorted({int(k) for k in pairs.ravel()} - {atom})
+@dataclass(frozen=True)
+class _End:
+    """An atom at the end of a link: its residue, itself, and its place in the arrays."""
+
+    home: gemmi.Residue
+    site: gemmi.Atom
+    row: int
+
+
+def _neighbours(atom: int, edges: Int, model: TopologyModel) -> dict[int, gemmi.Atom]:
+    """Heavy atoms that are bonded to an atom, metals aside, by their places in the arrays."""
+    near = set(edges[(edges == atom).any(axis=1)].ravel().tolist()) - {atom}
+    sites = {k: model.sites[k] for k in sorted(near)}
+    return {k: site for k, site in sites.items() if not (site.element.is_metal or site.is_hydrogen())}
+
+
+def _has_room(end: _End, edges: Int, model: TopologyModel, monlib: gemmi.MonLib) -> bool:
+    """Whether an atom has no more bonds than its element and its dictionary let it, the link among them."""
+    if end.home.name not in monlib.monomers:
+        return True
+    bonds = monlib.monomers[end.home.name].rt.bonds
+    drawn = sum(end.site.name in (bond.id1.atom, bond.id2.atom) for bond in bonds)
+    near = {site.name for site in _neighbours(end.row, edges, model).values()}  # of conformers one
+    return len(near) <= max(drawn, _VALENCE.get(end.site.element.name, 0))
+
+
+def _angles_at(
+    at: _End, to: _End, edges: Int, model: TopologyModel, monlib: gemmi.MonLib
+) -> dict[tuple[int, int, int], float]:
+    """Degrees of the angles at one end of a link."""
+    if at.home.name not in monlib.monomers:
+        return {}
+    amide = at.site.element.name == "N" and is_carbonyl(to.home.name, to.site.name, monlib)
+    near = _neighbours(at.row, edges, model)
+    return {
+        (k, at.row, to.row): TRIGONAL if amide else _ideal(at.home, at.site, site.name, monlib)
+        for k, site in near.items() if k != to.row
+    }  # fmt: skip
 
 
 def _ideal(home: gemmi.Residue, centre: gemmi.Atom, neighbour: str, monlib: gemmi.MonLib) -> float:

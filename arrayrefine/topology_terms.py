@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import gemmi
 import numpy as np
@@ -45,6 +46,11 @@ class TopologyModel:
     topology: gemmi.Topo
     row: dict[int, int]
     altloc: NDArray[np.str_]
+
+    @cached_property
+    def sites(self) -> dict[int, gemmi.Atom]:
+        """The atoms by their position in `Atoms`."""
+        return {self.row[site.serial]: site for chain in self.structure[0] for home in chain for site in home}
 
     def across(self, kind: gemmi.RKind) -> set[int]:
         """Numbers of the bonds, angles, ... of links to symmetry mates: not between the atoms as the model has them."""

@@ -86,3 +86,16 @@ def test_there_is_none_at_an_atom_without_a_dictionary() -> None:
     structure[0]["B"][0].name = "XXX"
     structure.connections[0].partner2 = gemmi.AtomAddress("B", gemmi.SeqId("1"), "XXX", "C1")
     assert angles_of(structure)[0] == pytest.approx({"CB-SG-C1": 102.0}, abs=0.1)
+
+
+def test_a_link_to_an_atom_that_has_all_its_bonds_is_told_and_has_none() -> None:
+    structure, _ = joined(("TRP", "CD2", "CE3"), ("EDO", "C1", "O1"), 1.52)
+    corner = structure[0]["A"][0]["CD2"][0]
+    sixth = corner.clone()  # what the model left out for the link is there
+    sixth.name, sixth.pos = "CE3", corner.pos + gemmi.Position(1.2, 0.0, 0.7)
+    structure[0]["A"][0].add_atom(sixth)
+    across, restraints = angles_of(structure)
+    assert across == {}
+    (note,) = [note for note in restraints.notes if "all its bonds" in note]
+    assert note.startswith("1 link unknown to any library")
+    assert note.endswith("CD2 - C1")
