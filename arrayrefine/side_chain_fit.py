@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.side_chain_scores import Candidates, Scores
-from arrayrefine.side_chains import SideChains
+from arrayrefine.side_chains import SideChains, Upright
 from arrayrefine.structure_factors import StructureFactors
 
 Float = NDArray[np.float64]
@@ -39,6 +39,7 @@ class _Fit:
 
     candidates: Candidates
     side_chains: SideChains
+    upright: Upright
     began: Float
     wanted: Float
     most: Float
@@ -50,14 +51,17 @@ class _Fit:
     slope: Float
 
     def taken(self, chosen: Int) -> _Fit:
-        """Some of them."""
+        """Some of them; itself where that is all."""
+        if len(chosen) == len(self.candidates):
+            return self
         arrays = {
             name: getattr(self, name)[chosen]
             for name in (
                 "began", "wanted", "most", "sharpness", "damping", "stretch", "xyz", "value", "slope",
             )
         }  # fmt: skip
-        return _Fit(self.candidates.taken(chosen), self.side_chains.taken(chosen), **arrays)
+        side_chains, upright = self.side_chains.taken(chosen), self.upright.taken(chosen)
+        return _Fit(self.candidates.taken(chosen), side_chains, upright, **arrays)
 
     def hopeful(self, share: float) -> _Fit:
         """Those that are not far below what is wanted."""
@@ -77,7 +81,7 @@ class _Fit:
         step = _step(by_pose, self.slope, self.sharpness, self.away(), self.damping)
         poses = poses.changed(self.stretch[:, None] * step)
         candidates = dataclasses.replace(self.candidates, poses=poses)
-        return dataclasses.replace(self, candidates=candidates, xyz=self.side_chains.posed(xyz, poses))
+        return dataclasses.replace(self, candidates=candidates, xyz=self.side_chains.posed(xyz, poses, self.upright))
 
     def better(self, other: _Fit) -> _Fit:
         """Each where its value is higher."""
@@ -123,11 +127,13 @@ def fitted(
 
 def _begun(scores: Scores, xyz: Float, candidates: Candidates, wanted: Float) -> _Fit:
     side_chains = candidates.side_chains
-    places = side_chains.posed(xyz, candidates.poses)
+    upright = side_chains.upright(xyz)
+    places = side_chains.posed(xyz, candidates.poses, upright)
     count = len(candidates)
     return _Fit(
-        candidates, side_chains, candidates.poses.chi, wanted, scores.most(side_chains), scores.sharpness(side_chains),
-        np.full(count, _DAMPING), np.full(count, _STRETCH), places, np.zeros(count), np.zeros(places.shape),
+        candidates, side_chains, upright, candidates.poses.chi, wanted, scores.most(side_chains),
+        scores.sharpness(side_chains), np.full(count, _DAMPING), np.full(count, _STRETCH), places, np.zeros(count),
+        np.zeros(places.shape),
     )  # fmt: skip
 
 

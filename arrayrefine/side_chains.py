@@ -47,6 +47,18 @@ class Poses(NamedTuple):
         return Poses(self.chi + np.degrees(step[:, 6:]), self.rotation + step[:, :3], self.shift + step[:, 3:6])
 
 
+class Upright(NamedTuple):
+    """R side chains with CB in its ideal place: atoms (R, m, 3), those of the path (R, k + 3, 3), torsions (R, k)."""
+
+    atoms: Float
+    path: Float
+    chi: Float
+
+    def taken(self, chosen: Int) -> Upright:
+        """Some of them."""
+        return Upright(*(values[chosen] for values in self))
+
+
 @dataclass(frozen=True)
 class SideChains:
     """R side chains of one kind, of the same m atoms each.
@@ -96,29 +108,33 @@ class SideChains:
         """Torsions (R, k), degrees."""
         return _torsions(xyz[self.path])
 
-    def turned(self, xyz: Float, chi: Float) -> Float:
-        """Atoms (R, m, 3) of each side chain with torsions (R, k), degrees.
-
-        CB is put where the backbone wants it: a side chain in the wrong place has pulled at it.
-        """
+    def upright(self, xyz: Float) -> Upright:
+        """As they are, with CB where the backbone wants it: a side chain in the wrong place has pulled at it."""
         n, ca, cb = (xyz[self.path[:, k]] for k in range(3))
         one, two = ca - n, xyz[self.carbonyl] - ca
         ideal = _IDEAL_CB[0] * np.cross(one, two) + _IDEAL_CB[1] * one + _IDEAL_CB[2] * two
         axis, angle = _between(cb - ca, ideal)
-        moved = _rotated(xyz[self.rows], ca, axis, angle)
         path = np.concatenate([xyz[self.path[:, :2]], _rotated(xyz[self.path[:, 2:]], ca, axis, angle)], axis=1)
-        change = np.radians(chi - _torsions(path))
+        return Upright(_rotated(xyz[self.rows], ca, axis, angle), path, _torsions(path))
+
+    def turned(self, xyz: Float, chi: Float, upright: Upright | None = None) -> Float:
+        """Atoms (R, m, 3) of each side chain with torsions (R, k), degrees, and CB where the backbone wants it."""
+        start = self.upright(xyz) if upright is None else upright
+        moved, path = start.atoms.copy(), start.path.copy()
+        change = np.radians(chi - start.chi)
         for k in range(change.shape[1]):
-            start, end = path[:, k + 1], path[:, k + 2]
+            axis, end = path[:, k + 2] - path[:, k + 1], path[:, k + 2]
             beyond = self.depth > k
-            moved[:, beyond] = _rotated(moved[:, beyond], end, end - start, change[:, k])
-            path[:, k + 3 :] = _rotated(path[:, k + 3 :], end, end - start, change[:, k])
+            moved[:, beyond] = _rotated(moved[:, beyond], end, axis, change[:, k])
+            path[:, k + 3 :] = _rotated(path[:, k + 3 :], end, axis, change[:, k])
         return moved
 
-    def posed(self, xyz: Float, poses: Poses) -> Float:
+    def posed(self, xyz: Float, poses: Poses, upright: Upright | None = None) -> Float:
         """Atoms (R, m, 3) of each side chain in its pose."""
-        turned = self.turned(xyz, poses.chi)
+        turned = self.turned(xyz, poses.chi, upright)
         angle = np.linalg.norm(poses.rotation, axis=1)
+        if not angle.any():
+            return np.asarray(turned + poses.shift[:, None])
         axis = np.where(angle[:, None] > 0.0, poses.rotation, (1.0, 0.0, 0.0))
         return _rotated(turned, xyz[self.path[:, 1]], axis, angle) + poses.shift[:, None]
 
