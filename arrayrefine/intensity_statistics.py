@@ -10,6 +10,8 @@ from arrayrefine.reflections import Reflections
 Float = NDArray[np.float64]
 
 LEAST_IN_SHELL = 50
+OUTLIER = 30.0
+"""An intensity above this multiple of its shell's mean (chance e⁻³⁰) does not take part in means."""
 _SHELLS = 20
 _SIGNAL = 3.0  # mean I/sigma of a shell that counts as strong
 _BOUND, _BOUND_NOISE = 12.0, 5.0  # intensity over its mean, chance e⁻¹², and sigmas of its noise
@@ -69,6 +71,21 @@ def shells(reflections: Reflections) -> list[NDArray[np.int64]]:
     """Reflections in up to twenty shells of equal count, lowest resolution first."""
     number = int(np.clip(len(reflections) // LEAST_IN_SHELL, 1, _SHELLS))
     return np.array_split(reflections.by_resolution, number)
+
+
+def mean_intensity(reflections: Reflections, f_obs: Float, weight: Float) -> tuple[Float, Float]:
+    """1/d² (W,) and ln of the mean of F_o²/ε there, weighted (R,), from all reflections but the absurdly strong."""
+    order = np.argsort(reflections.s_squared, kind="stable")
+    intensity, weight = (f_obs**2 / reflections.epsilon)[order], weight[order]
+    x = reflections.s_squared[order]
+    # A floor keeps the logarithm of an empty shell finite.
+    floor = max(1e-6 * float(intensity.mean()), np.finfo(float).tiny)
+    centres, means = [], []
+    for part in np.array_split(np.arange(len(x)), int(np.clip(len(x) // 100, 1, 50))):
+        usual = part[intensity[part] <= OUTLIER / np.log(2.0) * np.median(intensity[part]) + floor]
+        centres.append(float(x[part].mean()))
+        means.append(float(np.log(max(float(np.average(intensity[usual], weights=weight[usual])), floor))))
+    return np.array(centres), np.array(means)
 
 
 def strong(reflections: Reflections) -> NDArray[np.bool_]:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.configuration import check_options
-from arrayrefine.data_checks import without_outliers
 from arrayrefine.device import choose_device
 from arrayrefine.displacement import least_b
 from arrayrefine.errors import InputError
@@ -36,6 +35,7 @@ from arrayrefine.targets.adp import AdpTarget
 from arrayrefine.targets.geometry import GeometryTarget
 from arrayrefine.topology import build_restraints
 from arrayrefine.weights import geometry_prior
+from arrayrefine.wilson_outliers import without_outliers
 
 Float = NDArray[np.float64]
 Array: TypeAlias = Any
@@ -270,8 +270,7 @@ def target(
         none = np.zeros(len(atoms), dtype=bool)
         atoms = dataclasses.replace(atoms, u_aniso=np.zeros((len(atoms), 6)), anisotropic=none)
         source = dataclasses.replace(source, atoms=atoms)
-    reflections, outlier_notes = without_outliers(reflections, options.xray.outliers == "keep")
-    notes = [*data_notes, *outlier_notes]
+    notes = [*data_notes]
     if hydrogens == "strip":
         source, more = strip_hydrogens(source)
         notes += more
@@ -298,6 +297,8 @@ def target(
         ),
         options, placed, device=device,
     )  # fmt: skip
+    problem, more = without_outliers(problem, atoms)
+    notes += more
     prior = geometry_prior(reflections.d_min)
     state = evaluate(problem, atoms, absorb_b=False)
     return LikelihoodTarget(

@@ -23,26 +23,33 @@ def maps_of(problem: Problem, state: State, *, filled: bool = True) -> MapCoeffi
     """
     data = problem.reflections
     crystal = data.crystal
-    missing = data.possible[positions(data.possible, data.hkl) < 0] if filled else data.hkl[:0]
-    hkl = np.concatenate([data.hkl, missing])
+    measured = data.measured if filled else data
+    aside = np.arange(len(measured)) >= len(data)
+    missing = data.possible[positions(data.possible, measured.hkl) < 0] if filled else data.hkl[:0]
+    hkl = np.concatenate([measured.hkl, missing])
     f_model = state.f_model
-    if len(missing):
+    others = hkl[len(data) :]
+    if len(others):
         options = problem.options
         f_calc = StructureFactors(
-            crystal, missing, state.atoms, method=options.xray.method, accuracy=options.xray.accuracy,
+            crystal, others, state.atoms, method=options.xray.method, accuracy=options.xray.accuracy,
             precision=options.xray.precision, threads=options.threads,
         )(state.atoms)  # fmt: skip
-        f_mask = problem.solvent(state.atoms, missing)
-        f_model = np.concatenate([f_model, state.scale.apply(f_calc, f_mask, missing)])
-    gap = np.full(len(missing), np.nan)
+        f_mask = problem.solvent(state.atoms, others)
+        f_model = np.concatenate([f_model, state.scale.apply(f_calc, f_mask, others)])
+    gap, nowhere = np.full(len(missing), np.nan), np.zeros(len(missing), dtype=bool)
+    variance_factor = np.ones(len(measured))
+    variance_factor[~aside] = state.outliers.variance_factor
+    left_out = aside.copy()
+    left_out[~aside] = state.outliers.left_out
     return map_coefficients(
         hkl,
-        np.concatenate([data.f_obs, gap]),
-        np.concatenate([data.sigma, gap]),
-        np.concatenate([data.free, np.zeros(len(missing), dtype=bool)]),
+        np.concatenate([measured.f_obs, gap]),
+        np.concatenate([measured.sigma, gap]),
+        np.concatenate([measured.free, nowhere]),
         f_model,
-        np.concatenate([state.sigma_a.fom(data, state.f_model, state.outliers.variance_factor), gap]),
+        np.concatenate([state.sigma_a.fom(measured, f_model[: len(measured)], variance_factor), gap]),
         state.sigma_a.d(crystal.inverse_d_squared(hkl)),
         crystal.centric(hkl),
-        np.concatenate([state.outliers.left_out, np.zeros(len(missing), dtype=bool)]),
+        np.concatenate([left_out, nowhere]),
     )

@@ -2,7 +2,7 @@
 
 A measured amplitude is held against its distribution given the model, with the D and S of the moment (Read (1999) Acta
 Cryst. D55, 1759-1764). R factors have no part in it, and reflections of the test set are listed but never touched.
-Reflections that are impossible for any model are found before, see `data_checks.without_outliers`.
+Reflections far too strong for their resolution are found before, see `wilson_outliers.without_outliers`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from arrayrefine.kernels.likelihood import deviation
 from arrayrefine.options import Xray
 from arrayrefine.reflections import Reflections
 from arrayrefine.sigma_a import SigmaA
-from arrayrefine.wording import counted
+from arrayrefine.wording import counted, of_test_set
 
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
@@ -27,6 +27,9 @@ TOO_MANY = 0.01
 """A larger share of outliers is a poor model or a twin, not a few bad measurements: all are kept."""
 LISTED = 20
 """Number of outliers that the report lists."""
+_ALIKE = 0.15
+"""An amplitude this close to the model's, as a share of the larger one, is explained however narrow the distribution: the
+scale may be as far off, and for the strongest reflections that is many of its standard deviations."""
 _NAMED = 3
 
 
@@ -67,7 +70,7 @@ class Outliers:
             f"{tuple(int(i) for i in reflections.hkl[k])} ({z:+.1f} sigma)"
             for k, z in zip(self.rows[:_NAMED], self.z[:_NAMED])
         )
-        test = f"; the {free} of the test set stay in R-free" if free else ""
+        test = f"; {of_test_set(free)} in R-free" if free else ""
         return (
             f"{counted(len(self.rows), 'reflection')} too far from the model for chance, the worst {named}: "
             f"{self.action}{test}",
@@ -106,7 +109,9 @@ def find_outliers(reflections: Reflections, f_model: NDArray[Any], sigma_a: Sigm
     """
     x = sigma_a.d(reflections.s_squared) * np.abs(f_model)
     z, probability = deviation(reflections.f_obs, x, sigma_a.sigma_total(reflections), reflections.centric)
-    found = probability < options.outlier_probability
+    size = np.abs(f_model)
+    alike = np.abs(reflections.f_obs - size) <= _ALIKE * np.maximum(reflections.f_obs, size)
+    found = (probability < options.outlier_probability) & ~alike
     rows = np.flatnonzero(found)
     rows = rows[np.argsort(-np.abs(z[rows]), kind="stable")]
     left_out, factor = np.zeros(len(z), dtype=np.bool_), np.ones(len(z))

@@ -13,7 +13,7 @@ from arrayrefine.anisotropy import choose_anisotropic
 from arrayrefine.atoms import Atoms
 from arrayrefine.configuration import check_options
 from arrayrefine.conformers import build_occupancy_groups
-from arrayrefine.data_checks import check_data, without_outliers
+from arrayrefine.data_checks import check_data
 from arrayrefine.device import choose_device
 from arrayrefine.external import with_external
 from arrayrefine.hydrogen_sources import with_hydrogens
@@ -38,6 +38,7 @@ from arrayrefine.tensors import undecided
 from arrayrefine.tls_groups import choose_tls, wants_groups
 from arrayrefine.topology import build_restraints
 from arrayrefine.turning import turn_hydrogens
+from arrayrefine.wilson_outliers import without_outliers
 
 _PERTURB_B = 5.0
 """Å²; half width of the change of B that goes with --perturb."""
@@ -113,7 +114,6 @@ def prepare(
     )
     crystal = reflections.crystal
     model = in_crystal(model, crystal)
-    reflections, outlier_notes = without_outliers(reflections, options.xray.outliers == "keep")
     library = library_for(model.structure, options.restraints, options.monomers, options.unknown)
     n_work = int(reflections.work.sum())
     header = header_groups(model.structure, model.atoms)
@@ -152,10 +152,11 @@ def prepare(
         device=device,
         extra=check_extra(extra),
     )
+    problem, outlier_notes = without_outliers(problem, model.atoms)
     problem = dataclasses.replace(problem, undecided=undecided(problem, model.atoms))
     notes = [*model.notes, *without_effect(options, model.atoms, on_cpu=device.kind == "cpu")]
     notes += [*aniso_notes, *frozen_groups(options, model.atoms), *hydrogen_notes, *data_notes, *outlier_notes]
-    notes += check_data(reflections)
+    notes += check_data(problem.reflections)
     if any("occupancy" in target.split("+") for target in options.targets):
         notes += group_notes
     notes += [*library.notes, *link_notes, *restraints.notes]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,8 +46,8 @@ class Reflections:
         Where the values came from (column names, conversion); goes into the report.
     i_obs, sigma_i : (R,) float64 or None
         Intensities, where the amplitudes were derived from them.
-    free_value : (R,) int32
-        The flag as it is written to `refined.mtz`: 0 = test set, 1 = work set.
+    set_aside : Reflections or None
+        Others that were measured but have no part in anything; they are written to `refined.mtz`.
     """
 
     crystal: Crystal
@@ -57,6 +58,7 @@ class Reflections:
     source: dict[str, object] = field(default_factory=dict)
     i_obs: Float | None = None
     sigma_i: Float | None = None
+    set_aside: Reflections | None = None
 
     def __len__(self) -> int:
         return len(self.f_obs)
@@ -64,6 +66,19 @@ class Reflections:
     def __repr__(self) -> str:
         span = f" from {self.d_max:.1f} to {self.d_min:.2f} Å" if len(self) else ""
         return f"Reflections({len(self)}{span}, {int(self.free.sum())} of them free)"
+
+    @property
+    def measured(self) -> Reflections:
+        """These, followed by those that were set aside."""
+        more = self.set_aside
+        if more is None:
+            return self
+        names = ("hkl", "f_obs", "sigma", "free", "i_obs", "sigma_i")
+        both: dict[str, Any] = {
+            name: np.concatenate([getattr(self, name), getattr(more, name)])
+            for name in names if getattr(self, name) is not None
+        }
+        return dataclasses.replace(self, set_aside=None, **both)
 
     @property
     def has_new_test_set(self) -> bool:

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.errors import InputError
+from arrayrefine.intensity_statistics import OUTLIER, mean_intensity
 from arrayrefine.kernels.likelihood import deviation, rice_ml, rice_ml_by_variance
 from arrayrefine.kernels.scale import roughness
 from arrayrefine.reflections import Reflections
@@ -39,8 +40,6 @@ FEWEST_FREE = 10
 """With fewer test reflections than this, two numbers cannot be told from them and the work set decides."""
 D_LIMITS = (1e-3, 1.2)
 LOG_RATIO_LIMITS = (float(np.log(1e-6)), float(np.log(10.0)))
-OUTLIER = 30.0
-"""An intensity above this multiple of its shell's mean (chance e⁻³⁰) does not take part."""
 
 MOST_IMPROBABLE = 0.05
 """Share of the test reflections that may be taken out of the estimate for being improbable."""
@@ -177,7 +176,7 @@ def estimate_sigma_a(
         bad = int((~np.isfinite(amplitude)).sum())
         raise InputError(f"F_model is not finite for {bad} reflections; check xyz, B and occupancies")
     x = reflections.s_squared
-    shells, log_mean = _mean_intensity(reflections, f_obs, strength**2)
+    shells, log_mean = mean_intensity(reflections, f_obs, strength**2)
     shell_mean = np.exp(np.interp(x, shells, log_mean))
     sane = f_obs**2 <= OUTLIER * reflections.epsilon * shell_mean
     everything = _Fit(
@@ -247,21 +246,6 @@ def _notes(reflections: Reflections, sane: Bool) -> tuple[str, ...]:
             f"{np.exp(_LOG_RATIO_GAP[0]):.1f}, but may flatter the model"
         )
     return tuple(notes)
-
-
-def _mean_intensity(reflections: Reflections, f_obs: Float, weight: Float) -> tuple[Float, Float]:
-    """1/d² (W,) and ln of the mean of F_o²/ε there, weighted (R,), from all reflections but the absurdly strong."""
-    order = np.argsort(reflections.s_squared, kind="stable")
-    intensity, weight = (f_obs**2 / reflections.epsilon)[order], weight[order]
-    x = reflections.s_squared[order]
-    # A floor keeps the logarithm of an empty shell finite.
-    floor = max(1e-6 * float(intensity.mean()), np.finfo(float).tiny)
-    centres, means = [], []
-    for part in np.array_split(np.arange(len(x)), int(np.clip(len(x) // 100, 1, 50))):
-        usual = part[intensity[part] <= OUTLIER / np.log(2.0) * np.median(intensity[part]) + floor]
-        centres.append(float(x[part].mean()))
-        means.append(float(np.log(max(float(np.average(intensity[usual], weights=weight[usual])), floor))))
-    return np.array(centres), np.array(means)
 
 
 def _knots(x: Float, max_bins: int, per_bin: int) -> Float:

@@ -1,4 +1,4 @@
-"""Small made-up models for tests."""
+"""Small made-up models and data for tests."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 
 from arrayrefine.atoms import Atoms, Identity
 from arrayrefine.crystal import Crystal
+from arrayrefine.reflections import Reflections
 
 # One setting of every lattice type and several classes; both settings of R.
 CELLS: dict[str, tuple[float, float, float, float, float, float]] = {
@@ -60,3 +61,26 @@ def random_hkl(crystal: Crystal, d_min: float, n: int, seed: int = 0) -> np.ndar
     chosen = rng.permutation(len(every))[:n]
     highest = np.argmax(crystal.inverse_d_squared(every))
     return every[np.unique(np.append(chosen, highest))]
+
+
+def wilson(
+    crystal: Crystal, domains: int = 1, noise: float = 0.05, tensor: np.ndarray | None = None, amplitudes: bool = False
+) -> Reflections:
+    """Intensities by Wilson's distribution, the mean of `domains` unrelated ones: 2 for a perfect twin."""
+    rng = np.random.default_rng(11)
+    hkl = crystal.unique_reflections(2.8, 60.0)
+    s = hkl @ crystal.frac
+    n = len(hkl)
+    centric = crystal.centric(hkl)
+    parts = [np.where(centric, rng.chisquare(1, n), rng.exponential(size=n)) for _ in range(domains)]
+    mean = 900.0 * crystal.epsilon(hkl) * np.exp(-0.5 * 30.0 * (s**2).sum(axis=1))
+    if tensor is not None:
+        mean *= np.exp(-0.5 * np.einsum("ri,ij,rj->r", s, tensor, s))
+    sigma = np.full(n, noise * float(np.median(mean)))
+    intensity = mean * np.mean(parts, axis=0) + sigma * rng.normal(size=n)
+    f = np.sqrt(np.maximum(intensity, 0.0))
+    sigma_f = sigma / (2.0 * np.maximum(f, np.sqrt(sigma)))
+    free = np.zeros(n, dtype=bool)
+    if amplitudes:
+        return Reflections(crystal, hkl, f, sigma_f, free)
+    return Reflections(crystal, hkl, f, sigma_f, free, i_obs=intensity, sigma_i=sigma)

@@ -9,9 +9,10 @@ from pathlib import Path
 import gemmi
 import numpy as np
 import pytest
+from synthetic import wilson
 
 from arrayrefine.crystal import Crystal
-from arrayrefine.data_checks import check_data, without_outliers
+from arrayrefine.data_checks import check_data
 from arrayrefine.intensity_statistics import anisotropy
 from arrayrefine.io.model import read_model
 from arrayrefine.io.reflections import read_reflections
@@ -22,29 +23,6 @@ TETRAGONAL = Crystal((60.0, 60.0, 80.0, 90.0, 90.0, 90.0), "P 43")
 TRIGONAL = Crystal((60.0, 60.0, 80.0, 90.0, 90.0, 120.0), "P 31")
 ORTHORHOMBIC = Crystal((40.0, 61.0, 83.0, 90.0, 90.0, 90.0), "P 21 21 21")
 MONOCLINIC = Crystal((45.0, 61.0, 77.0, 90.0, 106.0, 90.0), "P 1 21 1")
-
-
-def wilson(
-    crystal: Crystal, domains: int = 1, noise: float = 0.05, tensor: np.ndarray | None = None, amplitudes: bool = False
-) -> Reflections:
-    """Intensities by Wilson's distribution, the mean of `domains` unrelated ones: 2 for a perfect twin."""
-    rng = np.random.default_rng(11)
-    hkl = crystal.unique_reflections(2.8, 60.0)
-    s = hkl @ crystal.frac
-    n = len(hkl)
-    centric = crystal.centric(hkl)
-    parts = [np.where(centric, rng.chisquare(1, n), rng.exponential(size=n)) for _ in range(domains)]
-    mean = 900.0 * crystal.epsilon(hkl) * np.exp(-0.5 * 30.0 * (s**2).sum(axis=1))
-    if tensor is not None:
-        mean *= np.exp(-0.5 * np.einsum("ri,ij,rj->r", s, tensor, s))
-    sigma = np.full(n, noise * float(np.median(mean)))
-    intensity = mean * np.mean(parts, axis=0) + sigma * rng.normal(size=n)
-    f = np.sqrt(np.maximum(intensity, 0.0))
-    sigma_f = sigma / (2.0 * np.maximum(f, np.sqrt(sigma)))
-    free = np.zeros(n, dtype=bool)
-    if amplitudes:
-        return Reflections(crystal, hkl, f, sigma_f, free)
-    return Reflections(crystal, hkl, f, sigma_f, free, i_obs=intensity, sigma_i=sigma)
 
 
 def said(notes: tuple[str, ...], text: str) -> bool:
@@ -212,39 +190,3 @@ def test_real_crystals(case: Callable[[str], Path], name: str) -> None:
     assert said(notes, "twinned") == (name in ("1l2h", "5uui"))
     assert said(notes, "anisotropic") == (name in ("2r4r", "5kzb"))
     assert not said(notes, "artefacts")
-
-
-@pytest.mark.parametrize("factor", [30.0, 1e4])
-def test_one_impossible_reflection_is_left_out_and_named(case, factor: float) -> None:
-    model = read_model(case("1aba") / "model.pdb")
-    data, _ = read_reflections(case("1aba") / "norm.mtz", model.crystal)
-    strongest = int(np.argmax(np.where(data.free, 0.0, data.f_obs)))
-    f_obs = data.f_obs.copy()
-    f_obs[strongest] *= factor
-    cleaned, notes = without_outliers(dataclasses.replace(data, f_obs=f_obs))
-    assert len(cleaned) == len(data) - 1
-    assert str(tuple(int(i) for i in data.hkl[strongest])) in notes[0]
-
-
-def test_impossible_test_reflections_stay_in_r_free(case) -> None:
-    model = read_model(case("5e5z") / "model.pdb")
-    data, _ = read_reflections(case("5e5z") / "norm.mtz", model.crystal)
-    spoilt = [int(np.flatnonzero(data.free)[0]), int(np.flatnonzero(data.work)[0])]
-    f_obs = data.f_obs.copy()
-    f_obs[spoilt] = 50.0 * f_obs.max()
-    cleaned, notes = without_outliers(dataclasses.replace(data, f_obs=f_obs))
-    assert cleaned.free.sum() == data.free.sum()
-    assert len(cleaned) == len(data) - 1
-    assert "the 1 of the test set stay in R-free" in notes[0]
-    assert [cleaned.source["outliers"][k] for k in ("work", "free")] == [1, 1]
-    kept, notes = without_outliers(dataclasses.replace(data, f_obs=f_obs), keep=True)
-    assert len(kept) == len(data)
-    assert "and kept" in notes[0]
-
-
-@pytest.mark.parametrize("name", ["1aba", "1cbs", "1rx2", "3sb3", "5kzb", "2r4r", "1ehz", "5e5z", "6mw0", "4xof"])
-def test_nothing_is_left_out_of_ordinary_data(case, name: str) -> None:
-    folder = case(name)
-    model = read_model(next(p for p in (folder / "model.pdb", folder / "model.cif") if p.exists()))
-    data, _ = read_reflections(folder / "norm.mtz", model.crystal)
-    assert without_outliers(data) == (data, ())

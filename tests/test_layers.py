@@ -22,7 +22,7 @@ LAYERS = [
     {"rotamers"},
     {"side_chain_fit", "side_chain_scores", "side_chains"},
     {"validation"},
-    {"model_maps"},
+    {"model_maps", "wilson_outliers"},
     {"refinement_step"},
     {"remedy", "convergence", "foresight", "incomplete"},
     {"nearness", "guard", "search", "tensors", "weight_schemes"},

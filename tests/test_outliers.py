@@ -54,7 +54,7 @@ def test_they_are_found_and_only_work_reflections_are_touched(spoilt, action: st
     assert out.left_out[rows[:2]].all() == (action == "reject")
     assert (out.variance_factor[rows[:2]] > 1.0).all() == (action == "downweight")
     (sentence,) = out.sentence(data)
-    assert "of the test set stay in R-free" in sentence
+    assert "the one of the test set stays in R-free" in sentence
     assert str(tuple(int(i) for i in data.hkl[out.rows[0]])) in sentence
     listed = out.describe(data, np.ones(len(data)))
     assert listed["free"] >= 1
@@ -72,6 +72,20 @@ def test_a_poor_model_has_no_outliers(spoilt) -> None:
     assert len(out.rows) > 0.01 * len(problem.reflections)
     assert not out.left_out.any()
     assert "speak against the model" in out.action
+
+
+def test_what_the_model_has_too_is_no_outlier_however_narrow_its_distribution(spoilt) -> None:
+    problem, state, _ = spoilt
+    data = problem.reflections
+    known = state.sigma_a
+    narrow = dataclasses.replace(known, log_ratio=known.log_ratio - 10.0, d_knots=np.ones_like(known.d_knots))
+    row = int(np.argmax(np.where(data.work, np.abs(state.f_model), 0.0)))
+    for factor, is_found in ((1.1, False), (1.3, True)):
+        size = np.abs(state.f_model)
+        f_obs = np.where(np.arange(len(size)) == row, factor * size, size)
+        exact = dataclasses.replace(data, f_obs=f_obs, sigma=np.full(len(size), 1e-3 * size.mean()))
+        out = find_outliers(exact, state.f_model, narrow, Xray())
+        assert (row in out.rows) == is_found
 
 
 @pytest.mark.parametrize("action", ["reject", "downweight"])

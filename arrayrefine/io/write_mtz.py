@@ -73,9 +73,10 @@ def mtz_of(reflections: Reflections, maps: Coefficients, history: str) -> gemmi.
 
     measured = np.isfinite(maps.f_obs)
     columns: list[tuple[str, str, Float]] = [("FP", "F", maps.f_obs), ("SIGFP", "Q", maps.sigma)]
-    if reflections.i_obs is not None and reflections.sigma_i is not None:
-        row = positions(maps.hkl, reflections.hkl)
-        columns += [("I", "J", _pick(reflections.i_obs, row)), ("SIGI", "Q", _pick(reflections.sigma_i, row))]
+    every = reflections.measured
+    if every.i_obs is not None and every.sigma_i is not None:
+        row = positions(maps.hkl, every.hkl)
+        columns += [("I", "J", _pick(every.i_obs, row)), ("SIGI", "Q", _pick(every.sigma_i, row))]
     columns.append(("FREE", "I", np.where(measured, np.where(maps.free, 0.0, 1.0), np.nan)))
     for f_name, phase_name, value in (
         ("FC", "PHIC", maps.fc),
