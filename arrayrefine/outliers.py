@@ -28,8 +28,8 @@ TOO_MANY = 0.01
 LISTED = 20
 """Number of outliers that the report lists."""
 _ALIKE = 0.15
-"""An amplitude this close to the model's, as a share of the larger one, is explained however narrow the distribution: the
-scale may be as far off, and for the strongest reflections that is many of its standard deviations."""
+"""An amplitude this close to the model's, as a share of the larger one, is explained however narrow the distribution:
+the scale may be as far off, and for the strongest reflections that is many of its standard deviations."""
 _NAMED = 3
 
 

@@ -212,6 +212,8 @@ def run(
     memory = _memory(problem, atoms)
     if problem.device.kind == "cuda":
         notes += [f"computes on {problem.device}", *([memory.sentence()] if memory else [])]
+    flags = problem.reflections.flags
+    notes += [flags.note] if flags is not None and flags.note else []
     for note in notes:
         say(note)
     reached: list[_Course] = []

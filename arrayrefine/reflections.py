@@ -31,6 +31,29 @@ def positions(hkl: NDArray[np.integer], among: NDArray[np.integer]) -> NDArray[n
 
 
 @dataclass(frozen=True)
+class FreeFlags:
+    """Free flags as the input has them, of all its reflections, measured or not.
+
+    Attributes
+    ----------
+    hkl : (M, 3) int32
+        Unique, in the asymmetric unit of reciprocal space.
+    value : (M,) float64
+        nan where there is none.
+    test, work : float
+        Values of the test set, and of most of the others.
+    note : str
+        What is not as everybody expects it.
+    """
+
+    hkl: NDArray[np.int32]
+    value: Float
+    test: float
+    work: float
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Reflections:
     """R unique reflections with a measured amplitude, in the asymmetric unit of reciprocal space.
 
@@ -46,6 +69,8 @@ class Reflections:
         Where the values came from (column names, conversion); goes into the report.
     i_obs, sigma_i : (R,) float64 or None
         Intensities, where the amplitudes were derived from them.
+    flags : FreeFlags or None
+        As they are written to `refined.mtz`. None: 0 for the test set, 1 for the work set.
     set_aside : Reflections or None
         Others that were measured but have no part in anything; they are written to `refined.mtz`.
     """
@@ -58,6 +83,7 @@ class Reflections:
     source: dict[str, object] = field(default_factory=dict)
     i_obs: Float | None = None
     sigma_i: Float | None = None
+    flags: FreeFlags | None = None
     set_aside: Reflections | None = None
 
     def __len__(self) -> int:

@@ -12,7 +12,7 @@ from arrayrefine.errors import InputError
 from arrayrefine.io import exports
 from arrayrefine.io.model import Model, with_atoms
 from arrayrefine.io.write import account_of, write_outputs
-from arrayrefine.io.write_mtz import history_line, mtz_of
+from arrayrefine.io.write_mtz import history_line, mtz_of, test_value
 from arrayrefine.map_grids import SAMPLING, Grids, Kind, MapGrid, map_grid
 from arrayrefine.maps import MapCoefficients
 from arrayrefine.reflections import Reflections
@@ -81,7 +81,7 @@ class Result:
 
     def to_mtz(self) -> exports.Mtz:
         """What `refined.mtz` holds, as a gemmi.Mtz."""
-        return mtz_of(self.reflections, self.maps, history_line(version()))
+        return mtz_of(self.reflections, self.maps, history_line(version(), test_value(self.reflections)))
 
     def to_dataset(self) -> exports.DataSet:
         """The same as a reciprocalspaceship.DataSet, where that is installed."""

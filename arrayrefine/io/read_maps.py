@@ -15,8 +15,14 @@ from arrayrefine.errors import InputError
 _COLUMNS = ("FP", "SIGFP", "FREE", "FC", "PHIC", "FWT", "PHWT", "FWT_nofill", "PHWT_nofill", "DELFWT", "PHDELWT", "FOM")
 
 
-def read_maps(path: Path) -> tuple[Crystal, dict[str, NDArray[Any]]]:
+def read_maps(path: Path, test: float = 0.0) -> tuple[Crystal, dict[str, NDArray[Any]]]:
     """Read what `mtz_bytes` has written.
+
+    Parameters
+    ----------
+    path : Path
+    test : float
+        Value of the test set in FREE.
 
     Returns
     -------
@@ -43,14 +49,16 @@ def read_maps(path: Path) -> tuple[Crystal, dict[str, NDArray[Any]]]:
         return np.asarray(found[amplitude] * np.exp(1j * np.radians(found[phase])))
 
     crystal = Crystal.from_gemmi(mtz.get_cell(), mtz.spacegroup)
-    return crystal, {
+    in_maps = np.isfinite(found["FC"])
+    columns = {
         "hkl": np.asarray(mtz.make_miller_array(), dtype=np.int32),
         "f_obs": found["FP"],
         "sigma": found["SIGFP"],
-        "free": found["FREE"] == 0.0,
+        "free": np.isfinite(found["FP"]) & (found["FREE"] == test),
         "fc": complex_of("FC", "PHIC"),
         "fwt": complex_of("FWT", "PHWT"),
         "delfwt": complex_of("DELFWT", "PHDELWT"),
         "fwt_nofill": complex_of("FWT_nofill", "PHWT_nofill"),
         "fom": found["FOM"],
     }
+    return crystal, {name: values[in_maps] for name, values in columns.items()}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
 from arrayrefine.intensity_statistics import anisotropy
+from arrayrefine.io.carried_flags import carried_flags
 from arrayrefine.io.columns import Columns, choose_columns
 from arrayrefine.io.files import IN_MEMORY
 from arrayrefine.io.free_flags import FreeColumn, check_share, choose_random, find_free_column, resolve
@@ -112,6 +113,8 @@ def read_reflections(
     origin["dropped"] = account.dropped
     origin["completeness"] = _completeness(reflections)
     _check_test_set(table, column, reflections, account)
+    if column is not None:
+        reflections = dataclasses.replace(reflections, flags=carried_flags(table, column, reflections))
     return reflections, account.all_notes()
 
 

@@ -22,7 +22,7 @@ from arrayrefine.io.files import IN_MEMORY
 from arrayrefine.io.model import Model, with_atoms
 from arrayrefine.io.sequence_numbers import number_by_sequence
 from arrayrefine.io.write_cif import cif_text, old_verdicts, without_ends
-from arrayrefine.io.write_mtz import Coefficients, history_line, mtz_bytes
+from arrayrefine.io.write_mtz import Coefficients, history_line, mtz_bytes, test_value
 from arrayrefine.io.write_pdb import has_remark_500, pdb_obstacle, pdb_text
 from arrayrefine.reflections import Reflections
 from arrayrefine.version import version as program_version
@@ -92,7 +92,7 @@ def write_outputs(
     fits = pdb_obstacle(atoms) is None
     if fits:
         files["refined.pdb"] = pdb_text(structure, content, f"arrayrefine {version}").encode()
-    files["refined.mtz"] = mtz_bytes(reflections, maps, history_line(version))
+    files["refined.mtz"] = mtz_bytes(reflections, maps, history_line(version, test_value(reflections)))
     files["report.json"] = (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
     files.update(more or {})
@@ -278,6 +278,7 @@ def _counts(atoms: Atoms, reflections: Reflections, maps: Coefficients) -> dict[
         "displacements": _displacements(atoms),
         "n_work": int(reflections.work.sum()),
         "n_free": int(reflections.free.sum()),
+        "free_value": test_value(reflections),
         "d_min": reflections.d_min,
         "d_max": reflections.d_max,
         "completeness": measured / max(len(maps.f_obs), 1),

@@ -37,9 +37,14 @@ class Coefficients(Protocol):
     def fom(self) -> Float: ...
 
 
-def history_line(version: str) -> str:
+def test_value(reflections: Reflections) -> float:
+    """Value of the test set in FREE."""
+    return 0.0 if reflections.flags is None else reflections.flags.test
+
+
+def history_line(version: str, test: float = 0.0) -> str:
     """What `refined.mtz` says about its columns."""
-    return f"arrayrefine {version}: FWT 2mFo-DFc, DELFWT mFo-DFc, FREE 0 is the test set"
+    return f"arrayrefine {version}: FWT 2mFo-DFc, DELFWT mFo-DFc, FREE {test:g} is the test set"
 
 
 def mtz_bytes(reflections: Reflections, maps: Coefficients, history: str) -> bytes:
@@ -50,9 +55,10 @@ def mtz_bytes(reflections: Reflections, maps: Coefficients, history: str) -> byt
 def mtz_of(reflections: Reflections, maps: Coefficients, history: str) -> gemmi.Mtz:
     """Return what `refined.mtz` holds.
 
-    Columns: H K L, FP SIGFP, I SIGI (where the amplitudes came from intensities), FREE (0 = test set,
-    1 = work set), FC PHIC, FWT PHWT, FWT_nofill PHWT_nofill, DELFWT PHDELWT, FOM. Amplitudes are on the
-    scale of the input, phases in degrees, missing values nan. Coot opens FWT and DELFWT by their names.
+    Columns: H K L, FP SIGFP, I SIGI (where the amplitudes came from intensities), FREE, FC PHIC, FWT PHWT, FWT_nofill
+    PHWT_nofill, DELFWT PHDELWT, FOM. Amplitudes are on the scale of the input, phases in degrees, missing values nan.
+    Coot opens FWT and DELFWT by their names. FREE holds the values of the input, where that has flags, in rows of their
+    own for reflections that are in no map; else 0 for the test set and 1 for the work set.
 
     Parameters
     ----------
@@ -71,13 +77,13 @@ def mtz_of(reflections: Reflections, maps: Coefficients, history: str) -> gemmi.
     mtz.add_dataset("arrayrefine")
     mtz.set_cell_for_all(crystal.gemmi_cell)
 
-    measured = np.isfinite(maps.f_obs)
+    unseen, flags = _flags(reflections, maps)
     columns: list[tuple[str, str, Float]] = [("FP", "F", maps.f_obs), ("SIGFP", "Q", maps.sigma)]
     every = reflections.measured
     if every.i_obs is not None and every.sigma_i is not None:
         row = positions(maps.hkl, every.hkl)
         columns += [("I", "J", _pick(every.i_obs, row)), ("SIGI", "Q", _pick(every.sigma_i, row))]
-    columns.append(("FREE", "I", np.where(measured, np.where(maps.free, 0.0, 1.0), np.nan)))
+    columns.append(("FREE", "I", flags[: len(maps.hkl)]))
     for f_name, phase_name, value in (
         ("FC", "PHIC", maps.fc),
         ("FWT", "PHWT", maps.fwt),
@@ -90,10 +96,30 @@ def mtz_of(reflections: Reflections, maps: Coefficients, history: str) -> gemmi.
     for label, kind, _ in columns:
         mtz.add_column(label, kind)
     table = np.column_stack([maps.hkl.astype(float), *(values for _, _, values in columns)])
-    mtz.set_data(table.astype(np.float32))
+    below = np.full((len(unseen), table.shape[1]), np.nan)
+    below[:, :3] = unseen
+    below[:, 3 + [label for label, _, _ in columns].index("FREE")] = flags[len(maps.hkl) :]
+    mtz.set_data(np.concatenate([table, below]).astype(np.float32))
     mtz.ensure_asu()
     mtz.sort()
     return mtz
+
+
+def _flags(reflections: Reflections, maps: Coefficients) -> tuple[NDArray[np.int32], Float]:
+    """Indices (U, 3) of the input that no map has, and flags (M + U,) of those of the maps and of these.
+
+    What the refinement took a measured reflection for wins over the flag that it came with: one that was free in some
+    copies is free.
+    """
+    own = reflections.flags
+    measured = np.isfinite(maps.f_obs)
+    if own is None:
+        return maps.hkl[:0], np.where(measured, np.where(maps.free, 0.0, 1.0), np.nan)
+    value = _pick(own.value, positions(maps.hkl, own.hkl))
+    value[measured & maps.free] = own.test
+    value[measured & ~maps.free & ((value == own.test) | np.isnan(value))] = own.work
+    others = positions(own.hkl, maps.hkl) < 0
+    return own.hkl[others], np.concatenate([value, own.value[others]])
 
 
 def _pick(values: Float, row: NDArray[np.int64]) -> Float:
