@@ -269,6 +269,31 @@ def test_all_sigmas_bad(tmp_path: Path) -> None:
     assert f"{COUNT} with a sigma that is zero, negative or missing" in message
 
 
+def test_a_reflection_with_one_usable_mate_is_not_dropped(tmp_path: Path) -> None:
+    """Counts are of reflections: 6 have no mate that can be used, two of them for two reasons; 6 have one."""
+    plus, minus, sigma_plus, sigma_minus = F.copy(), F.copy(), SIGMA.copy(), SIGMA.copy()
+    sigma_plus[:10] = 0.0
+    sigma_minus[[0, 1, 2, 12, 13]] = 0.0
+    minus[[3, 4]] = -5.0
+    minus[5] = np.nan
+    columns = {
+        "F(+)": ("G", plus), "SIGF(+)": ("L", sigma_plus), "F(-)": ("G", minus), "SIGF(-)": ("L", sigma_minus),
+        "FreeR_flag": ("I", CCP4),
+    }  # fmt: skip
+    data, notes = read_reflections(write_mtz(tmp_path / "a.mtz", columns), CRYSTAL)
+    reason = "with a sigma that is zero, negative or missing"
+    assert len(data) == COUNT - 6
+    assert data.source["dropped"] == {reason: 6}
+    assert said(notes, f"dropped reflections: 6 {reason}")
+    assert said(notes, f"6 reflections with one mate {reason}: the other mate alone is used")
+    columns["SIGF(+)"] = ("L", SIGMA)
+    data, notes = read_reflections(write_mtz(tmp_path / "b.mtz", columns), CRYSTAL)
+    assert len(data) == COUNT
+    assert data.source["dropped"] == {}
+    assert not said(notes, "dropped")
+    assert said(notes, "2 reflections with one mate with a negative amplitude: the other mate alone is used")
+
+
 def test_absences_and_origin_are_dropped(tmp_path: Path) -> None:
     hkl = np.vstack([HKL, [[0, 0, 0], [3, 0, 0], [0, 0, 5]]])
     extra = {k: (t, np.append(v, [9, 9, 9])) for k, (t, v) in {"F": ("F", F), "SIGF": ("Q", SIGMA)}.items()}

@@ -23,6 +23,7 @@ from arrayrefine.io.same_crystal import absent_note, common_crystal, require_sam
 from arrayrefine.io.status import observed_rows
 from arrayrefine.io.tables import Table, read_table
 from arrayrefine.reflections import RANDOM, Reflections
+from arrayrefine.wording import counted
 
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
@@ -179,10 +180,16 @@ def _usable_observations(
         ("with a negative amplitude", negative),
         ("systematically absent", absent),
     )
-    keep = np.ones(len(observed.value), dtype=bool)
+    keep = ~np.any([bad for _, bad in tests], axis=0)
+    used = np.zeros(len(rows), dtype=bool)
+    used[observed.row[keep]] = True
+    told = used.copy()
     for reason, bad in tests:
-        account.drop(reason, int((keep & bad).sum()))
-        keep &= ~bad
+        lost = np.unique(observed.row[bad])
+        account.drop(reason, int((~told[lost]).sum()))
+        told[lost] = True
+        if n := int(used[lost].sum()):
+            account.notes.append(f"{counted(n, 'reflection')} with one mate {reason}: the other mate alone is used")
     if not keep.any():
         listed = ", ".join(f"{n} {reason}" for reason, n in account.dropped.items())
         raise InputError(
