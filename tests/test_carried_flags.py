@@ -83,7 +83,7 @@ def test_all_flags_keep_their_values(tmp_path: Path, flags: NDArray[Any], test: 
     again, _ = read_reflections(tmp_path / "refined.mtz", CRYSTAL)
     assert free_of(again) == free_of(data)
     assert len(again) == len(data)
-    _, columns = read_maps(tmp_path / "refined.mtz", float(test))
+    _, columns = read_maps(tmp_path / "refined.mtz")
     assert set(map(tuple, columns["hkl"][columns["free"]].tolist())) == free_of(data)
     assert len(columns["hkl"]) < N
 

@@ -44,7 +44,8 @@ def r_factors(path: Path) -> tuple[float, float]:
     mtz = gemmi.read_mtz_file(str(path))
     f_obs, f_calc, free = (np.array(mtz.column_with_label(name)) for name in ("FP", "FC", "FREE"))
     out = []
-    for chosen in (free == 1, free == 0):
+    measured = np.isfinite(f_obs)
+    for chosen in (measured & (free == 1), measured & (free == 0)):
         out.append(float(np.abs(f_obs - f_calc)[chosen].sum() / f_obs[chosen].sum()))
     return out[0], out[1]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,11 @@ from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
 
 _COLUMNS = ("FP", "SIGFP", "FREE", "FC", "PHIC", "FWT", "PHWT", "FWT_nofill", "PHWT_nofill", "DELFWT", "PHDELWT", "FOM")
+_TEST_SET = re.compile(r"FREE (-?\d+) is the test set")
 
 
-def read_maps(path: Path, test: float = 0.0) -> tuple[Crystal, dict[str, NDArray[Any]]]:
+def read_maps(path: Path) -> tuple[Crystal, dict[str, NDArray[Any]]]:
     """Read what `mtz_bytes` has written.
-
-    Parameters
-    ----------
-    path : Path
-    test : float
-        Value of the test set in FREE.
 
     Returns
     -------
@@ -49,6 +45,8 @@ def read_maps(path: Path, test: float = 0.0) -> tuple[Crystal, dict[str, NDArray
         return np.asarray(found[amplitude] * np.exp(1j * np.radians(found[phase])))
 
     crystal = Crystal.from_gemmi(mtz.get_cell(), mtz.spacegroup)
+    told = _TEST_SET.search("".join(mtz.history))
+    test = 0.0 if told is None else float(told[1])
     in_maps = np.isfinite(found["FC"])
     columns = {
         "hkl": np.asarray(mtz.make_miller_array(), dtype=np.int32),

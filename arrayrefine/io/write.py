@@ -278,7 +278,6 @@ def _counts(atoms: Atoms, reflections: Reflections, maps: Coefficients) -> dict[
         "displacements": _displacements(atoms),
         "n_work": int(reflections.work.sum()),
         "n_free": int(reflections.free.sum()),
-        "free_value": test_value(reflections),
         "d_min": reflections.d_min,
         "d_max": reflections.d_max,
         "completeness": measured / max(len(maps.f_obs), 1),

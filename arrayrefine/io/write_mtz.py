@@ -44,7 +44,7 @@ def test_value(reflections: Reflections) -> float:
 
 def history_line(version: str, test: float = 0.0) -> str:
     """What `refined.mtz` says about its columns."""
-    return f"arrayrefine {version}: FWT 2mFo-DFc, DELFWT mFo-DFc, FREE {test:g} is the test set"
+    return f"arrayrefine {version}: FREE {test:g} is the test set, FWT 2mFo-DFc, DELFWT mFo-DFc"
 
 
 def mtz_bytes(reflections: Reflections, maps: Coefficients, history: str) -> bytes:

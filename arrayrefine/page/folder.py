@@ -48,7 +48,7 @@ class Folder:
 
     @cached_property
     def _maps(self) -> tuple[Crystal, MapCoefficients]:
-        crystal, columns = read_maps(self.path / "refined.mtz", float(self.account["data"].get("free_value", 0.0)))
+        crystal, columns = read_maps(self.path / "refined.mtz")
         return crystal, MapCoefficients(**columns)
 
     @property
