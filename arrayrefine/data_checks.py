@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from arrayrefine.column_kind import wrong_kind
 from arrayrefine.intensity_statistics import anisotropy
 from arrayrefine.reflections import Reflections
 from arrayrefine.twinning import twinning
@@ -23,9 +24,9 @@ def check_data(reflections: Reflections) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        Sentences about twinning, anisotropy and completeness; empty for ordinary data.
+        Sentences about columns of the wrong kind, twinning, anisotropy and completeness; empty for ordinary data.
     """
-    checks = (twinning, _anisotropy, _completeness)
+    checks = (wrong_kind, twinning, _anisotropy, _completeness)
     return tuple(sentence for check in checks for sentence in check(reflections))
 
 

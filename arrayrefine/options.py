@@ -246,7 +246,8 @@ class Options:
     write_hydrogens: Literal["auto", "yes", "no"] = "auto"
     """Write riding hydrogens to the output; auto: if the model had hydrogens."""
     columns: str | None = None
-    """Data columns, such as FP,SIGFP (default: found by type and name)."""
+    """Data columns, such as FP,SIGFP (default: found by type and name); FP,SIGFP=intensity or I,SIGI=amplitude where
+    their types are wrong."""
     free: str | None = None
     """Free-flag column and the value of the test set, such as FreeR_flag=0 (default: found), or 'random': choose a
     new test set by the seed."""
@@ -296,7 +297,8 @@ class Reading:
     hydrogens: Literal["add", "keep", "strip"] | None = None
     """Hydrogens of the dictionary, those of the file, or none."""
     columns: str | None = None
-    """Data columns, such as FP,SIGFP (default: found by type and name)."""
+    """Data columns, such as FP,SIGFP (default: found by type and name); FP,SIGFP=intensity or I,SIGI=amplitude where
+    their types are wrong."""
     free: str | None = None
     """Free-flag column and the value of the test set, such as FreeR_flag=0 (default: found)."""
     d_min: float | None = None

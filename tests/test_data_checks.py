@@ -175,6 +175,29 @@ def test_missing_reflections_are_noted() -> None:
     assert said(check_data(data.select(there)), "only 60 %")
 
 
+@pytest.mark.parametrize("domains", [1, 2])
+def test_amplitudes_read_as_intensities_are_named(domains: int) -> None:
+    data = wilson(ORTHORHOMBIC, domains, noise=0.02)
+    source = {"columns": ["I", "SIGI"]}
+    wrong = dataclasses.replace(data, i_obs=data.f_obs, sigma_i=data.sigma, f_obs=np.sqrt(data.f_obs), source=source)
+    assert said(check_data(wrong), "the data were read as intensities but look like amplitudes: mean |L|")
+    assert said(check_data(wrong), "read them as such: --columns I,SIGI=amplitude")
+    assert not said(check_data(data), "look like amplitudes")
+    few = wrong.select(wrong.s_squared < 1 / 8.0**2)
+    assert not said(check_data(few), "look like")
+
+
+def test_intensities_read_as_amplitudes_are_named() -> None:
+    data = wilson(ORTHORHOMBIC, noise=0.02)
+    assert data.i_obs is not None
+    assert data.sigma_i is not None
+    positive = data.i_obs > 0.0
+    wrong = dataclasses.replace(data, f_obs=data.i_obs, sigma=data.sigma_i, i_obs=None, sigma_i=None).select(positive)
+    assert said(check_data(wrong), "the data were read as amplitudes but look like intensities: mean |L|")
+    assert said(check_data(wrong), "read them as such: --columns VALUE,SIGMA=intensity")
+    assert not said(check_data(wilson(ORTHORHOMBIC, noise=0.02, amplitudes=True)), "look like intensities")
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -190,3 +213,4 @@ def test_real_crystals(case: Callable[[str], Path], name: str) -> None:
     assert said(notes, "twinned") == (name in ("1l2h", "5uui"))
     assert said(notes, "anisotropic") == (name in ("2r4r", "5kzb"))
     assert not said(notes, "artefacts")
+    assert not said(notes, "were read as")

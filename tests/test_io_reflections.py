@@ -242,6 +242,20 @@ def test_pairs_are_merged_to_the_weighted_mean(tmp_path: Path) -> None:
     assert said(notes, f"F(+) and F(-) are merged to their mean ({COUNT - 1} reflections have both)")
 
 
+@pytest.mark.parametrize(("kind", "named"), [("F", "intensity"), ("J", "amplitude")])
+def test_columns_of_the_wrong_type_are_read_as_what_they_are_said_to_be(tmp_path: Path, kind: str, named: str) -> None:
+    other = {"F": "J", "J": "F"}[kind]
+    flags = ("I", CCP4)
+    wrong = write_mtz(tmp_path / "a.mtz", {"X": (kind, F), "SIGX": ("Q", SIGMA), "FREE": flags})
+    right = write_mtz(tmp_path / "b.mtz", {"X": (other, F), "SIGX": ("Q", SIGMA), "FREE": flags})
+    for columns in (f"X,SIGX={named}", f"X = {named}"):
+        given, _ = read_reflections(wrong, CRYSTAL, columns=columns)
+        expected, _ = read_reflections(right, CRYSTAL)
+        np.testing.assert_array_equal(given.f_obs, expected.f_obs)
+        assert given.source["kind"] == named
+    assert "has no column 'SIGX=phase'" in refused(wrong, columns="X,SIGX=phase")
+
+
 # --- what is dropped, moved and merged ---
 
 

@@ -48,6 +48,7 @@ LAYERS = [
         "scaling",
         "data_checks",
         "twinning",
+        "column_kind",
         "sigma_a",
         "outliers",
         "solvent",

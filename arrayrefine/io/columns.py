@@ -53,7 +53,8 @@ def choose_columns(table: Table, columns: str | None) -> tuple[Columns, tuple[st
     ----------
     table : Table
     columns : str or None
-        ``"F,SIGF"``; ``"F"`` alone finds its sigma; four names are a (+)/(-) pair. None chooses.
+        ``"F,SIGF"``; ``"F"`` alone finds its sigma; four names are a (+)/(-) pair. ``"=amplitude"`` or ``"=intensity"``
+        at the end says what they are, whatever their types say. None chooses.
 
     Raises
     ------
@@ -150,8 +151,17 @@ def find_label(table: Table, name: str, what: str) -> str:
     )
 
 
+def _kind_named(columns: str) -> tuple[str, Literal["amplitude", "intensity"] | None]:
+    """Names of columns, and the kind that follows them after an equals sign, if any does."""
+    names, _, kind = (part.strip() for part in columns.rpartition("="))
+    if kind == "amplitude":
+        return names, "amplitude"
+    return (names, "intensity") if kind == "intensity" else (columns, None)
+
+
 def _given(table: Table, columns: str) -> Columns:
-    names = [name.strip() for name in columns.split(",") if name.strip()]
+    listed, named = _kind_named(columns)
+    names = [name.strip() for name in listed.split(",") if name.strip()]
     if len(names) not in (1, 2, 4):
         raise InputError(
             f"--columns {columns} names {len(names)} columns; expected a value and its sigma, such as "
@@ -180,4 +190,4 @@ def _given(table: Table, columns: str) -> Columns:
             f"--columns {columns}: {wrong[0]} is of type {table.types[wrong[0]]}; expected standard "
             f"uncertainties (Q, L or M); found {table.listing()}"
         )
-    return Columns(kind, values, sigmas)
+    return Columns(named or kind, values, sigmas)
