@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from arrayrefine.atoms import Atoms
 from arrayrefine.column_kind import wrong_kind
 from arrayrefine.intensity_statistics import anisotropy
 from arrayrefine.reflections import Reflections
+from arrayrefine.selection import select
 from arrayrefine.twinning import twinning
+from arrayrefine.wording import are, counted
 
 ANISOTROPIC_ABOVE = 25.0
 """Å²; between the largest and the smallest principal value of the B of the data."""
@@ -28,6 +31,18 @@ def check_data(reflections: Reflections) -> tuple[str, ...]:
     """
     checks = (wrong_kind, twinning, _anisotropy, _completeness)
     return tuple(sentence for check in checks for sentence in check(reflections))
+
+
+def few_for_model(reflections: Reflections, atoms: Atoms) -> tuple[str, ...]:
+    """A warning where there is not even one work reflection for each residue, waters aside."""
+    work, residues = int(reflections.work.sum()), len(np.unique(atoms.identity.residue[~select(atoms, "water")]))
+    if work >= residues:
+        return ()
+    return (
+        f"there {are(work)} {counted(work, 'work reflection')} for {counted(residues, 'residue')}, not one for each: "
+        "these cannot tell where the model is, and R factors and the refined model mean nothing. Expected thousands: "
+        "check that the data are complete (--columns, --d-min)",
+    )
 
 
 def _anisotropy(reflections: Reflections) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from arrayrefine.free_uncertainty import doubt
 from arrayrefine.parameters import B_BOUNDS
 from arrayrefine.report import Step
 from arrayrefine.state import Problem, State
@@ -19,6 +20,8 @@ _INCOMPLETE = 0.48
 """R-free below which a model is mostly in its place: one that is not has more, as atoms at random have."""
 _GAINED = 0.02
 """And what it gains on the way, at least."""
+_VAGUE = 0.05
+"""Standard uncertainty of R-free above which it does not tell a model in its place from one that is not."""
 
 
 def limits(problem: Problem, state: State) -> list[str]:
@@ -44,23 +47,24 @@ def chosen_weights(problem: Problem, steps: tuple[Step, ...]) -> list[str]:
     return [f"--weights search chose nothing, as {why}: the weights are those of --weights robust"]
 
 
-def hindsight(steps: tuple[Step, ...]) -> list[str]:
+def hindsight(problem: Problem, last: State, steps: tuple[Step, ...]) -> list[str]:
     """Say so where R-free was lower on the way than at the end; it has no part in the course of the refinement."""
     values = [(s.r_free, f"after cycle {s.cycle}, {s.target}") for s in steps if s.r_free is not None]
-    if not values or values[-1][0] <= min(values)[0] + _R_FREE_RISE:
+    end = last.statistics.r_free
+    if not values or end is None or end <= min(values)[0] + max(_R_FREE_RISE, 2.0 * doubt(problem.reflections, end)):
         return []
     best, where = min(values)
     return [
-        f"R-free ended at {values[-1][0]:.4f}; it was {best:.4f} {where}: the model may fit noise, "
+        f"R-free ended at {end:.4f}; it was {best:.4f} {where}: the model may fit noise, "
         "try fewer cycles or tighter weights"
     ]
 
 
-def not_placed(first: State, last: State, steps: tuple[Step, ...]) -> list[str]:
-    """Say so where R-free, or R-work where there is no test set, is what a model in a wrong place ends with."""
+def not_placed(problem: Problem, first: State, last: State, steps: tuple[Step, ...]) -> list[str]:
+    """Say so where R-free is what a model in a wrong place ends with, or R-work where there is no test set to tell."""
     was, now = first.statistics, last.statistics
     name, start, end = "R-free", was.r_free, now.r_free
-    if start is None or end is None:
+    if start is None or end is None or doubt(problem.reflections, end) > _VAGUE:
         name, start, end = "R-work", was.r_work, now.r_work
     stuck = bool(steps) and name == "R-free" and end > max(_POOR, start - _GAINED)
     if not (end > _UNRELATED or stuck):

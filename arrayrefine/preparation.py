@@ -13,7 +13,7 @@ from arrayrefine.anisotropy import choose_anisotropic
 from arrayrefine.atoms import Atoms
 from arrayrefine.configuration import check_options
 from arrayrefine.conformers import build_occupancy_groups
-from arrayrefine.data_checks import check_data
+from arrayrefine.data_checks import check_data, few_for_model
 from arrayrefine.device import choose_device
 from arrayrefine.external import with_external
 from arrayrefine.hydrogen_sources import with_hydrogens
@@ -156,7 +156,7 @@ def prepare(
     problem = dataclasses.replace(problem, undecided=undecided(problem, model.atoms))
     notes = [*model.notes, *without_effect(options, model.atoms, on_cpu=device.kind == "cpu")]
     notes += [*aniso_notes, *frozen_groups(options, model.atoms), *hydrogen_notes, *data_notes, *outlier_notes]
-    notes += check_data(problem.reflections)
+    notes += [*check_data(problem.reflections), *few_for_model(problem.reflections, model.atoms)]
     if any("occupancy" in target.split("+") for target in options.targets):
         notes += group_notes
     notes += [*library.notes, *link_notes, *restraints.notes]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
+from arrayrefine.free_uncertainty import doubt
 from arrayrefine.scaling import r_factor
 from arrayrefine.solvent import MaskShape
 from arrayrefine.state import Problem, State
@@ -37,7 +38,10 @@ def worse_than_start(problem: Problem, first: State, last: State) -> list[str]:
     """A sentence with both sets of numbers where the model ended worse than it came, by R-free or by its geometry."""
     was, now, band = first.statistics, last.statistics, problem.options.weighting
     found, said = [], []
-    if was.r_free is not None and now.r_free is not None and now.r_free > was.r_free + _R_FREE_RISE:
+    risen = False
+    if was.r_free is not None and now.r_free is not None:
+        risen = now.r_free > was.r_free + max(_R_FREE_RISE, 2.0 * doubt(problem.reflections, now.r_free))
+    if risen:
         numbers = f"R-free {was.r_free:.4f} -> {now.r_free:.4f} (R-work {was.r_work:.4f} -> {now.r_work:.4f}"
         if problem.reflections.has_new_test_set:
             said.append(

@@ -283,6 +283,12 @@ def test_all_sigmas_bad(tmp_path: Path) -> None:
     assert f"{COUNT} with a sigma that is zero, negative or missing" in message
 
 
+@pytest.mark.parametrize("kind", ["F", "J"])
+def test_values_that_are_all_the_same_are_refused(tmp_path: Path, kind: str) -> None:
+    columns = {"X": (kind, np.full(COUNT, 100.0)), "SIGX": ("Q", SIGMA), "FreeR_flag": ("I", CCP4)}
+    assert f"columns X,SIGX: all {COUNT} values are 100; expected" in refused(write_mtz(tmp_path / "a.mtz", columns))
+
+
 def test_a_reflection_with_one_usable_mate_is_not_dropped(tmp_path: Path) -> None:
     """Counts are of reflections: 6 have no mate that can be used, two of them for two reasons; 6 have one."""
     plus, minus, sigma_plus, sigma_minus = F.copy(), F.copy(), SIGMA.copy(), SIGMA.copy()
@@ -552,7 +558,7 @@ def test_data_may_name_the_space_group_without_its_screw_axes(tmp_path: Path, st
     merged = Crystal(CRYSTAL.cell, "P 2 2 2")
     hkl = gemmi.make_miller_array(merged.gemmi_cell, merged.gemmi_space_group, 2.5)
     absent = CRYSTAL.absent(hkl)
-    f = np.where(absent, 50.0 * strength, 50.0)
+    f = np.where(absent, 50.0 * strength, 50.0) + np.where(np.arange(len(hkl)) % 2, 0.001, -0.001)
     columns = {"F": ("F", f), "SIGF": ("Q", np.full(len(f), 2.0)), "FREE": ("I", np.arange(len(f)) % 20)}
     path = write_mtz(tmp_path / "a.mtz", columns, hkl=hkl, crystal=merged)
     data, notes = read_reflections(path, CRYSTAL)
@@ -575,7 +581,7 @@ def test_two_names_of_one_group_agree(tmp_path: Path) -> None:
     cell = (50.0, 60.0, 70.0, 90.0, 95.0, 90.0)
     crystal = Crystal(cell, "P 1 21 1")
     hkl = gemmi.make_miller_array(crystal.gemmi_cell, crystal.gemmi_space_group, 8.0)
-    columns = {"F": ("F", np.full(len(hkl), 9.0)), "SIGF": ("Q", np.ones(len(hkl)))}
+    columns = {"F": ("F", np.arange(len(hkl)) + 9.0), "SIGF": ("Q", np.ones(len(hkl)))}
     path = write_mtz(tmp_path / "a.mtz", columns, hkl=hkl, crystal=crystal)
     data, _ = read_reflections(path, Crystal(cell, "P 21"))
     assert len(data) == len(hkl)
@@ -677,11 +683,11 @@ def test_cif_intensities_and_pairs(tmp_path: Path) -> None:
     mean = cif(tmp_path / "a.cif", "intensity_meas intensity_sigma status", rows(), CIF_HEADER)
     assert read_reflections(mean, CRYSTAL)[0].source["columns"] == ["intensity_meas", "intensity_sigma"]
     tags = "pdbx_I_plus pdbx_I_plus_sigma pdbx_I_minus pdbx_I_minus_sigma"
-    pairs = cif(tmp_path / "b.cif", tags, [f"{h} {k} {m} 90 2 ? ?" for h, k, m in HKL.tolist()], CIF_HEADER)
+    pairs = cif(tmp_path / "b.cif", tags, [f"{h} {k} {m} {90 + h} 2 ? ?" for h, k, m in HKL.tolist()], CIF_HEADER)
     data, _ = read_reflections(pairs, CRYSTAL)
     assert data.source["kind"] == "intensity"
     assert data.i_obs is not None
-    assert (data.i_obs == 90.0).all()
+    np.testing.assert_array_equal(data.i_obs, 90.0 + data.hkl[:, 0])
 
 
 def test_cif_blocks(tmp_path: Path) -> None:

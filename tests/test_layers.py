@@ -49,6 +49,7 @@ LAYERS = [
         "data_checks",
         "twinning",
         "column_kind",
+        "free_uncertainty",
         "sigma_a",
         "outliers",
         "solvent",

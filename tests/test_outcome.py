@@ -6,18 +6,29 @@ import types
 from typing import Any
 
 import gemmi
+import numpy as np
 import pytest
 
 import arrayrefine as ar
-from arrayrefine import outcome
+from arrayrefine import free_uncertainty, outcome, summaries
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.report import Statistics
 
 
-def said(start: tuple[float, float | None], end: tuple[float, float | None], steps: Any = (None,)) -> list[str]:
+def with_free(count: int) -> Any:
+    """A problem with so many test reflections."""
+    return types.SimpleNamespace(
+        reflections=types.SimpleNamespace(free=np.arange(5000) < count, has_new_test_set=False),
+        options=ar.Options(),
+    )
+
+
+def said(
+    start: tuple[float, float | None], end: tuple[float, float | None], steps: Any = (None,), count: int = 1000
+) -> list[str]:
     """What is said of R-work and R-free at start and end."""
     first, last = (types.SimpleNamespace(statistics=Statistics(*r, 0.01, 0.6, 1.5, 0.9, 20.0)) for r in (start, end))
-    return outcome.not_placed(first, last, steps)  # type: ignore[arg-type]
+    return outcome.not_placed(with_free(count), first, last, steps)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -72,3 +83,48 @@ def test_a_model_in_a_wrong_place(shift: float) -> None:
     result = ar.refine(structure, DATA, ar.Options(cycles=1, d_min=3.5, tls=("none",), rigid_body="no"))
     found = [warning for warning in result.report.warnings if "probably is not where" in warning]
     assert len(found) == (shift > 0.0)
+
+
+def ended(r_work: float, r_free: float | None) -> Any:
+    return types.SimpleNamespace(statistics=Statistics(r_work, r_free, 0.01, 0.6, 1.5, 0.9, 20.0))
+
+
+def test_a_small_test_set_gives_no_verdict_within_its_uncertainty() -> None:
+    steps: Any = [types.SimpleNamespace(r_free=r, cycle=k, target="xyz+b") for k, r in ((1, 0.2517), (2, 0.2788))]
+    first, last = ended(0.2532, 0.2105), ended(0.2301, 0.2813)
+    for count, is_said in ((9, False), (199, True), (1000, True)):
+        assert bool(summaries.worse_than_start(with_free(count), first, last)) == is_said
+    for count, is_said in ((9, False), (1000, True)):
+        assert bool(outcome.hindsight(with_free(count), last, steps)) == is_said
+    assert said((0.343, 1.29), (0.113, 0.86), count=1) == []
+    assert said((0.343, 1.29), (0.113, 0.86), count=400) != []
+
+
+def test_the_uncertainty_of_a_small_test_set_is_said() -> None:
+    def told(count: int, r_free: float | None = 0.28) -> list[str]:
+        return free_uncertainty.sentences(with_free(count).reflections, ended(0.25, r_free).statistics)
+
+    (sentence,) = told(9)
+    assert sentence.startswith("R-free is of 9 reflections and uncertain by 0.066 (R-free/√(2N)): a difference of less")
+    assert "than 0.13 means nothing" in sentence
+    assert told(1)[0].startswith("R-free is of 1 reflection and")
+    assert told(200) == []
+    assert told(0, None) == []
+
+
+def test_r_free_in_hindsight_is_that_of_the_end() -> None:
+    """What comes after the last step, such as the final scale, changes R-free a little: one number in all texts."""
+    steps: Any = [types.SimpleNamespace(r_free=r, cycle=k, target="xyz+b") for k, r in ((1, 0.28), (2, 0.3091))]
+    (sentence,) = outcome.hindsight(with_free(1000), ended(0.2, 0.3098), steps)
+    assert sentence.startswith("R-free ended at 0.3098; it was 0.2800 after cycle 1, xyz+b")
+    assert outcome.hindsight(with_free(1000), ended(0.2, 0.285), steps) == []
+    assert outcome.hindsight(with_free(1000), ended(0.2, None), ()) == []
+
+
+def test_a_handful_of_reflections_is_warned_of() -> None:
+    data = ar.read_reflections(DATA, ar.read_model(MODEL).crystal)[0]
+    few = data.select(np.arange(len(data)) % 350 == 0)
+    for reflections, is_said in ((few, True), (data, False)):
+        result = ar.prepare(MODEL, reflections, ar.Options())
+        found = [note for note in result[3] if "residues, not one for each" in note]
+        assert bool(found) == is_said

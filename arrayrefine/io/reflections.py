@@ -98,6 +98,7 @@ def read_reflections(
     column, notes = find_free_column(table, free)
     account.notes += notes
     observed = _usable_observations(table, chosen, column, common, account)
+    _require_different(table, chosen, observed)
     observed, flag_source = _resolved(table, column, observed)
     observed = _merged(observed, chosen, account)
     observed = _cut(table, common, observed, d_min, account)
@@ -198,6 +199,15 @@ def _usable_observations(
             "with --columns F,SIGF"
         )
     return to_asu(observed.select(keep), crystal)
+
+
+def _require_different(table: Table, chosen: Columns, observed: Observations) -> None:
+    """Refuse values that are all the same: nothing was measured."""
+    if len(observed.value) > 1 and np.ptp(observed.value) == 0.0:
+        raise InputError(
+            f"data '{table.file.path}', columns {','.join(chosen.labels)}: all {len(observed.value)} values are "
+            f"{observed.value[0]:g}; expected measured ones, which differ: choose other columns with --columns F,SIGF"
+        )
 
 
 def _resolved(
