@@ -31,7 +31,7 @@ def calls(d_min: float, reflections: int | None, atoms: Atoms, options: External
         `low_resolution` and `few_reflections` are used.
     """
     if d_min > options.low_resolution:
-        return f"the data end at {d_min:.2f} Å, before {options.low_resolution:g} Å"
+        return f"the data end at {d_min:.2f} Å, no further than {options.low_resolution:g} Å"
     values = 4 * int((~atoms.is_hydrogen).sum())
     if reflections is not None and values and reflections < options.few_reflections * values:
         ratio = reflections / values

@@ -29,6 +29,7 @@ from arrayrefine.intensity_statistics import OUTLIER, mean_intensity
 from arrayrefine.kernels.likelihood import deviation, rice_ml, rice_ml_by_variance
 from arrayrefine.kernels.scale import roughness
 from arrayrefine.reflections import Reflections
+from arrayrefine.wording import are, counted
 
 Float: TypeAlias = NDArray[np.float64]
 Bool: TypeAlias = NDArray[np.bool_]
@@ -235,13 +236,13 @@ def _notes(reflections: Reflections, sane: Bool) -> tuple[str, ...]:
     rejected = int((~sane & reflections.free).sum())
     if rejected:
         notes.append(
-            f"sigma_A: {rejected} of {n_free} test reflections are more than {OUTLIER:.0f} times stronger "
-            "than their shell and were left out of the estimate"
+            f"sigma_A: {rejected} of {counted(n_free, 'test reflection')} {are(rejected)} more than {OUTLIER:.0f} "
+            f"times stronger than their shell and left out of the estimate"
         )
     used = n_free - rejected
     if used < FEWEST_FREE:
         notes.append(
-            f"sigma_A: {used} test reflections are too few (needs {FEWEST_FREE}), so D and S come "
+            f"sigma_A: {counted(used, 'test reflection')} {are(used)} too few (needs {FEWEST_FREE}), so D and S come "
             f"from the work set, which the model has been fitted to: S was raised by the usual factor, "
             f"{np.exp(_LOG_RATIO_GAP[0]):.1f}, but may flatter the model"
         )

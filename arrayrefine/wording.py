@@ -18,6 +18,11 @@ def are(number: int) -> str:
     return "is" if number == 1 else "are"
 
 
+def were(number: int) -> str:
+    """Return the verb for a count of things past, "was" or "were"."""
+    return "was" if number == 1 else "were"
+
+
 def of_test_set(number: int) -> str:
     """Return "the one of the test set stays", "the 2 of the test set stay"."""
     return "the one of the test set stays" if number == 1 else f"the {number} of the test set stay"

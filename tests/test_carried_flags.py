@@ -107,7 +107,9 @@ def test_copies_that_disagree_and_flags_that_are_missing(tmp_path: Path) -> None
     gone = int(np.flatnonzero(np.isnan(F))[0])
     flags[gone] = np.nan
     hkl, f = np.concatenate([HKL, HKL[there[1:2]]]), np.append(F, F[there[1]])
-    data, _ = read_reflections(written(tmp_path / "a.mtz", np.append(flags, 0.0), hkl, f), CRYSTAL)
+    data, notes = read_reflections(written(tmp_path / "a.mtz", np.append(flags, 0.0), hkl, f), CRYSTAL)
+    assert "1 duplicate measurement was merged into its reflection" in notes
+    assert "1 reflection is free in some copies only: it counts as free" in notes
     assert tuple(HKL[there[1]].tolist()) in free_of(data)
     found = out_and_in(data, tmp_path / "refined.mtz")
     assert len(found) == N

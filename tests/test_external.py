@@ -415,7 +415,7 @@ def test_a_refinement_at_low_resolution_says_what_acts(tmp_path: Path) -> None:
     assert {"a_hydrogen_bond_d", "a_ramachandran_deg"} <= classes.keys()
     assert classes["a_hydrogen_bond_d"]["function"] == "robust"
     text = "\n".join(result.report.warnings)
-    assert "before 2.8 Å: secondary-structure" in text
+    assert "no further than 2.8 Å: secondary-structure" in text
     assert "secondary structure: 82 restraints of weight" in text
     assert "jelly body: " in text
     result.write(tmp_path / "out")

@@ -505,7 +505,7 @@ def test_special_positions(
     np.testing.assert_allclose(projection @ (atoms.xyz[1] - near), 0.0, atol=1e-9)
     assert atoms.occupancy.tolist() == [1.0, pytest.approx(1.0 / multiplicity)]
     assert said(model, "1 atom.*special positions.*W/HOH 1/O")
-    assert said(model, r"moved onto the site by up to 0\.[01]")
+    assert said(model, r"1 of them was moved onto the site by up to 0\.[01]")
     assert said(model, "at most 1/n: lowered for 1 atom")
 
 

@@ -195,11 +195,15 @@ def test_bins_follow_the_work_set_and_count_the_test_set():
     assert len(estimate_sigma_a(*made_up(2000), max_bins=1).knots) == 1
 
 
+def test_a_single_test_reflection_is_said_as_one():
+    assert estimate_sigma_a(*made_up(1)).notes[0].startswith("sigma_A: 1 test reflection is too few")
+
+
 @pytest.mark.parametrize("n_free", [0, 5])
 def test_too_few_test_reflections_are_replaced_and_said(n_free):
     reflections, f_model = made_up(n_free)
     estimate = estimate_sigma_a(reflections, f_model)
-    assert f"{n_free} test reflections are too few" in estimate.notes[0]
+    assert f"sigma_A: {n_free} test reflections are too few" in estimate.notes[0]
     assert estimate.count.sum() == n_free
     assert estimate.d(np.array([0.1]))[0] == pytest.approx(falling_d(0.1), abs=0.05)
     # Wider than what the work set says, as that has been fitted.

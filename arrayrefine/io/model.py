@@ -22,7 +22,7 @@ from arrayrefine.io.in_memory import ModelSource, is_path, label_of, stand_in
 from arrayrefine.io.model_crystal import crystal_named, format_cell, has_cell, take_crystal
 from arrayrefine.io.special_positions import Sites, find_sites, follow_sites
 from arrayrefine.io.tls_residual import with_header_tls
-from arrayrefine.wording import are, counted
+from arrayrefine.wording import are, counted, were
 
 Float = NDArray[np.float64]
 
@@ -359,7 +359,7 @@ def _site_occupancy(identity: Identity, occupancy: Float, sites: Sites) -> tuple
     moved = special[sites.moved[special] > 0.01]
     if len(moved):
         notes.append(
-            f"{len(moved)} of them were moved onto the site by up to {sites.moved.max():.2f} Å: "
+            f"{len(moved)} of them {were(len(moved))} moved onto the site by up to {sites.moved.max():.2f} Å: "
             f"{checks.named(identity, moved)}"
         )
     full = 1.0 / sites.multiplicity

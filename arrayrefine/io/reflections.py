@@ -23,7 +23,7 @@ from arrayrefine.io.same_crystal import absent_note, common_crystal, require_sam
 from arrayrefine.io.status import observed_rows
 from arrayrefine.io.tables import Table, read_table
 from arrayrefine.reflections import RANDOM, Reflections
-from arrayrefine.wording import counted
+from arrayrefine.wording import are, counted, were
 
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
@@ -230,9 +230,15 @@ def _merged(observed: Observations, chosen: Columns, account: _Account) -> Obser
             f"{' and '.join(chosen.value)} are merged to their mean ({merging.pairs} reflections have both)"
         )
     if merging.duplicates:
-        account.notes.append(f"{merging.duplicates} duplicate measurements were merged into their reflections")
+        account.notes.append(
+            f"{counted(merging.duplicates, 'duplicate measurement')} {were(merging.duplicates)} merged into "
+            f"{'its reflection' if merging.duplicates == 1 else 'their reflections'}"
+        )
     if merging.conflicts:
-        account.notes.append(f"{merging.conflicts} reflections are free in some copies only: they count as free")
+        account.notes.append(
+            f"{counted(merging.conflicts, 'reflection')} {are(merging.conflicts)} free in some copies only: "
+            f"{'it counts' if merging.conflicts == 1 else 'they count'} as free"
+        )
     return observed
 
 
