@@ -13,7 +13,7 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.errors import InputError
 from arrayrefine.occupancy_groups import OccupancyGroups
 from arrayrefine.selection import select
-from arrayrefine.wording import counted
+from arrayrefine.wording import counted, listed
 
 Int = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -229,4 +229,22 @@ def _sums(atoms: Atoms, groups: OccupancyGroups) -> tuple[str, ...]:
     return (
         f"the occupancies of {counted(len(off), 'set')} of conformers did not add up to 1 and will where they are "
         f"refined: the first, with {first}, had {total[off[0]]:.2f}",
+    )
+
+
+def overfull(atoms: Atoms, groups: OccupancyGroups) -> tuple[str, ...]:
+    """A warning about alternatives that add up to more than one, for a refinement that leaves occupancies alone."""
+    share = groups.occupancies(atoms, np.arange(len(groups)))
+    found = []
+    for one in range(int(groups.alternative.max(initial=-1)) + 1):
+        rows = np.flatnonzero(groups.alternative == one)
+        total = float(share[rows].sum())
+        if total > 1.0 + _SAID_SUM:
+            found.append(f"{' + '.join(f'{groups.names[k]} {share[k]:.2f}' for k in rows.tolist())} = {total:.2f}")
+    if not found:
+        return ()
+    return (
+        f"the occupancies of {counted(len(found), 'set')} of conformers add up to more than 1, so that more scatters "
+        f"there than can be: {listed(found, '; ')}. Steps that refine no occupancies leave them: correct the model, or "
+        "refine them with --targets xyz+b occupancy",
     )

@@ -12,7 +12,7 @@ import numpy as np
 from arrayrefine.anisotropy import choose_anisotropic
 from arrayrefine.atoms import Atoms
 from arrayrefine.configuration import check_options
-from arrayrefine.conformers import build_occupancy_groups
+from arrayrefine.conformers import build_occupancy_groups, overfull
 from arrayrefine.data_checks import check_data, few_for_model
 from arrayrefine.device import choose_device
 from arrayrefine.external import with_external
@@ -159,6 +159,8 @@ def prepare(
     notes += [*check_data(problem.reflections), *few_for_model(problem.reflections, model.atoms)]
     if any("occupancy" in target.split("+") for target in options.targets):
         notes += group_notes
+    else:
+        notes += overfull(model.atoms, groups)
     notes += [*library.notes, *link_notes, *restraints.notes]
     atoms = model.atoms
     find_groups(atoms, options.rigid_groups)  # says what is wrong with selections before anything is refined

@@ -14,7 +14,7 @@ from checks import check_direction, dot_test
 from synthetic import atoms_from
 
 from arrayrefine.atoms import Atoms, Gradient, Riding
-from arrayrefine.conformers import build_occupancy_groups
+from arrayrefine.conformers import build_occupancy_groups, overfull
 from arrayrefine.errors import InputError
 from arrayrefine.occupancy_groups import LEAST
 from arrayrefine.options import Options
@@ -89,6 +89,36 @@ def test_what_belongs_together_and_what_excludes_what() -> None:
     (note,) = notes
     assert "1 set of conformers did not add up to 1" in note
     assert "A LEU 3 conformer A, had 0.90" in note
+
+
+def test_alternatives_that_add_up_to_more_than_one_are_named() -> None:
+    """Where occupancies are not refined nothing else mends them; less than one may be a partly empty site."""
+    atoms = model()
+    assert overfull(atoms, build_occupancy_groups(atoms)[0]) == ()
+    occupancy = atoms.occupancy.copy()
+    occupancy[[5, 6]] = 0.75
+    spoilt = atoms.replace(occupancy=occupancy)
+    (note,) = overfull(spoilt, build_occupancy_groups(spoilt)[0])
+    assert note.startswith("the occupancies of 1 set of conformers add up to more than 1")
+    assert ": A LEU 3 conformer A 0.75 + A LEU 3 conformer B 0.75 = 1.50. " in note
+
+
+@pytest.mark.parametrize(("targets", "is_said"), [(("xyz+b",), True), (("xyz+b", "occupancy"), False)])
+def test_a_refinement_that_leaves_occupancies_alone_says_so(
+    case: Callable[[str], Path], targets: tuple[str, ...], is_said: bool
+) -> None:
+    structure = gemmi.read_structure(str(case("1aba") / "model.pdb"))
+    residue = next(residue for chain in structure[0] for residue in chain if "CB" in residue)
+    place = [atom.name for atom in residue].index("CB")
+    for altloc in "AB":
+        copy = residue[place].clone()
+        copy.altloc, copy.occ = altloc, 0.75
+        residue.add_atom(copy)
+    del residue[place]
+    notes = prepare(structure, case("1aba") / "norm.mtz", Options(targets=targets))[3]
+    assert any("add up to more than 1" in note and "conformer A 0.75" in note for note in notes) == is_said
+    assert any("did not add up to 1" in note for note in notes) != is_said
+
 
 
 def test_microheterogeneity_without_conformer_letters_and_a_single_conformer() -> None:
