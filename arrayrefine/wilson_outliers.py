@@ -85,7 +85,7 @@ def without_outliers(problem: Problem, atoms: Atoms) -> tuple[Problem, tuple[str
     data = dataclasses.replace(data, source={**data.source, "outliers": record})
     gone = out & data.work
     if not keep and gone.any():
-        data = dataclasses.replace(data.select(~gone), set_aside=data.select(gone))
+        data = dataclasses.replace(data.select(~gone), set_aside=data.select(gone).measured)
     return dataclasses.replace(problem, reflections=data, _plans={}), (note,)
 
 

@@ -98,6 +98,20 @@ def test_files_keep_what_was_set_aside(small) -> None:
     assert len(maps_of(cleaned, state, filled=False)) == len(data) - 1
 
 
+def test_what_was_set_aside_before_stays_aside(small) -> None:
+    """Data that have been through this once, and were spoilt anew."""
+    problem, atoms = small
+    f_obs = problem.reflections.f_obs.copy()
+    f_obs[strongest_work(problem)] *= 50.0
+    once, _ = without_outliers(with_f_obs(problem, f_obs), atoms)
+    f_obs = once.reflections.f_obs.copy()
+    f_obs[strongest_work(once)] *= 50.0
+    twice, _ = without_outliers(with_f_obs(once, f_obs), atoms)
+    assert len(twice.reflections) == len(problem.reflections) - 2
+    assert len(twice.reflections.set_aside) == 2
+    assert len(twice.reflections.measured) == len(problem.reflections)
+
+
 def test_those_of_the_test_set_stay_in_r_free(small) -> None:
     problem, atoms = small
     data = problem.reflections
