@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
-from arrayrefine.intensity_statistics import anisotropy, mean_intensity
+from arrayrefine.intensity_statistics import OUTLIER, anisotropy, mean_intensity
 from arrayrefine.reflections import Reflections
 from arrayrefine.scaling import fit_scale
 from arrayrefine.state import Problem
@@ -21,11 +21,11 @@ from arrayrefine.wording import are, counted, of_test_set
 
 Float = NDArray[np.float64]
 
-_ACENTRIC_LIMIT, _CENTRIC_LIMIT = 40.0, 60.0
-"""Intensity over its mean; a chance below 1e-13 in both cases."""
+_ACENTRIC_LIMIT, _CENTRIC_LIMIT = OUTLIER, 50.0
+"""Intensity over its mean; a chance below 1e-11 in both cases."""
 _EXPLAINED = 0.25
 """Share of a measured amplitude that a model has at least, where it explains it. One that knows nothing of an amplitude
-beyond the limits has as much by chance in 8 cases of 100; `outliers` judges those that stay, with a model that fits."""
+beyond the limits has as much by chance in 15 cases of 100; `outliers` judges those that stay, with a model that fits."""
 _TOO_MANY = 0.01  # more than this is no outlier but an unusual crystal, or a model that is not in its place
 _NAMED = 5
 

@@ -164,5 +164,5 @@ def test_ordinary_data_have_none(case, name: str) -> None:
     folder = case(name)
     model = read_model(next(p for p in (folder / "model.pdb", folder / "model.cif") if p.exists()))
     data, _ = read_reflections(folder / "norm.mtz", model.crystal)
-    assert over_mean(data)[~data.centric].max() < 40.0
-    assert over_mean(data).max() < 60.0
+    assert over_mean(data)[~data.centric].max() < 30.0
+    assert over_mean(data).max() < 50.0
