@@ -25,7 +25,7 @@ _ACENTRIC_LIMIT, _CENTRIC_LIMIT = OUTLIER, 50.0
 """Intensity over its mean; a chance below 1e-11 in both cases."""
 _EXPLAINED = 0.25
 """Share of a measured amplitude that a model has at least, where it explains it. One that knows nothing of an amplitude
-beyond the limits has as much by chance in 15 cases of 100; `outliers` judges those that stay, with a model that fits."""
+at the limit has as much by chance in 15 cases of 100; `outliers` judges those that stay, with a model that fits."""
 _TOO_MANY = 0.01  # more than this is no outlier but an unusual crystal, or a model that is not in its place
 _NAMED = 5
 
