@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Protocol
 
 import gemmi
@@ -58,8 +58,8 @@ def use_dictionary_names(structure: gemmi.Structure, monlib: gemmi.MonLib, log: 
     """
     monlib.update_old_atom_names(structure, log)
     renamed: dict[str, list[str]] = {"polymers": [], "ligands": []}
-    for chain, residue, component in _residues(structure, monlib):
-        for name in _unnamed(residue, component):
+    for chain, residue, component, unnamed in _residues(structure, monlib):
+        for name in unnamed:
             new = _dictionary_name(name, residue, component)
             if new is None:
                 continue
@@ -91,8 +91,7 @@ def strangers(structure: gemmi.Structure, monlib: gemmi.MonLib) -> dict[str, str
         Component name to a sentence that lacks its end, the file of the dictionary.
     """
     found: dict[str, str] = {}
-    for chain, residue, component in _residues(structure, monlib):
-        names = _unnamed(residue, component)
+    for chain, residue, component, names in _residues(structure, monlib):
         if not names or residue.name in found:
             continue
         count = len({atom.name for atom in residue if not atom.is_hydrogen()})
@@ -142,22 +141,27 @@ def _rename(structure: gemmi.Structure, old: gemmi.AtomAddress, residue: gemmi.R
 
 def _residues(
     structure: gemmi.Structure, monlib: gemmi.MonLib
-) -> Iterator[tuple[gemmi.Chain, gemmi.Residue, gemmi.ChemComp]]:
-    """Residues that have a dictionary, waters aside."""
+) -> Iterator[tuple[gemmi.Chain, gemmi.Residue, gemmi.ChemComp, list[str]]]:
+    """Residues that have a dictionary, waters aside, with the names of heavy atoms that it does not have."""
+    known: dict[str, frozenset[str]] = {}
     for chain in structure[0]:
         for residue in chain:
-            if residue.entity_type != gemmi.EntityType.Water and residue.name in monlib.monomers:
-                yield chain, residue, monlib.monomers[residue.name]
+            name = residue.name
+            if residue.entity_type == gemmi.EntityType.Water or name not in monlib.monomers:
+                continue
+            component = monlib.monomers[name]
+            if name not in known:
+                known[name] = frozenset(atom.id for atom in component.atoms)
+            yield chain, residue, component, _unnamed(residue, known[name])
 
 
 def _in_polymer(residue: gemmi.Residue) -> bool:
     return bool(residue.entity_type == gemmi.EntityType.Polymer)
 
 
-def _unnamed(residue: gemmi.Residue, component: gemmi.ChemComp) -> list[str]:
-    """Names of heavy atoms that the dictionary does not have, each once."""
-    known = {atom.id for atom in component.atoms}
-    return list(dict.fromkeys(a.name for a in residue if not a.is_hydrogen() and a.name not in known))
+def _unnamed(residue: gemmi.Residue, known: Collection[str]) -> list[str]:
+    """Names of heavy atoms that are not known, each once."""
+    return list(dict.fromkeys(a.name for a in residue if a.name not in known and not a.is_hydrogen()))
 
 
 def _dictionary_name(name: str, residue: gemmi.Residue, component: gemmi.ChemComp) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,15 +47,15 @@ def carried(
     at, letter = number[parent].tolist(), conformer.tolist()
     group = np.array([group_of.setdefault(key, len(group_of)) for key in zip(at, letter)], dtype=np.int64)
     first = np.unique(group, return_index=True)[1]
-    letters = who.altloc[own].tolist()
-    near = [_neighbours(atoms, own, bonded, letters, *key) for key in group_of]
+    around = _Around.of(atoms, own, bonded)
+    near = [around.near(*key) for key in group_of]
     neighbour = np.array([parent[first[k]] for k in range(len(near)) for _ in range(3)], dtype=np.int64).reshape(-1, 3)
     for k, arms in enumerate(near):
         neighbour[k, : len(arms)] = arms
     count = np.array([len(arms) for arms in near], dtype=np.int64)
     single = np.flatnonzero(count == 1)
     behind = [
-        _neighbours(atoms, own, bonded, letters, int(number[neighbour[k, 0]]), letter[first[k]], int(parent[first[k]]))
+        around.near(int(number[neighbour[k, 0]]), letter[first[k]], int(parent[first[k]]))
         for k in single
     ]
     _choose_ends(atoms.xyz, child[first], parent[first], neighbour, count, single, behind)
@@ -84,18 +86,32 @@ def carried(
     return atoms.replace(occupancy=hydrogens._shared(atoms)), hydrogens
 
 
-def _neighbours(
-    atoms: Atoms, own: Int, bonded: Bonded, letters: list[str], at: int, conformer: str, but: int = -1
-) -> list[int]:
-    """Up to three atoms bonded to the atom `at` of `own`, of one conformer and with different names."""
-    names: dict[tuple[str, int], int] = {}
-    for k in bonded[at]:
-        letter, n = letters[k], int(own[k])
-        if n == but or (letter and conformer and letter != conformer):
-            continue
-        if np.abs(atoms.xyz[n] - atoms.xyz[own[at]]).max() < LONGEST_BOND:
-            names.setdefault((str(atoms.identity.atom_name[n]), int(atoms.identity.residue[n])), n)
-    return list(names.values())[:3]
+class _Around(NamedTuple):
+    """What is bonded to each atom of `own`, as lists: rows, conformers, what names an atom, coordinates."""
+
+    bonded: Bonded
+    rows: list[int]
+    letters: list[str]
+    names: list[tuple[str, int]]
+    xyz: list[list[float]]
+
+    @classmethod
+    def of(cls, atoms: Atoms, own: Int, bonded: Bonded) -> _Around:
+        who = atoms.identity
+        names = list(zip(who.atom_name[own].tolist(), who.residue[own].tolist()))
+        return cls(bonded, own.tolist(), who.altloc[own].tolist(), names, atoms.xyz[own].tolist())
+
+    def near(self, at: int, conformer: str, but: int = -1) -> list[int]:
+        """Up to three atoms bonded to the atom `at` of `own`, of one conformer and with different names."""
+        names: dict[tuple[str, int], int] = {}
+        centre = self.xyz[at]
+        for k in self.bonded[at]:
+            letter, n = self.letters[k], self.rows[k]
+            if n == but or (letter and conformer and letter != conformer):
+                continue
+            if all(abs(a - b) < LONGEST_BOND for a, b in zip(self.xyz[k], centre)):
+                names.setdefault(self.names[k], n)
+        return list(names.values())[:3]
 
 
 def _flat(xyz: Float, parent: Int, centre: Int, behind: list[list[int]]) -> NDArray[np.bool_]:

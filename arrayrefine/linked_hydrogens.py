@@ -111,16 +111,18 @@ def settle(
     groups: dict[tuple[int, str], list[Key]] = {}
     for key, parent in grown.parents.items():
         groups.setdefault((parent, key[2]), []).append(key)
-    lengths = _lengths(topology, distance)
     unknown = _join_unknown(grown)
-    taken: list[Key] = []
-    lost: list[Key] = []
+    in_question: list[tuple[int, list[Key], list[int], list[int]]] = []
     for (parent, altloc), keys in groups.items():
         near = grown.near(parent, altloc)
         outside = [k for k in near if grown.is_outside(parent, k)]
         idle = len(near) > 1 and not all(map(grown.has_place, keys))
-        if not outside or not (idle or parent in unknown):
-            continue
+        if outside and (idle or parent in unknown):
+            in_question.append((parent, keys, near, outside))
+    lengths = _lengths(topology, distance) if in_question else {}
+    taken: list[Key] = []
+    lost: list[Key] = []
+    for parent, keys, near, outside in in_question:
         allowed = _allowed(grown, parent, near, outside)
         ordered = sorted(keys, key=grown.has_place, reverse=True)  # those with a place are kept first
         taken += ordered[allowed:]

@@ -9,7 +9,7 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
-from arrayrefine.valence import LONGEST, POLYMER_BONDS
+from arrayrefine.valence import polymer_ends
 from arrayrefine.wording import counted, listed
 
 
@@ -40,7 +40,9 @@ def unbonded_neighbours(
         places = [list(group) for _, group in itertools.groupby(chain, key=lambda residue: str(residue.seqid))]
         for before, after in itertools.pairwise(places):
             for one, two in itertools.product(before, after):
-                for a, b, longest in _ends(one, two):
+                for a, b, longest in polymer_ends(one, two):
+                    if a.altloc != b.altloc and "\0" not in (a.altloc, b.altloc):
+                        continue
                     i, j = row[a.serial], row[b.serial]
                     distance = a.pos.dist(b.pos)
                     if distance < longest and not (held[i] or held[j]) and frozenset((i, j)) not in bonded:
@@ -54,15 +56,4 @@ def unbonded_neighbours(
         f"{counted(len(found), 'pair')} of neighbours in a chain as near as if bonded, without a bond between them; "
         f"contacts will push them apart: {listed(found, '; ')}. Look for the groups of these components in their "
         "dictionaries, or name the bond in the model (LINK or struct_conn) if there is one"
-    ]
-
-
-def _ends(one: gemmi.Residue, two: gemmi.Residue) -> list[tuple[gemmi.Atom, gemmi.Atom, float]]:
-    """Atoms of two residues that a chain could join, in conformers that are there together; and the limit, Å."""
-    return [
-        (a, b, LONGEST * length)
-        for (last, first), length in POLYMER_BONDS.items()
-        for a in one
-        for b in two
-        if a.name == last and b.name == first and (a.altloc == b.altloc or "\0" in (a.altloc, b.altloc))
     ]

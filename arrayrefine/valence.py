@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import gemmi
 
@@ -42,13 +42,22 @@ def full_atoms(structure: gemmi.Structure) -> set[Place]:
         alternatives = [list(group) for _, group in itertools.groupby(polymer, key=lambda r: str(r.seqid))]
         for before, after in itertools.pairwise(alternatives):
             for one, two in itertools.product(before, after):
-                for (last, first), length in POLYMER_BONDS.items():
-                    if _nearest(one, last, two, first) < LONGEST * length:
-                        full |= {(chain.name, str(one.seqid), last), (chain.name, str(two.seqid), first)}
+                for a, b, limit in polymer_ends(one, two):
+                    if a.pos.dist(b.pos) < limit:
+                        full |= {(chain.name, str(one.seqid), a.name), (chain.name, str(two.seqid), b.name)}
     for connection in structure.connections:
         if connection.type not in (gemmi.ConnectionType.Hydrog, gemmi.ConnectionType.MetalC):
             full |= filled(structure, (connection.partner1, connection.partner2))
     return full
+
+
+def polymer_ends(one: gemmi.Residue, two: gemmi.Residue) -> Iterator[tuple[gemmi.Atom, gemmi.Atom, float]]:
+    """Atoms by which a polymer could join two residues, and how long the bond may be, Å; all conformers."""
+    ends = [[atom for atom in residue if atom.name in _BACKBONE] for residue in (one, two)]
+    for a, b in itertools.product(*ends):
+        length = POLYMER_BONDS.get((a.name, b.name))
+        if length is not None:
+            yield a, b, LONGEST * length
 
 
 def filled(structure: gemmi.Structure, ends: Iterable[gemmi.AtomAddress]) -> set[Place]:
@@ -59,9 +68,3 @@ def filled(structure: gemmi.Structure, ends: Iterable[gemmi.AtomAddress]) -> set
         for end, residue in found
         if residue is not None and residue.entity_type == gemmi.EntityType.Polymer and end.atom_name in _BACKBONE
     }
-
-
-def _nearest(one: gemmi.Residue, last: str, two: gemmi.Residue, first: str) -> float:
-    """Å between atoms of these names; infinite where there are none."""
-    ends = itertools.product((a for a in one if a.name == last), (a for a in two if a.name == first))
-    return min((a.pos.dist(b.pos) for a, b in ends), default=float("inf"))
