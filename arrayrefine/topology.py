@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.atom_names import names_of_other_programs, use_dictionary_names
 from arrayrefine.atoms import Atoms
+from arrayrefine.chiral_centres import read_chiralities
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError, MonomerError
 from arrayrefine.io.entities import set_up_entities
@@ -34,7 +35,6 @@ from arrayrefine.topology_terms import (
     image_links,
     read_angles,
     read_bonds,
-    read_chiralities,
     read_planes,
     read_torsions,
     tie_hydrogens,
@@ -106,7 +106,7 @@ def build_restraints(
     bonds = tie_hydrogens(bonds, guessed, loose)
     angles = with_link_angles(read_angles(model, held, notes), model, known_links, edges, held, monlib, notes)
     torsions, rigid = read_torsions(model, held, metal_parts, edges, atoms)
-    chiralities = read_chiralities(model, held, metal_parts, edges, atoms, notes)
+    chiralities = read_chiralities(model, held, metal_parts, edges, atoms, monlib, notes)
     planes = read_planes(model, held)
     across = read_across(model, known_links, held, atoms, crystal, notes)
 

@@ -12,12 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
-from arrayrefine.kernels.geometry import chirality
-from arrayrefine.restraints import Angles, Bonds, Chiralities, Int, Planes, Torsions
+from arrayrefine.restraints import Angles, Bonds, Int, Planes, Torsions
 from arrayrefine.wording import are, counted, listed
 
-CHIRAL_SIGMA = 0.2
-"""Å³."""
 HYDROGEN_BOND_LENGTH, HYDROGEN_BOND_SIGMA = 0.95, 0.02
 """Å; for hydrogens that the dictionary does not name."""
 LINK_TORSIONS = ("omega", "ss")
@@ -242,69 +239,6 @@ def read_torsions(
     fine &= ((period >= 1) | is_link) & ~mixed(model.altloc, index) & (is_link | ~_within_rings(index, edges, atoms))
     torsions = Torsions(index[fine], ideal[fine], sigma[fine], np.maximum(period[fine], 1))
     return torsions, index[is_rigid, 1:3]
-
-
-def _equal_ends(edges: Int, atoms: Atoms) -> Mask:
-    """(N,) True for atoms with two or more equal neighbours that have no others: CH(CH3)2, SO3, PO2.
-
-    Hydrogens do not count; conformers of one atom count once.
-    """
-    heavy = ~atoms.is_hydrogen
-    both = np.vstack([edges, edges[:, ::-1]])
-    both = both[heavy[both].all(axis=1)]
-    degree = np.bincount(both[:, 0], minlength=len(atoms))
-    ends = both[degree[both[:, 1]] == 1]
-    _, name = np.unique(atoms.identity.atom_name, return_inverse=True)
-    _, first = np.unique(np.column_stack([ends[:, 0], name[ends[:, 1]]]), axis=0, return_index=True)
-    ends = ends[first]
-    found = np.zeros(len(atoms), dtype=bool)
-    for symbol in np.unique(atoms.element[ends[:, 1]]):
-        centres = ends[atoms.element[ends[:, 1]] == symbol, 0]
-        found |= np.bincount(centres, minlength=len(atoms)) >= 2
-    return found
-
-
-def read_chiralities(
-    model: TopologyModel, held: Mask, metal_parts: Mask, edges: Int, atoms: Atoms, notes: list[str]
-) -> Chiralities:
-    """Chiral volumes with one sign.
-
-    Components with metals are left out: the atom names of FeS clusters are arbitrary, so are their signs.
-    Where two ends are equal the sign only says which end has which name, and a model named the other way
-    cannot get there without tearing: such centres keep the sign that they have.
-    """
-    topology, both = model.topology, gemmi.ChiralityType.Both
-    across = model.across(gemmi.RKind.Chirality)
-    centres = [c for number, c in enumerate(topology.chirs) if number not in across and c.restr.sign != both]
-    table = model.rows(centres, 4)
-    known, in_metal = ~held[table].all(axis=1), metal_parts[table].any(axis=1)
-    volume = _values(topology.ideal_chiral_abs_volume(centre) for centre in centres)
-    positive = np.array([centre.restr.sign == gemmi.ChiralityType.Positive for centre in centres], dtype=bool)
-    sound = np.isfinite(volume) & (volume > 0)
-    skipped = int((known & in_metal).sum())
-    unknown = int((known & ~in_metal & ~sound).sum())
-    if unknown:
-        notes.append(f"{unknown} chiral centres without an ideal volume are not restrained")
-    if skipped:
-        notes.append(f"{skipped} chiral centres of components with metals are not restrained: names are arbitrary")
-    fine = known & ~in_metal & sound & ~mixed(model.altloc, table)
-    table, value = table[fine], np.where(positive, volume, -volume)[fine]
-    present = _volumes(atoms.xyz, table)
-    other_hand = _equal_ends(edges, atoms)[table[:, 0]] & (present * value < 0)
-    if other_hand.any():
-        n = int(other_hand.sum())
-        notes.append(
-            f"{counted(n, 'centre')} with equal ends {are(n)} named the other way than in the dictionary; "
-            "the hand of the model is kept: " + _short([atoms.identity.label(int(i)) for i in table[other_hand, 0]])
-        )
-    value[other_hand] *= -1.0
-    return Chiralities(table, value, np.full(len(value), CHIRAL_SIGMA))
-
-
-def _volumes(xyz: NDArray[np.float64], index: Int) -> NDArray[np.float64]:
-    """Signed volumes (n,), Å³, centre first."""
-    ones = np.ones(len(index))
-    return chirality(xyz, index, 0.0 * ones, ones)[0]
 
 
 def read_planes(model: TopologyModel, held: Mask) -> Planes:

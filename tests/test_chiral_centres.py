@@ -1,0 +1,125 @@
+"""Names that could be exchanged, and the hands of centres whose neighbours are alike."""
+
+from __future__ import annotations
+
+import gemmi
+import numpy as np
+import pytest
+
+from arrayrefine.atoms import Atoms
+from arrayrefine.chiral_centres import _best_signs
+from arrayrefine.io.model import read_model
+from arrayrefine.kernels.geometry import chirality
+from arrayrefine.monomers import load_monomers
+from arrayrefine.name_symmetry import Skeleton
+from arrayrefine.restraints import Restraints
+from arrayrefine.topology import build_restraints
+
+CENTRES = {"CIT": "C3", "TRS": "C", "EPE": "N1", "MES": "N4"}
+
+
+def component(name: str) -> gemmi.ChemComp:
+    return load_monomers([name]).monlib.monomers[name]
+
+
+def skeleton(name: str) -> Skeleton:
+    found = Skeleton.of(component(name))
+    assert found is not None
+    return found
+
+
+def built(
+    name: str, names: dict[str, str] | None = None, mirrored: bool = False, altloc: str = ""
+) -> tuple[Atoms, Restraints]:
+    """Restraints of a component as its dictionary draws it, alone in a cell; atoms that are in `names` renamed."""
+    chemcomp = component(name)
+    residue = gemmi.Residue()
+    residue.name, residue.seqid, residue.het_flag = name, gemmi.SeqId("1"), "H"
+    for drawn in chemcomp.atoms:
+        if not drawn.is_hydrogen():
+            atom = gemmi.Atom()
+            x, y, z = drawn.xyz.tolist()
+            atom.name, atom.element = (names or {}).get(drawn.id, drawn.id), drawn.el
+            atom.pos = gemmi.Position(30.0 + (-x if mirrored else x), 30.0 + y, 30.0 + z)
+            atom.occ, atom.b_iso, atom.altloc = 0.5 if altloc else 1.0, 20.0, altloc or "\0"
+            residue.add_atom(atom)
+    structure = gemmi.Structure()
+    structure.cell, structure.spacegroup_hm = gemmi.UnitCell(60, 60, 60, 90, 90, 90), "P 1"
+    chain = gemmi.Chain("A")
+    chain.add_residue(residue)
+    structure.add_model(gemmi.Model(1))
+    structure[0].add_chain(chain)
+    structure.setup_entities()
+    model = read_model(structure)
+    return model.atoms, build_restraints(model.structure, model.atoms, model.crystal, load_monomers([name]))
+
+
+def as_built(atoms: Atoms, restraints: Restraints) -> np.ndarray:
+    """Whether each centre is restrained to the hand that it has."""
+    c = restraints.chiralities
+    assert len(c.ideal)
+    ones = np.ones(len(c.ideal))
+    return chirality(atoms.xyz, c.index, 0.0 * ones, ones)[0] * c.ideal > 0.0
+
+
+@pytest.mark.parametrize("name", CENTRES)
+def test_the_mirror_image_of_a_compound_that_has_none_is_as_good(name: str) -> None:
+    atoms, restraints = built(name)
+    assert as_built(atoms, restraints).all()
+    assert not any("hand" in note for note in restraints.notes)
+    atoms, restraints = built(name, mirrored=True)
+    assert as_built(atoms, restraints).all()
+    (note,) = (note for note in restraints.notes if "the hand of the model is kept" in note)
+    assert f"A/{name} 1/{CENTRES[name]}" in note
+
+
+@pytest.mark.parametrize("altloc", ["", "B"])
+def test_arms_of_citrate_may_have_each_others_names(altloc: str) -> None:
+    """As programs name them that count from the other end."""
+    arms = {"C2": "C4", "C1": "C5", "O1": "O3", "O2": "O4"}
+    names = {**arms, **{new: old for old, new in arms.items()}}
+    atoms, restraints = built("CIT", names=names, altloc=altloc)
+    assert as_built(atoms, restraints).all()
+    assert any("1 centre with equal neighbours is named the other way" in note for note in restraints.notes)
+
+
+def test_a_sugar_has_one_hand() -> None:
+    atoms, restraints = built("NAG", mirrored=True)
+    assert not as_built(atoms, restraints).any()
+    (note,) = (note for note in restraints.notes if "hand" in note)
+    assert "5 chiral centres of the other hand than in the dictionary" in note
+    assert "A/NAG 1/C1" in note
+    assert "another stereoisomer" in note
+
+
+RING = Skeleton(
+    ("C1", "C2", "C3", "C4", "C5", "C6", "M1", "M4"),
+    tuple(("C", hydrogens) for hydrogens in (1, 2, 2, 1, 2, 2, 3, 3)),
+    ((1, 5, 6), (0, 2), (1, 3), (2, 4, 7), (3, 5), (4, 0), (0,), (3,)),
+)
+"""1,4-dimethylcyclohexane."""
+
+
+@pytest.mark.parametrize(("present", "fits"), [((1.0, 1.0), True), ((-1.0, -1.0), True), ((1.0, -1.0), False)])
+def test_cis_and_trans_are_two_compounds(present: tuple[float, float], fits: bool) -> None:
+    """Exchanged names turn the hands of both centres of a ring, and never of one."""
+    centres = ("C1", "C2", "C6", "M1"), ("C4", "C3", "C5", "M4")
+    found = _best_signs(dict.fromkeys(centres, 1.0), dict(zip(centres, present)), RING)
+    assert (tuple(found.values()) == present) == fits
+
+
+def test_exchanged_names_leave_bonds_as_they_are() -> None:
+    found = RING.exchange("C1", "C2", "C6")
+    assert found == {"C1": "C1", "C2": "C6", "C3": "C5", "C4": "C4", "C5": "C3", "C6": "C2", "M1": "M1", "M4": "M4"}
+    assert RING.exchange("C1", "C2", "M1") is None
+    assert skeleton("GOL").exchange("C2", "C1", "C3") is not None
+    assert skeleton("ILE").exchange("CB", "CG1", "CG2") is None
+    assert skeleton("ILE").neighbours("H") == []
+
+
+def test_a_dictionary_without_hydrogens_names_nothing_alike() -> None:
+    bare = gemmi.ChemComp()
+    for atom in component("CIT").atoms:
+        if not atom.is_hydrogen():
+            bare.atoms.append(atom)
+    assert Skeleton.of(bare) is None
