@@ -34,7 +34,7 @@ def read_chiralities(
     Components with metals are left out: the atom names of FeS clusters are arbitrary, so are their signs. Where names
     could be exchanged without a change of the compound, such as those of the arms of citrate, a sign only says which
     of them has which name, and a model named the other way cannot get there without tearing: such centres keep the
-    sign that they have.
+    sign that they have. So do amines, which invert by themselves.
     """
     topology, both = model.topology, gemmi.ChiralityType.Both
     across = model.across(gemmi.RKind.Chirality)
@@ -55,27 +55,27 @@ def read_chiralities(
     names: list[Centre] = [tuple(site.name for site in centres[k].atoms) for k in np.flatnonzero(fine)]  # type: ignore[misc]
     present = _volumes(atoms.xyz, table)
     wrong = present * value < 0
-    renamed = _equal_ends(edges, atoms)[table[:, 0]] & wrong
-    value[renamed] *= -1.0
-    if (wrong & ~renamed).any():
+    kept = (_equal_ends(edges, atoms) | _inverting(edges, atoms))[table[:, 0]] & wrong
+    value[kept] *= -1.0
+    if (wrong & ~kept).any():
         other = _as_exchanged(np.sign(value), np.sign(present), table, names, model, atoms, monlib)
-        renamed |= other
+        kept |= other
         value[other] *= -1.0
-    _say(notes, atoms, table, renamed, present * value < 0)
+    _say(notes, atoms, table, kept, present * value < 0)
     return Chiralities(table, value, np.full(len(value), CHIRAL_SIGMA))
 
 
-def _say(notes: list[str], atoms: Atoms, table: Int, renamed: Mask, wrong: Mask) -> None:
+def _say(notes: list[str], atoms: Atoms, table: Int, kept: Mask, wrong: Mask) -> None:
     """Name the centres that keep the hand of the model, and those that are to get the other one."""
 
     def named(chosen: Mask) -> str:
         return listed([atoms.identity.label(int(i)) for i in dict.fromkeys(table[chosen, 0].tolist())])
 
-    if renamed.any():
-        n = int(renamed.sum())
+    if kept.any():
+        n = int(kept.sum())
         notes.append(
-            f"{counted(n, 'centre')} with equal neighbours {are(n)} named the other way than in the dictionary; the "
-            f"hand of the model is kept: {named(renamed)}"
+            f"{counted(n, 'centre')} with equal neighbours, or of an amine, {are(n)} not of the hand that the "
+            f"dictionary has by its names; the hand of the model is kept: {named(kept)}"
         )
     if wrong.any():
         n = int(wrong.sum())
@@ -110,6 +110,16 @@ def _equal_ends(edges: Int, atoms: Atoms) -> Mask:
         centres = ends[atoms.element[ends[:, 1]] == symbol, 0]
         found |= np.bincount(centres, minlength=len(atoms)) >= 2
     return found
+
+
+def _inverting(edges: Int, atoms: Atoms) -> Mask:
+    """(N,) True for nitrogen with up to three neighbours that are not hydrogen, or are conformers of such."""
+    heavy = ~atoms.is_hydrogen
+    both = np.vstack([edges, edges[:, ::-1]])
+    both = both[heavy[both].all(axis=1)]
+    _, name = np.unique(atoms.identity.atom_name, return_inverse=True)
+    pairs = np.unique(np.column_stack([both[:, 0], atoms.identity.residue[both[:, 1]], name[both[:, 1]]]), axis=0)
+    return np.asarray((atoms.element == "N") & (np.bincount(pairs[:, 0], minlength=len(atoms)) <= 3))
 
 
 def _as_exchanged(

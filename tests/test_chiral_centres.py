@@ -29,10 +29,20 @@ def skeleton(name: str) -> Skeleton:
 
 
 def built(
-    name: str, names: dict[str, str] | None = None, mirrored: bool = False, altloc: str = ""
+    name: str, names: dict[str, str] | None = None, mirrored: bool = False, altloc: str = "", without: str = ""
 ) -> tuple[Atoms, Restraints]:
-    """Restraints of a component as its dictionary draws it, alone in a cell; atoms that are in `names` renamed."""
-    chemcomp = component(name)
+    """Restraints of a component as its dictionary draws it, alone in a cell; atoms that are in `names` renamed.
+
+    The dictionary is taken `without` an atom.
+    """
+    library = load_monomers([name])
+    chemcomp = library.monlib.monomers[name]
+    for k in reversed(range(len(chemcomp.rt.bonds))):
+        if without in (chemcomp.rt.bonds[k].id1.atom, chemcomp.rt.bonds[k].id2.atom):
+            del chemcomp.rt.bonds[k]
+    for k in reversed(range(len(chemcomp.atoms))):
+        if chemcomp.atoms[k].id == without:
+            del chemcomp.atoms[k]
     residue = gemmi.Residue()
     residue.name, residue.seqid, residue.het_flag = name, gemmi.SeqId("1"), "H"
     for drawn in chemcomp.atoms:
@@ -51,7 +61,7 @@ def built(
     structure[0].add_chain(chain)
     structure.setup_entities()
     model = read_model(structure)
-    return model.atoms, build_restraints(model.structure, model.atoms, model.crystal, load_monomers([name]))
+    return model.atoms, build_restraints(model.structure, model.atoms, model.crystal, library)
 
 
 def as_built(atoms: Atoms, restraints: Restraints) -> np.ndarray:
@@ -73,6 +83,14 @@ def test_the_mirror_image_of_a_compound_that_has_none_is_as_good(name: str) -> N
     assert f"A/{name} 1/{CENTRES[name]}" in note
 
 
+def test_an_amine_has_the_hand_of_the_model() -> None:
+    """N1 of HEPES, also where its arms differ by a hydrogen."""
+    atoms, restraints = built("EPE", mirrored=True, without="H61")
+    assert as_built(atoms, restraints).all()
+    (note,) = (note for note in restraints.notes if "the hand of the model is kept" in note)
+    assert "A/EPE 1/N1" in note
+
+
 @pytest.mark.parametrize("altloc", ["", "B"])
 def test_arms_of_citrate_may_have_each_others_names(altloc: str) -> None:
     """As programs name them that count from the other end."""
@@ -80,7 +98,8 @@ def test_arms_of_citrate_may_have_each_others_names(altloc: str) -> None:
     names = {**arms, **{new: old for old, new in arms.items()}}
     atoms, restraints = built("CIT", names=names, altloc=altloc)
     assert as_built(atoms, restraints).all()
-    assert any("1 centre with equal neighbours is named the other way" in note for note in restraints.notes)
+    (note,) = (note for note in restraints.notes if "hand" in note)
+    assert note.startswith("1 centre with equal neighbours, or of an amine, is not of the hand")
 
 
 def test_a_sugar_has_one_hand() -> None:
