@@ -20,6 +20,7 @@ from arrayrefine.io import model_checks as checks
 from arrayrefine.io.files import KIND_NAMES, InputFile, load
 from arrayrefine.io.in_memory import ModelSource, is_path, label_of, stand_in
 from arrayrefine.io.model_crystal import crystal_named, format_cell, has_cell, take_crystal
+from arrayrefine.io.pdb_header import header_records
 from arrayrefine.io.special_positions import Sites, find_sites, follow_sites
 from arrayrefine.io.tls_residual import with_header_tls
 from arrayrefine.wording import are, counted, were
@@ -55,6 +56,8 @@ class Model:
         Everything that was changed, assumed or is unusual.
     file_notes : tuple of str
         Those of the notes that concern the file, not its atoms.
+    header : tuple of str
+        Records of a PDB file besides atoms and REMARKs.
     """
 
     path: Path
@@ -65,6 +68,7 @@ class Model:
     document: gemmi.cif.Document | None
     notes: tuple[str, ...]
     file_notes: tuple[str, ...] = ()
+    header: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Model('{self.path}', {len(self.atoms)} atoms, {self.crystal.space_group})"
@@ -103,7 +107,8 @@ def read_model(source: ModelSource, otherwise: Callable[[gemmi.Structure], Cryst
     crystal = crystal_named(file, structure, notes, asked=otherwise is not None)
     atoms, atom_notes = _atoms(file.path, structure, document, crystal)
     every = (*notes, *atom_notes)
-    return Model(file.path, file.sha256, crystal, atoms, structure, document, every, tuple(notes))
+    header = header_records(file.text()) if file.kind == "pdb" else ()
+    return Model(file.path, file.sha256, crystal, atoms, structure, document, every, tuple(notes), header)
 
 
 def _from_memory(file: InputFile, source: object) -> tuple[gemmi.Structure, gemmi.cif.Document | None]:

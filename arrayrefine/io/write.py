@@ -20,6 +20,7 @@ from arrayrefine.io.composition import composition
 from arrayrefine.io.entities import name_for_nameless
 from arrayrefine.io.files import IN_MEMORY
 from arrayrefine.io.model import Model, with_atoms
+from arrayrefine.io.pdb_header import not_in_cif, not_in_pdb
 from arrayrefine.io.sequence_numbers import number_by_sequence
 from arrayrefine.io.write_cif import cif_text, old_verdicts, without_ends
 from arrayrefine.io.write_mtz import Coefficients, history_line, mtz_bytes, test_value
@@ -91,7 +92,7 @@ def write_outputs(
     files = {"refined.cif": cif_text(model.document, structure, content, version).encode()}
     fits = pdb_obstacle(atoms) is None
     if fits:
-        files["refined.pdb"] = pdb_text(structure, content, f"arrayrefine {version}").encode()
+        files["refined.pdb"] = pdb_text(structure, content, f"arrayrefine {version}", model.header).encode()
     files["refined.mtz"] = mtz_bytes(reflections, maps, history_line(version, test_value(reflections)))
     files["report.json"] = (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
@@ -137,6 +138,9 @@ def left_out(model: Model, atoms: Atoms) -> tuple[str, ...]:
                 f"the chain without a name is chain {name} in refined.cif, as mmCIF needs a name; in refined.pdb it "
                 "stays blank, and selections name it as chain ''"
             )
+    if model.document is None:
+        sentences += not_in_pdb(model.structure, model.header)
+        sentences += not_in_cif(model.structure, model.header)
     if verdicts:
         sentences.append(f"left out of the output, as it judges the model as it was: {', '.join(verdicts)}")
     return tuple(sentences)

@@ -9,6 +9,7 @@ import gemmi
 import numpy as np
 
 from arrayrefine.atoms import Atoms
+from arrayrefine.io.pdb_header import lasting_remarks, remark_number, with_carried
 from arrayrefine.io.remark_3 import remark_3
 
 HYBRID_36_SERIALS = 87_440_031  # largest serial number that five hybrid-36 characters can hold
@@ -42,8 +43,10 @@ def pdb_obstacle(atoms: Atoms) -> str | None:
     return None
 
 
-def pdb_text(structure: gemmi.Structure, content: Mapping[str, Any], software: str) -> str:
-    """Return the content of `refined.pdb`: the header of the input with new REMARKs 2 and 3 and no 500, then the atoms.
+def pdb_text(
+    structure: gemmi.Structure, content: Mapping[str, Any], software: str, header: tuple[str, ...] = ()
+) -> str:
+    """Return the content of `refined.pdb`: the header of the input, as far as it stays true, then the atoms.
 
     Parameters
     ----------
@@ -53,20 +56,23 @@ def pdb_text(structure: gemmi.Structure, content: Mapping[str, Any], software: s
         `Report.as_dict`, with the counts of reflections in `content["data"]`.
     software : str
         Program and version.
+    header : tuple of str
+        Records of the input, where it was a PDB file.
     """
     copy = structure.clone()
-    header = copy.make_pdb_headers().splitlines() if not copy.raw_remarks else copy.raw_remarks
-    remarks = [line.rstrip() for line in header if line.startswith("REMARK")]
-    kept = [line for line in remarks if _number(line) not in (3, 500)]  # 500 judges the model as it was
-    before = [_resolution(line, content["data"].get("d_min")) for line in kept if _number(line) < 3]
-    after = [line for line in kept if _number(line) > 3]
+    if not copy.raw_remarks:
+        copy.raw_remarks = [line for line in copy.make_pdb_headers().splitlines() if line.startswith("REMARK")]
+    numbered = [(remark_number(line) or 0, line) for line in lasting_remarks(copy)]
+    before = [_resolution(line, content["data"].get("d_min")) for number, line in numbered if number < 3]
+    after = [line for number, line in numbered if number > 3]
     copy.raw_remarks = [*before, *remark_3(content, software), *after]
-    return str(copy.make_pdb_string())
+    copy.add_entity_types()  # TER stands behind what is known to be a polymer
+    return with_carried(str(copy.make_pdb_string()), header)
 
 
 def has_remark_500(structure: gemmi.Structure) -> bool:
     """Whether the header says what validation thought of the model."""
-    return any(_number(line) == 500 for line in structure.raw_remarks)
+    return any(remark_number(line) == 500 for line in structure.raw_remarks)
 
 
 def _resolution(remark: str, d_min: float | None) -> str:
@@ -74,8 +80,3 @@ def _resolution(remark: str, d_min: float | None) -> str:
     if d_min is None or not remark.startswith("REMARK   2 RESOLUTION."):
         return remark
     return f"REMARK   2 RESOLUTION. {d_min:7.2f} ANGSTROMS."
-
-
-def _number(remark: str) -> int:
-    digits = remark[6:10].strip()
-    return int(digits) if digits.isdigit() else 0
