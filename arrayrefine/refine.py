@@ -254,7 +254,7 @@ def run(
         steps=steps,
         warnings=tuple(dict.fromkeys(notes)),
         seconds=time.perf_counter() - began,
-        data=summaries.data(problem, state),
+        data=summaries.data(problem, state) | {"n_riding": len(state.atoms.riding.child)},
         scaling=summaries.scaling(problem, state),
         shells=summaries.shells(problem, state),
         restraints=summaries.restraint_classes(problem, state),

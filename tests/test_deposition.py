@@ -59,7 +59,7 @@ def full_report() -> Report:
     report = make_report()
     restraints = tuple(r | {"target": 0.02, "function": "harmonic"} for r in report.restraints)
     shells = tuple(s | {"completeness": 0.98, "cc_work": 0.9, "cc_free": 0.9} for s in report.shells)
-    data = {"r_all": 0.174, "cc_work": 0.96, "cc_free": 0.94, "fom_work": 0.9, "fom_free": 0.88}
+    data = {"r_all": 0.174, "cc_work": 0.96, "cc_free": 0.94, "fom_work": 0.9, "fom_free": 0.88, "n_riding": 7}
     return dataclasses.replace(
         report, tls=tls, scaling=report.scaling | {"scale": scale}, restraints=restraints, data=data,
         shells=shells,
@@ -175,6 +175,19 @@ def test_remark_500_is_left_out_and_said(tmp_path: Path) -> None:
     assert "REMARK 500" not in (tmp_path / "out" / "refined.pdb").read_text()
     warnings = json.loads((tmp_path / "out" / "report.json").read_text())["warnings"]
     assert "left out of the output, as it judges the model as it was: REMARK 500" in warnings
+
+
+@pytest.mark.parametrize("n_riding", [0, 7])
+def test_hydrogens_are_said_to_ride_where_there_are_some(tmp_path: Path, n_riding: int) -> None:
+    """The option is not enough: `--hydrogens keep` of a model without any has none."""
+    model = read_model(small_pdb(tmp_path))
+    report = dataclasses.replace(make_report(), data={"n_riding": n_riding})
+    write_outputs(tmp_path / "out", model, model.atoms, *make_data(model.crystal), report)
+    row = cif.read(str(tmp_path / "out" / "refined.cif")).sole_block().get_mmcif_category("_refine.")
+    said = "HYDROGENS RIDE ON THEIR PARENT ATOMS"
+    assert row["details"] == [said if n_riding else None]
+    assert row["ls_hydrogen_treatment"] == ["constr" if n_riding else None]
+    assert (said in (tmp_path / "out" / "refined.pdb").read_text()) == bool(n_riding)
 
 
 def test_mtz_opens_in_coot_by_itself(from_pdb: Path) -> None:

@@ -200,6 +200,12 @@ def test_stop_at_once_returns_the_start() -> None:
     assert "interrupted" in result.report.stopped
 
 
+@pytest.mark.parametrize(("hydrogens", "rides"), [("add", True), ("keep", False)])
+def test_the_report_counts_the_hydrogens_that_ride(case: Case, hydrogens: str, rides: bool) -> None:
+    """The model has none to keep."""
+    assert (run(case("5e5z"), cycles=0, hydrogens=hydrogens).report.data["n_riding"] > 0) == rides
+
+
 def test_same_input_same_output(case: Case) -> None:
     one, two = (run(case("5e5z"), cycles=2, perturb=0.1, seed=3) for _ in range(2))
     other = run(case("5e5z"), cycles=2, perturb=0.1, seed=4)

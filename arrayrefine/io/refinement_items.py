@@ -33,7 +33,6 @@ def refine_row(entry: str, content: Mapping[str, Any]) -> Row:
     n_obs = None if n_work is None or n_free is None else n_work + n_free
     options = content["options"]
     ml = options.get("xray", {}).get("target", "ml") == "ml"
-    rides = options.get("hydrogens", "strip") != "strip"
     return {
         "entry_id": entry,
         "pdbx_refine_id": METHOD,
@@ -55,7 +54,7 @@ def refine_row(entry: str, content: Mapping[str, Any]) -> Row:
         "overall_FOM_free_R_set": text(data.get("fom_free"), 4),
         "ls_number_restraints": text(sum(r.get("count") or 0 for r in content["restraints"])),
         "ls_structure_factor_coef": "F",
-        "ls_hydrogen_treatment": "constr" if rides else None,
+        "ls_hydrogen_treatment": "constr" if data.get("n_riding") else None,
         "ls_weighting_details": _weighting(content),
         "B_iso_mean": text(final["b_mean"], 3),
         "B_iso_min": text(data.get("b_min"), 3),
@@ -78,7 +77,7 @@ def refine_row(entry: str, content: Mapping[str, Any]) -> Row:
 def details(content: Mapping[str, Any]) -> str | None:
     """What the numbers do not say: how hydrogens were treated, and what B and U hold."""
     sentences = []
-    if content["options"].get("hydrogens", "strip") != "strip":
+    if content["data"].get("n_riding"):
         sentences.append("HYDROGENS RIDE ON THEIR PARENT ATOMS")
     if content.get("tls"):
         sentences.append("B AND U OF ATOMS INCLUDE THE PART OF THEIR TLS GROUP")
