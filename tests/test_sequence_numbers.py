@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
 import gemmi
+import numpy as np
 import pytest
 
 from arrayrefine import Options, refine
+from arrayrefine.io.model import read_model
 from arrayrefine.io.sequence_numbers import number_by_sequence
 from arrayrefine.io.write import left_out
 
@@ -56,12 +59,57 @@ def test_what_is_no_part_of_the_sequence_has_no_place(case: Case) -> None:
     assert "(none)" in note
 
 
-def test_without_a_sequence_there_are_none(case: Case) -> None:
-    structure = mutated(case)
-    structure.setup_entities()
-    structure.get_entity_of(structure[0]["A"].get_polymer()).full_sequence = []
-    assert number_by_sequence(structure) == []
-    assert set(places(structure)) == {None}
+def without_sequences(path: Path) -> gemmi.Structure:
+    """A model as from a PDB file without SEQRES."""
+    lines = [line for line in path.read_text().splitlines() if not line.startswith(("SEQRES", "DBREF"))]
+    structure = gemmi.read_pdb_string("\n".join(lines))
+    structure.merge_chain_parts()
+    return structure
+
+
+def test_without_a_sequence_it_is_that_of_the_residues_and_this_is_said(case: Case) -> None:
+    """This crystal has three chains, two of which lack residues within."""
+    structure = without_sequences(case("2r4r") / "model.pdb")
+    (note,) = number_by_sequence(structure)
+    assert note == (
+        "the model names no sequence (SEQRES) of chains A, L, H: in refined.cif it is that of the residues that are "
+        "there, without those missing in gaps and at ends"
+    )
+    for chain in structure[0]:
+        polymer = chain.get_polymer()
+        assert [residue.label_seq for residue in polymer] == list(range(1, len(polymer) + 1))
+        assert structure.get_entity_of(polymer).full_sequence == [residue.name for residue in polymer]
+
+
+def test_equal_chains_without_a_sequence_are_one_entity_and_residues_may_be_two(case: Case) -> None:
+    structure = without_sequences(case("5orl") / "model.pdb")
+    first = structure[0]["A"].get_polymer()[0]
+    other = first.clone()
+    first.name, other.name = "SER", "THR"
+    structure[0]["A"].add_residue(other, 1)
+    twin = structure[0]["A"].clone()
+    twin.name = "B"
+    structure[0].add_chain(twin)
+    structure.assign_subchains(force=True)
+    (note,) = number_by_sequence(structure)
+    assert "chains A, B:" in note
+    (entity,) = [e for e in structure.entities if e.entity_type == gemmi.EntityType.Polymer]
+    assert len(entity.subchains) == 2
+    assert entity.full_sequence[0] == "SER,THR"
+    assert [residue.label_seq for residue in structure[0]["B"].get_polymer()][:3] == [1, 1, 2]
+
+
+def test_a_file_without_a_sequence_gives_one_that_reads_back(case: Case, tmp_path: Path) -> None:
+    folder = case("5orl")
+    structure = without_sequences(folder / "model.pdb")
+    result = refine(structure, folder / "data.mtz", Options(cycles=0, d_min=4.0, report=False, unknown="hold"))
+    result.write(tmp_path)
+    block = gemmi.cif.read(str(tmp_path / "refined.cif")).sole_block()
+    assert len(block.find_values("_entity_poly_seq.num")) == 265
+    again = read_model(tmp_path / "refined.cif")
+    for field in dataclasses.fields(again.atoms.identity):
+        one, two = (getattr(model.atoms.identity, field.name) for model in (result.model, again))
+        np.testing.assert_array_equal(one, two)
 
 
 @pytest.mark.parametrize("changed", [False, True])

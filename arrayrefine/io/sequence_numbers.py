@@ -13,6 +13,8 @@ from arrayrefine.wording import counted, listed
 def number_by_sequence(structure: gemmi.Structure) -> list[str]:
     """Set up entities, and give each residue of a polymer its place in the sequence (`label_seq_id`).
 
+    Where the sequence of a polymer is not known, it is taken to be that of its residues: mmCIF needs one.
+
     gemmi aligns a model to its sequence at so high a price of a mismatch that one mutation can leave hundreds of
     residues without a place. Where it has, mismatches are counted as dear as gaps.
 
@@ -24,15 +26,19 @@ def number_by_sequence(structure: gemmi.Structure) -> list[str]:
     Returns
     -------
     list of str
-        Where model and sequence differ.
+        Where model and sequence differ, and where there was none.
     """
     set_up_entities(structure)
     structure.assign_label_seq_id()
-    notes = []
+    notes, assumed = [], []
     for chain in structure[0]:
         polymer = chain.get_polymer()
         entity = structure.get_entity_of(polymer)
-        if not len(polymer) or entity is None or not entity.full_sequence:
+        if not len(polymer) or entity is None:
+            continue
+        if not entity.full_sequence:
+            _number_by_order(polymer, entity)
+            assumed.append(chain.name)
             continue
         if any(residue.label_seq is None for residue in polymer.first_conformer()):
             _align(polymer, entity)
@@ -47,7 +53,24 @@ def number_by_sequence(structure: gemmi.Structure) -> list[str]:
                 f"the sequence of chain {chain.name} (SEQRES) has others than the model for "
                 f"{counted(len(other), 'residue')}: {listed(other)}"
             )
+    if assumed:
+        structure.deduplicate_entities()
+        notes.append(
+            f"the model names no sequence (SEQRES) of {'chain' if len(assumed) == 1 else 'chains'} {listed(assumed)}: "
+            "in refined.cif it is that of the residues that are there, without those missing in gaps and at ends"
+        )
     return notes
+
+
+def _number_by_order(polymer: gemmi.ResidueSpan, entity: gemmi.Entity) -> None:
+    """Make a sequence of the residues of a polymer."""
+    names: dict[str, list[str]] = {}
+    for residue in polymer:
+        names.setdefault(str(residue.seqid), []).append(residue.name)
+    places = {seqid: place for place, seqid in enumerate(names, 1)}
+    for residue in polymer:
+        residue.label_seq = places[str(residue.seqid)]
+    entity.full_sequence = [",".join(dict.fromkeys(several)) for several in names.values()]
 
 
 def _align(polymer: gemmi.ResidueSpan, entity: gemmi.Entity) -> None:
