@@ -697,7 +697,24 @@ def test_cif_blocks(tmp_path: Path) -> None:
     path.write_text(first.replace("r1abcsf", "r1abcAsf") + second)
     data, notes = read_reflections(path, CRYSTAL)
     assert len(data) == COUNT
-    assert said(notes, "2 blocks of reflections; block 'r1abcsf' is used")
+    assert said(notes, "2 blocks of reflections; block 'r1abcsf' is used, as the first with data")
+
+
+def test_of_several_blocks_with_data_that_of_the_model_is_read(tmp_path: Path) -> None:
+    tags = "F_meas_au F_meas_sigma_au status"
+    own = cif(tmp_path / "a.cif", tags, rows(), CIF_HEADER).read_text()
+    other = own.replace("r1abcsf", "rsoaked")
+    for a, b in ((f"{CRYSTAL.cell[0]:g}", f"{1.1 * CRYSTAL.cell[0]:g}"), ("P 21 21 21", "P 21 21 2")):
+        assert a in other
+        path = tmp_path / "c.cif"
+        path.write_text(other.replace(a, b, 1) + own)
+        data, notes = read_reflections(path, CRYSTAL)
+        assert len(data) == COUNT
+        assert said(notes, "block 'r1abcsf' is used, as the first with data of the model's cell and space group")
+        path.write_text(own + other)
+        assert said(read_reflections(path, CRYSTAL)[1], "block 'r1abcsf' is used, as the first with data")
+        path.write_text(other.replace(a, b, 1) + other.replace(a, b, 1).replace("rsoaked", "rfrozen"))
+        assert "of model and data differ" in refused(path)
 
 
 # --- files that are no data ---

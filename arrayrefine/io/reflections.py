@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from arrayrefine.io.free_flags import FreeColumn, check_share, choose_random, fi
 from arrayrefine.io.french_wilson import REJECT_BELOW, french_wilson
 from arrayrefine.io.in_memory import DataSource, label_of
 from arrayrefine.io.merging import Observations, merge, to_asu
-from arrayrefine.io.same_crystal import absent_note, common_crystal, require_same, screws_note, without_screws
+from arrayrefine.io.same_crystal import absent_note, common_crystal, fits, require_same, screws_note, without_screws
 from arrayrefine.io.status import observed_rows
 from arrayrefine.io.tables import Table, read_table
 from arrayrefine.reflections import RANDOM, Reflections
@@ -91,7 +92,7 @@ def read_reflections(
     account = _Account()
     if isinstance(source, Reflections):
         return _as_read(source, crystal, d_min, account), account.all_notes()
-    table = read_table(source, account.notes)
+    table = read_table(source, account.notes, partial(fits, crystal))
     common, cell_source = common_crystal(table, crystal, account.notes)
     chosen, notes = choose_columns(table, columns)
     account.notes += notes

@@ -63,6 +63,20 @@ def common_crystal(table: Table, model: Crystal, notes: list[str]) -> tuple[Crys
     return Crystal.from_gemmi(cell, model.gemmi_space_group), "data"
 
 
+def fits(model: Crystal, cell: gemmi.UnitCell | None, group: gemmi.SpaceGroup | None) -> bool:
+    """Whether data are of the crystal of a model, as far as they name cell and space group."""
+    difference, same_group = _compared(model, cell or model.gemmi_cell, group or model.gemmi_space_group)
+    return difference <= CELL_TOLERANCE and same_group
+
+
+def _compared(model: Crystal, cell: gemmi.UnitCell, group: gemmi.SpaceGroup) -> tuple[float, bool]:
+    """Largest relative difference of the cells, and whether the space group is the model's, or that without screws."""
+    ours, theirs = np.array(model.cell), np.array(cell.parameters)
+    own = model.gemmi_space_group
+    same_group = group.operations() == own.operations() or without_screws(group, own)
+    return float(np.max(np.abs(theirs - ours) / ours)), same_group
+
+
 def require_same(path: Path, model: Crystal, cell: gemmi.UnitCell, group: gemmi.SpaceGroup) -> float:
     """Largest relative difference of the cells of model and data, which must be of one crystal.
 
@@ -71,10 +85,8 @@ def require_same(path: Path, model: Crystal, cell: gemmi.UnitCell, group: gemmi.
     InputError
         If the cells differ by more than `CELL_TOLERANCE`, or `group` is neither the model's nor that without screws.
     """
-    ours, theirs = np.array(model.cell), np.array(cell.parameters)
-    difference = float(np.max(np.abs(theirs - ours) / ours))
+    difference, same_group = _compared(model, cell, group)
     own = model.gemmi_space_group
-    same_group = group.operations() == own.operations() or without_screws(group, own)
     if difference > CELL_TOLERANCE or not same_group:
         wrong = [
             *(["cells"] if difference > CELL_TOLERANCE else []),

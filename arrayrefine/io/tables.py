@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import gemmi
 import numpy as np
@@ -13,6 +15,8 @@ from arrayrefine.io.files import KIND_NAMES, InputFile, load
 from arrayrefine.io.in_memory import DataSource, frame_parts, is_frame, is_path, label_of, stand_in
 
 Float = NDArray[np.float64]
+Fits: TypeAlias = Callable[["gemmi.UnitCell | None", "gemmi.SpaceGroup | None"], bool]
+"""Whether data of a cell and a space group, each None where it is not named, are of the crystal that is refined."""
 
 _EXPECTED = "merged reflection data as MTZ or sf-mmCIF (.gz too)"
 
@@ -62,8 +66,16 @@ class Table:
         return ", ".join(shown) if shown else "none"
 
 
-def read_table(source: DataSource, notes: list[str]) -> Table:
+def read_table(source: DataSource, notes: list[str], fits: Fits | None = None) -> Table:
     """Read a reflection file, or take its columns from an object in memory.
+
+    Parameters
+    ----------
+    source : path or object in memory
+    notes : list of str
+        What was chosen is added.
+    fits : callable, optional
+        Decides between blocks of one file: the first with data that fits is read; where none does, the first with data.
 
     Raises
     ------
@@ -71,12 +83,12 @@ def read_table(source: DataSource, notes: list[str]) -> Table:
         If the file is missing, empty, truncated, unmerged or holds no reflections.
     """
     if not is_path(source):
-        return _filled(_from_memory(source, notes))
+        return _filled(_from_memory(source, notes, fits))
     file = load(source, "data", _EXPECTED)
     if file.kind == "mtz":
         table = _read_mtz(file)
     elif file.kind == "cif":
-        table = _read_cif(file, notes)
+        table = _read_cif(file, notes, fits)
     else:
         hint = ": give it as the model" if file.kind == "pdb" else ": convert it first, for example with gemmi"
         raise InputError(f"data '{file.path}' is {KIND_NAMES[file.kind]}; expected {_EXPECTED}{hint}")
@@ -100,13 +112,13 @@ def _unmerged(file: InputFile, mark: str) -> InputError:
     )
 
 
-def _from_memory(source: object, notes: list[str]) -> Table:
+def _from_memory(source: object, notes: list[str], fits: Fits | None) -> Table:
     """Columns of an object of gemmi, pandas or reciprocalspaceship."""
     file = stand_in(source)
     if isinstance(source, gemmi.Mtz):
         return _mtz_table(file, source)
     if isinstance(source, gemmi.cif.Document):
-        return _table_of_document(file, source, notes)
+        return _table_of_document(file, source, notes, fits)
     if is_frame(source):
         hkl, types, values, cell, group = frame_parts(source)
         return Table(file, hkl, types, values, None, cell if cell and usable_cell(cell) else None, group)
@@ -159,10 +171,10 @@ def usable_cell(cell: gemmi.UnitCell) -> bool:
     return bool(cell.is_crystal() and np.isfinite(cell.parameters).all() and cell.volume > 1.0)
 
 
-def _read_cif(file: InputFile, notes: list[str]) -> Table:
+def _read_cif(file: InputFile, notes: list[str], fits: Fits | None) -> Table:
     try:
         document = gemmi.cif.read_string(file.text())
-        return _table_of_document(file, document, notes)
+        return _table_of_document(file, document, notes, fits)
     except (RuntimeError, ValueError) as error:
         raise InputError(
             f"data '{file.path}' looks like a CIF file but cannot be parsed: {error}; it may be cut short: "
@@ -170,7 +182,9 @@ def _read_cif(file: InputFile, notes: list[str]) -> Table:
         ) from error
 
 
-def _table_of_document(file: InputFile, document: gemmi.cif.Document, notes: list[str]) -> Table:
+def _table_of_document(
+    file: InputFile, document: gemmi.cif.Document, notes: list[str], fits: Fits | None
+) -> Table:
     blocks = list(gemmi.as_refln_blocks(document))
     filled = [b for b in blocks if b.default_loop is not None and b.is_merged()]
     if not filled:
@@ -182,13 +196,20 @@ def _table_of_document(file: InputFile, document: gemmi.cif.Document, notes: lis
         elif unmerged:
             hint = "; it holds unmerged observations: scale and merge first"
         raise InputError(f"data '{file.path}' is a CIF file without a _refln category; expected {_EXPECTED}{hint}")
-    first = next((b for b in filled if _has_observations(b)), filled[0])
+    measured = [b for b in filled if _has_observations(b)] or filled
+    fitting = [b for b in measured if fits is None or fits(_cell(b), b.spacegroup)]
+    chosen = (fitting or measured)[0]
     if len(filled) > 1:
+        others = "" if chosen is measured[0] else " of the model's cell and space group"
         notes.append(
-            f"'{file.path}' has {len(filled)} blocks of reflections; block '{first.block.name}' is used, as "
-            "the first with data"
+            f"'{file.path}' has {len(filled)} blocks of reflections; block '{chosen.block.name}' is used, as "
+            f"the first with data{others}"
         )
-    return _cif_table(file, first)
+    return _cif_table(file, chosen)
+
+
+def _cell(block: gemmi.ReflnBlock) -> gemmi.UnitCell | None:
+    return block.cell if usable_cell(block.cell) else None
 
 
 def _has_observations(block: gemmi.ReflnBlock) -> bool:
@@ -216,5 +237,4 @@ def _cif_table(file: InputFile, block: gemmi.ReflnBlock) -> Table:
     if "status" in labels:
         column = block.block.find_values("_refln.status")
         status = np.array([gemmi.cif.as_string(v).strip() for v in column], dtype=np.str_)
-    cell = block.cell if usable_cell(block.cell) else None
-    return Table(file, miller.astype(np.int32), types, values, status, cell, block.spacegroup)
+    return Table(file, miller.astype(np.int32), types, values, status, _cell(block), block.spacegroup)
