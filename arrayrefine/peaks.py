@@ -127,19 +127,23 @@ def _maxima(grid: MapGrid, sign: float, limit: float) -> tuple[Float, Float]:
     if not found:
         return np.zeros(0), np.zeros((0, 3))
     point, here, there = (np.concatenate(column) for column in zip(*found))
-    point, first = _one_of_each(grid, point, here)
+    point, first = _one_of_each(grid, point)
     shift, gain = _paraboloid(here[first], there[first])
     return here[first] + gain, (point + shift) / shape
 
 
-def _one_of_each(grid: MapGrid, point: Int, height: Float) -> tuple[Int, Int]:
-    """Grid points without their symmetry copies, and which of those given they are."""
+def _one_of_each(grid: MapGrid, point: Int) -> tuple[Int, Int]:
+    """Grid points without their symmetry copies, and which of those given they are.
+
+    Of the copies it is the one with the smallest number: the highest would be chosen by rounding, and the paraboloid
+    on a grid that is not rectangular is not the same for all of them.
+    """
     crystal, shape = grid.crystal, np.array(grid.values.shape)
     smallest = np.full(len(point), np.iinfo(np.int64).max)
     for rotation, translation in zip(crystal.rotations, crystal.translations):
         image = np.rint(((point / shape) @ rotation.T + translation) * shape).astype(np.int64) % shape
         smallest = np.minimum(smallest, np.ravel_multi_index(tuple(image.T), grid.values.shape))
-    order = np.lexsort((-height, smallest))
+    order = np.lexsort((np.ravel_multi_index(tuple(point.T), grid.values.shape), smallest))
     first = order[np.unique(smallest[order], return_index=True)[1]]
     return point[first], first
 
@@ -254,7 +258,7 @@ def find_blobs(best: MapGrid, difference: MapGrid, atoms: Atoms) -> tuple[Blob, 
     peak = difference.values.reshape(-1)[top].astype(float) / difference.sigma
     kept = np.flatnonzero((volume >= _LEAST_VOLUME) & (peak >= BLOB_DIFFERENCE))
     point = np.column_stack(np.unravel_index(top[kept], best.values.shape))
-    point, first = _one_of_each(difference, point, integral[kept])
+    point, first = _one_of_each(difference, point)
     kept = kept[first]
     xyz, atom, distance = nearest_copies(crystal, point / shape, atoms)
     order = np.argsort(-integral[kept], kind="stable")

@@ -62,6 +62,21 @@ def test_peaks_between_grid_points_next_to_the_model(group: str) -> None:
     np.testing.assert_allclose(back[0], cell.cartesian(hole), atol=0.03)
 
 
+def test_rounding_does_not_choose_between_symmetry_copies() -> None:
+    """A paraboloid through points of a hexagonal grid is not the same for all copies of a peak."""
+    cell = crystal("P 61 2 2")
+    shape = tuple(int(6 * np.ceil(length / 1.0 / 6)) for length in cell.cell[:3])
+    rng = np.random.default_rng(0)
+    places = [np.array(place) for place in rng.random((8, 3))]
+    grid = bumps(cell, shape, places, [5.0 - 0.2 * k for k in range(8)])
+    first = find_peaks(grid, lone_atom(cell, places[0]), 3.0)
+    assert len(first) >= 4
+    noise = 1.0 + 1e-6 * rng.normal(size=shape).astype(np.float32)
+    again = find_peaks(dataclasses.replace(grid, values=grid.values * noise), lone_atom(cell, places[0]), 3.0)
+    np.testing.assert_allclose([p.height for p in again], [p.height for p in first], rtol=1e-4)
+    np.testing.assert_allclose([p.xyz for p in again], [p.xyz for p in first], atol=1e-3)
+
+
 def test_a_peak_on_a_twofold_axis_is_listed_once() -> None:
     cell = crystal("C 1 2 1")
     place = np.array([0.0, 0.2, 0.0])

@@ -16,7 +16,8 @@ class Report:
     """Write report.html anew from the output of a refinement."""
 
     folder: Annotated[Positional[Path], arg(metavar="OUT")]
-    """Folder with the refined.cif, refined.mtz and report.json of a refinement."""
+    """Folder with the refined.cif, refined.mtz and report.json of a refinement. Hydrogens that were not written are
+    added anew, so that some clashes may be others."""
     restraints: tuple[Path, ...] = ()
     """Restraint CIFs of your ligands (default: those of the refinement)."""
     monomers: Path | None = None
