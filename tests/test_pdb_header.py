@@ -72,12 +72,15 @@ def test_a_second_refinement_finds_the_same_header(case: Callable[[str], Path], 
 
 
 def test_logs_of_other_programs_are_left_out(tmp_path: Path) -> None:
-    log = ("REMARK Final: r_work = 0.1616 r_free = 0.1774", "REMARK", "REMARK  /home/me/model.pdb")
+    log = (
+        "REMARK Final: r_work = 0.1616 r_free = 0.1774", "REMARK", "REMARK  /home/me/model.pdb",
+        "REMARK   1_xyz: 0.1616 0.1774", "REMARK 0    : statistics 0.1616",
+    )  # fmt: skip
     source = with_lines(tmp_path, *log)
     lines, said = written(source, tmp_path / "out")
     assert not [line for line in lines if "0.1616" in line or "/home/me" in line]
     assert [line for line in lines if line.startswith("REMARK 280")]
-    assert said == ["left out of the output, as logs of other programs: 3 REMARKs without a number"]
+    assert said == ["left out of the output, as logs of other programs: 5 REMARKs without a number of the format"]
 
 
 @pytest.mark.parametrize(("length", "kept"), [(20.0, True), (20.1, False)])

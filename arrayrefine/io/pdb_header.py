@@ -26,6 +26,7 @@ _REMARKS_IN_MMCIF = {2, 200, 230, 240, 280, 290, 300, 350}
 _COORDINATES = ("ATOM", "HETATM", "ANISOU", "TER", "MODEL", "ENDMDL", "END")
 _OF_CRYST1 = ("ORIGX1", "ORIGX2", "ORIGX3", "SCALE1", "SCALE2", "SCALE3")
 """Written where they are not what follows from CRYST1."""
+_NUMBERED = re.compile(r"REMARK ( {2}\d| \d\d|\d{3})(?: |$)")
 _SMTRY = re.compile(r"REMARK 290 +SMTRY[123] .*?(-?\d+\.\d+) *$")
 _SHIFT = 0.01
 """Å; further from a translation of the space group than rounding takes one of REMARK 290."""
@@ -69,7 +70,8 @@ def not_in_pdb(structure: gemmi.Structure, header: tuple[str, ...]) -> list[str]
     unnumbered = sum(remark_number(line) is None for line in structure.raw_remarks)
     if unnumbered:
         sentences.append(
-            f"left out of the output, as logs of other programs: {counted(unnumbered, 'REMARK')} without a number"
+            "left out of the output, as logs of other programs: "
+            f"{counted(unnumbered, 'REMARK')} without a number of the format"
         )
     if _of_another_cell(structure):
         sentences.append("left out of refined.pdb, as its translations are of another cell: REMARK 290")
@@ -88,9 +90,9 @@ def not_in_cif(structure: gemmi.Structure, header: tuple[str, ...]) -> list[str]
 
 
 def remark_number(remark: str) -> int | None:
-    """Number of a REMARK; None for those that have none."""
-    digits = remark[6:10].strip()
-    return int(digits) if digits.isdigit() else None
+    """Number of a REMARK; None for those that have none, in its columns with a blank behind them."""
+    found = _NUMBERED.match(remark)
+    return int(found[1]) if found else None
 
 
 def _name(line: str) -> str:
