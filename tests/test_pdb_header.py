@@ -12,6 +12,7 @@ from test_write import make_data, make_report, small_pdb
 
 from arrayrefine.crystal import Crystal
 from arrayrefine.io.model import in_crystal, read_model
+from arrayrefine.io.pdb_header import header_records
 from arrayrefine.io.write import write_outputs
 
 ORDER = (
@@ -106,6 +107,12 @@ def test_records_of_split_names_keep_their_place(tmp_path: Path) -> None:
         "left out of the output, as belonging to the file that the model was in: NONSEN",
         "in the header of refined.pdb, but not in refined.cif: SEQADV",
     ]
+
+
+def test_atoms_are_no_records_of_the_header() -> None:
+    """Also where a serial number grew into the name."""
+    lines = ("COMPND    X  ", "REMARK   4", "", "ATOM100000  N", "HETATM    1  O", "TER1234", "ENDMDL", "MODEL    2")
+    assert header_records("\n".join([*lines, "CONECT    1", "END"])) == ("COMPND    X", "CONECT    1")
 
 
 def test_a_polymer_ends_with_ter_whatever_the_input_had(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ _IN_MMCIF = ("AUTHOR",)
 """Those of them that gemmi puts into a category of mmCIF."""
 _REMARKS_IN_MMCIF = {2, 200, 230, 240, 280, 290, 300, 350}
 """The same of REMARKs."""
-_COORDINATES = ("ATOM", "HETATM", "ANISOU", "TER", "MODEL", "ENDMDL", "END")
+_COORDINATES = ("ATOM", "HETATM", "ANISOU", "TER", "MODEL", "END")
 _OF_CRYST1 = ("ORIGX1", "ORIGX2", "ORIGX3", "SCALE1", "SCALE2", "SCALE3")
 """Written where they are not what follows from CRYST1."""
 _NUMBERED = re.compile(r"REMARK ( {2}\d| \d\d|\d{3})(?: |$)")
@@ -35,7 +35,7 @@ _SHIFT = 0.01
 def header_records(text: str) -> tuple[str, ...]:
     """Lines of a PDB file that hold neither atoms nor REMARKs, as they are."""
     lines = (line[:80].rstrip() for line in text.splitlines())
-    return tuple(line for line in lines if line and _name(line) not in (*_COORDINATES, "REMARK"))
+    return tuple(line for line in lines if line and not line.startswith((*_COORDINATES, "REMARK")))
 
 
 def with_carried(text: str, header: tuple[str, ...]) -> str:
