@@ -714,7 +714,9 @@ def test_of_several_blocks_with_data_that_of_the_model_is_read(tmp_path: Path) -
         path.write_text(own + other)
         assert said(read_reflections(path, CRYSTAL)[1], "block 'r1abcsf' is used, as the first with data")
         path.write_text(other.replace(a, b, 1) + other.replace(a, b, 1).replace("rsoaked", "rfrozen"))
-        assert "of model and data differ" in refused(path)
+        message = refused(path)
+        assert "of model and data differ" in message
+        assert "in block 'rsoaked', and no other block fits (rfrozen); expected" in message
 
 
 # --- files that are no data ---

@@ -47,7 +47,7 @@ def common_crystal(table: Table, model: Crystal, notes: list[str]) -> tuple[Crys
     path = table.file.path
     group = table.space_group or model.gemmi_space_group
     cell = table.cell or model.gemmi_cell
-    difference = require_same(path, model, cell, group)
+    difference = require_same(path, model, cell, group, table.blocks)
     missing = [what for what, value in (("cell", table.cell), ("space group", table.space_group)) if value is None]
     if missing:
         notes.append(f"'{path}' gives no {' and no '.join(missing)}: the model's is used")
@@ -77,8 +77,12 @@ def _compared(model: Crystal, cell: gemmi.UnitCell, group: gemmi.SpaceGroup) -> 
     return float(np.max(np.abs(theirs - ours) / ours)), same_group
 
 
-def require_same(path: Path, model: Crystal, cell: gemmi.UnitCell, group: gemmi.SpaceGroup) -> float:
+def require_same(
+    path: Path, model: Crystal, cell: gemmi.UnitCell, group: gemmi.SpaceGroup, blocks: tuple[str, ...] = ()
+) -> float:
     """Largest relative difference of the cells of model and data, which must be of one crystal.
+
+    `blocks` names the block of the file that was read, and others with data.
 
     Raises
     ------
@@ -102,9 +106,10 @@ def require_same(path: Path, model: Crystal, cell: gemmi.UnitCell, group: gemmi.
                 "group of the model if it was solved in that, or reindex the data, or solve the structure anew in "
                 "theirs"
             )
+        several = f" in block '{blocks[0]}', and no other block fits ({', '.join(blocks[1:])})" if blocks else ""
         raise InputError(
             f"{' and '.join(wrong)} of model and data differ: the model has {format_cell(model.gemmi_cell)} "
-            f"{model.space_group}, data '{path}' have {format_cell(cell)} {group.xhm()}; expected the same "
+            f"{model.space_group}, data '{path}' have {format_cell(cell)} {group.xhm()}{several}; expected the same "
             f"space group in the same setting and cells within {100 * CELL_TOLERANCE:g} %: {remedy}"
         )
     return difference

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -48,6 +49,8 @@ class Table:
         mmCIF ``_refln.status``.
     cell : gemmi.UnitCell or None
     space_group : gemmi.SpaceGroup or None
+    blocks : tuple of str
+        Names of the blocks of a CIF file that have data, where there are several; the one that was read first.
     """
 
     file: InputFile
@@ -57,6 +60,7 @@ class Table:
     status: NDArray[np.str_] | None
     cell: gemmi.UnitCell | None
     space_group: gemmi.SpaceGroup | None
+    blocks: tuple[str, ...] = ()
 
     def listing(self) -> str:
         """What is there: labels with their types."""
@@ -200,12 +204,14 @@ def _table_of_document(
     fitting = [b for b in measured if fits is None or fits(_cell(b), b.spacegroup)]
     chosen = (fitting or measured)[0]
     if len(filled) > 1:
-        others = "" if chosen is measured[0] else " of the model's cell and space group"
+        whose = "" if chosen is measured[0] else " of the model's cell and space group"
         notes.append(
             f"'{file.path}' has {len(filled)} blocks of reflections; block '{chosen.block.name}' is used, as "
-            f"the first with data{others}"
+            f"the first with data{whose}"
         )
-    return _cif_table(file, chosen)
+    table = _cif_table(file, chosen)
+    others = [b.block.name for b in measured if b is not chosen]
+    return dataclasses.replace(table, blocks=(chosen.block.name, *others)) if others else table
 
 
 def _cell(block: gemmi.ReflnBlock) -> gemmi.UnitCell | None:
