@@ -33,6 +33,11 @@ cycles would leave the data less to say."""
 _INTERRUPTED = "interrupted"
 _DONE = {0: "no cycle was asked for", 1: "the one cycle done"}
 """Why a run ended that did all its cycles, where these are hardly "all"."""
+_NOTHING_FREE = (
+    "stopped: nothing to refine: no atom has a free value of what the steps name",
+    "stopped: scale, solvent and sigma_A were refitted, and nothing else is free: another cycle would be the same",
+)
+"""Why a run ended whose steps have nothing free, without and with one of scale."""
 
 
 def check_targets(targets: tuple[str, ...]) -> None:
@@ -140,8 +145,8 @@ def run_cycles(
                 continue
         if trials and count <= _SEARCH_AFTER:
             continue
-        if made and all(step.free_parameters == 0 and step.target != "scale" for step in made):
-            return ended("stopped: nothing to refine: no atom has a free value of what the steps name")
+        if made and not any(step.free_parameters for step in made):
+            return ended(_NOTHING_FREE[any(step.target == "scale" for step in made)])
         if options.minimiser.early_stop and path.state is before:
             path, notes = unturned or (path, notes)
             return ended(f"stopped: no step of cycle {cycle} made the model better")
@@ -250,7 +255,7 @@ def _segmented(problem: Problem, path: Path) -> Path:
 def _foreseen(problem: Problem, path: Path) -> str:
     """Why no other cycle need begin, or "": only where it would be like the last step, and nothing happened since."""
     targets = _targets(problem, path)
-    if not problem.options.minimiser.early_stop or path.news or len(targets) > 1:
+    if not problem.options.minimiser.early_stop or path.news or len(targets) > 1 or math.isinf(path.left):
         return ""
     return foreseen(path.state, path.left, problem.parameters(path.state.atoms, *targets).size)
 

@@ -203,8 +203,9 @@ class Options:
     cycles: int = 10
     """Largest number of macro-cycles; each runs the list of targets once."""
     targets: tuple[str, ...] = ("xyz+b",)
-    """What is refined in turn within a cycle: scale, xyz, b, occupancy, tls, or several joined by '+', such as xyz+b;
-    b stands for tls+b where there are TLS groups and tls has no step of its own."""
+    """What is refined in turn within a cycle: xyz, b, occupancy, tls, or several of them joined by '+', such as xyz+b;
+    b stands for tls+b where there are TLS groups and tls has no step of its own. A step of its own, scale, refits
+    scale, solvent and sigma_A alone."""
     side_chains: Literal["auto", "keep"] = "auto"
     """Between cycles, turn side chains of proteins to the rotamer that the data fit much better, or keep the one that
     each is in. What turned is listed."""
