@@ -161,7 +161,8 @@ def run_step(problem: Problem, path: Path, cycle: int, target: str, stop: Callab
     problem.counts.clear()
     if target == "scale":
         path = dataclasses.replace(path, state=evaluate(problem, path.state.atoms))
-        return path, _record(problem, path, cycle, target, 0, {}, 0, began, "scale, solvent and sigma_A refitted")
+        note = "; ".join(("scale, solvent and sigma_A refitted", *_between_scale_and_atoms(problem, path.state)))
+        return path, _record(problem, path, cycle, target, 0, {}, 0, began, note)
     guarded = problem.options.weights in _GUARDED
     parameters = problem.parameters(path.state.atoms, target)
     if parameters.size == 0:
@@ -179,10 +180,7 @@ def run_step(problem: Problem, path: Path, cycle: int, target: str, stop: Callab
         if not objected:
             path, gain = candidate, reached.gain
             notes.insert(0, reached.reason)
-            if abs(path.state.b_shift) > _SAID_B:
-                notes.append(f"all B moved by {path.state.b_shift:+.2f} Å², out of the scale")
-            if path.state.shared:
-                notes.append(f"anisotropy that all U shared, up to {path.state.shared:.1f} Å² of B, went to the scale")
+            notes += _between_scale_and_atoms(problem, path.state)
             break
         change = remedy(problem, path.state, candidate.state, reached.solution.atoms, found) if guarded else None
         changed = changed if change is None else _times(changed, change)
@@ -196,6 +194,18 @@ def run_step(problem: Problem, path: Path, cycle: int, target: str, stop: Callab
         problem, path, cycle, target, parameters.size, found.as_dict(), evaluations, began, "; ".join(notes),
         gain,
     )  # fmt: skip
+
+
+def _between_scale_and_atoms(problem: Problem, state: State) -> list[str]:
+    """What to say of B that came from the scale, and of anisotropy that went there."""
+    out = []
+    if abs(state.b_shift) > _SAID_B:
+        b_refined = any("b" in step.split("+") for step in problem.options.targets)
+        which = "all B" if b_refined else "B in TLS groups"
+        out.append(f"{which} moved by {state.b_shift:+.2f} Å², out of the scale")
+    if state.shared:
+        out.append(f"anisotropy that all U shared, up to {state.shared:.1f} Å² of B, went to the scale")
+    return out
 
 
 def _said(change: Steering) -> str:

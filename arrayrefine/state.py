@@ -240,9 +240,21 @@ def geometry_statistics(geometry: GeometryTarget, atoms: Atoms) -> Mapping[str, 
     return out
 
 
-def _absorbable(atoms: Atoms, shift: float) -> float:
+def _takers(problem: Problem, atoms: Atoms) -> NDArray[np.bool_]:
+    """Atoms (N,) that take over the isotropic part of the scale.
+
+    All where B are refined, those of the groups where only TLS is; none where the user froze B, or no step names them.
+    """
+    options = problem.options
+    kinds = {kind for target in options.targets for kind in target.split("+")}
+    if "b" in kinds or "tls" not in kinds or "b" in frozen_kinds(options.freeze):
+        return np.full(len(atoms), "b" in kinds and "b" not in frozen_kinds(options.freeze))
+    return problem.parameters(atoms, "tls").displaced
+
+
+def _absorbable(atoms: Atoms, takers: NDArray[np.bool_], shift: float) -> float:
     """As much of a common shift as leaves all but a few atoms clear of the bounds: what differs there must survive."""
-    low, high = np.percentile(sharpest(atoms), _FEW), np.percentile(atoms.b_iso, 100.0 - _FEW)
+    low, high = np.percentile(sharpest(atoms)[takers], _FEW), np.percentile(atoms.b_iso[takers], 100.0 - _FEW)
     return float(np.clip(shift, min(0.0, _CLEAR[0] - low), max(0.0, _CLEAR[1] - high)))
 
 
@@ -294,7 +306,7 @@ def evaluate(
     atoms : Atoms
     absorb_b : bool
         Move the isotropic part of the scale into the atoms' B: scale and B are two names for one thing, and without
-        this B drifts while the scale makes up for it. B that the user froze stays.
+        this B drifts while the scale makes up for it. B that no step refines, or that the user froze, stays.
     before : State, optional
         Of nearly the same model: the scale is fitted from its scale on, and its solvent mask is kept while the atoms
         have hardly moved; where the model is the same, its scale is kept too.
@@ -305,7 +317,7 @@ def evaluate(
     Returns
     -------
     State
-        Its atoms are those given, but for the common shift of B.
+        Its atoms are those given, but for the common shift of B, and of U.
 
     Raises
     ------
@@ -333,18 +345,18 @@ def evaluate(
         else:
             scale = fit_scale(data, f_calc, f_mask, start=None if before is None else before.scale)
     shift, common, shared = 0.0, np.zeros(6), 0.0
-    absorbs = absorb_b and refit and "b" not in frozen_kinds(options.freeze)
-    if absorbs and data.d_min < _LEAST_D_MIN:
-        shift = _absorbable(atoms, scale.overall_b(data.s_squared, data.f_obs))
+    takers = _takers(problem, atoms) if absorb_b and refit else np.zeros(len(atoms), dtype=bool)
+    if takers.any() and data.d_min < _LEAST_D_MIN:
+        shift = _absorbable(atoms, takers, scale.overall_b(data.s_squared, data.f_obs))
     shift = shift if abs(shift) > _NEGLIGIBLE_B else 0.0
-    if absorbs:
+    if takers.all():
         common, shared = _shared(atoms, scale, data.crystal)
     if shift or shared:
         b_aniso = scale.b_aniso
         if shared:
             atoms, b_aniso = without_common(atoms, common), b_aniso + EIGHT_PI_SQUARED * symmetric.matrices(common)
         b_iso = np.clip(atoms.b_iso + shift, np.minimum(least_b(atoms), B_BOUNDS[1]), B_BOUNDS[1])
-        atoms = problem.hydrogens.place(atoms.replace(b_iso=b_iso))
+        atoms = problem.hydrogens.place(atoms.replace(b_iso=np.where(takers, b_iso, atoms.b_iso)))
         structure_factors = problem.structure_factors(atoms)
         f_calc = structure_factors(atoms)
         start = dataclasses.replace(scale, b_overall=scale.b_overall - shift, b_aniso=b_aniso)

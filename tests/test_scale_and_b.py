@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import gemmi
+import numpy as np
 import pytest
 
 import arrayrefine as ar
 from arrayrefine import Options
+from arrayrefine.refinement_step import Path as Course
+from arrayrefine.refinement_step import run_step
 from arrayrefine.result import Result
+from arrayrefine.state import State
+from arrayrefine.weights import Steering
 
 Case = Callable[[str], Path]
 
@@ -29,8 +34,46 @@ def shifted(case: Case) -> gemmi.Structure:
     return structure
 
 
+def b_of(structure: gemmi.Structure) -> np.ndarray:
+    return np.array([found.atom.b_iso for found in structure[0].all()])
+
+
 def refined(case: Case, model: gemmi.Structure, **changes: Any) -> Result:
     return ar.refine(model, case("5e5z") / "norm.mtz", dataclasses.replace(PLAIN, **changes))
+
+
+def after_a_step_of_scale(case: Case, model: gemmi.Structure, **changes: Any) -> tuple[State, str]:
+    """The state, and the note of the step."""
+    options = dataclasses.replace(PLAIN, **changes)
+    _, problem, atoms, _ = ar.prepare(model, case("5e5z") / "norm.mtz", options)
+    start = Course(ar.evaluate(problem, atoms, absorb_b=False), Steering())
+    path, step = run_step(problem, start, 1, "scale", lambda: False)
+    return path.state, step.note
+
+
+@pytest.mark.parametrize("targets", [("scale",), ("xyz",), ("occupancy",), ("xyz", "scale")])
+def test_b_that_no_step_refines_stays(case: Case, shifted: gemmi.Structure, targets: tuple[str, ...]) -> None:
+    result = refined(case, shifted, targets=targets)
+    np.testing.assert_allclose(result.atoms.b_iso, b_of(shifted), atol=1e-4)
+    assert not [step for step in result.history if "out of the scale" in step.note]
+
+
+def test_b_that_is_refined_takes_its_part_of_the_scale(case: Case, shifted: gemmi.Structure) -> None:
+    state, note = after_a_step_of_scale(case, shifted, targets=("scale", "b"))
+    assert state.b_shift < -2.0
+    assert f"all B moved by {state.b_shift:+.2f} Å², out of the scale" in note
+    np.testing.assert_allclose(state.atoms.b_iso, np.maximum(b_of(shifted) + state.b_shift, 0.5), atol=1e-4)
+
+
+def test_where_only_groups_are_refined_b_outside_of_them_stays(case: Case, shifted: gemmi.Structure) -> None:
+    state, note = after_a_step_of_scale(case, shifted, targets=("scale", "tls"), tls=("1-5",))
+    inside = state.atoms.tls.group >= 0
+    assert 20 <= inside.sum() < len(inside)
+    assert state.b_shift < -2.0
+    assert f"B in TLS groups moved by {state.b_shift:+.2f} Å², out of the scale" in note
+    moved = state.atoms.b_iso - b_of(shifted)
+    assert moved[inside].mean() < -2.0
+    np.testing.assert_allclose(moved[~inside], 0.0, atol=1e-4)
 
 
 @pytest.mark.parametrize("targets", [("scale",), ("scale", "occupancy")])
