@@ -64,8 +64,8 @@ def choose_tls(
     frozen : (N,) bool, optional
         Atoms whose displacements the user froze: members of groups by selection only.
     header : sequence of (N,) bool, optional
-        Groups that the model's header names: with `known`, and where they are parts of the chains' groups and leave
-        none of their atoms out, those found in the data start from them.
+        Groups that the model's header names: with `known`, those by chain, and those found in the data, start from
+        them, where they do not overlap.
 
     Returns
     -------
@@ -78,6 +78,7 @@ def choose_tls(
         A selection cannot be read, names too few atoms, or atoms of another.
     """
     able = ~(atoms.is_hydrogen | atoms.anisotropic | atoms.riding.mask(len(atoms)))
+    said: list[str] = []
     moving = atoms.anisotropic if frozen is None else atoms.anisotropic & ~frozen
     if option == ("none",) or (option == ("auto",) and moving.any()):
         return atoms, ()
@@ -85,15 +86,17 @@ def choose_tls(
         if frozen is not None:
             able &= ~frozen
         members, names, notes = _by_chain(atoms, able)
-        if option in SEGMENTED and known is not None and known.any():
-            members, names = _by_header(atoms, members, names, header)
+        if option in SEGMENTED and known is not None and known.any() and header and members:
+            most = n_work / (AUTO_REFLECTIONS * NUMBERS) if option == ("auto",) else np.inf
+            found, called, said = _by_header(atoms, able, known, header, most)
+            members, names, notes = (found, called, [*said]) if found else (members, names, said + notes)
     else:
         members, names, notes = _by_selection(atoms, able, option), option, []
     if not members:
         none = f"--tls {option[0]} makes no group: no chain of a polymer has atoms neither anisotropic nor frozen"
         return atoms, () if option == ("auto",) else tuple(notes or [none])
     if option == ("auto",) and n_work < AUTO_REFLECTIONS * NUMBERS * len(members):
-        return atoms, ()
+        return atoms, tuple(said)
     still = _still(atoms, members, tuple(names))
     notes.insert(0, f"{counted(len(members), 'TLS group')}: " + "; ".join(
         f"{name} ({len(index)} atoms)" for name, index in zip(names, members)
@@ -212,18 +215,30 @@ def _by_chain(atoms: Atoms, able: Mask) -> tuple[list[Int], tuple[str, ...], lis
 
 
 def _by_header(
-    atoms: Atoms, members: list[Int], names: tuple[str, ...], header: Sequence[Mask]
-) -> tuple[list[Int], tuple[str, ...]]:
-    """The groups of a header in place of those by chain (members, names), if they are a partition of the same atoms."""
-    every = np.sort(np.concatenate(members)) if members else np.zeros(0, dtype=np.int64)
-    parts = [every[mask[every]] for mask in header]
-    if len(parts) < 2 or min(map(len, parts)) < LEAST_ATOMS:
-        return members, names
-    if not np.array_equal(np.sort(np.concatenate(parts)), every):
-        return members, names
-    inside = dataclasses.replace(atoms, tls=_still(atoms, members, names))
+    atoms: Atoms, able: Mask, known: NDArray[np.float64], header: Sequence[Mask], most: float
+) -> tuple[list[Int], tuple[str, ...], list[str]]:
+    """The groups of a header as they are, but for those of too few atoms; none, and why, where they cannot be used.
+
+    Ranges of residues may hold waters that were in no group: these have no ANISOU.
+    """
+    able = able & (known.any(axis=1) | ~select(atoms, "water"))
+    twice = np.flatnonzero(able & (np.sum(header, axis=0) > 1))
+    parts = [index for index in (np.flatnonzero(mask & able) for mask in header) if len(index) >= LEAST_ATOMS]
+    refused = "the TLS groups of the model's header are not taken: "
+    if len(twice):
+        return [], (), [f"{refused}more than one holds {atoms.identity.label(int(twice[0]))}"]
+    if not parts:
+        return [], (), [f"{refused}none has {LEAST_ATOMS} atoms that can be in a group"]
+    if len(parts) > most:
+        return [], (), [f"{refused}the work reflections are too few for {len(parts)}"]
+    small = len(header) - len(parts)
+    notes = ["the TLS groups are those of the model's header; atoms in none of them are in none"]
+    if small:
+        notes.append(f"{counted(small, 'TLS group')} of the model's header left out: too few atoms, or none found")
+    every = dataclasses.replace(atoms, tls=_still(atoms, [np.flatnonzero(able)], ("all",)))
     polymer = polymer_residues(atoms)[residue_rows(atoms)]
-    return parts, tuple(selection_of(inside, index, polymer) for index in parts)
+    named = [polymer if polymer[index].any() else np.ones_like(polymer) for index in parts]
+    return parts, tuple(selection_of(every, *one) for one in zip(parts, named)), notes
 
 
 def _started(atoms: Atoms, known: NDArray[np.float64]) -> Atoms:

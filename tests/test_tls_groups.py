@@ -18,6 +18,7 @@ from arrayrefine import refinement_step
 from arrayrefine.atoms import Atoms, Gradient, Riding
 from arrayrefine.displacement import U_LIMITS, parted, total_u
 from arrayrefine.errors import InputError
+from arrayrefine.example import DATA, MODEL
 from arrayrefine.io.model import read_model
 from arrayrefine.kernels import symmetric
 from arrayrefine.minimize import Objective
@@ -154,6 +155,78 @@ def test_selections_that_make_no_groups(option: tuple[str, ...], words: str) -> 
 def test_selections_make_groups() -> None:
     atoms, _ = choose_tls(peptides(), ("chain A and 1-8", "chain B"), 10)
     assert atoms.tls.group.tolist() == [0] * 32 + [1] * 32 + [-1] * 8
+
+
+def header_of(atoms: Atoms, *runs: tuple[str, int, int]) -> list[np.ndarray]:
+    """Masks of ranges of residues."""
+    chain, number = atoms.identity.chain, atoms.identity.sequence_number
+    return [(chain == name) & (first <= number) & (number <= last) for name, first, last in runs]
+
+
+def with_header(option: str, n_work: int, *runs: tuple[str, int, int]) -> tuple[Atoms, str]:
+    """Atoms and notes, where a model has ANISOU for all but its waters, and groups in its header."""
+    atoms = peptides(residues=12)
+    known = np.tile([0.01, -0.01, 0.0, 0.0, 0.0, 0.0], (len(atoms), 1))
+    known[atoms.identity.residue_name == "HOH"] = 0.0
+    atoms, notes = choose_tls(atoms, (option,), n_work, known, header=header_of(atoms, *runs))
+    return atoms, " / ".join(notes)
+
+
+@pytest.mark.parametrize("option", ["auto", "segments"])
+def test_groups_of_a_header_are_taken_as_they_are(option: str) -> None:
+    atoms, notes = with_header(option, 10_000, ("A", 1, 6), ("A", 7, 301), ("B", 1, 3))
+    number, chain = atoms.identity.sequence_number, atoms.identity.chain
+    assert atoms.tls.names == ("chain A and 1-6", "chain A and 7-12")
+    assert (atoms.tls.group == 0).tolist() == ((chain == "A") & (number <= 6)).tolist()
+    zinc_and_rest = (chain == "A") & (number >= 7) & (number <= 300)
+    assert (atoms.tls.group == 1).tolist() == zinc_and_rest.tolist()  # not the water, of which no group is known
+    assert "2 TLS groups: chain A and 1-6 (24 atoms); chain A and 7-12 (25 atoms)" in notes
+    assert "those of the model's header" in notes
+    assert "1 TLS group of the model's header left out: too few atoms" in notes
+
+
+def test_a_group_of_a_header_without_residues_of_a_polymer_has_a_name() -> None:
+    atoms = peptides(residues=12)
+    ligand = np.arange(len(atoms)) < 20
+    name = np.where(ligand, "LIG", atoms.identity.residue_name)
+    atoms = dataclasses.replace(atoms, identity=dataclasses.replace(atoms.identity, residue_name=name))
+    atom_name = np.where(ligand, "C", atoms.identity.atom_name)
+    atoms = dataclasses.replace(atoms, identity=dataclasses.replace(atoms.identity, atom_name=atom_name))
+    known = np.tile([0.01, -0.01, 0.0, 0.0, 0.0, 0.0], (len(atoms), 1))
+    found, _ = choose_tls(atoms, ("auto",), 10_000, known, header=header_of(atoms, ("A", 1, 5), ("A", 6, 12)))
+    assert found.tls.names == ("chain A and 1-5", "chain A")
+
+
+@pytest.mark.parametrize(
+    ("n_work", "runs", "words"),
+    [
+        (10_000, (("A", 1, 8), ("A", 8, 12)), "more than one holds A/GLY 8/N"),
+        (10_000, (("A", 1, 2), ("B", 1, 2)), "none has 20 atoms"),
+        (500, (("A", 1, 6), ("A", 7, 12), ("B", 1, 12)), "too few for 3"),
+        (300, (("A", 1, 6), ("A", 7, 12), ("B", 1, 12)), "too few for 3"),
+    ],
+)
+def test_groups_of_a_header_that_cannot_be_used_are_named(
+    n_work: int, runs: tuple[tuple[str, int, int], ...], words: str
+) -> None:
+    atoms, notes = with_header("auto", n_work, *runs)
+    assert re.search(f"TLS groups of the model's header are not taken: .*{words}", notes)
+    assert atoms.tls.names == (("chain A", "chain B") if n_work > 400 else ())
+
+
+def test_a_model_with_groups_begins_where_it_ended(tmp_path: Path) -> None:
+    """The ligands of the example are in no group; hydrogens, which are not written, would turn anew."""
+    options = Options(
+        tls=("chain A and 1-80", "chain A and 81-159"), cycles=1, targets=("tls+b",), hydrogens="strip", d_min=2.5
+    )
+    ended = refine(MODEL, DATA, options)
+    ended.write(tmp_path)
+    for name in ("refined.pdb", "refined.cif"):
+        again = refine(tmp_path / name, DATA, Options(cycles=0, hydrogens="strip", d_min=2.5))
+        assert np.array_equal(again.atoms.tls.group, ended.atoms.tls.group)
+        assert again.r_free == pytest.approx(ended.r_free, abs=3e-4)
+        assert again.r_work == pytest.approx(ended.r_work, abs=3e-4)
+        assert any("those of the model's header" in note for note in again.report.warnings)
 
 
 def test_pullback_is_the_adjoint_of_unpack_with_groups_special_positions_and_riders() -> None:

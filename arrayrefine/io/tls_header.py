@@ -10,7 +10,7 @@ from arrayrefine.atoms import Atoms, Identity
 
 
 def header_groups(structure: gemmi.Structure, atoms: Atoms) -> tuple[NDArray[np.bool_], ...]:
-    """Atoms (N,) of each group of REMARK 3 or `_pdbx_refine_tls_group` that is given by ranges of residues.
+    """Atoms (N,) of each group of REMARK 3 or `_pdbx_refine_tls_group`; nothing if none is given by ranges of residues.
 
     Parameters
     ----------
@@ -24,7 +24,8 @@ def header_groups(structure: gemmi.Structure, atoms: Atoms) -> tuple[NDArray[np.
     tuple of (N,) bool
     """
     groups = [group for found in structure.meta.refinement[:1] for group in found.tls_groups]
-    return tuple(inside for inside in (members(group, atoms.identity) for group in groups) if inside.any())
+    found = tuple(members(group, atoms.identity) for group in groups)
+    return found if any(inside.any() for inside in found) else ()
 
 
 def members(group: gemmi.TlsGroup, who: Identity) -> NDArray[np.bool_]:
