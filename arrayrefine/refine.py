@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from threadpoolctl import threadpool_limits
 
-from arrayrefine import free_uncertainty, outcome, summaries, tls_motion
+from arrayrefine import free_uncertainty, outcome, summaries, tls_motion, verdicts
 from arrayrefine.atoms import Atoms
 from arrayrefine.callbacks import Listeners
 from arrayrefine.device import memory_errors_named
@@ -234,7 +234,8 @@ def run(
     late += [*course.answers, *state.scale.notes, *state.sigma_a.notes, *state.outliers.sentence(problem.reflections)]
     late += [*outcome.limits(problem, state), *outcome.chosen_weights(problem, steps)]
     late += outcome.hindsight(problem, state, steps)
-    late += [*summaries.worse_than_start(problem, first, state), *outcome.not_placed(problem, first, state, steps)]
+    late += [*verdicts.worse_than_start(problem, first, state), *verdicts.out_of_band(problem, first, state, steps)]
+    late += outcome.not_placed(problem, first, state, steps)
     late += free_uncertainty.sentences(problem.reflections, state.statistics)
     late += tls_motion.sentences(motion)
     for note in late:

@@ -9,16 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
-from arrayrefine.free_uncertainty import doubt
 from arrayrefine.scaling import r_factor
 from arrayrefine.solvent import MaskShape
 from arrayrefine.state import Problem, State
 from arrayrefine.wording import counted
 
-_R_FREE_RISE = 0.003
-"""R-free may end this much above that of the input before the result is called worse."""
-_RMSZ_RISE = 0.05
-"""And an RMSZ above its band by this much more than the input's."""
 _SHELLS = 10
 _LEAST_IN_SHELL = 30
 
@@ -32,31 +27,6 @@ _NAMES = {
     "torsion to mate": "torsion_to_mate_deg", "plane to mate": "plane_to_mate", "metal to mate": "metal_to_mate_d",
     "metal to mate, robust": "metal_to_mate_robust_d",
 }  # fmt: skip
-
-
-def worse_than_start(problem: Problem, first: State, last: State) -> list[str]:
-    """A sentence with both sets of numbers where the model ended worse than it came, by R-free or by its geometry."""
-    was, now, band = first.statistics, last.statistics, problem.options.weighting
-    found, said = [], []
-    risen = False
-    if was.r_free is not None and now.r_free is not None:
-        risen = now.r_free > was.r_free + max(_R_FREE_RISE, 2.0 * doubt(problem.reflections, now.r_free))
-    if risen:
-        numbers = f"R-free {was.r_free:.4f} -> {now.r_free:.4f} (R-work {was.r_work:.4f} -> {now.r_work:.4f}"
-        if problem.reflections.has_new_test_set:
-            said.append(
-                f"{numbers}): the test set was chosen in this run. Where the model had been refined against these "
-                "reflections, as it probably was, its R-free was no R-free; only the one at the end counts"
-            )
-        else:
-            found.append(f"{numbers}; a model that was refined against this test set starts too low)")
-    for name, limit in (("bond", band.rmsz_high), ("angle", band.angle_rmsz_high)):
-        start, final = getattr(was, f"{name}_rmsz"), getattr(now, f"{name}_rmsz")
-        if start is not None and final is not None and final > max(start, limit) + _RMSZ_RISE:
-            found.append(f"{name} RMSZ {start:.2f} -> {final:.2f}")
-    if found:
-        said.append(f"the model is worse than the one given: {'; '.join(found)}; report.json holds the numbers of both")
-    return said
 
 
 def shells(problem: Problem, state: State) -> tuple[dict[str, Any], ...]:

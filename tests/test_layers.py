@@ -18,7 +18,10 @@ LAYERS = [
     {"doctor", "progress", "many", "evaluation", "viewer"},
     {"refine", "likelihood"},
     {"result", "preparation"},
-    {"macrocycle", "rigid_body", "summaries", "outcome", "mask_search", "option_effects", "omit_maps", "page"},
+    {
+        "macrocycle", "rigid_body", "summaries", "outcome", "verdicts", "mask_search", "option_effects", "omit_maps",
+        "page",
+    },
     {"rotamers"},
     {"side_chain_fit", "side_chain_scores", "side_chains"},
     {"validation"},

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import arrayrefine as ar
-from arrayrefine import free_uncertainty, outcome, summaries
+from arrayrefine import free_uncertainty, outcome, verdicts
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.report import Statistics
 
@@ -18,7 +18,7 @@ from arrayrefine.report import Statistics
 def with_free(count: int) -> Any:
     """A problem with so many test reflections."""
     return types.SimpleNamespace(
-        reflections=types.SimpleNamespace(free=np.arange(5000) < count, has_new_test_set=False),
+        reflections=types.SimpleNamespace(free=np.arange(5000) < count, d_min=2.0, has_new_test_set=False),
         options=ar.Options(),
     )
 
@@ -93,7 +93,7 @@ def test_a_small_test_set_gives_no_verdict_within_its_uncertainty() -> None:
     steps: Any = [types.SimpleNamespace(r_free=r, cycle=k, target="xyz+b") for k, r in ((1, 0.2517), (2, 0.2788))]
     first, last = ended(0.2532, 0.2105), ended(0.2301, 0.2813)
     for count, is_said in ((9, False), (199, True), (1000, True)):
-        assert bool(summaries.worse_than_start(with_free(count), first, last)) == is_said
+        assert bool(verdicts.worse_than_start(with_free(count), first, last)) == is_said
     for count, is_said in ((9, False), (1000, True)):
         assert bool(outcome.hindsight(with_free(count), last, steps)) == is_said
     assert said((0.343, 1.29), (0.113, 0.86), count=1) == []

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import arrayrefine as ar
-from arrayrefine import search, summaries
+from arrayrefine import search, verdicts
 from arrayrefine.report import Statistics
 from arrayrefine.weights import Steering
 
@@ -28,7 +28,8 @@ def state(nll: float, r_free: float, r_work: float = 0.18, bond: float = 0.6, se
 def problem(new_flags: bool = False) -> Any:
     free = np.ones(500, dtype=bool)
     return types.SimpleNamespace(
-        reflections=types.SimpleNamespace(free=free, has_new_test_set=new_flags), options=ar.Options()
+        reflections=types.SimpleNamespace(free=free, work=~free, d_min=2.0, has_new_test_set=new_flags),
+        options=ar.Options(),
     )
 
 
@@ -107,7 +108,7 @@ def test_a_worse_model_is_said_with_both_sets_of_numbers() -> None:
     def ends(r_free: float | None, bond: float, new_flags: bool = False) -> list[str]:
         first, last = state(3.0, 0.2, bond=0.8), state(3.0, 0.2, bond=bond)
         last.statistics = dataclasses.replace(last.statistics, r_free=r_free)
-        return summaries.worse_than_start(problem(new_flags), first, last)
+        return verdicts.worse_than_start(problem(new_flags), first, last)
 
     assert ends(0.202, 0.8) == []
     assert ends(None, 0.8) == []
