@@ -99,7 +99,7 @@ def _add_selected(made: _Groups, atoms: Atoms, able: Mask, text: str) -> None:
     taken = made.group >= 0
     for part in text.split(SEPARATOR):
         name = part.strip()
-        chosen = select(atoms, name) & able
+        chosen = select(atoms, name, "--occupancy-groups") & able
         if not chosen.any():
             raise InputError(
                 f"--occupancy-groups '{text}': '{name}' names no atom with an occupancy above 0 that does not ride"

@@ -190,7 +190,7 @@ def omit_files(
         raise InputError(f"--radius: found {radius:g}, expected 0 to 15 Å")
     found = evaluate_files(model, data, options)
     atoms = found.state.atoms
-    chosen = select(atoms, selection)
+    chosen = select(atoms, selection, "--selection")
     there = ~atoms.is_hydrogen & (atoms.occupancy > 0.0)
     if not (chosen & there).any():
         raise InputError(

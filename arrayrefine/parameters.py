@@ -129,7 +129,8 @@ class Parameters:
                     f"--freeze '{text}': expected one of {', '.join(KINDS)}, a colon and a selection, such as "
                     "'xyz: chain B'"
                 )
-            parameters = parameters.freeze(kind.strip(), selection)
+            chosen = select(self.reference, selection, f"--freeze '{text}'")
+            parameters = parameters._with(kind.strip(), chosen, False)
         return parameters
 
     @classmethod

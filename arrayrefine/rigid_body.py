@@ -183,7 +183,7 @@ def find_groups(atoms: Atoms, selections: tuple[str, ...]) -> RigidBodies:
         masks = []
         taken = np.zeros(len(atoms), dtype=bool)
         for text in selections:
-            mask = select(atoms, text)
+            mask = select(atoms, text, "--rigid-groups")
             riding = atoms.riding
             mask[riding.child] = mask[riding.parent]
             mask &= movable

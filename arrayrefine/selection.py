@@ -114,7 +114,7 @@ class _Parser:
         return (number >= first) & (number <= last)
 
 
-def select(atoms: Atoms, selection: str | GemmiSelection) -> Mask:
+def select(atoms: Atoms, selection: str | GemmiSelection, option: str = "") -> Mask:
     """Mask (N,) of the atoms that a selection names.
 
     Parameters
@@ -124,17 +124,24 @@ def select(atoms: Atoms, selection: str | GemmiSelection) -> Mask:
         Terms: ``chain A``, ``resname HOH``, ``name CA,CB``, ``element Zn``, ``altloc B``, residue numbers (``10-40``),
         ``water``, ``hydrogen``, ``backbone``, ``all``, ``none``; gemmi's, known by their slash (``//A/10-40/CA``);
         joined by ``and``, ``or``, ``not``, parentheses.
+    option : str
+        Where the selection comes from, to be named in the error: "--anisotropic".
 
     Raises
     ------
     InputError
         The text cannot be read, or it is no text.
     """
+    if option:
+        try:
+            return select(atoms, selection)
+        except InputError as error:
+            raise InputError(f"{option}: {error}") from error
     if not isinstance(selection, str):
         if not hasattr(selection, "str"):
             raise InputError(f"selection: found {selection!r}; expected text or a gemmi.Selection; {_GRAMMAR}")
         return select_gemmi(atoms, selection.str())
-    parser = _Parser(selection, atoms)
+    parser = _Parser(selection.strip(), atoms)
     mask = parser.either()
     if parser.peek() is not None:
         raise parser.fail(f"'{parser.peek()}' is left over")

@@ -130,7 +130,7 @@ def _by_selection(atoms: Atoms, able: Mask, selections: tuple[str, ...]) -> list
     taken = np.full(len(atoms), -1)
     members = []
     for number, text in enumerate(selections):
-        chosen = select(atoms, text)
+        chosen = select(atoms, text, "--tls")
         index = np.flatnonzero(chosen & able)
         if len(index) < LEAST_ATOMS:
             own = int((chosen & atoms.anisotropic).sum())

@@ -146,7 +146,7 @@ def test_groups_that_the_user_names_come_first() -> None:
         (("chain A and 1",), "names the conformers A and B as one group; select one of them (altloc A)"),
         (("chain C",), "'chain C' names no atom with an occupancy above 0"),
         (("chain B and 1", "resname LIG"), "B/LIG 1/C13 is in two groups"),
-        (("colour red",), "selection 'colour red'"),
+        (("colour red",), "--occupancy-groups: selection 'colour red'"),
     ],
 )
 def test_selections_that_make_no_groups(selections: tuple[str, ...], words: str) -> None:

@@ -123,3 +123,8 @@ def test_selection(atoms, text: str, expected: list[int]) -> None:
 def test_unreadable_selection_says_what_is_expected(atoms, text: str) -> None:
     with pytest.raises(InputError, match="selection"):
         select(atoms, text)
+
+
+def test_a_selection_that_cannot_be_read_is_shown_with_the_option_that_it_is_of(atoms) -> None:
+    with pytest.raises(InputError, match=r"^--freeze 'xyz: 1-': selection '1-': '1-' is not understood"):
+        Parameters.of(atoms, "xyz").without(("xyz: 1-",))

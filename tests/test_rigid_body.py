@@ -99,6 +99,8 @@ def test_groups_by_selection() -> None:
         find_groups(atoms, ("chain A", "1-5"))
     with pytest.raises(InputError, match="selects no atom"):
         find_groups(atoms, ("chain Z",))
+    with pytest.raises(InputError, match=r"^--rigid-groups: selection 'chain'"):
+        find_groups(atoms, ("chain",))
 
 
 def test_frozen_coordinates_do_not_move_as_rigid_bodies_either(case: Callable[[str], Path]) -> None:
