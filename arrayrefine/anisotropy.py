@@ -31,7 +31,7 @@ def candidates(atoms: Atoms, d_min: float) -> NDArray[np.bool_]:
 
 def choose_anisotropic(
     atoms: Atoms, option: str, d_min: float, n_work: int, *,
-    by_group: bool = False, ours: bool = False, frozen: NDArray[np.bool_] | None = None,
+    by_group: bool = False, ours: bool = False, frozen: NDArray[np.bool_] | None = None, refined: bool = True,
 ) -> tuple[Atoms, tuple[str, ...]]:
     """Atoms of which those that an option names are anisotropic, and what to say about it.
 
@@ -52,6 +52,8 @@ def choose_anisotropic(
         Whether the file is from arrayrefine, so that ANISOU without groups are those of anisotropic atoms.
     frozen : (N,) bool, optional
         Atoms whose displacements the user froze: with `auto` they keep the U that they have.
+    refined : bool
+        Whether any step refines displacements.
 
     Returns
     -------
@@ -69,7 +71,9 @@ def choose_anisotropic(
         chosen |= frozen & atoms.anisotropic
     lost = int((atoms.anisotropic & ~chosen).sum())
     notes = []
-    if chosen.any():
+    if chosen.any() and not (refined and (frozen is None or (chosen & ~frozen).any())):
+        notes.append(f"{counted(int(chosen.sum()), 'atom')} with anisotropic displacements, which are not refined")
+    elif chosen.any():
         ratio = _ratio(atoms, chosen, n_work)
         reason = "atomic resolution" if _atomic(d_min) else f"{int((chosen & atoms.anisotropic).sum())} are in the file"
         why = f" (auto: {reason}, {ratio:.1f} work reflections per parameter)" if option == "auto" else ""
@@ -93,7 +97,7 @@ def _chosen(
     if option == "keep":
         return atoms.anisotropic
     if option != "auto":
-        return select(atoms, option)
+        return select(atoms, option, "--anisotropic")
     chosen = candidates(atoms, d_min)
     had = not by_group and int((chosen & atoms.anisotropic).sum()) > _MOST * int(chosen.sum())
     enough = _ratio(atoms, chosen, n_work) >= AUTO_REFLECTIONS

@@ -8,10 +8,15 @@ from arrayrefine.selection import select
 from arrayrefine.tls_groups import wants_groups
 
 
+def refines(options: Options, *kinds: str) -> bool:
+    """Whether a step names one of some kinds of parameters, and is taken."""
+    return options.cycles > 0 and any(set(kinds) & set(target.split("+")) for target in options.targets)
+
+
 def tls_option(options: Options, atoms: Atoms) -> tuple[str, ...]:
     """What --tls comes to: `auto` makes no groups where no step would refine them and the model has no ANISOU."""
-    refined = any({"b", "tls"} & set(target.split("+")) for target in options.targets) and options.cycles > 0
-    return options.tls if refined or wants_groups(options.tls) or atoms.u_aniso.any() else ("none",)
+    makes = refines(options, "b", "tls") or wants_groups(options.tls) or bool(atoms.u_aniso.any())
+    return options.tls if makes else ("none",)
 
 
 def frozen_groups(options: Options, atoms: Atoms) -> list[str]:

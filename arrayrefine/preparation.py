@@ -24,7 +24,7 @@ from arrayrefine.io.tls_header import header_groups, is_ours
 from arrayrefine.links import with_found_links
 from arrayrefine.macrocycle import check_targets
 from arrayrefine.monomers import library_for
-from arrayrefine.option_effects import frozen_groups, tls_option, without_effect
+from arrayrefine.option_effects import frozen_groups, refines, tls_option, without_effect
 from arrayrefine.options import Options
 from arrayrefine.parameters import B_BOUNDS, Parameters
 from arrayrefine.restraint_tables import TableSource, as_tables, with_tables
@@ -121,7 +121,7 @@ def prepare(
     frozen = Parameters.frozen_atoms(model.atoms, "b", options.freeze)
     atoms, aniso_notes = choose_anisotropic(
         model.atoms, shapes, reflections.d_min, n_work,
-        by_group=bool(header), ours=is_ours(model.structure), frozen=frozen,
+        by_group=bool(header), ours=is_ours(model.structure), frozen=frozen, refined=refines(options, "b"),
     )  # fmt: skip
     atoms, tls_notes = choose_tls(
         atoms, tls_option(options, model.atoms), n_work, model.atoms.u_aniso, frozen, header

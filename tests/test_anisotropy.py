@@ -19,6 +19,7 @@ from arrayrefine.anisotropy import choose_anisotropic
 from arrayrefine.atoms import Atoms, Gradient, Riding
 from arrayrefine.displacement import U_LIMITS, least_b, parted, possible, sharpest, total_u
 from arrayrefine.errors import InputError
+from arrayrefine.example import DATA, MODEL
 from arrayrefine.kernels import symmetric
 from arrayrefine.occupancy_groups import LEAST, OccupancyGroups
 from arrayrefine.parameters import Parameters
@@ -392,8 +393,25 @@ def test_choice_of_anisotropic_atoms() -> None:
     kept, _ = choose_anisotropic(atoms, "auto", 2.5, 10**6, frozen=np.arange(N) < 4)
     assert kept.anisotropic.tolist() == (atoms.anisotropic & (np.arange(N) < 4)).tolist()
     assert "only 0.05" in choose_anisotropic(atoms, "all", 3.0, 10)[1][0]
-    with pytest.raises(InputError, match="colour"):
+    with pytest.raises(InputError, match=r"^--anisotropic: selection 'colour red'"):
         choose_anisotropic(atoms, "colour red", 1.0, 100)
+
+
+def test_anisotropic_atoms_that_no_step_refines_are_not_called_refined() -> None:
+    atoms = model()
+    own = atoms.anisotropic
+    for refined, frozen, is_refined in (
+        (True, None, True), (False, None, False), (True, own, False), (True, own & (np.arange(N) > 4), True),
+    ):  # fmt: skip
+        _, (note,) = choose_anisotropic(atoms, "keep", 1.0, 10**6, frozen=frozen, refined=refined)
+        assert note.startswith("8 atoms ")
+        assert ("refined with anisotropic displacements" in note) == is_refined
+        assert ("which are not refined" in note) != is_refined
+    for options, is_refined in (
+        (ar.Options(), True), (ar.Options(cycles=0), False), (ar.Options(targets=("xyz",)), False),
+    ):  # fmt: skip
+        *_, notes = ar.prepare(MODEL, DATA, dataclasses.replace(options, anisotropic="not water"))
+        assert any("which are not refined" in note for note in notes) != is_refined
 
 
 def test_a_real_crystal_with_anisotropic_atoms(case: Callable[[str], Path], tmp_path: Path) -> None:
