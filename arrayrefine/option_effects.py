@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 from arrayrefine.atoms import Atoms
 from arrayrefine.options import Options
 from arrayrefine.selection import select
 from arrayrefine.tls_groups import wants_groups
+
+_SWITCHES = ("secondary_structure", "ramachandran", "rotamers", "ncs", "metals", "base_pairs", "jelly_body")
+"""Classes of restraints of `External`, each with a sigma, a weight or both."""
 
 
 def refines(options: Options, *kinds: str) -> bool:
@@ -55,6 +61,38 @@ def without_effect(options: Options, model: Atoms, *, on_cpu: bool = True) -> li
         out.append(f"--start {options.start} has no effect: no start is displaced (--perturb does)")
     if options.rigid_groups and options.rigid_body == "no":
         out.append("--rigid-groups has no effect: --rigid-body is no")
+    if options.anisotropic == "keep" and options.cycles and not model.anisotropic.any():
+        out.append("--anisotropic keep makes no atom anisotropic: the model has no ANISOU records")
+    out += _beside_a_switch(options)
     if options.threads > 1 and options.xray.method == "direct" and on_cpu:
         out.append(f"--threads {options.threads} has no effect on a refinement by direct summation: one core does it")
     return out
+
+
+def _beside_a_switch(options: Options) -> list[str]:
+    """Sentences about options of a group that were changed while what they are about is switched off."""
+    external, out = options.external, []
+    if options.reference is None:
+        changed = _changed(external, "reference_")
+        out += [f"--external.{_flag(name)} has no effect: there is no --reference" for name in changed]
+    for name in _SWITCHES:
+        if getattr(external, name) in ("off", False):
+            said = f"has no effect: --external.{_flag(name)} is off"
+            out += [f"--external.{_flag(one)} {said}" for one in _changed(external, f"{name}_")]
+    if options.hydrogens == "strip":
+        out += [f"--riding.{_flag(name)} has no effect: --hydrogens is strip" for name in _changed(options.riding)]
+    if options.solvent.model == "none":
+        changed = [name for name in _changed(options.solvent) if name != "model"]
+        out += [f"--solvent.{_flag(name)} has no effect: --solvent.model is none" for name in changed]
+    return out
+
+
+def _changed(group: Any, prefix: str = "") -> list[str]:
+    """Names of the options of a group, which begin with `prefix`, that have not their default."""
+    default = type(group)()
+    names = [field.name for field in dataclasses.fields(group) if field.name.startswith(prefix)]
+    return [name for name in names if getattr(group, name) != getattr(default, name)]
+
+
+def _flag(name: str) -> str:
+    return name.replace("_", "-")

@@ -7,13 +7,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+import gemmi
 import numpy as np
 import pytest
 
 from arrayrefine import example
 from arrayrefine.configuration import _LIMITS, check_options, read_config
 from arrayrefine.errors import InputError
-from arrayrefine.options import External, Geometry, Minimiser, Options, Solvent, Weighting, Xray
+from arrayrefine.options import External, Geometry, Minimiser, Options, RidingHydrogens, Solvent, Weighting, Xray
 from arrayrefine.preparation import prepare
 
 GROUPS = ("xray", "solvent", "geometry", "external", "weighting", "riding", "minimiser")
@@ -165,6 +166,11 @@ def test_values_that_no_refinement_can_use(options: Options, flag: str) -> None:
         (Options(weighting=Weighting(adp=0.1)), "--weighting.adp"),
         (Options(start=3), "--start 3"),
         (Options(rigid_groups=("1-2",), rigid_body="no"), "--rigid-groups"),
+        (Options(external=External(rotamers_weight=2.0)), "--external.rotamers-weight"),
+        (Options(external=External(metals=False, metals_sigma=0.1)), "--external.metals-sigma"),
+        (Options(external=External(reference_weight=2.0)), "--external.reference-weight"),
+        (Options(hydrogens="strip", riding=RidingHydrogens(b_ratio=1.0)), "--riding.b-ratio"),
+        (Options(solvent=Solvent(model="none", step=0.4)), "--solvent.step"),
         (Options(threads=2, xray=Xray(method="direct"), device="cpu"), "--threads 2"),
     ],
 )
@@ -172,9 +178,24 @@ def test_options_that_come_to_nothing_beside_others_are_named(options: Options, 
     """And where the other option is as they need it, nothing is said."""
     *_, notes = prepare(example.MODEL, example.DATA, options)
     assert [note.partition(" has no effect")[0] for note in notes if " has no effect" in note] == [flag]
-    apt = dataclasses.replace(options, weights="fixed", perturb=0.1, rigid_body="auto", threads=1)
+    apt = dataclasses.replace(
+        options, weights="fixed", perturb=0.1, rigid_body="auto", threads=1, hydrogens="add", reference=example.MODEL,
+        external=dataclasses.replace(options.external, rotamers="on", metals=True),
+        solvent=dataclasses.replace(options.solvent, model="flat"),
+    )  # fmt: skip
     *_, notes = prepare(example.MODEL, example.DATA, apt)
     assert not any(" has no effect" in note for note in notes)
+
+
+def test_anisou_that_are_to_be_kept_and_are_not_there_are_named() -> None:
+    words = "--anisotropic keep makes no atom anisotropic"
+    for options, is_said in ((Options(anisotropic="keep"), True), (Options(anisotropic="keep", cycles=0), False)):
+        *_, notes = prepare(example.MODEL, example.DATA, options)
+        assert any(words in note for note in notes) == is_said
+    model = gemmi.read_structure(str(example.MODEL))
+    next(iter(model[0].all())).atom.aniso = gemmi.SMat33f(0.2, 0.2, 0.3, 0.0, 0.0, 0.0)
+    *_, notes = prepare(model, example.DATA, Options(anisotropic="keep"))
+    assert not any(words in note for note in notes)
 
 
 @pytest.mark.parametrize(
