@@ -92,6 +92,7 @@ def run_cycles(
         asked = problem, path, [*notes]
         problem, path = _with_tensors(problem, path, "from the start")
         notes.append(path.news)
+    as_given = asked or (problem, path, [*notes])
     looks = True  # for side chains in a wrong rotamer, as long as some are found
     given_up = 0  # cycles that do not count
     for cycle in range(1, options.cycles + 1):
@@ -117,10 +118,10 @@ def run_cycles(
         steps += made
         if stop():
             # A model that no step has refined as what it has become is not kept.
-            if asked is not None and not made:
-                problem, path, notes = asked
-            elif unturned is not None and not made:
-                path, notes = unturned
+            if path.state is before and (asked is not None or cycle == 1):
+                problem, path, notes = asked or as_given
+            elif path.state is before:
+                path, notes = unturned or (path, notes)
             return ended(f"{_INTERRUPTED}: the best model so far was kept")
         first, asked = asked, None
         new_tensors = first is not None and first[0].undecided is not problem.undecided

@@ -23,6 +23,8 @@ from arrayrefine.weights import Weights
 
 Float = NDArray[np.float64]
 
+INTERRUPTED = "interrupted"
+"""Why a minimisation ended that was asked to."""
 _FIRST_STEP = 0.8
 """Fraction of the preconditioned Newton step that the first line search tries: contacts may switch on beyond it."""
 _MEMORY = 20
@@ -153,7 +155,7 @@ class _Run:
 
     def __call__(self, p: Float) -> tuple[float, Float]:
         if self.stop():
-            self.reason = "interrupted"
+            self.reason = INTERRUPTED
             raise _EndedError
         if self.first is not None and not p.any():  # SciPy asks once more for the start
             return self.first[0], self.unit * self.first[1]

@@ -72,15 +72,19 @@ def _course(problem: Problem, atoms: Atoms, listeners: Listeners, reached: list[
         told(lambda: listeners.say(sentence))
     path = start_path(problem, first)
     moves: tuple[Step, ...] = ()
+    unmoved = first
     if not interrupted() and problem.options.cycles:
-        state, moved = move_groups(problem, evaluate(problem, atoms, before=first), interrupted)
+        unmoved = evaluate(problem, atoms, before=first)
+        state, moved = move_groups(problem, unmoved, interrupted)
         path = dataclasses.replace(path, state=state)
         if moved:
             moves = (moved,)
             heard(moved, state)
     problem, path, steps, stopped, answers = run_cycles(problem, path, interrupted, heard)
     # On the way, mask and scale are kept where the model hardly moved: what is reported is what others will find.
-    state = first if path.state is first else evaluate(problem, path.state.atoms, absorb_b=False)
+    # Where no step came to anything, B do not take their part of the scale either.
+    as_given = path.state is first or path.state is unmoved
+    state = first if as_given else evaluate(problem, path.state.atoms, absorb_b=False)
     return _Course(problem, first, state, moves + steps, stopped, found, answers, maps_of(problem, state))
 
 

@@ -19,7 +19,7 @@ from arrayrefine.device_objective import Member
 from arrayrefine.foresight import foreseen_gain
 from arrayrefine.guard import objection, strains
 from arrayrefine.kernels.processes import size
-from arrayrefine.minimize import Objective, Solution, minimise
+from arrayrefine.minimize import INTERRUPTED, Objective, Solution, minimise
 from arrayrefine.nearness import nearness
 from arrayrefine.parameters import Parameters
 from arrayrefine.preconditioner import ChangeOfVariable
@@ -177,6 +177,9 @@ def run_step(problem: Problem, path: Path, cycle: int, target: str, stop: Callab
         evaluations += reached.evaluations
         states = path.state, candidate.state
         objected = objection(problem, *states, found, parameters, path.adp, path.freed) if guarded else ""
+        if reached.solution.reason == INTERRUPTED and (objected or not reached.gain > 0.0):
+            notes += [reached.reason, "the model was not better yet: that of the step before is kept"]
+            break
         if not objected:
             path, gain = candidate, reached.gain
             notes.insert(0, reached.reason)

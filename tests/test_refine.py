@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import gemmi
@@ -349,3 +350,30 @@ def test_given_weights_that_loosen_or_tighten_the_geometry_beyond_its_band_are_u
 def test_step_that_is_no_step_is_an_error(case: Case) -> None:
     with pytest.raises(InputError, match="xyz, b, occupancy"):
         run(case("5e5z"), targets=("u",))
+
+
+@pytest.mark.parametrize("anisotropic", ["auto", "none"])
+def test_a_first_step_cut_short_before_anything_was_gained_leaves_the_model_as_it_was(
+    case: Case, anisotropic: str
+) -> None:
+    """However early that is: nothing is claimed of what was not tried, and B stay as well."""
+    start = run(case("5e5z"), cycles=0, anisotropic="none")
+    cut = []
+    for after in (2, 4, 6, 8, 10, 12):
+        polls = iter(range(10_000))
+        stop = partial(lambda count, most: 2 if next(count) >= most else None, polls, after)
+        options = Options(anisotropic=anisotropic)
+        result = refine(case("5e5z") / "shaken.pdb", case("5e5z") / "norm.mtz", options, stop=stop)
+        assert result.report.stopped.startswith("interrupted")
+        notes = " / ".join(step.note for step in result.history)
+        assert "fit no better" not in notes
+        if "not better yet" in notes or not result.history:
+            np.testing.assert_array_equal(result.atoms.b_iso, start.atoms.b_iso)
+            np.testing.assert_array_equal(result.atoms.xyz, start.atoms.xyz)
+            assert not result.atoms.anisotropic.any()
+            assert result.report.final == result.report.start
+        else:
+            assert result.report.final.r_work < result.report.start.r_work
+        cut.append("not better yet" in notes)
+    assert any(cut)
+    assert not cut[-1]
