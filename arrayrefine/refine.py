@@ -85,6 +85,7 @@ def _course(problem: Problem, atoms: Atoms, listeners: Listeners, reached: list[
     # Where no step came to anything, B do not take their part of the scale either.
     as_given = path.state is first or path.state is unmoved
     state = first if as_given else evaluate(problem, path.state.atoms, absorb_b=False)
+    answers = (*(move.note for move in moves), *answers)
     return _Course(problem, first, state, moves + steps, stopped, found, answers, maps_of(problem, state))
 
 

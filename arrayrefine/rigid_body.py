@@ -337,17 +337,29 @@ def move_groups(problem: Problem, state: State, stop: Callable[[], bool]) -> tup
         if solution.start_value - solution.value < _LEAST_GAIN:
             continue
         now = evaluate(problem, solution.atoms, before=now)
-    moved = dataclasses.replace(bodies, reference=state.atoms)
-    by = [float(np.sqrt(((now.atoms.xyz - state.atoms.xyz)[m] ** 2).sum(axis=1).mean())) for m in moved.groups]
     was, after = state.statistics, now.statistics
     before, behind = work_nll(state, now)
     if after.r_work < was.r_work and behind < before:
-        far = ", ".join(f"{label} {shift:.2f}" for label, shift in zip(bodies.labels, by))
-        notes.append(f"{counted(len(by), 'rigid group')} moved by (Å, rms): {far}")
+        xyz = state.atoms.xyz, now.atoms.xyz
+        far = ", ".join(
+            f"{label} by {shift:.2f} Å rms, turned by {turn:.1f}°"
+            for label, (shift, turn) in zip(bodies.labels, (_moved(*xyz, mask) for mask in bodies.groups))
+        )
+        notes.append(f"{counted(len(bodies.groups), 'rigid group')} moved: {far}")
     else:
         now = state
         notes.append("no rigid group moved: the data did not become more likely")
     return now, _record(now, bodies.size, evaluations, began, "; ".join(notes), dict(problem.timer))
+
+
+def _moved(before: Float, after: Float, mask: Mask) -> tuple[float, float]:
+    """How far a group moved between two sets of coordinates (N, 3): root mean square, Å, and angle, degrees."""
+    one, two = before[mask], after[mask]
+    shift = float(np.sqrt(((two - one) ** 2).sum(axis=1).mean()))
+    # The rotation that takes one to the other: Kabsch (1976) Acta Cryst. A32, 922-923.
+    u, _, v = np.linalg.svd((two - two.mean(axis=0)).T @ (one - one.mean(axis=0)))
+    rotation = u @ np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ v))]) @ v
+    return shift, math.degrees(math.acos(float(np.clip(0.5 * (np.trace(rotation) - 1.0), -1.0, 1.0))))
 
 
 def _record(state: State, free: int, evaluations: int, began: float, note: str, timings: dict[str, float]) -> Step:

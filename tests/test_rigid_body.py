@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from pathlib import Path
 
+import gemmi
 import numpy as np
 import pytest
 from checks import check_direction
@@ -16,6 +18,7 @@ from arrayrefine.displacement import parted
 from arrayrefine.errors import InputError
 from arrayrefine.options import Options
 from arrayrefine.preparation import prepare
+from arrayrefine.refine import refine
 from arrayrefine.rigid_body import RigidBodies, find_groups, left_jacobian, move_groups, rotation_matrix
 from arrayrefine.state import evaluate
 from arrayrefine.tls import Tls
@@ -132,7 +135,24 @@ def test_a_displaced_molecule_is_found_again_and_one_in_place_is_left_alone(case
     found, step = move_groups(problem, displaced, lambda: False)
     assert step is not None
     assert step.target == "rigid body"
-    assert "1 rigid group moved" in step.note
+    said = re.fullmatch(r"1 rigid group moved: the model by (\S+) Å rms, turned by (\S+)°", step.note)
+    assert said is not None, step.note
+    shift = np.sqrt(((bodies.unpack(move).xyz - start.atoms.xyz) ** 2).sum(axis=1).mean())
+    assert float(said[1]) == pytest.approx(shift, abs=0.05)
+    assert float(said[2]) == pytest.approx(np.degrees(np.linalg.norm(move[:3])), abs=0.3)
     assert found.statistics.r_work < start.statistics.r_work + 0.01
     left = np.sqrt(((found.atoms.xyz - start.atoms.xyz) ** 2).sum(axis=1).mean())
     assert left < 0.1
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.6])
+def test_how_far_groups_moved_is_in_the_log(case: Callable[[str], Path], shift: float) -> None:
+    folder, heard = case("5e5z"), []
+    structure = gemmi.read_structure(str(folder / "model.pdb"))
+    structure[0].transform_pos_and_adp(gemmi.Transform(gemmi.Mat33(), gemmi.Vec3(shift, 0.0, 0.0)))
+    options = Options(cycles=1, rigid_body="yes", targets=("scale",), hydrogens="strip")
+    result = refine(structure, folder / "norm.mtz", options, on_message=heard.append)
+    (move,) = [step for step in result.history if step.target == "rigid body"]
+    assert move.note in heard
+    assert move.note in result.report.warnings
+    assert move.note.startswith("1 rigid group moved: the model by " if shift else "no rigid group moved")
