@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import gemmi
 import numpy as np
@@ -29,7 +29,7 @@ def read_chiralities(
     model: TopologyModel, held: Mask, metal_parts: Mask, edges: Int, atoms: Atoms, monlib: gemmi.MonLib,
     notes: list[str],
 ) -> Chiralities:  # fmt: skip
-    """Chiral volumes with one sign.
+    """Chiral volumes with their signs; a centre of which the dictionary has both hands keeps that of the model.
 
     Components with metals are left out: the atom names of FeS clusters are arbitrary, so are their signs. Where names
     could be exchanged without a change of the compound, such as those of the arms of citrate, a sign only says which
@@ -38,11 +38,12 @@ def read_chiralities(
     """
     topology, both = model.topology, gemmi.ChiralityType.Both
     across = model.across(gemmi.RKind.Chirality)
-    centres = [c for number, c in enumerate(topology.chirs) if number not in across and c.restr.sign != both]
+    centres = [c for number, c in enumerate(topology.chirs) if number not in across]
     table = model.rows(centres, 4)
     known, in_metal = ~held[table].all(axis=1), metal_parts[table].any(axis=1)
     volume = np.array([topology.ideal_chiral_abs_volume(centre) for centre in centres], dtype=float)
     positive = np.array([centre.restr.sign == gemmi.ChiralityType.Positive for centre in centres], dtype=bool)
+    either = np.array([centre.restr.sign == both for centre in centres], dtype=bool)
     sound = np.isfinite(volume) & (volume > 0)
     skipped = int((known & in_metal).sum())
     unknown = int((known & ~in_metal & ~sound).sum())
@@ -54,11 +55,13 @@ def read_chiralities(
     table, value = table[fine], np.where(positive, volume, -volume)[fine]
     names: list[Centre] = [tuple(site.name for site in centres[k].atoms) for k in np.flatnonzero(fine)]  # type: ignore[misc]
     present = _volumes(atoms.xyz, table)
+    value = np.where(either[fine], np.copysign(value, present), value)
     wrong = present * value < 0
-    kept = (_equal_ends(edges, atoms) | _inverting(edges, atoms))[table[:, 0]] & wrong
+    kept = _inverting(edges, atoms)[table[:, 0]] & wrong
     value[kept] *= -1.0
     if (wrong & ~kept).any():
-        other = _as_exchanged(np.sign(value), np.sign(present), table, names, model, atoms, monlib)
+        sign = np.where(either[fine], 0.0, np.sign(value))
+        other = _as_exchanged(sign, np.sign(present), table, names, model, atoms, monlib)
         kept |= other
         value[other] *= -1.0
     _say(notes, atoms, table, kept, present * value < 0)
@@ -92,26 +95,6 @@ def _volumes(xyz: Float, index: Int) -> Float:
     return chirality(xyz, index, 0.0 * ones, ones)[0]
 
 
-def _equal_ends(edges: Int, atoms: Atoms) -> Mask:
-    """(N,) True for atoms with two or more equal neighbours that have no others: CH(CH3)2, SO3, PO2.
-
-    Hydrogens do not count; conformers of one atom count once.
-    """
-    heavy = ~atoms.is_hydrogen
-    both = np.vstack([edges, edges[:, ::-1]])
-    both = both[heavy[both].all(axis=1)]
-    degree = np.bincount(both[:, 0], minlength=len(atoms))
-    ends = both[degree[both[:, 1]] == 1]
-    _, name = np.unique(atoms.identity.atom_name, return_inverse=True)
-    _, first = np.unique(np.column_stack([ends[:, 0], name[ends[:, 1]]]), axis=0, return_index=True)
-    ends = ends[first]
-    found = np.zeros(len(atoms), dtype=bool)
-    for symbol in np.unique(atoms.element[ends[:, 1]]):
-        centres = ends[atoms.element[ends[:, 1]] == symbol, 0]
-        found |= np.bincount(centres, minlength=len(atoms)) >= 2
-    return found
-
-
 def _inverting(edges: Int, atoms: Atoms) -> Mask:
     """(N,) True for nitrogen with up to three neighbours that are not hydrogen, or are conformers of such."""
     heavy = ~atoms.is_hydrogen
@@ -126,12 +109,16 @@ def _as_exchanged(
     sign: Float, present: Float, table: Int, names: Sequence[Centre], model: TopologyModel, atoms: Atoms,
     monlib: gemmi.MonLib,
 ) -> Mask:  # fmt: skip
-    """(n,) True for centres of which the sign is the other one with names exchanged so that the model fits better."""
+    """(n,) True for centres of which the sign is the other one with names exchanged so that the model fits better.
+
+    Signs of 0 have no say.
+    """
     altloc = model.altloc[table]
     letter = [next((one for one in row if one), "") for row in altloc.tolist()]
     groups: dict[tuple[int, str], list[int]] = {}
     for k, key in enumerate(zip(atoms.identity.residue[table[:, 0]].tolist(), letter)):
-        groups.setdefault(key, []).append(k)
+        if sign[k]:
+            groups.setdefault(key, []).append(k)
     changed = np.zeros(len(table), dtype=bool)
     for rows in groups.values():
         if not (sign[rows] * present[rows] < 0).any():
@@ -159,7 +146,9 @@ def _best_signs(
 
     while best := misfit(signs):
         wrong = [centre for centre in signs if signs[centre] != present[centre]]
-        tried = (_exchanged(signs, names, skeleton) for centre in wrong for names in _exchanges(centre[0], skeleton))
+        others = [centre[0] for centre in signs]
+        exchanges = (names for centre in wrong for names in _exchanges(centre[0], others, skeleton))
+        tried = (_exchanged(signs, names, skeleton) for names in exchanges)
         found = min(tried, key=misfit, default=signs)
         if misfit(found) >= best:
             break
@@ -167,12 +156,14 @@ def _best_signs(
     return signs
 
 
-def _exchanges(centre: str, skeleton: Skeleton) -> Iterator[dict[str, str]]:
-    """Names to be exchanged with those of two neighbours of a centre that are alike."""
-    for one, two in itertools.combinations(skeleton.neighbours(centre), 2):
-        found = skeleton.exchange(centre, one, two)
-        if found is not None:
-            yield found
+def _exchanges(centre: str, others: Iterable[str], skeleton: Skeleton) -> Iterator[dict[str, str]]:
+    """Names to be exchanged with those of two neighbours of a centre that are alike, or of another centre like it."""
+    pairs = itertools.combinations(skeleton.neighbours(centre), 2)
+    found = itertools.chain(
+        (skeleton.exchange(centre, one, two) for one, two in pairs),
+        (skeleton.turn(centre, other) for other in others if other != centre),
+    )
+    yield from (names for names in found if names is not None)
 
 
 def _exchanged(signs: Mapping[Centre, float], names: Mapping[str, str], skeleton: Skeleton) -> dict[Centre, float]:

@@ -147,7 +147,9 @@ def run_cycles(
         if trials and count <= _SEARCH_AFTER:
             continue
         if made and not any(step.free_parameters for step in made):
-            return ended(_NOTHING_FREE[any(step.target == "scale" for step in made)])
+            scaled = any(step.target == "scale" for step in made)
+            if not scaled or cycle < options.cycles:
+                return ended(_NOTHING_FREE[scaled])
         if options.minimiser.early_stop and path.state is before:
             path, notes = unturned or (path, notes)
             return ended(f"stopped: no step of cycle {cycle} made the model better")

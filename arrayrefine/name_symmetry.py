@@ -30,10 +30,10 @@ class Skeleton:
 
     @classmethod
     def of(cls, component: gemmi.ChemComp) -> Skeleton | None:
-        """The skeleton of a component; None where its dictionary has no hydrogens, which tell its bonds' orders."""
+        """The skeleton of a component; None where its carbons have no hydrogens, which tell the orders of bonds."""
         element = {atom.id: atom.el for atom in component.atoms}
         names = tuple(name for name, el in element.items() if not el.is_hydrogen)
-        if len(names) == len(element):
+        if len(names) == len(element) and any(el.name == "C" for el in element.values()):
             return None
         number = {name: k for k, name in enumerate(names)}
         near: list[list[int]] = [[] for _ in names]
@@ -56,7 +56,13 @@ class Skeleton:
     def exchange(self, centre: str, one: str, two: str) -> dict[str, str] | None:
         """Names that take each other's place where two neighbours of a centre do; None if they are not alike."""
         c, a, b = map(self.names.index, (centre, one, two))
-        found = self._matched(((c, c), (a, b), (b, a)))
+        return self._named(self._matched(((c, c), (a, b), (b, a))))
+
+    def turn(self, one: str, two: str) -> dict[str, str] | None:
+        """Names that take each other's place where one atom takes that of another; None if they are not alike."""
+        return self._named(self._matched(((self.names.index(one), self.names.index(two)),)))
+
+    def _named(self, found: list[int] | None) -> dict[str, str] | None:
         return None if found is None else {self.names[i]: self.names[j] for i, j in enumerate(found)}
 
     def _matched(self, pairs: Pairs) -> list[int] | None:

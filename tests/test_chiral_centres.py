@@ -29,11 +29,12 @@ def skeleton(name: str) -> Skeleton:
 
 
 def built(
-    name: str, names: dict[str, str] | None = None, mirrored: bool = False, altloc: str = "", without: str = ""
+    name: str, names: dict[str, str] | None = None, mirrored: bool = False, altloc: str = "", without: str = "",
+    lacks: tuple[str, ...] = (),
 ) -> tuple[Atoms, Restraints]:
     """Restraints of a component as its dictionary draws it, alone in a cell; atoms that are in `names` renamed.
 
-    The dictionary is taken `without` an atom.
+    The dictionary is taken `without` an atom; the model `lacks` others.
     """
     library = load_monomers([name])
     chemcomp = library.monlib.monomers[name]
@@ -46,7 +47,7 @@ def built(
     residue = gemmi.Residue()
     residue.name, residue.seqid, residue.het_flag = name, gemmi.SeqId("1"), "H"
     for drawn in chemcomp.atoms:
-        if not drawn.is_hydrogen():
+        if not drawn.is_hydrogen() and drawn.id not in lacks:
             atom = gemmi.Atom()
             x, y, z = drawn.xyz.tolist()
             atom.name, atom.element = (names or {}).get(drawn.id, drawn.id), drawn.el
@@ -100,6 +101,45 @@ def test_arms_of_citrate_may_have_each_others_names(altloc: str) -> None:
     assert as_built(atoms, restraints).all()
     (note,) = (note for note in restraints.notes if "hand" in note)
     assert note.startswith("1 centre with equal neighbours, or of an amine, is not of the hand")
+
+
+MESO = Skeleton(
+    ("C1", "C2", "C3", "C4", "O2", "O3"),
+    (("C", 3), ("C", 1), ("C", 1), ("C", 3), ("O", 0), ("O", 0)),
+    ((1,), (0, 2, 4), (1, 3, 5), (2,), (1,), (2,)),
+)
+"""2,3-butanediol."""
+
+
+@pytest.mark.parametrize(("present", "fits"), [((1.0, -1.0), True), ((-1.0, 1.0), True), ((1.0, 1.0), False)])
+def test_a_meso_compound_may_be_named_from_either_end(present: tuple[float, float], fits: bool) -> None:
+    """Its ends are mirror images of each other; with both hands alike it is another compound."""
+    centres = ("C2", "C1", "C3", "O2"), ("C3", "C4", "C2", "O3")
+    found = _best_signs(dict(zip(centres, (1.0, -1.0))), dict(zip(centres, present)), MESO)
+    assert (tuple(found.values()) == present) == fits
+    assert MESO.turn("C2", "O2") is None
+
+
+def test_what_a_model_lacks_does_not_make_its_arms_alike() -> None:
+    """CB of Ile without CD1 has two carbons, CG1 and CG2, that are not named by choice."""
+    swapped = {"CG1": "CG2", "CG2": "CG1"}
+    atoms, restraints = built("ILE", names=swapped, lacks=("CD1",))
+    wrong = atoms.identity.atom_name[restraints.chiralities.index[:, 0]][~as_built(atoms, restraints)]
+    assert wrong.tolist() == ["CB"]
+
+
+@pytest.mark.parametrize(("name", "centre"), [("LEU", "CG"), ("VAL", "CB")])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_centre_with_either_hand_keeps_that_of_the_model(name: str, centre: str, mirrored: bool) -> None:
+    """The dictionary has both for isopropyl groups; nothing else keeps them from going flat."""
+    arms = {"LEU": ("CD1", "CD2"), "VAL": ("CG1", "CG2")}[name]
+    names = dict(zip(arms, arms[::-1])) if mirrored else {}
+    atoms, restraints = built(name, names=names)
+    at = atoms.identity.atom_name[restraints.chiralities.index[:, 0]].tolist()
+    assert centre in at
+    assert as_built(atoms, restraints)[at.index(centre)]
+    assert not any("hand" in note for note in restraints.notes)
+    assert abs(restraints.chiralities.ideal[at.index(centre)]) == pytest.approx(2.6, abs=0.2)
 
 
 def test_a_sugar_has_one_hand() -> None:
