@@ -20,7 +20,7 @@ from arrayrefine.hydrogen_sources import with_hydrogens
 from arrayrefine.io.in_memory import DataSource, ModelSource
 from arrayrefine.io.model import Model, in_crystal, read_model
 from arrayrefine.io.reflections import crystal_of, read_reflections
-from arrayrefine.io.tls_header import header_groups, is_ours
+from arrayrefine.io.tls_header import header_groups, is_ours, why_no_groups
 from arrayrefine.links import with_found_links
 from arrayrefine.macrocycle import check_targets
 from arrayrefine.monomers import library_for
@@ -124,8 +124,9 @@ def prepare(
         by_group=bool(header), ours=is_ours(model.structure), frozen=frozen, refined=refines(options, "b"),
     )  # fmt: skip
     atoms, tls_notes = choose_tls(
-        atoms, tls_option(options, model.atoms), n_work, model.atoms.u_aniso, frozen, header
-    )
+        atoms, tls_option(options, model.atoms), n_work, model.atoms.u_aniso, frozen, header,
+        why_no_groups(model.structure),
+    )  # fmt: skip
     aniso_notes += tls_notes
     model = dataclasses.replace(model, atoms=atoms)
     model, link_notes = with_found_links(model, crystal, library.monlib)

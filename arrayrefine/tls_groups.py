@@ -43,7 +43,7 @@ def wants_groups(option: tuple[str, ...]) -> bool:
 
 def choose_tls(
     atoms: Atoms, option: tuple[str, ...], n_work: int, known: NDArray[np.float64] | None = None,
-    frozen: Mask | None = None, header: Sequence[Mask] = (),
+    frozen: Mask | None = None, header: Sequence[Mask] = (), no_header: str = "",
 ) -> tuple[Atoms, tuple[str, ...]]:
     """Atoms with the TLS groups that an option names, and what to say about it.
 
@@ -66,6 +66,8 @@ def choose_tls(
     header : sequence of (N,) bool, optional
         Groups that the model's header names: with `known`, those by chain, and those found in the data, start from
         them, where they do not overlap.
+    no_header : str, optional
+        Why there are none though the header has groups, said where they would have been taken.
 
     Returns
     -------
@@ -86,10 +88,13 @@ def choose_tls(
         if frozen is not None:
             able &= ~frozen
         members, names, notes = _by_chain(atoms, able)
-        if option in SEGMENTED and known is not None and known.any() and header and members:
+        if option in SEGMENTED and known is not None and known.any() and members:
             most = n_work / (AUTO_REFLECTIONS * NUMBERS) if option == ("auto",) else np.inf
-            found, called, said = _by_header(atoms, able, known, header, most)
-            members, names, notes = (found, called, [*said]) if found else (members, names, said + notes)
+            if header:
+                found, called, said = _by_header(atoms, able, known, header, most)
+                members, names, notes = (found, called, [*said]) if found else (members, names, said + notes)
+            elif no_header:
+                notes.append(no_header)
     else:
         members, names, notes = _by_selection(atoms, able, option), option, []
     if not members:

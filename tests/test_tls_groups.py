@@ -20,6 +20,7 @@ from arrayrefine.displacement import U_LIMITS, parted, total_u
 from arrayrefine.errors import InputError
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.io.model import read_model
+from arrayrefine.io.tls_header import complete_groups, header_groups, why_no_groups
 from arrayrefine.kernels import symmetric
 from arrayrefine.minimize import Objective
 from arrayrefine.options import Minimiser, Options, Xray
@@ -212,6 +213,95 @@ def test_groups_of_a_header_that_cannot_be_used_are_named(
     atoms, notes = with_header("auto", n_work, *runs)
     assert re.search(f"TLS groups of the model's header are not taken: .*{words}", notes)
     assert atoms.tls.names == (("chain A", "chain B") if n_work > 400 else ())
+
+
+@pytest.mark.parametrize(
+    ("option", "n_work", "known", "said"),
+    [
+        ("auto", 10_000, True, True),
+        ("segments", 100, True, True),
+        ("auto", 100, True, False),
+        ("chain", 10_000, True, False),
+        ("auto", 10_000, False, False),
+    ],
+)
+def test_groups_of_a_header_that_are_none_are_named_where_others_are_made(
+    option: str, n_work: int, known: bool, said: bool
+) -> None:
+    atoms = peptides(residues=12)
+    u = np.tile([0.01, -0.01, 0.0, 0.0, 0.0, 0.0], (len(atoms), 1)) * known
+    _, notes = choose_tls(atoms, (option,), n_work, u, no_header="why")
+    assert ("why" in notes) == said
+    assert "" not in choose_tls(atoms, (option,), n_work, u)[1]
+
+
+def test_text_for_groups_of_a_header_is_named_in_the_log(case: Callable[[str], Path]) -> None:
+    peptide = case("5e5z")
+    _, _, atoms, notes = prepare(peptide / "model.pdb", peptide / "norm.mtz", Options(tls=("segments",)))
+    assert len(atoms.tls) > 0
+    assert "1 TLS group of the model's header is not taken: given as text, which is not read" in notes
+
+
+HEADER = """\
+REMARK   3
+REMARK   3 REFINEMENT.
+REMARK   3   PROGRAM     : ANY 1.0
+REMARK   3
+REMARK   3  DATA USED IN REFINEMENT.
+REMARK   3   RESOLUTION RANGE HIGH (ANGSTROMS) : 1.70
+REMARK   3  TLS DETAILS
+REMARK   3   NUMBER OF TLS GROUPS  : 2
+REMARK   3
+REMARK   3   TLS GROUP : 1
+REMARK   3    {}
+REMARK   3    ORIGIN FOR THE GROUP (A):   1.0000   2.0000   3.0000
+REMARK   3   TLS GROUP : 2
+REMARK   3    {}
+REMARK   3    ORIGIN FOR THE GROUP (A):   1.0000   2.0000   3.0000
+REMARK   3
+"""
+
+
+@pytest.mark.parametrize(
+    ("group", "reason"),
+    [
+        ("SELECTION: CHAIN 'A' AND (RESID 9 THROUGH 55 )", "given as text, which is not read"),
+        ("SELECTION: { B|1 - B|55 }", "given as text, which is not read"),
+        ("RESIDUE RANGE :   Z     1        Z     9", "no atom is in the ranges of residues"),
+        ("RESIDUE RANGE :   A     1        B     9", "no range of residues within one chain is given"),
+    ],
+)
+def test_why_groups_of_a_header_are_not_taken(group: str, reason: str) -> None:
+    structure = gemmi.read_pdb_string(HEADER.format(group, group))
+    complete_groups(structure)
+    assert header_groups(structure, peptides()) == ()
+    assert why_no_groups(structure) == f"2 TLS groups of the model's header are not taken: {reason}"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "runs"),
+    [
+        ("A       27        A      302", "B       -3        B       12B", ["A 27-302", "B -3-12B"]),
+        ("A    27        A      302", "A     1        A     9", ["A 27-302", "A 1-9"]),
+        (
+            "A    27        A   302\nREMARK   3    RESIDUE RANGE :         1              9",
+            "B     1        B     9",
+            ["A 27-302, 1-9", "B 1-9"],
+        ),
+        ("     27            302", "B     1        B     9", [" 27-302", "B 1-9"]),
+    ],
+    ids=["wide", "half as wide", "a range without a chain", "no range with a chain"],
+)
+def test_groups_of_a_header_have_the_ranges_that_it_states(first: str, second: str, runs: list[str]) -> None:
+    structure = gemmi.read_pdb_string(HEADER.format(*(f"RESIDUE RANGE :   {one}" for one in (first, second))))
+    complete_groups(structure)
+    groups = structure.meta.refinement[0].tls_groups
+    found = [",".join(f"{run.chain} {run.res_begin}-{run.res_end}" for run in group.selections) for group in groups]
+    assert [one.upper() for one in found] == runs
+
+
+def test_why_no_groups_is_not_said_of_a_header_without_any() -> None:
+    assert why_no_groups(gemmi.Structure()) == ""
 
 
 def test_a_model_with_groups_begins_where_it_ended(tmp_path: Path) -> None:

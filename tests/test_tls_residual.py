@@ -90,6 +90,51 @@ def test_the_motion_of_the_groups_is_added(tmp_path: Path, said: str) -> None:
     _is_whole(in_crystal(model, Crystal((40.0, 42.0, 44.1, 90.0, 90.0, 90.0), "P 1")))
 
 
+@pytest.mark.parametrize(
+    "run", ["A        1        A        3", "A     1        A       3", "A 1 A 3", "A     1A       A        3"]
+)
+def test_ranges_are_read_however_they_are_spaced(tmp_path: Path, run: str) -> None:
+    text, known = _text(), "A     1        A     3"
+    assert known in text
+    text = text.replace(known, run)
+    if "1A" in run:
+        text = text.replace("ALA A   1 ", "ALA A   1A")
+    (tmp_path / "model.pdb").write_text(text)
+    _is_whole(read_model(tmp_path / "model.pdb"))
+    _is_whole(read_model(gemmi.read_structure(str(tmp_path / "model.pdb"))))
+
+
+def test_a_group_of_which_no_atom_is_found_is_named(tmp_path: Path) -> None:
+    text = _text()
+    first = text[text.index("REMARK   3   TLS GROUP") : text.index(SAID)]
+    other = first.replace("TLS GROUP : 1", "TLS GROUP : 2").replace("A     1        A     3", "A    50        A    60")
+    assert "RANGE :   A    50" in other
+    model = _read(tmp_path, text.replace(SAID, other + SAID))
+    _is_whole(model)
+    (note,) = [note for note in model.notes if "the header says" in note]
+    assert "the motion of 1 group is added to 3 atoms" in note
+    assert note.endswith("; no atom is in the ranges of 1 more")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (_text().replace("A     1        A     3", "B     1        B     3"), "header is not taken: no atom is in"),
+        (_text().replace("A     1        A     3", "A     1        B     3"), "no range of residues within one chain"),
+        (_text().replace("RESIDUE RANGE :   A     1        A     3", "SELECTION: { A|1 - A|3 }"), "given as text"),
+        ("\n".join(line for line in _text().splitlines() if "T11" not in line), "not all of their tensors"),
+    ],
+    ids=["another chain", "across chains", "text", "no tensor"],
+)
+def test_residual_b_that_cannot_be_completed_are_named(tmp_path: Path, text: str, words: str) -> None:
+    model = _read(tmp_path, text)
+    assert model.atoms.b_iso.tolist() == pytest.approx([20.0] * 4, abs=0.01)
+    assert not model.atoms.u_aniso.any()
+    (note,) = [note for note in model.notes if "the header says" in note]
+    assert "these B are taken for whole ones" in note
+    assert words in note
+
+
 @pytest.mark.parametrize("tag", ["_refine.details", "_refine.pdbx_TLS_residual_ADP_flag"])
 def test_the_same_in_mmcif(tmp_path: Path, tag: str) -> None:
     structure = gemmi.read_pdb_string(_text(""))
@@ -107,10 +152,9 @@ def test_the_same_in_mmcif(tmp_path: Path, tag: str) -> None:
         _text("REMARK   3  ATOM RECORD CONTAINS SUM OF TLS AND\nREMARK   3  RESIDUAL B FACTORS\n"),
         _text(anisou=True),
         _text(values=np.zeros(20)),
-        _text().replace("RANGE :   A", "RANGE :   B"),
         _text().replace("REFMAC 5.5.0102", "ARRAYREFINE 1.0"),
     ],
-    ids=["nothing said", "sums", "ANISOU", "no motion", "another chain", "ours"],
+    ids=["nothing said", "sums", "ANISOU", "no motion", "ours"],
 )
 def test_other_files_are_read_as_they_are(tmp_path: Path, text: str) -> None:
     model = _read(tmp_path, text)

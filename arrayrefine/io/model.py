@@ -22,6 +22,7 @@ from arrayrefine.io.in_memory import ModelSource, is_path, label_of, stand_in
 from arrayrefine.io.model_crystal import crystal_named, format_cell, has_cell, take_crystal
 from arrayrefine.io.pdb_header import header_records
 from arrayrefine.io.special_positions import Sites, find_sites, follow_sites
+from arrayrefine.io.tls_header import complete_groups
 from arrayrefine.io.tls_residual import with_header_tls
 from arrayrefine.wording import are, counted, were
 
@@ -102,6 +103,7 @@ def read_model(source: ModelSource, otherwise: Callable[[gemmi.Structure], Cryst
         structure, document = _from_memory(file, source)
     notes += checks.method_notes(dict(structure.info.items()).get("_exptl.method", ""))
     _keep_first_model(file, structure, notes)
+    complete_groups(structure)
     if otherwise is not None and not (has_cell(structure) and structure.find_spacegroup()):
         take_crystal(file, structure, otherwise(structure), notes)
     crystal = crystal_named(file, structure, notes, asked=otherwise is not None)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Identity
 from arrayrefine.displacement import EIGHT_PI_SQUARED, parted
-from arrayrefine.io.tls_header import is_ours, members
+from arrayrefine.io.tls_header import is_ours, members, why_no_groups
 from arrayrefine.kernels import symmetric
 from arrayrefine.tls import NUMBERS, Tls
 from arrayrefine.wording import counted
@@ -57,15 +57,20 @@ def with_header_tls(
         return b_iso, u_aniso, anisotropic, ()
     tls = _motion(structure, who)
     inside = tls.group >= 0
-    if not tls.values.any() or not np.isfinite(tls.values).all() or not inside.any():
+    if not tls.values.any():
         return b_iso, u_aniso, anisotropic, ()
+    says = "the header says that B of the file are what atoms have besides their TLS groups: "
+    if not inside.any() or not np.isfinite(tls.values).all():
+        reason = "not all of their tensors can be read" if inside.any() else why_no_groups(structure)
+        return b_iso, u_aniso, anisotropic, (f"{says}these B are taken for whole ones; {reason}",)
     whole = tls.u(xyz)[inside] + symmetric.isotropic(b_iso[inside] / EIGHT_PI_SQUARED)
     before, b_iso, u_aniso = float(b_iso[inside].mean()), b_iso.copy(), u_aniso.copy()
     b_iso[inside], u_aniso[inside] = parted(whole)
+    found = len(np.unique(tls.group[inside]))
+    missing = f"; no atom is in the ranges of {len(tls) - found} more" if found < len(tls) else ""
     note = (
-        "the header says that B of the file are what atoms have besides their TLS groups: the motion of "
-        f"{counted(len(tls), 'group')} is added to {counted(int(inside.sum()), 'atom')}, as ANISOU would have it, and "
-        f"their mean B goes from {before:.1f} to {b_iso[inside].mean():.1f} Å²"
+        f"{says}the motion of {counted(found, 'group')} is added to {counted(int(inside.sum()), 'atom')}, as ANISOU "
+        f"would have it, and their mean B goes from {before:.1f} to {b_iso[inside].mean():.1f} Å²{missing}"
     )
     return b_iso, u_aniso, inside, (note,)
 
