@@ -73,11 +73,10 @@ def _remedy(problem: Problem, last: State) -> str:
 
 
 def out_of_band(problem: Problem, first: State, last: State, steps: tuple[Step, ...]) -> list[str]:
-    """A sentence where bonds or angles of what was free ended outside their band, but for what is worse than it came.
-
-    Below the band only where coordinates were refined, and angles let bonds be looser.
+    """A sentence where refined coordinates ended with bonds or angles outside their band, but for what is worse than it
+    came; below the band only where angles let bonds be looser.
     """
-    if not any(step.free_parameters for step in steps):
+    if not any(step.free_parameters and "xyz" in step.target.split("+") for step in steps):
         return []
     band, (bond, angle) = problem.options.weighting, last.core_rmsz
     known = {name for name, _, _ in _strained(problem, first, last)}
@@ -89,9 +88,8 @@ def out_of_band(problem: Problem, first: State, last: State, steps: tuple[Step, 
     if high:
         numbers = ", ".join(high) + _of_weights(problem)
         return [f"the geometry ended outside its band, metals and what is frozen aside: {numbers}"]
-    moved = any(step.free_parameters and "xyz" in step.target.split("+") for step in steps)
     loose = (angle or 0.0) > band.angle_rmsz_high
-    if bond is None or not moved or loose or known or bond >= band.rmsz_low - _BESIDE:
+    if bond is None or loose or known or bond >= band.rmsz_low - _BESIDE:
         return []
     numbers = f"bond RMSZ {bond:.2f} (band {band.rmsz_low:g} to {band.rmsz_high:g})"
     return [f"the geometry ended tighter than its band: {numbers}{_of_weights(problem)}"]

@@ -88,13 +88,13 @@ def test_what_is_worse_than_it_came_is_said_once() -> None:
     assert verdicts.out_of_band(problem(), state(), loose, STEPS) == []
 
 
-def test_where_no_coordinates_were_refined_the_geometry_may_be_tight_and_where_nothing_was_it_may_be_anything() -> None:
+def test_where_no_coordinates_were_refined_the_geometry_may_be_anything() -> None:
     (one,) = STEPS
     only_b: Any = (types.SimpleNamespace(target="b", free_parameters=100),)
     scale: Any = (types.SimpleNamespace(target="scale", free_parameters=0),)
-    for end, counts in ((state(bond=0.3), [1, 0, 0, 0]), (state(bond=1.4), [1, 1, 0, 0])):
-        start = state(bond=5.0)
-        assert [len(verdicts.out_of_band(problem(), start, end, s)) for s in ((one,), only_b, scale, ())] == counts
+    for end in (state(bond=0.3), state(bond=1.4)):
+        counts = [len(verdicts.out_of_band(problem(), state(bond=5.0), end, s)) for s in ((one,), only_b, scale, ())]
+        assert counts == [1, 0, 0, 0]
 
 
 @pytest.mark.parametrize("scheme", ["fixed", "stale"])
