@@ -13,6 +13,9 @@ from arrayrefine.tls_groups import wants_groups
 _SWITCHES = ("secondary_structure", "ramachandran", "rotamers", "ncs", "metals", "base_pairs", "jelly_body")
 """Classes of restraints of `External`, each with a sigma, a weight or both."""
 
+_OF_ADP = ("adp_distance", "shape_ratio", "rigid_ratio", "sphericity_sigma")
+"""Options of `Geometry` on restraints of displacements."""
+
 
 def refines(options: Options, *kinds: str) -> bool:
     """Whether a step names one of some kinds of parameters, and is taken."""
@@ -53,8 +56,12 @@ def without_effect(options: Options, model: Atoms, *, on_cpu: bool = True) -> li
     out += [f"{flag} names no atom of the model" for flag, text in named if not select(model, text).any()]
     if options.occupancy_groups and not any("occupancy" in target.split("+") for target in options.targets):
         out.append("--occupancy-groups has no effect: no step refines occupancies (--targets xyz b occupancy does)")
-    if wants_groups(options.tls) and not any({"b", "tls"} & set(target.split("+")) for target in options.targets):
-        out.append("the TLS groups are not refined: no step names b or tls (--targets xyz b does)")
+    if wants_groups(options.tls) and not refines(options, "b", "tls"):
+        why = "no step names b or tls (--targets xyz b does)" if options.cycles else "there is no cycle"
+        out.append(f"the TLS groups are not refined: {why}")
+    idle = [text for text in options.freeze if text.partition(":")[0].strip() == "occupancy"]
+    if options.cycles and not refines(options, "occupancy"):
+        out += [f"--freeze '{text}' has no effect: no step refines occupancies" for text in idle]
     fixed = [name for name in ("geometry", "adp") if getattr(options.weighting, name) and options.weights != "fixed"]
     out += [f"--weighting.{name} has no effect: --weights fixed uses it" for name in fixed]
     if options.start and not options.perturb:
@@ -79,6 +86,12 @@ def _beside_a_switch(options: Options) -> list[str]:
         if getattr(external, name) in ("off", False):
             said = f"has no effect: --external.{_flag(name)} is off"
             out += [f"--external.{_flag(one)} {said}" for one in _changed(external, f"{name}_")]
+    if not options.geometry.contacts:
+        changed = _changed(options.geometry, "contact_")
+        out += [f"--geometry.{_flag(name)} has no effect: --geometry.no-contacts leaves them out" for name in changed]
+    if options.adp == "none":
+        changed = [name for name in _OF_ADP if name in _changed(options.geometry)]
+        out += [f"--geometry.{_flag(name)} has no effect: --adp is none" for name in changed]
     if options.hydrogens == "strip":
         out += [f"--riding.{_flag(name)} has no effect: --hydrogens is strip" for name in _changed(options.riding)]
     if options.solvent.model == "none":

@@ -171,6 +171,9 @@ def test_values_that_no_refinement_can_use(options: Options, flag: str) -> None:
         (Options(external=External(reference_weight=2.0)), "--external.reference-weight"),
         (Options(hydrogens="strip", riding=RidingHydrogens(b_ratio=1.0)), "--riding.b-ratio"),
         (Options(solvent=Solvent(model="none", step=0.4)), "--solvent.step"),
+        (Options(geometry=Geometry(contacts=False, contact_sigma=0.3)), "--geometry.contact-sigma"),
+        (Options(adp="none", geometry=Geometry(rigid_ratio=0.5)), "--geometry.rigid-ratio"),
+        (Options(freeze=("occupancy: all",)), "--freeze 'occupancy: all'"),
         (Options(threads=2, xray=Xray(method="direct"), device="cpu"), "--threads 2"),
     ],
 )
@@ -181,10 +184,20 @@ def test_options_that_come_to_nothing_beside_others_are_named(options: Options, 
     apt = dataclasses.replace(
         options, weights="fixed", perturb=0.1, rigid_body="auto", threads=1, hydrogens="add", reference=example.MODEL,
         external=dataclasses.replace(options.external, rotamers="on", metals=True),
-        solvent=dataclasses.replace(options.solvent, model="flat"),
+        solvent=dataclasses.replace(options.solvent, model="flat"), adp="kl", targets=("xyz+b", "occupancy"),
+        geometry=dataclasses.replace(options.geometry, contacts=True),
     )  # fmt: skip
     *_, notes = prepare(example.MODEL, example.DATA, apt)
     assert not any(" has no effect" in note for note in notes)
+
+
+def test_groups_that_nothing_refines_are_named() -> None:
+    for options, why in (
+        (Options(tls=("chain A",), cycles=0), "there is no cycle"),
+        (Options(tls=("chain A",), targets=("xyz",)), "no step names b or tls"),
+    ):
+        *_, notes = prepare(example.MODEL, example.DATA, options)
+        assert any(f"the TLS groups are not refined: {why}" in note for note in notes)
 
 
 def test_anisou_that_are_to_be_kept_and_are_not_there_are_named() -> None:

@@ -97,6 +97,19 @@ def test_symmetry_in_angstrom_is_left_out_where_the_cell_is_another(tmp_path: Pa
     assert said == ([] if kept else [sentence])
 
 
+def test_names_of_records_may_be_in_lower_case(tmp_path: Path) -> None:
+    source = with_lines(
+        tmp_path, "compnd    MOL_ID: 1;", "author    A.AUTHOR", "remark 200 EXPERIMENT TYPE", "remark 500 GEOMETRY"
+    )
+    source.write_text(source.read_text().replace("ATOM  ", "atom  "))
+    lines, said = written(source, tmp_path)
+    assert "COMPND    MOL_ID: 1;" in lines
+    assert "AUTHOR    A.AUTHOR" in lines
+    assert "REMARK 200 EXPERIMENT TYPE" in lines
+    assert not any("REMARK 500" in line for line in lines)
+    assert not any("logs" in sentence or "atom" in sentence or "ATOM" in sentence for sentence in said)
+
+
 def test_records_of_split_names_keep_their_place(tmp_path: Path) -> None:
     dbref = ("DBREF1 1TST A    1     1  UNP                  A0A023GPI8", "DBREF2 1TST A     A0A023GPI8         1    1")
     source = with_lines(tmp_path, *dbref, "SEQADV 1TST ALA A    1  UNP  A0A023GPI  GLY     1 CONFLICT", "NONSENSE LINE")

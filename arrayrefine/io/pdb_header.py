@@ -33,8 +33,8 @@ _SHIFT = 0.01
 
 
 def header_records(text: str) -> tuple[str, ...]:
-    """Lines of a PDB file that hold neither atoms nor REMARKs, as they are."""
-    lines = (line[:80].rstrip() for line in text.splitlines())
+    """Lines of a PDB file that hold neither atoms nor REMARKs, as they are, but for names of records in capitals."""
+    lines = (_capital(line[:80].rstrip()) for line in text.splitlines())
     return tuple(line for line in lines if line and not line.startswith((*_COORDINATES, "REMARK")))
 
 
@@ -59,7 +59,7 @@ def lasting_remarks(structure: gemmi.Structure) -> list[str]:
 
     500 judges the model as it was, those without a number are logs of other programs, and 290 has translations in Å.
     """
-    remarks = [line.rstrip() for line in structure.raw_remarks if line.startswith("REMARK")]
+    remarks = [_capital(line.rstrip()) for line in structure.raw_remarks if _name(line).upper() == "REMARK"]
     left = (3, 500, *((290,) if _of_another_cell(structure) else ()))
     return [line for line in remarks if remark_number(line) not in (*left, None)]
 
@@ -91,8 +91,13 @@ def not_in_cif(structure: gemmi.Structure, header: tuple[str, ...]) -> list[str]
 
 def remark_number(remark: str) -> int | None:
     """Number of a REMARK; None for those that have none, in its columns with a blank behind them."""
-    found = _NUMBERED.match(remark)
+    found = _NUMBERED.match(_capital(remark))
     return int(found[1]) if found else None
+
+
+def _capital(line: str) -> str:
+    """A line with the name of its record in capitals, as gemmi reads it."""
+    return line[:6].upper() + line[6:]
 
 
 def _name(line: str) -> str:
@@ -113,7 +118,7 @@ def _rank(line: str) -> int:
 
 def _of_another_cell(structure: gemmi.Structure) -> bool:
     """Whether REMARK 290 moves atoms by what is no translation of the space group in this cell."""
-    found = [float(match[1]) for match in map(_SMTRY.match, structure.raw_remarks) if match]
+    found = [float(match[1]) for match in map(_SMTRY.match, map(_capital, structure.raw_remarks)) if match]
     shifts = np.array(found[: len(found) // 3 * 3]).reshape(-1, 3)
     fractional = shifts @ np.array(structure.cell.frac.mat.tolist()).T
     allowed = np.round(24.0 * fractional) / 24.0 @ np.array(structure.cell.orth.mat.tolist()).T
