@@ -47,9 +47,9 @@ def minimised(problem: Problem, path: Path, target: str = "xyz+b") -> Any:
 def test_what_is_foreseen_is_what_a_minimisation_gains(anisotropic: str) -> None:
     """From 0.3 to 30 per parameter down to next to nothing, as scale and sigma_A are found anew.
 
-    Without the robust distances to the metal, whose pull no curvature tells.
+    With the robust distances to the metal at the weight of other distances: their pull no curvature tells.
     """
-    problem, path = prepared(anisotropic=anisotropic, external=External(metals=False))
+    problem, path = prepared(anisotropic=anisotropic, external=External(metals_weight=1.0))
     path = steps(problem, path, 1)
     parameters, found, solution, change = minimised(problem, path)
     ratios, gains = [], []
