@@ -20,6 +20,7 @@ from arrayrefine.form_factors import Basis, it92, reduced_basis, scattering
 from arrayrefine.gaussians import Anisotropic, Isotropic
 from arrayrefine.kernels import density, density_aniso, fft, lookup, summation, symmetric
 from arrayrefine.kernels.bricks import Bricks, assign, renew
+from arrayrefine.kernels.exponentials import Exponentials
 from arrayrefine.kernels.processes import shared, told
 from arrayrefine.sampling import BRICK_TAIL, SPHERE_TAIL, Errors, Sampling, choose_sampling, reach, still_fits
 
@@ -50,6 +51,11 @@ class _Blurred(NamedTuple):
         if self.shift is not shift or self.sampling is not sampling:
             return False
         return np.array_equal(self.b_iso, atoms.b_iso) and np.array_equal(self.u_aniso, atoms.u_aniso)
+
+
+def _nothing_kept() -> tuple[Exponentials, Exponentials]:
+    """Room for the Gaussians of isotropic and of anisotropic atoms."""
+    return Exponentials("round"), Exponentials("tensors")
 
 
 class StructureFactors:
@@ -167,7 +173,7 @@ class StructureFactors:
         unblur = np.exp(0.25 * self.sampling.blur * self.s_squared) * element_volume
         self._factor = self.basis.functions(self.s_squared) * unblur
         self._bricks: dict[bool, Bricks] = {}
-        self._kept = density_aniso.Exponentials()
+        self._kept = _nothing_kept()
         self._sharpest = float((sharpest(atoms) + self._shift).min(initial=np.inf)) + self.sampling.blur
 
     def _divide(self, atoms: Atoms) -> None:
@@ -229,7 +235,7 @@ class StructureFactors:
         other._element, other._tensor, other._host_side = self._element[rows], self._tensor[rows], None
         if self.method == "fft":
             other._shift, other._channel, other._width = self._shift[rows], self._channel[rows], self._width[rows]
-            other._bricks, other._kept = {}, density_aniso.Exponentials()
+            other._bricks, other._kept = {}, _nothing_kept()
         return other
 
     def after(self, f_calc: Complex, before: Atoms, atoms: Atoms) -> Complex:
@@ -246,14 +252,14 @@ class StructureFactors:
             told(lambda: bool(self.on_device))  # memory that copies share; a copy that samples anew makes its own
         other = copy.copy(self)
         if self.method == "fft":
-            other._bricks, other._kept = {}, density_aniso.Exponentials()
+            other._bricks, other._kept = {}, _nothing_kept()
         return other
 
     def apart(self) -> StructureFactors:
         """A copy with the same results, which changes nothing that is kept here: for one process of a team alone."""
         other = copy.copy(self)
         if self.method == "fft" and self.device == "cpu":
-            other._bricks, other._kept = dict(self._bricks), density_aniso.Exponentials()
+            other._bricks, other._kept = dict(self._bricks), _nothing_kept()
         return other
 
     @property
@@ -370,14 +376,14 @@ class StructureFactors:
         grids = density.splat(
             fractional[at], round_.unit * occupancy[at], round_.exponent, round_.radius, self._channel[at], shape, orth,
             dtype, bricks=self._assigned(fractional[at], round_), threads=self.threads,
-            out=shared("grids", dtype, 1, self._channel.shape[1], *shape),
+            out=shared("grids", dtype, 1, self._channel.shape[1], *shape), keep=self._kept[0],
         )  # fmt: skip
         if other is not None:
             at = other.index
             density_aniso.splat_aniso(
                 fractional[at], other.unit * occupancy[at], other.precision, other.radius, self._channel[at], shape,
                 orth, dtype, bricks=self._assigned(fractional[at], other), threads=self.threads, out=grids,
-                keep=self._kept,
+                keep=self._kept[1],
             )  # fmt: skip
         return np.asarray(grids[0])
 
@@ -388,7 +394,7 @@ class StructureFactors:
         at = round_.index
         by_amplitude, by_xyz, by_exponent = density.gather(
             maps[None], fractional[at], round_.unit * occupancy[at], round_.exponent, round_.radius, self._channel[at],
-            orth, bricks=self._assigned(fractional[at], round_), threads=self.threads,
+            orth, bricks=self._assigned(fractional[at], round_), threads=self.threads, kept=self._kept[0],
         )  # fmt: skip
         by_b = round_.by_b(by_amplitude, by_exponent, occupancy[at])
         if other is None:
@@ -398,7 +404,7 @@ class StructureFactors:
         at = other.index
         by_amplitude, by_xyz, by_precision = density_aniso.gather_aniso(
             maps[None], fractional[at], other.unit * occupancy[at], other.precision, other.radius, self._channel[at],
-            orth, bricks=self._assigned(fractional[at], other), threads=self.threads, kept=self._kept,
+            orth, bricks=self._assigned(fractional[at], other), threads=self.threads, kept=self._kept[1],
         )  # fmt: skip
         by_u = other.by_u(by_amplitude, by_precision, occupancy[at])
         gradient.xyz[at], gradient.occupancy[at] = by_xyz, by_amplitude * other.unit

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-_SPLIT, _JOINT, _WHOLE = (8, 8, 16), (8, 8, 8), (4, 4, 8)
-"""Points along a brick that are aimed at: with and without an axis at right angles to the others, and for Gaussians
-that are no product whatever the axes are, whose exponentials cost more than the places of smaller bricks."""
+_SPLIT, _WHOLE = (8, 8, 16), (4, 4, 8)
+"""Points along a brick that are aimed at: for Gaussians that are products, as an axis is at right angles to the others,
+and for those that are not, whose exponentials cost more than the places of smaller bricks."""
 _CACHE, _CACHE_WHOLE, _FEWEST = 1 << 22, 1 << 20, 8
 """Bytes of tables that one block of bricks may fill, so that they stay in the cache (less where they are read more
 often); but blocks are made smaller where there would be fewer than so many for threads to share."""
@@ -226,7 +226,7 @@ def assign(
     frame, step = np.linalg.qr(orth / np.asarray(shape))
     right = _right_angles(orth)
     factors = ((0, 1, 2),) if joint else _factors(right)
-    aims = _WHOLE if joint else _SPLIT if len(factors) > 1 else _JOINT
+    aims = _SPLIT if len(factors) > 1 else _WHOLE
     width = tuple(_width(n, aim) for n, aim in zip(shape, aims))
     size = np.asarray(width)
     bricks = np.asarray(shape) // size
@@ -247,7 +247,7 @@ def assign(
     points = [_points(step, width, centre, factor).astype(dtype) for factor in factors]
     rows = width[0] * width[1] + 3 * width[2] if len(factors) > 1 else math.prod(width)
     table = np.dtype(dtype).itemsize * rows
-    cache = _CACHE_WHOLE if joint else _CACHE
+    cache = _CACHE if len(factors) > 1 else _CACHE_WHOLE
     pair, blocks = _places(number, min(cache // table, len(number) // _FEWEST + 1))
     start = np.zeros((3, len(atom) + 1), dtype)
     start[:, :-1] = step @ (position.T[:, image] - brick * size[:, None] - centre[:, None])

@@ -4,7 +4,7 @@ Each atom is one isotropic Gaussian, amplitude · exp(−exponent · r²), which
 The grid is cut into bricks. Where an axis is at right angles to the other two, the Gaussian is a product of a function
 in their plane and one along that axis, so a brick's density is a matrix product over the atoms that reach it,
 ρ[xy, kz] = Σ_a E_a[xy] · (A_a c_ak e_a[z]), and the adjoint needs two such products. In other cells the "plane" is the
-whole brick and the axis has one point. Bricks are independent: nothing is scattered, and threads share them.
+whole brick, a smaller one, and the axis has one point. Bricks are independent: nothing is scattered, and threads share them.
 
 An exponent over several points is a matrix product too: −k|c − d|² = [1, c, |c|²] · [−k|d|²; 2k d; −k], with d the atom
 and c the points, both from the centre of the brick. It is formed for each factor of the Gaussian: for each axis where
@@ -21,14 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.kernels.bricks import Block, Bricks, assign
+from arrayrefine.kernels.exponentials import Exponentials, exponentials
 from arrayrefine.kernels.processes import shared
 from arrayrefine.kernels.threads import each, scratch
 
 Array = NDArray[Any]
-
-FLOOR = {np.dtype(np.float32): -30.0, np.dtype(np.float64): -300.0}
-"""Exponents end here: products of what lies below would be denormal numbers, which are slow and worth nothing."""
-
 
 class _Placed(NamedTuple):
     """Atoms of a block: offset (3, S) in Å from their bricks, for each factor of the Gaussian the rows −k|d|², 2k d and
@@ -92,17 +89,16 @@ def by_brick(grids: Array, bricks: Bricks) -> Array:
     return grids.reshape(models, channels, *cut).transpose(0, *outer, *inner)
 
 
-def _exponentials(bricks: Bricks, placed: _Placed, block: Block) -> tuple[Array, Array]:
-    """Of a block of S places: E (J, S) over the plane, and e (Z, S) along the last axis."""
+def _exponentials(bricks: Bricks, placed: _Placed, out: Array | None) -> tuple[Array, Array]:
+    """Of a block of S places: E (J, S) over the plane, and e (Z, S) along the last axis.
+
+    Where the plane is the whole brick, E goes to `out` if that is given.
+    """
     count = placed.offset.shape[1]
     found = []
     for number, (left, points) in enumerate(zip(placed.left, bricks.points)):
-        e = scratch(f"factor {number}", bricks.dtype, points.shape[1], count)
-        # Some BLAS builds raise the invalid flag on finite input, from lanes that they do not use.
-        with np.errstate(invalid="ignore"):
-            np.matmul(points.T, left, out=e)
-        np.maximum(e, FLOOR[bricks.dtype], out=e)
-        found.append(np.exp(e, out=e))
+        e = scratch(f"factor {number}", bricks.dtype, points.shape[1], count) if out is None else out
+        found.append(exponentials(points, left, e))
     if not bricks.split:
         return found[0], np.ones((1, count), bricks.dtype)
     if len(found) == 2:
@@ -148,6 +144,7 @@ def splat(
     bricks: Bricks | None = None,
     threads: int = 1,
     out: Array | None = None,
+    keep: Exponentials | None = None,
 ) -> Array:
     """Sum Gaussians on periodic grids.
 
@@ -176,6 +173,9 @@ def splat(
     threads : int
     out : (n_models, K, *shape) array of `dtype`, optional
         Where the result goes, made by `shared`.
+    keep : Exponentials, optional
+        Takes the Gaussians, for a `gather` at the same atoms, where no axis is at right angles to the other two; else
+        they are made anew as fast as they are read.
 
     Returns
     -------
@@ -194,12 +194,16 @@ def splat(
     for block in table.blocks[: table.early]:
         empty[block.number] = False
     ordered[empty] = 0.0
+    points = math.prod(table.width)
+    kept = None
+    if keep is not None and not table.split and keep.make_room(table, fractional, exponent):
+        kept = keep
 
     def work(number: int) -> None:
         block = table.blocks[number]
         here = table.places(block)
         placed = _place(table, atoms, here)
-        plane, line = _exponentials(table, placed, block)
+        plane, line = _exponentials(table, placed, None if kept is None else kept.of(points, here))
         mixed = _mix(table, line, placed.channel)
         rows = mixed.reshape(-1, mixed.shape[2])
         density = scratch("density", table.dtype, len(block.number), len(plane), len(rows))
@@ -243,6 +247,7 @@ def gather(
     *,
     bricks: Bricks | None = None,
     threads: int = 1,
+    kept: Exponentials | None = None,
 ) -> tuple[Array, Array, Array]:
     """Adjoint of `splat`: the derivative of Σ maps · splat(…) by the atoms.
 
@@ -252,6 +257,8 @@ def gather(
         Derivative of a scalar by the grid values.
     fractional, amplitude, exponent, radius, channel, orth, model, bricks, threads
         As given to `splat`.
+    kept : Exponentials, optional
+        What `splat` has kept; used where it is for these atoms.
 
     Returns
     -------
@@ -273,12 +280,17 @@ def gather(
     split = table.split
     basis = _plane_basis(table)
     moments = shared("moments", np.float64, 5, len(table.atom))
+    points = math.prod(table.width)
+    known = kept if kept is not None and kept.hold(table, fractional, exponent) else None
 
     def work(number: int) -> None:
         block = table.blocks[number]
         here = table.places(block)
         placed = _place(table, atoms, here)
-        plane, line = _exponentials(table, placed, block)
+        if known is None:
+            plane, line = _exponentials(table, placed, None)
+        else:
+            plane, line = known.of(points, here), np.ones((1, block.slots * len(block.number)), table.dtype)
         mixed = _mix(table, line, placed.channel)
         rows = mixed.reshape(-1, mixed.shape[2])
         slab = np.take(

@@ -10,16 +10,14 @@ both places of the matrix.
 
 Per atom and point of its bricks this takes 10 + K multiplications and an exponential to splat and 20 + K to gather, for
 K channels, where an isotropic Gaussian in a cell with right angles takes K and 2K and almost no exponential. That is
-the floor; bricks are smaller for it (some 1600 points reached instead of 3000 at a radius of four steps), and a splat
-or gather of 3000 atoms on one core is measured at 13 and 18 µs per atom, twice the 6.6 and 9 of isotropic ones. A row
-of a brick could be made by recurrence instead of exponentials, but those are less than a third of the time.
+the floor; bricks are smaller for it (some 1600 points reached instead of 3000 at a radius of four steps). Exponentials
+are kept from splat to gather. A row of a brick could be made by recurrence instead, but they are less than a third of
+the time.
 """
 
 from __future__ import annotations
 
 import math
-import threading
-import weakref
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +26,7 @@ from numpy.typing import NDArray
 from arrayrefine.kernels import symmetric
 from arrayrefine.kernels.bricks import Bricks, assign
 from arrayrefine.kernels.density import by_atom, by_brick, each_block, look_up, per_brick, put
+from arrayrefine.kernels.exponentials import Exponentials, exponentials
 from arrayrefine.kernels.processes import shared
 from arrayrefine.kernels.threads import each, scratch
 
@@ -35,10 +34,6 @@ Array = NDArray[Any]
 
 _ROW, _COLUMN = np.array([0, 0, 1]), np.array([1, 2, 2])
 """Places off the diagonal, in the order of the six values."""
-
-
-_LARGEST = 1 << 29
-"""Bytes of Gaussians that are kept at most."""
 
 
 def _table(bricks: Bricks, fractional: Array, precision: Array, channel: Array) -> Array:
@@ -77,51 +72,6 @@ def _basis(bricks: Bricks) -> Array:
     return np.concatenate([first, c * c, c[_ROW] * c[_COLUMN]])
 
 
-class _Owner(threading.local):
-    """Whose Gaussians are in the memory that all `Exponentials` of a thread use."""
-
-    def __init__(self) -> None:
-        self.last: weakref.ref[Exponentials] | None = None
-
-
-_owner = _Owner()
-
-
-class Exponentials:
-    """The Gaussians of the last `splat_aniso`, for the `gather_aniso` that follows at the same atoms."""
-
-    def __init__(self) -> None:
-        self._made_for: tuple[Bricks, Array, Array] | None = None
-        self._held = np.zeros(0)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """They are not worth copying."""
-        return {"_made_for": None, "_held": np.zeros(0)}
-
-    def make_room(self, bricks: Bricks, fractional: Array, precision: Array) -> bool:
-        """Get ready to keep; False where it would take too much memory."""
-        self._made_for = None
-        size = math.prod(bricks.width) * len(bricks.atom)
-        if size * bricks.dtype.itemsize > _LARGEST:
-            return False
-        self._held = shared("exponentials", bricks.dtype, size)
-        self._made_for = bricks, fractional, precision
-        _owner.last = weakref.ref(self)
-        return True
-
-    def hold(self, bricks: Bricks, fractional: Array, precision: Array) -> bool:
-        """Whether they are those of these atoms."""
-        if _owner.last is None or _owner.last() is not self:
-            return False
-        if self._made_for is None or self._made_for[0] is not bricks:
-            return False
-        return np.array_equal(self._made_for[1], fractional) and np.array_equal(self._made_for[2], precision)
-
-    def of(self, points: int, here: slice) -> Array:
-        """Array (points, S) of some places."""
-        return self._held[points * here.start : points * here.stop].reshape(points, -1)
-
-
 def _exponentials(bricks: Bricks, placed: _Placed, basis: Array, out: Array | None) -> Array:
     """Gaussians (P, S) of the atoms of some places."""
     d, q = placed.offset, placed.quadratic
@@ -134,11 +84,7 @@ def _exponentials(bricks: Bricks, placed: _Placed, basis: Array, out: Array | No
     np.einsum("ij,ij->j", left[1:4], d, out=left[0])
     left[0] *= 0.5
     np.negative(left[1:4], out=left[1:4])
-    e = scratch("whole", bricks.dtype, basis.shape[1], d.shape[1]) if out is None else out
-    # Some BLAS builds raise the invalid flag on finite input, from lanes that they do not use.
-    with np.errstate(invalid="ignore"):
-        np.matmul(basis.T, left, out=e)
-    return np.exp(e, out=e)
+    return exponentials(basis, left, scratch("whole", bricks.dtype, basis.shape[1], d.shape[1]) if out is None else out)
 
 
 class _Ordered(NamedTuple):

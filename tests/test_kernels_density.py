@@ -8,7 +8,7 @@ from checks import check_direction, dot_test
 from synthetic import CELLS, crystal
 
 from arrayrefine.crystal import Crystal
-from arrayrefine.kernels import density
+from arrayrefine.kernels import density, exponentials
 from arrayrefine.kernels.bricks import Bricks, assign, renew
 from arrayrefine.kernels.density_aniso import gather_aniso, splat_aniso
 
@@ -176,6 +176,37 @@ def test_threads_and_memory_that_is_given_change_nothing() -> None:
     assert np.array_equal(grids, out)
     for one, two in zip(density.gather(grids, *args, box.orth), density.gather(grids, *args, box.orth, threads=2)):
         assert np.array_equal(one, two)
+
+
+@pytest.mark.parametrize("space_group", ["P 1", "tilted"])
+@pytest.mark.parametrize("room", [True, False])
+def test_gather_with_what_splat_has_kept(space_group: str, room: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not room:
+        monkeypatch.setattr(exponentials, "_LARGEST", 100)
+    box, fractional, amplitude, exponent, radius, channel = _gaussians(space_group)
+    bricks = assign(fractional, radius, SHAPE, box.orth, np.float64, slack=0.5)
+    keep = exponentials.Exponentials("round")
+    kept = density.splat(
+        fractional, amplitude, exponent, radius, channel, SHAPE, box.orth, np.float64, bricks=bricks, keep=keep
+    )
+    anew = density.splat(fractional, amplitude, exponent, radius, channel, SHAPE, box.orth, np.float64, bricks=bricks)
+    np.testing.assert_array_equal(kept, anew)
+    # Factors along an axis at right angles are made as fast as they are read.
+    assert keep.hold(bricks, fractional.copy(), exponent) == (room and space_group == "P 1")
+    maps = np.random.default_rng(2).normal(size=kept.shape)
+    for x in (fractional, fractional + 1e-3):  # for other atoms it is not used
+        rest = amplitude, exponent, radius, channel, box.orth
+        known = density.gather(maps, x, *rest, bricks=bricks, kept=keep)
+        for a, b in zip(known, density.gather(maps, x, *rest, bricks=bricks)):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_no_gaussian_is_a_denormal_number(dtype: type) -> None:
+    points, left = np.ones((1, 3)), -np.geomspace(1.0, 1e4, 50)[None]
+    made = exponentials.exponentials(points.astype(dtype), left.astype(dtype), np.empty((3, 50), dtype))
+    assert made.min() > np.finfo(dtype).tiny ** 0.5
+    np.testing.assert_allclose(made, np.exp(np.maximum(np.repeat(left, 3, axis=0), -20.0)), atol=1e-8)
 
 
 def test_cells_cover_both_rhombohedral_settings() -> None:

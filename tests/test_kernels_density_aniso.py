@@ -8,7 +8,7 @@ from checks import check_direction, dot_test
 from synthetic import crystal
 
 from arrayrefine.crystal import Crystal
-from arrayrefine.kernels import density, density_aniso, symmetric
+from arrayrefine.kernels import density, exponentials, symmetric
 from arrayrefine.kernels.bricks import assign
 from arrayrefine.kernels.density_aniso import gather_aniso, splat_aniso
 
@@ -194,11 +194,11 @@ def test_grids_and_bricks_that_do_not_fit_are_refused() -> None:
 @pytest.mark.parametrize("room", [True, False])
 def test_gather_with_what_splat_has_kept(room: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not room:
-        monkeypatch.setattr(density_aniso, "_LARGEST", 100)
+        monkeypatch.setattr(exponentials, "_LARGEST", 100)
     box, (fractional, *rest) = _problem("P 21 21 21")
     radius = rest[2]
     bricks = assign(fractional, radius, SHAPE, box.orth, np.float64, slack=0.5, joint=True)
-    keep = density_aniso.Exponentials()
+    keep = exponentials.Exponentials("tensors")
     splat_aniso(fractional, *rest, SHAPE, box.orth, np.float64, bricks=bricks, out=_empty(), keep=keep)
     assert keep.hold(bricks, fractional.copy(), rest[1]) == room
     maps = np.random.default_rng(2).normal(size=_empty().shape)
