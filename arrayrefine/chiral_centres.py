@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -10,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
-from arrayrefine.kernels.geometry import chirality
 from arrayrefine.name_symmetry import Skeleton
 from arrayrefine.restraints import Chiralities, Int
 from arrayrefine.topology_terms import TopologyModel, mixed
@@ -54,7 +54,8 @@ def read_chiralities(
     fine = known & ~in_metal & sound & ~mixed(model.altloc, table)
     table, value = table[fine], np.where(positive, volume, -volume)[fine]
     names: list[Centre] = [tuple(site.name for site in centres[k].atoms) for k in np.flatnonzero(fine)]  # type: ignore[misc]
-    present = _volumes(atoms.xyz, table)
+    found = Chiralities(table, value, np.full(len(value), CHIRAL_SIGMA))
+    present = found.volumes(atoms.xyz)
     value = np.where(either[fine], np.copysign(value, present), value)
     wrong = present * value < 0
     kept = _inverting(edges, atoms)[table[:, 0]] & wrong
@@ -65,7 +66,7 @@ def read_chiralities(
         kept |= other
         value[other] *= -1.0
     _say(notes, atoms, table, kept, present * value < 0)
-    return Chiralities(table, value, np.full(len(value), CHIRAL_SIGMA))
+    return dataclasses.replace(found, ideal=value)
 
 
 def _say(notes: list[str], atoms: Atoms, table: Int, kept: Mask, wrong: Mask) -> None:
@@ -87,12 +88,6 @@ def _say(notes: list[str], atoms: Atoms, table: Int, kept: Mask, wrong: Mask) ->
             f"{named(wrong)}. Where the model is right, the compound is another stereoisomer: give it the name and the "
             "restraint CIF of that one"
         )
-
-
-def _volumes(xyz: Float, index: Int) -> Float:
-    """Signed volumes (n,), Å³, centre first."""
-    ones = np.ones(len(index))
-    return chirality(xyz, index, 0.0 * ones, ones)[0]
 
 
 def _inverting(edges: Int, atoms: Atoms) -> Mask:

@@ -16,9 +16,6 @@ Int = NDArray[np.int64]
 
 _NARROWEST = 0.1
 """Å²; B on the grid is at least this much."""
-_EARLIER = 0.55
-"""The smaller bricks of anisotropic atoms hold less of what lies beyond the sphere: they are cut at this part of the
-cut-off."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ class Anisotropic:
             u[thin] = symmetric.within(u[thin], least, np.inf)
             value = symmetric.eigenvalues(u)
         unit = (2.0 * np.pi) ** -1.5 / np.sqrt(symmetric.determinant(u))
-        radius = np.sqrt(-2.0 * np.log(_EARLIER * cutoff) * value[:, 2])
+        radius = np.sqrt(-2.0 * np.log(cutoff) * value[:, 2])
         return cls(index, unit, 0.5 * symmetric.inverse(u), radius)
 
     def by_u(self, by_amplitude: Float, by_precision: Float, occupancy: Float) -> Float:

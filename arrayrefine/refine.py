@@ -240,6 +240,7 @@ def run(
     late += [*outcome.limits(problem, state), *outcome.chosen_weights(problem, steps)]
     late += outcome.hindsight(problem, state, steps)
     late += [*verdicts.worse_than_start(problem, first, state), *verdicts.out_of_band(problem, first, state, steps)]
+    late += verdicts.hands(problem, first, state)
     late += outcome.not_placed(problem, first, state, steps)
     late += free_uncertainty.sentences(problem.reflections, state.statistics)
     late += tls_motion.sentences(motion)

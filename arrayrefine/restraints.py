@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from arrayrefine.kernels.geometry import chirality
+
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
@@ -68,6 +70,15 @@ class Chiralities:
     index: Int
     ideal: Float
     sigma: Float
+
+    def volumes(self, xyz: Float) -> Float:
+        """Signed volumes (n,), Å³, for coordinates (N, 3)."""
+        ones = np.ones(len(self.index))
+        return np.asarray(chirality(xyz, self.index, 0.0 * ones, ones)[0])
+
+    def of_wrong_hand(self, xyz: Float) -> Int:
+        """Centres that are of the other hand than is restrained."""
+        return np.asarray(self.index[self.volumes(xyz) * self.ideal < 0.0, 0])
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-"""Whether a refinement ended with a worse model than it was given, or with its geometry outside the band."""
+"""Whether a refinement ended with a worse model than it was given, with its geometry outside the band, or with chiral
+centres of the wrong hand."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from arrayrefine.anisotropy import ATOMIC_D_MIN
 from arrayrefine.free_uncertainty import doubt, uncertainty
 from arrayrefine.report import Step
 from arrayrefine.state import Problem, State
+from arrayrefine.wording import are, counted, listed
 
 _R_FREE_RISE = 0.003
 """R-free may end this much above that of the input before the result is called worse."""
@@ -103,3 +105,23 @@ def _of_weights(problem: Problem) -> str:
     if scheme in ("stale", "literal"):
         return f". --weights {scheme} does not steer it, --weights robust does"
     return ". arrayrefine validate names the restraints that are furthest off"
+
+
+def hands(problem: Problem, first: State, last: State) -> list[str]:
+    """Sentences on chiral centres that were, or ended, of another hand than that which is restrained."""
+    was, now = (set(problem.restraints.chiralities.of_wrong_hand(state.atoms.xyz).tolist()) for state in (first, last))
+    out = []
+    for chosen, what in (
+        (was - now, "turned to the hand of {its} restraint"),
+        (
+            was & now,
+            "{are} still of the other hand than {its} restraint, which strains what is around: bonds and angles there "
+            "do not count in the band of the geometry",
+        ),
+        (now - was, "ended of the other hand than {its} restraint, unlike at the start: look there in the maps"),
+    ):
+        if chosen:
+            n, names = len(chosen), listed([last.atoms.identity.label(int(i)) for i in sorted(chosen)])
+            said = what.format(are=are(n), its="its" if n == 1 else "their")
+            out.append(f"{counted(n, 'chiral centre')} {said}: {names}")
+    return out

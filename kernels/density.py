@@ -4,7 +4,8 @@ Each atom is one isotropic Gaussian, amplitude · exp(−exponent · r²), which
 The grid is cut into bricks. Where an axis is at right angles to the other two, the Gaussian is a product of a function
 in their plane and one along that axis, so a brick's density is a matrix product over the atoms that reach it,
 ρ[xy, kz] = Σ_a E_a[xy] · (A_a c_ak e_a[z]), and the adjoint needs two such products. In other cells the "plane" is the
-whole brick, a smaller one, and the axis has one point. Bricks are independent: nothing is scattered, and threads share them.
+whole brick, a smaller one, and the axis has one point. Bricks are independent: nothing is scattered, and threads share
+them.
 
 An exponent over several points is a matrix product too: −k|c − d|² = [1, c, |c|²] · [−k|d|²; 2k d; −k], with d the atom
 and c the points, both from the centre of the brick. It is formed for each factor of the Gaussian: for each axis where
@@ -26,6 +27,7 @@ from arrayrefine.kernels.processes import shared
 from arrayrefine.kernels.threads import each, scratch
 
 Array = NDArray[Any]
+
 
 class _Placed(NamedTuple):
     """Atoms of a block: offset (3, S) in Å from their bricks, for each factor of the Gaussian the rows −k|d|², 2k d and

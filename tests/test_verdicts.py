@@ -8,12 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gemmi
 import numpy as np
 import pytest
 
 import arrayrefine as ar
 from arrayrefine import verdicts
 from arrayrefine.options import Weighting
+from arrayrefine.preparation import prepare
 from arrayrefine.report import Statistics
 
 
@@ -109,3 +111,49 @@ def test_weights_that_do_not_follow_the_geometry_are_named(case: Callable[[str],
     assert f"--weights {'robust' if scheme == 'fixed' else 'stale does not steer it'}" in sentence
     steered = ar.refine(folder / "shaken.pdb", folder / "norm.mtz", dataclasses.replace(options, weights="robust"))
     assert not [note for note in steered.report.warnings if "the geometry ended" in note]
+
+
+def _with_side_chains_mirrored(given: Path, path: Path, numbers: tuple[int, ...]) -> None:
+    """Write a model whose side chains of these residues are reflected by the plane of N, CA and C."""
+    structure = gemmi.read_structure(str(given))
+    for residue in structure[0][0]:
+        if residue.seqid.num not in numbers:
+            continue
+        at = {atom.name: np.array(atom.pos.tolist()) for atom in residue}
+        normal = np.cross(at["N"] - at["CA"], at["C"] - at["CA"])
+        normal /= np.linalg.norm(normal)
+        for atom in residue:
+            if atom.name not in ("N", "CA", "C", "O"):
+                away = at[atom.name] - at["CA"]
+                atom.pos = gemmi.Position(*(at[atom.name] - 2.0 * (away @ normal) * normal))
+    structure.write_pdb(str(path))
+
+
+def test_centres_of_the_wrong_hand_turn_and_are_named(case: Callable[[str], Path], tmp_path: Path) -> None:
+    folder, model = case("1aba"), tmp_path / "mirrored.pdb"
+    _with_side_chains_mirrored(folder / "model.pdb", model, (9, 18, 27))
+    result = ar.refine(model, folder / "norm.mtz", ar.Options(cycles=1))
+    assert any("3 chiral centres of the other hand than in the dictionary" in note for note in result.report.warnings)
+    (said,) = [note for note in result.report.warnings if "turned to the hand" in note]
+    assert said == "3 chiral centres turned to the hand of their restraint: A/SER 9/CA, A/ASP 18/CA, A/LYS 27/CA"
+
+
+def test_strain_at_centres_of_the_wrong_hand_does_not_steer_the_weights(
+    case: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder, model = case("1aba"), tmp_path / "mirrored.pdb"
+    _with_side_chains_mirrored(folder / "model.pdb", model, (9,))
+    _, problem, atoms, _ = prepare(model, folder / "norm.mtz", ar.Options())
+    (centre,) = problem.restraints.chiralities.of_wrong_hand(atoms.xyz)
+    assert atoms.identity.label(int(centre)) == "A/SER 9/CA"
+    xyz = atoms.xyz.copy()
+    xyz[centre] += 0.1
+    strained = atoms.replace(xyz=xyz)
+    assert problem.geometry.core_rmsz(strained) == pytest.approx(problem.geometry.core_rmsz(atoms))
+    given = types.SimpleNamespace(atoms=atoms)
+    right = types.SimpleNamespace(atoms=atoms.replace(xyz=-atoms.xyz))  # every centre but this one is wrong there
+    (still,) = verdicts.hands(problem, given, given)  # type: ignore[arg-type]
+    assert still.startswith("1 chiral centre is still of the other hand than its restraint")
+    turned, ended = verdicts.hands(problem, given, right)  # type: ignore[arg-type]
+    assert turned == "1 chiral centre turned to the hand of its restraint: A/SER 9/CA"
+    assert "unlike at the start" in ended

@@ -248,10 +248,13 @@ class GeometryTarget:
     ) -> tuple[float | None, float | None]:
         """Bond and angle RMSZ over atoms that are neither hydrogens nor in a component with a metal; None for none.
 
-        Without those between atoms that are all `frozen` (N,): nothing that is done to a weight changes them.
+        Without those between atoms that are all `frozen` (N,): nothing that is done to a weight changes them. And
+        without those at chiral centres of the wrong hand: they are strained by the restraint of the other hand, the
+        more the higher the weight.
         """
         residue = atoms.identity.residue
         left_out = atoms.is_hydrogen | np.isin(residue, residue[self.restraints.non_bonded.metal])
+        left_out[self.restraints.chiralities.of_wrong_hand(atoms.xyz)] = True
         found: dict[str, float | None] = {"bond": None, "angle": None}
         for term in self._terms(atoms, found):
             some = ~left_out[term.index].any(axis=1)
