@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
+from arrayrefine.displacement import NOT_ROUND
 from arrayrefine.selection import select
 from arrayrefine.wording import counted
 
@@ -85,6 +86,8 @@ def choose_anisotropic(
         what = f"ANISOU of {counted(lost, 'atom')} is taken to its isotropic equivalent"
         notes.append(what + (anew if option == "auto" else ""))
     u_aniso = np.where(chosen[:, None], atoms.u_aniso, 0.0)
+    # Rounding would choose which of the file's tensors that are round come out again where no step changes them.
+    u_aniso[chosen & atoms.anisotropic & ~u_aniso.any(axis=1), 3] = NOT_ROUND
     return dataclasses.replace(atoms, u_aniso=u_aniso, anisotropic=chosen), tuple(notes)
 
 

@@ -15,6 +15,8 @@ EIGHT_PI_SQUARED = 8.0 * np.pi**2
 """B/U."""
 U_LIMITS = (0.5 / EIGHT_PI_SQUARED, 300.0 / EIGHT_PI_SQUARED)
 """Å²; mean square displacements along any direction stay between these."""
+NOT_ROUND = float(np.finfo(float).tiny)
+"""Å²; nothing, but not zero: an entry of a tensor that is one, though round."""
 _PRODUCTS = np.diag([3.0, 3.0, 3.0, 4.0, 4.0, 4.0])
 _PRODUCTS[:3, :3] += 1.0 - np.eye(3)
 CURVATURE_BY_U = EIGHT_PI_SQUARED**2 / 15.0 * _PRODUCTS

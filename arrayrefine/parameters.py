@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms, Gradient
-from arrayrefine.displacement import joined, least_b, parted, possible, total_u
+from arrayrefine.displacement import NOT_ROUND, joined, least_b, parted, possible, total_u
 from arrayrefine.errors import InputError
 from arrayrefine.occupancy_groups import OccupancyGroups
 from arrayrefine.riding import fold, follow
@@ -27,8 +27,6 @@ KINDS = ("xyz", "b", "occupancy", "tls")
 """What can be named: "b" stands for the displacement parameters, six of an anisotropic atom and one of another."""
 B_BOUNDS = (0.5, 300.0)
 """Å²"""
-_NOT_ROUND = float(np.finfo(float).tiny)
-"""Å²; nothing, but not zero."""
 
 
 class Sizes(NamedTuple):
@@ -263,7 +261,7 @@ class Parameters:
         b_iso, u_aniso = moved.b_iso.copy(), moved.u_aniso.copy()
         b_iso[touched], u_aniso[touched] = parted(possible(u[touched]))
         # Round atoms have no derivative by their shape: those whose shape is refined must not be quite round.
-        u_aniso[touched & ~u_aniso.any(axis=1), 3] = _NOT_ROUND
+        u_aniso[touched & ~u_aniso.any(axis=1), 3] = NOT_ROUND
         return moved.replace(b_iso=b_iso, u_aniso=u_aniso, tls=tls)
 
     def _symmetric(self, u: Float, index: Int) -> Float:

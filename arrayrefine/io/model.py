@@ -19,6 +19,7 @@ from arrayrefine.errors import InputError
 from arrayrefine.io import model_checks as checks
 from arrayrefine.io.files import KIND_NAMES, InputFile, load
 from arrayrefine.io.in_memory import ModelSource, is_path, label_of, stand_in
+from arrayrefine.io.inner_end import read_through
 from arrayrefine.io.model_crystal import crystal_named, format_cell, has_cell, take_crystal
 from arrayrefine.io.pdb_header import header_records
 from arrayrefine.io.special_positions import Sites, find_sites, follow_sites
@@ -109,7 +110,7 @@ def read_model(source: ModelSource, otherwise: Callable[[gemmi.Structure], Cryst
     crystal = crystal_named(file, structure, notes, asked=otherwise is not None)
     atoms, atom_notes = _atoms(file.path, structure, document, crystal)
     every = (*notes, *atom_notes)
-    header = header_records(file.text()) if file.kind == "pdb" else ()
+    header = header_records(read_through(file.text(), file.path).text) if file.kind == "pdb" else ()
     return Model(file.path, file.sha256, crystal, atoms, structure, document, every, tuple(notes), header)
 
 
@@ -271,7 +272,9 @@ def _checked_pdb(source: InputFile, notes: list[str]) -> str:
 
     gemmi takes blanks and words for zero: an atom would be put to the origin, or vanish, without a word.
     """
-    lines = source.text().splitlines()
+    whole = read_through(source.text(), source.path)
+    notes += whole.notes
+    lines = whole.text.splitlines()
     blank = 0
 
     def where(i: int) -> str:
