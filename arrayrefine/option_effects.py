@@ -7,6 +7,7 @@ from typing import Any
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.options import Options
+from arrayrefine.rigid_body import held_groups
 from arrayrefine.selection import select
 from arrayrefine.tls_groups import wants_groups
 
@@ -66,14 +67,29 @@ def without_effect(options: Options, model: Atoms, *, on_cpu: bool = True) -> li
     out += [f"--weighting.{name} has no effect: --weights fixed uses it" for name in fixed]
     if options.start and not options.perturb:
         out.append(f"--start {options.start} has no effect: no start is displaced (--perturb does)")
-    if options.rigid_groups and options.rigid_body == "no":
-        out.append("--rigid-groups has no effect: --rigid-body is no")
+    out += _of_rigid_bodies(options, model)
     if options.anisotropic == "keep" and options.cycles and not model.anisotropic.any():
         out.append("--anisotropic keep makes no atom anisotropic: the model has no ANISOU records")
     out += _beside_a_switch(options)
     if options.threads > 1 and options.xray.method == "direct" and on_cpu:
         out.append(f"--threads {options.threads} has no effect on a refinement by direct summation: one core does it")
     return out
+
+
+def _of_rigid_bodies(options: Options, model: Atoms) -> list[str]:
+    """Sentences about rigid bodies that are asked for and cannot move; `left_alone` has those that the data decide on.
+    """
+    asked = "--rigid-groups" if options.rigid_groups else "--rigid-body yes" if options.rigid_body == "yes" else ""
+    if not asked:
+        return []
+    if options.rigid_body == "no":
+        return [f"{asked} has no effect: --rigid-body is no"]
+    if not options.cycles:
+        return [f"{asked} has no effect: there is no cycle"]
+    if options.rigid_body == "auto" and not refines(options, "xyz"):
+        return [f"{asked} has no effect: no step names xyz (--rigid-body yes moves groups all the same)"]
+    held = held_groups(model, options)
+    return [f"the rigid group '{name}' does not move: --freeze holds coordinates of its atoms" for name in held]
 
 
 def _beside_a_switch(options: Options) -> list[str]:

@@ -33,7 +33,7 @@ from arrayrefine.rendezvous import Evaluated, Place
 from arrayrefine.report import Report, Step
 from arrayrefine.restraint_tables import TableSource, as_tables
 from arrayrefine.result import Result
-from arrayrefine.rigid_body import move_groups
+from arrayrefine.rigid_body import left_alone, move_groups
 from arrayrefine.state import Problem, State, evaluate
 from arrayrefine.targets.extra import ExtraTarget
 
@@ -72,6 +72,7 @@ def _course(problem: Problem, atoms: Atoms, listeners: Listeners, reached: list[
         told(lambda: listeners.say(sentence))
     path = start_path(problem, first)
     moves: tuple[Step, ...] = ()
+    still: list[str] = []
     unmoved = first
     if not interrupted() and problem.options.cycles:
         unmoved = evaluate(problem, atoms, before=first)
@@ -80,12 +81,14 @@ def _course(problem: Problem, atoms: Atoms, listeners: Listeners, reached: list[
         if moved:
             moves = (moved,)
             heard(moved, state)
+        else:
+            still = left_alone(problem, unmoved.atoms)
     problem, path, steps, stopped, answers = run_cycles(problem, path, interrupted, heard)
     # On the way, mask and scale are kept where the model hardly moved: what is reported is what others will find.
     # Where no step came to anything, B do not take their part of the scale either.
     as_given = path.state is first or path.state is unmoved
     state = first if as_given else evaluate(problem, path.state.atoms, absorb_b=False)
-    answers = (*(move.note for move in moves), *answers)
+    answers = (*(move.note for move in moves), *still, *answers)
     return _Course(problem, first, state, moves + steps, stopped, found, answers, maps_of(problem, state))
 
 

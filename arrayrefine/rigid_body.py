@@ -23,6 +23,7 @@ from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.errors import InputError
 from arrayrefine.kernels import symmetric
 from arrayrefine.minimize import minimise
+from arrayrefine.options import Options
 from arrayrefine.parameters import Parameters
 from arrayrefine.report import Step
 from arrayrefine.selection import select
@@ -214,6 +215,33 @@ def find_groups(atoms: Atoms, selections: tuple[str, ...]) -> RigidBodies:
     return RigidBodies(atoms, tuple(member == k for k in range(len(names))), tuple(f"chain {n}" for n in names))
 
 
+def held_groups(atoms: Atoms, options: Options) -> list[str]:
+    """Names of the groups that do not move, as coordinates of some of their atoms are frozen."""
+    bodies = find_groups(atoms, options.rigid_groups)
+    moving = _not_frozen(bodies, options.freeze).labels
+    return [label for label in bodies.labels if label not in moving]
+
+
+def left_alone(problem: Problem, atoms: Atoms) -> list[str]:
+    """What to say of groups that were asked for where `move_groups` took no step: the trial saw nothing to gain."""
+    options = problem.options
+    if not options.rigid_groups or options.rigid_body != "auto" or not _moving(problem, atoms).groups:
+        return []
+    return [
+        f"--rigid-groups has no effect: a trial at low resolution would move no group by {_WORTH:g} Å: the cycles "
+        "do it (--rigid-body yes moves groups all the same)"
+    ]
+
+
+def _moving(problem: Problem, atoms: Atoms) -> RigidBodies:
+    """The groups that the options let move."""
+    options = problem.options
+    refined = any("xyz" in target.split("+") for target in options.targets)
+    if options.rigid_body == "no" or (options.rigid_body == "auto" and not refined):
+        return RigidBodies(atoms, (), ())
+    return _not_frozen(find_groups(atoms, options.rigid_groups), options.freeze)
+
+
 def _not_frozen(bodies: RigidBodies, frozen: tuple[str, ...]) -> RigidBodies:
     """The groups of which no atom's coordinates are frozen."""
     held = Parameters.frozen_atoms(bodies.reference, "xyz", frozen)
@@ -314,9 +342,8 @@ def move_groups(problem: Problem, state: State, stop: Callable[[], bool]) -> tup
         None where the trial saw nothing to gain.
     """
     began, options = time.perf_counter(), problem.options
-    bodies = _not_frozen(find_groups(state.atoms, options.rigid_groups), options.freeze)
-    refined = any("xyz" in target.split("+") for target in options.targets)
-    if options.rigid_body == "no" or not bodies.groups or (options.rigid_body == "auto" and not refined):
+    bodies = _moving(problem, state.atoms)
+    if not bodies.groups:
         return state, None
     needed = _PER_PARAMETER * bodies.size
     evaluations = 0

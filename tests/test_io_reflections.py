@@ -361,6 +361,16 @@ def test_resolution_cut(tmp_path: Path) -> None:
         assert "leaves no reflection" in refused(path, d_min=d_min)
 
 
+def test_a_limit_beyond_the_data_is_named(tmp_path: Path) -> None:
+    path = simple(tmp_path / "a.mtz")
+    for source in (path, read_reflections(path, CRYSTAL)[0]):
+        _, notes = read_reflections(source, CRYSTAL, d_min=1.0)
+        (note,) = [note for note in notes if "--d-min" in note]
+        assert re.fullmatch(r"--d-min 1 has no effect: the data of '.*' end at 2\.50 Å", note)
+        _, notes = read_reflections(source, CRYSTAL, d_min=2.5)
+        assert not any("--d-min" in note for note in notes)
+
+
 # --- free flags ---
 
 

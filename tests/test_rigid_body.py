@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import gemmi
 import numpy as np
@@ -19,7 +20,7 @@ from arrayrefine.errors import InputError
 from arrayrefine.options import Options
 from arrayrefine.preparation import prepare
 from arrayrefine.refine import refine
-from arrayrefine.rigid_body import RigidBodies, find_groups, left_jacobian, move_groups, rotation_matrix
+from arrayrefine.rigid_body import RigidBodies, find_groups, left_alone, left_jacobian, move_groups, rotation_matrix
 from arrayrefine.state import evaluate
 from arrayrefine.tls import Tls
 
@@ -156,3 +157,40 @@ def test_how_far_groups_moved_is_in_the_log(case: Callable[[str], Path], shift: 
     assert move.note in heard
     assert move.note in result.report.warnings
     assert move.note.startswith("1 rigid group moved: the model by " if shift else "no rigid group moved")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"cycles": 0}, "--rigid-groups has no effect: there is no cycle"),
+        ({"targets": ("b",)}, "--rigid-groups has no effect: no step names xyz"),
+        ({"freeze": ("xyz: 3",)}, "the rigid group '1-20' does not move: --freeze holds coordinates of its atoms"),
+        ({}, None),
+    ],
+)
+def test_groups_that_cannot_move_are_named(
+    case: Callable[[str], Path], options: dict[str, Any], said: str | None
+) -> None:
+    folder = case("5e5z")
+    asked = Options(rigid_groups=("1-20",), **options)
+    *_, notes = prepare(folder / "model.pdb", folder / "norm.mtz", asked)
+    found = [note for note in notes if note.startswith(("--rigid", "the rigid group"))]
+    assert [note.startswith(said or "?") for note in found] == [True] * (said is not None)
+
+
+def test_asking_for_rigid_bodies_without_a_cycle_is_named(case: Callable[[str], Path]) -> None:
+    folder = case("5e5z")
+    *_, notes = prepare(folder / "model.pdb", folder / "norm.mtz", Options(rigid_body="yes", cycles=0))
+    assert "--rigid-body yes has no effect: there is no cycle" in notes
+
+
+def test_groups_that_the_trial_leaves_alone_are_named(case: Callable[[str], Path]) -> None:
+    folder = case("5e5z")
+    for groups in (("1-20",), ()):
+        options = Options(cycles=1, rigid_groups=groups, hydrogens="strip")
+        said = refine(folder / "model.pdb", folder / "norm.mtz", options).report.warnings
+        found = [note for note in said if note.startswith("--rigid-groups has no effect: a trial at low resolution")]
+        assert len(found) == len(groups)
+    frozen = Options(rigid_groups=("1-20",), freeze=("xyz: all",))
+    _, problem, atoms, _ = prepare(folder / "model.pdb", folder / "norm.mtz", frozen)
+    assert left_alone(problem, atoms) == []

@@ -30,6 +30,8 @@ Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
 _FEW_FLAGS = 0.05  # share of missing free flags above which the note says what to do
+_SAME_LIMIT = 0.005
+"""Å; a limit of resolution that lies beyond the data by less is theirs, in fewer digits."""
 
 
 @dataclass
@@ -144,8 +146,7 @@ def _as_read(reflections: Reflections, model: Crystal, d_min: float | None, acco
         reflections = dataclasses.replace(reflections, crystal=crystal).select(~absent)
     kept = np.ones(len(reflections), dtype=bool)
     if d_min is not None:
-        kept = _inside(Path(str(origin["file"])), reflections.s_squared, d_min)
-        account.drop(f"beyond d_min = {d_min:g} Å", int((~kept).sum()))
+        kept = _inside(Path(str(origin["file"])), reflections.s_squared, d_min, account)
     return dataclasses.replace(reflections.select(kept), source=origin)
 
 
@@ -249,13 +250,11 @@ def _cut(
     """Cut at high resolution."""
     if d_min is None:
         return observed
-    keep = _inside(table.file.path, crystal.inverse_d_squared(observed.hkl), d_min)
-    account.drop(f"beyond d_min = {d_min:g} Å", int((~keep).sum()))
-    return observed.select(keep)
+    return observed.select(_inside(table.file.path, crystal.inverse_d_squared(observed.hkl), d_min, account))
 
 
-def _inside(path: Path, s_squared: Float, d_min: float) -> Bool:
-    """Which reflections (R,) lie within a limit of resolution that some of them must lie in."""
+def _inside(path: Path, s_squared: Float, d_min: float, account: _Account) -> Bool:
+    """Which reflections (R,) lie within a limit of resolution that some of them must lie in; the others are dropped."""
     d = s_squared**-0.5
     # headers print d_min with few digits; the reflection at the limit belongs to it
     keep: Bool = d >= d_min * (1.0 - 1e-4)
@@ -264,6 +263,9 @@ def _inside(path: Path, s_squared: Float, d_min: float) -> Bool:
             f"--d-min {d_min:g} leaves no reflection of '{path}', which reaches from "
             f"{d.max():.2f} to {d.min():.2f} Å; expected a limit inside this range"
         )
+    if d_min < d.min() - _SAME_LIMIT:
+        account.notes.append(f"--d-min {d_min:g} has no effect: the data of '{path}' end at {d.min():.2f} Å")
+    account.drop(f"beyond d_min = {d_min:g} Å", int((~keep).sum()))
     return keep
 
 
