@@ -248,3 +248,27 @@ def overfull(atoms: Atoms, groups: OccupancyGroups) -> tuple[str, ...]:
         f"there than can be: {listed(found, '; ')}. Steps that refine no occupancies leave them: correct the model, or "
         "refine them with --targets xyz+b occupancy",
     )
+
+
+def uneven(atoms: Atoms) -> tuple[str, ...]:
+    """A sentence about residues, or conformers of them, whose heavy atoms are not all there to the same part.
+
+    Atoms of zero occupancy, by which some say that they do not see an atom, are told elsewhere; those of a molecule
+    that lie on an axis are there as often as others that its copies share the place with.
+    """
+    who, share = atoms.identity, atoms.occupancy
+    seen = np.flatnonzero(~atoms.is_hydrogen & (share > 0.0) & (atoms.multiplicity == 1))
+    parts: dict[tuple[int, str], list[int]] = {}
+    for i, residue, altloc in zip(seen.tolist(), who.residue[seen].tolist(), who.altloc[seen].tolist()):
+        parts.setdefault((residue, altloc), []).append(i)
+    found = []
+    for (_, altloc), index in parts.items():
+        low, high = float(share[index].min()), float(share[index].max())
+        if high - low > _ALIKE:
+            found.append(f"{_name(atoms, index, altloc)} ({low:.2f} to {high:.2f})")
+    if not found:
+        return ()
+    return (
+        f"occupancies differ among the atoms of {counted(len(found), 'residue')}, or of one conformer there: "
+        f"{listed(found)}. They stay unless a step refines occupancies: give such atoms one occupancy, or conformers",
+    )

@@ -60,8 +60,13 @@ def hindsight(problem: Problem, last: State, steps: tuple[Step, ...]) -> list[st
     ]
 
 
-def not_placed(problem: Problem, first: State, last: State, steps: tuple[Step, ...]) -> list[str]:
-    """Say so where R-free is what a model in a wrong place ends with, or R-work where there is no test set to tell."""
+def not_placed(
+    problem: Problem, first: State, last: State, steps: tuple[Step, ...], alone: str = ""
+) -> list[str]:
+    """Say so where R-free is what a model in a wrong place ends with, or R-work where there is no test set to tell.
+
+    `alone` is what the model has alone, such as waters, where R says nothing of its place.
+    """
     was, now = first.statistics, last.statistics
     name, start, end = "R-free", was.r_free, now.r_free
     if start is None or end is None or doubt(problem.reflections, end) > _VAGUE:
@@ -70,6 +75,8 @@ def not_placed(problem: Problem, first: State, last: State, steps: tuple[Step, .
     if not (end > _UNRELATED or stuck):
         return []
     numbers = f"{name} {start:.4f} -> {end:.4f} (R-work {was.r_work:.4f} -> {now.r_work:.4f})"
+    if alone:
+        return [f"{numbers}: the model has no atoms but {alone}, and whether these are in their place R does not tell"]
     checks = (
         "Check that the data are of this crystal, that the solution of molecular replacement stands out from others, "
         "and that the space group is right (try those with the same rotations, the enantiomorph first)"

@@ -12,7 +12,7 @@ import numpy as np
 from arrayrefine.anisotropy import choose_anisotropic
 from arrayrefine.atoms import Atoms
 from arrayrefine.configuration import check_options
-from arrayrefine.conformers import build_occupancy_groups, overfull
+from arrayrefine.conformers import build_occupancy_groups, overfull, uneven
 from arrayrefine.data_checks import check_data, few_for_model
 from arrayrefine.device import choose_device
 from arrayrefine.external import with_external
@@ -38,6 +38,7 @@ from arrayrefine.tensors import undecided
 from arrayrefine.tls_groups import choose_tls, wants_groups
 from arrayrefine.topology import build_restraints
 from arrayrefine.turning import turn_hydrogens
+from arrayrefine.unmodelled import truncated
 from arrayrefine.wilson_outliers import without_outliers
 
 _PERTURB_B = 5.0
@@ -162,6 +163,7 @@ def prepare(
         notes += group_notes
     else:
         notes += overfull(model.atoms, groups)
+    notes += [*uneven(model.atoms), *truncated(model.atoms, library)]
     notes += [*library.notes, *link_notes, *restraints.notes]
     atoms = model.atoms
     find_groups(atoms, options.rigid_groups)  # says what is wrong with selections before anything is refined

@@ -36,6 +36,7 @@ from arrayrefine.result import Result
 from arrayrefine.rigid_body import left_alone, move_groups
 from arrayrefine.state import Problem, State, evaluate
 from arrayrefine.targets.extra import ExtraTarget
+from arrayrefine.unmodelled import bare
 
 
 class _Course(NamedTuple):
@@ -244,7 +245,7 @@ def run(
     late += outcome.hindsight(problem, state, steps)
     late += [*verdicts.worse_than_start(problem, first, state), *verdicts.out_of_band(problem, first, state, steps)]
     late += verdicts.hands(problem, first, state)
-    late += outcome.not_placed(problem, first, state, steps)
+    late += outcome.not_placed(problem, first, state, steps, bare(state.atoms))
     late += free_uncertainty.sentences(problem.reflections, state.statistics)
     late += tls_motion.sentences(motion)
     for note in late:

@@ -39,6 +39,7 @@ LAYERS = [
         "tls_groups",
         "tls_segments",
         "conformers",
+        "unmodelled",
         "preconditioner",
         "turning",
         "overlaps",

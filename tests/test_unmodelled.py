@@ -1,0 +1,97 @@
+"""What is said of residues that lack atoms, of odd occupancies, and of models of CA atoms or waters alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import gemmi
+import pytest
+
+import arrayrefine as ar
+from arrayrefine.conformers import uneven
+from arrayrefine.example import DATA, MODEL
+from arrayrefine.io.model import read_model
+from arrayrefine.monomers import library_for
+from arrayrefine.unmodelled import bare, truncated
+
+
+def told(structure: gemmi.Structure | Path) -> list[str]:
+    """What is said of the residues of a model."""
+    model = read_model(structure)
+    return truncated(model.atoms, library_for(model.structure, (), None, "hold"))
+
+
+def without(keep: Callable[[gemmi.Residue, gemmi.Atom], bool]) -> gemmi.Structure:
+    """The example with some of its atoms."""
+    structure = gemmi.read_structure(str(MODEL))
+    for chain in structure[0]:
+        for residue in chain:
+            for k in reversed(range(len(residue))):
+                if not keep(residue, residue[k]):
+                    del residue[k]
+    structure.remove_empty_chains()
+    return structure
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("1dur", 1), ("1rx2", 0), ("1ehz", 0), ("5e5z", 0), ("3g70", 0), ("5orl", 6), ("3sb3", 7), ("1v9g", 0)],
+)
+def test_residues_of_deposited_models_that_lack_atoms(case: Callable[[str], Path], name: str, count: int) -> None:
+    said = told(next(case(name).glob("model.*")))
+    assert [sentence.split(maxsplit=1)[0] for sentence in said] == [str(count)] * (count > 0)
+    if name == "1dur":
+        assert said[0].startswith("1 residue of chains lacks atoms that the dictionary has, and is refined without: ")
+        assert "A/SER 27 (OG). Build" in said[0]
+    if name == "3sb3":
+        assert "A/LYS 52 (CD CE NZ)" in said[0]
+        assert said[0].endswith("and 1 more. Build them where the map shows them")
+
+
+def test_an_atom_with_another_name_is_not_taken_for_absent() -> None:
+    def renamed(structure: gemmi.Structure) -> gemmi.Structure:
+        for site in (site for chain in structure[0] for residue in chain for site in residue):
+            if site.name == "CB":
+                site.name = "CX"
+        return structure
+
+    assert not told(renamed(without(lambda residue, atom: True)))
+
+
+@pytest.mark.parametrize("what", ["CA atoms", "waters"])
+def test_models_of_little_are_called_what_they_are(what: str) -> None:
+    wanted: dict[str, Callable[[gemmi.Residue, gemmi.Atom], bool]] = {
+        "CA atoms": lambda residue, atom: atom.name == "CA" or residue.is_water(),
+        "waters": lambda residue, atom: residue.is_water(),
+    }
+    structure = without(wanted[what])
+    assert bare(read_model(structure).atoms) == what
+    result = ar.refine(structure, DATA, ar.Options(cycles=1, d_min=3.0, tls=("none",), hydrogens="strip"))
+    said = result.report.warnings
+    for end in ("so R stays high wherever they are: give the", "and whether these are in their place R does not tell"):
+        assert sum(f"the model has no atoms but {what}, {end}" in sentence for sentence in said) == 1
+    assert not any("probably is not where" in sentence or "probably is missing" in sentence for sentence in said)
+
+
+def test_whole_models_are_not_bare() -> None:
+    assert bare(read_model(MODEL).atoms) == ""
+
+
+def test_occupancies_that_differ_within_a_residue_are_named() -> None:
+    structure = without(lambda residue, atom: True)
+    residue = next(r for chain in structure[0] for r in chain if len(r) > 5 and not any(a.has_altloc() for a in r))
+    before = uneven(read_model(structure).atoms)
+    residue[0].occ, residue[1].occ, residue[2].occ = 0.34, 0.0, 0.61
+    (said,) = uneven(read_model(structure).atoms)
+    assert f"{residue.name} {residue.seqid} (0.34 to 1.00)" in said
+    assert not any(f"{residue.name} {residue.seqid} (" in sentence for sentence in before)
+    *_, notes = ar.prepare(structure, DATA, ar.Options())
+    assert said in notes
+
+
+@pytest.mark.parametrize(("name", "count"), [("1dur", 0), ("1rx2", 0), ("5kzb", 1), ("3sb3", 1)])
+def test_occupancies_of_deposited_models(case: Callable[[str], Path], name: str, count: int) -> None:
+    said = uneven(read_model(next(case(name).glob("model.*"))).atoms)
+    assert len(said) == count
+    assert not any("PO4" in sentence for sentence in said)  # of 3sb3, with P on an axis
