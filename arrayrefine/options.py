@@ -249,7 +249,7 @@ class Options:
     """Write riding hydrogens to the output; auto: if the model had hydrogens."""
     columns: str | None = None
     """Data columns, such as FP,SIGFP (default: found by type and name); FP,SIGFP=intensity or I,SIGI=amplitude where
-    their types are wrong."""
+    their types are wrong; FP,5% where there are no sigmas."""
     free: str | None = None
     """Free-flag column and the value of the test set, such as FreeR_flag=0 (default: found), or 'random': choose a
     new test set by the seed."""
@@ -300,7 +300,7 @@ class Reading:
     """Hydrogens of the dictionary, those of the file, or none."""
     columns: str | None = None
     """Data columns, such as FP,SIGFP (default: found by type and name); FP,SIGFP=intensity or I,SIGI=amplitude where
-    their types are wrong."""
+    their types are wrong; FP,5% where there are no sigmas."""
     free: str | None = None
     """Free-flag column and the value of the test set, such as FreeR_flag=0 (default: found)."""
     d_min: float | None = None

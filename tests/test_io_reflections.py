@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from arrayrefine import Options, example, refine
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
 from arrayrefine.io.model import read_model
@@ -226,6 +227,42 @@ def test_no_sigma_column(tmp_path: Path) -> None:
     assert "FP has no column of standard uncertainties" in message
     assert "write the file again with sigmas" in message
     assert "belongs to FP" in refused(path, columns="FP")
+    for columns in (None, "FP"):
+        assert refused(path, columns=columns).endswith("--columns FP,5% assumes that they are 5 % of each amplitude")
+
+
+def test_sigmas_that_are_assumed(tmp_path: Path) -> None:
+    columns = {"FP": ("F", F), "J": ("J", F**2), "X": ("R", F), "FREE": ("I", CCP4)}
+    path = write_mtz(tmp_path / "a.mtz", columns)
+    data, notes = read_reflections(path, CRYSTAL, columns="FP,5%")
+    assert data.sigma == pytest.approx(0.05 * data.f_obs)
+    assert data.source["columns"] == ["FP", "5%"]
+    assert said(notes, "sigmas are not those of a measurement: 5 % of each amplitude FP of '")
+    assert said(notes, "a.mtz' are assumed, as --columns says, and written to the output")
+    data, _ = read_reflections(path, CRYSTAL, columns="J,2.5 %=amplitude")
+    assert data.sigma == pytest.approx(0.025 * data.f_obs)
+    assert "J is of type J; expected amplitudes (F, or G)" in refused(path, columns="J,5%")
+    assert "X is of type R; expected amplitudes (F, or G)" in refused(path, columns="X,5%")
+    for share in ("%", "0%", "-5%", "80%", "nan%"):
+        message = refused(path, columns=f"FP,{share}")
+        assert f"found '{share}' for the sigmas; expected 0.1% to 50% of each amplitude" in message
+    only = write_mtz(tmp_path / "b.mtz", {"J": ("J", F**2), "FREE": ("I", CCP4)})
+    assert refused(only).endswith("write the file again with sigmas")
+
+
+def test_a_refinement_with_assumed_sigmas(tmp_path: Path) -> None:
+    mtz = gemmi.read_mtz_file(str(example.DATA))
+    label = next(column.label for column in mtz.columns if column.type == "F")
+    for column in [column.label for column in mtz.columns if column.type == "Q"]:
+        mtz.remove_column([c.label for c in mtz.columns].index(column))
+    mtz.write_to_file(str(tmp_path / "f.mtz"))
+    options = Options(cycles=1, d_min=2.5, hydrogens="strip")
+    known = refine(example.MODEL, example.DATA, options).report
+    assumed = refine(
+        example.MODEL, tmp_path / "f.mtz", dataclasses.replace(options, columns=f"{label},5%")
+    ).report
+    assert assumed.final.r_free == pytest.approx(known.final.r_free, abs=0.02)
+    assert any("sigmas are not those of a measurement" in warning for warning in assumed.warnings)
 
 
 def test_pairs_are_merged_to_the_weighted_mean(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from arrayrefine.errors import InputError
 from arrayrefine.io.tables import Table
@@ -26,20 +27,32 @@ _CALCULATED = re.compile(
     re.IGNORECASE,
 )
 _DERIVED = re.compile(r"filtered", re.IGNORECASE)
+_LEAST_PERCENT, _MOST_PERCENT = 0.1, 50.0
+"""Of an amplitude; what a sigma may be assumed to be."""
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Chosen columns: one value and one sigma, or two of each where (+) and (-) are merged to the mean."""
+    """Chosen columns: one value and one sigma, or two of each where (+) and (-) are merged to the mean.
+
+    Where no sigmas were measured, `assumed` is what they are taken for, as a share of the value.
+    """
 
     kind: Literal["amplitude", "intensity"]
     value: tuple[str, ...]
     sigma: tuple[str, ...]
+    assumed: float | None = None
 
     @property
     def labels(self) -> list[str]:
         """Value, sigma, and once more for the second of a pair."""
         return [label for pair in zip(self.value, self.sigma) for label in pair]
+
+    def sigmas(self, table: Table) -> list[NDArray[np.float64]]:
+        """Standard uncertainties of each value, for all rows of the table."""
+        if self.assumed is not None:
+            return [self.assumed * np.abs(table.values[label]) for label in self.value]
+        return [table.values[label] for label in self.sigma]
 
 
 def choose_columns(table: Table, columns: str | None) -> tuple[Columns, tuple[str, ...]]:
@@ -54,7 +67,8 @@ def choose_columns(table: Table, columns: str | None) -> tuple[Columns, tuple[st
     table : Table
     columns : str or None
         ``"F,SIGF"``; ``"F"`` alone finds its sigma; four names are a (+)/(-) pair. ``"=amplitude"`` or ``"=intensity"``
-        at the end says what they are, whatever their types say. None chooses.
+        at the end says what they are, whatever their types say. ``"F,5%"`` takes the sigmas of amplitudes for that
+        share of each. None chooses.
 
     Raises
     ------
@@ -62,7 +76,8 @@ def choose_columns(table: Table, columns: str | None) -> tuple[Columns, tuple[st
         If nothing fits; the message lists what is there.
     """
     if columns is not None:
-        return _given(table, columns), ()
+        given = _given(table, columns)
+        return given, _assumption(table, given)
     candidates = sorted(_candidates(table), key=lambda ranked: ranked[0])
     usable = [c for _, c in candidates if c.sigma]
     if usable:
@@ -74,7 +89,7 @@ def choose_columns(table: Table, columns: str | None) -> tuple[Columns, tuple[st
         raise InputError(
             f"data '{path}': {', '.join(candidates[0][1].value)} has no column of standard uncertainties; "
             f"found {table.listing()}; expected one, such as SIGFP for FP: name it with --columns F,SIGF, or "
-            "write the file again with sigmas"
+            f"write the file again with sigmas{_otherwise(candidates[0][1])}"
         )
     raise InputError(
         f"data '{path}' has no column of measured amplitudes or intensities; found {table.listing()}; "
@@ -167,6 +182,8 @@ def _given(table: Table, columns: str) -> Columns:
             f"--columns {columns} names {len(names)} columns; expected a value and its sigma, such as "
             "'FP,SIGFP', or a pair such as 'F(+),SIGF(+),F(-),SIGF(-)'"
         )
+    if len(names) == 2 and names[1].endswith("%"):
+        return _with_assumed(table, columns, names[0], names[1], named)
     labels = [find_label(table, name, "the data") for name in names]
     values, sigmas = tuple(labels[0::2]), tuple(labels[1::2])
     kinds = {_KINDS.get(table.types[label]) for label in values}
@@ -182,6 +199,7 @@ def _given(table: Table, columns: str) -> Columns:
             raise InputError(
                 f"data '{table.file.path}': no column of standard uncertainties belongs to {values[0]}; "
                 f"found {table.listing()}: name it, as in --columns {values[0]},SIG{values[0]}"
+                f"{_otherwise(Columns(named or kind, values, ()))}"
             )
         sigmas = (sigma,)
     wrong = [label for label in sigmas if table.types[label] not in "QLM"]
@@ -191,3 +209,47 @@ def _given(table: Table, columns: str) -> Columns:
             f"uncertainties (Q, L or M); found {table.listing()}"
         )
     return Columns(named or kind, values, sigmas)
+
+
+def _with_assumed(
+    table: Table, columns: str, name: str, share: str, named: Literal["amplitude", "intensity"] | None
+) -> Columns:
+    """Amplitudes whose sigmas are a share of them, such as "5%", as old depositions and simulations have none.
+
+    Not for intensities: a share of a weak one says nothing of its noise, which decides what amplitude it becomes.
+    """
+    label = find_label(table, name, "the data")
+    kind = named or _KINDS.get(table.types[label])
+    if kind != "amplitude":
+        raise InputError(
+            f"data '{table.file.path}', --columns {columns}: {label} is of type {table.types[label]}; expected "
+            "amplitudes (F, or G) where sigmas are assumed, as a share of an intensity says nothing of its noise: write "
+            "the file again with sigmas"
+        )
+    try:
+        percent = float(share.rstrip("%"))
+    except ValueError:
+        percent = 0.0
+    if not _LEAST_PERCENT <= percent <= _MOST_PERCENT:
+        raise InputError(
+            f"data '{table.file.path}', --columns {columns}: found '{share}' for the sigmas; expected "
+            f"{_LEAST_PERCENT:g}% to {_MOST_PERCENT:g}% of each amplitude, such as {label},5%"
+        )
+    return Columns(kind, (label,), (f"{percent:g}%",), percent / 100.0)
+
+
+def _assumption(table: Table, chosen: Columns) -> tuple[str, ...]:
+    if chosen.assumed is None:
+        return ()
+    label, share = chosen.labels
+    return (
+        f"sigmas are not those of a measurement: {share[:-1]} % of each amplitude {label} of '{table.file.path}' are "
+        "assumed, as --columns says, and written to the output",
+    )
+
+
+def _otherwise(chosen: Columns) -> str:
+    """What can be done for single amplitudes without sigmas."""
+    if chosen.kind != "amplitude" or len(chosen.value) > 1:
+        return ""
+    return f". Where none are to be had, --columns {chosen.value[0]},5% assumes that they are 5 % of each amplitude"

@@ -74,7 +74,7 @@ def read_reflections(
         The model's. The cell of the data wins where the file gives one (`source["cell"]` says which); the space group
         is the model's, also where the data name their point group only.
     columns : str, optional
-        ``"F,SIGF"``; found by type and name otherwise.
+        ``"F,SIGF"``, or ``"F,5%"`` where there are no sigmas; found by type and name otherwise.
     free : str, optional
         ``"NAME"`` or ``"NAME=VALUE"`` of the test set, or ``"random"`` to choose a new one; found otherwise.
     d_min : float, optional
@@ -163,10 +163,10 @@ def _usable_observations(
     # a pair adds two measurements per row; a row is missing only where both are
     account.drop("without a measured value", int((active & ~np.isfinite(values).any(axis=0)).sum()))
     parts = []
-    for value, sigma_label in zip(values, chosen.sigma):
+    for value, sigma in zip(values, chosen.sigmas(table)):
         here = active & np.isfinite(value)
         parts.append(
-            Observations(table.hkl[here], value[here], table.values[sigma_label][here], flag[here], rows[here])
+            Observations(table.hkl[here], value[here], sigma[here], flag[here], rows[here])
         )
     observed = Observations(
         *(np.concatenate([getattr(p, name) for p in parts]) for name in ("hkl", "value", "sigma", "flag", "row"))
