@@ -223,8 +223,8 @@ def _with_assumed(
     if kind != "amplitude":
         raise InputError(
             f"data '{table.file.path}', --columns {columns}: {label} is of type {table.types[label]}; expected "
-            "amplitudes (F, or G) where sigmas are assumed, as a share of an intensity says nothing of its noise: write "
-            "the file again with sigmas"
+            "amplitudes (F, or G) where sigmas are assumed, as a share of an intensity says nothing of its noise: "
+            "write the file again with sigmas"
         )
     try:
         percent = float(share.rstrip("%"))
