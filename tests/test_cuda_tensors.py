@@ -11,7 +11,7 @@ from synthetic import crystal, random_atoms
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.displacement import EIGHT_PI_SQUARED, parted, total_u
-from arrayrefine.gaussians import _EARLIER, Anisotropic
+from arrayrefine.gaussians import Anisotropic
 from arrayrefine.kernels import adp_aniso, adp_aniso_cuda, symmetric, tensors_cuda
 from arrayrefine.kernels.backend import launch_counts, reset_launch_counts, to_device, to_host
 from arrayrefine.targets.adp import Shapes
@@ -63,7 +63,7 @@ def test_ellipsoids_and_their_adjoint(count: int, own: bool) -> None:
     tensors_cuda.ellipsoids_pullback(some, atoms[2], made[2], by_gaussian, out)
     assert sum(launch_counts().values()) == 2
     for m, model in enumerate(models):
-        expected = Anisotropic.of(model, index, shift + BLUR, CUTOFF / _EARLIER)  # bricks need more than ellipsoids
+        expected = Anisotropic.of(model, index, shift + BLUR, CUTOFF)
         np.testing.assert_allclose(to_host(made[0])[m], BOX.fractional(model.xyz)[index], rtol=1e-12)
         amplitude = expected.unit * model.occupancy[index]
         for found, wanted in ((made[1], amplitude), (made[2], expected.precision), (made[3], expected.radius)):
