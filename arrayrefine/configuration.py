@@ -32,6 +32,8 @@ _LIMITS = {
     "solvent.shrink": (0.0, 3.0, "a distance of 0 to 3 Å"),
     "solvent.smallest_island": _FROM_0,
     "solvent.step": (0.1, 1.0, "a distance of 0.1 to 1 Å"),
+    "geometry.outlier_z": _ABOVE_0,
+    "geometry.outlier_weight": _FROM_0,
     "geometry.contact_sigma": _ABOVE_0,
     "geometry.adp_distance": _ABOVE_0,
     "geometry.shape_ratio": _FROM_0,

@@ -55,6 +55,7 @@ class DeviceRestraints:
             (r.chiralities.index, r.chiralities.ideal, r.chiralities.sigma),
             (r.planes.index, r.planes.plane, r.planes.sigma),
             n_models,
+            geometry.firm,
         )
         self._mates: mates_cuda.MatePlan | None = None
         if len(r.across):
@@ -69,6 +70,8 @@ class DeviceRestraints:
                 None,
                 (planes.index, planes.plane, planes.sigma),
                 n_models,
+                geometry.firm,
+                r.across.shares[:2],
             )
             classes = [(d.index, d.ideal, d.sigma, d.alpha, d.weight) for d in geometry.to_mates]
             self._to_mates = distances_cuda.plan(n + len(r.across), classes, n_models) if classes else None

@@ -57,6 +57,11 @@ class Geometry:
 
     torsions: bool = True
     """Use torsion restraints."""
+    outlier_z: float = 2.5
+    """Bonds, angles and chiral volumes that are further from their ideals than this, in standard uncertainties, are
+    restrained more firmly."""
+    outlier_weight: float = 4.0
+    """How much more firmly: the stiffness that is added far beyond, relative to what it is (0: none)."""
     contacts: bool = True
     """Use non-bonded contacts, symmetry mates included."""
     contact_sigma: float = 0.14

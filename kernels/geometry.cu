@@ -227,16 +227,20 @@ accumulate(int n_atoms, int n, int width, const int* first, const long long* ent
 
 // ---- all restraints at once
 
-// One restraint of a kind: 1/2 z^2; z dz/dx goes to its slots, which follow the order of `index`.
+// One restraint of a kind: its value; what it pulls goes to its slots, which follow the order of `index`. Outliers
+// beyond a limit are restrained more firmly: see `with_firm_outliers`.
 template <int KIND>
 __device__ double pull_of_term(int r, int n, const double* xyz, const int* index, const double* ideal,
-                               const double* sigma, const int* period, double* pull) {
+                               const double* sigma, const int* period, const double* root, double limit,
+                               double weight, double* pull) {
     if (r >= n) return 0.0;
     constexpr int W = width(KIND);
     double3 j[W];
     const double z = term<KIND>(xyz, index + (long long)W * r, ideal[r], sigma[r], KIND == TORSION ? period[r] : 1, j);
-    for (int k = 0; k < W; k++) store(pull + 3 * ((long long)W * r + k), z * j[k]);
-    return 0.5 * z * z;
+    const double u = KIND == TORSION ? 0.0 : fmax(fabs(z) / root[r] - limit, 0.0), part = u / (1.0 + u);
+    const double slope = z + copysign(root[r] * weight * part * part * (1.5 + u), z);
+    for (int k = 0; k < W; k++) store(pull + 3 * ((long long)W * r + k), slope * j[k]);
+    return 0.5 * (z * z + root[r] * root[r] * weight * part * u * u);
 }
 
 // With normal and centroid held fixed, which is exact for the sum over the plane.
@@ -256,15 +260,16 @@ __device__ double pull_of_plane(int p, int n, const int* first, const double* xy
 
 // A block (x) works on restraints of one kind, so its threads do not diverge; models are in y. `index`, `ideal` and
 // `sigma` hold bonds, angles, torsions, chiralities and (without ideals) planes end to end. `pull` has n_slots rows
-// per model, one for each entry of `index`. `partial` has the sum of 1/2 z^2 of each block.
+// per model, one for each entry of `index`. `root`, as `ideal`, is of the share that a sigma has. `partial` has the sum
+// of the values of each block.
 extern "C" __global__ void __launch_bounds__(BLOCK)
 restraints(int n_atoms, int n_slots, int n_bonds, int n_angles, int n_torsions, int n_chiralities, int n_planes,
            const double* xyz, const int* index, const double* ideal, const double* sigma, const int* period,
-           const int* first_of_plane, double* pull, double* partial) {
+           const int* first_of_plane, const double* root, double limit, double weight, double* pull, double* partial) {
     const auto blocks = [](int n) { return (n + BLOCK - 1) / BLOCK; };
     const auto next = [&](int n, int kind) {
         const long long slots = (long long)n * width(kind);
-        index += slots, pull += 3 * slots, ideal += n, sigma += n;
+        index += slots, pull += 3 * slots, ideal += n, sigma += n, root += n;
         return blocks(n);
     };
     const long long model = blockIdx.y;
@@ -272,15 +277,19 @@ restraints(int n_atoms, int n_slots, int n_bonds, int n_angles, int n_torsions, 
     pull += 3 * model * n_slots;
     int block = blockIdx.x;
     double value;
+    const int r = threadIdx.x;
     if (block < blocks(n_bonds)) {
-        value = pull_of_term<BOND>(block * BLOCK + threadIdx.x, n_bonds, xyz, index, ideal, sigma, period, pull);
+        value = pull_of_term<BOND>(block * BLOCK + threadIdx.x, n_bonds, xyz, index, ideal, sigma, period,
+                                   root, limit, weight, pull);
     } else if ((block -= next(n_bonds, BOND)) < blocks(n_angles)) {
-        value = pull_of_term<ANGLE>(block * BLOCK + threadIdx.x, n_angles, xyz, index, ideal, sigma, period, pull);
+        value = pull_of_term<ANGLE>(block * BLOCK + threadIdx.x, n_angles, xyz, index, ideal, sigma, period,
+                                    root, limit, weight, pull);
     } else if ((block -= next(n_angles, ANGLE)) < blocks(n_torsions)) {
-        value = pull_of_term<TORSION>(block * BLOCK + threadIdx.x, n_torsions, xyz, index, ideal, sigma, period, pull);
+        value = pull_of_term<TORSION>(block * BLOCK + threadIdx.x, n_torsions, xyz, index, ideal, sigma, period,
+                                      root, limit, weight, pull);
     } else if ((block -= next(n_torsions, TORSION)) < blocks(n_chiralities)) {
         value = pull_of_term<CHIRALITY>(block * BLOCK + threadIdx.x, n_chiralities, xyz, index, ideal, sigma, period,
-                                        pull);
+                                        root, limit, weight, pull);
     } else {
         block -= next(n_chiralities, CHIRALITY);
         value = pull_of_plane(block * BLOCK + threadIdx.x, n_planes, first_of_plane, xyz, index, sigma, pull);

@@ -9,6 +9,8 @@ direction that does not exist is taken as zero.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -54,6 +56,52 @@ def accumulate(z: Float, jacobian: Float, index: Int, n_atoms: int) -> tuple[flo
     for axis in range(3):
         gradient[:, axis] = np.bincount(flat, weights=pull[:, axis], minlength=n_atoms)
     return 0.5 * float(z @ z), gradient
+
+
+class Firm(NamedTuple):
+    """How bonds, angles and chiral volumes are restrained that are far from their ideals; see `with_firm_outliers`.
+
+    Attributes
+    ----------
+    limit : float
+        z₀, above 0.
+    weight : float
+        w; 0: as all others.
+    """
+
+    limit: float
+    weight: float
+
+
+def with_firm_outliers(z: Float, jacobian: Float, firm: Firm) -> tuple[Float, Float]:
+    """Residuals r that restrain more firmly what is far from its ideal.
+
+    ½ r² = ½ z² + ½ w u³ / (1 + u), where u = \\|z\\| − z₀ is above 0. Where the weight of the data is high, these may
+    bend a side chain of no density far for little; squares alone make 7 σ in one place as cheap as 1 σ in fifty. Far
+    beyond z₀ the term is 1 + w times as stiff. Value, slope and curvature are continuous.
+
+    Parameters
+    ----------
+    z : (n,) float64
+    jacobian : (n, k, 3) float64
+    firm : Firm
+
+    Returns
+    -------
+    r : (n,) float64
+    jacobian : (n, k, 3) float64
+        Derivative of r; the arrays given, where none is beyond.
+    """
+    size = np.abs(z)
+    far = np.flatnonzero(size > firm.limit)
+    if not len(far) or firm.weight == 0.0:
+        return z, jacobian
+    r, slope, size = z.copy(), jacobian.copy(), size[far]
+    u = size - firm.limit
+    length = np.sqrt(size**2 + firm.weight * u**3 / (1.0 + u))
+    r[far] = np.copysign(length, z[far])
+    slope[far] *= ((size + firm.weight * u**2 * (1.5 + u) / (1.0 + u) ** 2) / length)[:, None, None]
+    return r, slope
 
 
 def _dot(a: Float, b: Float) -> Float:

@@ -8,9 +8,11 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from arrayrefine.kernels.backend import array_module, launch, to_device, to_host
+from arrayrefine.kernels.geometry import Firm
 
 Array: TypeAlias = Any
 
+HARMONIC = Firm(np.inf, 0.0)
 _BLOCK = 128
 _WIDTH = {"bond": 2, "angle": 3, "torsion": 4, "chirality": 4}
 
@@ -110,6 +112,9 @@ class GeometryPlan:
         Of the torsions.
     first_of_plane : (planes + 1,) int32
         First atom of each plane among those of all planes.
+    root : float64
+        Of the share of each restraint that is in its sigma, kind by kind, without planes.
+    firm : Firm
     first, slots : (N + 1,), (S,) int32
         Slots of each atom: slots[first[a]:first[a + 1]], ascending.
     pull : (M, S, 3) float64
@@ -126,6 +131,8 @@ class GeometryPlan:
     sigma: Array
     period: Array
     first_of_plane: Array
+    root: Array
+    firm: Firm
     first: Array
     slots: Array
     pull: Array
@@ -167,6 +174,8 @@ def plan(
     chiralities: tuple[Array, Array, Array] | None = None,
     planes: tuple[Array, Array, Array] | None = None,
     n_models: int = 1,
+    firm: Firm = HARMONIC,
+    shares: tuple[Array, Array] | None = None,
 ) -> GeometryPlan:
     """Bring the restraints to the device and allocate the memory of an evaluation.
 
@@ -182,6 +191,10 @@ def plan(
         As `plane` takes them.
     n_models : int
         M, models that share the restraints and have coordinates of their own.
+    firm : Firm
+        How outliers are restrained; by default, as all others.
+    shares : (n,) float64 of bonds and of angles, optional
+        What of each belongs to one asymmetric unit, as its sigma has it already.
     """
     terms = [
         [to_host(a) for a in given] if given is not None else [np.zeros((0, width), np.int64), *[np.zeros(0)] * 3]
@@ -192,6 +205,9 @@ def plan(
     counts = (len(terms[0][0]), len(terms[1][0]), len(terms[2][0]), len(terms[3][0]), len(first_of_plane) - 1)
     index = np.concatenate([*(np.ravel(t[0]) for t in terms), atoms]).astype(np.int64)
     first, slots = rows_of_atoms(index, n_atoms)
+    root = np.ones(sum(counts[:4]))
+    if shares is not None:
+        root[: counts[0] + counts[1]] = np.sqrt(np.concatenate([to_host(share) for share in shares]))
     held = [to_device(a, np.int32) for a in (index, terms[2][3], first_of_plane, first, slots)]
     xp = array_module(held[0])
     return GeometryPlan(
@@ -203,6 +219,8 @@ def plan(
         sigma=to_device(np.concatenate([*(t[2] for t in terms), flat]), np.float64),
         period=held[1],
         first_of_plane=held[2],
+        root=to_device(root, np.float64),
+        firm=firm,
         first=held[3],
         slots=held[4],
         pull=xp.zeros((n_models, len(index), 3)),
@@ -213,7 +231,7 @@ def plan(
 
 
 def evaluate(plan: GeometryPlan, xyz: Array) -> tuple[Array, Array]:
-    """½ Σ z² over all restraints, and its gradient: two launches, no allocation, no host synchronisation.
+    """Value of all restraints, and its gradient: two launches, no allocation, no host synchronisation.
 
     Parameters
     ----------
@@ -233,7 +251,7 @@ def evaluate(plan: GeometryPlan, xyz: Array) -> tuple[Array, Array]:
     launch(
         "geometry", "restraints", (blocks, plan.n_models), (_BLOCK,),
         (*sizes, *(np.int32(n) for n in plan.counts), xyz, plan.index, plan.ideal, plan.sigma, plan.period,
-         plan.first_of_plane, plan.pull, plan.partial),
+         plan.first_of_plane, plan.root, *map(np.float64, plan.firm), plan.pull, plan.partial),
     )  # fmt: skip
     launch(
         "geometry", "sum_pulls", (_blocks(3 * plan.n_atoms) + 1, plan.n_models), (_BLOCK,),

@@ -59,11 +59,17 @@ AWKWARD = {
 }
 
 
-def _expected(terms: Terms, xyz: np.ndarray) -> tuple[float, np.ndarray]:
+def _expected(
+    terms: Terms, xyz: np.ndarray, firm: geometry.Firm | None = None, shares: tuple[np.ndarray, ...] | None = None
+) -> tuple[float, np.ndarray]:
     total, gradient = 0.0, np.zeros_like(xyz)
+    roots = dict(zip(("bond", "angle"), map(np.sqrt, shares or ())))
     for kind, given in terms.items():
         z, jacobian = getattr(geometry, kind)(xyz, *given)
-        value, part = geometry.accumulate(z, jacobian, given[0], len(xyz))
+        if firm and kind in ("bond", "angle", "chirality"):
+            z, jacobian = geometry.with_firm_outliers(z, jacobian, firm)
+        root = roots.get(kind, np.ones(1))
+        value, part = geometry.accumulate(z * root, jacobian * root[:, None, None], given[0], len(xyz))
         total += value
         gradient += part
     return total, gradient
@@ -124,6 +130,25 @@ def test_all_restraints_at_once(emulated_cuda: ModuleType, rows: int, n_models: 
         again = geometry_cuda.evaluate(plan, on_device)
     assert np.array_equal(value, to_host(again[0]))
     assert np.array_equal(gradient, to_host(again[1]))
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_firm_outliers(emulated_cuda: ModuleType, shared: bool) -> None:
+    """Those of which sigmas have a share are worth that share of what they are worth without."""
+    terms, xyz, firm, rng = _restraints(150), _positions(), geometry.Firm(4.0, 3.0), np.random.default_rng(7)
+    z = {kind: getattr(geometry, kind)(xyz, *terms[kind])[0] for kind in ("bond", "angle", "chirality")}
+    assert all(np.count_nonzero(np.abs(z[kind]) > firm.limit) > 10 for kind in z)
+    shares = tuple(rng.choice([0.5, 1.0], 150) for _ in range(2)) if shared else None
+    given = dict(terms)
+    for kind, share in zip(("bond", "angle"), shares or ()):
+        index, ideal, sigma = terms[kind]
+        given[kind] = index, ideal, sigma / np.sqrt(share)
+    kinds = (given[kind] for kind in ("bond", "angle", "torsion", "chirality", "plane"))
+    value, gradient = geometry_cuda.evaluate(geometry_cuda.plan(N, *kinds, 1, firm, shares), to_device(xyz))
+    total, slope = _expected(terms, xyz, firm, shares)
+    assert total > 1.5 * _expected(given, xyz)[0]
+    assert float(value) == pytest.approx(total, rel=1e-12)
+    _close(gradient, slope)
 
 
 @pytest.mark.parametrize("name", AWKWARD)

@@ -25,6 +25,7 @@ from arrayrefine.polymers import aligned, by_chain, residues_of
 from arrayrefine.refine import refine
 from arrayrefine.restraints import Distances, JellyBody, Restraints
 from arrayrefine.targets.geometry import GeometryTarget
+from arrayrefine.targets.geometry_curvature import jacobian
 from arrayrefine.topology import build_restraints
 
 Case = Callable[[str], Path]
@@ -177,7 +178,7 @@ def test_jelly_body_pulls_only_away_from_its_anchor(reductase: Loaded) -> None:
     check_xyz(anchored, shaken(atoms, 0.1))
     (held,) = anchored.distances
     assert len(held) > 2.5 * len(atoms)
-    whole, parted = _normal(held, atoms), anchored.jacobian(atoms)[plain.jacobian(atoms).shape[0] :]
+    whole, parted = _normal(held, atoms), jacobian(anchored, atoms)[jacobian(plain, atoms).shape[0] :]
     parted = (parted.T @ parted).tocoo()
     one, two = parted.row // 3, parted.col // 3
     far = np.abs(atoms.identity.residue[one] - atoms.identity.residue[two]) > 4

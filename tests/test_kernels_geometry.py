@@ -68,6 +68,30 @@ def test_jacobian_is_the_derivative_of_each_deviation(name: str) -> None:
     np.testing.assert_allclose(np.einsum("nkx,nkx->n", jacobian, direction[index]), numeric, rtol=1e-5, atol=1e-4)
 
 
+def test_firm_outliers() -> None:
+    """What is beyond the limit counts again; what is not stays as it is."""
+    index, kernel = KERNELS["angle"]
+    xyz, limit, weight = RNG.normal(0.0, 2.0, (N, 3)), 4.0, 3.0
+    z, jacobian = kernel(xyz)
+    beyond = np.maximum(np.abs(z) - limit, 0.0)
+    assert 3 < np.count_nonzero(beyond) < len(z) - 3
+    assert geometry.with_firm_outliers(z, jacobian, geometry.Firm(limit, 0.0))[0] is z
+    assert geometry.with_firm_outliers(z, jacobian, geometry.Firm(np.abs(z).max(), weight))[1] is jacobian
+
+    def total(x: np.ndarray) -> tuple[float, np.ndarray]:
+        return geometry.accumulate(*geometry.with_firm_outliers(*kernel(x), geometry.Firm(limit, weight)), index, N)
+
+    value, gradient = total(xyz)
+    assert value == pytest.approx(0.5 * (z @ z + weight * np.sum(beyond**3 / (1.0 + beyond))), rel=1e-12)
+    r, slope = geometry.with_firm_outliers(z, jacobian, geometry.Firm(limit, weight))
+    assert np.array_equal(np.sign(r), np.sign(z))
+    assert np.array_equal(slope[beyond == 0.0], jacobian[beyond == 0.0])
+    for direction in RNG.normal(size=(4, N, 3)):
+        h = 1e-6
+        numeric = (total(xyz + h * direction)[0] - total(xyz - h * direction)[0]) / (2 * h)
+        assert numeric == pytest.approx(float((gradient * direction).sum()), rel=2e-6)
+
+
 @pytest.mark.parametrize("name", KERNELS)
 def test_invariant_under_rotation_and_translation(name: str) -> None:
     index, kernel = KERNELS[name]

@@ -20,6 +20,7 @@ from arrayrefine.targets.adp import AdpTarget
 from arrayrefine.targets.adp_curvature import log_matrix
 from arrayrefine.targets.contacts import Contacts, pair_distances
 from arrayrefine.targets.geometry import GeometryTarget
+from arrayrefine.targets.geometry_curvature import jacobian
 from arrayrefine.topology import build_restraints
 
 Loaded = tuple[Atoms, Crystal, Restraints]
@@ -140,13 +141,31 @@ def test_jacobian_makes_the_gradient(loaded: Callable[..., Loaded]) -> None:
     atoms, crystal, restraints = loaded("3sb3")
     options = Geometry(torsions=False)
     target = GeometryTarget.build(restraints, crystal, options)
-    jacobian = target.jacobian(atoms)
-    z = np.concatenate([term.z for term in target._terms(atoms)])
-    assert jacobian.shape == (len(z), 3 * len(atoms))
-    np.testing.assert_allclose(jacobian.T @ z, target(atoms)[1].xyz.ravel(), atol=1e-9 * np.abs(z).max())
+    slopes = jacobian(target, atoms)
+    z = np.concatenate([target._residuals(term)[0] for term in target._terms(atoms)])
+    assert slopes.shape == (len(z), 3 * len(atoms))
+    np.testing.assert_allclose(slopes.T @ z, target(atoms)[1].xyz.ravel(), atol=1e-9 * np.abs(z).max())
     with_torsions = GeometryTarget.build(restraints, crystal)
-    rows = with_torsions.jacobian(atoms, torsions=True).shape[0] - with_torsions.jacobian(atoms).shape[0]
+    rows = jacobian(with_torsions, atoms, torsions=True).shape[0] - jacobian(with_torsions, atoms).shape[0]
     assert rows == len(restraints.torsions.ideal)
+
+
+def test_outliers_are_restrained_more_firmly(loaded: Callable[..., Loaded]) -> None:
+    """Bonds, angles and chiral volumes beyond the limit, and these alone, count more."""
+    atoms, crystal, restraints = loaded("1aba")
+    start = shaken(atoms, 0.1)
+    harmonic = GeometryTarget.build(restraints, crystal, Geometry(outlier_weight=0.0))
+    firm = GeometryTarget.build(restraints, crystal, Geometry(outlier_z=2.5, outlier_weight=4.0))
+    plain = {term.kind: term.z for term in harmonic._terms(start)}
+    beyond = {kind: np.maximum(np.abs(plain[kind]) - 2.5, 0.0) for kind in ("bond", "angle", "chirality")}
+    assert all(np.count_nonzero(part) > 10 for part in beyond.values())
+    added = 2.0 * sum(float(np.sum(part**3 / (1.0 + part))) for part in beyond.values())
+    assert firm(start)[0] - harmonic(start)[0] == pytest.approx(added, rel=1e-9)
+    assert firm.of_dictionary(start)[0] == pytest.approx(harmonic(start)[0], rel=1e-12)
+    check_xyz(firm, start)
+    with_value = firm.terms(start)
+    assert firm(start)[0] == pytest.approx(sum(term.value for term in with_value.values()), rel=1e-9)
+    assert with_value["angle"].rmsz == harmonic.terms(start)["angle"].rmsz
 
 
 def test_p1_energy_does_not_depend_on_place_or_lattice_copy(loaded: Callable[..., Loaded]) -> None:
@@ -338,7 +357,7 @@ def test_single_atom(tmp_path: Path) -> None:
         assert value == 0.0
         assert gradient.xyz.shape == (1, 3)
     geometry = GeometryTarget.build(restraints, crystal)
-    assert geometry.jacobian(atoms).shape == (0, 3)
+    assert jacobian(geometry, atoms).shape == (0, 3)
     assert geometry.terms(atoms)["bond"].rmsz is None
 
 

@@ -12,7 +12,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.crystal import Crystal
@@ -30,11 +29,8 @@ Kind = Literal["bond", "angle", "torsion", "chirality", "plane", "contact"]
 KINDS: tuple[Kind, ...] = ("bond", "angle", "torsion", "chirality", "plane", "contact")
 TO_MATES = {kind: f"{kind} to mate" for kind in ("bond", "angle", "torsion", "plane")}
 """Kinds of restraints of links to symmetry mates."""
-_MANY = ("jelly body", "local NCS")
-"""Classes with several distances for each atom, in all directions."""
-_ALONG = 4
-"""Residues; what distances couple that are further apart along the chain is left out of the preconditioner, the factor
-of which would fill up. That takes up to two fifths more evaluations, and for 14,000 atoms two fifths of the time."""
+_FIRM = ("bond", "angle", "chirality", TO_MATES["bond"], TO_MATES["angle"])
+"""Kinds of which outliers are restrained more firmly."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +47,7 @@ class TermResult:
     rmsz : float or None
         The same in units of sigma.
     value : float
-        ½ Σ z² of the whole term, hydrogens included.
+        What the whole term adds to the target, hydrogens included.
     sigma : float or None
         Mean sigma of the restraints, in the unit of `rmsd`; None if empty.
     """
@@ -99,7 +95,8 @@ class _Evaluated:
 class GeometryTarget:
     """½ Σ z² over bonds, angles, torsions, chirality, planes and contacts; zero gradient by B and occupancy.
 
-    Robust restraints on distances from other sources come on top. Make it with `build`. Calling it costs a search for
+    Bonds, angles and chiral volumes far from their ideals count more: see `kernels.geometry.with_firm_outliers`. Robust
+    restraints on distances from other sources come on top. Make it with `build`. Calling it costs a search for
     neighbours only when atoms have moved far.
     """
 
@@ -137,13 +134,19 @@ class GeometryTarget:
 
     @property
     def of_dictionary(self) -> GeometryTarget:
-        """This target without restraints from other sources: what weights are measured by."""
-        return dataclasses.replace(self, distances=(), conformation=(), to_mates=())
+        """Harmonic restraints of the dictionary alone: what weights are measured by."""
+        options = dataclasses.replace(self.options, outlier_weight=0.0)
+        return dataclasses.replace(self, options=options, distances=(), conformation=(), to_mates=())
 
     @property
     def external(self) -> tuple[Distances | TorsionClass, ...]:
         """Classes that do not come from the dictionary as they are."""
         return (*self.distances, *self.to_mates, *self.conformation)
+
+    @property
+    def firm(self) -> geometry.Firm:
+        """How outliers are restrained."""
+        return geometry.Firm(self.options.outlier_z, self.options.outlier_weight)
 
     def forgetful(self) -> GeometryTarget:
         """A copy whose results depend on the atoms alone, and on nothing that was computed before, to the last bit."""
@@ -195,7 +198,7 @@ class GeometryTarget:
         """Value and gradient of some kinds."""
         total, gradient = 0.0, np.zeros((len(atoms), 3))
         for term in self._terms(atoms, kinds):
-            value, part = geometry.accumulate(term.z, term.jacobian, term.index, len(atoms))
+            value, part = geometry.accumulate(*self._residuals(term), term.index, len(atoms))
             total += value
             gradient += part
         return total, Gradient(gradient, np.zeros(len(atoms)), np.zeros(len(atoms)))
@@ -229,7 +232,8 @@ class GeometryTarget:
         for term in self._terms(atoms, kinds):
             heavy = ~hydrogen[term.index].any(axis=1)
             z = (term.z / np.sqrt(term.weight))[heavy]
-            value = 0.5 * float(term.z @ term.z)
+            r, _ = self._residuals(term)
+            value = 0.5 * float(r @ r)
             if len(z):
                 deviation = z * term.sigma[heavy]
                 rmsd, rmsz = (float(np.sqrt(np.mean(np.square(v)))) for v in (deviation, z))
@@ -283,40 +287,20 @@ class GeometryTarget:
                 )
         return sorted(found, key=lambda outlier: -abs(outlier.z))
 
-    def jacobian(self, atoms: Atoms, torsions: bool = False) -> sparse.csr_array:
-        """Derivative of all z by the coordinates, for a Gauss-Newton preconditioner.
-
-        Parameters
-        ----------
-        atoms : Atoms
-        torsions : bool
-            Include torsions, which are soft and far from linear.
-
-        Returns
-        -------
-        (rows, 3N) csr array, 1/Å
-            Column 3 k + axis belongs to atom k. Rows: bonds, angles, chirality, planes, short contacts, distances;
-            those of a jelly body and of NCS in parts, where they join what is far apart along the chain.
-        """
-        rows, columns, values = [], [], []
-        count = 0
-        soft = {"torsion", TO_MATES["torsion"], *(more.kind for more in self.conformation)}
+    def residuals(self, atoms: Atoms) -> Iterator[tuple[str, Float, Int]]:
+        """Kind, jacobian (n, k, 3) and index (n, k) of all residuals, half the sum of whose squares is the target."""
         for term in itertools.chain(self._terms(atoms), self._distance_terms(atoms)):
-            if term.kind in soft and not torsions:
-                continue
-            index, jacobian = term.index, term.jacobian
-            if term.kind in _MANY:
-                index, jacobian = _parted(index, jacobian, atoms.identity.residue)
-            shape = (*index.shape, 3)
-            row = np.arange(count, count + len(index))
-            rows.append(np.broadcast_to(row[:, None, None], shape).ravel())
-            columns.append((3 * index[:, :, None] + np.arange(3)).ravel())
-            values.append(jacobian.ravel())
-            count += len(index)
-        if not rows:
-            return sparse.csr_array((0, 3 * len(atoms)))
-        entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
-        return sparse.csr_array(entries, shape=(count, 3 * len(atoms)))
+            yield term.kind, self._residuals(term)[1], term.index
+
+    def _residuals(self, term: _Evaluated) -> tuple[Float, Float]:
+        """Residuals of a term, and their jacobian."""
+        if term.kind not in _FIRM:
+            return term.z, term.jacobian
+        if isinstance(term.weight, float):
+            return geometry.with_firm_outliers(term.z, term.jacobian, self.firm)
+        root = np.sqrt(term.weight)  # of the share that is in z
+        r, slope = geometry.with_firm_outliers(term.z / root, term.jacobian / root[:, None, None], self.firm)
+        return r * root, slope * root[:, None, None]
 
     def _terms(self, atoms: Atoms, kinds: Collection[str] | None = None) -> Iterator[_Evaluated]:
         """Evaluate each kind, or those wanted, in turn, on the clock."""
@@ -399,27 +383,3 @@ class GeometryTarget:
 
     def _clock(self, part: str, start: float) -> None:
         self.timer[part] = self.timer.get(part, 0.0) + perf_counter() - start
-
-
-def _parted(index: Int, jacobian: Float, residue: Int) -> tuple[Int, Float]:
-    """Distances as rows of two atoms, or of one and nothing where the two are far apart along the chain.
-
-    Parameters
-    ----------
-    index : (n, 2) or (n, 4) int64
-        Atoms of a distance, or of two that are to be alike.
-    jacobian : (n, 2 or 4, 3) float64
-    residue : (N,) int64
-
-    Returns
-    -------
-    index : (m, 2) int64
-    jacobian : (m, 2, 3) float64
-    """
-    index, jacobian = index.reshape(-1, 2), jacobian.reshape(-1, 2, 3)
-    far = np.abs(residue[index[:, 0]] - residue[index[:, 1]]) > _ALONG
-    ends = jacobian[far, :, None, :] * np.eye(2)[:, :, None]
-    return (
-        np.concatenate([index[~far], np.repeat(index[far], 2, axis=0)]),
-        np.concatenate([jacobian[~far], ends.reshape(-1, 2, 3)]),
-    )
