@@ -100,8 +100,15 @@ def with_firm_outliers(z: Float, jacobian: Float, firm: Firm) -> tuple[Float, Fl
     u = size - firm.limit
     length = np.sqrt(size**2 + firm.weight * u**3 / (1.0 + u))
     r[far] = np.copysign(length, z[far])
-    slope[far] *= ((size + firm.weight * u**2 * (1.5 + u) / (1.0 + u) ** 2) / length)[:, None, None]
+    slope[far] *= (size * stiffness(size, firm) / length)[:, None, None]
     return r, slope
+
+
+def stiffness(z: Float, firm: Firm) -> Float:
+    """Slope of the value of each restraint by z, over z (n,): 1 for those that are not far from their ideals."""
+    size = np.abs(z)
+    u = np.maximum(size - firm.limit, 0.0)
+    return 1.0 + firm.weight * u**2 * (1.5 + u) / (1.0 + u) ** 2 / np.maximum(size, firm.limit)
 
 
 def _dot(a: Float, b: Float) -> Float:

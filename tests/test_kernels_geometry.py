@@ -86,6 +86,8 @@ def test_firm_outliers() -> None:
     r, slope = geometry.with_firm_outliers(z, jacobian, geometry.Firm(limit, weight))
     assert np.array_equal(np.sign(r), np.sign(z))
     assert np.array_equal(slope[beyond == 0.0], jacobian[beyond == 0.0])
+    pull = geometry.stiffness(z, geometry.Firm(limit, weight)) * z
+    np.testing.assert_allclose(r[:, None, None] * slope, pull[:, None, None] * jacobian, rtol=1e-12)
     for direction in RNG.normal(size=(4, N, 3)):
         h = 1e-6
         numeric = (total(xyz + h * direction)[0] - total(xyz - h * direction)[0]) / (2 * h)

@@ -20,6 +20,7 @@ from arrayrefine.external import with_external
 from arrayrefine.io.model import read_model
 from arrayrefine.kernels import mates, mates_cuda
 from arrayrefine.kernels.backend import to_device, to_host
+from arrayrefine.kernels.geometry import stiffness
 from arrayrefine.mate_links import _sides
 from arrayrefine.monomers import load_monomers
 from arrayrefine.options import External, Geometry, Weighting
@@ -56,11 +57,15 @@ def _link(one: int, two: int, operator: str) -> str:
     return f"SSBOND   1 CYS A {one:4d}    CYS A {two:4d}                          1555   {operator}  2.03  "
 
 
+FIRM = Geometry(contacts=False, outlier_z=1.0, outlier_weight=4.0)
+"""With restraints of which some are outliers."""
+
+
 def _target(path: Path) -> tuple[GeometryTarget, Atoms]:
     model = read_model(path)
     library = load_monomers(model.structure[0].get_all_residue_names(), [])
     restraints = build_restraints(model.structure, model.atoms, model.crystal, library)
-    return GeometryTarget.build(restraints, model.crystal, Geometry(contacts=False)), model.atoms
+    return GeometryTarget.build(restraints, model.crystal, FIRM), model.atoms
 
 
 def test_a_link_about_an_axis_counts_once_for_both_sides(tmp_path: Path) -> None:
@@ -186,7 +191,7 @@ def _made_up(n: int = 12, seed: int = 3) -> tuple[Restraints, Atoms, Crystal]:
 
 def test_gradients_across_symmetry() -> None:
     restraints, atoms, box = _made_up()
-    target = GeometryTarget.build(restraints, box, Geometry(contacts=False))
+    target = GeometryTarget.build(restraints, box, FIRM)
     value, gradient = target(atoms)
     rng = np.random.default_rng(1)
     for _ in range(5):
@@ -210,8 +215,10 @@ def test_gradients_across_symmetry() -> None:
         for s in (1.0, -1.0)
     )
     change = (up["bond to mate"].value - down["bond to mate"].value) / 2e-6
-    bonds = next(target._residuals(term)[0] for term in target._terms(atoms, ["bond to mate"]))
-    assert float(bonds @ (slopes[:3] @ direction)) == pytest.approx(change, rel=1e-5)
+    bonds = next(target._terms(atoms, ["bond to mate"]))
+    pull = bonds.z * np.sqrt(stiffness(bonds.z / np.sqrt(bonds.weight), target.firm))
+    assert np.abs(pull).max() > 1.05 * np.abs(bonds.z).max()
+    assert float(pull @ (slopes[:3] @ direction)) == pytest.approx(change, rel=1e-5)
 
 
 def test_held_atoms_have_no_restraints_across() -> None:
@@ -380,7 +387,7 @@ def test_restraints_on_the_device_agree(emulated_cuda: ModuleType, torsions: boo
     if not torsions:  # mates of metals only
         metals = dataclasses.replace(Across.none(), mates=alone.mates, distances=alone.distances)
         restraints = dataclasses.replace(restraints, across=metals)
-    target = GeometryTarget.build(restraints, box, Geometry(contacts=False, torsions=torsions))
+    target = GeometryTarget.build(restraints, box, dataclasses.replace(FIRM, torsions=torsions))
     adp = AdpTarget.build(restraints, box, atoms, "none", Geometry())
     device = DeviceRestraints(target, adp, atoms.multiplicity)
     value, gradient = device.geometry(to_device(atoms.xyz[None], np.float64))

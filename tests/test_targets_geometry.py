@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 from checks import check_direction
 
+from arrayrefine import Options, refine
 from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
 from arrayrefine.io.model import read_model
+from arrayrefine.kernels.geometry import Firm, stiffness
 from arrayrefine.monomers import load_monomers
 from arrayrefine.options import Geometry
+from arrayrefine.preparation import prepare
 from arrayrefine.restraints import Restraints
 from arrayrefine.targets.adp import AdpTarget
 from arrayrefine.targets.adp_curvature import log_matrix
@@ -28,6 +31,7 @@ CELL = "CRYST1   30.000   30.000   30.000  90.00  90.00  90.00 {group}\n"
 WATER = "HETATM{n:5d}  O  {alt}HOH A{n:4d}    {x:8.3f}{y:8.3f}{z:8.3f}{q:6.2f} 20.00           O\n"
 
 SIGMA = Geometry().contact_sigma
+FIRM = ("bond", "angle", "chirality")
 
 
 @pytest.fixture(autouse=True)
@@ -139,12 +143,16 @@ def test_statistics_leave_hydrogens_out(loaded: Callable[..., Loaded]) -> None:
 
 def test_jacobian_makes_the_gradient(loaded: Callable[..., Loaded]) -> None:
     atoms, crystal, restraints = loaded("3sb3")
-    options = Geometry(torsions=False)
+    options = Geometry(torsions=False, outlier_weight=4.0)
     target = GeometryTarget.build(restraints, crystal, options)
     slopes = jacobian(target, atoms)
-    z = np.concatenate([target._residuals(term)[0] for term in target._terms(atoms)])
+    terms = list(target._terms(atoms))
+    z = np.concatenate([term.z for term in terms])
+    stiff = np.concatenate([stiffness(t.z, target.firm if t.kind in FIRM else Firm(1.0, 0.0)) for t in terms])
+    assert np.count_nonzero(stiff > 1.01) > 20
     assert slopes.shape == (len(z), 3 * len(atoms))
-    np.testing.assert_allclose(slopes.T @ z, target(atoms)[1].xyz.ravel(), atol=1e-9 * np.abs(z).max())
+    pull = slopes.T @ (np.sqrt(stiff) * z)
+    np.testing.assert_allclose(pull, target(atoms)[1].xyz.ravel(), atol=1e-9 * np.abs(z).max())
     with_torsions = GeometryTarget.build(restraints, crystal)
     rows = jacobian(with_torsions, atoms, torsions=True).shape[0] - jacobian(with_torsions, atoms).shape[0]
     assert rows == len(restraints.torsions.ideal)
@@ -166,6 +174,24 @@ def test_outliers_are_restrained_more_firmly(loaded: Callable[..., Loaded]) -> N
     with_value = firm.terms(start)
     assert firm(start)[0] == pytest.approx(sum(term.value for term in with_value.values()), rel=1e-9)
     assert with_value["angle"].rmsz == harmonic.terms(start)["angle"].rmsz
+
+
+def test_a_refinement_with_firm_outliers_has_fewer(case: Callable[[str], Path]) -> None:
+    files = case("1rx2") / "model.pdb", case("1rx2") / "norm.mtz"
+    left, r_free = [], []  # what is beyond 2.5, squared
+    for weight in (0.0, 4.0):
+        options = Options(
+            cycles=1, d_min=2.0, hydrogens="strip", tls=("none",), anisotropic="none",
+            geometry=Geometry(outlier_weight=weight),
+        )  # fmt: skip
+        result = refine(*files, options)
+        geometry = prepare(*files, options)[1].geometry
+        outliers = geometry.outliers(result.atoms, 2.5)
+        left.append(sum((abs(o.z) - 2.5) ** 2 for o in outliers if o.kind in ("bond", "angle")))
+        r_free.append(result.r_free)
+    assert left[0] > 5.0
+    assert left[1] < 0.75 * left[0]
+    assert r_free[1] < r_free[0] + 0.003
 
 
 def test_p1_energy_does_not_depend_on_place_or_lattice_copy(loaded: Callable[..., Loaded]) -> None:

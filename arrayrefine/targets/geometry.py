@@ -287,10 +287,18 @@ class GeometryTarget:
                 )
         return sorted(found, key=lambda outlier: -abs(outlier.z))
 
-    def residuals(self, atoms: Atoms) -> Iterator[tuple[str, Float, Int]]:
-        """Kind, jacobian (n, k, 3) and index (n, k) of all residuals, half the sum of whose squares is the target."""
+    def curved(self, atoms: Atoms) -> Iterator[tuple[str, Float, Int]]:
+        """Kind, rows (n, k, 3) and index (n, k) of all restraints: the squares of the rows tell the curvature.
+
+        They are the derivatives of residuals, but of outliers by the stiffness from the ideal to where they are, not by
+        that at the place, as most are on their way back.
+        """
         for term in itertools.chain(self._terms(atoms), self._distance_terms(atoms)):
-            yield term.kind, self._residuals(term)[1], term.index
+            if term.kind in _FIRM:
+                stiff = geometry.stiffness(term.z / np.sqrt(term.weight), self.firm)
+                yield term.kind, term.jacobian * np.sqrt(stiff)[:, None, None], term.index
+            else:
+                yield term.kind, term.jacobian, term.index
 
     def _residuals(self, term: _Evaluated) -> tuple[Float, Float]:
         """Residuals of a term, and their jacobian."""

@@ -30,7 +30,7 @@ def normal_matrix(target: GeometryTarget, atoms: Atoms, free: NDArray[np.bool_])
 
 
 def jacobian(target: GeometryTarget, atoms: Atoms, torsions: bool = False) -> sparse.csr_array:
-    """Derivative of all residuals of the restraints by the coordinates, for a Gauss-Newton preconditioner.
+    """Rows whose squares tell the curvature of the restraints by the coordinates, for a Gauss-Newton preconditioner.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def jacobian(target: GeometryTarget, atoms: Atoms, torsions: bool = False) -> sp
     rows, columns, values = [], [], []
     count = 0
     soft = {"torsion", TO_MATES["torsion"], *(more.kind for more in target.conformation)}
-    for kind, slope, index in target.residuals(atoms):
+    for kind, slope, index in target.curved(atoms):
         if kind in soft and not torsions:
             continue
         if kind in _MANY:
