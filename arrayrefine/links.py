@@ -13,6 +13,7 @@ from arrayrefine.atom_names import use_dictionary_names
 from arrayrefine.crystal import Crystal
 from arrayrefine.io.entities import set_up_entities
 from arrayrefine.io.model import Model
+from arrayrefine.link_conformers import conformers, link_conformers
 from arrayrefine.valence import LONGEST, POLYMER_BONDS, filled, full_atoms, place
 from arrayrefine.wording import are, counted, listed
 
@@ -54,7 +55,8 @@ def complete_links(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str
     list of str
         What was left out and what was added.
     """
-    notes = _check_connections(structure, monlib)
+    notes = link_conformers(structure)
+    notes += _check_connections(structure, monlib)
     return [*notes, *_mend_peptides(structure, monlib), *_find_links(structure, monlib)]
 
 
@@ -114,7 +116,9 @@ def _peptide_link(one: gemmi.Residue, two: gemmi.Residue, monlib: gemmi.MonLib) 
 
 def with_found_links(model: Model, crystal: Crystal, monlib: gemmi.MonLib) -> tuple[Model, list[str]]:
     """The model with the links that it should have named, for all that follows and the output; and what was found."""
-    copy = model.structure.clone()
+    structure = model.structure.clone()
+    notes = link_conformers(structure)
+    copy = structure.clone()
     copy.cell, copy.spacegroup_hm = crystal.gemmi_cell, crystal.space_group
     copy.ncs.clear()
     copy.setup_cell_images()
@@ -122,15 +126,14 @@ def with_found_links(model: Model, crystal: Crystal, monlib: gemmi.MonLib) -> tu
     use_dictionary_names(copy, monlib, io.StringIO())
     own = {str(cra): before.atom.name for cra, before in zip(copy[0].all(), model.structure[0].all())}
     count = len(copy.connections)
-    notes = _find_links(copy, monlib)
-    if len(copy.connections) == count:
-        return model, notes
-    structure = model.structure.clone()
+    found = _find_links(copy, monlib)
+    if not notes and len(copy.connections) == count:
+        return model, found
     for connection in itertools.islice(copy.connections, count, None):
         for end in (connection.partner1, connection.partner2):
             end.atom_name = own[str(copy[0].find_cra(end, ignore_segment=True))]
         structure.connections.append(connection)
-    return dataclasses.replace(model, structure=structure), notes
+    return dataclasses.replace(model, structure=structure), notes + found
 
 
 def _find_links(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str]:
@@ -214,7 +217,10 @@ def _check_connections(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list
     """Drop unusable connections and say on which side of the symmetry the others are."""
     notes: list[str] = []
     seen: set[frozenset[str]] = set()
-    drop, absent, twice = [], [], []
+    drop: list[int] = []
+    absent: list[str] = []
+    apart: list[str] = []
+    twice: list[str] = []
     for k, connection in enumerate(structure.connections):
         if connection.type == gemmi.ConnectionType.Hydrog or connection.link_id == "gap":
             continue
@@ -222,7 +228,8 @@ def _check_connections(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list
         one, two = _find(structure, connection.partner1), _find(structure, connection.partner2)
         key = _pair_key(connection.partner1, connection.partner2)
         if one is None or two is None:
-            absent.append(name)
+            ends = connection.partner1, connection.partner2
+            (apart if all(conformers(structure, end) for end in ends) else absent).append(name)
             drop.append(k)
             continue
         if key in seen:
@@ -249,6 +256,9 @@ def _check_connections(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list
     if absent:
         what = counted(len(absent), "link")
         notes.append(f"{what} left out, of atoms that the model does not have: {listed(absent, '; ')}")
+    if apart:
+        what = counted(len(apart), "link")
+        notes.append(f"{what} left out, of atoms that have no conformer in common: {listed(apart, '; ')}")
     if twice:
         notes.append(f"{counted(len(twice), 'link')} given more than once, taken once: {listed(twice, '; ')}")
     for k in reversed(drop):
