@@ -25,6 +25,7 @@ from arrayrefine.io.pdb_header import header_records
 from arrayrefine.io.special_positions import Sites, find_sites, follow_sites
 from arrayrefine.io.tls_header import complete_groups
 from arrayrefine.io.tls_residual import with_header_tls
+from arrayrefine.io.water_names import use_pdb_names_of_waters
 from arrayrefine.wording import are, counted, were
 
 Float = NDArray[np.float64]
@@ -105,6 +106,7 @@ def read_model(source: ModelSource, otherwise: Callable[[gemmi.Structure], Cryst
     notes += checks.method_notes(dict(structure.info.items()).get("_exptl.method", ""))
     _keep_first_model(file, structure, notes)
     complete_groups(structure)
+    notes += use_pdb_names_of_waters(structure)
     if otherwise is not None and not (has_cell(structure) and structure.find_spacegroup()):
         take_crystal(file, structure, otherwise(structure), notes)
     crystal = crystal_named(file, structure, notes, asked=otherwise is not None)
