@@ -15,6 +15,7 @@ from arrayrefine.crystal import SAME_PLACE, Crystal
 from arrayrefine.kernels.contacts import neighbour_pairs
 from arrayrefine.kernels.distances import close_pairs
 from arrayrefine.kernels.mates import placed
+from arrayrefine.metal_rings import turned_rings
 from arrayrefine.neighbour_distances import lengths
 from arrayrefine.nonbonded import COORDINATION
 from arrayrefine.restraints import Across, Distances, Mates, Restraints
@@ -154,7 +155,8 @@ def metal_coordination(
     mated = f"; {len(beyond_labels)} of them to symmetry mates: {listed(beyond_labels)}" if beyond_labels else ""
     return Coordination(*made, [
         f"{counted(len(found), 'metal-ligand distance')} without a dictionary length found: {kinds}{more}; restrained "
-        f"to {', '.join(sorted(sources))}{mated} (--external.metals)"
+        f"to {', '.join(sorted(sources))}{mated} (--external.metals)",
+        *turned_rings(atoms, restraints.bonds, [(ion, d) for ion, d, *_ in found if d < n]),
     ])  # fmt: skip
 
 

@@ -89,7 +89,7 @@ LAYERS = [
         "hydrogen_sources",
     },
     {"secondary_structure", "ramachandran", "base_pairs", "metal_coordination", "neighbour_distances"},
-    {"nonbonded"},
+    {"nonbonded", "metal_rings"},
     {"polymers"},
     {
         "io",

@@ -12,6 +12,7 @@ from scipy import sparse
 from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
 from arrayrefine.kernels.contacts import Pairs, neighbour_pairs, separations
+from arrayrefine.nonbonded import COORDINATION
 from arrayrefine.restraints import Bonds, NonBonded
 
 Float = NDArray[np.float64]
@@ -31,6 +32,9 @@ _RADII = MappingProxyType({
 _OTHER_RADIUS = 1.7
 _CARBONYL, _FLAT_HYDROGEN = 1.65, 1.05
 _METAL_RADIUS = 0.9
+_METAL_TO_CARBON = 0.3
+"""Å more for a metal towards a carbon. With it metals may be about as near to a carbon as to that of a carboxylate that
+binds with both oxygens (Zn-C 2.45, Ca-C 2.8 Å); none comes nearer to a carbon that it does not bind."""
 _NUCLEUS = 0.05
 """Å less for hydrogens at their nuclei."""
 _SELF_CONTACT = 0.8
@@ -74,9 +78,10 @@ def find_clashes(
 ) -> Clashes:
     """Find the pairs of atoms that overlap though no bond and no hydrogen bond brings them together.
 
-    Left out are atoms up to three bonds apart, four where one of them is a hydrogen, metals and their ligands,
-    different conformers, symmetry mates that cannot be there together (occupancies that sum to at most 1), and atoms
-    without occupancy. Donors and acceptors of hydrogen bonds may overlap by 0.6 Å.
+    Left out are atoms up to three bonds apart, four where one of them is a hydrogen, metals and the atoms that they may
+    bind, different conformers, symmetry mates that cannot be there together (occupancies that sum to at most 1), and
+    atoms without occupancy. Metals bind carbons only where a link or their component says so.
+    Donors and acceptors of hydrogen bonds may overlap by 0.6 Å.
 
     Parameters
     ----------
@@ -97,6 +102,7 @@ def find_clashes(
     delta = separations(atoms.xyz, pairs.i, pairs.j, turn, crystal.cartesian(pairs.shift[image]), image)
     distance = np.sqrt(np.einsum("ij,ij->i", delta, delta))
     overlap = radius[pairs.i] + radius[pairs.j] - distance
+    overlap += _METAL_TO_CARBON * _metal_and_carbon(atoms, non_bonded, pairs.i, pairs.j)
     overlap -= HYDROGEN_BOND * _hydrogen_bond(atoms, non_bonded, edges, pairs)
     rows = np.flatnonzero(overlap >= OVERLAP)
     near = Pairs(pairs.i[rows], pairs.j[rows], pairs.op[rows], pairs.shift[rows], pairs.image[rows])
@@ -149,12 +155,35 @@ def _may_clash(atoms: Atoms, nb: NonBonded, edges: Int, pairs: Pairs, distance: 
     ok &= (q[i] > 0.0) & (q[j] > 0.0)
     ok &= ~image | (q[i] + q[j] > _TOGETHER)
     ok &= ~((i == j) & (distance < _SELF_CONTACT))
-    ok &= ~(~image & (_among(i, j, nb.excluded, n) | _among(i, j, nb.one_four, n)))
+    left_out = _among(i, j, nb.excluded, n) | _among(i, j, nb.one_four, n)
+    left_out[left_out] = ~_beside_donors(atoms, nb, edges, i[left_out], j[left_out])
+    ok &= ~(~image & left_out)
     ok &= ~(image & _among(i, j, nb.excluded_images, n))
     near = np.flatnonzero(ok & ~image)
     if len(near):
         ok[near] = ~_few_bonds_apart(i[near], j[near], edges, atoms.is_hydrogen)
     return ok
+
+
+def _metal_and_carbon(atoms: Atoms, nb: NonBonded, i: Int, j: Int) -> Mask:
+    carbon = atoms.element == "C"
+    return np.asarray((nb.metal[i] & carbon[j]) | (nb.metal[j] & carbon[i]))
+
+
+def _beside_donors(atoms: Atoms, nb: NonBonded, edges: Int, i: Int, j: Int) -> Mask:
+    """(p,) True for a metal and a carbon that contacts leave out because a neighbour of the carbon may bind the metal.
+
+    Not so for carbons with one neighbour, as in CO and cyanide, which bind metals themselves.
+    """
+    found = _metal_and_carbon(atoms, nb, i, j)
+    for k in np.flatnonzero(found).tolist():
+        metal, carbon = (i[k], j[k]) if nb.metal[i[k]] else (j[k], i[k])
+        bonded = edges[(edges == carbon).any(axis=1)]
+        near = np.setdiff1d(bonded, [carbon])
+        donors = near[~np.isin(atoms.element[near], ("C", "H", "D"))]
+        apart = np.linalg.norm(atoms.xyz[donors] - atoms.xyz[metal], axis=1)
+        found[k] = len(near) > 1 and bool((apart < COORDINATION).any())
+    return found
 
 
 def _among(i: Int, j: Int, table: Int, n: int) -> Mask:

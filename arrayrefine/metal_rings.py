@@ -1,0 +1,71 @@
+"""Rings that turn a carbon to a metal, where a nitrogen was to bind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from arrayrefine.atoms import Atoms
+from arrayrefine.restraints import Bonds
+from arrayrefine.wording import counted, listed
+
+_AS_NEAR = 0.3
+"""Å; a nitrogen that binds is nearer than the carbons beside it by some 0.9."""
+_LARGEST = 6
+"""Atoms of a ring."""
+
+
+def turned_rings(atoms: Atoms, bonds: Bonds, pairs: Iterable[tuple[int, int]]) -> list[str]:
+    """Say where a metal is as near to a carbon of a ring as to the nitrogen that it is restrained to.
+
+    Parameters
+    ----------
+    atoms : Atoms
+    bonds : Bonds
+    pairs : iterable of tuple of int
+        Metals and their donors.
+    """
+    found = []
+    who = atoms.identity
+    neighbours: dict[int, set[int]] | None = None
+    for metal, donor in pairs:
+        if atoms.element[donor] != "N":
+            continue
+        neighbours = neighbours or _neighbours(bonds)
+        ring = _ring(neighbours, donor)
+        distance = {k: float(np.linalg.norm(atoms.xyz[k] - atoms.xyz[metal])) for k in ring}
+        for k in ring:
+            if atoms.element[k] == "C" and distance[k] < distance[donor] + _AS_NEAR:
+                found.append(
+                    f"{who.label(metal)}: {distance[k]:.2f} Å to {who.label(k)}, {distance[donor]:.2f} Å to "
+                    f"{who.atom_name[donor]}"
+                )
+                break
+    if not found:
+        return []
+    what = counted(len(found), "ring")
+    return [
+        f"{what} with a carbon as near to a metal as the nitrogen that it is restrained to, probably to be turned: "
+        f"{listed(found, '; ')}"
+    ]
+
+
+def _neighbours(bonds: Bonds) -> dict[int, set[int]]:
+    near: dict[int, set[int]] = {}
+    for a, b in bonds.index.tolist():
+        near.setdefault(a, set()).add(b)
+        near.setdefault(b, set()).add(a)
+    return near
+
+
+def _ring(neighbours: dict[int, set[int]], atom: int) -> list[int]:
+    """Atoms of the smallest ring that an atom is in, itself the first; itself alone where it is in none."""
+    paths = [[atom, k] for k in sorted(neighbours.get(atom, ()))]
+    while paths and len(paths[0]) <= _LARGEST:
+        longer = [[*path, k] for path in paths for k in sorted(neighbours[path[-1]]) if k != path[-2]]
+        closed = [path for path in longer if path[-1] == atom]
+        if closed:
+            return closed[0][:-1]
+        paths = longer
+    return [atom]
