@@ -40,6 +40,7 @@ from arrayrefine.topology_terms import (
     tie_hydrogens,
 )
 from arrayrefine.unbonded import unbonded_neighbours
+from arrayrefine.unlinked import unlinked_contacts
 from arrayrefine.wording import are, counted, listed
 
 
@@ -119,6 +120,7 @@ def build_restraints(
     excluded, one_four = topological_pairs(all_edges, rigid, groups, n)
     excluded_images = image_pairs(image_links(model), coordination_across, all_edges, n)
     non_bonded = build_non_bonded(atoms, kinds, all_edges, (excluded, excluded_images, one_four))
+    notes += unlinked_contacts(atoms, non_bonded)
     return Restraints(bonds, angles, torsions, chiralities, planes, non_bonded, held, tuple(notes), across=across)
 
 
