@@ -398,6 +398,19 @@ def test_resolution_cut(tmp_path: Path) -> None:
         assert "leaves no reflection" in refused(path, d_min=d_min)
 
 
+def test_a_cut_that_leaves_no_test_set_names_itself(tmp_path: Path) -> None:
+    path = simple(tmp_path / "a.mtz")
+    data, _ = read_reflections(path, CRYSTAL, free="random")
+    d = data.s_squared**-0.5
+    low = d > np.sort(d)[-20]
+    mtz = gemmi.read_mtz_file(str(path))
+    place = {tuple(hkl): far for hkl, far in zip(data.hkl.tolist(), low.tolist())}
+    flags = np.array([1 if place[tuple(hkl)] else k % 2 for k, hkl in enumerate(mtz.make_miller_array().tolist())])
+    path = simple(tmp_path / "b.mtz", FreeR_flag=("I", flags))
+    message = refused(path, free="FreeR_flag=0", d_min=float(d[low].min()))
+    assert f"leaves {low.sum()} reflections of '{path}', none of them of the test set" in message
+
+
 def test_a_limit_beyond_the_data_is_named(tmp_path: Path) -> None:
     path = simple(tmp_path / "a.mtz")
     for source in (path, read_reflections(path, CRYSTAL)[0]):

@@ -250,7 +250,13 @@ def _cut(
     """Cut at high resolution."""
     if d_min is None:
         return observed
-    return observed.select(_inside(table.file.path, crystal.inverse_d_squared(observed.hkl), d_min, account))
+    kept = observed.select(_inside(table.file.path, crystal.inverse_d_squared(observed.hkl), d_min, account))
+    if (observed.flag == 0.0).any() and not (kept.flag == 0.0).any():
+        raise InputError(
+            f"--d-min {d_min:g} leaves {counted(len(kept.value), 'reflection')} of '{table.file.path}', none of them "
+            "of the test set; expected a limit that leaves some: give a smaller one, or leave it out"
+        )
+    return kept
 
 
 def _inside(path: Path, s_squared: Float, d_min: float, account: _Account) -> Bool:
