@@ -41,7 +41,8 @@ _FLAGS: dict[str, Callable[[Atoms], Mask]] = {
 }
 _GRAMMAR = (
     "expected terms such as 'chain A', 'resname HOH', 'name CA', 'element Zn', 'altloc B', a residue number or range "
-    "('10-40'), 'water', 'hydrogen', 'backbone', 'all', joined by 'and', 'or', 'not' and parentheses"
+    "('10-40'), one with an insertion code ('//*/19.A'), 'water', 'hydrogen', 'backbone', 'all', joined by 'and', "
+    "'or', 'not' and parentheses"
 )
 
 
