@@ -277,7 +277,6 @@ restraints(int n_atoms, int n_slots, int n_bonds, int n_angles, int n_torsions, 
     pull += 3 * model * n_slots;
     int block = blockIdx.x;
     double value;
-    const int r = threadIdx.x;
     if (block < blocks(n_bonds)) {
         value = pull_of_term<BOND>(block * BLOCK + threadIdx.x, n_bonds, xyz, index, ideal, sigma, period,
                                    root, limit, weight, pull);
