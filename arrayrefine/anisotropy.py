@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from arrayrefine.atoms import Atoms
+from arrayrefine.atoms import WATERS, Atoms
 from arrayrefine.displacement import NOT_ROUND
 from arrayrefine.selection import select
 from arrayrefine.wording import counted
@@ -18,8 +18,6 @@ AUTO_REFLECTIONS = 1.0
 """Work reflections per parameter that `auto` asks for where atoms are to be anisotropic from the start."""
 _MOST = 0.5
 """Share of the atoms that must have ANISOU for a model to be called anisotropic."""
-NEVER = ("HOH", "DOD", "WAT", "H2O")
-"""Waters of `auto` stay isotropic where data are worse than `ATOMIC_D_MIN`."""
 ATOMIC_D_MIN = 1.2
 """Å; atomic resolution (Sheldrick (1990) Acta Cryst. A46, 467-473), where atoms are anisotropic from the start."""
 
@@ -27,7 +25,7 @@ ATOMIC_D_MIN = 1.2
 def candidates(atoms: Atoms, d_min: float) -> NDArray[np.bool_]:
     """Atoms (N,) that `auto` may make anisotropic: waters with very good data only."""
     chosen = ~atoms.is_hydrogen & ~atoms.riding.mask(len(atoms))
-    return chosen if _atomic(d_min) else chosen & ~np.isin(atoms.identity.residue_name, NEVER)
+    return chosen if _atomic(d_min) else chosen & ~np.isin(atoms.identity.residue_name, WATERS)
 
 
 def choose_anisotropic(

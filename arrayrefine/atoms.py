@@ -14,6 +14,9 @@ from arrayrefine.tls import Tls
 
 Float = NDArray[np.float64]
 
+WATERS = ("HOH", "DOD", "WAT", "H2O")
+"""Names of residues that are waters."""
+
 
 @dataclass(frozen=True)
 class Identity:

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from arrayrefine.atoms import Atoms
+from arrayrefine.atoms import WATERS, Atoms
 from arrayrefine.errors import InputError
 from arrayrefine.io.gemmi_selection import select_gemmi
 
@@ -23,7 +23,6 @@ _TOKEN = re.compile(r"[^\s()]*/(?:\([^\s()]*\)|[^\s()])*|[()]|[^\s()]+")
 NAMELESS = "''"
 """The chain without a name, in a selection."""
 _RANGE = re.compile(r"^(-?\d+)(?:[-:](-?\d+))?$")
-_WATER = ("HOH", "DOD", "WAT", "H2O")
 
 _BY_NAME: dict[str, Callable[[Atoms], NDArray[np.str_]]] = {
     "chain": lambda atoms: atoms.identity.chain,
@@ -35,7 +34,7 @@ _BY_NAME: dict[str, Callable[[Atoms], NDArray[np.str_]]] = {
 _FLAGS: dict[str, Callable[[Atoms], Mask]] = {
     "all": lambda atoms: np.ones(len(atoms), dtype=bool),
     "none": lambda atoms: np.zeros(len(atoms), dtype=bool),
-    "water": lambda atoms: np.isin(atoms.identity.residue_name, _WATER),
+    "water": lambda atoms: np.isin(atoms.identity.residue_name, WATERS),
     "hydrogen": lambda atoms: atoms.is_hydrogen,
     "backbone": lambda atoms: np.isin(atoms.identity.atom_name, ("N", "CA", "C", "O")),
 }

@@ -6,7 +6,7 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
-from arrayrefine.atoms import Atoms
+from arrayrefine.atoms import WATERS, Atoms
 from arrayrefine.kernels.distances import close_pairs
 from arrayrefine.nonbonded import metal_flags
 from arrayrefine.restraints import NonBonded
@@ -15,7 +15,6 @@ from arrayrefine.wording import are, counted, listed
 
 _LONGER, _SHORTEST = 0.2, 0.75
 """Å more than the sum of covalent radii, and times it, between which a bond may be meant; what is nearer is a clash."""
-_WATERS = ("HOH", "DOD")
 
 
 def unlinked_contacts(atoms: Atoms, non_bonded: NonBonded) -> list[str]:
@@ -36,7 +35,7 @@ def unlinked_contacts(atoms: Atoms, non_bonded: NonBonded) -> list[str]:
     who = atoms.identity
     radii = {str(name): gemmi.Element(str(name)).covalent_r for name in np.unique(atoms.element)}
     radius = np.array([radii[name] for name in atoms.element.tolist()])
-    others = atoms.is_hydrogen | metal_flags(atoms.element) | np.isin(who.residue_name, _WATERS)
+    others = atoms.is_hydrogen | metal_flags(atoms.element) | np.isin(who.residue_name, WATERS)
     rows = np.flatnonzero(~others)
     if not len(rows):
         return []

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from arrayrefine.atoms import Atoms
+from arrayrefine.atoms import WATERS, Atoms
 from arrayrefine.map_grids import MapGrid
 from arrayrefine.page.mesh import View, wires
 
@@ -30,7 +30,6 @@ _BOND = {"H": 1.25, "S": 2.1, "P": 2.0, "Se": 2.2, "Br": 2.2, "I": 2.4, "Cl": 2.
 _LONGEST_BOND = 1.85
 """Å; longer where one of the atoms is in `_BOND`, shorter to hydrogen: who is joined in a drawing depends on it."""
 _TINTS = {"C": "c", "N": "n", "O": "o", "S": "s", "P": "p", "H": "h"}
-_WATER = ("HOH", "DOD", "WAT", "H2O")
 _LONE = 0.3
 """Å; radius of an atom without bonds in the drawing."""
 
@@ -187,7 +186,7 @@ def _labels(atoms: Atoms, near: Int, chosen: NDArray[np.bool_], flat: Int, size:
     taken: list[tuple[int, int]] = []
     for residue in sorted(set(identity.residue[near].tolist())):
         members = np.flatnonzero(identity.residue[near] == residue)
-        if chosen[members[0]] or str(identity.residue_name[near[members[0]]]) in _WATER:
+        if chosen[members[0]] or str(identity.residue_name[near[members[0]]]) in WATERS:
             continue
         names = [str(identity.atom_name[near[k]]) for k in members]
         anchor = next((members[names.index(n)] for n in ("CB", "CA", "C1'") if n in names), members[0])

@@ -11,7 +11,7 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
-from arrayrefine.atoms import Atoms
+from arrayrefine.atoms import WATERS, Atoms
 from arrayrefine.crystal import Crystal
 from arrayrefine.kernels.processes import gathered
 from arrayrefine.map_grids import Grids, MapGrid
@@ -40,7 +40,6 @@ Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
 _MAIN = ("N", "CA", "C", "O", "OXT")
-_WATER = ("HOH", "DOD", "WAT", "H2O")
 
 
 def validate(problem: Problem, state: State, maps: MapCoefficients | None = None) -> Validation:
@@ -160,7 +159,7 @@ def _names(atoms: Atoms) -> list[str]:
 
 def _kind(name: str, size: int) -> ResidueKind:
     """What a residue of some heavy atoms is."""
-    if name in _WATER:
+    if name in WATERS:
         return "water"
     info = gemmi.find_tabulated_residue(name)
     if size > 1 and info.is_amino_acid():
