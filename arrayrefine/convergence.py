@@ -44,7 +44,7 @@ def settled(problem: Problem, before: State, now: State, made: Sequence[Step]) -
     # Where scale and B pull against each other, cycles can go on gaining what the next scale takes back.
     was = strain(problem, before)
     if gain < _SETTLED_R and start - end < _SETTLED_NLL and was <= RMSZ_SLACK:
-        worse = gain < 0.0 and end > start and was <= max(1.0, strained)
+        worse = gain < 0.0 and end > start and was <= max(1.0, strained) and not _mended(problem, before, now, made)
         if worse or in_band:
             return KEPT if worse else _NO_BETTER
     enough = nearness(now) * _SETTLED_GAIN
@@ -52,6 +52,15 @@ def settled(problem: Problem, before: State, now: State, made: Sequence[Step]) -
     if in_band and gain < _MOVED_R and 0.0 <= sum(step.gain for step in made) < enough * count:
         return f"gained less than {enough:.2g} per {what}"
     return ""
+
+
+def _mended(problem: Problem, before: State, now: State, made: Sequence[Step]) -> bool:
+    """Whether outliers of the geometry that have gone are worth what the data fit worse."""
+    weight = next((w for step in reversed(made) if isinstance(w := step.weights.get("geometry"), float)), 0.0)
+    start, end = work_nll(before, now)
+    geometry = problem.geometry.firmed(before.atoms)
+    gone = geometry.excess(before.atoms) - geometry.excess(now.atoms)
+    return weight * gone > (end - start) * int(now.xray.work.sum())
 
 
 def foreseen(state: State, left: float, free: int) -> str:

@@ -77,6 +77,7 @@ class _Together:
         restraints = DeviceRestraints(
             first.problem.geometry, first.problem.adp, first.parameters.reference.multiplicity, len(every)
         )
+        restraints.hold([share.problem.geometry for share in every])
         self._objective = DeviceObjective(
             [share.member for share in every], factors, restraints, first.problem.timer
         )

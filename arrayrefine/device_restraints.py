@@ -12,8 +12,11 @@ from arrayrefine.device_displacement import DeviceTensors
 from arrayrefine.errors import DeviceError
 from arrayrefine.kernels import adp_cuda, contacts_cuda, distances_cuda, geometry_cuda, mates_cuda
 from arrayrefine.kernels.backend import device_module, one_at_a_time
+from arrayrefine.kernels.geometry import Firm
+from arrayrefine.options import Geometry
 from arrayrefine.restraints import Distances
 from arrayrefine.targets.adp import AdpTarget
+from arrayrefine.targets.firm_outliers import Limits
 from arrayrefine.targets.geometry import GeometryTarget
 
 OnDevice = Any
@@ -47,6 +50,9 @@ class DeviceRestraints:
         every = r.every_torsion
         first = 0 if geometry.options.torsions else len(r.torsions.index)
         torsions = (every.index[first:], every.ideal[first:], every.sigma[first:], every.period[first:])
+        outliers = Firm(geometry.options.outlier_z, geometry.options.outlier_weight)
+        self._restraints = r
+        self._limits: list[Limits] = []
         self._geometry = geometry_cuda.plan(
             n,
             (r.bonds.index, r.bonds.ideal, r.bonds.sigma),
@@ -55,7 +61,7 @@ class DeviceRestraints:
             (r.chiralities.index, r.chiralities.ideal, r.chiralities.sigma),
             (r.planes.index, r.planes.plane, r.planes.sigma),
             n_models,
-            geometry.firm,
+            outliers,
         )
         self._mates: mates_cuda.MatePlan | None = None
         if len(r.across):
@@ -70,7 +76,7 @@ class DeviceRestraints:
                 None,
                 (planes.index, planes.plane, planes.sigma),
                 n_models,
-                geometry.firm,
+                outliers,
                 r.across.shares[:2],
             )
             classes = [(d.index, d.ideal, d.sigma, d.alpha, d.weight) for d in geometry.to_mates]
@@ -81,7 +87,7 @@ class DeviceRestraints:
         self._distances: tuple[Distances, ...] = ()
         self._pairs: distances_cuda.DistancePlan | None = None
         self._n_atoms = n
-        self.hold(geometry.distances)
+        self.hold([geometry] * n_models)
         self._variance = xp.zeros(n_models), xp.zeros((n_models, n))
         self._target, self._n_atoms = adp, n
         self._tensors: DeviceTensors | None = None
@@ -93,8 +99,16 @@ class DeviceRestraints:
             contacts_cuda.forget(self._contacts)
 
     @one_at_a_time
-    def hold(self, distances: Sequence[Distances]) -> None:
-        """Use these robust restraints on distances from now on; those of a jelly body are new in every step."""
+    def hold(self, geometries: Sequence[GeometryTarget]) -> None:
+        """Go on with what the next step has anew: robust restraints on distances, as of a jelly body, and limits.
+
+        Parameters
+        ----------
+        geometries : sequence of M GeometryTarget
+            As anchored for each model. All have the same distances.
+        """
+        self._hold_limits([geometry.limits for geometry in geometries], geometries[0].options)
+        distances = geometries[0].distances
         if len(distances) == len(self._distances) and all(a is b for a, b in zip(distances, self._distances)):
             return
         self._distances = tuple(distances)
@@ -102,6 +116,21 @@ class DeviceRestraints:
         self._pairs = distances_cuda.plan(self._n_atoms, classes, self.n_models) if classes else None
         device_module().cuda.get_current_stream().synchronize()  # they are read on another stream
         self.generation += 1
+
+    def _hold_limits(self, limits: list[Limits], options: Geometry) -> None:
+        """Where outliers begin for each model, in memory that stays where it is."""
+        if options.outlier_weight == 0.0 or limits == self._limits:
+            return
+        self._limits = limits
+        r = self._restraints
+        source = np.concatenate([np.arange(self._n_atoms), r.across.mates.source]) if len(r.across) else None
+        indices = r.bonds.index, r.angles.index, r.chiralities.index
+        for model, limit in enumerate(limits):
+            geometry_cuda.set_limits(self._geometry, model, [limit.firm(options, i).limit for i in indices])
+            if source is not None:
+                ends = [limit.firm(options, source[kind.index]).limit for kind in (r.across.bonds, r.across.angles)]
+                geometry_cuda.set_limits(self._across, model, [*ends, np.inf])
+        device_module().cuda.get_current_stream().synchronize()
 
     def geometry(self, xyz: OnDevice) -> tuple[OnDevice, OnDevice]:
         """Value (M,) and gradient (M, N, 3) of what bonds, angles, torsions, chirality, planes and distances say.

@@ -43,7 +43,8 @@ def foreseen_gain(
     """
     parameters = parameters.at(state.atoms)
     x = parameters.pack(state.atoms)
-    objective = Objective(parameters, found, state.xray, problem.geometry, problem.adp, problem.extra)
+    geometry = problem.geometry.firmed(state.atoms)
+    objective = Objective(parameters, found, state.xray, geometry, problem.adp, problem.extra)
     _, gradient = objective.at(x)
     problem.geometry.agree()
     by_p = change.around(parameters).pullback(x, gradient, np.zeros(len(x)))

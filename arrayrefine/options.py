@@ -59,10 +59,10 @@ class Geometry:
     """Use torsion restraints."""
     outlier_z: float = 2.5
     """Bonds, angles and chiral volumes that are further from their ideals than this, in standard uncertainties, are
-    restrained more firmly, where `outlier_weight` is above 0."""
-    outlier_weight: float = 0.0
-    """How much more firmly: the stiffness that is added far beyond, relative to what it is. 4 leaves next to none
-    beyond 4 of them; from starts far off, R-free may end higher."""
+    restrained more firmly; where bonds or angles are strained throughout, with an RMSZ above 1, than so many times
+    that."""
+    outlier_weight: float = 4.0
+    """How much more firmly: the stiffness that is added far beyond, relative to what it is (0: as all others)."""
     contacts: bool = True
     """Use non-bonded contacts, symmetry mates included."""
     contact_sigma: float = 0.14

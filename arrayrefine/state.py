@@ -162,7 +162,7 @@ class Problem:
         """Restraints of one model on the device, made once; of `atoms` only the multiplicities matter."""
         if not self._on_device:
             self._on_device.append(DeviceRestraints(self.geometry, self.adp, atoms.multiplicity))
-        self._on_device[0].hold(self.geometry.distances)
+        self._on_device[0].hold([self.geometry])
         return self._on_device[0]
 
     @cached_property

@@ -231,13 +231,13 @@ accumulate(int n_atoms, int n, int width, const int* first, const long long* ent
 // beyond a limit are restrained more firmly: see `with_firm_outliers`.
 template <int KIND>
 __device__ double pull_of_term(int r, int n, const double* xyz, const int* index, const double* ideal,
-                               const double* sigma, const int* period, const double* root, double limit,
+                               const double* sigma, const int* period, const double* root, const double* limit,
                                double weight, double* pull) {
     if (r >= n) return 0.0;
     constexpr int W = width(KIND);
     double3 j[W];
     const double z = term<KIND>(xyz, index + (long long)W * r, ideal[r], sigma[r], KIND == TORSION ? period[r] : 1, j);
-    const double u = KIND == TORSION ? 0.0 : fmax(fabs(z) / root[r] - limit, 0.0), part = u / (1.0 + u);
+    const double u = KIND == TORSION ? 0.0 : fmax(fabs(z) / root[r] - limit[r], 0.0), part = u / (1.0 + u);
     const double slope = z + copysign(root[r] * weight * part * part * (1.5 + u), z);
     for (int k = 0; k < W; k++) store(pull + 3 * ((long long)W * r + k), slope * j[k]);
     return 0.5 * (z * z + root[r] * root[r] * weight * part * u * u);
@@ -260,21 +260,23 @@ __device__ double pull_of_plane(int p, int n, const int* first, const double* xy
 
 // A block (x) works on restraints of one kind, so its threads do not diverge; models are in y. `index`, `ideal` and
 // `sigma` hold bonds, angles, torsions, chiralities and (without ideals) planes end to end. `pull` has n_slots rows
-// per model, one for each entry of `index`. `root`, as `ideal`, is of the share that a sigma has. `partial` has the sum
-// of the values of each block.
+// per model, one for each entry of `index`. `root`, as `ideal`, is of the share that a sigma has; `limit` has as many
+// values per model. `partial` has the sum of the values of each block.
 extern "C" __global__ void __launch_bounds__(BLOCK)
 restraints(int n_atoms, int n_slots, int n_bonds, int n_angles, int n_torsions, int n_chiralities, int n_planes,
            const double* xyz, const int* index, const double* ideal, const double* sigma, const int* period,
-           const int* first_of_plane, const double* root, double limit, double weight, double* pull, double* partial) {
+           const int* first_of_plane, const double* root, const double* limit, double weight, double* pull,
+           double* partial) {
     const auto blocks = [](int n) { return (n + BLOCK - 1) / BLOCK; };
     const auto next = [&](int n, int kind) {
         const long long slots = (long long)n * width(kind);
-        index += slots, pull += 3 * slots, ideal += n, sigma += n, root += n;
+        index += slots, pull += 3 * slots, ideal += n, sigma += n, root += n, limit += n;
         return blocks(n);
     };
     const long long model = blockIdx.y;
     xyz += 3 * model * n_atoms;
     pull += 3 * model * n_slots;
+    limit += model * (n_bonds + n_angles + n_torsions + n_chiralities);
     int block = blockIdx.x;
     double value;
     if (block < blocks(n_bonds)) {

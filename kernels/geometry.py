@@ -63,13 +63,13 @@ class Firm(NamedTuple):
 
     Attributes
     ----------
-    limit : float
-        z₀, above 0.
+    limit : float or (n,) float64
+        z₀, above 0; infinite for what is never an outlier.
     weight : float
         w; 0: as all others.
     """
 
-    limit: float
+    limit: float | Float
     weight: float
 
 
@@ -93,10 +93,12 @@ def with_firm_outliers(z: Float, jacobian: Float, firm: Firm) -> tuple[Float, Fl
         Derivative of r; the arrays given, where none is beyond.
     """
     size = np.abs(z)
-    far = np.flatnonzero(size > firm.limit)
+    limit = np.broadcast_to(np.asarray(firm.limit, dtype=np.float64), z.shape)
+    far = np.flatnonzero(size > limit)
     if not len(far) or firm.weight == 0.0:
         return z, jacobian
     r, slope, size = z.copy(), jacobian.copy(), size[far]
+    firm = firm._replace(limit=limit[far])
     u = size - firm.limit
     length = np.sqrt(size**2 + firm.weight * u**3 / (1.0 + u))
     r[far] = np.copysign(length, z[far])
@@ -108,7 +110,7 @@ def stiffness(z: Float, firm: Firm) -> Float:
     """Slope of the value of each restraint by z, over z (n,): 1 for those that are not far from their ideals."""
     size = np.abs(z)
     u = np.maximum(size - firm.limit, 0.0)
-    return 1.0 + firm.weight * u**2 * (1.5 + u) / (1.0 + u) ** 2 / np.maximum(size, firm.limit)
+    return 1.0 + firm.weight * u**2 * (1.5 + u) / (1.0 + u) ** 2 / np.maximum(size, 1e-300)
 
 
 def _dot(a: Float, b: Float) -> Float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -114,7 +115,10 @@ class GeometryPlan:
         First atom of each plane among those of all planes.
     root : float64
         Of the share of each restraint that is in its sigma, kind by kind, without planes.
-    firm : Firm
+    limit : (M, ...) float64
+        Where outliers begin for each model, kind by kind, without planes; see `set_limits`.
+    firmness : float
+        How much more firmly they are restrained.
     first, slots : (N + 1,), (S,) int32
         Slots of each atom: slots[first[a]:first[a + 1]], ascending.
     pull : (M, S, 3) float64
@@ -132,7 +136,8 @@ class GeometryPlan:
     period: Array
     first_of_plane: Array
     root: Array
-    firm: Firm
+    limit: Array
+    firmness: float
     first: Array
     slots: Array
     pull: Array
@@ -220,7 +225,8 @@ def plan(
         period=held[1],
         first_of_plane=held[2],
         root=to_device(root, np.float64),
-        firm=firm,
+        limit=to_device(np.full((n_models, len(root)), firm.limit), np.float64),
+        firmness=firm.weight,
         first=held[3],
         slots=held[4],
         pull=xp.zeros((n_models, len(index), 3)),
@@ -228,6 +234,23 @@ def plan(
         value=xp.zeros(n_models),
         gradient=xp.zeros((n_models, n_atoms, 3)),
     )
+
+
+def set_limits(plan: GeometryPlan, model: int, limits: Sequence[Array | float]) -> None:
+    """Say where outliers begin for one of the models.
+
+    Parameters
+    ----------
+    plan : GeometryPlan
+    model : int
+    limits : (n,) float64 of bonds, of angles and of chiralities
+        Above 0; one number stands for all.
+    """
+    bonds, angles, torsions, chiralities, _ = plan.counts
+    counts = bonds, angles, chiralities
+    parts = [np.broadcast_to(np.asarray(limit, np.float64), count) for limit, count in zip(limits, counts)]
+    parts.insert(2, np.full(torsions, np.inf))  # which know no outliers
+    plan.limit[model] = to_device(np.concatenate(parts), np.float64)
 
 
 def evaluate(plan: GeometryPlan, xyz: Array) -> tuple[Array, Array]:
@@ -251,7 +274,7 @@ def evaluate(plan: GeometryPlan, xyz: Array) -> tuple[Array, Array]:
     launch(
         "geometry", "restraints", (blocks, plan.n_models), (_BLOCK,),
         (*sizes, *(np.int32(n) for n in plan.counts), xyz, plan.index, plan.ideal, plan.sigma, plan.period,
-         plan.first_of_plane, plan.root, *map(np.float64, plan.firm), plan.pull, plan.partial),
+         plan.first_of_plane, plan.root, plan.limit, np.float64(plan.firmness), plan.pull, plan.partial),
     )  # fmt: skip
     launch(
         "geometry", "sum_pulls", (_blocks(3 * plan.n_atoms) + 1, plan.n_models), (_BLOCK,),

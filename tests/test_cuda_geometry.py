@@ -151,6 +151,23 @@ def test_firm_outliers(emulated_cuda: ModuleType, shared: bool) -> None:
     _close(gradient, slope)
 
 
+def test_every_model_has_its_own_limits(emulated_cuda: ModuleType) -> None:
+    terms, rng = _restraints(150), np.random.default_rng(8)
+    xyz = np.array([_positions(seed) for seed in range(2)])
+    kinds = (terms[kind] for kind in ("bond", "angle", "torsion", "chirality", "plane"))
+    plan = geometry_cuda.plan(N, *kinds, 2, geometry.Firm(4.0, 3.0))
+    limits = {kind: rng.choice([2.0, 6.0, np.inf], 150) for kind in ("bond", "angle", "chirality")}
+    geometry_cuda.set_limits(plan, 1, [*limits.values()])
+    value, gradient = (to_host(a) for a in geometry_cuda.evaluate(plan, to_device(xyz)))
+    for m, limit in enumerate((dict.fromkeys(limits, 4.0), limits)):
+        total, slope = 0.0, np.zeros_like(xyz[m])
+        for kind, given in terms.items():
+            value_of, slope_of = _expected({kind: given}, xyz[m], geometry.Firm(limit.get(kind, np.inf), 3.0))
+            total, slope = total + value_of, slope + slope_of
+        assert value[m] == pytest.approx(total, rel=1e-12)
+        _close(gradient[m], slope)
+
+
 @pytest.mark.parametrize("name", AWKWARD)
 def test_singular_geometry(emulated_cuda: ModuleType, name: str) -> None:
     """Coincident atoms, angles of 0 and 180 degrees, straight torsions, planes without a plane."""

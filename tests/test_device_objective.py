@@ -39,6 +39,7 @@ from arrayrefine.restraints import (
 from arrayrefine.sampling import Sampling, grid_shape
 from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.targets.adp import AdpTarget
+from arrayrefine.targets.firm_outliers import Limits
 from arrayrefine.targets.geometry import GeometryTarget
 from arrayrefine.targets.xray import XrayTarget
 from arrayrefine.weights import Weights
@@ -251,11 +252,30 @@ def test_the_jelly_body_follows_the_steps(monkeypatch: pytest.MonkeyPatch) -> No
         start = parameters.unpack(_moved(parameters, seed))
         geometry = case.geometry.anchored(start)
         assert len(geometry.distances) == 3
-        restraints.hold(geometry.distances)
+        restraints.hold([geometry])
         device = DeviceObjective([Member(parameters, weights, case.xray)], factors, restraints)
         host = Objective(parameters, weights, case.xray, geometry, case.adp)
         for moved in (7, 8, 9):
             _agree(host, device, _moved(parameters, moved))
+
+
+def test_outliers_follow_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In memory that stays where it is: what was captured stays valid."""
+    case = _case("C 1 2 1", monkeypatch)
+    parameters = Parameters.of(case.atoms, "xyz")
+    restraints = DeviceRestraints(case.geometry, case.adp, case.atoms.multiplicity)
+    weights = _weights(parameters)
+    device = DeviceObjective([Member(parameters, weights, case.xray)], _device_factors(case), restraints)
+    values = set()
+    for spread, exempt in ((1.0, ()), (3.0, ()), (1.5, (3, 4))):
+        geometry = dataclasses.replace(case.geometry, limits=Limits(spread, exempt))
+        restraints.hold([geometry])
+        assert restraints.generation == 0
+        host = Objective(parameters, weights, case.xray, geometry, case.adp)
+        values.add(round(host.at(_moved(parameters, 5))[0], 3))
+        for seed in (5, 6, 7):
+            _agree(host, device, _moved(parameters, seed))
+    assert len(values) == 3
 
 
 def test_direct_summation(monkeypatch: pytest.MonkeyPatch) -> None:

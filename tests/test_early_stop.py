@@ -22,10 +22,10 @@ from arrayrefine.weights import Steering
 def run(
     gains: list[float], monkeypatch: pytest.MonkeyPatch, bond: float = 0.6, r_step: float = -0.001,
     unexplained: float = 0.1, left: float = math.inf, news: str = "", targets: tuple[str, ...] = ("xyz",),
-    reflections: int = 5000, **options: Any,
+    reflections: int = 5000, excess: float = 0.0, **options: Any,
 ) -> tuple[int, str, float]:  # fmt: skip
     """Cycles taken, why they ended, and R-work of what is kept; cycle k gains so much per parameter, moves R-work by
-    r_step, and leaves so much to gain.
+    r_step, and leaves so much to gain. Outliers cost so much in excess, of weight 2, that the first cycle mends.
     """
     r_work = itertools.count(start=0.3, step=r_step)
     sigma_a = types.SimpleNamespace(unexplained=lambda _: unexplained)
@@ -42,7 +42,8 @@ def run(
     def step(problem: Any, path: Path, cycle: int, target: str, stop: Any) -> tuple[Path, Step]:
         assert path.left == math.inf  # what an earlier step foresaw is not for the step after it
         after = dataclasses.replace(path, state=state(), left=1000 * left, news=news)
-        return after, Step(cycle, target, 1000, {}, 0.2, 0.3, bond, 0.9, 1, 0.0, "", gain=1000 * gains[cycle - 1])
+        gain, weights = 1000 * gains[cycle - 1], {"geometry": 2.0}
+        return after, Step(cycle, target, 1000, weights, 0.2, 0.3, bond, 0.9, 1, 0.0, "", gain=gain)
 
     monkeypatch.setattr(macrocycle, "run_step", step)
     monkeypatch.setattr(convergence, "work_nll", lambda one, two: (one.nll_work, two.nll_work + 0.01 * (r_step > 0.0)))
@@ -50,10 +51,13 @@ def run(
     monkeypatch.setattr(macrocycle, "with_better_rotamers", lambda _, state: (state, ()))
     problem: Any = types.SimpleNamespace(
         options=Options(cycles=len(gains), targets=targets, external=External(jelly_body="off"), **options),
-        occupancy=None, undecided=None,
+        occupancy=None, undecided=None, geometry=types.SimpleNamespace(),
         parameters=lambda atoms, target: types.SimpleNamespace(size=1000),
     )
-    _, path, steps, reason, _ = run_cycles(problem, Path(state(), Steering()), lambda: False, lambda step, state: None)
+    start = state()
+    costs = types.SimpleNamespace(excess=lambda atoms: excess if atoms is start.atoms else 0.0)
+    problem.geometry.firmed = lambda atoms: costs
+    _, path, steps, reason, _ = run_cycles(problem, Path(start, Steering()), lambda: False, lambda step, state: None)
     return len(steps), reason, path.state.statistics.r_work
 
 
@@ -128,6 +132,16 @@ def test_a_cycle_that_mends_the_geometry_is_not_undone(monkeypatch: pytest.Monke
     cycles, reason, r_work = run([2.0, 0.1], monkeypatch, r_step=0.001)
     assert (cycles, reason) == (1, "converged: cycle 1 made neither R-work nor the likelihood better")
     assert r_work == pytest.approx(0.301)
+
+
+def test_a_cycle_that_mends_outliers_is_not_undone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If they gain more than -log p of the reflections has lost, which is 0.01 for each."""
+    reason = "converged: cycle 1 made neither R-work nor the likelihood better"
+    cycles = [2.0, 0.1]
+    for excess, kept in ((24.0, False), (26.0, True)):
+        _, said, r_work = run(cycles, monkeypatch, r_step=0.001, excess=excess, reflections=5000)
+        assert said == reason if kept else said.startswith(f"{reason}: the model before it is kept")
+        assert r_work == pytest.approx(0.301 if kept else 0.3)
 
 
 def test_strained_geometry_is_not_the_end(monkeypatch: pytest.MonkeyPatch) -> None:

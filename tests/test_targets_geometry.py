@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from arrayrefine.restraints import Restraints
 from arrayrefine.targets.adp import AdpTarget
 from arrayrefine.targets.adp_curvature import log_matrix
 from arrayrefine.targets.contacts import Contacts, pair_distances
+from arrayrefine.targets.firm_outliers import Limits
 from arrayrefine.targets.geometry import GeometryTarget
 from arrayrefine.targets.geometry_curvature import jacobian
 from arrayrefine.topology import build_restraints
@@ -148,7 +150,7 @@ def test_jacobian_makes_the_gradient(loaded: Callable[..., Loaded]) -> None:
     slopes = jacobian(target, atoms)
     terms = list(target._terms(atoms))
     z = np.concatenate([term.z for term in terms])
-    stiff = np.concatenate([stiffness(t.z, target.firm if t.kind in FIRM else Firm(1.0, 0.0)) for t in terms])
+    stiff = np.concatenate([stiffness(t.z, target.firm(t.index) if t.kind in FIRM else Firm(1.0, 0.0)) for t in terms])
     assert np.count_nonzero(stiff > 1.01) > 20
     assert slopes.shape == (len(z), 3 * len(atoms))
     pull = slopes.T @ (np.sqrt(stiff) * z)
@@ -176,12 +178,47 @@ def test_outliers_are_restrained_more_firmly(loaded: Callable[..., Loaded]) -> N
     assert with_value["angle"].rmsz == harmonic.terms(start)["angle"].rmsz
 
 
+def wider(restraints: Any) -> Any:
+    return dataclasses.replace(restraints, sigma=2.0 * restraints.sigma)
+
+
+def test_outliers_are_those_of_the_model_at_the_start_of_a_step(loaded: Callable[..., Loaded]) -> None:
+    """Where bonds and angles are strained throughout, and at centres of the wrong hand, there are none."""
+    atoms, crystal, restraints = loaded("1aba")
+    options = Geometry(outlier_z=2.5, outlier_weight=4.0)
+    target = GeometryTarget.build(restraints, crystal, options)
+    assert target.limits == Limits()
+    far = shaken(atoms, 0.1)
+    strained = target.firmed(far).limits
+    assert strained.spread == max(r for r in target.core_rmsz(far) if r is not None) > 2.0
+    assert target.firmed(far).excess(far) < 0.1 * target.excess(far)
+    assert target.anchored(far).limits == strained
+    loose = dataclasses.replace(restraints, angles=wider(restraints.angles), bonds=wider(restraints.bonds))
+    assert GeometryTarget.build(loose, crystal, options).firmed(atoms).limits == Limits()
+    without = GeometryTarget.build(restraints, crystal, dataclasses.replace(options, outlier_weight=0.0))
+    assert without.firmed(far) is without
+    assert without.excess(far) == 0.0
+
+    c = restraints.chiralities
+    centre = int(c.index[3, 0])
+    turned = dataclasses.replace(c, ideal=np.where(np.arange(len(c.ideal)) == 3, -c.ideal, c.ideal))
+    other = GeometryTarget.build(dataclasses.replace(restraints, chiralities=turned), crystal, options)
+    firmed = other.firmed(atoms)
+    assert firmed.limits.exempt == (centre,)
+    held = dataclasses.replace(other, limits=Limits(firmed.limits.spread)).excess(atoms)
+    assert firmed.excess(atoms) < 0.5 * held
+    for kind, index in (("bond", restraints.bonds.index), ("angle", restraints.angles.index)):
+        infinite = np.isinf(np.broadcast_to(firmed.firm(index).limit, len(index)))
+        assert np.array_equal(infinite, (index == centre).any(axis=1)), kind
+    check_xyz(firmed, shaken(atoms, 0.05))
+
+
 def test_a_refinement_with_firm_outliers_has_fewer(case: Callable[[str], Path]) -> None:
     files = case("1rx2") / "model.pdb", case("1rx2") / "norm.mtz"
     left, r_free = [], []  # what is beyond 2.5, squared
     for weight in (0.0, 4.0):
         options = Options(
-            cycles=1, d_min=2.0, hydrogens="strip", tls=("none",), anisotropic="none",
+            cycles=3, d_min=2.0, hydrogens="strip", tls=("none",), anisotropic="none",
             geometry=Geometry(outlier_weight=weight),
         )  # fmt: skip
         result = refine(*files, options)

@@ -21,7 +21,9 @@ from arrayrefine.neighbour_distances import jelly_body
 from arrayrefine.options import Geometry
 from arrayrefine.restraints import Distances, Restraints, TorsionClass, Torsions
 from arrayrefine.targets import Target
+from arrayrefine.targets.agreement import Outlier, TermResult
 from arrayrefine.targets.contacts import Contacts
+from arrayrefine.targets.firm_outliers import Limits
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -31,52 +33,6 @@ TO_MATES = {kind: f"{kind} to mate" for kind in ("bond", "angle", "torsion", "pl
 """Kinds of restraints of links to symmetry mates."""
 _FIRM = ("bond", "angle", "chirality", TO_MATES["bond"], TO_MATES["angle"])
 """Kinds of which outliers are restrained more firmly."""
-
-
-@dataclass(frozen=True)
-class TermResult:
-    """Agreement of one kind of restraint with its ideals, restraints on hydrogens left out.
-
-    Attributes
-    ----------
-    count : int
-        Restraints; for contacts, those that are too short.
-    rmsd : float or None
-        Root mean square deviation: Å (bond, plane, contact), degrees (angle, torsion), Å³ (chirality); None
-        if empty.
-    rmsz : float or None
-        The same in units of sigma.
-    value : float
-        What the whole term adds to the target, hydrogens included.
-    sigma : float or None
-        Mean sigma of the restraints, in the unit of `rmsd`; None if empty.
-    """
-
-    count: int
-    rmsd: float | None
-    rmsz: float | None
-    value: float
-    sigma: float | None = None
-
-
-@dataclass(frozen=True)
-class Outlier:
-    """A restraint that is far from its ideal.
-
-    Attributes
-    ----------
-    kind : str
-    atoms : tuple of str
-        Labels; for planes, the atom that is out of its plane.
-    deviation, sigma, z : float
-        Deviation from the ideal, in the unit of the kind, its sigma, and their quotient.
-    """
-
-    kind: str
-    atoms: tuple[str, ...]
-    deviation: float
-    sigma: float
-    z: float
 
 
 @dataclass(frozen=True)
@@ -107,6 +63,7 @@ class GeometryTarget:
     distances: tuple[Distances, ...] = ()
     conformation: tuple[TorsionClass, ...] = ()
     to_mates: tuple[Distances, ...] = ()
+    limits: Limits = field(default_factory=Limits)
 
     @classmethod
     def build(
@@ -143,10 +100,23 @@ class GeometryTarget:
         """Classes that do not come from the dictionary as they are."""
         return (*self.distances, *self.to_mates, *self.conformation)
 
-    @property
-    def firm(self) -> geometry.Firm:
-        """How outliers are restrained."""
-        return geometry.Firm(self.options.outlier_z, self.options.outlier_weight)
+    def firm(self, index: Int) -> geometry.Firm:
+        """How bonds, angles or chiral volumes of the atoms `index` (n, k) are restrained."""
+        return self.limits.firm(self.options, index)
+
+    def firmed(self, atoms: Atoms) -> GeometryTarget:
+        """This target for a step that starts at `atoms`: outliers are what is far from its ideal for these."""
+        if self.options.outlier_weight == 0.0:
+            return self
+        return dataclasses.replace(self, limits=Limits.at(atoms, self.restraints, self.core_rmsz(atoms)))
+
+    def excess(self, atoms: Atoms) -> float:
+        """What outliers add to the target for being one."""
+        found = 0.0
+        for term in self._terms(atoms, _FIRM) if self.options.outlier_weight else ():
+            r, _ = self._residuals(term)
+            found += 0.5 * float(r @ r - term.z @ term.z)
+        return found
 
     def forgetful(self) -> GeometryTarget:
         """A copy whose results depend on the atoms alone, and on nothing that was computed before, to the last bit."""
@@ -154,7 +124,7 @@ class GeometryTarget:
         return dataclasses.replace(self, contacts=contacts, timer={})
 
     def anchored(self, atoms: Atoms, share: float = 1.0) -> GeometryTarget:
-        """This target for a step that starts at `atoms`: with the jelly body of these, where it is wanted.
+        """This target for a step that starts at `atoms`: `firmed`, with the jelly body of these, where it is wanted.
 
         Parameters
         ----------
@@ -162,12 +132,13 @@ class GeometryTarget:
         share : float
             Factor on the weight of the jelly body, by which it can be kept as it is where that of the geometry changes.
         """
+        firmed = self.firmed(atoms)
         how = self.restraints.jelly_body
         if how is None:
-            return self
+            return firmed
         clashing = None if self.contacts is None else self.contacts.clashing(atoms)
         here = jelly_body(atoms, self.restraints, dataclasses.replace(how, weight=share * how.weight), clashing)
-        return dataclasses.replace(self, distances=(*self.restraints.distances, here))
+        return dataclasses.replace(firmed, distances=(*self.restraints.distances, here))
 
     def __call__(self, atoms: Atoms) -> tuple[float, Gradient]:
         """Value (dimensionless) and gradient."""
@@ -295,7 +266,7 @@ class GeometryTarget:
         """
         for term in itertools.chain(self._terms(atoms), self._distance_terms(atoms)):
             if term.kind in _FIRM:
-                stiff = geometry.stiffness(term.z / np.sqrt(term.weight), self.firm)
+                stiff = geometry.stiffness(term.z / np.sqrt(term.weight), self.firm(term.index))
                 yield term.kind, term.jacobian * np.sqrt(stiff)[:, None, None], term.index
             else:
                 yield term.kind, term.jacobian, term.index
@@ -305,9 +276,9 @@ class GeometryTarget:
         if term.kind not in _FIRM:
             return term.z, term.jacobian
         if isinstance(term.weight, float):
-            return geometry.with_firm_outliers(term.z, term.jacobian, self.firm)
-        root = np.sqrt(term.weight)  # of the share that is in z
-        r, slope = geometry.with_firm_outliers(term.z / root, term.jacobian / root[:, None, None], self.firm)
+            return geometry.with_firm_outliers(term.z, term.jacobian, self.firm(term.index))
+        root, firm = np.sqrt(term.weight), self.firm(term.index)  # root of the share that is in z
+        r, slope = geometry.with_firm_outliers(term.z / root, term.jacobian / root[:, None, None], firm)
         return r * root, slope * root[:, None, None]
 
     def _terms(self, atoms: Atoms, kinds: Collection[str] | None = None) -> Iterator[_Evaluated]:
