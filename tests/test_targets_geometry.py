@@ -206,7 +206,7 @@ def test_outliers_are_those_of_the_model_at_the_start_of_a_step(loaded: Callable
     firmed = other.firmed(atoms)
     assert firmed.limits.exempt == (centre,)
     held = dataclasses.replace(other, limits=Limits(firmed.limits.spread)).excess(atoms)
-    assert firmed.excess(atoms) < 0.5 * held
+    assert firmed.excess(atoms) < held - 500.0
     for kind, index in (("bond", restraints.bonds.index), ("angle", restraints.angles.index)):
         infinite = np.isinf(np.broadcast_to(firmed.firm(index).limit, len(index)))
         assert np.array_equal(infinite, (index == centre).any(axis=1)), kind
@@ -214,11 +214,11 @@ def test_outliers_are_those_of_the_model_at_the_start_of_a_step(loaded: Callable
 
 
 def test_a_refinement_with_firm_outliers_has_fewer(case: Callable[[str], Path]) -> None:
-    files = case("1rx2") / "model.pdb", case("1rx2") / "norm.mtz"
+    files = case("1rx2") / "shaken.pdb", case("1rx2") / "norm.mtz"
     left, r_free = [], []  # what is beyond 2.5, squared
     for weight in (0.0, 4.0):
         options = Options(
-            cycles=3, d_min=2.0, hydrogens="strip", tls=("none",), anisotropic="none",
+            d_min=2.2, hydrogens="strip", tls=("none",), anisotropic="none",
             geometry=Geometry(outlier_weight=weight),
         )  # fmt: skip
         result = refine(*files, options)
