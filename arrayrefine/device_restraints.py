@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from arrayrefine.device_displacement import DeviceTensors
 from arrayrefine.errors import DeviceError
 from arrayrefine.kernels import adp_cuda, contacts_cuda, distances_cuda, geometry_cuda, mates_cuda
-from arrayrefine.kernels.backend import device_module, one_at_a_time
+from arrayrefine.kernels.backend import device_module, one_at_a_time, to_device
 from arrayrefine.kernels.geometry import Firm
 from arrayrefine.options import Geometry
 from arrayrefine.restraints import Distances
@@ -87,6 +87,7 @@ class DeviceRestraints:
         self._distances: tuple[Distances, ...] = ()
         self._pairs: distances_cuda.DistancePlan | None = None
         self._n_atoms = n
+        self._known: OnDevice = None
         self.hold([geometry] * n_models)
         self._variance = xp.zeros(n_models), xp.zeros((n_models, n))
         self._target, self._n_atoms = adp, n
@@ -100,7 +101,8 @@ class DeviceRestraints:
 
     @one_at_a_time
     def hold(self, geometries: Sequence[GeometryTarget]) -> None:
-        """Go on with what the next step has anew: robust restraints on distances, as of a jelly body, and limits.
+        """Go on with what the next step has anew: robust restraints on distances, as of a jelly body, where outliers
+        begin, and occupancies that choose contacts.
 
         Parameters
         ----------
@@ -108,6 +110,8 @@ class DeviceRestraints:
             As anchored for each model. All have the same distances.
         """
         self._hold_limits([geometry.limits for geometry in geometries], geometries[0].options)
+        contacts = [geometry.contacts for geometry in geometries if geometry.contacts is not None]
+        self._hold_occupancies([of.occupancy for of in contacts])
         distances = geometries[0].distances
         if len(distances) == len(self._distances) and all(a is b for a, b in zip(distances, self._distances)):
             return
@@ -132,6 +136,20 @@ class DeviceRestraints:
                 geometry_cuda.set_limits(self._across, model, [*ends, np.inf])
         device_module().cuda.get_current_stream().synchronize()
 
+    def _hold_occupancies(self, chosen: list[NDArray[np.float64] | None]) -> None:
+        """By which contacts are chosen in each model, in memory that stays where it is."""
+        known = [occupancy for occupancy in chosen if occupancy is not None]
+        if len(known) < self.n_models:
+            self.generation += self._known is not None
+            self._known = None
+            return
+        if self._known is None:
+            self._known = device_module().zeros((self.n_models, self._n_atoms))
+            self.generation += 1
+        self._known[...] = to_device(np.stack(known), np.float64)
+        device_module().cuda.get_current_stream().synchronize()
+        self.forget()
+
     def geometry(self, xyz: OnDevice) -> tuple[OnDevice, OnDevice]:
         """Value (M,) and gradient (M, N, 3) of what bonds, angles, torsions, chirality, planes and distances say.
 
@@ -152,7 +170,7 @@ class DeviceRestraints:
         """Value (M,), gradient (M, N, 3) and status (M,) of the contacts; None where they are left out."""
         if self._contacts is None:
             return None
-        value, gradient = contacts_cuda.evaluate(self._contacts, xyz, occupancy)
+        value, gradient = contacts_cuda.evaluate(self._contacts, xyz, occupancy if self._known is None else self._known)
         return value, gradient, self._contacts.status
 
     def expect_tensors(self, free: bool = False) -> None:

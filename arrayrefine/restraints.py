@@ -76,9 +76,13 @@ class Chiralities:
         ones = np.ones(len(self.index))
         return np.asarray(chirality(xyz, self.index, 0.0 * ones, ones)[0])
 
+    def is_wrong(self, xyz: Float) -> NDArray[np.bool_]:
+        """Whether each centre (n,) is of the other hand than is restrained."""
+        return np.asarray(self.volumes(xyz) * self.ideal < 0.0)
+
     def of_wrong_hand(self, xyz: Float) -> Int:
         """Centres that are of the other hand than is restrained."""
-        return np.asarray(self.index[self.volumes(xyz) * self.ideal < 0.0, 0])
+        return np.asarray(self.index[self.is_wrong(xyz), 0])
 
 
 @dataclass(frozen=True)

@@ -58,9 +58,8 @@ class _List:
         by = xyz - self.xyz
         return np.flatnonzero(np.einsum("ij,ij->i", by, by) >= limit**2)
 
-    def near(self, atoms: Atoms, skin: float) -> _List:
-        """The pairs of atoms that are there together, and at most `skin` (Å) beyond their limit."""
-        xyz, q = atoms.xyz, atoms.occupancy
+    def near(self, xyz: Float, q: Float, skin: float) -> _List:
+        """The pairs of atoms that are there together by occupancies q, and at most `skin` (Å) beyond their limit."""
         delta = separations(xyz, self.i, self.j, self.rotation, self.shift, self.image)
         squared = np.einsum("ij,ij->i", delta, delta)
         keep = squared < (self.d0 + skin) ** 2
@@ -82,13 +81,15 @@ class Contacts:
 
     Left out: the pairs that the restraints exclude, different conformers, atoms without occupancy, an
     atom's own image on a special position, symmetry mates that cannot be there together (occupancies that
-    sum to at most 1), and pairs of which both atoms are held.
+    sum to at most 1), and pairs of which both atoms are held. A minimisation goes by the occupancies of its start, see
+    `at`, as a pair that came and went with them would be a jump.
     """
 
     non_bonded: NonBonded
     held: NDArray[np.bool_]
     crystal: Crystal
     sigma: float
+    occupancy: Float | None = field(default=None, compare=False, repr=False)
     _list: list[_List] = field(default_factory=list, compare=False, repr=False)
     _occupancy: list[Float] = field(default_factory=list, compare=False, repr=False)
     _candidates: list[_List] = field(default_factory=list, compare=False, repr=False)
@@ -122,6 +123,10 @@ class Contacts:
         close = np.linalg.norm(delta, axis=1) < pairs.d0 - least
         close[pairs.image] = False
         return np.column_stack([pairs.i[close], pairs.j[close]])
+
+    def at(self, atoms: Atoms) -> Contacts:
+        """The same for a minimisation that starts at `atoms`, whose occupancies choose the pairs all along."""
+        return dataclasses.replace(self, occupancy=atoms.occupancy)
 
     def forgetful(self) -> Contacts:
         """The same without the lists that it keeps."""
@@ -165,15 +170,16 @@ class Contacts:
 
     def _pairs(self, atoms: Atoms) -> _List:
         """The list in force, made anew when an atom has moved by half the skin."""
+        occupancy = atoms.occupancy if self.occupancy is None else self.occupancy
         if (
             self._list
-            and np.array_equal(self._occupancy[0], atoms.occupancy)
+            and np.array_equal(self._occupancy[0], occupancy)
             and not len(self._list[0].moved(atoms.xyz, 0.5 * SKIN))
         ):
             return self._list[0]
         candidates = self._candidates_of(atoms)
-        self._list[:] = [candidates.near(atoms, SKIN)]
-        self._occupancy[:] = [atoms.occupancy.copy()]
+        self._list[:] = [candidates.near(atoms.xyz, occupancy, SKIN)]
+        self._occupancy[:] = [occupancy.copy()]
         return self._list[0]
 
     def _candidates_of(self, atoms: Atoms) -> _List:

@@ -29,7 +29,7 @@ class Limits:
     spread : float
         Times as far as the options say: 1, or RMSZ of bonds or of angles, whichever is larger, where that is above 1.
     exempt : tuple of int
-        Centres of the wrong hand: what they belong to is no outlier.
+        Centres of the wrong hand and their neighbours: what they belong to is no outlier.
     """
 
     spread: float = 1.0
@@ -38,7 +38,8 @@ class Limits:
     @classmethod
     def at(cls, atoms: Atoms, restraints: Restraints, rmsz: tuple[float | None, float | None]) -> Limits:
         """Those of a step that starts at `atoms`, where bonds and angles have these `rmsz`."""
-        wrong = restraints.chiralities.of_wrong_hand(atoms.xyz)
+        chiral = restraints.chiralities
+        wrong = chiral.index[chiral.is_wrong(atoms.xyz)]
         return cls(max(1.0, *(value or 0.0 for value in rmsz)), tuple(np.unique(wrong).tolist()))
 
     def firm(self, options: Geometry, index: Int) -> Firm:

@@ -124,7 +124,8 @@ class GeometryTarget:
         return dataclasses.replace(self, contacts=contacts, timer={})
 
     def anchored(self, atoms: Atoms, share: float = 1.0) -> GeometryTarget:
-        """This target for a step that starts at `atoms`: `firmed`, with the jelly body of these, where it is wanted.
+        """This target for a step that starts at `atoms`: `firmed`, its contacts chosen by the occupancies of these, and
+        with their jelly body, where it is wanted.
 
         Parameters
         ----------
@@ -133,6 +134,8 @@ class GeometryTarget:
             Factor on the weight of the jelly body, by which it can be kept as it is where that of the geometry changes.
         """
         firmed = self.firmed(atoms)
+        if self.contacts is not None:
+            firmed = dataclasses.replace(firmed, contacts=self.contacts.at(atoms))
         how = self.restraints.jelly_body
         if how is None:
             return firmed
