@@ -278,6 +278,28 @@ def test_outliers_follow_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(values) == 3
 
 
+def test_contacts_are_chosen_by_the_occupancies_of_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mates that cannot be there together do not begin to repel as occupancies rise, until the next step does."""
+    case = _case("P 43 21 2", monkeypatch)
+    half = case.atoms.replace(occupancy=np.full(N, 0.5))
+    parameters = Parameters.of(half, "xyz+occupancy")
+    more = half.replace(occupancy=np.full(N, 0.6))
+    restraints = DeviceRestraints(case.geometry, case.adp, half.multiplicity)
+    device = DeviceObjective([Member(parameters, _weights(parameters), case.xray)], _device_factors(case), restraints)
+    at_start = case.geometry.terms(half)["contact"].value
+    generations = set()
+    for geometry in (case.geometry, case.geometry.anchored(half), case.geometry.anchored(more), case.geometry):
+        restraints.hold([geometry])
+        generations.add(restraints.generation)
+        expected = geometry.terms(more)["contact"].value
+        for _ in range(3):
+            device.at(parameters.pack(more))
+            assert device.terms[0, 3] == pytest.approx(expected, rel=1e-12)
+        held = geometry.contacts is not None and geometry.contacts.occupancy is half.occupancy
+        assert expected == pytest.approx(at_start, rel=1e-12) if held else expected > at_start + 1.0
+    assert len(generations) >= 3  # what was captured reads other memory
+
+
 def test_direct_summation(monkeypatch: pytest.MonkeyPatch) -> None:
     case = _case("C 1 2 1", monkeypatch)
     data = case.xray.reflections
