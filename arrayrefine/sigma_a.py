@@ -17,7 +17,6 @@ that rest on the test set alone.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -27,8 +26,16 @@ from numpy.typing import NDArray
 from arrayrefine.errors import InputError
 from arrayrefine.intensity_statistics import OUTLIER, mean_intensity
 from arrayrefine.kernels.likelihood import deviation, rice_ml, rice_ml_by_variance
-from arrayrefine.kernels.scale import roughness
 from arrayrefine.reflections import Reflections
+from arrayrefine.sigma_a_curves import (
+    D_LIMITS,
+    LOG_RATIO_GAP,
+    LOG_RATIO_LIMITS,
+    interpolation,
+    knots_of,
+    prior_at,
+    widened,
+)
 from arrayrefine.wording import are, counted
 
 Float: TypeAlias = NDArray[np.float64]
@@ -39,22 +46,9 @@ MOST_WORK = 2000
 """Work reflections that the shape of the curves is taken from; more would only take more time."""
 FEWEST_FREE = 10
 """With fewer test reflections than this, two numbers cannot be told from them and the work set decides."""
-D_LIMITS = (1e-3, 1.2)
-LOG_RATIO_LIMITS = (float(np.log(1e-6)), float(np.log(10.0)))
-
 MOST_IMPROBABLE = 0.05
 """Share of the test reflections that may be taken out of the estimate for being improbable."""
 _SEARCHES = 3
-
-# Weak priors: mean and standard deviation of D and ln(S/Σ_N), and of the departure of a knot from the line
-# between its neighbours.
-_D_PRIOR, _LOG_RATIO_PRIOR = (0.9, 0.5), (float(np.log(0.2)), 2.0)
-_D_ROUGHNESS, _LOG_RATIO_ROUGHNESS = 0.05, 0.3
-
-# The same for the gap between test and work set. On nine refined crystals ln S of the test set was 0.3 to 1.0 above
-# that of the work set, D 0.02 below.
-_D_GAP, _LOG_RATIO_GAP = (-0.02, 0.03), (0.5, 0.35)
-_D_GAP_ROUGHNESS, _LOG_RATIO_GAP_ROUGHNESS = 0.005, 0.03
 
 
 @dataclass(frozen=True)
@@ -191,16 +185,16 @@ def estimate_sigma_a(
     )
     tests, fitted = reflections.free & sane, _sample(reflections.work & sane, x, MOST_WORK)
     if fitted.sum() >= WORK_PER_BIN:
-        knots = _knots(x[fitted], max_bins, WORK_PER_BIN)
-        fit = everything.select(fitted).on(_interpolation(x[fitted], knots), _prior(knots))
+        knots = knots_of(x[fitted], max_bins, WORK_PER_BIN)
+        fit = everything.select(fitted).on(interpolation(x[fitted], knots), prior_at(knots))
         near = start.shape if start is not None and np.array_equal(start.knots, knots) else None
         shape = np.concatenate(_maximise(fit, len(knots), near)[:2])
-        prior = _widened(knots, shape)
+        prior = widened(knots, shape)
     else:
         tests = tests if tests.any() else np.ones(len(x), dtype=np.bool_)
-        knots = _knots(x[tests], max_bins, FREE_PER_BIN)
-        prior, shape = _prior(knots), None
-    fit = everything.select(tests).on(_interpolation(x[tests], knots), prior)
+        knots = knots_of(x[tests], max_bins, FREE_PER_BIN)
+        prior, shape = prior_at(knots), None
+    fit = everything.select(tests).on(interpolation(x[tests], knots), prior)
     d_knots, log_ratio, value = _maximise(fit, len(knots))
     for _ in range(_SEARCHES):
         # What is left out was itself part of the width it was judged by, so there may be more.
@@ -244,62 +238,9 @@ def _notes(reflections: Reflections, sane: Bool) -> tuple[str, ...]:
         notes.append(
             f"sigma_A: {counted(used, 'test reflection')} {are(used)} too few (needs {FEWEST_FREE}), so D and S come "
             f"from the work set, which the model has been fitted to: S was raised by the usual factor, "
-            f"{np.exp(_LOG_RATIO_GAP[0]):.1f}, but may flatter the model"
+            f"{np.exp(LOG_RATIO_GAP[0]):.1f}, but may flatter the model"
         )
     return tuple(notes)
-
-
-def _knots(x: Float, max_bins: int, per_bin: int) -> Float:
-    """Mean 1/d² (K,) of bins of equal width, each joined to the next until it holds `per_bin` of the x (n,)."""
-    x = np.sort(x)
-    edges = np.linspace(x[0], x[-1], max(1, max_bins) + 1)[1:-1]
-    begin, ends = 0, []
-    for edge in edges:
-        end = int(np.searchsorted(x, edge, side="right"))
-        if min(end - begin, len(x) - end) >= per_bin:
-            ends.append(end)
-            begin = end
-    bounds = [0, *ends, len(x)]
-    return np.array([x[i:j].mean() for i, j in itertools.pairwise(bounds)])
-
-
-def _interpolation(x: Float, knots: Float) -> Float:
-    """Matrix (n, K) of piecewise linear interpolation between knots, constant beyond the ends."""
-    if len(knots) == 1:
-        return np.ones((len(x), 1))
-    i = np.clip(np.searchsorted(knots, x, side="right") - 1, 0, len(knots) - 2)
-    t = np.clip((x - knots[i]) / (knots[i + 1] - knots[i]), 0.0, 1.0)
-    basis = np.zeros((len(x), len(knots)))
-    row = np.arange(len(x))
-    basis[row, i] = 1.0 - t
-    basis[row, i + 1] = t
-    return basis
-
-
-def _prior(knots: Float) -> tuple[Float, Float]:
-    """Mean (2K,) and inverse covariance (2K, 2K) of [D, ln ratio] at the knots."""
-    n = len(knots)
-    rough = roughness(knots)
-    precision = np.zeros((2 * n, 2 * n))
-    precision[:n, :n] = rough / _D_ROUGHNESS**2 + np.eye(n) / (n * _D_PRIOR[1] ** 2)
-    precision[n:, n:] = rough / _LOG_RATIO_ROUGHNESS**2 + np.eye(n) / (n * _LOG_RATIO_PRIOR[1] ** 2)
-    return np.repeat([_D_PRIOR[0], _LOG_RATIO_PRIOR[0]], n), precision
-
-
-def _widened(knots: Float, work: Float) -> tuple[Float, Float]:
-    """Mean (2K,) and inverse covariance (2K, 2K) of [D, ln ratio] of the test set, given those of the work set (2K,).
-
-    What differs between the two is nearly linear in 1/d²: the model has been fitted to the work set.
-    """
-    n = len(knots)
-    rough = roughness(knots)
-    precision = np.zeros((2 * n, 2 * n))
-    precision[:n, :n] = rough / _D_GAP_ROUGHNESS**2 + np.eye(n) / (n * _D_GAP[1] ** 2)
-    precision[n:, n:] = rough / _LOG_RATIO_GAP_ROUGHNESS**2 + np.eye(n) / (n * _LOG_RATIO_GAP[1] ** 2)
-    mean = work + np.repeat([_D_GAP[0], _LOG_RATIO_GAP[0]], n)
-    mean[:n] = np.clip(mean[:n], *D_LIMITS)
-    mean[n:] = np.clip(mean[n:], *LOG_RATIO_LIMITS)
-    return mean, precision
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,10 @@
 // What an evaluation does to vectors and atoms around the kernels proper; float64 throughout. The NumPy twins are
-// Parameters, riding, ChangeOfVariable and StructureFactors of the package.
+// Parameters, riding and StructureFactors of the package.
 //
 // Blocks (x) share the atoms, or the entries of the vector, of one model (y). Arrays that may be shared by all models
 // come with `own`: 1 where every model has its own row, 0 where there is one row for all.
 
 #define BLOCK 128
-#define RUN 2048  // entries of a vector whose products one block sums
 
 // ---- the vector: [xyz of the free atoms, their B, their occupancies]
 
@@ -220,76 +219,4 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
     add_pass(long long n, const double* __restrict__ pass, double* __restrict__ sum) {
     const long long i = (long long)blockIdx.x * BLOCK + threadIdx.x;
     if (i < n) sum[i] += pass[i];
-}
-
-// ---- change of variable: coordinates x0 + u p, B x0 e^{u p}, occupancies x0 + u p
-
-extern "C" __global__ void __launch_bounds__(BLOCK)
-    to_x(int n, int n_xyz, int n_b, int own, double largest_shift, double largest_log, const double* __restrict__ x0,
-         const double* __restrict__ unit, const double* __restrict__ lower, const double* __restrict__ upper,
-         const double* __restrict__ p, double* __restrict__ x) {
-    const int i = blockIdx.x * BLOCK + threadIdx.x;
-    if (i >= n) return;
-    const long long row = (long long)blockIdx.y * n + i, at = own ? row : i;
-    const double step = unit[at] * p[row], start = x0[at];
-    double value;
-    if (i < n_xyz)
-        value = start + fmin(fmax(step, -largest_shift), largest_shift);
-    else if (i < n_xyz + n_b)
-        value = start * exp(fmin(fmax(step, -largest_log), largest_log));
-    else
-        value = start + step;
-    x[row] = fmin(fmax(value, lower[at]), upper[at]);
-}
-
-// Gradient by p from that by x. Behind the clip of a coordinate nothing changes; at the bound of a B or an occupancy
-// the minimiser wants the slope.
-extern "C" __global__ void __launch_bounds__(BLOCK)
-    from_x(int n, int n_xyz, int n_b, int own, double largest_shift, const double* __restrict__ x0,
-           const double* __restrict__ unit, const double* __restrict__ x, const double* __restrict__ gradient,
-           double* __restrict__ by_p) {
-    const int i = blockIdx.x * BLOCK + threadIdx.x;
-    if (i >= n) return;
-    const long long row = (long long)blockIdx.y * n + i, at = own ? row : i;
-    double g = gradient[row];
-    if (i < n_xyz)
-        g = fabs(x[row] - x0[at]) < largest_shift ? g : 0.0;
-    else if (i < n_xyz + n_b)
-        g *= x[row];
-    by_p[row] = unit[at] * g;
-}
-
-// ---- dot products
-
-// Sum over the threads of a block, the same in every run.
-__device__ double block_sum(double v) {
-    __shared__ double part[BLOCK];
-    part[threadIdx.x] = v;
-    __syncthreads();
-    for (int half = BLOCK / 2; half > 0; half /= 2) {
-        if (threadIdx.x < half) part[threadIdx.x] += part[threadIdx.x + half];
-        __syncthreads();
-    }
-    return part[0];
-}
-
-extern "C" __global__ void __launch_bounds__(BLOCK)
-    dot(long long n, int own, const double* __restrict__ a, const double* __restrict__ b,
-        double* __restrict__ partial) {
-    const double* left = a + blockIdx.y * n;
-    const double* right = b + own * blockIdx.y * n;
-    const long long begin = (long long)blockIdx.x * RUN, end = min(n, begin + RUN);
-    double sum = 0.0;
-    for (long long i = begin + threadIdx.x; i < end; i += BLOCK) sum += left[i] * right[i];
-    sum = block_sum(sum);
-    if (threadIdx.x == 0) partial[(long long)blockIdx.y * gridDim.x + blockIdx.x] = sum;
-}
-
-// Value of each row (x) from the sums of its n blocks.
-extern "C" __global__ void __launch_bounds__(BLOCK)
-    sum_blocks(int n, const double* __restrict__ partial, double* __restrict__ value) {
-    double v = 0.0;
-    for (int k = threadIdx.x; k < n; k += BLOCK) v += partial[(long long)blockIdx.x * n + k];
-    v = block_sum(v);
-    if (threadIdx.x == 0) value[blockIdx.x] = v;
 }

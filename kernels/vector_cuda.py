@@ -1,7 +1,7 @@
 """What an evaluation does to vectors and atoms on the device, for one model or a batch of M.
 
 A batch has a leading axis of M. What belongs to the topology (masks, riding, projections) is shared by the models; the
-reference values and the change of variable may be shared or have a row for each.
+reference values may be shared or have a row for each.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from arrayrefine.kernels.backend import array_module, launch, to_device, to_host
 
 Array: TypeAlias = Any
 
-_BLOCK, _RUN = 128, 2048
+_BLOCK = 128
 
 
 def _blocks(n: int) -> int:
@@ -378,131 +378,3 @@ def add_pass(total: Array, part: Array) -> None:
         raise ValueError(f"passes of {part.dtype} {part.shape} and {total.dtype} {total.shape} cannot be added")
     n = total.nbytes // 8
     launch("vector", "add_pass", (_blocks(n),), (_BLOCK,), (np.int64(n), part, total))
-
-
-# ---- change of variable
-
-
-@dataclass(frozen=True)
-class Scaling:
-    """Change of variable by a diagonal: coordinates x₀ + u p, B x₀ e^{u p}, occupancies x₀ + u p; see `scaling`.
-
-    Attributes
-    ----------
-    n_xyz, n_b : int
-        Leading entries that are coordinates, and those after them that are B.
-    largest_shift, largest_log : float
-        Bounds on |u p| of coordinates (Å) and of B.
-    x0, unit, lower, upper : (n,) or (M, n) float64
-        Where p = 0 lies, u, and bounds on x.
-    """
-
-    n_xyz: int
-    n_b: int
-    largest_shift: float
-    largest_log: float
-    x0: Array
-    unit: Array
-    lower: Array
-    upper: Array
-
-
-def scaling(
-    n_xyz: int,
-    n_b: int,
-    x0: Array,
-    unit: Array,
-    lower: Array,
-    upper: Array,
-    largest_shift: float = math.inf,
-    largest_log: float = math.inf,
-) -> Scaling:
-    """Prepare `to_x` and `from_x`; arrays may be on host or device, see `Scaling`."""
-    arrays = [to_device(a, np.float64) for a in (x0, unit, lower, upper)]
-    if any(a.shape != arrays[0].shape for a in arrays) or arrays[0].ndim not in (1, 2):
-        raise ValueError(f"arrays of one shape (n,) or (M, n) are needed, found {[a.shape for a in arrays]}")
-    return Scaling(n_xyz, n_b, float(largest_shift), float(largest_log), *arrays)
-
-
-def _rows(change: Scaling, p: Array) -> tuple[Any, ...]:
-    """Sizes as the kernels take them."""
-    own = change.x0.ndim == 2
-    if p.ndim > 2 or p.shape[-1] != change.x0.shape[-1] or (own and p.shape != change.x0.shape):
-        raise ValueError(f"vector of shape {p.shape} for a change of variable of shape {change.x0.shape}")
-    return np.int32(p.shape[-1]), np.int32(change.n_xyz), np.int32(change.n_b), np.int32(own)
-
-
-def to_x(change: Scaling, p: Array, out: Array | None = None) -> Array:
-    """Vector of the parameters from the round variable, within bounds: one launch.
-
-    Parameters
-    ----------
-    change : Scaling
-    p : (n,) or (M, n) float64
-    out : array like `p`, optional
-    """
-    sizes = _rows(change, p)
-    (x,) = _outputs(None if out is None else (out,), p, p.shape)
-    launch(
-        "vector", "to_x", (_blocks(p.shape[-1]), math.prod(p.shape[:-1])), (_BLOCK,),
-        (*sizes, np.float64(change.largest_shift), np.float64(change.largest_log), change.x0, change.unit,
-         change.lower, change.upper, to_device(p), x),
-    )  # fmt: skip
-    return x
-
-
-def from_x(change: Scaling, x: Array, gradient: Array, out: Array | None = None) -> Array:
-    """Gradient by the round variable at `x` = to_x(p), from that by `x`: one launch.
-
-    Parameters
-    ----------
-    change : Scaling
-    x, gradient : (n,) or (M, n) float64
-    out : array like `x`, optional
-    """
-    sizes = _rows(change, x)
-    given = _checked((x, gradient), x.shape, x.shape)
-    (by_p,) = _outputs(None if out is None else (out,), x, x.shape)
-    launch(
-        "vector", "from_x", (_blocks(x.shape[-1]), math.prod(x.shape[:-1])), (_BLOCK,),
-        (*sizes, np.float64(change.largest_shift), change.x0, change.unit, *(to_device(a) for a in given), by_p),
-    )  # fmt: skip
-    return by_p
-
-
-# ---- dot products
-
-
-def dot_buffer(xp: Any, n: int, rows: int = 1) -> Array:
-    """Allocate the partial sums of `dot` for rows of length n; `xp` is the cupy module."""
-    return xp.zeros((rows, max(1, -(-n // _RUN))))
-
-
-def dot(a: Array, b: Array, out: Array | None = None, partial: Array | None = None) -> Array:
-    """Dot products of rows, always summed in the same order: two launches, no host synchronisation.
-
-    Parameters
-    ----------
-    a : (n,) or (H, n) float64
-    b : (n,), or like `a`
-    out : () for one row or (H,) float64, optional
-    partial : array of `dot_buffer`, optional
-
-    Returns
-    -------
-    () or (H,) float64
-    """
-    n, batch = a.shape[-1], a.shape[:-1]
-    if a.ndim not in (1, 2) or b.shape not in (a.shape, (n,)):
-        raise ValueError(f"dot product of arrays of shapes {a.shape} and {b.shape}")
-    rows = math.prod(batch)
-    partial = dot_buffer(array_module(a), n, rows) if partial is None else partial
-    if partial.shape != (rows, max(1, -(-n // _RUN))):
-        raise ValueError(f"partial sums {partial.shape} for {rows} rows of {n}")
-    (value,) = _outputs(None if out is None else (out,), a, batch)
-    launch(
-        "vector", "dot", (partial.shape[1], rows), (_BLOCK,),
-        (np.int64(n), np.int32(b.ndim == 2), to_device(a), to_device(b), partial),
-    )  # fmt: skip
-    launch("vector", "sum_blocks", (rows,), (_BLOCK,), (np.int32(partial.shape[1]), partial, value))
-    return value

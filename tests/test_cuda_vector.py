@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from types import ModuleType
 
 import emulator
@@ -12,7 +11,7 @@ import pytest
 from checks import dot_test
 from synthetic import crystal, random_atoms
 
-from arrayrefine import preconditioner, riding
+from arrayrefine import riding
 from arrayrefine.atoms import Atoms, Gradient, Riding
 from arrayrefine.kernels import vector_cuda
 from arrayrefine.kernels.backend import launch_counts, reset_launch_counts, to_device, to_host
@@ -182,48 +181,6 @@ def test_the_least_width() -> None:
     assert float(found[2][0]) == pytest.approx(4 * np.pi**2 / 0.1)
 
 
-@pytest.mark.parametrize("models", [1, 3])
-@pytest.mark.parametrize("own", [False, True])
-def test_change_of_variable(models: int, own: bool) -> None:
-    atoms = model()
-    parameters = parameters_of(dataclasses.replace(atoms, b_iso=np.maximum(atoms.b_iso, 3.0)))
-    curvature = Gradient(*(np.abs(a) for a in parts(random_gradient(len(atoms)))))
-    change = preconditioner.build(parameters, curvature)
-    unit = np.concatenate([change.xyz, change.displacement, change.occupancy])
-    given = [change.x0, unit, change.lower, change.upper]
-    if own:
-        given = [np.stack([a] * models) for a in given]
-    scaling = vector_cuda.scaling(
-        parameters.sizes.xyz, parameters.sizes.b, *given, preconditioner._LARGEST_SHIFT, preconditioner._LARGEST_LOG
-    )
-    rng = np.random.default_rng(7)
-    p, gradient = rng.normal(0.0, 3.0, (models, len(unit))), rng.normal(size=(models, len(unit)))
-    p[0, :3] = 1e4
-    if models == 1 and not own:
-        p, gradient = p[0], gradient[0]
-    x = vector_cuda.to_x(scaling, to_device(p))
-    pulled = to_host(vector_cuda.from_x(scaling, x, to_device(gradient)))
-    for row, found, g, back in zip(*(np.atleast_2d(a) for a in (p, to_host(x), gradient, pulled)), strict=True):
-        expected = change.to_x(row)
-        close(found, expected)
-        close(back, change.pullback(expected, g, row))
-
-
-@pytest.mark.parametrize("n", [0, 1, 127, 2048, 5000])
-def test_dot_products(n: int) -> None:
-    rng = np.random.default_rng(8)
-    a, b = rng.normal(size=(3, n)), rng.normal(size=(3, n))
-    for left, right in ((a, b), (a, b[0]), (a[0], b[0])):
-        reset_launch_counts()
-        found = to_host(vector_cuda.dot(to_device(left), to_device(right)))
-        assert sum(launch_counts().values()) == 2
-        expected = (left * right).sum(axis=-1)
-        assert found.shape == expected.shape
-        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-13)
-        with emulator.reversed_order():
-            assert np.array_equal(found, to_host(vector_cuda.dot(to_device(left), to_device(right))))
-
-
 def test_an_evaluation_can_be_captured(emulated_cuda: ModuleType) -> None:
     atoms = model()
     parameters = parameters_of(atoms)
@@ -232,22 +189,25 @@ def test_an_evaluation_can_be_captured(emulated_cuda: ModuleType) -> None:
     frac, empty = to_device(np.eye(3)), emulated_cuda.empty
     places, g = (empty((n, 3)), empty(n), empty(n)), tuple(to_device(a) for a in parts(random_gradient(n)))
     forms = empty((n, 3)), empty(n), empty(n), empty(n)
-    pulled, value, partial = empty(size), empty(()), vector_cuda.dot_buffer(emulated_cuda, size)
+    pulled = empty(size)
     with emulated_cuda.cuda.Stream() as stream:
         stream.begin_capture()
         vector_cuda.unpack(table, x, places)
         vector_cuda.gaussians(*places, frac, 5.0, 1e-4, forms)
         d_b, d_q = vector_cuda.gaussians_pullback(places[2], forms[2], g[1], g[2], (empty(n), empty(n)))
         vector_cuda.pullback(table, g[0], d_b, d_q, pulled)
-        vector_cuda.dot(pulled, x, value, partial)
         graph = stream.end_capture()
         graph.launch()
-        first = float(value)
+        first = to_host(places[0]).copy()
         x += 1.0
+        pulled[...] = to_device(np.zeros(size))
         graph.launch()
     stream.synchronize()
-    assert float(value) != first
-    assert float(value) == pytest.approx(float(to_host(pulled) @ to_host(x)))
+    moved = parameters.unpack(to_host(x))
+    assert not np.array_equal(first, moved.xyz)
+    close(places[0], moved.xyz)
+    fresh = vector_cuda.gaussians_pullback(places[2], forms[2], g[1], g[2], (empty(n), empty(n)))
+    close(pulled, to_host(vector_cuda.pullback(table, g[0], *fresh, empty(size))))
 
 
 def test_mistakes_are_named(emulated_cuda: ModuleType) -> None:
@@ -262,8 +222,3 @@ def test_mistakes_are_named(emulated_cuda: ModuleType) -> None:
         layout_of(dataclasses.replace(parameters, xyz=np.ones(150, dtype=bool)))
     with pytest.raises(ValueError, match="a batch"):
         vector_cuda.unpack(layout_of(parameters, atoms, atoms), to_device(np.zeros((3, table.size))))
-    with pytest.raises(ValueError, match="dot product of arrays"):
-        vector_cuda.dot(to_device(np.zeros(3)), to_device(np.zeros(4)))
-    scaling = vector_cuda.scaling(3, 0, np.zeros(3), np.ones(3), np.zeros(3), np.full(3, math.inf))
-    with pytest.raises(ValueError, match="change of variable"):
-        vector_cuda.to_x(scaling, to_device(np.zeros(4)))

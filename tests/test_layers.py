@@ -65,7 +65,7 @@ LAYERS = [
         "restraint_tables",
         "configuration",
     },
-    {"structure_factors"},
+    {"structure_factors", "sigma_a_curves"},
     {"device_factors", "device"},
     {"device_density"},
     {

@@ -17,13 +17,11 @@ from arrayrefine.scaling import fit_scale
 from arrayrefine.sigma_a import (
     MOST_WORK,
     _Fit,
-    _interpolation,
     _maximise,
-    _prior,
     _sample,
-    _widened,
     estimate_sigma_a,
 )
+from arrayrefine.sigma_a_curves import interpolation, prior_at, widened
 from arrayrefine.solvent import solvent_structure_factors
 from arrayrefine.structure_factors import StructureFactors
 
@@ -137,7 +135,7 @@ def test_estimate_is_the_maximum():
     work = _sample(reflections.work, x, MOST_WORK)
     parts = (reflections.f_obs, np.abs(f_model), reflections.epsilon * mean)
     parts += (np.where(reflections.centric, 1.0, 2.0) * reflections.sigma**2, reflections.centric)
-    shape = _Fit(*(part[work] for part in parts), _interpolation(x[work], estimate.knots), _prior(estimate.knots))
+    shape = _Fit(*(part[work] for part in parts), interpolation(x[work], estimate.knots), prior_at(estimate.knots))
     p_work = np.concatenate(_maximise(shape, len(estimate.knots))[:2])
     fit = _Fit(
         reflections.f_obs[used],
@@ -145,8 +143,8 @@ def test_estimate_is_the_maximum():
         (reflections.epsilon * mean)[used],
         (np.where(reflections.centric, 1.0, 2.0) * reflections.sigma**2)[used],
         reflections.centric[used],
-        _interpolation(x[used], estimate.knots),
-        _widened(estimate.knots, p_work),
+        interpolation(x[used], estimate.knots),
+        widened(estimate.knots, p_work),
     )
     p = np.concatenate([estimate.d_knots, estimate.log_ratio])
     assert fit.value(p) == pytest.approx(-estimate.log_likelihood, rel=1e-12)
