@@ -205,9 +205,9 @@ def test_an_evaluation_can_be_captured(emulated_cuda: ModuleType) -> None:
     stream.synchronize()
     moved = parameters.unpack(to_host(x))
     assert not np.array_equal(first, moved.xyz)
-    close(places[0], moved.xyz)
+    close(to_host(places[0]), moved.xyz)
     fresh = vector_cuda.gaussians_pullback(places[2], forms[2], g[1], g[2], (empty(n), empty(n)))
-    close(pulled, to_host(vector_cuda.pullback(table, g[0], *fresh, empty(size))))
+    close(to_host(pulled), to_host(vector_cuda.pullback(table, g[0], *fresh, empty(size))))
 
 
 def test_mistakes_are_named(emulated_cuda: ModuleType) -> None:
