@@ -59,8 +59,7 @@ class Geometry:
     """Use torsion restraints."""
     outlier_z: float = 2.5
     """Bonds, angles and chiral volumes that are further from their ideals than this, in standard uncertainties, are
-    restrained more firmly; where bonds or angles are strained throughout, with an RMSZ above 1, than so many times
-    that."""
+    restrained more firmly; where bonds or angles have an RMSZ above 1, than so many times that, and none above 3."""
     outlier_weight: float = 4.0
     """How much more firmly: the stiffness that is added far beyond, relative to what it is (0: as all others)."""
     contacts: bool = True

@@ -188,11 +188,14 @@ def test_outliers_are_those_of_the_model_at_the_start_of_a_step(loaded: Callable
     options = Geometry(outlier_z=2.5, outlier_weight=4.0)
     target = GeometryTarget.build(restraints, crystal, options)
     assert target.limits == Limits()
-    far = shaken(atoms, 0.1)
-    strained = target.firmed(far).limits
-    assert strained.spread == max(r for r in target.core_rmsz(far) if r is not None) > 2.0
-    assert target.firmed(far).excess(far) < 0.1 * target.excess(far)
-    assert target.anchored(far).limits == strained
+    some, far = shaken(atoms, 0.02), shaken(atoms, 0.1)
+    strained = target.firmed(some).limits
+    assert 3.0 > strained.spread == max(r for r in target.core_rmsz(some) if r is not None) > 1.5
+    assert 0.0 < target.firmed(some).excess(some) < 0.7 * target.excess(some)
+    assert target.anchored(some).limits == strained
+    assert max(r for r in target.core_rmsz(far) if r is not None) > 3.0
+    assert target.firmed(far).excess(far) == 0.0 < target.excess(far)
+    assert target.firmed(far)(far)[0] == pytest.approx(target.of_dictionary(far)[0], rel=1e-12)
     loose = dataclasses.replace(restraints, angles=wider(restraints.angles), bonds=wider(restraints.bonds))
     assert GeometryTarget.build(loose, crystal, options).firmed(atoms).limits == Limits()
     without = GeometryTarget.build(restraints, crystal, dataclasses.replace(options, outlier_weight=0.0))
