@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +14,13 @@ from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.crystal import Crystal
 from arrayrefine.device_density import Gridded
 from arrayrefine.device_factors import DeviceFactors, HostSide, Summed, made
-from arrayrefine.displacement import EIGHT_PI_SQUARED, has_u, sharpest, widest
+from arrayrefine.displacement import has_u, sharpest, widest
 from arrayrefine.errors import InputError
 from arrayrefine.form_factors import Basis, it92, reduced_basis, scattering
-from arrayrefine.gaussians import Anisotropic, Isotropic
-from arrayrefine.kernels import density, density_aniso, fft, lookup, summation, symmetric
-from arrayrefine.kernels.bricks import Bricks, assign, renew
-from arrayrefine.kernels.exponentials import Exponentials
+from arrayrefine.grid_density import GridDensity
+from arrayrefine.kernels import fft, lookup, summation
 from arrayrefine.kernels.processes import shared, told
-from arrayrefine.sampling import BRICK_TAIL, SPHERE_TAIL, Errors, Sampling, choose_sampling, reach, still_fits
+from arrayrefine.sampling import BRICK_TAIL, SPHERE_TAIL, Errors, choose_sampling, reach, still_fits
 
 Float = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -32,30 +30,6 @@ _BASIS, _GRID = 0.4, 0.6
 because both are estimates."""
 _SHARPER = 0.75
 """Where the narrowest Gaussian on the grid falls below this fraction of what it was, the grid is chosen anew."""
-_SLACK = 0.45
-"""Å; bricks are assigned to spheres this much larger, and last until an atom has moved as far."""
-
-
-class _Blurred(NamedTuple):
-    """Gaussians, and what they were made for."""
-
-    b_iso: Float
-    u_aniso: Float
-    shift: Float
-    sampling: Sampling
-    round: Isotropic
-    other: Anisotropic | None
-
-    def holds(self, atoms: Atoms, shift: Float, sampling: Sampling) -> bool:
-        """Whether they are those of these atoms, wherever these are now."""
-        if self.shift is not shift or self.sampling is not sampling:
-            return False
-        return np.array_equal(self.b_iso, atoms.b_iso) and np.array_equal(self.u_aniso, atoms.u_aniso)
-
-
-def _nothing_kept() -> tuple[Exponentials, Exponentials]:
-    """Room for the Gaussians of isotropic and of anisotropic atoms."""
-    return Exponentials("round"), Exponentials("tensors")
 
 
 class StructureFactors:
@@ -107,7 +81,6 @@ class StructureFactors:
         self._coefficients = coefficients
         self._form_factor = scattering(coefficients, self.s_squared)
         self._host_side: HostSide | None = None
-        self._blurred: _Blurred | None = None
         self._tensor: NDArray[np.bool_] = np.asarray(atoms.u_aniso.any(axis=1))
         if method == "direct":
             return
@@ -120,7 +93,7 @@ class StructureFactors:
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy in another process needs; memory on a device is made anew there."""
-        return self.__dict__ | {"_host_side": None, "_channels_at_once": None, "_blurred": None}
+        return self.__dict__ | {"_host_side": None, "_channels_at_once": None}
 
     def __copy__(self) -> StructureFactors:
         """A copy in this process, which shares everything."""
@@ -172,8 +145,7 @@ class StructureFactors:
         element_volume = crystal.volume / np.prod(self.sampling.shape)
         unblur = np.exp(0.25 * self.sampling.blur * self.s_squared) * element_volume
         self._factor = self.basis.functions(self.s_squared) * unblur
-        self._bricks: dict[bool, Bricks] = {}
-        self._kept = _nothing_kept()
+        self.density = GridDensity(crystal, self.sampling, self._shift, self._channel, self._dtype, self.threads)
         self._sharpest = float((sharpest(atoms) + self._shift).min(initial=np.inf)) + self.sampling.blur
 
     def _divide(self, atoms: Atoms) -> None:
@@ -235,7 +207,7 @@ class StructureFactors:
         other._element, other._tensor, other._host_side = self._element[rows], self._tensor[rows], None
         if self.method == "fft":
             other._shift, other._channel, other._width = self._shift[rows], self._channel[rows], self._width[rows]
-            other._bricks, other._kept = {}, _nothing_kept()
+            other.density = self.density.like(rows)
         return other
 
     def after(self, f_calc: Complex, before: Atoms, atoms: Atoms) -> Complex:
@@ -252,14 +224,14 @@ class StructureFactors:
             told(lambda: bool(self.on_device))  # memory that copies share; a copy that samples anew makes its own
         other = copy.copy(self)
         if self.method == "fft":
-            other._bricks, other._kept = {}, _nothing_kept()
+            other.density = self.density.forgetful()
         return other
 
     def apart(self) -> StructureFactors:
         """A copy with the same results, which changes nothing that is kept here: for one process of a team alone."""
         other = copy.copy(self)
         if self.method == "fft" and self.device == "cpu":
-            other._bricks, other._kept = dict(self._bricks), _nothing_kept()
+            other.density = self.density.apart()
         return other
 
     @property
@@ -301,34 +273,6 @@ class StructureFactors:
         self.timer[part] = self.timer.get(part, 0.0) + now - since
         return now
 
-    def _gaussians(self, atoms: Atoms) -> tuple[Isotropic, Anisotropic | None]:
-        """The blurred atoms, the anisotropic ones apart from the others; kept from F_calc to its adjoint."""
-        known = self._blurred
-        if known is None or not known.holds(atoms, self._shift, self.sampling):
-            found = self._blur(atoms)
-            known = _Blurred(atoms.b_iso.copy(), atoms.u_aniso.copy(), self._shift, self.sampling, *found)
-            self._blurred = known
-        return known.round, known.other
-
-    def _blur(self, atoms: Atoms) -> tuple[Isotropic, Anisotropic | None]:
-        some = has_u(atoms)
-        more, cutoff = self._shift + self.sampling.blur, self.sampling.cutoff
-        if not len(some):
-            return Isotropic.of(atoms, slice(None), more, cutoff), None
-        others = np.delete(np.arange(len(atoms)), some)
-        return Isotropic.of(atoms, others, more, cutoff), Anisotropic.of(atoms, some, more, cutoff)
-
-    def _assigned(self, fractional: Float, of: Isotropic | Anisotropic) -> Bricks:
-        """Bricks of these atoms, those of an earlier call where they still hold."""
-        joint = isinstance(of, Anisotropic)
-        known, shape, orth = self._bricks.get(joint), self.sampling.shape, self.crystal.orth
-        if known is None or len(known.fractional) != len(fractional):
-            found = assign(fractional, of.radius, shape, orth, self._dtype, joint=joint)
-        else:
-            found = renew(known, fractional, of.radius, shape, orth, slack=_SLACK, joint=joint)
-        self._bricks[joint] = found
-        return found
-
     def __call__(self, atoms: Atoms) -> Complex:
         """F_calc (R,) in electrons; InputError where the atoms are not those that the reflections were set up for."""
         if len(atoms) != len(self._element):
@@ -352,7 +296,7 @@ class StructureFactors:
             )  # fmt: skip
             self._time("summation", start)
             return np.asarray(f)
-        grids = self._splat(atoms)
+        grids = self.density.splat(atoms)
         now = self._time("splat", start)
         stored = self._table.stored
         transforms = fft.rfftn(
@@ -366,51 +310,6 @@ class StructureFactors:
     def _tensors(self, atoms: Atoms) -> tuple[Float, ...]:
         """What direct summation needs of anisotropic atoms, if there are any."""
         return (atoms.u_aniso, self.crystal.frac) if len(has_u(atoms)) else ()
-
-    def _splat(self, atoms: Atoms) -> NDArray[Any]:
-        """Grids of the blurred atoms, one for each function of the basis."""
-        fractional, occupancy = self.crystal.fractional(atoms.xyz), atoms.occupancy
-        shape, orth, dtype = self.sampling.shape, self.crystal.orth, self._dtype
-        round_, other = self._gaussians(atoms)
-        at = round_.index
-        grids = density.splat(
-            fractional[at], round_.unit * occupancy[at], round_.exponent, round_.radius, self._channel[at], shape, orth,
-            dtype, bricks=self._assigned(fractional[at], round_), threads=self.threads,
-            out=shared("grids", dtype, 1, self._channel.shape[1], *shape), keep=self._kept[0],
-        )  # fmt: skip
-        if other is not None:
-            at = other.index
-            density_aniso.splat_aniso(
-                fractional[at], other.unit * occupancy[at], other.precision, other.radius, self._channel[at], shape,
-                orth, dtype, bricks=self._assigned(fractional[at], other), threads=self.threads, out=grids,
-                keep=self._kept[1],
-            )  # fmt: skip
-        return np.asarray(grids[0])
-
-    def _gather(self, maps: NDArray[Any], atoms: Atoms) -> Gradient:
-        """Gradient by the atoms from that by the grids (K, nx, ny, nz): the adjoint of `_splat`."""
-        fractional, occupancy, orth = self.crystal.fractional(atoms.xyz), atoms.occupancy, self.crystal.orth
-        round_, other = self._gaussians(atoms)
-        at = round_.index
-        by_amplitude, by_xyz, by_exponent = density.gather(
-            maps[None], fractional[at], round_.unit * occupancy[at], round_.exponent, round_.radius, self._channel[at],
-            orth, bricks=self._assigned(fractional[at], round_), threads=self.threads, kept=self._kept[0],
-        )  # fmt: skip
-        by_b = round_.by_b(by_amplitude, by_exponent, occupancy[at])
-        if other is None:
-            return Gradient(by_xyz, by_b, by_amplitude * round_.unit)
-        gradient = Gradient(*(np.zeros_like(a) for a in (atoms.xyz, atoms.b_iso, occupancy, atoms.u_aniso)))
-        gradient.xyz[at], gradient.b_iso[at], gradient.occupancy[at] = by_xyz, by_b, by_amplitude * round_.unit
-        at = other.index
-        by_amplitude, by_xyz, by_precision = density_aniso.gather_aniso(
-            maps[None], fractional[at], other.unit * occupancy[at], other.precision, other.radius, self._channel[at],
-            orth, bricks=self._assigned(fractional[at], other), threads=self.threads, kept=self._kept[1],
-        )  # fmt: skip
-        by_u = other.by_u(by_amplitude, by_precision, occupancy[at])
-        gradient.xyz[at], gradient.occupancy[at] = by_xyz, by_amplitude * other.unit
-        assert gradient.u_aniso is not None
-        gradient.u_aniso[at], gradient.b_iso[at] = by_u, symmetric.trace(by_u) / EIGHT_PI_SQUARED
-        return gradient
 
     def pullback(self, d_f: Complex, atoms: Atoms) -> Gradient:
         """Gradient by the atoms of a scalar T from its gradient by F_calc.
@@ -440,7 +339,7 @@ class StructureFactors:
             return Gradient(fractional @ self.crystal.frac, d_b, d_q, *d_u)
         maps = self._maps(d_f)
         now = time.perf_counter()
-        gradient = self._gather(maps, atoms)
+        gradient = self.density.gather(maps, atoms)
         self._time("splat", now)
         return gradient
 
@@ -462,4 +361,4 @@ class StructureFactors:
         if self.device == "cuda" or self.method == "direct":
             return lambda factors, atoms: factors.pullback(d_f, atoms)
         maps = self._maps(d_f)
-        return lambda factors, atoms: factors._gather(maps, atoms)
+        return lambda factors, atoms: factors.density.gather(maps, atoms)

@@ -66,7 +66,7 @@ LAYERS = [
         "configuration",
     },
     {"structure_factors", "sigma_a_curves"},
-    {"device_factors", "device"},
+    {"device_factors", "device", "grid_density"},
     {"device_density"},
     {
         "external",

@@ -84,7 +84,7 @@ def counts(problem: Problem, state: State, factors: StructureFactors) -> dict[st
     """Least bytes and operations of each part."""
     atoms, shape, stored = state.atoms, factors.sampling.shape, factors._table.stored
     points, kept = math.prod(shape), math.prod(stored)
-    channels = factors._channel.shape[1]
+    channels = factors.density.channel.shape[1]
     radius = np.concatenate([kind.radius for kind in _kinds(factors, atoms)])
     in_spheres = float((4.0 / 3.0 * np.pi * radius**3).sum()) / (factors.crystal.volume / points)
     steps = np.linalg.norm(factors.crystal.orth, axis=0) / np.asarray(shape)
@@ -112,14 +112,14 @@ def counts(problem: Problem, state: State, factors: StructureFactors) -> dict[st
 
 def _kinds(factors: StructureFactors, atoms: Atoms) -> list[Isotropic | Anisotropic]:
     """Gaussians of atoms, the anisotropic ones apart."""
-    round_, other = factors._gaussians(atoms)
+    round_, other = factors.density.gaussians(atoms)
     return [round_] if other is None else [round_, other]
 
 
 def _bricked(factors: StructureFactors, atoms: Atoms) -> float:
     """Points of all bricks, each counted for every place for an atom in it, empty places included."""
     fractional = factors.crystal.fractional(atoms.xyz)
-    bricks = [factors._assigned(fractional[kind.index], kind) for kind in _kinds(factors, atoms)]
+    bricks = [factors.density.assigned(fractional[kind.index], kind) for kind in _kinds(factors, atoms)]
     return float(sum(len(b.atom) * math.prod(b.width) for b in bricks))
 
 
