@@ -28,6 +28,7 @@ from arrayrefine.maps import MapCoefficients
 from arrayrefine.mask_search import search_mask
 from arrayrefine.model_maps import maps_of
 from arrayrefine.options import Options
+from arrayrefine.other_indexing import other_indexing
 from arrayrefine.preparation import prepare
 from arrayrefine.rendezvous import Evaluated, Place
 from arrayrefine.report import Report, Step
@@ -66,10 +67,13 @@ def _course(problem: Problem, atoms: Atoms, listeners: Listeners, reached: list[
 
     found: tuple[str, ...] = ()
     first = evaluate(problem, atoms, absorb_b=False)
+    if sentence := other_indexing(problem.reflections, first.f_calc, first.statistics.r_work):
+        found = (sentence,)
+        told(lambda: listeners.say(sentence))
     if problem.options.solvent.search:
         problem, sentence = search_mask(problem, first)
         first = evaluate(problem, atoms, absorb_b=False)
-        found = (sentence,)
+        found = (*found, sentence)
         told(lambda: listeners.say(sentence))
     path = start_path(problem, first)
     moves: tuple[Step, ...] = ()

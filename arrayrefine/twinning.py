@@ -117,16 +117,11 @@ def twin_laws(reflections: Reflections) -> list[TwinLaw]:
     intensity = _normalised(reflections)
     used = strong(reflections) & ~reflections.centric
     key = _asu_key(crystal, hkl, hkl)
-    order = np.argsort(key)
     found = []
     for name, matrix in crystal.twin_laws.items():
-        exact = hkl @ matrix
-        mate = np.rint(exact).astype(np.int64)
-        mate_key = _asu_key(crystal, mate, hkl)
-        place = order[np.minimum(np.searchsorted(key, mate_key, sorter=order), len(key) - 1)]
+        place = mates(crystal, hkl, matrix)
         # each pair once, and none of a reflection with itself
-        pair = (np.abs(exact - mate).max(axis=1) < _WHOLE) & (key[place] == mate_key) & (key < mate_key)
-        pair &= used & used[place]
+        pair = (place >= 0) & (key < key[place]) & used & used[place]
         if pair.sum() < _FEWEST_PAIRS:
             continue
         one, two = intensity[pair], intensity[place[pair]]
@@ -134,6 +129,18 @@ def twin_laws(reflections: Reflections) -> list[TwinLaw]:
         h = np.minimum(np.abs(one - two)[total > 0.0] / total[total > 0.0], 1.0)
         found.append(TwinLaw(name, float(np.corrcoef(one, two)[0, 1]), max(0.5 - float(h.mean()), 0.0)))
     return sorted(found, key=lambda law: -law.correlation)
+
+
+def mates(crystal: Crystal, hkl: NDArray[np.integer], matrix: Float) -> NDArray[np.int64]:
+    """Rows (R,) in which twin mates of the reflections (R, 3) by a law, or equivalents of these, stand; -1 for none."""
+    key = _asu_key(crystal, hkl, hkl)
+    order = np.argsort(key)
+    exact = hkl @ matrix
+    mate = np.rint(exact).astype(np.int64)
+    mate_key = _asu_key(crystal, mate, hkl)
+    place = order[np.minimum(np.searchsorted(key, mate_key, sorter=order), len(key) - 1)]
+    there = (np.abs(exact - mate).max(axis=1) < _WHOLE) & (key[place] == mate_key)
+    return np.where(there, place, -1)
 
 
 def _normalised(reflections: Reflections) -> Float:

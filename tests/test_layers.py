@@ -25,7 +25,7 @@ LAYERS = [
     {"rotamers"},
     {"side_chain_fit", "side_chain_scores", "side_chains"},
     {"validation"},
-    {"model_maps", "wilson_outliers"},
+    {"model_maps", "wilson_outliers", "other_indexing"},
     {"refinement_step"},
     {"remedy", "convergence", "foresight", "incomplete"},
     {"nearness", "guard", "search", "tensors", "weight_schemes"},

@@ -1,0 +1,49 @@
+"""Data in another of the indexings that the lattice allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import gemmi
+import numpy as np
+import pytest
+
+import arrayrefine as ar
+from arrayrefine.other_indexing import other_indexing
+
+LAW = "-h-k,k,-l"
+BRIEF = ar.Options(cycles=0, d_min=3.0, hydrogens="strip", anisotropic="none", tls=("none",))
+
+
+def _reindexed(given: Path, path: Path) -> Path:
+    data = gemmi.read_mtz_file(str(given))
+    data.reindex(gemmi.Op(LAW))
+    data.ensure_asu()
+    data.write_to_file(str(path))
+    return path
+
+
+def test_data_that_are_indexed_otherwise_are_named(case: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = case("br_lcls")
+    (model,) = folder.glob("model.*")
+    other = _reindexed(folder / "norm.mtz", tmp_path / "other.mtz")
+    heard: list[str] = []
+    result = ar.refine(model, other, BRIEF, on_message=heard.append)
+    assert result.r_work > 0.45
+    (said,) = [note for note in result.report.warnings if note.startswith("with indices changed by")]
+    assert f"changed by {LAW} the data fit" in said
+    assert said in heard
+    back = ar.refine(model, _reindexed(other, tmp_path / "back.mtz"), BRIEF)
+    assert back.r_work < 0.3
+    assert not any("indices changed" in note for note in back.report.warnings)
+
+
+@pytest.mark.parametrize("name", ["br_lcls", "1aba"])
+def test_a_model_that_fits_neither_way_is_not_blamed_on_indices(case: Callable[[str], Path], name: str) -> None:
+    folder = case(name)
+    (model,) = folder.glob("model.*")
+    _, problem, atoms, _ = ar.prepare(model, folder / "norm.mtz", BRIEF)
+    rng = np.random.default_rng(1)
+    wrong = rng.permutation(ar.evaluate(problem, atoms).f_calc)
+    assert other_indexing(problem.reflections, wrong, 0.55) == ""
