@@ -19,6 +19,7 @@ _OTHER_PROGRAMS = {
     "ADE": "A or DA", "CYT": "C or DC", "GUA": "G or DG", "THY": "DT", "URI": "U", "URA": "U",
     "HSD": "HIS", "HSE": "HIS", "HSP": "HIS", "HID": "HIS", "HIE": "HIS", "HIP": "HIS",
     "CYX": "CYS", "CYM": "CYS", "LYN": "LYS", "ASH": "ASP", "GLH": "GLU",
+    **{base + end: base for base in ("A", "C", "G", "U", "DA", "DC", "DG", "DT") for end in "53"},
 }  # fmt: skip
 """Residues as CNS, X-PLOR, CHARMM and AMBER name them, and as the PDB and its dictionaries do."""
 _ANOTHER = 0.5

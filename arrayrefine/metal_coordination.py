@@ -42,7 +42,7 @@ _ELEMENTS = ("N", "O", "S", "Se", "F", "Cl", "Br", "I")
 """Of donors."""
 _ESTIMATED = 2.0
 """Times the standard uncertainty of a distance that is the sum of two covalent radii, of a carboxylate's with both
-oxygens, or to another atom than those above."""
+oxygens, to another atom than those above, or of a metal that is a part of a component."""
 _POLAR = {
     **dict.fromkeys(["Li", "Rb", "Sr", "Ba", "Ru", "Rh", "Pd", "Os", "Ir", "Pt", "Au"], 0.0),
     **dict.fromkeys(["Sc", "Ti", "V", "Cr", "Ni", "Ag", "Cd", "Hg"], 0.12),
@@ -96,7 +96,8 @@ def metal_coordination(
 ) -> Coordination:
     """Restraints on metal-donor distances, and on donor-donor distances of zinc with four N or S donors.
 
-    Only single metals (ions); what the dictionary restrains already is left to it.
+    What the dictionary restrains already is left to it. A metal that is a part of a component, as in heme, is held to
+    donors of other residues that bind for sure, and with twice the sigma: others pull at it too.
 
     Parameters
     ----------
@@ -110,7 +111,8 @@ def metal_coordination(
     """
     n = len(atoms)
     conformer = restraints.non_bonded.conformer
-    ions = np.flatnonzero(np.isin(atoms.element, [*_IDEAL, *_POLAR]) & _alone(atoms) & (atoms.occupancy > 0.0))
+    metals = np.isin(atoms.element, [*_IDEAL, *_POLAR]) & (atoms.occupancy > 0.0)
+    ions = np.flatnonzero(metals & _alone(atoms))
     mates, names = Mates(np.zeros(0, dtype=np.int64), np.zeros((0, 3, 3)), np.zeros((0, 3))), list[str]()
     if crystal is not None and len(ions):
         mates, names = _donor_mates(atoms, ions, crystal, restraints.across)
@@ -120,9 +122,12 @@ def metal_coordination(
     angles: list[tuple[int, int, float, float]] = []
     labels: Counter[str] = Counter()
     sources: set[str] = set()
-    for ion, donors in _donors(atoms, restraints, ions, conformer).items():
-        metal = str(atoms.element[ion])
-        expected = {d: ideal for d in donors if (ideal := _ideal(atoms, ion, d)) is not None}
+    single = set(ions.tolist())
+    for ion, donors in _donors(atoms, restraints, np.flatnonzero(metals), conformer).items():
+        metal, alone = str(atoms.element[ion]), ion in single
+        if not alone:
+            donors = [d for d in donors if d < n and atoms.identity.residue[d] != atoms.identity.residue[ion]]
+        expected = {d: ideal for d in donors if (ideal := _ideal(atoms, ion, d, alone)) is not None}
         distances, both = _of_groups(atoms, ion, {d: ideal.length for d, ideal in expected.items()})
         found += [(ion, d, ideal, expected[d].looseness * sigma) for d, ideal in distances.items()]
         found += [(ion, d, ideal, _ESTIMATED * sigma) for d, ideal in both.items()]
@@ -265,8 +270,11 @@ class _Expected(NamedTuple):
     looseness: float
 
 
-def _ideal(atoms: Atoms, ion: int, donor: int) -> _Expected | None:
-    """Distance to be expected; None where the atom is too far to be a donor, or N of a main chain."""
+def _ideal(atoms: Atoms, ion: int, donor: int, alone: bool = True) -> _Expected | None:
+    """Distance to be expected; None where the atom is too far to be a donor, or N of a main chain.
+
+    Metals that are not `alone` have donors in their component, and bind others only where these are near.
+    """
     who, metal = atoms.identity, str(atoms.element[ion])
     residue, name, element = str(who.residue_name[donor]), str(who.atom_name[donor]), str(atoms.element[donor])
     if name == "N" and gemmi.find_tabulated_residue(residue).is_amino_acid():
@@ -274,9 +282,9 @@ def _ideal(atoms: Atoms, ion: int, donor: int) -> _Expected | None:
     kind, typical = _kind(residue, name, element, metal)
     known = _IDEAL[metal][kind] if metal in _IDEAL and kind is not None else None
     length = _sum_of_radii(metal, element) if known is None else known
-    loose = known is None or not typical
+    loose = known is None or not typical or not alone
     found = float(np.linalg.norm(atoms.xyz[ion] - atoms.xyz[donor]))
-    if found > length + (_REACH if typical else _OTHER_REACH):
+    if found > length + (_REACH if typical and alone else _OTHER_REACH):
         return None
     return _Expected(length, known is not None, _ESTIMATED if loose else 1.0)
 

@@ -13,7 +13,7 @@ from arrayrefine.errors import MonomerError
 from arrayrefine.hydrogen_sources import with_hydrogens
 from arrayrefine.io.model import Model, read_model
 from arrayrefine.links import with_found_links
-from arrayrefine.monomers import EMBEDDED, MonomerLibrary, library_for
+from arrayrefine.monomers import EMBEDDED, MonomerLibrary, library_for, missing_components_message
 from arrayrefine.options import Options
 from arrayrefine.restraints import Restraints
 from arrayrefine.topology import build_restraints
@@ -219,6 +219,11 @@ def test_a_polymer_of_other_compounds_is_refused(tmp_path: Path) -> None:
     assert any(note.startswith("component GUA has") and note.endswith(advice) for note in restraints.notes)
     with pytest.raises(MonomerError, match=r"GUA \(residue .*has no restraints.* in the PDB GUA is G or DG\.$"):
         _restraints(read_model(structure), _library(read_model(structure)))
+
+
+def test_ends_of_nucleic_acids_as_amber_names_them_are_told() -> None:
+    said = missing_components_message({"U5": ["A/U5 1"], "DG3": ["B/DG3 9"], "XYZ": ["C/XYZ 1"]})
+    assert said.endswith("in the PDB U5 is U, DG3 is DG.")
 
 
 def test_a_nucleotide_is_not_taken_for_the_nucleoside_of_that_name(tmp_path: Path) -> None:

@@ -399,6 +399,26 @@ def test_how_firmly_a_water_is_held(
     assert bool(notes) == bool(expected)
 
 
+@pytest.mark.parametrize(("distance", "held"), [(2.1, True), (2.5, True), (2.7, False)])
+def test_a_metal_in_a_component_is_held_to_donors_that_bind_for_sure(
+    tmp_path: Path, distance: float, held: bool
+) -> None:
+    """Such as the iron of heme to a cysteine, loosely; what belongs to the component is the dictionary's to say."""
+    text = ZINC.replace("ZN", "FE")
+    sites = (("O1", "GOL", 2, 0.0, 2.1, "O"), ("SG", "CYS", 3, distance, 0.0, "S"))
+    for k, (name, residue, m, x, y, element) in enumerate(sites):
+        text += SITE.format(n=k + 2, name=name, residue=residue, m=m, x=20 + x, y=20 + y, z=20.0, element=element)
+    path = tmp_path / "iron.pdb"
+    path.write_text(text + "END\n")
+    atoms, _, restraints = load(path)
+    alone = merged(metal_coordination(atoms, restraints, 0.05, 1.0).classes)
+    assert sorted(alone.sigma.tolist()) == [0.05, 0.10]
+    joined = dataclasses.replace(atoms, identity=dataclasses.replace(atoms.identity, residue=np.array([0, 0, 1])))
+    found = merged(metal_coordination(joined, restraints, 0.05, 1.0).classes)
+    rows = [(pair.tolist(), float(d), float(s)) for pair, d, s in zip(found.index, found.ideal, found.sigma)]
+    assert rows == ([([0, 2], pytest.approx(2.30), pytest.approx(0.10))] if held else [])
+
+
 def test_ions_keep_what_the_literature_knows(reductase: Loaded) -> None:
     atoms, _, restraints = reductase
     found = with_external(restraints, atoms, 1.8, External())
