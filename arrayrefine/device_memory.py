@@ -83,7 +83,7 @@ def parts(sizes: Sizes) -> dict[str, int]:
     listed = density_cuda.bytes_needed(sizes.shape, m * (n - sizes.tensors), at_once, m, m * sizes.pairs, real)
     own = m * n * (48 + 40 * several + 16 + 4 + passes * at_once * real) + 8 * n
     vectors = m * n * (40 + 3 * 40) + n * (3 * 4 + 72 + 8 + 40 + 16 + 40)
-    restraints = sizes.slots * (4 + 4 + 8 + 28 * m) + m * n * (24 + 8) + sizes.adp_pairs * 2 * 12
+    restraints = sizes.slots * (4 + 4 + 8 + 28 * m) + m * n * (24 + 8 + 8) + sizes.adp_pairs * 2 * 12
     if sizes.symmetry is not None:
         restraints += contact_bytes(sizes.symmetry, n, sizes.reach, m)
     found = {

@@ -73,6 +73,14 @@ def shells(reflections: Reflections) -> list[NDArray[np.int64]]:
     return np.array_split(reflections.by_resolution, number)
 
 
+def over_shell_means(reflections: Reflections, values: Float) -> Float:
+    """Values (R,) over their mean in each of the `shells`, so that they do not correlate by resolution alone."""
+    out = np.array(values, dtype=np.float64)
+    for shell in shells(reflections):
+        out[shell] /= max(float(out[shell].mean()), 1e-30)
+    return out
+
+
 def mean_intensity(reflections: Reflections, f_obs: Float, weight: Float) -> tuple[Float, Float]:
     """1/d² (W,) and ln of the mean of F_o²/ε there, weighted (R,), from all reflections but the absurdly strong."""
     order = np.argsort(reflections.s_squared, kind="stable")

@@ -112,7 +112,8 @@ def metal_coordination(
     n = len(atoms)
     conformer = restraints.non_bonded.conformer
     metals = np.isin(atoms.element, [*_IDEAL, *_POLAR]) & (atoms.occupancy > 0.0)
-    ions = np.flatnonzero(metals & _alone(atoms))
+    lone = _alone(atoms)
+    ions = np.flatnonzero(metals & lone)
     mates, names = Mates(np.zeros(0, dtype=np.int64), np.zeros((0, 3, 3)), np.zeros((0, 3))), list[str]()
     if crystal is not None and len(ions):
         mates, names = _donor_mates(atoms, ions, crystal, restraints.across)
@@ -122,9 +123,8 @@ def metal_coordination(
     angles: list[tuple[int, int, float, float]] = []
     labels: Counter[str] = Counter()
     sources: set[str] = set()
-    single = set(ions.tolist())
     for ion, donors in _donors(atoms, restraints, np.flatnonzero(metals), conformer).items():
-        metal, alone = str(atoms.element[ion]), ion in single
+        metal, alone = str(atoms.element[ion]), bool(lone[ion])
         if not alone:
             donors = [d for d in donors if d < n and atoms.identity.residue[d] != atoms.identity.residue[ion]]
         expected = {d: ideal for d in donors if (ideal := _ideal(atoms, ion, d, alone)) is not None}

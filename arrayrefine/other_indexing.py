@@ -9,15 +9,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from arrayrefine.intensity_statistics import shells
+from arrayrefine.intensity_statistics import over_shell_means
 from arrayrefine.reflections import Reflections
 from arrayrefine.twinning import mates
 
 _FITS = 0.4
 """R-work below which nothing is asked."""
 _BETTER = 0.3
-"""By how much the correlation of amplitudes must be higher with other indices. It is 0.1 or less where indices are
-wrong, and 0.6 or more for models that can be refined."""
+"""By how much the correlation of amplitudes must be higher with other indices: that of 1az5 (R-work 0.19) is 0.84 with
+the right ones and 0.02 with the others."""
 _FEWEST = 200
 
 
@@ -35,7 +35,8 @@ def other_indexing(reflections: Reflections, f_calc: NDArray[np.complex128], r_w
     laws = reflections.crystal.twin_laws
     if r_work < _FITS or not laws:
         return ""
-    measured, model = _level(reflections, reflections.f_obs), _level(reflections, np.abs(f_calc))
+    amplitudes = (values / np.sqrt(reflections.epsilon) for values in (reflections.f_obs, np.abs(f_calc)))
+    measured, model = (over_shell_means(reflections, values) for values in amplitudes)
     best, name, as_given = 0.0, "", 0.0
     for law, matrix in laws.items():
         mate = mates(reflections.crystal, reflections.hkl, matrix)
@@ -54,11 +55,3 @@ def other_indexing(reflections: Reflections, f_calc: NDArray[np.complex128], r_w
         f"reindex the data, and the flags of the test set with them (with REINDEX of CCP4, or in Python "
         f"mtz = gemmi.read_mtz_file(...); mtz.reindex(gemmi.Op('{name}')); mtz.ensure_asu(); mtz.write_to_file(...))"
     )
-
-
-def _level(reflections: Reflections, amplitude: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Amplitudes (R,) over their mean at each resolution, which all correlate by."""
-    out = amplitude / np.sqrt(reflections.epsilon)
-    for shell in shells(reflections):
-        out[shell] /= max(float(out[shell].mean()), 1e-30)
-    return np.asarray(out)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.crystal import Crystal
-from arrayrefine.intensity_statistics import LEAST_IN_SHELL, anisotropy, intensities, shells, strong
+from arrayrefine.intensity_statistics import LEAST_IN_SHELL, anisotropy, intensities, over_shell_means, shells, strong
 from arrayrefine.reflections import Reflections
 
 Float = NDArray[np.float64]
@@ -147,10 +147,7 @@ def _normalised(reflections: Reflections) -> Float:
     """Intensities (R,) over epsilon, the anisotropy of the data, and the mean of the shell."""
     intensity = intensities(reflections)[0] / reflections.epsilon
     factor = reflections.crystal.anisotropic_factor(reflections.hkl, anisotropy(reflections))
-    intensity = np.asarray(intensity / factor**2)
-    for shell in shells(reflections):
-        intensity[shell] /= max(float(intensity[shell].mean()), 1e-30)
-    return intensity
+    return over_shell_means(reflections, intensity / factor**2)
 
 
 def _asu_key(crystal: Crystal, hkl: NDArray[np.integer], among: NDArray[np.integer]) -> NDArray[np.int64]:

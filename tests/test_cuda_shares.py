@@ -23,6 +23,7 @@ from arrayrefine.kernels import shares_cuda, vector_cuda
 from arrayrefine.kernels.backend import to_device, to_host
 from arrayrefine.minimize import Objective
 from arrayrefine.occupancy_groups import LEAST, OccupancyGroups
+from arrayrefine.options import Geometry
 from arrayrefine.parameters import Parameters
 from arrayrefine.weights import Weights
 
@@ -172,8 +173,10 @@ def test_value_and_gradient_are_those_of_numpy(target: str, monkeypatch: pytest.
 
 
 def test_a_refinement_is_that_of_numpy(case: Callable[[str], Path]) -> None:
-    files = next(case("6mw0").glob("shaken.*")), case("6mw0") / "norm.mtz"
+    """With outliers as all else: the path by firm ones is another after few steps, and only the end is the same."""
+    files = case("1aba") / "shaken.pdb", case("1aba") / "norm.mtz"
     options = ar.Options(cycles=1, targets=("xyz+b+occupancy",), tls=("none",), hydrogens="strip")
+    options = dataclasses.replace(options, geometry=Geometry(outlier_weight=0.0))
     host, device = (ar.refine(*files, dataclasses.replace(options, device=where)) for where in ("cpu", "cuda"))  # type: ignore[arg-type]
     assert all(step.launches for step in device.history)
     assert device.r_work == pytest.approx(host.r_work, abs=5e-4)
