@@ -378,6 +378,7 @@ def evaluate(
         outliers.variance_factor * sigma_a.sigma_total(data), options.xray.target, problem.timer, (atoms, f_calc),
         outliers.left_out,
     )  # fmt: skip
+    xray = dataclasses.replace(xray, d=before.xray.d) if before is not None and not refit else xray.at_own_scale(f_calc)
     frozen = Parameters.frozen_atoms(atoms, "xyz", options.freeze) if options.freeze else None
     amplitude, values = np.abs(f_model), xray.values(f_calc)
     work, free = data.work, data.free

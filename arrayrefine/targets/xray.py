@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
@@ -22,6 +23,10 @@ _SAME = 1e-9
 """Å, Å²; atoms that differ by less are the same: children that ride are put back by arithmetic."""
 _SHELLS = 60
 """Resolution shells of the curvature sums."""
+_LARGEST_CHANGE = np.array([0.5, 20.0])
+"""Of the logarithm of the scale and of B, Å², from which on the scale of the model is trusted more than the target."""
+_SAME_SCALE = 1e-5
+"""Share of that change that ends the search."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,7 @@ class XrayTarget:
         k_mask · F_mask.
     d, variance : (R,) float64
         σ_A parameters: ⟨F⟩ = D F_model, Σ = ε k² S + (3 − c) σ² (see `SigmaA.sigma_total`); for the likelihood "ml".
+        See `at_own_scale` for the level of D.
     kind : "ml" or "gaussian"
     timer : dict
         Seconds are added under "likelihood".
@@ -69,6 +75,30 @@ class XrayTarget:
         """True for the reflections that enter (R,)."""
         work = self.reflections.work
         return work if self.left_out is None else work & ~self.left_out
+
+    def at_own_scale(self, f_calc: Complex) -> XrayTarget:
+        """The same with the scale and overall B of ⟨F⟩ at which these F_calc (R,) make it least: D exp(a − b s²/4).
+
+        The scale of the model makes Σ |F_o − F| least, and D is that of the test set, which the work set, being fitted,
+        exceeds. Where the target would have another scale, every step begins by moving all B, the next scale takes that
+        back, and cycles go on gaining what is not there.
+        """
+        if self.kind != "ml":
+            return self
+        data, work = self.reflections, self.work
+        amplitude = (self.factor * self.d * np.abs(f_calc + self.solvent))[work]
+        basis = np.stack([np.ones(len(amplitude)), -0.25 * data.s_squared[work]], axis=1)
+        measured = data.f_obs[work], self.variance[work], data.centric[work]
+
+        def terms(p: Float) -> tuple[float, Float, Float]:
+            x = amplitude * np.exp(basis @ p)
+            value, slope, curvature, _ = likelihood.rice_ml(measured[0], x, *measured[1:])
+            by_log = slope * x
+            matrix = basis.T @ (basis * (curvature * x * x + by_log)[:, None])
+            return float(value.sum()), basis.T @ by_log, matrix
+
+        p = _least(terms, np.zeros(2), _LARGEST_CHANGE)
+        return replace(self, d=self.d * np.exp(p[0] - 0.25 * p[1] * data.s_squared))
 
     def apart(self) -> XrayTarget:
         """The same, for one process of a team alone."""
@@ -163,3 +193,29 @@ class XrayTarget:
         h_xyz = (4.0 * np.pi**2 / 3.0) * q_squared * (scatter @ s_squared)
         h_b = q_squared * (scatter @ s_squared**2) / 16.0
         return Gradient(np.repeat(h_xyz[:, None], 3, axis=1), h_b, by_q)
+
+
+def _least(terms: Callable[[Float], tuple[float, Float, Float]], p: Float, largest: Float) -> Float:
+    """Where a function is least, by Newton steps from p (n,) within `largest` (n,) of 0, each halved until it helps.
+
+    `terms` gives value, gradient (n,) and second derivative (n, n).
+    """
+    value, gradient, matrix = terms(p)
+    for _ in range(20):
+        scaled = matrix * np.outer(largest, largest)
+        eigenvalues, axes = np.linalg.eigh(scaled)
+        along = axes.T @ (gradient * largest)
+        step = -largest * (axes @ (along / np.maximum(np.abs(eigenvalues), np.finfo(float).tiny)))
+        for _ in range(12):
+            trial = np.clip(p + step, -largest, largest)
+            found = terms(trial)
+            if found[0] <= value:
+                break
+            step = 0.5 * step
+        else:
+            return p
+        moved = float(np.abs((trial - p) / largest).max())
+        p, (value, gradient, matrix) = trial, found
+        if moved < _SAME_SCALE:
+            break
+    return p
