@@ -17,6 +17,7 @@ from arrayrefine.refinement_step import Path as Course
 from arrayrefine.refinement_step import run_step
 from arrayrefine.result import Result
 from arrayrefine.state import State
+from arrayrefine.targets.xray import XrayTarget
 from arrayrefine.weights import Steering
 
 Case = Callable[[str], Path]
@@ -63,6 +64,21 @@ def test_b_that_is_refined_takes_its_part_of_the_scale(case: Case, shifted: gemm
     assert state.b_shift < -2.0
     assert f"all B moved by {state.b_shift:+.2f} Å², out of the scale" in note
     np.testing.assert_allclose(state.atoms.b_iso, np.maximum(b_of(shifted) + state.b_shift, 0.5), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["1dur", "5kzb"])
+def test_the_data_do_not_ask_for_other_b_than_the_scale_does(case: Case, name: str) -> None:
+    """Newton's step of all B together, at the start of a minimisation, with the target's own scale and without."""
+    _, problem, atoms, _ = ar.prepare(case(name) / "shaken.pdb", case(name) / "norm.mtz", PLAIN)
+    state = ar.evaluate(problem, atoms)
+    by_sigma_a = dataclasses.replace(state.xray, d=state.sigma_a.d(problem.reflections.s_squared))
+
+    def wanted(xray: XrayTarget) -> float:
+        low, here, high = (xray(state.atoms.replace(b_iso=state.atoms.b_iso + b))[0] for b in (-1.0, 0.0, 1.0))
+        return -0.5 * (high - low) / (high - 2.0 * here + low)
+
+    assert abs(wanted(state.xray)) < 0.25
+    assert abs(wanted(by_sigma_a)) > 1.0
 
 
 def test_where_only_groups_are_refined_b_outside_of_them_stays(case: Case, shifted: gemmi.Structure) -> None:

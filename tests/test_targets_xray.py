@@ -112,3 +112,41 @@ def test_atoms_whose_f_calc_is_known_are_evaluated_once() -> None:
     known(start)
     known.curvature(same)
     assert not target.structure_factors.timer
+
+
+@pytest.mark.parametrize("scale", [0.8, 1.3])
+def test_at_its_own_scale_no_common_change_lowers_the_target(scale: float) -> None:
+    target, atoms, _ = _target("ml")
+    f_calc = target.structure_factors(atoms)
+    off = dataclasses.replace(target, factor=scale * target.factor * np.exp(0.5 * target.reflections.s_squared))
+    own = off.at_own_scale(f_calc)
+    least = own.by_structure_factor(f_calc)[0]
+    assert least < off.by_structure_factor(f_calc)[0] - 1.0
+    for by_log, by_b in ((1e-3, 0.0), (0.0, 0.03)):
+        change = np.exp(by_log - 0.25 * by_b * target.reflections.s_squared)
+        up, down = (
+            dataclasses.replace(own, d=own.d * factor).by_structure_factor(f_calc)[0] for factor in (change, 1 / change)
+        )
+        assert min(up, down) > least
+        assert abs(up - down) < 1e-2 * (up + down - 2.0 * least)
+    np.testing.assert_allclose(own.d / target.at_own_scale(f_calc).d, off.d / target.d / (off.factor / target.factor))
+
+
+def test_the_test_set_and_outliers_have_no_part_in_the_scale_of_the_target() -> None:
+    target, atoms, _ = _target("ml")
+    out = np.arange(len(target.reflections)) % 7 == 1
+    target = dataclasses.replace(target, left_out=out)
+    f_calc, data = target.structure_factors(atoms), target.reflections
+    spoilt = dataclasses.replace(data, f_obs=np.where(data.free | out, 7.0 * data.f_obs, data.f_obs))
+    other = dataclasses.replace(target, reflections=spoilt)
+    assert np.array_equal(target.at_own_scale(f_calc).d, other.at_own_scale(f_calc).d)
+
+
+def test_the_scale_of_a_target_stays_near_that_of_the_model() -> None:
+    target, atoms, _ = _target("ml")
+    f_calc = target.structure_factors(atoms)
+    wrong = dataclasses.replace(target, factor=1e3 * target.factor).at_own_scale(f_calc)
+    assert np.log(wrong.d / target.d).min() > -0.5 - 0.25 * 20.0 * target.reflections.s_squared.max() - 1e-9
+    assert wrong.d.max() < target.d.max()
+    gaussian = _target("gaussian")[0]
+    assert gaussian.at_own_scale(f_calc) is gaussian
