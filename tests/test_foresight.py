@@ -12,6 +12,7 @@ from checks import check_direction
 
 import arrayrefine as ar
 from arrayrefine import refinement_step
+from arrayrefine.convergence import _FORESEEN_GAIN
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.foresight import foreseen_gain
 from arrayrefine.macrocycle import start_path
@@ -45,7 +46,7 @@ def minimised(problem: Problem, path: Path, target: str = "xyz+b") -> Any:
 
 @pytest.mark.parametrize("anisotropic", ["none", "all"])
 def test_what_is_foreseen_is_what_a_minimisation_gains(anisotropic: str) -> None:
-    """From 0.3 to 30 per parameter down to next to nothing, as scale and sigma_A are found anew.
+    """Down to next to nothing, as scale and sigma_A are found anew; what is off by a fifth of what decides is near enough.
 
     With the robust distances to the metal at the weight of other distances, and outliers as all else: the curvature of
     the step before does not tell their pull.
@@ -54,15 +55,17 @@ def test_what_is_foreseen_is_what_a_minimisation_gains(anisotropic: str) -> None
     problem, path = prepared(anisotropic=anisotropic, external=External(metals_weight=1.0), geometry=geometry)
     path = steps(problem, path, 1)
     parameters, found, solution, change = minimised(problem, path)
-    ratios, gains = [], []
+    off, gains = [], []
     for _ in range(2):
         state = ar.evaluate(problem, solution.atoms, before=path.state)
         told = foreseen_gain(problem, state, parameters, found, change)
         path = dataclasses.replace(path, state=state, last=found)
         parameters, found, solution, change = minimised(problem, path)
         gains.append((solution.start_value - solution.value) / parameters.size)
-        ratios.append(gains[-1] * parameters.size / told)
-    assert all(0.25 < ratio < 1.6 for ratio in ratios), ratios
+        told /= parameters.size
+        near = 0.25 < gains[-1] / told < 1.6 or abs(gains[-1] - told) < 0.2 * _FORESEEN_GAIN
+        off += [] if near else [(told, gains[-1])]
+    assert not off
     assert gains[1] < gains[0]
 
 
