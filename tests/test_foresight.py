@@ -46,7 +46,7 @@ def minimised(problem: Problem, path: Path, target: str = "xyz+b") -> Any:
 
 @pytest.mark.parametrize("anisotropic", ["none", "all"])
 def test_what_is_foreseen_is_what_a_minimisation_gains(anisotropic: str) -> None:
-    """Down to next to nothing, as scale and sigma_A are found anew; what is off by a fifth of what decides is near enough.
+    """Down to next to nothing, as scale and sigma_A are found anew; a fifth of what decides is near enough.
 
     With the robust distances to the metal at the weight of other distances, and outliers as all else: the curvature of
     the step before does not tell their pull.
