@@ -25,7 +25,7 @@ _SHELLS = 60
 """Resolution shells of the curvature sums."""
 _LARGEST_CHANGE = np.array([0.5, 20.0])
 """Of the logarithm of the scale and of B, Å², from which on the scale of the model is trusted more than the target."""
-_SAME_SCALE = 1e-5
+_SAME_SCALE = 1e-3
 """Share of that change that ends the search."""
 
 
