@@ -124,12 +124,11 @@ def choose(problem: Problem, states: Sequence[State]) -> Choice:
 
     A trial whose geometry is out of `BAND`, or further out than that of the first, is not taken.
     """
-    free = problem.reflections.free
     rows: list[dict[str, Any]] = []
     values = []
     for (geometry, adp), state in zip(FACTORS, states):
         now = state.statistics
-        values.append(state.xray.values(state.f_calc)[free])
+        values.append(state.free_values)
         rows.append(
             {
                 "geometry": geometry, "adp": adp, "nll_free": float(values[-1].mean()), "r_work": now.r_work,

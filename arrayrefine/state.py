@@ -188,8 +188,8 @@ class State:
         With scale, solvent and sigma_A of these atoms.
     f_calc, f_mask, f_model : (R,) complex128
     statistics : Statistics
-    nll_work, nll_free : float
-        Mean -log p per reflection that the target sees, and of the test set.
+    nll_work : float
+        Mean -log p per reflection that the target sees.
     core_rmsz : tuple of two floats or None
         Bond and angle RMSZ without components that hold a metal, and without what the user froze: what the weights are
         steered by. The dictionary's distances in clusters are often far from the truth, and no weight can mend either.
@@ -212,7 +212,6 @@ class State:
     f_model: Complex
     statistics: Statistics
     nll_work: float
-    nll_free: float
     core_rmsz: tuple[float | None, float | None]
     b_shift: float
     outliers: Outliers
@@ -223,6 +222,17 @@ class State:
         now = self.statistics
         free = "none" if now.r_free is None else f"{now.r_free:.4f}"
         return f"State({len(self.atoms)} atoms, r_work={now.r_work:.4f}, r_free={free})"
+
+    @cached_property
+    def free_values(self) -> Float:
+        """-log p of the test set (F,), with D of sigma_A: the target's is that of the work set."""
+        data = self.xray.reflections
+        return dataclasses.replace(self.xray, d=self.sigma_a.d(data.s_squared)).values(self.f_calc)[data.free]
+
+    @property
+    def nll_free(self) -> float:
+        """Mean -log p per reflection of the test set; nan where there is none."""
+        return float(self.free_values.mean()) if len(self.free_values) else float("nan")
 
 
 def work_nll(one: State, two: State) -> tuple[float, float]:
@@ -380,8 +390,7 @@ def evaluate(
     )  # fmt: skip
     xray = dataclasses.replace(xray, d=before.xray.d) if before is not None and not refit else xray.at_own_scale(f_calc)
     frozen = Parameters.frozen_atoms(atoms, "xyz", options.freeze) if options.freeze else None
-    amplitude, values = np.abs(f_model), xray.values(f_calc)
-    work, free = data.work, data.free
+    amplitude, work, free = np.abs(f_model), data.work, data.free
     statistics = Statistics(
         r_work=r_factor(data.f_obs[work], amplitude[work]),
         r_free=r_factor(data.f_obs[free], amplitude[free]) if free.any() else None,
@@ -390,6 +399,6 @@ def evaluate(
     )
     return State(
         atoms, xray, scale, sigma_a, f_calc, f_mask, f_model, statistics,
-        float(values[xray.work].mean()), float(values[free].mean()) if free.any() else float("nan"),
-        problem.geometry.core_rmsz(atoms, frozen), shift, outliers, masked, shared,
+        float(xray.values(f_calc)[xray.work].mean()), problem.geometry.core_rmsz(atoms, frozen), shift, outliers,
+        masked, shared,
     )  # fmt: skip

@@ -99,3 +99,20 @@ def test_a_scale_that_is_all_there_is_to_fit_is_fitted_once(
     result = refined(case, shifted, targets=targets, cycles=10)
     assert [step.target for step in result.history] == ["scale"]
     assert "another cycle would be the same" in result.report.stopped
+
+
+def test_the_scale_of_the_target_is_that_of_the_atoms_it_was_made_for(case: Case) -> None:
+    """And the likelihood of the test set is by sigma_A alone."""
+    _, problem, atoms, _ = ar.prepare(case("5e5z") / "shaken.pdb", case("5e5z") / "norm.mtz", PLAIN)
+    state, data = ar.evaluate(problem, atoms), problem.reflections
+    moved = state.atoms.replace(xyz=state.atoms.xyz + 0.01)
+    kept = ar.evaluate(problem, moved, before=state, refit=False)
+    assert np.array_equal(kept.xray.d, state.xray.d)
+    anew = ar.evaluate(problem, moved, before=state)
+    assert not np.array_equal(anew.xray.d, state.xray.d)
+    by_sigma_a = dataclasses.replace(anew.xray, d=anew.sigma_a.d(data.s_squared))
+    np.testing.assert_allclose(anew.xray.d, by_sigma_a.at_own_scale(anew.f_calc).d)
+    assert anew.nll_free == pytest.approx(by_sigma_a.values(anew.f_calc)[data.free].mean())
+    assert anew.nll_work < by_sigma_a.values(anew.f_calc)[anew.xray.work].mean()
+    nothing = dataclasses.replace(data, free=np.zeros(len(data), dtype=bool))
+    assert np.isnan(ar.evaluate(dataclasses.replace(problem, reflections=nothing), moved).nll_free)

@@ -21,8 +21,7 @@ def state(nll: float, r_free: float, r_work: float = 0.18, bond: float = 0.6, se
     """An end of a trial, with -log p per test reflection scattered by 0.1 around `nll`."""
     values = nll + np.random.default_rng(seed).normal(0.0, 0.1, 500)
     statistics = Statistics(r_work, r_free, 0.01, bond, 1.5, 0.9, 20.0)
-    xray = types.SimpleNamespace(values=lambda _: values)
-    return types.SimpleNamespace(statistics=statistics, xray=xray, f_calc=None, core_rmsz=(bond, 0.9))
+    return types.SimpleNamespace(statistics=statistics, free_values=values, core_rmsz=(bond, 0.9))
 
 
 def problem(new_flags: bool = False) -> Any:

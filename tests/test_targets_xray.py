@@ -122,15 +122,15 @@ def test_at_its_own_scale_no_common_change_lowers_the_target(scale: float) -> No
     own = off.at_own_scale(f_calc)
     least = own.by_structure_factor(f_calc)[0]
     assert least < off.by_structure_factor(f_calc)[0] - 1.0
-    for by_log, by_b in ((1e-3, 0.0), (0.0, 0.03)):
+    for by_log, by_b in ((3e-3, 0.0), (0.0, 0.1)):
         change = np.exp(by_log - 0.25 * by_b * target.reflections.s_squared)
         up, down = (
             dataclasses.replace(own, d=own.d * factor).by_structure_factor(f_calc)[0] for factor in (change, 1 / change)
         )
         assert min(up, down) > least
-        assert abs(up - down) < 1e-2 * (up + down - 2.0 * least)
+        assert abs(up - down) < 3e-2 * (up + down - 2.0 * least)
     mean = own.factor * own.d, target.factor * target.at_own_scale(f_calc).d  # the same, whatever the scale was
-    np.testing.assert_allclose(*mean, rtol=1e-5)
+    np.testing.assert_allclose(*mean, rtol=1e-3)
 
 
 def test_the_test_set_and_outliers_have_no_part_in_the_scale_of_the_target() -> None:
@@ -151,3 +151,32 @@ def test_the_scale_of_a_target_stays_near_that_of_the_model() -> None:
     assert wrong.d.max() < target.d.max()
     gaussian = _target("gaussian")[0]
     assert gaussian.at_own_scale(f_calc) is gaussian
+
+
+def test_at_a_bound_the_scale_of_a_target_is_the_best_there() -> None:
+    target, atoms, _ = _target("ml")
+    f_calc, s_squared = target.structure_factors(atoms), target.reflections.s_squared
+    off = dataclasses.replace(target, factor=0.4 * target.factor * np.exp(-0.25 * 6.0 * s_squared))
+    own = off.at_own_scale(f_calc)
+    log = np.log(own.d / off.d)
+    scale, b = np.linalg.lstsq(np.stack([np.ones(len(log)), -0.25 * s_squared], axis=1), log, rcond=None)[0]
+    assert scale == pytest.approx(0.5)
+    assert -20.0 < b < -6.0
+
+    def value(change: float) -> float:
+        other = dataclasses.replace(own, d=own.d * np.exp(-0.25 * change * s_squared))
+        return other.by_structure_factor(f_calc)[0] + 0.5 * (0.1 * (b + change) / 20.0) ** 2
+
+    assert value(0.0) < min(value(-0.1), value(0.1))
+
+
+def test_one_shell_does_not_tell_b_from_scale() -> None:
+    target, atoms, _ = _target("ml")
+    n = len(target.reflections)
+    same = dataclasses.replace(target.reflections, hkl=np.tile(target.reflections.hkl[:1], (n, 1)))
+    f_calc = target.structure_factors(atoms)
+    shell = dataclasses.replace(target, reflections=same, factor=0.8 * target.factor)
+    own = shell.at_own_scale(f_calc)
+    assert own.by_structure_factor(f_calc)[0] < shell.by_structure_factor(f_calc)[0]
+    assert np.isfinite(own.d).all()
+    assert abs(np.log(own.d / shell.d)).max() < 0.5 + 0.25 * 20.0 * same.s_squared.max()

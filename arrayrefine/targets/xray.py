@@ -24,7 +24,9 @@ _SAME = 1e-9
 _SHELLS = 60
 """Resolution shells of the curvature sums."""
 _LARGEST_CHANGE = np.array([0.5, 20.0])
-"""Of the logarithm of the scale and of B, Å², from which on the scale of the model is trusted more than the target."""
+"""Of the logarithm of the scale and of B, Å²: limits; a tenth of what is expected, as if of a Gaussian."""
+_SOFTEST = 1e-9
+"""Curvature, as a share of the largest, below which it is rounding."""
 _SAME_SCALE = 1e-3
 """Share of that change that ends the search."""
 
@@ -46,7 +48,7 @@ class XrayTarget:
         k_mask · F_mask.
     d, variance : (R,) float64
         σ_A parameters: ⟨F⟩ = D F_model, Σ = ε k² S + (3 − c) σ² (see `SigmaA.sigma_total`); for the likelihood "ml".
-        See `at_own_scale` for the level of D.
+        D need not be that of σ_A itself, and may exceed 1: see `at_own_scale`.
     kind : "ml" or "gaussian"
     timer : dict
         Seconds are added under "likelihood".
@@ -79,23 +81,26 @@ class XrayTarget:
     def at_own_scale(self, f_calc: Complex) -> XrayTarget:
         """The same with the scale and overall B of ⟨F⟩ at which these F_calc (R,) make it least: D exp(a − b s²/4).
 
-        The scale of the model makes Σ |F_o − F| least, and D is that of the test set, which the work set, being fitted,
-        exceeds. Where the target would have another scale, every step begins by moving all B, the next scale takes that
-        back, and cycles go on gaining what is not there.
+        The scale of the model makes Σ |F_o − F| least, D is that of the test set and Σ fixed. Where the target would
+        have another scale, every step begins by moving all B, the next scale takes that back, and cycles go on gaining
+        what is not there. Both are held near the scale of the model, and where the data do not tell them they stay.
         """
         if self.kind != "ml":
             return self
         data, work = self.reflections, self.work
         amplitude = (self.factor * self.d * np.abs(f_calc + self.solvent))[work]
-        basis = np.stack([np.ones(len(amplitude)), -0.25 * data.s_squared[work]], axis=1)
-        measured = data.f_obs[work], self.variance[work], data.centric[work]
+        by_b, precision = -0.25 * data.s_squared[work], (0.1 / _LARGEST_CHANGE) ** 2
+        f_obs, variance, centric = data.f_obs[work], self.variance[work], data.centric[work]
 
         def terms(p: Float) -> tuple[float, Float, Float]:
-            x = amplitude * np.exp(basis @ p)
-            value, slope, curvature, _ = likelihood.rice_ml(measured[0], x, *measured[1:])
-            by_log = slope * x
-            matrix = basis.T @ (basis * (curvature * x * x + by_log)[:, None])
-            return float(value.sum()), basis.T @ by_log, matrix
+            x = amplitude * np.exp(p[0] + p[1] * by_b)
+            value, slope, curvature, _ = likelihood.rice_ml(f_obs, x, variance, centric)
+            by_log, prior = slope * x, precision * p
+            second = curvature * x * x + by_log
+            across = float((second * by_b).sum())
+            gradient = np.array([by_log.sum(), (by_log * by_b).sum()]) + prior
+            matrix = np.array([[second.sum(), across], [across, (second * by_b * by_b).sum()]])
+            return float(value.sum() + 0.5 * p @ prior), gradient, matrix + np.diag(precision)
 
         p = _least(terms, np.zeros(2), _LARGEST_CHANGE)
         return replace(self, d=self.d * np.exp(p[0] - 0.25 * p[1] * data.s_squared))
@@ -198,14 +203,18 @@ class XrayTarget:
 def _least(terms: Callable[[Float], tuple[float, Float, Float]], p: Float, largest: Float) -> Float:
     """Where a function is least, by Newton steps from p (n,) within `largest` (n,) of 0, each halved until it helps.
 
-    `terms` gives value, gradient (n,) and second derivative (n, n).
+    `terms` gives value, gradient (n,) and second derivative (n, n). What is at a bound, and would go further, stays.
     """
     value, gradient, matrix = terms(p)
     for _ in range(20):
-        scaled = matrix * np.outer(largest, largest)
-        eigenvalues, axes = np.linalg.eigh(scaled)
-        along = axes.T @ (gradient * largest)
-        step = -largest * (axes @ (along / np.maximum(np.abs(eigenvalues), np.finfo(float).tiny)))
+        free = ~((np.abs(p) >= largest) & (p * gradient < 0.0))
+        unit = largest[free]
+        eigenvalues, axes = np.linalg.eigh(matrix[np.ix_(free, free)] * np.outer(unit, unit))
+        stiffness = np.abs(eigenvalues)
+        step = np.zeros_like(p)
+        along = axes.T @ (gradient[free] * unit)
+        step[free] = -unit * (axes @ (along / np.maximum(stiffness, _SOFTEST * stiffness.max(initial=1.0))))
+        whole = np.clip(p + step, -largest, largest) - p
         for _ in range(12):
             trial = np.clip(p + step, -largest, largest)
             found = terms(trial)
@@ -214,8 +223,7 @@ def _least(terms: Callable[[Float], tuple[float, Float, Float]], p: Float, large
             step = 0.5 * step
         else:
             return p
-        moved = float(np.abs((trial - p) / largest).max())
         p, (value, gradient, matrix) = trial, found
-        if moved < _SAME_SCALE:
+        if float(np.abs(whole / largest).max()) < _SAME_SCALE:
             break
     return p
