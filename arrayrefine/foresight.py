@@ -21,9 +21,10 @@ def foreseen_gain(
 ) -> float:
     """What a minimisation from `state` would gain, with the weights of the last one.
 
-    In 45 crystals, with an earlier version, where the new step was like the last one, it was mostly within a third of
-    what the new step's own factor and weights say, and what was gained was 0.3 to 1.5 times as much; where it mended
-    outliers, which the factor does not know, 2.0 times in the one case looked at.
+    What was gained was 0.6 to 1.9 times as much, 1.1 times in the mean, in 20 forecasts on six crystals: more where soft
+    directions are left, whose curvature is down to 0.4 at the end of a minimisation. Curvatures that the minimisation
+    has seen (its L-BFGS pairs, or a few conjugate gradients with them) foretell no closer: 0.3 to 1.7 times, and 0.6 to
+    2.0. Where the step mended outliers, which the factor does not know, it was 2.0 times in the one case looked at.
 
     Parameters
     ----------
