@@ -21,10 +21,11 @@ def foreseen_gain(
 ) -> float:
     """What a minimisation from `state` would gain, with the weights of the last one.
 
-    What was gained was 0.6 to 1.9 times as much, 1.1 times in the mean, in 20 forecasts on six crystals: more where soft
-    directions are left, whose curvature is down to 0.4 at the end of a minimisation. Curvatures that the minimisation
-    has seen (its L-BFGS pairs, or a few conjugate gradients with them) foretell no closer: 0.3 to 1.7 times, and 0.6 to
-    2.0. Where the step mended outliers, which the factor does not know, it was 2.0 times in the one case looked at.
+    What was gained was 0.6 to 1.9 times as much, 1.1 times in the mean, in 20 forecasts on six crystals: more where
+    soft directions are left, whose curvature is down to 0.4 at the end of a minimisation. Curvatures that the
+    minimisation has seen (its L-BFGS pairs, or a few conjugate gradients with them) foretell no closer: 0.3 to 1.7
+    times, and 0.6 to 2.0. Where the step mended outliers, which the factor does not know, it was 2.0 times in the one
+    case looked at.
 
     Parameters
     ----------
