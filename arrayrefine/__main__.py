@@ -55,7 +55,7 @@ class Refine:
     """Model: PDB or mmCIF, .gz too."""
     data: Annotated[Positional[Path], arg(metavar="DATA")]
     """Reflections: MTZ or sf-mmCIF."""
-    out: Path = Path("refined")
+    out: Annotated[Path, arg(aliases=("-o",))] = Path("refined")
     """Folder for refined.cif, refined.pdb, refined.mtz, report.json and report.html."""
     config: Path | None = None
     """TOML file with options; flags override it."""
@@ -75,7 +75,7 @@ class Refine:
 class Demo:
     """Refine the embedded example from a perturbed start."""
 
-    out: Path = Path("arrayrefine-demo")
+    out: Annotated[Path, arg(aliases=("-o",))] = Path("arrayrefine-demo")
     """Folder for refined.cif, refined.pdb, refined.mtz, report.json and report.html."""
     config: Path | None = None
     """TOML file with options; flags override it."""

@@ -188,6 +188,20 @@ def test_flags_reach_the_options() -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
+        ("refine", "m.pdb", "d.mtz"), ("demo",), ("omit", "m.pdb", "d.mtz", "--selection", "A/1"),
+        ("peaks", "m.pdb", "d.mtz"), ("validate", "m.pdb"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_the_letter_for_the_output(arguments: tuple[str, ...]) -> None:
+    short, long = (cli.parse([*arguments, flag, "here"]) for flag in ("-o", "--out"))
+    assert short == long
+    assert short.out == Path("here")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
         ("--targets", "xyz", "b", "model.pdb", "data.mtz", "--cycles", "3"),
         ("--targets", "xyz", "b", "model.pdb", "data.mtz", "--timings"),
         ("--timings", "--targets", "xyz", "b", "model.pdb", "data.mtz", "--seed=2"),

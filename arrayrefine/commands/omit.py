@@ -31,7 +31,7 @@ class Omit:
     """What to leave out, such as "resname FOL" or "chain A and 52 and not backbone"."""
     radius: float = 5.0
     """Bulk solvent is kept out this far around it, Å; 0 makes a plain omit map."""
-    out: Path = Path("omit")
+    out: Annotated[Path, arg(aliases=("-o",))] = Path("omit")
     """Folder for omit.mtz, omit_mFo-DFc.ccp4 and omit.json."""
     config: Path | None = None
     """TOML file with options; flags override it."""

@@ -26,7 +26,7 @@ class Peaks:
     """Peaks and holes beyond this many sigma."""
     show: int = 30
     """Rows of each table that are printed."""
-    out: Path | None = None
+    out: Annotated[Path | None, arg(aliases=("-o",))] = None
     """JSON file for all of them."""
     config: Path | None = None
     """TOML file with options; flags override it."""

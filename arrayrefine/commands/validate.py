@@ -21,7 +21,7 @@ class Validate:
     """Model: PDB or mmCIF, .gz too."""
     data: Annotated[Positional[Path | None], arg(metavar="[DATA]")] = None
     """Reflections: MTZ or sf-mmCIF; without them the geometry alone is looked at."""
-    out: Path = Path("validation.json")
+    out: Annotated[Path, arg(aliases=("-o",))] = Path("validation.json")
     """File for everything that was found."""
     show: int = 10
     """Rows of each table that are printed."""
