@@ -1,4 +1,4 @@
-"""Twenty macro-cycles on real crystals: the default weights hold, and the two that are known to fail do fail.
+"""Twenty macro-cycles on real crystals: the default weights hold; the two that are known to fail do, within six.
 
 The runs with coordinates and B in turn are those of the figure in the README (tests/benchmarks/weights.py); the others
 refine both together, as is the default. They share nothing, so they are given to
@@ -19,7 +19,8 @@ from benchmarks.weights import IN_TURN, history, worst_rise
 
 from arrayrefine import Options
 
-CYCLES = 20
+CYCLES = {"robust": 20, "stale": 6, "literal": 6}
+"""A scheme that fails has failed by then."""
 TOGETHER = Options().targets
 RUNS = (
     ("5kzb", "robust", TOGETHER, "auto"), ("1rx2", "robust", TOGETHER, "none"), ("1aba", "robust", IN_TURN, "auto"),
@@ -40,7 +41,7 @@ def finished(case: Callable[[str], Path]) -> Iterator[Finished]:
         workers = min(2, os.cpu_count() or 1)
         with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
             waiting: dict[tuple[str, str], Future[Run]] = {
-                (name, scheme): pool.submit(history, folders[name], scheme, CYCLES, *how)  # type: ignore[arg-type]
+                (name, scheme): pool.submit(history, folders[name], scheme, CYCLES[scheme], *how)  # type: ignore[arg-type]
                 for name, scheme, *how in RUNS
             }
             try:
@@ -58,7 +59,7 @@ def describe(run: Run, i: int) -> str:
 def test_robust_weights_hold_for_twenty_cycles(finished: Finished, name: str) -> None:
     run = finished(name, "robust")
     r_work, r_free, bond = run["r_work"], run["r_free"], run["bond_rmsz"]
-    assert len(r_free) == len(run["target"]) + 1 >= CYCLES + 1
+    assert len(r_free) == len(run["target"]) + 1 >= CYCLES["robust"] + 1
     for i in range(1, len(r_free)):
         assert r_free[i] <= min(r_free[:i]) + 0.01, describe(run, i)
         assert r_work[i] <= r_work[i - 1] + 0.002, describe(run, i)
