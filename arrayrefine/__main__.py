@@ -31,6 +31,7 @@ from arrayrefine.errors import ArrayRefineError, InputError
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.options import Options
 from arrayrefine.version import version
+from arrayrefine.wording import Caution
 
 if TYPE_CHECKING:
     from arrayrefine.result import Result
@@ -310,7 +311,8 @@ def _page(result: Result, out: Path, wanted: bool) -> tuple[tuple[Path, ...], tu
         retire(out)
         if not isinstance(error, Exception):
             raise
-        return (), (f"report.html is not written: {type(error).__name__}: {error}; the other files are complete",)
+        said = f"report.html is not written: {type(error).__name__}: {error}; the other files are complete"
+        return (), (Caution(said),)
 
 
 def _pages(results: dict[Path, Result], options: Options) -> dict[Path, tuple[str, ...]]:

@@ -14,7 +14,7 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.name_symmetry import Skeleton
 from arrayrefine.restraints import Chiralities, Int
 from arrayrefine.topology_terms import TopologyModel, mixed
-from arrayrefine.wording import are, counted, listed
+from arrayrefine.wording import Caution, are, counted, listed
 
 CHIRAL_SIGMA = 0.2
 """Å³."""
@@ -83,11 +83,11 @@ def _say(notes: list[str], atoms: Atoms, table: Int, kept: Mask, wrong: Mask) ->
         )
     if wrong.any():
         n = int(wrong.sum())
-        notes.append(
+        notes.append(Caution(
             f"{counted(n, 'chiral centre')} of the other hand than in the dictionary, whose hand is restrained: "
             f"{named(wrong)}. Where the model is right, the compound is another stereoisomer: give it the name and the "
             "restraint CIF of that one"
-        )
+        ))
 
 
 def _inverting(edges: Int, atoms: Atoms) -> Mask:

@@ -13,7 +13,7 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.errors import InputError
 from arrayrefine.occupancy_groups import OccupancyGroups
 from arrayrefine.selection import select
-from arrayrefine.wording import counted, listed
+from arrayrefine.wording import Caution, counted, listed
 
 Int = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -243,11 +243,11 @@ def overfull(atoms: Atoms, groups: OccupancyGroups) -> tuple[str, ...]:
             found.append(f"{' + '.join(f'{groups.names[k]} {share[k]:.2f}' for k in rows.tolist())} = {total:.2f}")
     if not found:
         return ()
-    return (
+    return (Caution(
         f"the occupancies of {counted(len(found), 'set')} of conformers add up to more than 1, so that more scatters "
         f"there than can be: {listed(found, '; ')}. Steps that refine no occupancies leave them: correct the model, or "
-        "refine them with --targets xyz+b occupancy",
-    )
+        "refine them with --targets xyz+b occupancy"
+    ),)
 
 
 def uneven(atoms: Atoms) -> tuple[str, ...]:
@@ -268,7 +268,7 @@ def uneven(atoms: Atoms) -> tuple[str, ...]:
             found.append(f"{_name(atoms, index, altloc)} ({low:.2f} to {high:.2f})")
     if not found:
         return ()
-    return (
+    return (Caution(
         f"occupancies differ among the atoms of {counted(len(found), 'residue')}, or of one conformer there: "
-        f"{listed(found)}. They stay unless a step refines occupancies: give such atoms one occupancy, or conformers",
-    )
+        f"{listed(found)}. They stay unless a step refines occupancies: give such atoms one occupancy, or conformers"
+    ),)

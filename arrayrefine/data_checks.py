@@ -10,7 +10,7 @@ from arrayrefine.intensity_statistics import anisotropy
 from arrayrefine.reflections import Reflections
 from arrayrefine.selection import select
 from arrayrefine.twinning import twinning
-from arrayrefine.wording import are, counted
+from arrayrefine.wording import Caution, are, counted
 
 ANISOTROPIC_ABOVE = 25.0
 """Å²; between the largest and the smallest principal value of the B of the data."""
@@ -30,7 +30,7 @@ def check_data(reflections: Reflections) -> tuple[str, ...]:
         Sentences about columns of the wrong kind, twinning, anisotropy and completeness; empty for ordinary data.
     """
     checks = (wrong_kind, twinning, _anisotropy, _completeness)
-    return tuple(sentence for check in checks for sentence in check(reflections))
+    return tuple(Caution(sentence) for check in checks for sentence in check(reflections))
 
 
 def few_for_model(reflections: Reflections, atoms: Atoms) -> tuple[str, ...]:
@@ -38,11 +38,11 @@ def few_for_model(reflections: Reflections, atoms: Atoms) -> tuple[str, ...]:
     work, residues = int(reflections.work.sum()), len(np.unique(atoms.identity.residue[~select(atoms, "water")]))
     if work >= residues:
         return ()
-    return (
+    return (Caution(
         f"there {are(work)} {counted(work, 'work reflection')} for {counted(residues, 'residue')}, not one for each: "
         "these cannot tell where the model is, and R factors and the refined model mean nothing. Expected thousands: "
-        "check that the data are complete (--columns, --d-min)",
-    )
+        "check that the data are complete (--columns, --d-min)"
+    ),)
 
 
 def _anisotropy(reflections: Reflections) -> list[str]:

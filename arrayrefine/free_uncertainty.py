@@ -6,7 +6,7 @@ import math
 
 from arrayrefine.reflections import Reflections
 from arrayrefine.report import Statistics
-from arrayrefine.wording import counted
+from arrayrefine.wording import Caution, counted
 
 FEW = 200
 """Test reflections with which R-free is good to 5 % of itself; the uncertainty of fewer is said."""
@@ -29,7 +29,7 @@ def sentences(reflections: Reflections, end: Statistics) -> list[str]:
     if end.r_free is None or count >= FEW:
         return []
     off = uncertainty(end.r_free, count)
-    return [
+    return [Caution(
         f"R-free is of {counted(count, 'reflection')} and uncertain by {off:.2g} (R-free/√(2N)): a difference of less "
         f"than {2.0 * off:.2g} means nothing. A test set of {FEW} or more would tell better"
-    ]
+    )]

@@ -19,6 +19,7 @@ import dataclasses
 from arrayrefine.nearness import unexplained
 from arrayrefine.restraints import JellyBody
 from arrayrefine.state import Problem, State
+from arrayrefine.wording import Caution
 
 NEWS = "begun anew, with a jelly body"
 _FAR = 0.3
@@ -58,9 +59,9 @@ def held(problem: Problem) -> Problem:
 
 def sentence(before: State, after: State) -> str:
     """What to say of it."""
-    return (
+    return (Caution(
         f"the model leaves {100 * unexplained(before):.0f} % of the intensity unexplained, and the first cycle left "
         f"{100 * unexplained(after):.0f} %: a part of the crystal probably is missing from the model, which was "
         "bent to noise; a model in a wrong place and twinned data look the same. That cycle was given up; since then a "
         "jelly body holds distances between neighbours (--external.jelly-body)"
-    )
+    ))

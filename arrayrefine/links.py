@@ -15,7 +15,7 @@ from arrayrefine.io.entities import set_up_entities
 from arrayrefine.io.model import Model
 from arrayrefine.link_conformers import conformers, link_conformers
 from arrayrefine.valence import LONGEST, POLYMER_BONDS, filled, full_atoms, place
-from arrayrefine.wording import are, counted, listed
+from arrayrefine.wording import Caution, are, counted, listed
 
 FAR = 5.0
 """Å; a named link longer than this is left out as a mistake."""
@@ -84,7 +84,8 @@ def _mend_peptides(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str
             mended.append(f"{chain.name} {residue.seqid}-{following.seqid} ({length:.2f} Å)")
     if not mended:
         return []
-    return [f"{counted(len(mended), 'stretched peptide bond')} between neighbours, restrained: {listed(mended)}"]
+    said = f"{counted(len(mended), 'stretched peptide bond')} between neighbours, restrained: {listed(mended)}"
+    return [Caution(said)]
 
 
 def _only(residue: gemmi.Residue, name: str) -> gemmi.Atom | None:

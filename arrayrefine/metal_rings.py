@@ -8,7 +8,7 @@ import numpy as np
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.restraints import Bonds
-from arrayrefine.wording import counted, listed
+from arrayrefine.wording import Caution, counted, listed
 
 _AS_NEAR = 0.3
 """Å; a nitrogen that binds is nearer than the carbons beside it by some 0.9."""
@@ -45,10 +45,10 @@ def turned_rings(atoms: Atoms, bonds: Bonds, pairs: Iterable[tuple[int, int]]) -
     if not found:
         return []
     what = counted(len(found), "ring")
-    return [
+    return [Caution(
         f"{what} with a carbon as near to a metal as the nitrogen that it is restrained to, probably to be turned: "
         f"{listed(found, '; ')}"
-    ]
+    )]
 
 
 def _neighbours(bonds: Bonds) -> dict[int, set[int]]:

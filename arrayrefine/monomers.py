@@ -23,7 +23,7 @@ from arrayrefine.atom_names import (
 from arrayrefine.clusters import mend_clusters
 from arrayrefine.errors import InputError, MonomerError
 from arrayrefine.io.entities import set_up_entities
-from arrayrefine.wording import listed
+from arrayrefine.wording import Caution, listed
 
 EMBEDDED = Path(__file__).resolve().parent / "data" / "monomers"
 """Folder of the embedded selection of the CCP4 monomer library (LGPL-3, see its NOTICE.txt)."""
@@ -203,7 +203,8 @@ def missing_components_message(missing: Mapping[str, Sequence[str]]) -> str:
 
 def _library_folders(monomers: Path | None) -> tuple[list[Path], list[str]]:
     """Library folders in search order, the embedded one last, and notes."""
-    folders, notes = [], []
+    folders: list[Path] = []
+    notes: list[str] = []
     if monomers is not None:
         if not Path(monomers).is_dir():
             raise InputError(
@@ -221,7 +222,7 @@ def _library_folders(monomers: Path | None) -> tuple[list[Path], list[str]]:
             folders.append(Path(variable))
         else:
             what = "has no monomer library" if Path(variable).is_dir() else "is not a folder"
-            notes.append(f"CLIBD_MON names '{variable}', which {what}: ignored")
+            notes.append(Caution(f"CLIBD_MON names '{variable}', which {what}: ignored"))
     if not (EMBEDDED / "ener_lib.cif").is_file():
         raise InputError(f"{EMBEDDED}: the embedded monomer library is missing; install arrayrefine again")
     return [*folders, EMBEDDED], notes

@@ -10,6 +10,7 @@ from arrayrefine.options import Options
 from arrayrefine.rigid_body import held_groups
 from arrayrefine.selection import select
 from arrayrefine.tls_groups import wants_groups
+from arrayrefine.wording import Caution
 
 _SWITCHES = ("secondary_structure", "ramachandran", "rotamers", "ncs", "metals", "base_pairs", "jelly_body")
 """Classes of restraints of `External`, each with a sigma, a weight or both."""
@@ -45,7 +46,7 @@ def frozen_groups(options: Options, atoms: Atoms) -> list[str]:
                     f"--freeze '{text}' names {named} of the {int(inside.sum())} atoms of the TLS group {name}, which "
                     "is frozen as a whole: --tls with selections makes other groups"
                 )
-    return out
+    return [Caution(sentence) for sentence in out]
 
 
 def without_effect(options: Options, model: Atoms, *, on_cpu: bool = True) -> list[str]:
@@ -73,7 +74,7 @@ def without_effect(options: Options, model: Atoms, *, on_cpu: bool = True) -> li
     out += _beside_a_switch(options)
     if options.threads > 1 and options.xray.method == "direct" and on_cpu:
         out.append(f"--threads {options.threads} has no effect on a refinement by direct summation: one core does it")
-    return out
+    return [Caution(sentence) for sentence in out]
 
 
 def _of_rigid_bodies(options: Options, model: Atoms) -> list[str]:

@@ -8,7 +8,7 @@ from arrayrefine.free_uncertainty import doubt
 from arrayrefine.parameters import B_BOUNDS
 from arrayrefine.report import Step
 from arrayrefine.state import Problem, State
-from arrayrefine.wording import counted
+from arrayrefine.wording import Caution, counted
 
 _R_FREE_RISE = 0.01
 """R-free may end this much above its lowest value before that is worth a warning."""
@@ -28,12 +28,12 @@ def limits(problem: Problem, state: State) -> list[str]:
     """Sentences about B factors that ended on their bounds."""
     atoms = problem.hydrogens.without(state.atoms)
     b = atoms.b_iso
-    out = []
+    out: list[str] = []
     for bound, chosen in zip(B_BOUNDS, (b <= B_BOUNDS[0], b >= B_BOUNDS[1])):
         if chosen.any():
             first = atoms.identity.label(int(np.flatnonzero(chosen)[0]))
             number = counted(int(chosen.sum()), "atom")
-            out.append(f"{number} ended at the limit of B, {bound:g} Å²; the first is {first}")
+            out.append(Caution(f"{number} ended at the limit of B, {bound:g} Å²; the first is {first}"))
     return out
 
 
@@ -54,10 +54,10 @@ def hindsight(problem: Problem, last: State, steps: tuple[Step, ...]) -> list[st
     if not values or end is None or end <= min(values)[0] + max(_R_FREE_RISE, 2.0 * doubt(problem.reflections, end)):
         return []
     best, where = min(values)
-    return [
+    return [Caution(
         f"R-free ended at {end:.4f}; it was {best:.4f} {where}: the model may fit noise, "
         "try fewer cycles or tighter weights"
-    ]
+    )]
 
 
 def not_placed(
@@ -76,18 +76,19 @@ def not_placed(
         return []
     numbers = f"{name} {start:.4f} -> {end:.4f} (R-work {was.r_work:.4f} -> {now.r_work:.4f})"
     if alone:
-        return [f"{numbers}: the model has no atoms but {alone}, and whether these are in their place R does not tell"]
+        unknown = f"the model has no atoms but {alone}, and whether these are in their place R does not tell"
+        return [Caution(f"{numbers}: {unknown}")]
     checks = (
         "Check that the data are of this crystal, that the solution of molecular replacement stands out from others, "
         "and that the space group is right (try those with the same rotations, the enantiomorph first)"
     )
     if min(start, end) > _INCOMPLETE:
-        return [
+        return [Caution(
             f"{numbers}: the model probably is not where the crystal has it, and a low R-work only means that it was "
             f"fitted to noise. {checks}, and that no large part of the crystal is missing from the model"
-        ]
-    return [
+        )]
+    return [Caution(
         f"{numbers}: a large part of the crystal probably is missing from the model, or it is not where the crystal "
         "has it, and a low R-work means that it was fitted to noise. Look in the difference map "
         f"for what is missing, and build that. If nothing is: {checks[0].lower()}{checks[1:]}"
-    ]
+    )]

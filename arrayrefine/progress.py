@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arrayrefine.report import Report, Step
+from arrayrefine.wording import Caution, kind_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,7 +56,7 @@ def _standard_output() -> Console | _Plain:
 
 
 class Progress:
-    """Prints a refinement: on a terminal line by line, elsewhere only warnings, steps rolled back, and the summary.
+    """Prints a refinement: on a terminal line by line, elsewhere only notes, steps rolled back, and the summary.
 
     Parameters
     ----------
@@ -79,7 +80,7 @@ class Progress:
         """Say a note of the refinement: something fixed up, left out or assumed."""
         if self.live and text not in self._said:
             self._said.add(text)
-            self._live("[yellow]•[/] {}", text)
+            self._live("[bold yellow]![/] {}" if isinstance(text, Caution) else "[dim]•[/] {}", text)
 
     def step(self, step: Step) -> None:
         """Print one line for a step; the first call prints the header of the table before it."""
@@ -111,7 +112,7 @@ class Progress:
         """Print how several starts of one refinement ended, by their numbers, and where they lie."""
         for warning in dict.fromkeys(w for report in reports.values() for w in report.warnings):
             if warning not in self._said:
-                self._plain(f"warning: {warning}")
+                self._plain(f"{kind_of(warning)}: {warning}")
         if timings:
             for line in timing_lines([step for report in reports.values() for step in report.steps]):
                 self._plain(line)
@@ -130,10 +131,10 @@ class Progress:
         self._plain(f"{max(report.seconds for report in reports.values()):.1f} s on {first.device or 'cpu'}")
 
     def summary(self, report: Report, files: Sequence[Path] = (), timings: bool = False) -> None:
-        """Print what was not yet said of warnings and steps rolled back, the timings if wanted, and start → final."""
+        """Print what was not yet said of notes and steps rolled back, the timings if wanted, and start → final."""
         for warning in report.warnings:
             if warning not in self._said:
-                self._plain(f"warning: {warning}")
+                self._plain(f"{kind_of(warning)}: {warning}")
         if not self.live:
             for step in report.steps:
                 if "rolled back" in step.note:

@@ -38,6 +38,7 @@ from arrayrefine.rigid_body import left_alone, move_groups
 from arrayrefine.state import Problem, State, evaluate
 from arrayrefine.targets.extra import ExtraTarget
 from arrayrefine.unmodelled import bare
+from arrayrefine.wording import Caution
 
 
 class _Course(NamedTuple):
@@ -112,7 +113,7 @@ def _alone(
         state = evaluate(problem, end.state.atoms, absorb_b=False)
         found = (*end.found, f"{reason}: this is the end of the last step")
         return end._replace(state=state, found=found, maps=maps_of(problem, state))
-    sentence = (
+    sentence = Caution(
         f"{reason}: the refinement began again with one, with the same result to rounding. Where memory is short, use "
         "--threads 1"
     )

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from arrayrefine import notebook
+from arrayrefine.wording import Caution
 
 SCHEMA = "arrayrefine.report/1"
 
@@ -141,17 +142,23 @@ class Report:
     extra: tuple[dict[str, Any], ...] = ()
     maps: tuple[dict[str, Any], ...] = ()
 
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """Those of the warnings that ask for a look or a decision; the others say what was done."""
+        return tuple(sentence for sentence in self.warnings if isinstance(sentence, Caution))
+
     def as_dict(self) -> dict[str, Any]:
         """Return the content of `report.json`: `schema` first, then every field, nothing but JSON types."""
-        return {"schema": SCHEMA, **json_ready(self)}
+        return {"schema": SCHEMA, **json_ready(self), "cautions": [*self.cautions]}
 
     def to_json(self) -> str:
         """Return `as_dict` as indented, strict JSON text that ends in a newline."""
         return json.dumps(self.as_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     def _repr_html_(self) -> str:
-        notes = notebook.details(f"{len(self.warnings)} notes", self.warnings)
-        return self.start_and_final() + self.steps_table() + notes
+        notes = [sentence for sentence in self.warnings if not isinstance(sentence, Caution)]
+        said = notebook.details("Warnings", self.cautions) if self.cautions else ""
+        return self.start_and_final() + self.steps_table() + said + notebook.details(f"{len(notes)} notes", notes)
 
     def start_and_final(self) -> str:
         """An HTML table of the statistics before and after."""

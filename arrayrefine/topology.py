@@ -41,7 +41,7 @@ from arrayrefine.topology_terms import (
 )
 from arrayrefine.unbonded import unbonded_neighbours
 from arrayrefine.unlinked import unlinked_contacts
-from arrayrefine.wording import are, counted, listed
+from arrayrefine.wording import Caution, are, counted, listed
 
 
 class _Log:
@@ -136,8 +136,10 @@ def _check_components(
     if where and unknown == "error":
         raise MonomerError(missing_components_message(where))
     return [
-        f"component {name} has no restraints: {counted(len(places), 'residue')} held in place ({listed(places)})."
-        f"{names_of_other_programs([name])}".rstrip(".")
+        Caution(
+            f"component {name} has no restraints: {counted(len(places), 'residue')} held in place ({listed(places)})."
+            f"{names_of_other_programs([name])}".rstrip(".")
+        )
         for name, places in where.items()
     ]
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.valence import polymer_ends
-from arrayrefine.wording import counted, listed
+from arrayrefine.wording import Caution, counted, listed
 
 
 def unbonded_neighbours(
@@ -52,8 +52,8 @@ def unbonded_neighbours(
                         )
     if not found:
         return []
-    return [
+    return [Caution(
         f"{counted(len(found), 'pair')} of neighbours in a chain as near as if bonded, without a bond between them; "
         f"contacts will push them apart: {listed(found, '; ')}. Look for the groups of these components in their "
         "dictionaries, or name the bond in the model (LINK or struct_conn) if there is one"
-    ]
+    )]

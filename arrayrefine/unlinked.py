@@ -11,7 +11,7 @@ from arrayrefine.kernels.distances import close_pairs
 from arrayrefine.nonbonded import metal_flags
 from arrayrefine.restraints import NonBonded
 from arrayrefine.valence import POLYMER_BONDS
-from arrayrefine.wording import are, counted, listed
+from arrayrefine.wording import Caution, are, counted, listed
 
 _LONGER, _SHORTEST = 0.2, 0.75
 """Å more than the sum of covalent radii, and times it, between which a bond may be meant; what is nearer is a clash."""
@@ -53,11 +53,11 @@ def unlinked_contacts(atoms: Atoms, non_bonded: NonBonded) -> list[str]:
     found = found[np.argsort((distance - bond)[found], kind="stable")]
     n = len(found)
     labels = [f"{who.label(int(i[k]))} - {who.label(int(j[k]))} ({distance[k]:.2f} Å)" for k in found]
-    return [
+    return [Caution(
         f"{counted(n, 'pair')} of atoms of different residues {are(n)} as near as if bonded, without a link; contacts "
         f"will push them apart: {listed(labels, '; ')}. If they are bonded, name the bond in the model (LINK or "
         "struct_conn), and give a restraint CIF with this link where no library has it; if not, they clash"
-    ]
+    )]
 
 
 def _of_neighbours(atoms: Atoms, i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -8,7 +8,7 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.monomers import MonomerLibrary
 from arrayrefine.polymers import Residue, is_polymer, residues_of
 from arrayrefine.selection import select
-from arrayrefine.wording import are, counted, listed
+from arrayrefine.wording import Caution, are, counted, listed
 
 _OF_ENDS = {"OXT", "OP3", "O3P", "P", "OP1", "OP2", "O1P", "O2P"}
 """Atoms of the dictionary that only residues at one end of a chain have, or that many chains begin without."""
@@ -31,7 +31,8 @@ def truncated(atoms: Atoms, library: MonomerLibrary) -> list[str]:
     library : MonomerLibrary
     """
     if what := bare(atoms):
-        return [f"the model has no atoms but {what}, so R stays high wherever they are: {_REMEDIES[what]}"]
+        said = f"the model has no atoms but {what}, so R stays high wherever they are: {_REMEDIES[what]}"
+        return [Caution(said)]
     expected: dict[str, list[str]] = {}
     found = []
     for residue in residues_of(atoms):
@@ -44,10 +45,10 @@ def truncated(atoms: Atoms, library: MonomerLibrary) -> list[str]:
             found.append(f"{_label(residue)} ({' '.join(absent)})")
     if not found:
         return []
-    return [
+    return [Caution(
         f"{counted(len(found), 'residue')} of chains lack{'s' if len(found) == 1 else ''} atoms that the dictionary "
         f"has, and {are(len(found))} refined without: {listed(found)}. Build them where the map shows them"
-    ]
+    )]
 
 
 def bare(atoms: Atoms) -> str:

@@ -7,7 +7,7 @@ from arrayrefine.anisotropy import ATOMIC_D_MIN
 from arrayrefine.free_uncertainty import doubt, uncertainty
 from arrayrefine.report import Step
 from arrayrefine.state import Problem, State
-from arrayrefine.wording import are, counted, listed
+from arrayrefine.wording import Caution, are, counted, listed
 
 _R_FREE_RISE = 0.003
 """R-free may end this much above that of the input before the result is called worse."""
@@ -43,9 +43,9 @@ def worse_than_start(problem: Problem, first: State, last: State) -> list[str]:
         found.append(f"{name} RMSZ {start:.2f} -> {final:.2f}")
     if found:
         remedy = _remedy(problem, last) if risen else ""
-        said.append(
+        said.append(Caution(
             f"the model is worse than the one given: {'; '.join(found)}; report.json holds the numbers of both{remedy}"
-        )
+        ))
     return said
 
 
@@ -89,7 +89,7 @@ def out_of_band(problem: Problem, first: State, last: State, steps: tuple[Step, 
         high.append(f"angle RMSZ {angle:.2f} (at most {band.angle_rmsz_high:g})")
     if high:
         numbers = ", ".join(high) + _of_weights(problem)
-        return [f"the geometry ended outside its band, metals and what is frozen aside: {numbers}"]
+        return [Caution(f"the geometry ended outside its band, metals and what is frozen aside: {numbers}")]
     loose = (angle or 0.0) > band.angle_rmsz_high
     if bond is None or loose or known or bond >= band.rmsz_low - _BESIDE:
         return []
@@ -123,5 +123,6 @@ def hands(problem: Problem, first: State, last: State) -> list[str]:
         if chosen:
             n, names = len(chosen), listed([last.atoms.identity.label(int(i)) for i in sorted(chosen)])
             said = what.format(are=are(n), its="its" if n == 1 else "their")
-            out.append(f"{counted(n, 'chiral centre')} {said}: {names}")
+            sentence = f"{counted(n, 'chiral centre')} {said}: {names}"
+            out.append(sentence if what.startswith("turned") else Caution(sentence))
     return out

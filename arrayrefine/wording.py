@@ -8,6 +8,17 @@ SHOWN = 6
 """Items of a list that a sentence names."""
 
 
+class Caution(str):
+    """A note that asks for a look or a decision, printed as a warning; others say only what was done."""
+
+    __slots__ = ()
+
+
+def kind_of(note: str) -> str:
+    """What a line with a note begins with, "note" or "warning"."""
+    return "warning" if isinstance(note, Caution) else "note"
+
+
 def counted(number: int, noun: str) -> str:
     """Return "1 link", "2 links"; nouns take an s."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -24,6 +24,7 @@ from arrayrefine.example import DATA, FOLDER, MODEL
 from arrayrefine.options import Options, Weighting
 from arrayrefine.progress import Progress, step_line, timing_lines
 from arrayrefine.report import Report, Statistics, Step
+from arrayrefine.wording import Caution
 
 FLAGS = (
     "--out",
@@ -303,7 +304,7 @@ def test_refine_writes_and_summarises(
     assert (tmp_path / "out" / "report.json").exists()
     output = capsys.readouterr().out
     assert "\x1b" not in output
-    assert output.splitlines()[0] == "warning: 12 atoms were [fixed] up"
+    assert output.splitlines()[0] == "note: 12 atoms were [fixed] up"
     assert "0.2623 ->   0.1723" in output
     assert "wrote " in output
     assert "converged" not in output
@@ -414,9 +415,21 @@ def test_pipe_gets_only_warnings_and_summary() -> None:
     assert stream.getvalue() == ""
     progress.summary(REPORT)
     shown = stream.getvalue()
-    assert "warning: 12 atoms were [fixed] up" in shown
+    assert "note: 12 atoms were [fixed] up" in shown
     assert "R-work" in shown
     assert "\x1b" not in shown
+
+
+@pytest.mark.parametrize(("terminal", "note", "warning"), [(False, "note: ", "warning: "), (True, "• ", "! ")])
+def test_warnings_stand_out_among_notes(terminal: bool, note: str, warning: str) -> None:
+    target, stream = console(terminal)
+    progress = Progress(target)
+    look = Caution("look there")
+    for said in (WARNING, look):
+        progress.message(said)
+    progress.summary(dataclasses.replace(REPORT, warnings=(WARNING, look)))
+    shown = re.sub(r"\x1b\[[\d;]*m", "", stream.getvalue())
+    assert f"{note}{WARNING}\n{warning}look there\n" in shown
 
 
 def test_pipe_is_told_of_steps_rolled_back() -> None:

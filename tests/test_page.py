@@ -248,6 +248,20 @@ def test_names_are_text_and_never_markup(subject: Subject) -> None:
     assert "<script>1</script>" in found.words
 
 
+def test_warnings_come_before_notes(subject: Subject) -> None:
+    """A report of before, which does not tell them apart, has notes alone."""
+    without = {key: value for key, value in subject.account.items() if key != "cautions"}
+    without["warnings"] = ["atoms were fixed up", "look there"]
+
+    def order(account: dict[str, Any]) -> list[str]:
+        names = {"Warnings", "Notes", "None.", *without["warnings"]}
+        words = Outline(page(dataclasses.replace(subject, account=account))).words
+        return [word for word in words if word in names]
+
+    assert order(without | {"cautions": ["look there"]}) == ["Warnings", "look there", "Notes", "atoms were fixed up"]
+    assert order(without) == ["Warnings", "None.", "Notes", "atoms were fixed up", "look there"]
+
+
 def test_page_is_deterministic(subject: Subject) -> None:
     assert page(subject) == page(subject)
 

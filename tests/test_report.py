@@ -11,6 +11,7 @@ import pytest
 
 from arrayrefine.options import Options
 from arrayrefine.report import SCHEMA, Report, Statistics, Step, json_ready
+from arrayrefine.wording import Caution
 
 START = Statistics(0.26, 0.27, 0.03, 1.8, 2.5, 1.6, 20.0)
 FINAL = Statistics(0.17, None, 0.012, 0.7, 1.2, 0.8, float("nan"))
@@ -85,3 +86,15 @@ def test_with_warnings_adds_once() -> None:
     more = first.with_warnings("new", "new", first.warnings[0])
     assert more.warnings == (*first.warnings, "new")
     assert dataclasses.replace(more, warnings=first.warnings) == first
+
+
+def test_cautions_are_told_from_notes() -> None:
+    first = report()
+    assert first.as_dict()["cautions"] == []
+    more = first.with_warnings("a note", Caution("look there"))
+    assert more.cautions == ("look there",)
+    content = json.loads(more.to_json())
+    assert content["cautions"] == ["look there"]
+    assert content["warnings"][-2:] == ["a note", "look there"]
+    shown = more._repr_html_()
+    assert shown.index("Warnings") < shown.index("look there") < shown.index("2 notes") < shown.index("a note")

@@ -10,6 +10,7 @@ from typing import Any
 
 from arrayrefine.errors import InputError
 from arrayrefine.options import Options, Reading
+from arrayrefine.wording import kind_of
 
 
 def options_of(reading: Reading, config: Path | None) -> Options:
@@ -62,4 +63,4 @@ def check_show(rows: int) -> None:
 def print_notes(notes: Sequence[str]) -> None:
     """What was fixed up, left out or assumed."""
     for note in notes:
-        print(f"warning: {note}")
+        print(f"{kind_of(note)}: {note}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from arrayrefine.wording import are, counted, listed
+from arrayrefine.wording import Caution, are, counted, listed
 
 _ATOMS = ("ATOM  ", "HETATM")
 _TAKEN = (*_ATOMS, "ANISOU", "TER")
@@ -46,18 +46,20 @@ def read_through(text: str, path: object) -> Whole:
     first = "\n".join([*lines[: end + 1], ""])
     one = "make the file one model, with a single END at its end"
     if any(line[:6].rstrip().upper() == "MODEL" for line in lines):
-        return Whole(first, (f"{where} and {are(len(after))} not read, as the file has MODEL records: {one}",))
+        return Whole(first, (Caution(f"{where} and {are(len(after))} not read, as the file has MODEL records: {one}"),))
     known = {_who(line) for line in lines[:end] if _is_atom(line)}
     again = sum(_who(line) in known for line in after)
     if again > _FRAMES * len(after):
         said = f"{where} and {are(len(after))} not read, as {again} of them {are(again)} before it too"
-        return Whole(first, (f"{said}: taken for another model. If they belong to this one, rename or renumber them",))
+        said += ": taken for another model. If they belong to this one, rename or renumber them"
+        return Whole(first, (Caution(said),))
     left = [line[:6].strip() for line in lines[end:] if line.strip() and not line.upper().startswith(_TAKEN)]
     left = [name for name in dict.fromkeys(left) if name.upper() not in ("END", "MASTER", "CONECT")]
     without = f"; other records there are not: {listed(left)}" if left else ""
     kept = [line if line.upper().startswith(_TAKEN) else "" for line in lines[end:]]
     # Lines are emptied, not removed: messages about others tell where they are in the file.
-    return Whole("\n".join([*lines[:end], *kept, ""]), (f"{where} and {are(len(after))} read{without}; {one}",))
+    said = f"{where} and {are(len(after))} read{without}; {one}"
+    return Whole("\n".join([*lines[:end], *kept, ""]), (Caution(said),))
 
 
 def _is_end(line: str) -> bool:

@@ -26,7 +26,7 @@ from arrayrefine.io.special_positions import Sites, find_sites, follow_sites
 from arrayrefine.io.tls_header import complete_groups
 from arrayrefine.io.tls_residual import with_header_tls
 from arrayrefine.io.water_names import use_pdb_names_of_waters
-from arrayrefine.wording import are, counted, were
+from arrayrefine.wording import Caution, are, counted, were
 
 Float = NDArray[np.float64]
 
@@ -313,15 +313,15 @@ def _keep_first_model(source: InputFile, structure: gemmi.Structure, notes: list
     while len(structure) > 1:
         del structure[-1]
     if count > 1:
-        notes.append(f"only the first of {count} models in '{source.path}' is refined")
+        notes.append(Caution(f"only the first of {count} models in '{source.path}' is refined"))
     if not count or not structure[0].count_atom_sites():
         raise InputError(f"model '{source.path}' has no atoms; expected {_EXPECTED}")
     operators = sum(not op.given for op in structure.ncs)
     if operators:
-        notes.append(
+        notes.append(Caution(
             f"{operators} operator(s) of non-crystallographic symmetry (MTRIX) are not applied: "
             "only the atoms that are written out are refined"
-        )
+        ))
 
 
 def identity_of(structure: gemmi.Structure) -> Identity:

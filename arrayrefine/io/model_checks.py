@@ -12,7 +12,7 @@ from arrayrefine.atoms import Identity
 from arrayrefine.displacement import EIGHT_PI_SQUARED, U_LIMITS
 from arrayrefine.errors import InputError
 from arrayrefine.kernels import symmetric
-from arrayrefine.wording import are, counted, listed
+from arrayrefine.wording import Caution, are, counted, listed
 
 Float = NDArray[np.float64]
 
@@ -61,10 +61,10 @@ def method_notes(methods: str) -> tuple[str, ...]:
     said = methods.upper()
     if "X-RAY" in said or not any(other in said for other in _OTHER_RADIATION):
         return ()
-    return (
+    return (Caution(
         f"the header of the model says {said}: the form factors used are those of X-rays. With data that were measured "
-        "with neutrons or electrons the result means nothing; they need another program",
-    )
+        "with neutrons or electrons the result means nothing; they need another program"
+    ),)
 
 
 def check_duplicates(path: object, identity: Identity) -> None:
@@ -96,7 +96,7 @@ def fix_b(identity: Identity, b_iso: Float) -> tuple[Float, tuple[str, ...]]:
     Values that say nothing (zero, negative, not a number) become the median of the good ones, since an
     atom that starts at the lowest B is a spike in the map; values beyond the range become its limits.
     """
-    notes = []
+    notes: list[str] = []
     good = np.isfinite(b_iso) & (b_iso >= B_MIN) & (b_iso <= B_MAX)
     typical = float(np.median(b_iso[good])) if good.any() else DEFAULT_B
     fixed = b_iso.copy()
@@ -104,10 +104,10 @@ def fix_b(identity: Identity, b_iso: Float) -> tuple[Float, tuple[str, ...]]:
     if len(void):
         fixed[void] = typical
         source = "the median of the model" if good.any() else "a default, as no atom has a usable B"
-        notes.append(
+        notes.append(Caution(
             f"B was zero, negative or not a number and is set to {typical:.1f} Å² ({source}) "
             f"for {counted(len(void), 'atom')}: {named(identity, void)}"
-        )
+        ))
     with np.errstate(invalid="ignore"):
         sharp = np.flatnonzero((fixed > 0.0) & (fixed < B_MIN))
         blurred = np.flatnonzero(fixed > B_MAX)

@@ -9,6 +9,7 @@ from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
 from arrayrefine.io.files import InputFile
 from arrayrefine.io.tables import usable_cell
+from arrayrefine.wording import Caution
 
 _BOX_MARGIN = 20.0
 """Å; further than anything that is looked for about an atom."""
@@ -44,10 +45,10 @@ def take_crystal(source: InputFile, structure: gemmi.Structure, crystal: Crystal
     if "_cell.Z_PDB" in structure.info:
         del structure.info["_cell.Z_PDB"]
     lacks = "crystal" if whole and not named else "unit cell" if whole else "space group"
-    notes.append(
+    notes.append(Caution(
         f"model '{source.path}' names no {lacks}: it is put into {format_cell(structure.cell)}, "
         f"{structure.spacegroup_hm}"
-    )
+    ))
 
 
 def crystal_named(source: InputFile, structure: gemmi.Structure, notes: list[str], asked: bool) -> Crystal:

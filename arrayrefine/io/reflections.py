@@ -24,7 +24,7 @@ from arrayrefine.io.same_crystal import absent_note, common_crystal, fits, requi
 from arrayrefine.io.status import observed_rows
 from arrayrefine.io.tables import Table, read_table
 from arrayrefine.reflections import RANDOM, Reflections
-from arrayrefine.wording import are, counted, were
+from arrayrefine.wording import Caution, are, counted, were
 
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
@@ -282,12 +282,12 @@ def _random_test_set(
     if not 0.0 < fraction < 1.0:
         raise InputError(f"free_fraction = {fraction:g}; expected a number between 0 and 1, such as 0.05")
     test_set = choose_random(s_squared, fraction, seed)
-    account.notes.append(
+    account.notes.append(Caution(
         f"no free flags are taken from '{table.file.path}': {int(test_set.sum())} of {len(test_set)} "
         f"reflections ({100 * test_set.mean():.1f} %) are chosen at random with seed {seed} and "
         "written out with the result; use those flags from now on. R-free starts too low where the model was refined "
         "against all of them before"
-    )
+    ))
     return test_set, {"free_column": None, "free_convention": f"{RANDOM}, seed {seed}", "free_file_value": None}
 
 
@@ -303,19 +303,21 @@ def _test_set(
         if missing.mean() > _FEW_FLAGS:
             limit = float((s_squared[~missing].max()) ** -0.5)
             advice = f"; flags reach to {limit:.2f} Å (--d-min {limit:.2f} leaves out what is beyond)"
-        account.notes.append(
+        said = (
             f"{int(missing.sum())} reflections ({100 * missing.mean():.1f} %, {d.max():.2f}-{d.min():.2f} Å) "
             f"have no free flag in {column.label} and count as work{advice}"
         )
+        account.notes.append(Caution(said) if advice else said)
     return np.asarray(flag == 0.0)
 
 
 def _check_test_set(table: Table, column: FreeColumn | None, reflections: Reflections, account: _Account) -> None:
     share = float(reflections.free.mean())
     if column is not None and share > 0.2:
-        account.notes.append(f"the test set of '{table.file.path}' is unusually large: {100 * share:.0f} %")
+        account.notes.append(Caution(f"the test set of '{table.file.path}' is unusually large: {100 * share:.0f} %"))
     if not reflections.free.any():
-        account.notes.append(f"too few reflections ({len(reflections)}) for a test set: there is no R-free")
+        said = f"too few reflections ({len(reflections)}) for a test set: there is no R-free"
+        account.notes.append(Caution(said))
 
 
 def _to_amplitudes(reflections: Reflections, account: _Account) -> Reflections:

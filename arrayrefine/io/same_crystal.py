@@ -12,7 +12,7 @@ from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
 from arrayrefine.io.model_crystal import format_cell
 from arrayrefine.io.tables import Table
-from arrayrefine.wording import are, counted
+from arrayrefine.wording import Caution, are, counted
 
 CELL_TOLERANCE = 0.01
 """Relative difference of a length or an angle above which the cells of model and data are not the same
@@ -54,10 +54,10 @@ def common_crystal(table: Table, model: Crystal, notes: list[str]) -> tuple[Crys
     if without_screws(group, model.gemmi_space_group):
         notes.append(screws_note(path, group, model.gemmi_space_group))
     if difference > _CELL_REMARK:
-        notes.append(
+        notes.append(Caution(
             f"cells of model ({format_cell(model.gemmi_cell)}) and data ({format_cell(cell)}) differ by "
             f"{100 * difference:.2f} %: the data's is used"
-        )
+        ))
     if table.cell is None:
         return model, "model"
     return Crystal.from_gemmi(cell, model.gemmi_space_group), "data"
@@ -158,7 +158,8 @@ def absent_note(crystal: Crystal, ratio: NDArray[np.float64], absent: NDArray[np
     verdict = ""
     if found > _PRESENT and found > 0.3 * usual:
         verdict = f": they seem to be there, and {crystal.space_group} may be the wrong space group"
-    return (
+    said = (
         f"{counted(n, 'measured reflection')} {are(n)} systematically absent in {crystal.space_group} and dropped; the "
-        f"mean value/sigma is {found:.1f} of these and {usual:.1f} of all others{verdict}",
+        f"mean value/sigma is {found:.1f} of these and {usual:.1f} of all others{verdict}"
     )
+    return (Caution(said) if verdict else said,)

@@ -7,7 +7,7 @@ import re
 import gemmi
 
 from arrayrefine.io.entities import set_up_entities
-from arrayrefine.wording import counted, listed
+from arrayrefine.wording import Caution, counted, listed
 
 
 def number_by_sequence(structure: gemmi.Structure) -> list[str]:
@@ -30,7 +30,8 @@ def number_by_sequence(structure: gemmi.Structure) -> list[str]:
     """
     set_up_entities(structure)
     structure.assign_label_seq_id()
-    notes, assumed = [], []
+    notes: list[str] = []
+    assumed = []
     for chain in structure[0]:
         polymer = chain.get_polymer()
         entity = structure.get_entity_of(polymer)
@@ -49,10 +50,10 @@ def number_by_sequence(structure: gemmi.Structure) -> list[str]:
             if residue.name not in names:
                 other.append(f"{chain.name}/{residue.name} {residue.seqid} ({names[0] if names else 'none'})")
         if other:
-            notes.append(
+            notes.append(Caution(
                 f"the sequence of chain {chain.name} (SEQRES) has others than the model for "
                 f"{counted(len(other), 'residue')}: {listed(other)}"
-            )
+            ))
     if assumed:
         structure.deduplicate_entities()
         notes.append(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from arrayrefine.errors import InputError
 from arrayrefine.io.files import KIND_NAMES, InputFile, load
 from arrayrefine.io.in_memory import DataSource, frame_parts, is_frame, is_path, label_of, stand_in
+from arrayrefine.wording import Caution
 
 Float = NDArray[np.float64]
 Fits: TypeAlias = Callable[["gemmi.UnitCell | None", "gemmi.SpaceGroup | None"], bool]
@@ -205,10 +206,10 @@ def _table_of_document(
     chosen = (fitting or measured)[0]
     if len(filled) > 1:
         whose = "" if chosen is measured[0] else " of the model's cell and space group"
-        notes.append(
+        notes.append(Caution(
             f"'{file.path}' has {len(filled)} blocks of reflections; block '{chosen.block.name}' is used, as "
             f"the first with data{whose}"
-        )
+        ))
     table = _cif_table(file, chosen)
     others = [b.block.name for b in measured if b is not chosen]
     return dataclasses.replace(table, blocks=(chosen.block.name, *others)) if others else table

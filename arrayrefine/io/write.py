@@ -27,7 +27,7 @@ from arrayrefine.io.write_mtz import Coefficients, history_line, mtz_bytes, test
 from arrayrefine.io.write_pdb import has_remark_500, pdb_obstacle, pdb_text
 from arrayrefine.reflections import Reflections
 from arrayrefine.version import version as program_version
-from arrayrefine.wording import counted, listed
+from arrayrefine.wording import Caution, counted, listed
 
 NAMES = ("refined.cif", "refined.pdb", "refined.mtz", "report.json")
 """Files that a refinement writes."""
@@ -112,14 +112,16 @@ def account_of(
     content = report.as_dict()
     counts = _counts(atoms, reflections, maps) | composition(with_atoms(model, atoms))
     content["data"] = {**counts, **content["data"]}
-    content["warnings"] += [sentence for sentence in left_out(model, atoms) if sentence not in content["warnings"]]
+    late = [sentence for sentence in left_out(model, atoms) if sentence not in content["warnings"]]
+    content["warnings"] += late
+    content["cautions"] += [sentence for sentence in late if isinstance(sentence, Caution)]
     return content
 
 
 def left_out(model: Model, atoms: Atoms) -> tuple[str, ...]:
     """Say what `write_outputs` will not write for this model, or otherwise than it was, and why."""
     obstacle = pdb_obstacle(atoms)
-    sentences = [f"refined.pdb is not written: {obstacle}; use refined.cif"] if obstacle else []
+    sentences: list[str] = [Caution(f"refined.pdb is not written: {obstacle}; use refined.cif")] if obstacle else []
     blocks = model.document or ()
     verdicts = [category.strip("_.") for block in blocks for category in old_verdicts(block)]
     if has_remark_500(model.structure):

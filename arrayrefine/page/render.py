@@ -66,11 +66,14 @@ def page(subject: Subject) -> str:
     with style():
         ramachandran, steps, fits, pictures, (along, left_out) = gathered(tasks)
     charts = {"course": steps, "fit": fits, "chains": along}
+    cautions = account.get("cautions", ())  # which reports of before do not tell apart
     content = {
         "account": account,
         "title": Path(account["inputs"]["model"]["path"]).name,
         "data_name": Path(account["inputs"]["data"]["path"]).name,
         "version": version(),
+        "cautions": cautions,
+        "notes": [said for said in account["warnings"] if said not in cautions],
         "tiles": facts.tiles(account, validation),
         "statistics": facts.before_after(account),
         "classes": facts.classes(account),
