@@ -182,10 +182,10 @@ def _find_links(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str]:
         what = counted(len(across), "link")
         notes.append(f"{what} to symmetry mates found, not named in the model: {listed(across, '; ')}")
     if clashes:
-        notes.append(
+        notes.append(Caution(
             f"{counted(len(clashes), 'contact')} where a link would fit {are(len(clashes))} taken for clashes, as the "
             f"atoms lie too close or have all their bonds: {listed(list(clashes.values()), '; ')}"
-        )
+        ))
     return notes
 
 
