@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from arrayrefine.link_lengths import is_carbonyl, is_planar
 from arrayrefine.restraints import Angles
 from arrayrefine.topology_terms import TopologyModel, mixed
-from arrayrefine.wording import are, counted, listed
+from arrayrefine.wording import Caution, are, counted, listed
 
 Int = NDArray[np.int64]
 
@@ -71,10 +71,10 @@ def with_link_angles(
             else:
                 overfull.append(f"{one.name} - {two.name}")
     if overfull:
-        notes.append(
+        notes.append(Caution(
             f"{counted(len(overfull), 'link')} unknown to any library at an atom that has all its bonds without it, "
             f"probably by mistake: its angles are left free: {listed(overfull)}"
-        )
+        ))
     index = np.array(list(found), dtype=np.int64).reshape(-1, 3)
     fine = ~mixed(model.altloc, index) & ~held[index].all(axis=1)
     count = int(fine.sum())

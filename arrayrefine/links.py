@@ -244,7 +244,7 @@ def _check_connections(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list
         if min(direct, nearest) > FAR:
             length = min(direct, nearest)
             long = f"is {length:.1f} Å long" if math.isfinite(length) else "has no symmetry mate to lead to"
-            notes.append(f"link {name} {long}: left out")
+            notes.append(Caution(f"link {name} {long}: left out"))
             drop.append(k)
             continue
         connection.asu = gemmi.Asu.Same if direct < nearest + 0.1 else gemmi.Asu.Different
@@ -256,10 +256,10 @@ def _check_connections(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list
         seen.add(key)
     if absent:
         what = counted(len(absent), "link")
-        notes.append(f"{what} left out, of atoms that the model does not have: {listed(absent, '; ')}")
+        notes.append(Caution(f"{what} left out, of atoms that the model does not have: {listed(absent, '; ')}"))
     if apart:
         what = counted(len(apart), "link")
-        notes.append(f"{what} left out, of atoms that have no conformer in common: {listed(apart, '; ')}")
+        notes.append(Caution(f"{what} left out, of atoms that have no conformer in common: {listed(apart, '; ')}"))
     if twice:
         notes.append(f"{counted(len(twice), 'link')} given more than once, taken once: {listed(twice, '; ')}")
     for k in reversed(drop):

@@ -171,9 +171,9 @@ def library_for(
         raise MonomerError(other_compound_message(found))
     for name in found:
         del library.monlib.monomers[name]
+    unlike = "taken for another compound, its restraints are not used."
     notes = [
-        f"{what}: taken for another compound, its restraints are not used.{names_of_other_programs([name])}".rstrip(".")
-        for name, what in found.items()
+        Caution(f"{what}: {unlike}{names_of_other_programs([name])}".rstrip(".")) for name, what in found.items()
     ]
     return dataclasses.replace(
         library, missing=(*library.missing, *found), notes=(*library.notes, *notes),

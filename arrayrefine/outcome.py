@@ -44,7 +44,7 @@ def chosen_weights(problem: Problem, steps: tuple[Step, ...]) -> list[str]:
     if any("search" in step.weights for step in steps):
         return ["the test set chose the weights (--weights search): R-free flatters the model a little"]
     why = "there is no test set" if not problem.reflections.free.any() else "there was no second cycle"
-    return [f"--weights search chose nothing, as {why}: the weights are those of --weights robust"]
+    return [Caution(f"--weights search chose nothing, as {why}: the weights are those of --weights robust")]
 
 
 def hindsight(problem: Problem, last: State, steps: tuple[Step, ...]) -> list[str]:

@@ -111,7 +111,7 @@ def _alone(
     if reached and listeners.interrupted():
         end = reached[-1]
         state = evaluate(problem, end.state.atoms, absorb_b=False)
-        found = (*end.found, f"{reason}: this is the end of the last step")
+        found = (*end.found, Caution(f"{reason}: this is the end of the last step"))
         return end._replace(state=state, found=found, maps=maps_of(problem, state))
     sentence = Caution(
         f"{reason}: the refinement began again with one, with the same result to rounding. Where memory is short, use "

@@ -36,7 +36,7 @@ from arrayrefine.sigma_a_curves import (
     prior_at,
     widened,
 )
-from arrayrefine.wording import are, counted
+from arrayrefine.wording import Caution, are, counted
 
 Float: TypeAlias = NDArray[np.float64]
 Bool: TypeAlias = NDArray[np.bool_]
@@ -235,11 +235,11 @@ def _notes(reflections: Reflections, sane: Bool) -> tuple[str, ...]:
         )
     used = n_free - rejected
     if used < FEWEST_FREE:
-        notes.append(
+        notes.append(Caution(
             f"sigma_A: {counted(used, 'test reflection')} {are(used)} too few (needs {FEWEST_FREE}), so D and S come "
             f"from the work set, which the model has been fitted to: S was raised by the usual factor, "
             f"{np.exp(LOG_RATIO_GAP[0]):.1f}, but may flatter the model"
-        )
+        ))
     return tuple(notes)
 
 

@@ -136,7 +136,7 @@ def fix_occupancy(
     path: object, identity: Identity, element: NDArray[np.str_], occupancy: Float
 ) -> tuple[Float, tuple[str, ...]]:
     """Put occupancies (N,) into 0..1, and count the atoms of zero occupancy, which are kept."""
-    notes = []
+    notes: list[str] = []
     fixed = occupancy.copy()
     with np.errstate(invalid="ignore"):
         cases = (
@@ -148,8 +148,8 @@ def fix_occupancy(
         members = np.flatnonzero(where)
         if len(members):
             fixed[members] = value
-            notes.append(f"occupancy {fault} and is set to {value:g} for {counted(len(members), 'atom')}: "
-                         f"{named(identity, members)}")  # fmt: skip
+            what = f"occupancy {fault} and is set to {value:g} for {counted(len(members), 'atom')}"
+            notes.append(Caution(f"{what}: {named(identity, members)}"))
     zero = np.flatnonzero(fixed == 0.0)
     if len(zero) == len(fixed):
         raise InputError(
@@ -177,4 +177,5 @@ def overlap_notes(identity: Identity, xyz: Float) -> tuple[str, ...]:
         return ()
     pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
     labels = listed([f"{identity.label(int(i))} on {identity.label(int(j))}" for i, j in pairs])
-    return (f"{counted(len(pairs), 'pair')} of atoms on top of each other (closer than {OVERLAP} Å): {labels}",)
+    what = f"{counted(len(pairs), 'pair')} of atoms on top of each other (closer than {OVERLAP} Å)"
+    return (Caution(f"{what}: {labels}"),)

@@ -270,7 +270,8 @@ def _inside(path: Path, s_squared: Float, d_min: float, account: _Account) -> Bo
             f"{d.max():.2f} to {d.min():.2f} Å; expected a limit inside this range"
         )
     if d_min < d.min() - _SAME_LIMIT:
-        account.notes.append(f"--d-min {d_min:g} has no effect: the data of '{path}' end at {d.min():.2f} Å")
+        said = f"--d-min {d_min:g} has no effect: the data of '{path}' end at {d.min():.2f} Å"
+        account.notes.append(Caution(said))
     account.drop(f"beyond d_min = {d_min:g} Å", int((~keep).sum()))
     return keep
 
