@@ -59,9 +59,9 @@ def held(problem: Problem) -> Problem:
 
 def sentence(before: State, after: State) -> str:
     """What to say of it."""
-    return (Caution(
+    return Caution(
         f"the model leaves {100 * unexplained(before):.0f} % of the intensity unexplained, and the first cycle left "
         f"{100 * unexplained(after):.0f} %: a part of the crystal probably is missing from the model, which was "
         "bent to noise; a model in a wrong place and twinned data look the same. That cycle was given up; since then a "
         "jelly body holds distances between neighbours (--external.jelly-body)"
-    ))
+    )

@@ -50,9 +50,9 @@ def other_indexing(reflections: Reflections, f_calc: NDArray[np.complex128], r_w
             best, name, as_given = with_law - without, law, without
     if best < _BETTER:
         return ""
-    return (Caution(
+    return Caution(
         f"with indices changed by {name} the data fit the model: amplitudes correlate by {as_given + best:.2f}, by "
         f"{as_given:.2f} as they are indexed. Both are right for the lattice, but data and model must have the same: "
         f"reindex the data, and the flags of the test set with them (with REINDEX of CCP4, or in Python "
         f"mtz = gemmi.read_mtz_file(...); mtz.reindex(gemmi.Op('{name}')); mtz.ensure_asu(); mtz.write_to_file(...))"
-    ))
+    )

@@ -43,9 +43,10 @@ def minimised(problem: Problem, path: Path, target: str = "xyz+b") -> Any:
     return parameters, found, *refinement_step._minimised(problem, path.state, parameters, found, lambda: False)
 
 
-@pytest.mark.parametrize("anisotropic", ["none", "all"])
-def test_what_is_foreseen_is_what_a_minimisation_gains(anisotropic: str) -> None:
-    """Within the factor of two that the decision allows for, as scale and sigma_A are found anew.
+@pytest.mark.parametrize(("anisotropic", "most"), [("none", 2.0), ("all", 1.6)])
+def test_what_is_foreseen_is_what_a_minimisation_gains(anisotropic: str, most: float) -> None:
+    """As scale and sigma_A are found anew; within the factor of two that the decision allows for, where what is left is
+    along soft directions.
 
     With the robust distances to the metal at the weight of other distances, and outliers as all else: the curvature of
     the step before does not tell their pull.
@@ -62,7 +63,8 @@ def test_what_is_foreseen_is_what_a_minimisation_gains(anisotropic: str) -> None
         parameters, found, solution, change = minimised(problem, path)
         gains.append(solution.start_value - solution.value)
         ratios.append(gains[-1] / told)
-    assert all(0.5 < ratio < 2.0 for ratio in ratios), ratios
+    assert all(0.5 < ratio < most for ratio in ratios), ratios
+    assert ratios[0] < 1.6
     assert gains[1] < gains[0]
 
 
