@@ -35,12 +35,13 @@ if TYPE_CHECKING:
     from arrayrefine.parameters import Parameters
     from arrayrefine.peaks import find_blobs, find_peaks
     from arrayrefine.preparation import prepare
+    from arrayrefine.problem import Problem
     from arrayrefine.refine import refine
     from arrayrefine.refinement_step import minimise_step
     from arrayrefine.reflections import Reflections
     from arrayrefine.result import Result
     from arrayrefine.selection import select
-    from arrayrefine.state import Problem, State, evaluate
+    from arrayrefine.state import State, evaluate
     from arrayrefine.structure_factors import StructureFactors
     from arrayrefine.targets.extra import ExtraTarget
     from arrayrefine.validation import Validation, validate
@@ -54,7 +55,7 @@ _HOMES = {
     "StaleWeightsError": "errors", "read_model": "io.model", "read_reflections": "io.reflections",
     "Parameters": "parameters", "Weights": "weights",
     "find_weights": "weight_schemes", "minimise_step": "refinement_step",
-    "Problem": "state", "State": "state", "evaluate": "state", "StructureFactors": "structure_factors",
+    "Problem": "problem", "State": "state", "evaluate": "state", "StructureFactors": "structure_factors",
     "Result": "result", "prepare": "preparation", "refine": "refine",
     "Job": "many", "refine_many": "many", "LikelihoodTarget": "likelihood", "target": "likelihood",
     "select": "selection", "ExtraTarget": "targets.extra", "StopRefinement": "errors",

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from arrayrefine.guard import RMSZ_SLACK, strain
 from arrayrefine.nearness import nearness
+from arrayrefine.problem import Problem
 from arrayrefine.report import Step
-from arrayrefine.state import Problem, State, work_nll
+from arrayrefine.state import State, work_nll
 
 _NO_BETTER = "made neither R-work nor the likelihood better"
 KEPT = f"{_NO_BETTER}: the model before it is kept"

@@ -15,8 +15,8 @@ from arrayrefine.device_objective import DeviceObjective, Member
 from arrayrefine.device_restraints import DeviceRestraints
 from arrayrefine.kernels.processes import told
 from arrayrefine.parameters import Parameters
+from arrayrefine.problem import Problem
 from arrayrefine.rendezvous import Batch, Evaluated, one_by_one
-from arrayrefine.state import Problem
 from arrayrefine.structure_factors import StructureFactors
 
 Float: TypeAlias = NDArray[np.float64]

@@ -25,9 +25,10 @@ from arrayrefine.omit_maps import RADIUS, OmitMap, omit_map
 from arrayrefine.options import External, Options
 from arrayrefine.peaks import LIMIT, Blob, Peak, find_blobs, find_peaks
 from arrayrefine.preparation import prepare
+from arrayrefine.problem import Problem
 from arrayrefine.restraints import Restraints
 from arrayrefine.selection import select
-from arrayrefine.state import Problem, State, evaluate
+from arrayrefine.state import State, evaluate
 from arrayrefine.topology import build_restraints
 from arrayrefine.turning import turn_hydrogens
 from arrayrefine.validation import Validation, validate, validate_model

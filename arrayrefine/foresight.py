@@ -12,7 +12,8 @@ import numpy as np
 from arrayrefine.minimize import Objective
 from arrayrefine.parameters import Parameters
 from arrayrefine.preconditioner import ChangeOfVariable
-from arrayrefine.state import Problem, State
+from arrayrefine.problem import Problem
+from arrayrefine.state import State
 from arrayrefine.weights import Weights
 
 

@@ -7,7 +7,8 @@ import math
 
 from arrayrefine.adp_evidence import noise_let_go
 from arrayrefine.parameters import Parameters
-from arrayrefine.state import Problem, State, work_nll
+from arrayrefine.problem import Problem
+from arrayrefine.state import State, work_nll
 from arrayrefine.weights import Weights
 
 _R_WORK_RISE = 0.002

@@ -17,8 +17,9 @@ from __future__ import annotations
 import dataclasses
 
 from arrayrefine.nearness import unexplained
+from arrayrefine.problem import Problem
 from arrayrefine.restraints import JellyBody
-from arrayrefine.state import Problem, State
+from arrayrefine.state import State
 from arrayrefine.wording import Caution
 
 NEWS = "begun anew, with a jelly body"

@@ -25,11 +25,12 @@ from arrayrefine.links import with_found_links
 from arrayrefine.monomers import MonomerLibrary, library_for
 from arrayrefine.notebook import table
 from arrayrefine.options import Options
+from arrayrefine.problem import Problem
 from arrayrefine.reflections import Reflections
 from arrayrefine.report import Statistics
 from arrayrefine.restraints import Restraints
 from arrayrefine.riding import fold, follow
-from arrayrefine.state import Problem, State, evaluate
+from arrayrefine.state import State, evaluate
 from arrayrefine.targets import Target
 from arrayrefine.targets.adp import AdpTarget
 from arrayrefine.targets.geometry import GeometryTarget

@@ -13,10 +13,11 @@ from arrayrefine import incomplete, search, tensors
 from arrayrefine.convergence import KEPT, foreseen, settled
 from arrayrefine.errors import InputError
 from arrayrefine.parameters import KINDS
+from arrayrefine.problem import Problem
 from arrayrefine.refinement_step import Path, run_step
 from arrayrefine.report import Step
 from arrayrefine.rotamers import with_better_rotamers
-from arrayrefine.state import Problem, State, evaluate
+from arrayrefine.state import State, evaluate
 from arrayrefine.tls import NUMBERS
 from arrayrefine.tls_groups import AUTO_REFLECTIONS, SEGMENTED
 from arrayrefine.tls_segments import segmented

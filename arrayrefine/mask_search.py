@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import itertools
 
+from arrayrefine.problem import Problem
 from arrayrefine.scaling import fit_scale
 from arrayrefine.solvent import MaskShape, solvent_structure_factors
-from arrayrefine.state import Problem, State
+from arrayrefine.state import State
 
 _STEPS = (-0.2, 0.0, 0.2, 0.4)
 """Å; tried on either distance."""

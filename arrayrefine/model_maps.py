@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from arrayrefine.maps import MapCoefficients, map_coefficients
+from arrayrefine.problem import Problem
 from arrayrefine.reflections import positions
-from arrayrefine.state import Problem, State
+from arrayrefine.state import State
 from arrayrefine.structure_factors import StructureFactors
 
 

@@ -17,8 +17,9 @@ from arrayrefine.map_grids import MapGrid, map_grid
 from arrayrefine.maps import MapCoefficients
 from arrayrefine.model_maps import maps_of
 from arrayrefine.peaks import Peak, find_peaks
+from arrayrefine.problem import Problem
 from arrayrefine.solvent import KeptOut
-from arrayrefine.state import Problem, State, evaluate
+from arrayrefine.state import State, evaluate
 from arrayrefine.validation.density_fit import correlations, mask_radius
 
 Mask = NDArray[np.bool_]

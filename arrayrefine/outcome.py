@@ -6,8 +6,9 @@ import numpy as np
 
 from arrayrefine.free_uncertainty import doubt
 from arrayrefine.parameters import B_BOUNDS
+from arrayrefine.problem import Problem
 from arrayrefine.report import Step
-from arrayrefine.state import Problem, State
+from arrayrefine.state import State
 from arrayrefine.wording import Caution, counted
 
 _R_FREE_RISE = 0.01

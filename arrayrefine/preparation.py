@@ -27,10 +27,10 @@ from arrayrefine.monomers import library_for
 from arrayrefine.option_effects import frozen_groups, refines, tls_option, without_effect
 from arrayrefine.options import Options
 from arrayrefine.parameters import B_BOUNDS, Parameters
+from arrayrefine.problem import Problem
 from arrayrefine.restraint_tables import TableSource, as_tables, with_tables
 from arrayrefine.riding import follow
 from arrayrefine.rigid_body import find_groups
-from arrayrefine.state import Problem
 from arrayrefine.targets.adp import AdpTarget
 from arrayrefine.targets.extra import ExtraTarget, check_extra
 from arrayrefine.targets.geometry import GeometryTarget

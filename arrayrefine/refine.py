@@ -30,12 +30,13 @@ from arrayrefine.model_maps import maps_of
 from arrayrefine.options import Options
 from arrayrefine.other_indexing import other_indexing
 from arrayrefine.preparation import prepare
+from arrayrefine.problem import Problem
 from arrayrefine.rendezvous import Evaluated, Place
 from arrayrefine.report import Report, Step
 from arrayrefine.restraint_tables import TableSource, as_tables
 from arrayrefine.result import Result
 from arrayrefine.rigid_body import left_alone, move_groups
-from arrayrefine.state import Problem, State, evaluate
+from arrayrefine.state import State, evaluate
 from arrayrefine.targets.extra import ExtraTarget
 from arrayrefine.unmodelled import bare
 from arrayrefine.wording import Caution

@@ -23,10 +23,11 @@ from arrayrefine.minimize import INTERRUPTED, Objective, Solution, minimise
 from arrayrefine.nearness import nearness
 from arrayrefine.parameters import Parameters
 from arrayrefine.preconditioner import ChangeOfVariable
+from arrayrefine.problem import Problem
 from arrayrefine.remedy import remedy
 from arrayrefine.rendezvous import Evaluated
 from arrayrefine.report import Step
-from arrayrefine.state import Problem, State, evaluate
+from arrayrefine.state import State, evaluate
 from arrayrefine.targets.geometry_curvature import normal_matrix
 from arrayrefine.tls_motion import sensible
 from arrayrefine.weight_schemes import displacements_tell, find_weights

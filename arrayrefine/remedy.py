@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.guard import strains
-from arrayrefine.state import Problem, State
+from arrayrefine.problem import Problem
+from arrayrefine.state import State
 from arrayrefine.targets import Target
 from arrayrefine.weights import Steering, Weights
 

@@ -25,9 +25,10 @@ from arrayrefine.kernels import symmetric
 from arrayrefine.minimize import minimise
 from arrayrefine.options import Options
 from arrayrefine.parameters import Parameters
+from arrayrefine.problem import Problem
 from arrayrefine.report import Step
 from arrayrefine.selection import select
-from arrayrefine.state import Problem, State, evaluate, work_nll
+from arrayrefine.state import State, evaluate, work_nll
 from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.targets.xray import XrayTarget
 from arrayrefine.wording import counted

@@ -19,10 +19,11 @@ from arrayrefine.displacement import least_b
 from arrayrefine.guard import lost
 from arrayrefine.kernels.contacts import pairs_of
 from arrayrefine.polymers import Residue, residues_of
+from arrayrefine.problem import Problem
 from arrayrefine.side_chain_fit import fitted
 from arrayrefine.side_chain_scores import Candidates, Scores, b_elsewhere
 from arrayrefine.side_chains import BACKBONE, Poses, SideChains, side_chains_of
-from arrayrefine.state import Problem, State, evaluate
+from arrayrefine.state import State, evaluate
 from arrayrefine.targets.contacts import pair_distances
 from arrayrefine.turning import may_meet
 from arrayrefine.validation.top8000 import tables

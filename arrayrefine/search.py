@@ -19,8 +19,9 @@ import numpy as np
 
 from arrayrefine.device_batch import together
 from arrayrefine.options import Options
+from arrayrefine.problem import Problem
 from arrayrefine.rendezvous import Rendezvous
-from arrayrefine.state import Problem, State
+from arrayrefine.state import State
 from arrayrefine.weights import Steering
 
 FACTORS = tuple((geometry, adp) for geometry in (1.0, 0.5, 2.0) for adp in (1.0, 0.5, 2.0))

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
+from arrayrefine.problem import Problem
 from arrayrefine.scaling import r_factor
 from arrayrefine.solvent import MaskShape
-from arrayrefine.state import Problem, State
+from arrayrefine.state import State
 from arrayrefine.wording import counted
 
 _SHELLS = 10

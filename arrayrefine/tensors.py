@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from arrayrefine.anisotropy import candidates
 from arrayrefine.atoms import Atoms
 from arrayrefine.external import calls
-from arrayrefine.state import Problem, State
+from arrayrefine.problem import Problem
+from arrayrefine.state import State
 from arrayrefine.tls import Tls
 from arrayrefine.wording import counted
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from arrayrefine.anisotropy import ATOMIC_D_MIN
 from arrayrefine.free_uncertainty import doubt, uncertainty
+from arrayrefine.problem import Problem
 from arrayrefine.report import Step
-from arrayrefine.state import Problem, State
+from arrayrefine.state import State
 from arrayrefine.wording import Caution, are, counted, listed
 
 _R_FREE_RISE = 0.003

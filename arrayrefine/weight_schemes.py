@@ -9,7 +9,8 @@ from arrayrefine.adp_evidence import Evidence, evidence, restraints_curvature
 from arrayrefine.kernels.processes import size
 from arrayrefine.options import Options
 from arrayrefine.parameters import Parameters
-from arrayrefine.state import Problem, State
+from arrayrefine.problem import Problem
+from arrayrefine.state import State
 from arrayrefine.weights import Steering, Weights
 
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.intensity_statistics import OUTLIER, anisotropy, mean_intensity
+from arrayrefine.problem import Problem
 from arrayrefine.reflections import Reflections
 from arrayrefine.scaling import fit_scale
-from arrayrefine.state import Problem
 from arrayrefine.wording import are, counted, of_test_set
 
 Float = NDArray[np.float64]

@@ -15,8 +15,9 @@ from arrayrefine.displacement import EIGHT_PI_SQUARED, total_u
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.kernels import symmetric
 from arrayrefine.options import Options
+from arrayrefine.problem import Problem
 from arrayrefine.refinement_step import Path, run_step
-from arrayrefine.state import Problem, State, evaluate
+from arrayrefine.state import State, evaluate
 from arrayrefine.weights import Steering
 
 SHARED = np.array([0.03, -0.01, -0.02, 0.0, 0.008, 0.0])

@@ -17,8 +17,8 @@ from arrayrefine.foresight import foreseen_gain
 from arrayrefine.macrocycle import start_path
 from arrayrefine.minimize import Objective
 from arrayrefine.options import External, Geometry, Minimiser, Weighting
+from arrayrefine.problem import Problem
 from arrayrefine.refinement_step import Path, run_step
-from arrayrefine.state import Problem
 
 BAND = Weighting(rmsz_low=0.01, rmsz_high=5.0, angle_rmsz_high=5.0)
 """That no step leaves."""

@@ -13,9 +13,10 @@ from arrayrefine import refinement_step
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.guard import objection
 from arrayrefine.options import Weighting
+from arrayrefine.problem import Problem
 from arrayrefine.refinement_step import Path, run_step
 from arrayrefine.remedy import remedy
-from arrayrefine.state import Problem, State
+from arrayrefine.state import State
 from arrayrefine.weight_schemes import stale_weights
 from arrayrefine.weights import Steering, Weights
 

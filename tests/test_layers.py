@@ -32,6 +32,7 @@ LAYERS = [
     {"device_batch"},
     {"callbacks"},
     {"state", "minimize", "device_objective"},
+    {"problem"},
     {"rendezvous", "device_restraints"},
     {"device_displacement", "device_occupancy"},
     {

@@ -13,8 +13,9 @@ from arrayrefine.example import DATA, MODEL
 from arrayrefine.guard import RMSZ_SLACK, strain
 from arrayrefine.nearness import nearness
 from arrayrefine.options import External, Minimiser, Weighting
+from arrayrefine.problem import Problem
 from arrayrefine.refinement_step import Path, run_step
-from arrayrefine.state import Problem, State
+from arrayrefine.state import State
 from arrayrefine.targets.geometry import GeometryTarget
 from arrayrefine.weights import Steering
 

@@ -8,7 +8,8 @@ import pytest
 import arrayrefine as ar
 from arrayrefine.atoms import Atoms
 from arrayrefine.example import DATA, MODEL
-from arrayrefine.state import Problem, State
+from arrayrefine.problem import Problem
+from arrayrefine.state import State
 
 OPTIONS = ar.Options(d_min=3.0, perturb=0.2)
 

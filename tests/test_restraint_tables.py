@@ -12,9 +12,9 @@ from checks import check_direction
 import arrayrefine as ar
 from arrayrefine.__main__ import main
 from arrayrefine.example import DATA, MODEL
+from arrayrefine.problem import Problem
 from arrayrefine.restraint_tables import as_tables, read_rows, with_tables
 from arrayrefine.restraints import Restraints
-from arrayrefine.state import Problem
 from arrayrefine.targets.geometry import GeometryTarget
 
 HEAD = "kind,atom1,atom2,atom3,atom4,ideal,sigma,period"

@@ -21,10 +21,11 @@ from arrayrefine.example import DATA, MODEL
 from arrayrefine.kernels.geometry import dihedral
 from arrayrefine.options import External, Minimiser, Options, Xray
 from arrayrefine.polymers import Residue, residues_of
+from arrayrefine.problem import Problem
 from arrayrefine.rotamers import with_better_rotamers
 from arrayrefine.side_chain_scores import Scores, b_elsewhere
 from arrayrefine.side_chains import Poses, SideChains, side_chains_of
-from arrayrefine.state import Problem, State, evaluate
+from arrayrefine.state import State, evaluate
 from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.tls import Tls
 from arrayrefine.validation.torsions import chi_path

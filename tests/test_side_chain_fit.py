@@ -13,10 +13,11 @@ import arrayrefine as ar
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.options import Options
 from arrayrefine.polymers import residues_of
+from arrayrefine.problem import Problem
 from arrayrefine.side_chain_fit import fitted
 from arrayrefine.side_chain_scores import Candidates, Scores
 from arrayrefine.side_chains import Poses, SideChains, side_chains_of
-from arrayrefine.state import Problem, State, evaluate
+from arrayrefine.state import State, evaluate
 from arrayrefine.structure_factors import StructureFactors
 
 

@@ -18,8 +18,9 @@ from arrayrefine.io.tls_header import is_ours
 from arrayrefine.kernels import adp_aniso, symmetric
 from arrayrefine.options import Geometry, Options
 from arrayrefine.preparation import prepare
+from arrayrefine.problem import Problem
 from arrayrefine.refine import refine
-from arrayrefine.state import Problem, State, evaluate
+from arrayrefine.state import State, evaluate
 from arrayrefine.targets import adp_curvature
 from arrayrefine.targets.adp import AdpTarget
 from arrayrefine.tensors import FITS, REFUSED, fits, fits_at_once, given_tensors, never, undecided

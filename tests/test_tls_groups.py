@@ -26,9 +26,10 @@ from arrayrefine.minimize import Objective
 from arrayrefine.options import Minimiser, Options, Xray
 from arrayrefine.parameters import Parameters
 from arrayrefine.preparation import prepare
+from arrayrefine.problem import Problem
 from arrayrefine.refine import refine
 from arrayrefine.result import Result
-from arrayrefine.state import Problem, State, evaluate
+from arrayrefine.state import State, evaluate
 from arrayrefine.tls import Tls
 from arrayrefine.tls_groups import choose_tls, polymer_residues, residue_rows
 from arrayrefine.tls_motion import describe, residual_b, sensible, sentences, settled

@@ -17,8 +17,8 @@ from arrayrefine.io.reflections import read_reflections
 from arrayrefine.io.write_mtz import mtz_of
 from arrayrefine.model_maps import maps_of
 from arrayrefine.options import Xray
+from arrayrefine.problem import Problem
 from arrayrefine.reflections import positions
-from arrayrefine.state import Problem
 from arrayrefine.wilson_outliers import over_mean, without_outliers
 
 

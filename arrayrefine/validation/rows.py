@@ -19,8 +19,9 @@ from arrayrefine.maps import MapCoefficients
 from arrayrefine.model_maps import maps_of
 from arrayrefine.peaks import Blob, Peak, find_blobs, find_peaks
 from arrayrefine.polymers import residues_of
+from arrayrefine.problem import Problem
 from arrayrefine.restraints import Restraints
-from arrayrefine.state import Problem, State
+from arrayrefine.state import State
 from arrayrefine.validation.clashes import Clashes, find_clashes
 from arrayrefine.validation.density_fit import correlations, map_levels, mask_radius
 from arrayrefine.validation.geometry import Outlier, find_outliers

@@ -25,7 +25,8 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.gaussians import Anisotropic, Isotropic
 from arrayrefine.options import Options
 from arrayrefine.preparation import prepare
-from arrayrefine.state import Problem, State, evaluate
+from arrayrefine.problem import Problem
+from arrayrefine.state import State, evaluate
 from arrayrefine.structure_factors import StructureFactors
 
 SHIFT = 0.02

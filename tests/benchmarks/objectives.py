@@ -16,7 +16,8 @@ from arrayrefine.minimize import Objective
 from arrayrefine.options import Options, Xray
 from arrayrefine.parameters import Parameters
 from arrayrefine.preparation import prepare
-from arrayrefine.state import Problem, State, evaluate
+from arrayrefine.problem import Problem
+from arrayrefine.state import State, evaluate
 from arrayrefine.tls import NUMBERS
 from arrayrefine.weight_schemes import find_weights
 from arrayrefine.weights import Weights
