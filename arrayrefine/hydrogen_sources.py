@@ -24,7 +24,7 @@ from arrayrefine.links import complete_links
 from arrayrefine.monomers import MonomerLibrary
 from arrayrefine.options import Options, RidingHydrogens
 from arrayrefine.tls import Tls
-from arrayrefine.wording import counted
+from arrayrefine.wording import Caution, counted
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -113,7 +113,8 @@ def keep_hydrogens(
     """
     atoms = model.atoms
     if not atoms.is_hydrogen.any():
-        return model, Hydrogens.none(len(atoms)), ("the model has no hydrogens to keep",)
+        said = Caution("--hydrogens keep has no effect: the model has no hydrogens")
+        return model, Hydrogens.none(len(atoms)), (said,)
     child, parent = _nearest_parents(atoms)
     mask = np.ones(len(atoms), dtype=bool)
     mask[child] = False

@@ -19,7 +19,7 @@ from arrayrefine.errors import InputError
 from arrayrefine.io.in_memory import is_frame, is_path, label_of
 from arrayrefine.restraints import Angles, Bonds, Chiralities, Distances, Planes, Restraints, Torsions
 from arrayrefine.selection import select
-from arrayrefine.wording import counted
+from arrayrefine.wording import Caution, counted
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -91,7 +91,8 @@ def with_tables(
         ignored = _ignored(source)
         said += f"; columns that are not used: {', '.join(ignored)}" if ignored else ""
         note = f"restraint table {_name(source)}: {counts or 'nothing in it'}{said}"
-        restraints = dataclasses.replace(restraints, notes=(*restraints.notes, note))
+        kind = Caution if ignored or not rows else str
+        restraints = dataclasses.replace(restraints, notes=(*restraints.notes, kind(note)))
     return restraints
 
 

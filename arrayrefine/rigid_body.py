@@ -31,7 +31,7 @@ from arrayrefine.selection import select
 from arrayrefine.state import State, evaluate, work_nll
 from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.targets.xray import XrayTarget
-from arrayrefine.wording import counted
+from arrayrefine.wording import Caution, counted
 
 Float = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -228,10 +228,11 @@ def left_alone(problem: Problem, atoms: Atoms) -> list[str]:
     options = problem.options
     if not options.rigid_groups or options.rigid_body != "auto" or not _moving(problem, atoms).groups:
         return []
-    return [
+    said = (
         f"--rigid-groups has no effect: a trial at low resolution would move no group by {_WORTH:g} Å: the cycles "
         "do it (--rigid-body yes moves groups all the same)"
-    ]
+    )
+    return [Caution(said)]
 
 
 def _moving(problem: Problem, atoms: Atoms) -> RigidBodies:

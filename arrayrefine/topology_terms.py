@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.restraints import Angles, Bonds, Int, Planes, Torsions
-from arrayrefine.wording import are, counted, listed
+from arrayrefine.wording import Caution, are, counted, listed
 
 HYDROGEN_BOND_LENGTH, HYDROGEN_BOND_SIGMA = 0.95, 0.02
 """Å; for hydrogens that the dictionary does not name."""
@@ -140,7 +140,7 @@ def read_bonds(model: TopologyModel, known_links: Collection[str], held: Mask, n
         )
     if no_sigma:
         what = counted(no_sigma, "bond")
-        notes.append(f"{what} without a positive sigma in the dictionary {are(no_sigma)} not restrained")
+        notes.append(Caution(f"{what} without a positive sigma in the dictionary {are(no_sigma)} not restrained"))
     unmixed = ~mixed(model.altloc, every)
     chosen = np.flatnonzero(wanted & sound)
     low, high = every[chosen].min(axis=1), every[chosen].max(axis=1)
@@ -183,7 +183,8 @@ def read_angles(model: TopologyModel, held: Mask, notes: list[str]) -> Angles:
     sound = (sigma > 0) & np.isfinite(ideal)
     no_sigma = int((wanted & ~sound).sum())
     if no_sigma:
-        notes.append(f"{no_sigma} angles without a positive sigma in the dictionary are not restrained")
+        what = counted(no_sigma, "angle")
+        notes.append(Caution(f"{what} without a positive sigma in the dictionary {are(no_sigma)} not restrained"))
     fine = wanted & sound & ~mixed(model.altloc, index)
     value = np.abs(ideal[fine])
     return Angles(index[fine], np.where(value > 180.0, 360.0 - value, value), sigma[fine])

@@ -26,6 +26,7 @@ from arrayrefine.riding import fold, follow
 from arrayrefine.state import evaluate
 from arrayrefine.turning import turn_hydrogens
 from arrayrefine.weight_schemes import find_weights
+from arrayrefine.wording import Caution
 
 Case = Callable[[str], Path]
 
@@ -292,6 +293,9 @@ def test_keep_and_strip(case: Case) -> None:
     assert not atoms.is_hydrogen.any()
     assert len(atoms) == len(kept.atoms) - 704
     assert "704 hydrogens were removed" in notes
+    bare, _, _, notes = _prepared(case("1aba"), "shaken.pdb", hydrogens="keep")
+    assert not bare.atoms.is_hydrogen.any()
+    assert [note for note in notes if note.startswith("--hydrogens keep has no effect") and isinstance(note, Caution)]
 
 
 def test_deuterated_neutron_model_and_unknown_component(case: Case) -> None:

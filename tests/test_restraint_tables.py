@@ -16,6 +16,7 @@ from arrayrefine.problem import Problem
 from arrayrefine.restraint_tables import as_tables, read_rows, with_tables
 from arrayrefine.restraints import Restraints
 from arrayrefine.targets.geometry import GeometryTarget
+from arrayrefine.wording import Caution
 
 HEAD = "kind,atom1,atom2,atom3,atom4,ideal,sigma,period"
 ROWS = f"""# a comment
@@ -98,6 +99,7 @@ def test_restraints_are_replaced_or_added(prepared: tuple[Problem, ar.Atoms], ta
     assert {d.kind: (len(d), d.alpha) for d in after.distances if "table" in d.kind} == {
         "table": (1, 2.0), "table, robust": (1, -2.0),
     }  # fmt: skip
+    assert not isinstance(after.notes[-1], Caution)
     assert after.notes[-1] == (
         "restraint table known.csv: 1 bond, 1 angle, 1 torsion, 1 chirality, 1 distance, 1 robust distance, 1 plane; 4 "
         "restraints of the dictionary replaced"
@@ -113,6 +115,7 @@ def test_columns_that_mean_nothing_are_named(prepared: tuple[Problem, ar.Atoms])
     row = {"kind": "torsion", **names, "ideal": 180.0, "sigma": 10.0, "perod": 3, "Period": 3}
     note = with_tables(problem.restraints, atoms, [[row]]).notes[-1]
     assert note.endswith("; columns that are not used: perod")
+    assert isinstance(note, Caution)
 
 
 def test_new_bond_ends_contacts(prepared: tuple[Problem, ar.Atoms]) -> None:

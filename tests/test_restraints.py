@@ -15,10 +15,11 @@ from arrayrefine.crystal import Crystal
 from arrayrefine.errors import MonomerError
 from arrayrefine.io.model import read_model
 from arrayrefine.kernels import geometry
-from arrayrefine.monomers import load_monomers
+from arrayrefine.monomers import EMBEDDED, load_monomers
 from arrayrefine.restraints import Restraints
 from arrayrefine.targets.geometry import GeometryTarget
 from arrayrefine.topology import build_restraints
+from arrayrefine.wording import Caution
 
 EXTRA_FILES = {
     "1rx2": ["FOL.cif", "NAP.cif"],
@@ -502,3 +503,23 @@ def test_wrong_number_of_atoms_is_refused(tmp_path: Path) -> None:
     structure.add_model(gemmi.Model(1))
     with pytest.raises(ValueError, match="0 atoms"):
         build_restraints(structure, model.atoms, model.crystal, load_monomers(["ALA"]))
+
+
+def test_restraints_without_sigma_are_left_out_and_said(tmp_path: Path) -> None:
+    text = next(EMBEDDED.rglob("ALA.cif")).read_text()
+    (block,) = (block for block in gemmi.cif.read_string(text) if block.name == "comp_ALA")
+    for kind, first in (("bond", ["N", "CA"]), ("angle", ["N", "CA", "C"])):
+        table = block.find(f"_chem_comp_{kind}.", ["atom_id_1", "atom_id_2", "value_dist_esd"] if kind == "bond" else
+                           ["atom_id_1", "atom_id_2", "atom_id_3", "value_angle_esd"])  # fmt: skip
+        for row in table:
+            if sorted(list(row)[:-1]) == sorted(first) and (kind == "bond" or row[1] == "CA"):
+                row[len(row) - 1] = "0"
+    block.write_file(str(tmp_path / "ALA.cif"))
+    (tmp_path / "one.pdb").write_text(PEPTIDE)
+    sound, lacking = build(tmp_path / "one.pdb"), build(tmp_path / "one.pdb", [tmp_path / "ALA.cif"])
+    for kind in ("bonds", "angles"):
+        assert len(getattr(lacking.restraints, kind).index) == len(getattr(sound.restraints, kind).index) - 1
+    for what in ("1 bond", "1 angle"):
+        said = f"{what} without a positive sigma in the dictionary is not restrained"
+        (note,) = (note for note in lacking.restraints.notes if note == said)
+        assert isinstance(note, Caution)

@@ -188,7 +188,7 @@ def test_groups_that_the_trial_leaves_alone_are_named(case: Callable[[str], Path
     folder = case("5e5z")
     for groups in (("1-20",), ()):
         options = Options(cycles=1, rigid_groups=groups, hydrogens="strip")
-        said = refine(folder / "model.pdb", folder / "norm.mtz", options).report.warnings
+        said = refine(folder / "model.pdb", folder / "norm.mtz", options).report.cautions
         found = [note for note in said if note.startswith("--rigid-groups has no effect: a trial at low resolution")]
         assert len(found) == len(groups)
     frozen = Options(rigid_groups=("1-20",), freeze=("xyz: all",))
