@@ -21,6 +21,7 @@ from arrayrefine.errors import InputError
 from arrayrefine.io.model import read_model
 from arrayrefine.io.reflections import read_reflections
 from arrayrefine.reflections import Reflections
+from arrayrefine.wording import Caution
 
 CRYSTAL = Crystal((20.0, 30.0, 40.0, 90.0, 90.0, 90.0), "P 21 21 21")
 HKL = gemmi.make_miller_array(CRYSTAL.gemmi_cell, CRYSTAL.gemmi_space_group, 2.5)
@@ -455,6 +456,45 @@ def test_free_given(tmp_path: Path) -> None:
     assert "no column 'nix'" in refused(path, free="nix=1")
     with pytest.raises(InputError, match="'x' is no number"):
         read_reflections(path, CRYSTAL, free="cross=x")
+
+
+@pytest.mark.parametrize(("flags", "value"), [((CCP4 == 0).astype(int), 1), (CCP4, 0)], ids=["phenix", "CCP4"])
+@pytest.mark.parametrize("given", [None, "free(-)"])
+def test_flags_of_mates_are_one_set(
+    tmp_path: Path, flags: NDArray[np.int64], value: int, given: str | None
+) -> None:
+    """Of a third one mate alone was measured, and has a flag; in a few the two differ: free in one is free."""
+    alone = np.arange(COUNT) % 3
+    pairs: dict[str, tuple[str, Any]] = {}
+    for kind, (sign, lacking) in zip("KK", (("+", alone == 1), ("-", alone == 2))):
+        pairs |= {
+            f"I({sign})": (kind, np.where(lacking, np.nan, F**2)),
+            f"SIGI({sign})": ("M", np.where(lacking, np.nan, F * SIGMA)),
+            f"free({sign})": ("I", np.where(lacking, np.nan, flags)),
+        }
+    differing = np.flatnonzero((flags == value) & (alone == 0))[:3]
+    pairs["free(-)"][1][differing] = CCP4.max() if value == 0 else 0
+    data, notes = read_reflections(write_mtz(tmp_path / "a.mtz", pairs), CRYSTAL, free=given)
+    straight, _ = read_reflections(simple(tmp_path / "b.mtz"), CRYSTAL)
+    np.testing.assert_array_equal(data.hkl, straight.hkl)
+    np.testing.assert_array_equal(data.free, straight.free)
+    assert data.flags is not None
+    row = {tuple(index): flag for index, flag in zip(data.flags.hkl.tolist(), data.flags.value)}
+    assert [row[tuple(index)] == value for index in data.hkl.tolist()] == data.free.tolist()
+    assert not any("have no free flag" in note for note in notes)
+    said = "free flags of free(+) and free(-) are used; what one mate has is that of the reflection"
+    assert (said in notes) == (given is None)
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_limit_is_advised_where_it_is_the_end_that_has_no_flags(tmp_path: Path, cut: bool) -> None:
+    d = CRYSTAL.inverse_d_squared(HKL) ** -0.5
+    lacking = d < np.quantile(d, 0.3) if cut else np.arange(COUNT) % 3 == 1
+    path = simple(tmp_path / "a.mtz", FreeR_flag=("I", np.where(lacking, np.nan, CCP4)))
+    _, notes = read_reflections(path, CRYSTAL)
+    (note,) = (note for note in notes if "have no free flag" in note)
+    assert isinstance(note, Caution)
+    assert ("leaves out what is beyond" in note) == cut
 
 
 def test_all_free_or_none(tmp_path: Path) -> None:

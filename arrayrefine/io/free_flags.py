@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
 _LABEL = re.compile(r"free|^test$|^test[-_ ]?(set|flag)s?$|^cv[-_ ]?test$", re.IGNORECASE)
+_MATES = re.compile(r"(.*)\(([+-])\)$")
 LARGEST_SHARE = 0.5
 """Share of the flagged reflections above which a test set cannot be one: the work set was taken for it."""
 
@@ -70,9 +72,41 @@ def find_free_column(table: Table, free: str | None) -> tuple[FreeColumn | None,
     labels += [label for label, kind in table.types.items() if kind in "XR" and _LABEL.search(label)]
     if not labels:
         return (_status(table), (status.flags_note(table),)) if status.holds_flags(table) else (None, ())
-    others = [*labels[1:], *(["status"] if status.holds_flags(table) else [])]
-    note = f"free flags of {labels[0]} are used; also there: {', '.join(others)}"
-    return FreeColumn(labels[0], table.values[labels[0]], None), (note,) if others else ()
+    column, mate = _flags_of(table, labels[0]), _mate(table, labels[0])
+    others = [label for label in labels[1:] if label != mate]
+    others += ["status"] if status.holds_flags(table) else []
+    said = [f"also there: {', '.join(others)}"] if others else []
+    if mate is not None:
+        said.insert(0, "what one mate has is that of the reflection")
+    return column, ("; ".join((f"free flags of {column.label} are used", *said)),) if said else ()
+
+
+def _mate(table: Table, label: str) -> str | None:
+    """Label of the column of the other Friedel mates: programs of phenix write one for each, as they do for data."""
+    found = _MATES.match(label)
+    if not found:
+        return None
+    other = f"{found[1]}(-)" if found[2] == "+" else f"{found[1]}(+)"
+    return other if other in table.values else None
+
+
+def _flags_of(table: Table, label: str) -> FreeColumn:
+    """A column of flags, and that of the mates with it: a mate that was measured alone has its flag there."""
+    mate = _mate(table, label)
+    if mate is None:
+        return FreeColumn(label, table.values[label], None)
+    plus, minus = sorted((label, mate))  # "(+)" comes first
+    first, second = table.values[plus], table.values[minus]
+    flags = np.where(np.isfinite(first), first, second)
+    differ = np.isfinite(first) & np.isfinite(second) & (first != second)
+    # Free in one is free: of two values the rarer one, of many 0, the lowest; negative ones stand for nothing there.
+    found, counts = np.unique(flags[np.isfinite(flags)], return_counts=True)
+    if len(found) == 2:
+        flags[differ] = found[np.argmin(counts)]
+    else:
+        low, high = np.minimum(first, second)[differ], np.maximum(first, second)[differ]
+        flags[differ] = np.where(low < 0.0, high, low)
+    return FreeColumn(f"{plus} and {minus}", flags, None)
 
 
 def _status(table: Table) -> FreeColumn:
@@ -93,7 +127,7 @@ def _given(table: Table, free: str) -> FreeColumn:
             return column
     else:
         label = find_label(table, name, "the free flags")
-        column = FreeColumn(label, table.values[label], None)
+        column = _flags_of(table, label)
     if not text:
         return column
     try:
@@ -102,7 +136,7 @@ def _given(table: Table, free: str) -> FreeColumn:
         raise InputError(
             f"--free {free}: '{text}' is no number; expected the value of the test set, as in --free {name}=0"
         ) from None
-    return FreeColumn(column.label, column.flags, value, f"{column.label} = {value:g} is free, as given")
+    return dataclasses.replace(column, value=value, convention=f"{column.label} = {value:g} is free, as given")
 
 
 def resolve(path: object, column: FreeColumn, flags: Float) -> tuple[Float, float, str]:

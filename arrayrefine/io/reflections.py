@@ -29,7 +29,8 @@ from arrayrefine.wording import Caution, are, counted, were
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
-_FEW_FLAGS = 0.05  # share of missing free flags above which the note says what to do
+_FEW_FLAGS = 0.05  # share of missing free flags above which the note asks for a look
+_BEYOND = 0.5  # share of them beyond all others above which it is a cut at high resolution that they ask for
 _SAME_LIMIT = 0.005
 """Å; a limit of resolution that lies beyond the data by less is theirs, in fewer digits."""
 
@@ -300,15 +301,16 @@ def _test_set(
     missing = ~np.isfinite(flag)
     if missing.any():
         d = s_squared[missing] ** -0.5
-        advice = ""
-        if missing.mean() > _FEW_FLAGS:
-            limit = float((s_squared[~missing].max()) ** -0.5)
+        advice, many = "", bool(missing.mean() > _FEW_FLAGS)
+        end = float(s_squared[~missing].max())
+        if many and np.mean(s_squared[missing] > end) > _BEYOND:
+            limit = end**-0.5
             advice = f"; flags reach to {limit:.2f} Å (--d-min {limit:.2f} leaves out what is beyond)"
         said = (
             f"{int(missing.sum())} reflections ({100 * missing.mean():.1f} %, {d.max():.2f}-{d.min():.2f} Å) "
             f"have no free flag in {column.label} and count as work{advice}"
         )
-        account.notes.append(Caution(said) if advice else said)
+        account.notes.append(Caution(said) if many else said)
     return np.asarray(flag == 0.0)
 
 
