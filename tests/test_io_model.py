@@ -430,6 +430,35 @@ def test_a_model_without_a_crystal_is_validated_by_itself(tmp_path: Path) -> Non
     assert box(structure).space_group == "P 1"
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_scale_records_that_are_not_of_the_standard_frame(tmp_path: Path, turned: bool) -> None:
+    """A frame that is turned belongs to its coordinates, even where the space group asks for equal axes; a unit matrix
+    to nothing."""
+    structure = gemmi.read_structure(str(example.MODEL))
+    sides = structure.cell.parameters[:3]
+    sides = (sides[0], sides[0], sides[2])
+    structure.cell, structure.spacegroup_hm = gemmi.UnitCell(*sides, 90, 90, 90), "P 41"
+    plain = read_model(structure)
+    path = tmp_path / "model.pdb"
+    scale = np.diag(1.0 / np.array(sides))
+    if turned:
+        turn = np.array([[0.5, -(0.75**0.5), 0.0], [0.75**0.5, 0.5, 0.0], [0.0, 0.0, 1.0]])
+        for site in structure[0].all():
+            site.atom.pos = gemmi.Position(*(turn @ site.atom.pos.tolist()))
+        scale = scale @ turn.T
+    else:
+        scale = np.eye(3)
+    structure.write_pdb(str(path))
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("SCALE")]
+    place = next(i for i, line in enumerate(lines) if line.startswith("CRYST1")) + 1
+    rows = [f"SCALE{i}    " + "".join(f"{v:10.6f}" for v in row) + "        0.00000" for i, row in enumerate(scale, 1)]
+    path.write_text("\n".join((*lines[:place], *rows, *lines[place:], "")))
+    model = read_model(path)
+    assert model.crystal == plain.crystal
+    assert np.abs(model.atoms.xyz - plain.atoms.xyz).max() < 0.01
+    assert said(model, "frame: coordinates are moved" if turned else "SCALE records are a unit matrix")
+
+
 def test_unknown_space_group(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no known space group.*'P 99'"):
         read(tmp_path, atom(), header=CRYST.replace("P 21 21 21", "P 99      "))

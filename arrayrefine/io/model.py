@@ -20,7 +20,7 @@ from arrayrefine.io import model_checks as checks
 from arrayrefine.io.files import KIND_NAMES, InputFile, load
 from arrayrefine.io.in_memory import ModelSource, is_path, label_of, stand_in
 from arrayrefine.io.inner_end import read_through
-from arrayrefine.io.model_crystal import crystal_named, format_cell, has_cell, take_crystal
+from arrayrefine.io.model_crystal import crystal_named, format_cell, has_cell, take_crystal, without_unit_scale
 from arrayrefine.io.pdb_header import header_records
 from arrayrefine.io.special_positions import Sites, find_sites, follow_sites
 from arrayrefine.io.tls_header import complete_groups
@@ -107,6 +107,7 @@ def read_model(source: ModelSource, otherwise: Callable[[gemmi.Structure], Cryst
     _keep_first_model(file, structure, notes)
     complete_groups(structure)
     notes += use_pdb_names_of_waters(structure)
+    without_unit_scale(file, structure, notes)
     if otherwise is not None and not (has_cell(structure) and structure.find_spacegroup()):
         take_crystal(file, structure, otherwise(structure), notes)
     crystal = crystal_named(file, structure, notes, asked=otherwise is not None)

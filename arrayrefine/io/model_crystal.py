@@ -29,6 +29,18 @@ def has_cell(structure: gemmi.Structure) -> bool:
     return usable_cell(structure.cell)
 
 
+def without_unit_scale(source: InputFile, structure: gemmi.Structure, notes: list[str]) -> None:
+    """Leave SCALE records aside that are the unit matrix, as programs write them that know of no crystal."""
+    cell = structure.cell
+    whole = gemmi.UnitCell(*cell.parameters)
+    if cell.explicit_matrices and cell.frac.mat.approx(gemmi.Mat33(), 1e-4) and usable_cell(whole):
+        structure.cell = whole
+        notes.append(Caution(
+            f"model '{source.path}': its SCALE records are a unit matrix, which is not that of its cell "
+            f"{format_cell(cell)}: they are left aside, and the coordinates taken for those of the standard frame"
+        ))
+
+
 def take_crystal(source: InputFile, structure: gemmi.Structure, crystal: Crystal | None, notes: list[str]) -> None:
     """Put a model without a cell into a crystal, if there is one; and give one without a space group that.
 
@@ -68,15 +80,15 @@ def crystal_named(source: InputFile, structure: gemmi.Structure, notes: list[str
             "Hermann-Mauguin symbol such as 'P 21 21 21': correct CRYST1 columns 56-66 or "
             "_symmetry.space_group_name_H-M"
         )
-    # 1 % of an angle or of a length, the same limit as between model and data
-    if not cell.is_compatible_with_spacegroup(group, 0.01):
+    if cell.explicit_matrices:
+        structure.standardize_crystal_frame()
+        notes.append("SCALE records of a non-standard frame: coordinates are moved to the standard frame (a along x)")
+    # 1 % of an angle or of a length, the same limit as between model and data; gemmi looks at the metric in the frame
+    if not structure.cell.is_compatible_with_spacegroup(group, 0.01):
         raise InputError(
             f"model '{source.path}': cell {format_cell(cell)} does not fit space group {group.xhm()}; "
             "correct one of them"
         )
-    if cell.explicit_matrices:
-        structure.standardize_crystal_frame()
-        notes.append("SCALE records of a non-standard frame: coordinates are moved to the standard frame (a along x)")
     structure.setup_cell_images()
     return Crystal.from_gemmi(structure.cell, group)
 
