@@ -55,13 +55,21 @@ class Grown:
     monlib: gemmi.MonLib
 
     def near(self, parent: int, altloc: str) -> list[int]:
-        """Heavy atoms bonded to a parent, metals aside, each name once, in conformers that are there with `altloc`."""
+        """Heavy atoms bonded to a parent, metals aside, each name once, in conformers that are there with `altloc`.
+
+        Those of one conformer where the parent is of all: what two of them have there may be of two residues.
+        """
+        sites = self.sites
+        bonded = [k for k in self.bonded[parent] if not (sites[k].element.is_metal or sites[k].is_hydrogen())]
+        conformers = {altloc} if altloc != "\0" else {sites[k].altloc for k in bonded} - {altloc} or {altloc}
+        return max((self._together(bonded, one) for one in sorted(conformers)), key=len)
+
+    def _together(self, bonded: list[int], altloc: str) -> list[int]:
+        """Those of one conformer, and what is of all of them, each name of a residue once."""
         names: dict[tuple[int, str], int] = {}
-        for k in self.bonded[parent]:
-            site = self.sites[k]
-            together = "\0" in (site.altloc, altloc) or site.altloc == altloc
-            if together and not site.element.is_metal and not site.is_hydrogen():
-                names.setdefault((id(self.homes[k][1]), site.name), k)
+        for k in bonded:
+            if "\0" in (self.sites[k].altloc, altloc) or self.sites[k].altloc == altloc:
+                names.setdefault((id(self.homes[k][1]), self.sites[k].name), k)
         return list(names.values())
 
     def is_outside(self, parent: int, other: int) -> bool:

@@ -90,6 +90,27 @@ def test_each_conformer_of_a_neighbour_has_its_own() -> None:
     assert "HN2" not in atoms.identity.atom_name[atoms.identity.residue_name == "OCS"]
 
 
+def test_neighbours_of_two_names_in_one_place_are_one_neighbour() -> None:
+    """Alternative residues that a link joins to the same atom, as either half of a cleaved chromophore is."""
+    structure, places = joined(("LYS", "NZ", "HZ1"), ("BTN", "C11", "O11"), 1.33)
+    other = joined(("LYS", "NZ", "HZ1"), ("EDO", "C1", "O1"), 1.33)[0]
+    for number, (residue, altloc) in enumerate(((structure[0]["B"][0], "A"), (other[0]["B"][0], "B"))):
+        for atom in residue:
+            atom.altloc, atom.occ = altloc, 0.5
+            atom.serial += 100 * number
+    structure[0]["B"].add_residue(other[0]["B"][0])
+    link = other.connections[0]
+    link.name = "link2"
+    structure.connections.append(link)
+    structure.connections[0].partner2.altloc, structure.connections[1].partner2.altloc = "A", "B"
+    atoms, _ = grown(structure)
+    found = hydrogens(atoms, "LYS", places[0], "NZ")
+    assert found == ["HZ1"]
+    h = row(atoms, "LYS", "HZ1")
+    assert atoms.occupancy[h] == 1.0
+    assert np.linalg.norm(atoms.xyz[h] - atoms.xyz[row(atoms, "LYS", "NZ")]) < 1.1
+
+
 @pytest.mark.parametrize(
     ("one", "two", "length", "left"),
     [
