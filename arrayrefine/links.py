@@ -23,9 +23,13 @@ SEARCH = 2.5
 """Å; unnamed links are looked for up to here (covers S-S)."""
 FOUND = "found"
 """Names of links that the model did not name begin with this."""
+LONE = "lone"
+"""And of those between conformers of different letters with this."""
 _MARGIN = 1.3
 _STRETCHED = 3.5
 """Å; neighbours of a chain that lie further apart are not bonded: contacts push them no further than that."""
+_UNLIKE = 0.5
+"""Å; conformers of neighbours whose bond would be so much too long or too short do not belong together."""
 _BY_GROUP = {
     gemmi.ChemComp.Group.Peptide: "", gemmi.ChemComp.Group.PPeptide: "P", gemmi.ChemComp.Group.MPeptide: "NM",
 }  # fmt: skip
@@ -57,7 +61,8 @@ def complete_links(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str
     """
     notes = link_conformers(structure)
     notes += _check_connections(structure, monlib)
-    return [*notes, *_mend_peptides(structure, monlib), *_find_links(structure, monlib)]
+    notes += [*_mend_peptides(structure, monlib), *_join_lone_conformers(structure, monlib)]
+    return [*notes, *_find_links(structure, monlib)]
 
 
 def _mend_peptides(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str]:
@@ -86,6 +91,60 @@ def _mend_peptides(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str
         return []
     said = f"{counted(len(mended), 'stretched peptide bond')} between neighbours, restrained: {listed(mended)}"
     return [Caution(said)]
+
+
+def _join_lone_conformers(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str]:
+    """Bond conformers of C or N that the neighbour in sequence does not have to the one of it that fits best."""
+    joined: list[str] = []
+    for chain in structure[0]:
+        for residue, following in itertools.pairwise(chain.get_polymer()):
+            carbons, nitrogens = _by_altloc(residue, "C"), _by_altloc(following, "N")
+            if "\0" in carbons.keys() | nitrogens.keys() or carbons.keys() == nitrogens.keys():
+                continue
+            link_id = _peptide_link(residue, following, monlib) if _follows(residue, following) else ""
+            if link_id not in monlib.links:
+                continue
+            strain = {
+                (c, n): abs(one.pos.dist(two.pos) - POLYMER_BONDS["C", "N"])
+                for (c, one), (n, two) in itertools.product(carbons.items(), nitrogens.items())
+            }
+            pairs = [min(((c, n) for c in carbons), key=strain.__getitem__) for n in nitrogens if n not in carbons]
+            pairs += [min(((c, n) for n in nitrogens), key=strain.__getitem__) for c in carbons if c not in nitrogens]
+            for c, n in dict.fromkeys(pairs):
+                if strain[c, n] > _UNLIKE:
+                    continue
+                ends = _address(chain, residue, carbons[c]), _address(chain, following, nitrogens[n])
+                connection = gemmi.Connection()
+                connection.name = f"{LONE}{len(joined) + 1}"
+                connection.partner1, connection.partner2 = ends
+                connection.type, connection.asu = gemmi.ConnectionType.Covale, gemmi.Asu.Same
+                connection.link_id = link_id
+                structure.connections.append(connection)
+                joined.append(f"{chain.name} {residue.seqid}.{c}-{following.seqid}.{n}")
+    if not joined:
+        return []
+    return [
+        f"{counted(len(joined), 'peptide bond')} of conformers that the neighbour in sequence does not have, to the "
+        f"one of it that fits best: {listed(joined)}"
+    ]
+
+
+def lone_links(structure: gemmi.Structure) -> frozenset[frozenset[tuple[str, str, str, str]]]:
+    """Ends (subchain, number, name, conformer) of the links that `complete_links` made between unlike conformers."""
+    found = []
+    for link in structure.connections:
+        if link.name.startswith(LONE):
+            ends = link.partner1, link.partner2
+            homes = [structure[0].find_cra(end, ignore_segment=True).residue for end in ends]
+            found.append(frozenset(
+                (home.subchain, str(home.seqid), home.name, end.altloc) for home, end in zip(homes, ends)
+            ))
+    return frozenset(found)
+
+
+def _by_altloc(residue: gemmi.Residue, name: str) -> dict[str, gemmi.Atom]:
+    """Atoms of that name by their conformers."""
+    return {atom.altloc: atom for atom in residue if atom.name == name}
 
 
 def _only(residue: gemmi.Residue, name: str) -> gemmi.Atom | None:

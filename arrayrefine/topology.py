@@ -16,7 +16,7 @@ from arrayrefine.errors import InputError, MonomerError
 from arrayrefine.io.entities import set_up_entities
 from arrayrefine.link_angles import with_link_angles
 from arrayrefine.link_lengths import use_typical_lengths
-from arrayrefine.links import complete_links
+from arrayrefine.links import complete_links, lone_links
 from arrayrefine.mate_links import read_across
 from arrayrefine.monomers import MonomerLibrary, missing_components_message
 from arrayrefine.nonbonded import (
@@ -176,7 +176,7 @@ def _prepare(
         raise InputError("atoms changed their order while bonds were named; look for duplicated atoms in the model")
     notes += [f"gemmi: {line}" for line in log.lines() if "definition not found" not in line]
     notes += _chain_notes(topology)
-    return TopologyModel(copy, topology, row, atoms.identity.altloc)
+    return TopologyModel(copy, topology, row, atoms.identity.altloc, lone_links(copy))
 
 
 def _sites(structure: gemmi.Structure) -> list[gemmi.Atom]:

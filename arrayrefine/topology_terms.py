@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -37,12 +38,15 @@ class TopologyModel:
     row : dict of int to int
         gemmi's serial number to the position in `Atoms`.
     altloc : (N,) str
+    lone : set of frozenset
+        Pairs of residues (subchain, number, name, conformer) that are linked though their conformers differ.
     """
 
     structure: gemmi.Structure
     topology: gemmi.Topo
     row: dict[int, int]
     altloc: NDArray[np.str_]
+    lone: AbstractSet[frozenset[tuple[str, str, str, str]]] = frozenset()
 
     @cached_property
     def sites(self) -> dict[int, gemmi.Atom]:
@@ -59,10 +63,31 @@ class TopologyModel:
             if rule.rkind == kind
         }
 
+    def joined(self, kind: gemmi.RKind) -> set[int]:
+        """Numbers of the bonds, angles, ... of links between conformers of different letters that belong together."""
+        return {
+            rule.index
+            for link in self.topology.extras
+            if link.alt1 != link.alt2 and self.lone and link_ends(link) in self.lone
+            for rule in link.link_rules
+            if rule.rkind == kind
+        }
+
+    def apart(self, index: Int, kind: gemmi.RKind, number: NDArray[np.int64] | None = None) -> Mask:
+        """(n,) True where atoms (n, k) of restraints of these numbers are of conformers that are never together."""
+        number = np.arange(len(index)) if number is None else number
+        return mixed(self.altloc, index) & ~np.isin(number, sorted(self.joined(kind)))
+
     def rows(self, restraints: Iterable[_Restraint], width: int) -> Int:
         """Positions in `Atoms` (n, width) of the atoms of gemmi's bonds, angles, ..."""
         row = self.row
         return _table([row[atom.serial] for restraint in restraints for atom in restraint.atoms], width)
+
+
+def link_ends(link: gemmi.Topo.Link) -> frozenset[tuple[str, str, str, str]]:
+    """The residues of a link (subchain, number, name), and the conformer of each."""
+    ends = ((link.res1, link.alt1), (link.res2, link.alt2))
+    return frozenset((residue.subchain, str(residue.seqid), residue.name, altloc) for residue, altloc in ends)
 
 
 def mixed(altloc: NDArray[np.str_], index: Int) -> Mask:
@@ -141,7 +166,7 @@ def read_bonds(model: TopologyModel, known_links: Collection[str], held: Mask, n
     if no_sigma:
         what = counted(no_sigma, "bond")
         notes.append(Caution(f"{what} without a positive sigma in the dictionary {are(no_sigma)} not restrained"))
-    unmixed = ~mixed(model.altloc, every)
+    unmixed = ~model.apart(every, gemmi.RKind.Bond)
     chosen = np.flatnonzero(wanted & sound)
     low, high = every[chosen].min(axis=1), every[chosen].max(axis=1)
     _, first = np.unique(low * len(model.altloc) + high, return_index=True)
@@ -185,7 +210,7 @@ def read_angles(model: TopologyModel, held: Mask, notes: list[str]) -> Angles:
     if no_sigma:
         what = counted(no_sigma, "angle")
         notes.append(Caution(f"{what} without a positive sigma in the dictionary {are(no_sigma)} not restrained"))
-    fine = wanted & sound & ~mixed(model.altloc, index)
+    fine = wanted & sound & ~model.apart(index, gemmi.RKind.Angle)
     value = np.abs(ideal[fine])
     return Angles(index[fine], np.where(value > 180.0, 360.0 - value, value), sigma[fine])
 
@@ -228,16 +253,18 @@ def read_torsions(
         restraint = torsion.restr
         label = restraint.label
         if (label in LINK_TORSIONS or label.startswith((*_RIGID_LABELS, "chi"))) and number not in across:
-            named.append((torsion, restraint, label))
-    index = model.rows([torsion for torsion, _, _ in named], 4)
-    restraints = [restraint for _, restraint, _ in named]
+            named.append((torsion, restraint, label, number))
+    index = model.rows([torsion for torsion, *_ in named], 4)
+    restraints = [restraint for _, restraint, *_ in named]
+    numbers = np.array([number for *_, number in named], dtype=np.int64)
     ideal, sigma = _values(r.value for r in restraints), _values(r.esd for r in restraints)
     period = np.array([r.period for r in restraints], dtype=np.int64)
-    is_link = np.array([label in LINK_TORSIONS for _, _, label in named], dtype=bool)
-    is_rigid = np.array([label.startswith(_RIGID_LABELS) for _, _, label in named], dtype=bool)
-    in_ring = np.array([label.startswith(_RIGID_LABELS[1:]) for _, _, label in named], dtype=bool)
+    is_link = np.array([label in LINK_TORSIONS for _, _, label, _ in named], dtype=bool)
+    is_rigid = np.array([label.startswith(_RIGID_LABELS) for _, _, label, _ in named], dtype=bool)
+    in_ring = np.array([label.startswith(_RIGID_LABELS[1:]) for _, _, label, _ in named], dtype=bool)
     fine = ~held[index].all(axis=1) & ~metal_parts[index].any(axis=1) & (sigma > 0) & ~in_ring
-    fine &= ((period >= 1) | is_link) & ~mixed(model.altloc, index) & (is_link | ~_within_rings(index, edges, atoms))
+    fine &= ((period >= 1) | is_link) & (is_link | ~_within_rings(index, edges, atoms))
+    fine &= ~model.apart(index, gemmi.RKind.Torsion, numbers)
     torsions = Torsions(index[fine], ideal[fine], sigma[fine], np.maximum(period[fine], 1))
     return torsions, index[is_rigid, 1:3]
 
@@ -246,17 +273,18 @@ def read_planes(model: TopologyModel, held: Mask) -> Planes:
     """Planes of at least four atoms with a positive sigma."""
     row, across = model.row, model.across(gemmi.RKind.Plane)
     every = [(k, plane.atoms, plane.restr.esd) for k, plane in enumerate(model.topology.planes)]
-    planes = [(atoms, esd) for k, atoms, esd in every if k not in across and len(atoms) >= 4 and esd > 0]
-    index = np.array([row[atom.serial] for atoms, _ in planes for atom in atoms], dtype=np.int64)
+    planes = [one for one in every if one[0] not in across and len(one[1]) >= 4 and one[2] > 0]
+    index = np.array([row[atom.serial] for _, atoms, _ in planes for atom in atoms], dtype=np.int64)
     if not len(index):
         return Planes(index, index, np.zeros(0))
-    size = np.array([len(atoms) for atoms, _ in planes], dtype=np.int64)
+    size = np.array([len(atoms) for _, atoms, _ in planes], dtype=np.int64)
+    joined = model.joined(gemmi.RKind.Plane)
     first = np.cumsum(size) - size
     fine = ~np.logical_and.reduceat(held[index], first)
     branched = np.logical_or.reduceat(model.altloc[index] != "", first)
     for k in np.flatnonzero(fine & branched):
-        fine[k] = not mixed(model.altloc, index[None, first[k] : first[k] + size[k]])[0]
+        fine[k] = planes[k][0] in joined or not mixed(model.altloc, index[None, first[k] : first[k] + size[k]])[0]
     number = np.repeat(np.cumsum(fine) - 1, size)
-    sigma = np.repeat(_values(esd for _, esd in planes), size)
+    sigma = np.repeat(_values(esd for *_, esd in planes), size)
     kept = np.repeat(fine, size)
     return Planes(index[kept], number[kept], sigma[kept])

@@ -13,9 +13,12 @@ import pytest
 from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import MonomerError
+from arrayrefine.example import MODEL
+from arrayrefine.hydrogen_sources import add_hydrogens
 from arrayrefine.io.model import read_model
 from arrayrefine.kernels import geometry
 from arrayrefine.monomers import EMBEDDED, load_monomers
+from arrayrefine.options import RidingHydrogens
 from arrayrefine.restraints import Restraints
 from arrayrefine.targets.geometry import GeometryTarget
 from arrayrefine.topology import build_restraints
@@ -40,6 +43,9 @@ class Built:
     atoms: Atoms
     crystal: Crystal
     restraints: Restraints
+
+    def label(self, i: int) -> str:
+        return self.atoms.identity.label(int(i))
 
     def name(self, i: int) -> str:
         return f"{self.atoms.identity.residue_name[i]}/{self.atoms.identity.atom_name[i]}"
@@ -503,6 +509,53 @@ def test_wrong_number_of_atoms_is_refused(tmp_path: Path) -> None:
     structure.add_model(gemmi.Model(1))
     with pytest.raises(ValueError, match="0 atoms"):
         build_restraints(structure, model.atoms, model.crystal, load_monomers(["ALA"]))
+
+
+def test_a_conformer_that_its_neighbours_do_not_have_is_bonded_to_what_fits_best(tmp_path: Path) -> None:
+    structure = gemmi.read_structure(str(MODEL))
+    chain = structure[0]["A"]
+    for number, letters in ((40, "AB"), (41, "ABC"), (42, "AB")):
+        (residue,) = (residue for residue in chain if residue.seqid.num == number)
+        plain = [atom.clone() for atom in residue]
+        for atom in plain:
+            residue.remove_atom(atom.name, atom.altloc)
+        for atom in plain:
+            for k, letter in enumerate(letters):
+                atom.altloc, atom.occ = letter, 1.0 / len(letters)
+                residue.add_atom(atom)
+                residue[-1].pos += gemmi.Position(0.15 * k, 0.0, 0.0)
+    structure.setup_entities()
+    path = tmp_path / "model.pdb"
+    structure.write_pdb(str(path))
+    with_one = build(path)
+    bonds = {frozenset((with_one.label(i), with_one.label(j))) for i, j in with_one.restraints.bonds.index}
+    place = {with_one.label(i).split(" ")[1]: xyz for i, xyz in enumerate(with_one.atoms.xyz)}
+    c_near = min(("40/C.A", "40/C.B"), key=lambda c: abs(np.linalg.norm(place[c] - place["41/N.C"]) - 1.34))
+    n_near = min(("42/N.A", "42/N.B"), key=lambda n: abs(np.linalg.norm(place[n] - place["41/C.C"]) - 1.34))
+    for n, c in (("41/N.A", "40/C.A"), ("41/N.B", "40/C.B"), ("41/N.C", c_near), (n_near, "41/C.C")):
+        assert len([bond for bond in bonds if {n, c} == {name.split(" ")[1] for name in bond}]) == 1
+    letter = c_near[-1]
+    spanning = frozenset(("41/N.C", c_near, f"40/CA.{letter}", "41/CA.C", f"40/O.{letter}"))
+    for kind, width, count in (("angles", 3, 3), ("torsions", 4, 1)):
+        rows = getattr(with_one.restraints, kind).index
+        named = [{with_one.label(i).split(" ")[1] for i in row} for row in rows]
+        inside = [one for one in named if one <= spanning and {"41/N.C", c_near} <= one]
+        assert len(inside) == count
+        assert all(len(one) == width for one in inside)
+    planes = with_one.restraints.planes
+    groups = [
+        {with_one.label(i).split(" ")[1] for i in planes.index[planes.plane == k]} for k in np.unique(planes.plane)
+    ]
+    assert any({"41/N.C", c_near} <= group for group in groups)
+    (note,) = (note for note in with_one.restraints.notes if "neighbour in sequence does not have" in note)
+    assert note.endswith(f"A 40.{letter}-41.C, A 41.C-42.{n_near[-1]}")
+    model = read_model(path)
+    library = load_monomers(sorted(set(model.structure[0].get_all_residue_names())))
+    grown, _, _ = add_hydrogens(model, model.crystal, library, RidingHydrogens())
+    who = grown.atoms.identity
+    at_41 = (who.sequence_number == 41) & grown.atoms.is_hydrogen & (who.altloc == "C")
+    n = grown.atoms.xyz[(who.sequence_number == 41) & (who.atom_name == "N") & (who.altloc == "C")]
+    assert np.count_nonzero(np.linalg.norm(grown.atoms.xyz[at_41] - n, axis=1) < 1.1) == 1
 
 
 def test_restraints_without_sigma_are_left_out_and_said(tmp_path: Path) -> None:
