@@ -1,7 +1,8 @@
-"""What the measurements alone say about the crystal: twinning, anisotropy, completeness."""
+"""What the measurements alone say about the crystal: twinning, anisotropy, completeness, and odd sigmas."""
 
 from __future__ import annotations
 
+import gemmi
 import numpy as np
 
 from arrayrefine.atoms import Atoms
@@ -15,6 +16,13 @@ from arrayrefine.wording import Caution, are, counted
 ANISOTROPIC_ABOVE = 25.0
 """Å²; between the largest and the smallest principal value of the B of the data."""
 INCOMPLETE_BELOW = 0.7
+_LOW = 8.0
+"""Å; reflections of lower resolution tell the solvent and the scale."""
+_FEWEST_LOW, _SHARE_LOW = 20, 0.5
+"""Fewer of them are not worth a word; nor is a smaller share that is missing. In 125 of 128 data sets 0.6 or more are
+there."""
+_USUAL = (2.0, 1500.0)
+"""Median of value over sigma in the lower half of the resolution; it was 7 to 150 in 128 data sets."""
 
 
 def check_data(reflections: Reflections) -> tuple[str, ...]:
@@ -27,9 +35,10 @@ def check_data(reflections: Reflections) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        Sentences about columns of the wrong kind, twinning, anisotropy and completeness; empty for ordinary data.
+        Sentences about columns of the wrong kind, odd sigmas, twinning, anisotropy and completeness; empty for ordinary
+        data.
     """
-    checks = (wrong_kind, twinning, _anisotropy, _completeness)
+    checks = (wrong_kind, _sigmas, twinning, _anisotropy, _completeness, _low_resolution)
     return tuple(Caution(sentence) for check in checks for sentence in check(reflections))
 
 
@@ -66,4 +75,34 @@ def _completeness(reflections: Reflections) -> list[str]:
     return [
         f"only {100 * share:.0f} % of the reflections from {reflections.d_max:.1f} to {reflections.d_min:.2f} Å are "
         "there: maps will show artefacts"
+    ]
+
+
+def _low_resolution(reflections: Reflections) -> list[str]:
+    crystal = reflections.crystal
+    possible = len(gemmi.make_miller_array(crystal.gemmi_cell, crystal.gemmi_space_group, _LOW))
+    there = int((reflections.s_squared < _LOW**-2).sum())
+    if possible < _FEWEST_LOW or there >= _SHARE_LOW * possible:
+        return []
+    return [
+        f"of the {possible} reflections beyond {_LOW:g} Å at low resolution {there} {are(there)} there: they tell the "
+        "bulk solvent and the scale, and maps lack what is large and smooth"
+    ]
+
+
+def _sigmas(reflections: Reflections) -> list[str]:
+    """Sigmas on another scale than the values: all is noise to the likelihood then, or nothing is."""
+    value, sigma, what = reflections.f_obs, reflections.sigma, "F/sigma"
+    if reflections.i_obs is not None and reflections.sigma_i is not None:
+        value, sigma, what = reflections.i_obs, reflections.sigma_i, "I/sigma"
+    low = reflections.s_squared <= np.median(reflections.s_squared)
+    ratio = float(np.median(value[low] / sigma[low]))
+    if _USUAL[0] <= ratio <= _USUAL[1]:
+        return []
+    size, follows = ("large", "the data hardly move the model") if ratio < _USUAL[0] else (
+        "small", "weak reflections count like strong ones"
+    )  # fmt: skip
+    return [
+        f"the sigmas look too {size}: the median {what} of the half at low resolution is {ratio:.2g}, expected 5 to "
+        f"200, so that {follows}. Check which columns are read (--columns), or assume sigmas (--columns F,5%)"
     ]

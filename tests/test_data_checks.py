@@ -169,6 +169,25 @@ def test_a_few_impossible_intensities_do_not_move_the_tensor() -> None:
     np.testing.assert_allclose(anisotropy(data), truth, atol=2.5)
 
 
+@pytest.mark.parametrize("amplitudes", [False, True])
+@pytest.mark.parametrize(("factor", "size"), [(100.0, "large"), (0.003, "small"), (3.0, ""), (0.2, "")])
+def test_sigmas_on_another_scale_are_noted(factor: float, size: str, amplitudes: bool) -> None:
+    data = wilson(MONOCLINIC, noise=0.03, amplitudes=amplitudes)
+    scaled = None if data.sigma_i is None else factor * data.sigma_i
+    notes = check_data(dataclasses.replace(data, sigma=factor * data.sigma, sigma_i=scaled))
+    found = [note for note in notes if note.startswith("the sigmas look too")]
+    assert [note.split()[4].rstrip(":") for note in found] == ([size] if size else [])
+    assert all(("F/sigma" in note) == amplitudes for note in found)
+
+
+def test_missing_reflections_at_low_resolution_are_noted(case: Callable[[str], Path]) -> None:
+    for name, lacking in (("1cbs", True), ("1rx2", False)):
+        folder = case(name)
+        model = next(path for path in (folder / "model.pdb", folder / "model.cif") if path.exists())
+        data, _ = read_reflections(folder / "norm.mtz", read_model(model).crystal)
+        assert said(check_data(data), "beyond 8 Å at low resolution 0 are there") == lacking
+
+
 def test_missing_reflections_are_noted() -> None:
     data = wilson(ORTHORHOMBIC)
     there = np.random.default_rng(0).random(len(data)) < 0.6
