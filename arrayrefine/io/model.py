@@ -320,8 +320,9 @@ def _keep_first_model(source: InputFile, structure: gemmi.Structure, notes: list
     operators = sum(not op.given for op in structure.ncs)
     if operators:
         notes.append(Caution(
-            f"{operators} operator(s) of non-crystallographic symmetry (MTRIX) are not applied: "
-            "only the atoms that are written out are refined"
+            f"{counted(operators, 'operator')} of non-crystallographic symmetry (MTRIX, _struct_ncs_oper) "
+            f"{are(operators)} not applied: only the atoms that are written out are refined, and their copies are "
+            "missing from the crystal. expand_ncs of a gemmi.Structure writes them out"
         ))
 
 
