@@ -77,6 +77,11 @@ def wrong(start: tuple[Problem, State]) -> tuple[Problem, State]:
     return problem, evaluate(problem, turned(problem, state.atoms, list(WRONG)), before=state)
 
 
+@pytest.fixture(scope="module")
+def mended(wrong: tuple[Problem, State]) -> tuple[State, tuple[tuple[str, float], ...]]:
+    return with_better_rotamers(*wrong)
+
+
 def test_torsions_become_those_asked_for_and_bonds_stay(start: tuple[Problem, State]) -> None:
     problem, state = start
     atoms, rng = state.atoms, np.random.default_rng(0)
@@ -178,9 +183,11 @@ def test_what_turns_in_a_right_model_is_right_by_the_test_set(start: tuple[Probl
     assert after.statistics.r_free <= state.statistics.r_free
 
 
-def test_wrong_side_chains_turn_back(start: tuple[Problem, State], wrong: tuple[Problem, State]) -> None:
-    problem, state = wrong
-    after, found = with_better_rotamers(problem, state)
+def test_wrong_side_chains_turn_back(
+    start: tuple[Problem, State], wrong: tuple[Problem, State], mended: tuple[State, tuple[tuple[str, float], ...]]
+) -> None:
+    state = wrong[1]
+    after, found = mended
     assert {name for name, _ in found} >= {f"A/{name} {number}" for number, name in WRONG.items()}
     assert [int(name.split()[1]) for name, _ in found] == sorted(int(name.split()[1]) for name, _ in found)
     assert len(found) <= len(WRONG) + 1
@@ -224,9 +231,8 @@ def test_a_backbone_that_followed_is_no_hindrance(start: tuple[Problem, State]) 
     assert np.linalg.norm(after.atoms.xyz[bonds.child] - after.atoms.xyz[bonds.parent], axis=1).max() < 1.4
 
 
-def test_hydrogens_go_along(wrong: tuple[Problem, State]) -> None:
-    problem, state = wrong
-    atoms = with_better_rotamers(problem, state)[0].atoms
+def test_hydrogens_go_along(mended: tuple[State, tuple[tuple[str, float], ...]]) -> None:
+    atoms = mended[0].atoms
     riding = atoms.riding
     length = np.linalg.norm(atoms.xyz[riding.child] - atoms.xyz[riding.parent], axis=1)
     assert length.max() < 1.4
@@ -237,6 +243,7 @@ def test_hydrogens_go_along(wrong: tuple[Problem, State]) -> None:
 
 def test_displacements_of_what_turns_are_not_those_of_a_wrong_place(wrong: tuple[Problem, State]) -> None:
     problem, state = wrong
+    problem = dataclasses.replace(problem, options=dataclasses.replace(problem.options, freeze=("xyz: not 36",)))
     leu = side_chains_of([residue(state.atoms, 36)])[0]
     b_iso, u_aniso = state.atoms.b_iso.copy(), state.atoms.u_aniso.copy()
     b_iso[leu.rows[0][leu.depth > 0]] += 60.0
@@ -250,7 +257,7 @@ def test_displacements_of_what_turns_are_not_those_of_a_wrong_place(wrong: tuple
     atoms = with_better_rotamers(problem, evaluate(problem, alone, absorb_b=False))[0].atoms
     assert (atoms.b_iso[far] < grown.atoms.b_iso[far] - 20.0).all()
     assert not atoms.u_aniso[leu.rows[0]].any()
-    for options in ({"freeze": ("b: 36",)}, {"targets": ("xyz",)}):
+    for options in ({"freeze": ("xyz: not 36", "b: 36")}, {"targets": ("xyz",)}):
         still = dataclasses.replace(problem, options=dataclasses.replace(problem.options, **options))
         atoms = with_better_rotamers(still, grown)[0].atoms
         assert apart(chi1(atoms, 36), chi1(grown.atoms, 36)) > 90.0
@@ -425,13 +432,21 @@ def test_what_no_step_has_refined_is_not_kept(
 ) -> None:
     problem, state = small(wrong[0], cycles=3, anisotropic="none"), wrong[1]
     asked: list[State] = []
-    search = macrocycle.with_better_rotamers
+    done: list[Any] = []
+    found: list[Any] = []
+    search, run = macrocycle.with_better_rotamers, macrocycle._run_cycle
 
     def asking(problem: Problem, state: State) -> Any:
         asked.append(state)
-        return search(problem, state)
+        found[:] = found or [search(problem, state)]  # the second time of the same state
+        return found[0]
+
+    def noted(*given: Any) -> Any:
+        done.append(run(*given))
+        return done[-1]
 
     monkeypatch.setattr(macrocycle, "with_better_rotamers", asking)
+    monkeypatch.setattr(macrocycle, "_run_cycle", noted)
     path = macrocycle.start_path(problem, state)
     ended = macrocycle.run_cycles(problem, path, lambda: bool(asked), lambda step, state: None)
     assert ended.reason.startswith("interrupted")
@@ -439,16 +454,14 @@ def test_what_no_step_has_refined_is_not_kept(
     assert ended.path.state is asked[0]
     assert not any("turned" in note for note in ended.notes)
 
-    run = macrocycle._run_cycle
-
     def refused(problem: Problem, path: Any, cycle: int, *rest: Any) -> Any:
-        return run(problem, path, cycle, *rest) if cycle == 1 else (dataclasses.replace(path, news=""), [])
+        return done[0] if cycle == 1 else (dataclasses.replace(path, news=""), [])
 
     asked.clear()
     monkeypatch.setattr(macrocycle, "_run_cycle", refused)
     ended = macrocycle.run_cycles(problem, path, lambda: False, lambda step, state: None)
     assert ended.reason.startswith("stopped: no step of cycle 2")
-    assert ended.path.state is asked[0]
+    assert ended.path.state is asked[0] is done[0][0].state
     assert not any("turned to another" in note for note in ended.notes)
 
 
