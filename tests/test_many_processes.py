@@ -30,6 +30,8 @@ Case = Callable[[str], Path]
 pytestmark = pytest.mark.skipif(not processes.possible(), reason="processes are forked on Linux only")
 
 BRIEF = ar.Options(cycles=1, targets=("xyz", "b"), perturb=0.1, hydrogens="strip", device="cpu")
+Heard = tuple[tuple[object, ...], list[tuple[object, ...]]]
+"""Results of several jobs, and what was heard of them."""
 
 
 @pytest.fixture(autouse=True)
@@ -73,25 +75,39 @@ def arrays_of(record: Any, path: str = "") -> list[tuple[str, Any, tuple[int, ..
     return [row for name in names for row in arrays_of(getattr(record, name), f"{path}.{name}")]
 
 
-def test_results_and_what_is_heard_are_those_of_one_process(case: Case, children: list[int], tmp_path: Path) -> None:
-    def run(count: int) -> tuple[tuple[object, ...], list[tuple[object, ...]]]:
-        heard: list[tuple[object, ...]] = []
+def five(folder: Path, count: int) -> Heard:
+    heard: list[tuple[object, ...]] = []
 
-        def on_step(number: int, step: Step) -> None:
-            heard.append((number, os.getpid(), "step", step.target, step.r_work))
+    def on_step(number: int, step: Step) -> None:
+        heard.append((number, os.getpid(), "step", step.target, step.r_work))
 
-        def on_state(number: int, step: Step, state: State) -> None:
-            heard.append((number, os.getpid(), "state", float(state.atoms.xyz.sum())))
+    def on_state(number: int, step: Step, state: State) -> None:
+        heard.append((number, os.getpid(), "state", float(state.atoms.xyz.sum())))
 
-        found = ar.refine_many(
-            jobs_of(case("5e5z"), 5, count), on_step=on_step, on_state=on_state,
-            on_message=lambda number, text: heard.append((number, os.getpid(), text)),
-        )  # fmt: skip
-        return found, heard
+    found = ar.refine_many(
+        jobs_of(folder, 5, count), on_step=on_step, on_state=on_state,
+        on_message=lambda number, text: heard.append((number, os.getpid(), text)),
+    )  # fmt: skip
+    return found, heard
 
-    one, heard = run(1)
-    assert not children
-    three, heard_of_three = run(3)
+
+@pytest.fixture(scope="module")
+def by_one(case: Case) -> Heard:
+    """Five jobs by one process: none is forked."""
+
+    def forked(_: Any) -> channels.Other:
+        raise AssertionError("one process was asked for")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(crew, "forked", forked)
+        return five(case("5e5z"), 1)
+
+
+def test_results_and_what_is_heard_are_those_of_one_process(
+    case: Case, children: list[int], by_one: Heard, tmp_path: Path
+) -> None:
+    one, heard = by_one
+    three, heard_of_three = five(case("5e5z"), 3)
     assert len(set(children)) == 3
     for k in range(5):
         assert same(one[k], three[k])
@@ -181,7 +197,7 @@ def test_jobs_with_own_targets_and_jobs_that_cannot_run(case: Case, children: li
     assert "absent.pdb" in str(missing)
 
 
-def test_what_a_lost_process_had_to_do_is_done_here(case: Case, children: list[int]) -> None:
+def test_what_a_lost_process_had_to_do_is_done_here(case: Case, children: list[int], by_one: Heard) -> None:
     said: list[str] = []
     killed: list[int] = []
 
@@ -190,16 +206,11 @@ def test_what_a_lost_process_had_to_do_is_done_here(case: Case, children: list[i
             killed.append(children[1])
             os.kill(children[1], signal.SIGKILL)
 
-    def run(count: int) -> tuple[object, ...]:
-        return ar.refine_many(
-            jobs_of(case("5e5z"), 4, count), on_step=on_step if count > 1 else None,
-            on_message=lambda _, text: said.append(text),
-        )  # fmt: skip
-
-    found, expected = run(2), run(1)
+    found = ar.refine_many(jobs_of(case("5e5z"), 4, 2), on_step=on_step, on_message=lambda _, text: said.append(text))
     assert killed
     assert any("has ended" in text and "begins again" in text for text in said)
-    assert all(same(*pair) for pair in zip(found, expected))
+    assert len(found) == 4
+    assert all(same(*pair) for pair in zip(found, by_one[0]))
 
 
 def test_an_error_of_a_callback_comes_out(case: Case) -> None:
