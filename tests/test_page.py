@@ -52,6 +52,12 @@ def subject(result: Result) -> Subject:
 
 
 @pytest.fixture(scope="module")
+def drawn(subject: Subject) -> str:
+    """The page by one process."""
+    return page(subject)
+
+
+@pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     if reason := browser.unavailable_reason():
         pytest.skip(reason)
@@ -99,8 +105,8 @@ def test_page_is_small_and_needs_nothing_else(folder: Path) -> None:
     assert {value[1:] for value in targets if len(value) > 1} <= set(names)
 
 
-def test_several_processes_draw_the_same_page(subject: Subject) -> None:
-    assert together(lambda: page(subject), 2) == page(subject)
+def test_several_processes_draw_the_same_page(subject: Subject, drawn: str) -> None:
+    assert together(lambda: page(subject), 2) == drawn
 
 
 def test_page_says_what_the_report_says(folder: Path, result: Result) -> None:
@@ -262,8 +268,8 @@ def test_warnings_come_before_notes(subject: Subject) -> None:
     assert order(without) == ["Warnings", "None.", "Notes", "atoms were fixed up", "look there"]
 
 
-def test_page_is_deterministic(subject: Subject) -> None:
-    assert page(subject) == page(subject)
+def test_page_is_deterministic(subject: Subject, drawn: str) -> None:
+    assert page(subject) == drawn
 
 
 def test_browser_finds_no_error_and_asks_for_nothing(shown: Any, folder: Path) -> None:
