@@ -11,6 +11,12 @@ from types import ModuleType
 import emulator
 import pytest
 
+LONGEST = (
+    "test_processes.py", "test_docs.py", "test_rotamers.py", "test_refine.py", "test_weight_schemes.py",
+    "test_foresight.py", "test_refine_command.py", "test_many_processes.py", "test_tensors.py", "test_nearness.py",
+    "test_page.py", "test_incomplete.py", "test_device_objective.py", "test_options.py", "test_hydrogens.py",
+)  # fmt: skip
+"""Files that come first, the longest before the others: no process is to wait at the end for one of them."""
 DATA = Path(os.environ.get("ARRAYREFINE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
 
@@ -23,6 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Options(device="auto") is the default of every test: it takes the device that is visible, or none."""
+    config.option.loadscopereorder = False  # pytest-xdist would begin with the files of many tests, short as they are
     if config.getoption("--device") == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
         return
@@ -34,7 +41,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What is asked of the emulator alone, such as to find mistakes, would hang or spoil a real device."""
+    """Long files first; what is asked of the emulator alone, as to find mistakes, would hang or spoil a real device."""
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))
     if config.getoption("--device") == "cuda":
         for item in items:
             if item.get_closest_marker("emulator") or item.path.name == "test_emulator.py":
