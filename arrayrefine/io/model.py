@@ -22,6 +22,7 @@ from arrayrefine.io.in_memory import ModelSource, is_path, label_of, stand_in
 from arrayrefine.io.inner_end import read_through
 from arrayrefine.io.model_crystal import crystal_named, format_cell, has_cell, take_crystal, without_unit_scale
 from arrayrefine.io.pdb_header import header_records
+from arrayrefine.io.residue_order import take_polymers_together
 from arrayrefine.io.special_positions import Sites, find_sites, follow_sites
 from arrayrefine.io.tls_header import complete_groups
 from arrayrefine.io.tls_residual import with_header_tls
@@ -52,7 +53,7 @@ class Model:
         Values in range, special positions exact; see `notes` for what was changed.
     structure : gemmi.Structure
         As read, first model only; its atoms are in the order of `atoms`. Parts of one chain that are
-        scattered over the file (protein, then waters) stand together.
+        scattered over the file (protein, then waters) stand together, and so do the residues of a polymer.
     document : gemmi.cif.Document or None
         The mmCIF input, for writing its categories back; None for PDB.
     notes : tuple of str
@@ -108,6 +109,7 @@ def read_model(source: ModelSource, otherwise: Callable[[gemmi.Structure], Cryst
     complete_groups(structure)
     notes += use_pdb_names_of_waters(structure)
     without_unit_scale(file, structure, notes)
+    notes += take_polymers_together(structure)
     if otherwise is not None and not (has_cell(structure) and structure.find_spacegroup()):
         take_crystal(file, structure, otherwise(structure), notes)
     crystal = crystal_named(file, structure, notes, asked=otherwise is not None)

@@ -1,0 +1,147 @@
+"""Polymers whose residues stand apart in the file are put together; others are left as they stand."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import gemmi
+import pytest
+
+from arrayrefine import Options, refine
+from arrayrefine.io.model import Model, read_model
+
+Case = Callable[[str], Path]
+Order = Callable[[list[gemmi.Residue]], list[gemmi.Residue]]
+
+
+def _polymer(residues: list[gemmi.Residue]) -> list[gemmi.Residue]:
+    return [residue for residue in residues if residue.entity_type == gemmi.EntityType.Polymer]
+
+
+def _others(residues: list[gemmi.Residue]) -> list[gemmi.Residue]:
+    return [residue for residue in residues if residue.entity_type != gemmi.EntityType.Polymer]
+
+
+def _shuffled(residues: list[gemmi.Residue]) -> list[gemmi.Residue]:
+    random.Random(0).shuffle(residues)
+    return residues
+
+
+def _fragment_last(residues: list[gemmi.Residue]) -> list[gemmi.Residue]:
+    return [*_polymer(residues)[30:], *_others(residues), *_polymer(residues)[:30]]
+
+
+def ordered(path: Path, order: Order) -> str:
+    """PDB text of the residues of the first chain, without TER, in another order."""
+    structure = gemmi.read_structure(str(path))
+    structure.merge_chain_parts()
+    structure.setup_entities()
+    chain = structure[0][0]
+    residues = order([residue.clone() for residue in chain])
+    for k in reversed(range(len(chain))):
+        del chain[k]
+    for residue in residues:
+        chain.add_residue(residue)
+    options = gemmi.PdbWriteOptions(minimal=True, ter_records=False)
+    return structure.make_pdb_string(options)
+
+
+def read(text: str, folder: Path) -> Model:
+    (folder / "model.pdb").write_text(text)
+    return read_model(folder / "model.pdb")
+
+
+def said(model: Model) -> list[str]:
+    return [note for note in model.notes if "does not stand in one piece" in note]
+
+
+@pytest.mark.parametrize(
+    ("entry", "order", "how"),
+    [
+        ("1aba", lambda residues: [*_others(residues), *_polymer(residues)], "the file"),
+        ("1aba", _fragment_last, "their numbers"),
+        ("1aba", _shuffled, "their numbers"),
+        ("1ehz", lambda residues: [*_others(residues), *_polymer(residues)], "the file"),  # modified nucleotides
+        ("1ehz", _fragment_last, "their numbers"),
+    ],
+)
+def test_they_are_put_together_as_in_the_usual_order(
+    case: Case, tmp_path: Path, entry: str, order: Order, how: str
+) -> None:
+    path = case(entry) / "model.pdb"
+    model, usual = read(ordered(path, order), tmp_path), read_model(path)
+    name = usual.structure[0][0].name
+    (note,) = said(model)
+    assert note.startswith(f"the polymer of chain {name} does not stand in one piece, in sequence, before what else")
+    assert f"are taken together, in the order of {how}, and written so" in note
+    chain, expected = model.structure[0][0], usual.structure[0][0]
+    expected_polymer = _polymer(list(expected)) or list(expected.get_polymer())
+    assert [str(residue) for residue in chain.get_polymer()] == [str(residue) for residue in expected_polymer]
+    assert sorted(map(str, chain)) == sorted(map(str, expected))
+    assert len(model.atoms) == len(usual.atoms)
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        lambda residues: residues,
+        lambda residues: [*_polymer(residues), *reversed(_others(residues))],
+    ],
+)  # fmt: skip
+def test_the_usual_orders_stay(case: Case, tmp_path: Path, order: Order) -> None:
+    text = ordered(case("1aba") / "model.pdb", order)
+    model = read(text, tmp_path)
+    assert not said(model)
+    lines = [line[12:27] for line in text.splitlines() if line.startswith(("ATOM", "HETATM"))]
+    who = model.atoms.identity
+    assert [int(line[10:14]) for line in lines] == who.sequence_number.tolist()
+
+
+def test_numbers_against_the_sequence_stay(case: Case, tmp_path: Path) -> None:
+    """As in a circular permutant: the chain is bonded as it stands, whatever its numbers."""
+
+    def permuted(residues: list[gemmi.Residue]) -> list[gemmi.Residue]:
+        for k, residue in enumerate(_polymer(residues)):
+            residue.seqid.num = k - 5 if k < 40 else 5 - k
+        return residues
+
+    model = read(ordered(case("1aba") / "model.pdb", permuted), tmp_path)
+    assert not said(model)
+    assert [residue.seqid.num for residue in model.structure[0][0]][38:42] == [33, 34, -35, -36]
+
+
+def test_free_amino_acids_are_no_part_of_the_polymer(case: Case, tmp_path: Path) -> None:
+    """Nor are the ligands before them, where the polymer is put ahead of both."""
+
+    def with_glycine(residues: list[gemmi.Residue]) -> list[gemmi.Residue]:
+        glycine = next(residue for residue in residues if residue.name == "GLY").clone()
+        glycine.seqid.num, glycine.het_flag = 900, "H"
+        for atom in glycine:
+            atom.pos += gemmi.Position(30.0, 30.0, 30.0)
+        return [*_polymer(residues), *_others(residues), glycine]
+
+    assert not said(read(ordered(case("1aba") / "model.pdb", with_glycine), tmp_path))
+
+    model = read(
+        ordered(case("1aba") / "model.pdb", lambda residues: with_glycine(residues)[::-1][: len(residues) + 1]),
+        tmp_path,
+    )
+    assert said(model)
+    assert 900 not in [residue.seqid.num for residue in model.structure[0][0].get_polymer()]
+
+
+def test_what_is_written_is_a_polymer_without_links_of_peptides(case: Case, tmp_path: Path) -> None:
+    folder = case("1aba")
+    text = ordered(folder / "model.pdb", lambda residues: [*_others(residues), *_polymer(residues)])
+    model = read(text, tmp_path)
+    result = refine(model, folder / "norm.mtz", Options(cycles=0, d_min=3.0, report=False))
+    assert said(model)[0] in result.report.warnings
+    assert not [note for note in result.report.warnings if "links found, not named" in note]
+    result.write(tmp_path)
+    again = gemmi.read_structure(str(tmp_path / "refined.pdb"))
+    assert not [link for link in again.connections if link.partner1.atom_name == "C"]
+    block = gemmi.cif.read(str(tmp_path / "refined.cif")).sole_block()
+    assert len(block.find_values("_entity_poly_seq.num")) == 87
+    assert set(block.find_values("_atom_site.label_entity_id")) == {"A", "MES!", "water"}
