@@ -21,6 +21,7 @@ from arrayrefine.atom_names import (
     use_dictionary_names,
 )
 from arrayrefine.clusters import mend_clusters
+from arrayrefine.element_checks import other_elements
 from arrayrefine.errors import InputError, MonomerError
 from arrayrefine.io.entities import set_up_entities
 from arrayrefine.wording import Caution, listed
@@ -172,9 +173,10 @@ def library_for(
     for name in found:
         del library.monlib.monomers[name]
     unlike = "taken for another compound, its restraints are not used."
-    notes = [
+    notes: list[str] = [
         Caution(f"{what}: {unlike}{names_of_other_programs([name])}".rstrip(".")) for name, what in found.items()
     ]
+    notes += other_elements(copy, library.monlib)
     return dataclasses.replace(
         library, missing=(*library.missing, *found), notes=(*library.notes, *notes),
         sources={name: source for name, source in library.sources.items() if name not in found},
