@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from arrayrefine.atoms import Atoms
 from arrayrefine.errors import InputError
 from arrayrefine.occupancy_groups import OccupancyGroups
+from arrayrefine.polymers import is_polymer
 from arrayrefine.selection import select
-from arrayrefine.wording import Caution, counted, listed
+from arrayrefine.wording import Caution, are, counted, listed
 
 Int = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -24,6 +25,8 @@ _FULL = 0.995
 """Share of its site from which an atom counts as fully there."""
 _ALIKE = 0.02
 """Neighbours in a chain share their conformers' occupancies where these differ by no more than this."""
+_LACKING = 0.05
+"""A residue of a chain whose atoms all miss one by more is worth a warning; 0.95 is as good as full."""
 _SAID_SUM = 0.015
 """An alternative whose occupancies miss one by more is worth a note."""
 
@@ -271,4 +274,33 @@ def uneven(atoms: Atoms) -> tuple[str, ...]:
     return (Caution(
         f"occupancies differ among the atoms of {counted(len(found), 'residue')}, or of one conformer there: "
         f"{listed(found)}. They stay unless a step refines occupancies: give such atoms one occupancy, or conformers"
+    ),)
+
+
+def partial(atoms: Atoms) -> tuple[str, ...]:
+    """A warning about residues of chains that are there in part, for a refinement that leaves occupancies alone.
+
+    Those of which no heavy atom, its conformers together, comes near to one. Side chains that are there in part, by
+    which some say how well they see them, do not count, nor do atoms of zero occupancy.
+    """
+    who, share = atoms.identity, atoms.occupancy * atoms.multiplicity
+    of_chains = np.isin(who.residue_name, [name for name in set(who.residue_name.tolist()) if is_polymer(name)])
+    sums: dict[tuple[str, int, str], dict[str, float]] = {}
+    names: dict[tuple[str, int, str], str] = {}
+    for i in np.flatnonzero(of_chains & ~atoms.is_hydrogen & (share > 0.0)).tolist():
+        place = str(who.chain[i]), int(who.sequence_number[i]), str(who.insertion_code[i])
+        total = sums.setdefault(place, {})
+        total[str(who.atom_name[i])] = total.get(str(who.atom_name[i]), 0.0) + float(share[i])
+        names.setdefault(place, str(who.residue_name[i]))
+    found = [
+        f"{chain} {names[chain, number, code]} {number}{code} ({max(total.values()):.2f})"
+        for (chain, number, code), total in sums.items() if max(total.values()) < 1.0 - _LACKING
+    ]  # fmt: skip
+    if not found:
+        return ()
+    n = len(found)
+    return (Caution(
+        f"{counted(n, 'residue')} of chains {are(n)} there in part, and nothing for the rest: {listed(found)}. Steps "
+        "that refine no occupancies leave them: set them to 1 where nothing else takes the place, or refine them with "
+        "--targets xyz+b occupancy"
     ),)

@@ -12,7 +12,7 @@ import numpy as np
 from arrayrefine.anisotropy import choose_anisotropic
 from arrayrefine.atoms import Atoms
 from arrayrefine.configuration import check_options
-from arrayrefine.conformers import build_occupancy_groups, overfull, uneven
+from arrayrefine.conformers import build_occupancy_groups, overfull, partial, uneven
 from arrayrefine.data_checks import check_data, few_for_model
 from arrayrefine.device import choose_device
 from arrayrefine.external import with_external
@@ -162,7 +162,7 @@ def prepare(
     if any("occupancy" in target.split("+") for target in options.targets):
         notes += group_notes
     else:
-        notes += overfull(model.atoms, groups)
+        notes += [*overfull(model.atoms, groups), *partial(model.atoms)]
     notes += [*uneven(model.atoms), *truncated(model.atoms, library)]
     notes += [*library.notes, *link_notes, *restraints.notes]
     atoms = model.atoms

@@ -9,7 +9,7 @@ import gemmi
 import pytest
 
 import arrayrefine as ar
-from arrayrefine.conformers import uneven
+from arrayrefine.conformers import partial, uneven
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.io.model import read_model
 from arrayrefine.monomers import library_for
@@ -95,3 +95,30 @@ def test_occupancies_of_deposited_models(case: Callable[[str], Path], name: str,
     said = uneven(read_model(next(case(name).glob("model.*"))).atoms)
     assert len(said) == count
     assert not any("PO4" in sentence for sentence in said)  # of 3sb3, with P on an axis
+
+
+def test_residues_there_in_part_are_named_unless_occupancies_are_refined() -> None:
+    structure = without(lambda residue, atom: str(residue.seqid) != "116")  # which is there by half
+    assert not partial(read_model(structure).atoms)
+    whole = [residue for residue in structure[0][0] if len(residue) > 5 and not any(a.has_altloc() for a in residue)]
+    for atom in whole[0]:
+        atom.occ, atom.altloc = 0.6, "B"  # without A
+    for atom in whole[1]:
+        atom.occ = 0.5
+    for atom in list(whole[2])[4:]:
+        atom.occ = 0.5  # a side chain
+    for atom in whole[3]:
+        atom.occ = 0.0
+    (said,) = partial(read_model(structure).atoms)
+    first, second = (f"{residue.name} {residue.seqid}" for residue in whole[:2])
+    assert said.startswith("2 residues of chains are there in part, and nothing for the rest: ")
+    assert f"{first} (0.60), A {second} (0.50). Steps that" in said
+    assert said in ar.prepare(structure, DATA, ar.Options())[-1]
+    assert said not in ar.prepare(structure, DATA, ar.Options(targets=("xyz+b", "occupancy")))[-1]
+
+
+@pytest.mark.parametrize(("name", "found"), [("1dur", ""), ("1rx2", "A ASP 116 (0.50)"), ("3sb3", ""), ("5orl", "")])
+def test_deposited_residues_there_in_part(case: Callable[[str], Path], name: str, found: str) -> None:
+    said = partial(read_model(next(case(name).glob("model.*"))).atoms)
+    assert len(said) == bool(found)
+    assert not said or f"1 residue of chains is there in part, and nothing for the rest: {found}. Steps" in said[0]
