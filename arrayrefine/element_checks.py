@@ -9,6 +9,9 @@ from arrayrefine.wording import Caution, are, counted, listed
 _UNTOLD = ("X", "D")
 """Symbols that are not compared: of an unknown element, and of deuterium, which dictionaries name in several ways."""
 
+_UNKNOWN = "UNX"
+"""Component of an atom that may be any; its dictionary has nitrogen for it."""
+
 
 def other_elements(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str]:
     """A sentence about atoms whose element is not that of the atom of their name in the dictionary.
@@ -23,7 +26,7 @@ def other_elements(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str
     found = []
     for chain in structure[0]:
         for residue in chain:
-            if residue.name not in monlib.monomers:
+            if residue.name == _UNKNOWN or residue.name not in monlib.monomers:
                 continue
             if residue.name not in expected:
                 expected[residue.name] = {atom.id: atom.el.name for atom in monlib.monomers[residue.name].atoms}

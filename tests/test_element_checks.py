@@ -57,3 +57,10 @@ def test_deposited_models(case: Callable[[str], Path], name: str, count: int) ->
     """1ehz has manganese in sites that it calls magnesium, 1v9g deuterium."""
     said = told(next(case(name).glob("model.*")))
     assert [note.split(maxsplit=1)[0] for note in said] == [str(count)] * (count > 0)
+
+
+def test_an_unknown_atom_may_be_of_any() -> None:
+    structure = gemmi.read_structure(str(MODEL))
+    water = next(residue for chain in structure[0] for residue in chain if residue.is_water())
+    water.name, water[0].name = "UNX", "UNK"
+    assert not told(structure)

@@ -311,6 +311,15 @@ def test_unknown_element(tmp_path: Path, element: str) -> None:
         read(tmp_path, atom(), atom("Q1", xyz=(5, 5, 5), element=element))
 
 
+def test_atoms_that_the_depositor_did_not_know(tmp_path: Path) -> None:
+    """Their component, UNX, has an entry in the dictionary, so that `unknown` does not concern it."""
+    unx = atom("UNK", residue="UNX", number="   2 ", xyz=(5, 5, 5), element=" X")
+    with pytest.raises(InputError, match=r"A/UNX 2/UNK.*--unknown hold neither.*as of UNX, remove these atoms"):
+        read(tmp_path, atom(), unx)
+    model = read(tmp_path, atom(), unx[:76] + " O" + unx[78:])  # as the error says
+    assert model.atoms.element.tolist()[1] == "O"
+
+
 @pytest.mark.parametrize("field", [" " * 8, "     nan", "********"])
 def test_missing_coordinates(tmp_path: Path, field: str) -> None:
     record = atom("CB", xyz=(5, 5, 5))

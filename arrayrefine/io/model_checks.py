@@ -51,8 +51,9 @@ def check_elements(path: object, identity: Identity, element: NDArray[np.str_]) 
     if len(bad):
         raise InputError(
             f"model '{path}': {counted(len(bad), 'atom')} of unknown element: {named(identity, bad)}; expected a "
-            "symbol of the periodic table: correct the element (PDB columns 77-78, mmCIF "
-            "_atom_site.type_symbol)"
+            "symbol of the periodic table, without which nothing says how they scatter, with --unknown hold neither. "
+            "Correct the element (PDB columns 77-78, mmCIF _atom_site.type_symbol) or, where nobody knows it, as of "
+            "UNX, remove these atoms from the model"
         )
 
 
