@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gemmi
 import numpy as np
 
 from arrayrefine.atoms import Atoms
@@ -80,7 +79,7 @@ def _completeness(reflections: Reflections) -> list[str]:
 
 def _low_resolution(reflections: Reflections) -> list[str]:
     crystal = reflections.crystal
-    possible = len(gemmi.make_miller_array(crystal.gemmi_cell, crystal.gemmi_space_group, _LOW))
+    possible = len(crystal.unique_reflections(_LOW, sum(crystal.cell[:3])))  # none has a larger d
     there = int((reflections.s_squared < _LOW**-2).sum())
     if possible < _FEWEST_LOW or there >= _SHARE_LOW * possible:
         return []
