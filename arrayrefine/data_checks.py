@@ -18,10 +18,10 @@ INCOMPLETE_BELOW = 0.7
 _LOW = 8.0
 """Å; reflections of lower resolution tell the solvent and the scale."""
 _FEWEST_LOW, _SHARE_LOW = 20, 0.5
-"""Fewer of them are not worth a word; nor is a smaller share that is missing. In 125 of 128 data sets 0.6 or more are
-there."""
+"""Fewer of them are not worth a word; nor is a smaller share that is missing. In all but three of some hundred
+crystals 0.6 or more are there."""
 _USUAL = (2.0, 1500.0)
-"""Median of value over sigma in the lower half of the resolution; it was 7 to 150 in 128 data sets."""
+"""Median of value over sigma in the lower half of the resolution; it was 7 to 150 in some hundred crystals."""
 
 
 def check_data(reflections: Reflections) -> tuple[str, ...]:

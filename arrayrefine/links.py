@@ -81,11 +81,7 @@ def _mend_peptides(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str
             link_id = _peptide_link(residue, following, monlib)
             if link_id not in monlib.links or _pair_key(*ends) in known:
                 continue
-            connection = gemmi.Connection()
-            connection.name = f"mended{len(mended) + 1}"
-            connection.partner1, connection.partner2 = ends
-            connection.type, connection.asu, connection.link_id = gemmi.ConnectionType.Covale, gemmi.Asu.Same, link_id
-            structure.connections.append(connection)
+            _join(structure, f"mended{len(mended) + 1}", ends, link_id)
             mended.append(f"{chain.name} {residue.seqid}-{following.seqid} ({length:.2f} Å)")
     if not mended:
         return []
@@ -114,12 +110,7 @@ def _join_lone_conformers(structure: gemmi.Structure, monlib: gemmi.MonLib) -> l
                 if strain[c, n] > _UNLIKE:
                     continue
                 ends = _address(chain, residue, carbons[c]), _address(chain, following, nitrogens[n])
-                connection = gemmi.Connection()
-                connection.name = f"{LONE}{len(joined) + 1}"
-                connection.partner1, connection.partner2 = ends
-                connection.type, connection.asu = gemmi.ConnectionType.Covale, gemmi.Asu.Same
-                connection.link_id = link_id
-                structure.connections.append(connection)
+                _join(structure, f"{LONE}{len(joined) + 1}", ends, link_id)
                 joined.append(f"{chain.name} {residue.seqid}.{c}-{following.seqid}.{n}")
     if not joined:
         return []
@@ -127,6 +118,17 @@ def _join_lone_conformers(structure: gemmi.Structure, monlib: gemmi.MonLib) -> l
         f"{counted(len(joined), 'peptide bond')} of conformers that the neighbour in sequence does not have, to the "
         f"one of it that fits best: {listed(joined)}"
     ]
+
+
+def _join(
+    structure: gemmi.Structure, name: str, ends: tuple[gemmi.AtomAddress, gemmi.AtomAddress], link_id: str
+) -> None:
+    """Add a link of the library between neighbours in a chain."""
+    connection = gemmi.Connection()
+    connection.name, connection.link_id = name, link_id
+    connection.partner1, connection.partner2 = ends
+    connection.type, connection.asu = gemmi.ConnectionType.Covale, gemmi.Asu.Same
+    structure.connections.append(connection)
 
 
 def lone_links(structure: gemmi.Structure) -> frozenset[frozenset[tuple[str, str, str, str]]]:

@@ -228,11 +228,10 @@ def left_alone(problem: Problem, atoms: Atoms) -> list[str]:
     options = problem.options
     if not options.rigid_groups or options.rigid_body != "auto" or not _moving(problem, atoms).groups:
         return []
-    said = (
+    return [Caution(
         f"--rigid-groups has no effect: a trial at low resolution would move no group by {_WORTH:g} Å: the cycles "
         "do it (--rigid-body yes moves groups all the same)"
-    )
-    return [Caution(said)]
+    )]
 
 
 def _moving(problem: Problem, atoms: Atoms) -> RigidBodies:

@@ -31,8 +31,10 @@ from arrayrefine.nonbonded import (
 from arrayrefine.restraints import Restraints
 from arrayrefine.topology_terms import (
     HYDROGEN_BOND_LENGTH,
+    LinkEnds,
     TopologyModel,
     image_links,
+    link_ends,
     read_angles,
     read_bonds,
     read_planes,
@@ -202,26 +204,22 @@ def _chains(topology: gemmi.Topo) -> list[gemmi.Topo.ChainInfo]:
     return [topology.chain_infos[k] for k in range(len(topology.chain_infos))]
 
 
-def _ends(link: gemmi.Topo.Link) -> dict[tuple[str, str, str], str]:
-    """The residues of a link (subchain, number, name), and the conformer of each."""
-    ends = ((link.res1, link.alt1), (link.res2, link.alt2))
-    return {(residue.subchain, str(residue.seqid), residue.name): altloc for residue, altloc in ends}
-
-
-def _same_ends(one: dict[tuple[str, str, str], str], two: dict[tuple[str, str, str], str]) -> bool:
+def _same_ends(one: LinkEnds, two: LinkEnds) -> bool:
     """Whether two links join the same residues, in conformers that can be there together."""
-    return one.keys() == two.keys() and all("\0" in (one[k], two[k]) or one[k] == two[k] for k in one)
+    first, second = ({end[:3]: end[3] for end in ends} for ends in (one, two))
+    alike = (first[k] == second[k] or "\0" in (first[k], second[k]) for k in first.keys() & second.keys())
+    return first.keys() == second.keys() and all(alike)
 
 
 def _chain_notes(topology: gemmi.Topo) -> list[str]:
     """Chain breaks and cis peptides."""
     gaps, cis = [], []
-    named = [_ends(link) for link in topology.extras if link.link_id and link.asu != gemmi.Asu.Different]
+    named = [link_ends(link) for link in topology.extras if link.link_id and link.asu != gemmi.Asu.Different]
     for chain in _chains(topology):
         for info in chain.res_infos:
             for link in info.prev:
                 label = f"{chain.chain_ref.name} {link.res1.seqid}-{link.res2.seqid}"
-                if link.link_id in ("gap", "") and not any(_same_ends(_ends(link), ends) for ends in named):
+                if link.link_id in ("gap", "") and not any(_same_ends(link_ends(link), ends) for ends in named):
                     gaps.append(label)
                 elif "CIS" in link.link_id:
                     cis.append(label)

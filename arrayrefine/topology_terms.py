@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeAlias
 
 import gemmi
 import numpy as np
@@ -23,6 +24,8 @@ LINK_TORSIONS = ("omega", "ss")
 _RIGID_LABELS = ("omega", "const", "CONST", "sp2_sp2")
 
 Mask = NDArray[np.bool_]
+LinkEnds: TypeAlias = frozenset[tuple[str, str, str, str]]
+"""The residues of a link (subchain, number, name), and the conformer of each."""
 _Restraint = gemmi.Topo.Bond | gemmi.Topo.Angle | gemmi.Topo.Torsion | gemmi.Topo.Chirality
 
 
@@ -38,15 +41,15 @@ class TopologyModel:
     row : dict of int to int
         gemmi's serial number to the position in `Atoms`.
     altloc : (N,) str
-    lone : set of frozenset
-        Pairs of residues (subchain, number, name, conformer) that are linked though their conformers differ.
+    lone : set of LinkEnds
+        Residues that are linked though their conformers differ.
     """
 
     structure: gemmi.Structure
     topology: gemmi.Topo
     row: dict[int, int]
     altloc: NDArray[np.str_]
-    lone: AbstractSet[frozenset[tuple[str, str, str, str]]] = frozenset()
+    lone: AbstractSet[LinkEnds] = frozenset()
 
     @cached_property
     def sites(self) -> dict[int, gemmi.Atom]:
@@ -84,7 +87,7 @@ class TopologyModel:
         return _table([row[atom.serial] for restraint in restraints for atom in restraint.atoms], width)
 
 
-def link_ends(link: gemmi.Topo.Link) -> frozenset[tuple[str, str, str, str]]:
+def link_ends(link: gemmi.Topo.Link) -> LinkEnds:
     """The residues of a link (subchain, number, name), and the conformer of each."""
     ends = ((link.res1, link.alt1), (link.res2, link.alt2))
     return frozenset((residue.subchain, str(residue.seqid), residue.name, altloc) for residue, altloc in ends)

@@ -107,7 +107,7 @@ def _candidates(table: Table) -> list[tuple[int, Columns]]:
         values: tuple[str, ...] = (label,)
         rank = {"F": 0, "G": 1, "J": 2, "K": 3}[kind] + (10 if _DERIVED.search(label) else 0)
         if kind in "GK":
-            mate = _mate(table, label)
+            mate = friedel_mate(table, label)
             if mate is None:
                 rank += 5
             elif _is_minus(label):
@@ -123,7 +123,7 @@ def _is_minus(label: str) -> bool:
     return "-)" in label or label.endswith("-") or "minus" in label.lower()
 
 
-def _mate(table: Table, label: str) -> str | None:
+def friedel_mate(table: Table, label: str) -> str | None:
     """Label of the Friedel mate's column."""
     swaps = (("(+)", "(-)"), ("plus", "minus"), ("PLUS", "MINUS"), ("+", "-"))
     for plus, minus in swaps:

@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 
 from arrayrefine.errors import InputError
 from arrayrefine.io import status
-from arrayrefine.io.columns import find_label
+from arrayrefine.io.columns import find_label, friedel_mate
 from arrayrefine.io.tables import Table
 
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
 _LABEL = re.compile(r"free|^test$|^test[-_ ]?(set|flag)s?$|^cv[-_ ]?test$", re.IGNORECASE)
-_MATES = re.compile(r"(.*)\(([+-])\)$")
 LARGEST_SHARE = 0.5
 """Share of the flagged reflections above which a test set cannot be one: the work set was taken for it."""
 
@@ -72,7 +71,7 @@ def find_free_column(table: Table, free: str | None) -> tuple[FreeColumn | None,
     labels += [label for label, kind in table.types.items() if kind in "XR" and _LABEL.search(label)]
     if not labels:
         return (_status(table), (status.flags_note(table),)) if status.holds_flags(table) else (None, ())
-    column, mate = _flags_of(table, labels[0]), _mate(table, labels[0])
+    column, mate = _flags_of(table, labels[0]), friedel_mate(table, labels[0])
     others = [label for label in labels[1:] if label != mate]
     others += ["status"] if status.holds_flags(table) else []
     said = [f"also there: {', '.join(others)}"] if others else []
@@ -81,21 +80,12 @@ def find_free_column(table: Table, free: str | None) -> tuple[FreeColumn | None,
     return column, ("; ".join((f"free flags of {column.label} are used", *said)),) if said else ()
 
 
-def _mate(table: Table, label: str) -> str | None:
-    """Label of the column of the other Friedel mates: programs of phenix write one for each, as they do for data."""
-    found = _MATES.match(label)
-    if not found:
-        return None
-    other = f"{found[1]}(-)" if found[2] == "+" else f"{found[1]}(+)"
-    return other if other in table.values else None
-
-
 def _flags_of(table: Table, label: str) -> FreeColumn:
-    """A column of flags, and that of the mates with it: a mate that was measured alone has its flag there."""
-    mate = _mate(table, label)
+    """A column of flags, and that of the mates with it, as phenix writes them: one measured alone has its own there."""
+    mate = friedel_mate(table, label)
     if mate is None:
         return FreeColumn(label, table.values[label], None)
-    plus, minus = sorted((label, mate))  # "(+)" comes first
+    plus, minus = sorted((label, mate))
     first, second = table.values[plus], table.values[minus]
     flags = np.where(np.isfinite(first), first, second)
     differ = np.isfinite(first) & np.isfinite(second) & (first != second)
