@@ -25,7 +25,7 @@ ATOMIC_D_MIN = 1.2
 def candidates(atoms: Atoms, d_min: float) -> NDArray[np.bool_]:
     """Atoms (N,) that `auto` may make anisotropic: waters with very good data only."""
     chosen = ~atoms.is_hydrogen & ~atoms.riding.mask(len(atoms))
-    return chosen if _atomic(d_min) else chosen & ~np.isin(atoms.identity.residue_name, WATERS)
+    return chosen if is_atomic(d_min) else chosen & ~np.isin(atoms.identity.residue_name, WATERS)
 
 
 def choose_anisotropic(
@@ -74,7 +74,8 @@ def choose_anisotropic(
         notes.append(f"{counted(int(chosen.sum()), 'atom')} with anisotropic displacements, which are not refined")
     elif chosen.any():
         ratio = _ratio(atoms, chosen, n_work)
-        reason = "atomic resolution" if _atomic(d_min) else f"{int((chosen & atoms.anisotropic).sum())} are in the file"
+        had = f"{int((chosen & atoms.anisotropic).sum())} are in the file"
+        reason = "atomic resolution" if is_atomic(d_min) else had
         why = f" (auto: {reason}, {ratio:.1f} work reflections per parameter)" if option == "auto" else ""
         if ratio < AUTO_REFLECTIONS:
             why = f" (only {ratio:.2f} work reflections per parameter: what these leave open is held by restraints)"
@@ -102,11 +103,11 @@ def _chosen(
     chosen = candidates(atoms, d_min)
     had = not by_group and int((chosen & atoms.anisotropic).sum()) > _MOST * int(chosen.sum())
     enough = _ratio(atoms, chosen, n_work) >= AUTO_REFLECTIONS
-    good = _atomic(d_min) or (had and round(d_min, 2) <= AUTO_D_MIN)
+    good = is_atomic(d_min) or (had and round(d_min, 2) <= AUTO_D_MIN)
     return chosen if (good and enough) or (had and ours) else none
 
 
-def _atomic(d_min: float) -> bool:
+def is_atomic(d_min: float) -> bool:
     """Whether data are of atomic resolution; those called 1.20 Å end at 1.2003."""
     return round(d_min, 2) <= ATOMIC_D_MIN
 

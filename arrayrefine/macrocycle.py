@@ -74,9 +74,9 @@ class Ended(NamedTuple):
 
 
 def run_cycles(
-    problem: Problem, path: Path, stop: Callable[[], bool], on_step: Callable[[Step, State], None]
+    problem: Problem, path: Path, stop: Callable[[], bool], on_step: Callable[[Step, State], None], done: int = 0
 ) -> Ended:
-    """All macro-cycles. `on_step` hears of each step and state."""
+    """All macro-cycles, numbered on from those that are `done`. `on_step` hears of each step and state."""
     steps: list[Step] = []
     notes: list[str] = []
     options = problem.options
@@ -91,8 +91,9 @@ def run_cycles(
 
     if tensors.fits_at_once(problem, path.state):
         asked = problem, path, [*notes]
-        problem, path = _with_tensors(problem, path, "from the start")
-        notes.append(path.news)
+        when = f"from cycle {done + 1} on" if done else "from the start"
+        problem, path, news = _with_tensors(problem, path, when)
+        notes.append(news)
     as_given = asked or (problem, path, [*notes])
     looks = True  # for side chains in a wrong rotamer, as long as some are found
     given_up = 0  # cycles that do not count
@@ -101,7 +102,7 @@ def run_cycles(
         count = cycle - given_up
         if count > 1 and looks and not stop():
             known_path, known_notes = path, [*notes]
-            path, said = _with_rotamers(problem, path, cycle)
+            path, said = _with_rotamers(problem, path, done + cycle)
             notes += said
             looks = bool(said)
             unturned = (known_path, known_notes) if looks else None
@@ -111,11 +112,11 @@ def run_cycles(
         began, before = path, path.state
         if trials and count == _SEARCH_AFTER + 1 and not stop():
             problem = search.loosened(problem)
-            path, made = _searched(problem, path, cycle, stop)
+            path, made = _searched(problem, path, done + cycle, stop)
             for step in made:
                 on_step(step, path.state)
         else:
-            path, made = _run_cycle(problem, path, cycle, stop, on_step)
+            path, made = _run_cycle(problem, path, done + cycle, stop, on_step)
         steps += made
         if stop():
             # A model that no step has refined as what it has become is not kept.
@@ -138,8 +139,8 @@ def run_cycles(
         if count >= _MOTION_AFTER and cycle < options.cycles:
             known = problem, path, [*notes]
             if tensors.fits(problem, path.state):
-                problem, path = _with_tensors(problem, path, f"from cycle {cycle + 1} on")
-                notes.append(path.news)
+                problem, path, news = _with_tensors(problem, path, f"from cycle {done + cycle + 1} on")
+                notes.append(news)
             elif count == _MOTION_AFTER:
                 path = _segmented(problem, path)
             if path.news:
@@ -153,13 +154,13 @@ def run_cycles(
                 return ended(_NOTHING_FREE[scaled])
         if options.minimiser.early_stop and path.state is before:
             path, notes = unturned or (path, notes)
-            return ended(f"stopped: no step of cycle {cycle} made the model better")
+            return ended(f"stopped: no step of cycle {done + cycle} made the model better")
         if options.minimiser.early_stop and (reason := settled(problem, before, path.state, made)):
             if reason == KEPT and first is not None and new_tensors:
                 problem, path, notes = _without_tensors(*first)
             elif reason == KEPT:
                 path, notes = unturned or (dataclasses.replace(path, state=before), notes)
-            return ended(f"converged: cycle {cycle} {reason}")
+            return ended(f"converged: cycle {done + cycle} {reason}")
     return ended(_DONE.get(options.cycles, f"all {options.cycles} cycles done"))
 
 
@@ -228,11 +229,12 @@ def _with_rotamers(problem: Problem, path: Path, cycle: int) -> tuple[Path, list
     return path, [f"before cycle {cycle}, {news}"]
 
 
-def _with_tensors(problem: Problem, path: Path, when: str) -> tuple[Problem, Path]:
-    """Problem and path with anisotropic atoms, where that was left open."""
+def _with_tensors(problem: Problem, path: Path, when: str) -> tuple[Problem, Path, str]:
+    """Problem and path with anisotropic atoms, where that was left open, and what to say of it."""
     problem, state, news = tensors.given_tensors(problem, path.state, when)
-    freed = dataclasses.replace(path, state=state, last=None, refined=False, adp=None, news=news, freed=True)
-    return problem, freed
+    said = "; ".join(filter(None, (path.news, news)))
+    freed = dataclasses.replace(path, state=state, last=None, refined=False, adp=None, news=said, freed=True)
+    return problem, freed, news
 
 
 def _without_tensors(problem: Problem, path: Path, notes: list[str]) -> tuple[Problem, Path, list[str]]:

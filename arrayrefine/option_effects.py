@@ -111,6 +111,11 @@ def _beside_a_switch(options: Options) -> list[str]:
         out += [f"--geometry.{_flag(name)} has no effect: --adp is none" for name in changed]
     if options.hydrogens == "strip":
         out += [f"--riding.{_flag(name)} has no effect: --hydrogens is strip" for name in _changed(options.riding)]
+    if options.waters == "keep":
+        changed = _changed(options.ordered_solvent)
+        out += [f"--ordered-solvent.{_flag(name)} has no effect: --waters is keep" for name in changed]
+    elif not options.cycles:
+        out.append(f"--waters {options.waters} has no effect: there is no cycle")
     if options.solvent.model == "none":
         changed = [name for name in _changed(options.solvent) if name != "model"]
         out += [f"--solvent.{_flag(name)} has no effect: --solvent.model is none" for name in changed]

@@ -52,6 +52,23 @@ class Solvent:
 
 
 @dataclass(frozen=True)
+class OrderedSolvent:
+    """Waters that `--waters` adds or leaves out."""
+
+    gain: float = 4.0
+    """What log p must gain by a water, as expected before it is refined, for it to be added; twice that, once refined,
+    for it to stay."""
+    rounds: int = 3
+    """Times that waters are looked for, with cycles of refinement after each, at most."""
+    shortest: float = 2.3
+    """Shortest distance of a water from an N or O, Å."""
+    longest: float = 3.5
+    """Longest distance from one that binds it, Å."""
+    most_r_work: float = 0.35
+    """R-work above which none are looked for: what the model lacks is hardly water then."""
+
+
+@dataclass(frozen=True)
 class Geometry:
     """Restraints on coordinates and B factors: which terms act, and how tightly."""
 
@@ -214,6 +231,9 @@ class Options:
     side_chains: Literal["auto", "keep"] = "auto"
     """Between cycles, turn side chains of proteins to the rotamer that the data fit much better, or keep the one that
     each is in. What turned is listed."""
+    waters: Literal["keep", "add", "update"] = "keep"
+    """Ordered waters: keep those of the model; add, once the cycles are done, those that data and hydrogen bonds call
+    for, and go on refining; update: leave out, too, those that the data do not bear out. What changed is listed."""
     rigid_body: Literal["auto", "yes", "no"] = "auto"
     """Move chains as rigid bodies before the first cycle, low resolution first; auto: where a look at the gradients
     says that one of them is out of place."""
@@ -279,6 +299,7 @@ class Options:
     """Print the time spent in each part of an evaluation."""
     xray: Xray = field(default_factory=Xray)
     solvent: Solvent = field(default_factory=Solvent)
+    ordered_solvent: OrderedSolvent = field(default_factory=OrderedSolvent)
     geometry: Geometry = field(default_factory=Geometry)
     external: External = field(default_factory=External)
     weighting: Weighting = field(default_factory=Weighting)

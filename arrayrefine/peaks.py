@@ -85,7 +85,7 @@ class Blob:
     distance: float
 
 
-def find_peaks(grid: MapGrid, atoms: Atoms, limit: float = LIMIT) -> tuple[Peak, ...]:
+def find_peaks(grid: MapGrid, atoms: Atoms, limit: float = LIMIT, most: int = _MOST) -> tuple[Peak, ...]:
     """Maxima above `limit` sigma and minima below −`limit`, each once, the most extreme first.
 
     The place and height of each are those of the paraboloid through the grid point and its 26 neighbours.
@@ -97,11 +97,13 @@ def find_peaks(grid: MapGrid, atoms: Atoms, limit: float = LIMIT) -> tuple[Peak,
     atoms : Atoms
         To name the nearest of.
     limit : float
+    most : int
+        Of each sign.
     """
     heights, places = [], []
     for sign in (1.0, -1.0):
         height, place = _maxima(grid, sign, limit * grid.sigma)
-        best = np.argsort(-height, kind="stable")[:_MOST]
+        best = np.argsort(-height, kind="stable")[:most]
         heights.append(sign * height[best] / grid.sigma)
         places.append(place[best])
     height, place = np.concatenate(heights), np.concatenate(places)

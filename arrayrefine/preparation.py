@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import gc
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,17 +18,19 @@ from arrayrefine.data_checks import check_data, few_for_model
 from arrayrefine.device import choose_device
 from arrayrefine.external import with_external
 from arrayrefine.hydrogen_sources import with_hydrogens
+from arrayrefine.hydrogens import Hydrogens
 from arrayrefine.io.in_memory import DataSource, ModelSource
 from arrayrefine.io.model import Model, in_crystal, read_model
 from arrayrefine.io.reflections import crystal_of, read_reflections
 from arrayrefine.io.tls_header import header_groups, is_ours, why_no_groups
 from arrayrefine.links import with_found_links
 from arrayrefine.macrocycle import check_targets
-from arrayrefine.monomers import library_for
+from arrayrefine.monomers import MonomerLibrary, library_for
 from arrayrefine.option_effects import frozen_groups, refines, tls_option, without_effect
 from arrayrefine.options import Options
 from arrayrefine.parameters import B_BOUNDS, Parameters
 from arrayrefine.problem import Problem
+from arrayrefine.reflections import Reflections
 from arrayrefine.restraint_tables import TableSource, as_tables, with_tables
 from arrayrefine.riding import follow
 from arrayrefine.rigid_body import find_groups
@@ -65,6 +68,57 @@ def _no_collections() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+def _targets(
+    model: Model, reflections: Reflections, library: MonomerLibrary, options: Options, tables: Sequence[TableSource]
+) -> tuple[dict[str, Any], list[str]]:
+    """What a `Problem` has of the atoms and their order, by the names of its attributes; and notes on occupancies."""
+    crystal, atoms = reflections.crystal, model.atoms
+    riding = atoms.riding.mask(len(atoms))
+    restraints = build_restraints(model.structure, atoms, crystal, library, unknown=options.unknown)
+    restraints = with_external(
+        restraints.without(riding), atoms, reflections.d_min, options.external, options.reference,
+        int(reflections.work.sum()), crystal,
+    )  # fmt: skip
+    restraints = with_tables(
+        restraints, atoms, (*options.restraint_tables, *as_tables(tables)), options.external.loss
+    )
+    timer: dict[str, float] = {}
+    groups, notes = build_occupancy_groups(atoms, options.occupancy_groups)
+    made = {
+        "restraints": restraints,
+        "geometry": GeometryTarget.build(restraints, crystal, options.geometry, timer=timer),
+        "adp": AdpTarget.build(restraints, crystal, atoms, options.adp, options.geometry, timer=timer, skip=riding),
+        "timer": timer,
+        "occupancy": groups,
+    }
+    return made, [*notes]
+
+
+def prepare_changed(
+    problem: Problem, model: Model, hydrogens: Hydrogens, tables: Sequence[TableSource] = ()
+) -> Problem:
+    """The problem of a model that was changed on the way, with the same data and options.
+
+    Parameters
+    ----------
+    problem : Problem
+        Of the model as it was.
+    model : Model
+        Changed, with its riding hydrogens.
+    hydrogens : Hydrogens
+        Of it.
+    tables : sequence
+        Restraint tables in memory, as in `prepare`.
+    """
+    options = problem.options
+    library = library_for(model.structure, options.restraints, options.monomers, options.unknown)
+    made, _ = _targets(model, problem.reflections, library, options, tables)
+    changed = dataclasses.replace(problem, hydrogens=hydrogens, undecided=None, _on_device=[], _plans={}, **made)
+    if problem.undecided is not None:
+        changed = dataclasses.replace(changed, undecided=undecided(changed, model.atoms))
+    return changed
 
 
 @_no_collections()
@@ -132,27 +186,10 @@ def prepare(
     model = dataclasses.replace(model, atoms=atoms)
     model, link_notes = with_found_links(model, crystal, library.monlib)
     model, hydrogens, hydrogen_notes = with_hydrogens(model, crystal, library, options)
-    riding = model.atoms.riding.mask(len(model.atoms))
-    restraints = build_restraints(model.structure, model.atoms, crystal, library, unknown=options.unknown)
-    restraints = with_external(
-        restraints.without(riding), model.atoms, reflections.d_min, options.external, options.reference, n_work, crystal
-    )
-    restraints = with_tables(
-        restraints, model.atoms, (*options.restraint_tables, *as_tables(restraint_tables)), options.external.loss
-    )
-    timer: dict[str, float] = {}
-    groups, group_notes = build_occupancy_groups(model.atoms, options.occupancy_groups)
+    made, group_notes = _targets(model, reflections, library, options, restraint_tables)
+    restraints, groups = made["restraints"], made["occupancy"]
     problem = Problem(
-        reflections,
-        restraints,
-        GeometryTarget.build(restraints, crystal, options.geometry, timer=timer),
-        AdpTarget.build(restraints, crystal, model.atoms, options.adp, options.geometry, timer=timer, skip=riding),
-        options,
-        hydrogens,
-        timer,
-        groups,
-        device=device,
-        extra=check_extra(extra),
+        reflections, options=options, hydrogens=hydrogens, device=device, extra=check_extra(extra), **made
     )
     problem, outlier_notes = without_outliers(problem, model.atoms)
     problem = dataclasses.replace(problem, undecided=undecided(problem, model.atoms))

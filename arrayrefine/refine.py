@@ -5,125 +5,33 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
 
 from threadpoolctl import threadpool_limits
 
 from arrayrefine import free_uncertainty, outcome, summaries, tls_motion, verdicts
 from arrayrefine.atoms import Atoms
 from arrayrefine.callbacks import Listeners
+from arrayrefine.course import run_course
 from arrayrefine.device import memory_errors_named
 from arrayrefine.device_density import Gridded
 from arrayrefine.device_memory import Budget
 from arrayrefine.hydrogens import output_atoms
 from arrayrefine.io.files import IN_MEMORY
 from arrayrefine.io.in_memory import DataSource, ModelSource, is_path, label_of
-from arrayrefine.kernels.processes import release, together, told
-from arrayrefine.macrocycle import run_cycles, start_path
 from arrayrefine.map_grids import wanted_maps
-from arrayrefine.maps import MapCoefficients
-from arrayrefine.mask_search import search_mask
-from arrayrefine.model_maps import maps_of
 from arrayrefine.options import Options
-from arrayrefine.other_indexing import other_indexing
 from arrayrefine.preparation import prepare
 from arrayrefine.problem import Problem
 from arrayrefine.rendezvous import Evaluated, Place
 from arrayrefine.report import Report, Step
 from arrayrefine.restraint_tables import TableSource, as_tables
 from arrayrefine.result import Result
-from arrayrefine.rigid_body import left_alone, move_groups
-from arrayrefine.state import State, evaluate
+from arrayrefine.state import State
 from arrayrefine.targets.extra import ExtraTarget
 from arrayrefine.unmodelled import bare
-from arrayrefine.wording import Caution
-
-
-class _Course(NamedTuple):
-    """What a refinement came to: the problem, the states at start and end, steps, why it ended, what the search of the
-    mask found, what was decided on the way, and, once it has ended, maps."""
-
-    problem: Problem
-    first: State
-    state: State
-    steps: tuple[Step, ...]
-    stopped: str
-    found: tuple[str, ...]
-    answers: tuple[str, ...]
-    maps: MapCoefficients | None = None
-
-
-def _course(problem: Problem, atoms: Atoms, listeners: Listeners, reached: list[_Course]) -> _Course:
-    """Refine; what several processes do together, of which the first alone has listeners. Notes what is `reached`."""
-
-    def interrupted() -> bool:
-        return told(listeners.interrupted)
-
-    def heard(step: Step, state: State) -> None:
-        steps = (*(reached[-1].steps if reached else ()), step)
-        reached[:] = [_Course(problem, first, state, steps, "interrupted: the best model so far was kept", found, ())]
-        told(lambda: listeners.step(step, _apart(state)))
-
-    found: tuple[str, ...] = ()
-    first = evaluate(problem, atoms, absorb_b=False)
-    if sentence := other_indexing(problem.reflections, first.f_calc, first.statistics.r_work):
-        found = (sentence,)
-        told(lambda: listeners.say(sentence))
-    if problem.options.solvent.search:
-        problem, sentence = search_mask(problem, first)
-        first = evaluate(problem, atoms, absorb_b=False)
-        found = (*found, sentence)
-        told(lambda: listeners.say(sentence))
-    path = start_path(problem, first)
-    moves: tuple[Step, ...] = ()
-    still: list[str] = []
-    unmoved = first
-    if not interrupted() and problem.options.cycles:
-        unmoved = evaluate(problem, atoms, before=first)
-        state, moved = move_groups(problem, unmoved, interrupted)
-        path = dataclasses.replace(path, state=state)
-        if moved:
-            moves = (moved,)
-            heard(moved, state)
-        else:
-            still = left_alone(problem, unmoved.atoms)
-    problem, path, steps, stopped, answers = run_cycles(problem, path, interrupted, heard)
-    # On the way, mask and scale are kept where the model hardly moved: what is reported is what others will find.
-    # Where no step came to anything, B do not take their part of the scale either.
-    as_given = path.state is first or path.state is unmoved
-    state = first if as_given else evaluate(problem, path.state.atoms, absorb_b=False)
-    answers = (*(move.note for move in moves), *still, *answers)
-    return _Course(problem, first, state, moves + steps, stopped, found, answers, maps_of(problem, state))
-
-
-def _apart(state: State) -> State:
-    """A state for a listener, who may evaluate what is in it without changing what the refinement keeps."""
-    own = dataclasses.replace(state.xray, structure_factors=state.xray.structure_factors.forgetful())
-    return dataclasses.replace(state, xray=own)
-
-
-def _alone(
-    problem: Problem, atoms: Atoms, listeners: Listeners, reached: list[_Course], reason: str
-) -> _Course:
-    """Refine from the start, after the processes that shared the work were lost; not if the end has been asked for."""
-    if reached and listeners.interrupted():
-        end = reached[-1]
-        state = evaluate(problem, end.state.atoms, absorb_b=False)
-        found = (*end.found, Caution(f"{reason}: this is the end of the last step"))
-        return end._replace(state=state, found=found, maps=maps_of(problem, state))
-    sentence = Caution(
-        f"{reason}: the refinement began again with one, with the same result to rounding. Where memory is short, use "
-        "--threads 1"
-    )
-    listeners.say(sentence)
-    geometry = problem.geometry
-    if geometry.contacts is not None:
-        geometry = dataclasses.replace(geometry, contacts=geometry.contacts.forgetful())
-    course = _course(dataclasses.replace(problem, geometry=geometry, _plans={}), atoms, listeners, [])
-    return course._replace(found=(sentence, *course.found))
+from arrayrefine.water_rounds import water_rounds
 
 
 def _named(files: Iterable[Path]) -> list[dict[str, str]]:
@@ -231,16 +139,10 @@ def run(
     notes += [flags.note] if flags is not None and flags.note else []
     for note in notes:
         say(note)
-    reached: list[_Course] = []
-    try:
-        course = together(
-            partial(_course, problem, atoms, listeners, reached), problem.processes,
-            partial(_alone, problem, atoms, listeners, reached),
-        )  # fmt: skip
-    finally:
-        release()
+    course = run_course(problem, atoms, listeners)
+    source, course, rounds, said = water_rounds(source, course, listeners, restraint_tables)
     problem, first, state, steps = course.problem, course.first, course.state, course.steps
-    notes += course.found
+    notes += [*course.found, *said]
     refined = tls_motion.settled(state.atoms)
     motion = tls_motion.describe(refined)
     late = summaries.external_classes(problem, first, state)
@@ -276,12 +178,13 @@ def run(
         shells=summaries.shells(problem, state),
         restraints=summaries.restraint_classes(problem, state),
         tls=motion,
-        occupancies=summaries.occupancies(problem, atoms, state),
+        occupancies=summaries.occupancies(problem, first.atoms, state),
         device=str(problem.device),
         mode=problem.device.mode(options) | ({"memory": memory.as_dict()} if memory else {}),
         stopped=listeners.reason(course.stopped),
         extra=own_targets,
         maps=wanted_maps(options.maps),
+        waters=rounds,
     )
     written, output = output_atoms(source, problem.hydrogens, refined, options.write_hydrogens)
     assert course.maps is not None

@@ -141,6 +141,7 @@ class Report:
     stopped: str = ""
     extra: tuple[dict[str, Any], ...] = ()
     maps: tuple[dict[str, Any], ...] = ()
+    waters: tuple[dict[str, Any], ...] = ()
 
     @property
     def cautions(self) -> tuple[str, ...]:

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
-from arrayrefine.overlaps import Overlaps
+from arrayrefine.probes import Probes
 from arrayrefine.side_chains import Poses, SideChains
-from arrayrefine.state import State
 from arrayrefine.structure_factors import StructureFactors
 
 Float = NDArray[np.float64]
@@ -66,24 +65,11 @@ class _Place(NamedTuple):
     occupancy: Float
 
 
-class Scores:
+class Scores(Probes):
     """By how much -log p is lower with a side chain somewhere than without it, to second order.
 
-    They are good until anything of `state` is evaluated anew.
-
-    Parameters
-    ----------
-    state : State
+    They are good until anything of the state is evaluated anew.
     """
-
-    def __init__(self, state: State) -> None:
-        self._atoms, self._sf = state.atoms, state.xray.structure_factors
-        if self._sf.method == "direct":  # which is exact, and takes a hundred times as long for so many places
-            self._sf = StructureFactors(self._sf.crystal, self._sf.hkl, state.atoms)
-        _, by_f = state.xray.by_structure_factor(state.xray.f_calc(state.atoms))
-        self._here = state.xray(state.atoms)[1].occupancy
-        self._overlaps = Overlaps(state.xray, state.atoms)
-        self._field = self._sf.field(by_f)
 
     def as_they_are(self, kind: SideChains) -> Float:
         """Of side chains (R,) where they are."""

@@ -14,10 +14,20 @@ import pytest
 from arrayrefine import example
 from arrayrefine.configuration import _LIMITS, check_options, read_config
 from arrayrefine.errors import InputError
-from arrayrefine.options import External, Geometry, Minimiser, Options, RidingHydrogens, Solvent, Weighting, Xray
+from arrayrefine.options import (
+    External,
+    Geometry,
+    Minimiser,
+    Options,
+    OrderedSolvent,
+    RidingHydrogens,
+    Solvent,
+    Weighting,
+    Xray,
+)
 from arrayrefine.preparation import prepare
 
-GROUPS = ("xray", "solvent", "geometry", "external", "weighting", "riding", "minimiser")
+GROUPS = ("xray", "solvent", "ordered_solvent", "geometry", "external", "weighting", "riding", "minimiser")
 FIXED = {
     "cycles",
     "targets",
@@ -57,7 +67,7 @@ def test_every_option_is_documented() -> None:
     """The help text of the command line is the string below each field."""
     import inspect
 
-    for group in (Options, Xray, Solvent, Geometry, External, Weighting, Minimiser):
+    for group in (Options, Xray, Solvent, OrderedSolvent, Geometry, External, Weighting, Minimiser):
         source = inspect.getsource(group)
         for field in dataclasses.fields(group):
             if not dataclasses.is_dataclass(field.default_factory):

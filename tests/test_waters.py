@@ -1,0 +1,605 @@
+"""Ordered waters: where they are found, what they are worth, and models to which some come or from which some go."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gemmi
+import numpy as np
+import pytest
+from gemmi import cif
+from threadpoolctl import threadpool_limits
+
+import arrayrefine as ar
+from arrayrefine import water_rounds, waters
+from arrayrefine.__main__ import main
+from arrayrefine.atoms import Atoms
+from arrayrefine.course import Course
+from arrayrefine.crystal import Crystal
+from arrayrefine.example import DATA, MODEL
+from arrayrefine.io.model import Model, read_model
+from arrayrefine.model_change import change_of, changed
+from arrayrefine.model_maps import maps_of
+from arrayrefine.options import Options, OrderedSolvent, Xray
+from arrayrefine.preparation import prepare_changed
+from arrayrefine.problem import Problem
+from arrayrefine.state import State, evaluate
+from arrayrefine.waters import Sites, find_waters, lone_waters, unsupported_waters
+
+Case = Callable[[str], Path]
+
+TAKEN = (302, 361, 383, 314, 369, 320, 378, 376, 336, 385, 327, 381, 347, 362, 359)
+"""The waters of the example with the lowest B; 383 binds the metal."""
+LOOK = Options(d_min=2.0, anisotropic="none", tls=("none",))
+LIMITS = OrderedSolvent()
+
+
+def example(taken: tuple[int, ...] | None = TAKEN) -> gemmi.Structure:
+    """The example's model without some of its waters, or without any."""
+    structure = gemmi.read_structure(str(MODEL))
+    for chain in structure[0]:
+        for k in reversed(range(len(chain))):
+            if chain[k].is_water() and (taken is None or chain[k].seqid.num in taken):
+                del chain[k]
+    return structure
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """As in a refinement."""
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def short() -> tuple[Model, Problem, State]:
+    """The example without `TAKEN`, its scale and solvent fitted."""
+    model, problem, atoms, _ = ar.prepare(example(), DATA, LOOK)
+    return model, problem, evaluate(problem, atoms)
+
+
+@pytest.fixture(scope="module")
+def found(short: tuple[Model, Problem, State]) -> Sites:
+    _, problem, state = short
+    return find_waters(state, maps_of(problem, state), LIMITS)
+
+
+def nearest(crystal: Crystal, one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    """Distances (m, n) of places, those of symmetry copies included, by brute force."""
+    a, b = crystal.fractional(one), crystal.fractional(two)
+    out = np.full((len(one), len(two)), np.inf)
+    for rotation, translation in zip(crystal.rotations, crystal.translations):
+        apart = a[:, None] - (b @ rotation.T + translation)[None]
+        apart -= np.rint(apart)
+        out = np.minimum(out, np.linalg.norm(crystal.cartesian(apart.reshape(-1, 3)), axis=1).reshape(out.shape))
+    return out
+
+
+def log_p(state: State, f_calc: np.ndarray) -> float:
+    return -float(state.xray.values(f_calc)[state.xray.work].sum())
+
+
+def test_waters_that_were_taken_out_are_found_again(short: tuple[Model, Problem, State], found: Sites) -> None:
+    _, problem, _ = short
+    whole = gemmi.read_structure(str(MODEL))
+    taken = np.array([r[0].pos.tolist() for c in whole[0] for r in c if r.is_water() and r.seqid.num in TAKEN])
+    distance = nearest(problem.reflections.crystal, taken, found.xyz).min(axis=1)
+    assert len(taken) == len(TAKEN)
+    assert (distance < 0.5).sum() >= len(TAKEN) - 1
+    assert np.median(distance) < 0.25
+    best = nearest(problem.reflections.crystal, found.xyz[:5], taken).min(axis=1)
+    assert (best < 0.5).all()  # what gains most is what was taken out
+    assert (np.diff(found.gain) <= 0.0).all()
+    assert found.gain[-1] >= LIMITS.gain
+    assert ((found.b_iso >= 5.0) & (found.b_iso <= 100.0)).all()
+
+
+def test_something_binds_each_and_nothing_is_too_near(short: tuple[Model, Problem, State], found: Sites) -> None:
+    _, problem, state = short
+    crystal, atoms = problem.reflections.crystal, state.atoms
+    distance = nearest(crystal, found.xyz, atoms.xyz)
+    polar, metal = np.isin(atoms.element, ("N", "O")), atoms.element == "Mn"
+    carbon = np.isin(atoms.element, ("C", "S", "P"))
+    among = nearest(crystal, found.xyz, found.xyz) + np.where(np.eye(len(found), dtype=bool), np.inf, 0.0)
+    assert distance[:, polar].min() >= 2.3
+    assert distance[:, carbon].min() >= 2.9
+    assert distance[:, metal].min() >= 1.8
+    assert among.min() >= 2.3
+    bound = (distance[:, polar].min(axis=1) <= 3.5) | (distance[:, metal].min(axis=1) <= 3.0)
+    assert (bound | (among.min(axis=1) <= 3.5)).all()
+    # as near to the model as any copy of it
+    own = np.linalg.norm(found.xyz[:, None] - atoms.xyz[~atoms.is_hydrogen][None], axis=2).min(axis=1)
+    assert own == pytest.approx(distance[:, ~atoms.is_hydrogen].min(axis=1), abs=1e-6)
+
+
+def test_a_water_that_another_one_binds(short: tuple[Model, Problem, State]) -> None:
+    """Where only one water at a time may bind, the second shell needs the first."""
+    _, problem, state = short
+    near = dataclasses.replace(LIMITS, longest=3.0)
+    sites = find_waters(state, maps_of(problem, state), near)
+    crystal, atoms = problem.reflections.crystal, state.atoms
+    polar = np.isin(atoms.element, ("N", "O"))
+    alone = nearest(crystal, sites.xyz, atoms.xyz[polar | (atoms.element == "Mn")]).min(axis=1) > 3.0
+    among = nearest(crystal, sites.xyz, sites.xyz) + np.where(np.eye(len(sites), dtype=bool), np.inf, 0.0)
+    assert (among[alone].min(axis=1) <= 3.0).all()
+
+
+@pytest.mark.parametrize("method", ["fft", "direct"])
+def test_the_gain_by_a_new_water(short: tuple[Model, Problem, State], found: Sites, method: str) -> None:
+    """Against log p itself, with the occupancy that is best."""
+    _, problem, state = short
+    if method == "direct":
+        options = dataclasses.replace(LOOK, d_min=3.5, xray=Xray(method="direct"))
+        _, problem, atoms, _ = ar.prepare(example(), DATA, options)
+        state = evaluate(problem, atoms)
+    rows = slice(0, 6)
+    xyz, b_iso = found.xyz[rows], found.b_iso[rows]
+    ones = np.ones(len(xyz), dtype=np.int64)
+    gain = waters._Gains(state).by_new(xyz, ones, b_iso)
+    f_calc = state.xray.f_calc(state.atoms)
+    start, truth = log_p(state, f_calc), []
+    oxygen = np.flatnonzero(state.atoms.element == "O")[:1]
+    for place, b in zip(xyz, b_iso):
+        one = dataclasses.replace(
+            state.atoms.taken(oxygen), xyz=place[None], b_iso=b[None], occupancy=np.ones(1), u_aniso=np.zeros((1, 6))
+        )
+        part = state.xray.structure_factors.like(oxygen)(one)
+        truth.append(max(log_p(state, f_calc + q * part) - start for q in np.arange(0.05, 1.01, 0.05)))
+    assert gain == pytest.approx(np.array(truth), rel=0.35, abs=1.0)
+    assert np.corrcoef(gain, truth)[0, 1] > 0.97
+
+
+def test_the_gain_by_waters_of_the_model(short: tuple[Model, Problem, State]) -> None:
+    """Against log p without each, scale and solvent held."""
+    _, _, state = short
+    rows = lone_waters(state.atoms)
+    assert len(rows) == 153 - len(TAKEN)
+    rows = rows[::12]
+    gain = waters._Gains(state).by_old(rows)
+    f_calc = state.xray.f_calc(state.atoms)
+    parts = [state.xray.structure_factors.like(rows[[k]])(state.atoms.taken(rows[[k]])) for k in range(len(rows))]
+    truth = np.array([log_p(state, f_calc) - log_p(state, f_calc - part) for part in parts])
+    assert gain == pytest.approx(truth, rel=0.35, abs=2.0)
+    assert set(unsupported_waters(state, rows, OrderedSolvent(gain=1e9)).tolist()) == set(rows.tolist())
+    assert not len(unsupported_waters(state, rows, OrderedSolvent(gain=-1e9)))
+    assert not len(unsupported_waters(state, rows[:0], LIMITS))
+
+
+def small(xyz: list[list[float]], group: str, cell: tuple[float, ...]) -> gemmi.Structure:
+    """A glycine, and waters at some places."""
+    structure = gemmi.Structure()
+    structure.cell, structure.spacegroup_hm = gemmi.UnitCell(*cell), group
+    structure.add_model(gemmi.Model(1))
+    whole = gemmi.read_structure(str(MODEL))
+    peptide, water = gemmi.Chain("A"), gemmi.Chain("W")
+    for residue in whole[0]["A"].get_polymer():
+        if 60 <= residue.seqid.num <= 66:
+            peptide.add_residue(residue)
+    shift = gemmi.Position(6.0, 6.0, 6.0) - peptide[0][0].pos
+    for residue in peptide:
+        for atom in residue:
+            atom.pos, atom.b_iso = atom.pos + shift, 15.0
+    for k, place in enumerate(xyz, 1):
+        residue = gemmi.Residue()
+        residue.name, residue.seqid, residue.het_flag = "HOH", gemmi.SeqId(str(k)), "H"
+        atom = gemmi.Atom()
+        atom.name, atom.element, atom.pos, atom.b_iso = "O", gemmi.Element("O"), gemmi.Position(*place), 15.0
+        residue.add_atom(atom)
+        water.add_residue(residue)
+    structure[0].add_chain(peptide)
+    if len(water):
+        structure[0].add_chain(water)
+    structure.setup_entities()
+    structure.setup_cell_images()
+    return structure
+
+
+def data_of(structure: gemmi.Structure, d_min: float = 1.8) -> gemmi.Mtz:
+    """Structure factors of a model as data."""
+    calculator = gemmi.DensityCalculatorX()
+    calculator.d_min, calculator.rate = d_min, 2.0
+    calculator.grid.setup_from(structure)
+    calculator.set_refmac_compatible_blur(structure[0])
+    calculator.put_model_density_on_grid(structure[0])
+    hkl = gemmi.make_miller_array(structure.cell, structure.find_spacegroup(), d_min)
+    values = np.abs(gemmi.transform_map_to_f_phi(calculator.grid).get_value_by_hkl(hkl, unblur=calculator.blur)) + 0.1
+    mtz = gemmi.Mtz(with_base=True)
+    mtz.spacegroup, mtz.cell = structure.find_spacegroup(), structure.cell
+    mtz.add_dataset("data")
+    for label, kind in (("FP", "F"), ("SIGFP", "Q"), ("FREE", "I")):
+        mtz.add_column(label, kind)
+    free = np.random.default_rng(3).integers(0, 20, len(hkl))
+    mtz.set_data(np.column_stack([hkl, values, 0.02 * values + 0.05, free]).astype(np.float32))
+    return mtz
+
+
+def on_axis(structure: gemmi.Structure) -> tuple[gemmi.Structure, list[float]]:
+    """The structure shifted so that a water on the axis along b is bound by a carbonyl, and nothing else is near."""
+    for residue in structure[0]["A"]:
+        carbon, oxygen = (np.array(residue[name][0].pos.tolist()) for name in ("C", "O"))
+        water = oxygen + 2.8 * (oxygen - carbon) / np.linalg.norm(oxygen - carbon)
+        shift = gemmi.Position(-water[0], 0.0, -water[2])
+        moved = structure.clone()
+        for other in moved[0]["A"]:
+            for atom in other:
+                atom.pos = atom.pos + shift
+        place, atoms = np.array([[0.0, water[1], 0.0]]), read_model(moved).atoms
+        crystal = read_model(moved).crystal
+        apart = nearest(crystal, atoms.xyz, atoms.xyz) + 99.0 * np.eye(len(atoms))
+        if (nearest(crystal, place, atoms.xyz) < 3.1).sum() == 1 and apart.min() > 1.1:
+            return moved, place[0].tolist()
+    raise AssertionError("no carbonyl is free")
+
+
+def test_a_water_on_a_twofold_axis() -> None:
+    """It lies on the axis, half of it there, and its gain is what log p says."""
+    cell = (40.0, 36.0, 38.0, 90.0, 90.0, 90.0)
+    dry, place = on_axis(small([], "P 1 2 1", cell))
+    model = read_model(dry)
+    wet = dry.clone()
+    wet[0].add_chain(small([place], "P 1 2 1", cell)[0]["W"])
+    wet[0]["W"][0][0].occ = 0.5
+    options = Options(anisotropic="none", tls=("none",), hydrogens="strip")
+    _, problem, start, _ = ar.prepare(dry, data_of(wet), options)
+    state = evaluate(problem, start)
+    sites = find_waters(state, maps_of(problem, state), LIMITS)
+    crystal = problem.reflections.crystal
+    assert nearest(crystal, np.array([place]), sites.xyz).min() < 0.3
+    k = int(nearest(crystal, np.array([place]), sites.xyz)[0].argmin())
+    _, _, complete = changed(
+        model, problem.hydrogens, state.atoms,
+        change_of(model, state.atoms, sites.xyz[[k]], sites.b_iso[[k]], np.zeros(0, dtype=np.int64), False),
+    )  # fmt: skip
+    assert complete.multiplicity[-1] == 2
+    assert complete.occupancy[-1] == 0.5
+    oxygen = np.flatnonzero(state.atoms.element == "O")[:1]
+    part = state.xray.structure_factors.like(oxygen)(complete.taken(np.array([len(complete) - 1])))
+    f_calc = state.xray.f_calc(state.atoms)
+    truth = max(log_p(state, f_calc + q * part) - log_p(state, f_calc) for q in np.arange(0.05, 1.01, 0.05))
+    gain = waters._Gains(state).by_new(sites.xyz[[k]], np.array([2]), sites.b_iso[[k]])[0]
+    assert gain == pytest.approx(truth, rel=0.5)
+
+
+def put(
+    model: Model, problem: Problem, atoms: Atoms, sites: Sites, left_out: np.ndarray
+) -> tuple[Model, Problem, Atoms]:
+    change = change_of(model, atoms, sites.xyz, sites.b_iso, left_out, False)
+    new, hydrogens, complete = changed(model, problem.hydrogens, atoms, change)
+    return new, prepare_changed(problem, new, hydrogens), complete
+
+
+@pytest.mark.parametrize("hydrogens", ["add", "strip"])
+def test_a_changed_model_is_what_would_be_read(found: Sites, hydrogens: Any) -> None:
+    """Atoms, hydrogens, restraints and structure factors are those of the new structure prepared from the start."""
+    options = dataclasses.replace(LOOK, d_min=2.6, hydrogens=hydrogens)
+    model, problem, atoms, _ = ar.prepare(example(), DATA, options)
+    gone = lone_waters(atoms)[[3, 50, 51]]
+    new, new_problem, complete = put(model, problem, atoms, found, gone)
+    new_problem.structure_factors(complete)
+    bare = new_problem.hydrogens.bare or new
+    _, other, start, _ = ar.prepare(bare.structure, DATA, options)
+    assert len(start) == len(complete) == len(atoms) + len(found) - 3
+    for name in dataclasses.asdict(start.identity):
+        assert (getattr(start.identity, name) == getattr(complete.identity, name)).all(), name
+    assert np.abs(start.xyz - complete.xyz)[~start.is_hydrogen].max() < 1e-4
+    assert (start.riding.child == complete.riding.child).all()
+    assert (start.riding.parent == complete.riding.parent).all()
+    placed = new_problem.hydrogens.place(complete)
+    assert placed.xyz == pytest.approx(complete.xyz, abs=1e-6)
+    one, two = evaluate(new_problem, complete), evaluate(other, complete)
+    assert one.f_calc == pytest.approx(two.f_calc, rel=1e-6, abs=1e-3)
+    for name, term in new_problem.geometry.terms(complete).items():
+        expected = other.geometry.terms(complete)[name]
+        assert (term.count, term.rmsz) == (expected.count, pytest.approx(expected.rmsz, rel=1e-6)), name
+    assert new_problem.adp(complete)[0] == pytest.approx(other.adp(complete)[0], rel=1e-6)
+
+
+def test_the_place_of_new_waters() -> None:
+    """At the end of a last chain of waters, numbered on; else in a new chain, W where that is free."""
+    none, one = np.zeros(0, dtype=np.int64), (np.array([[1.0, 2.0, 3.0]]), np.array([20.0]))
+    model = read_model(MODEL)
+    added = change_of(model, model.atoms, *one, none, True).added
+    assert (added.identity.chain[0], added.identity.sequence_number[0]) == ("W", 1)
+    assert added.anisotropic.all()
+    wet = read_model(small([[1.0, 1.0, 1.0], [9.0, 1.0, 1.0]], "P 1", (40.0, 40.0, 40.0, 90.0, 90.0, 90.0)))
+    added = change_of(wet, wet.atoms, *one, none, False).added
+    assert (added.identity.chain[0], added.identity.sequence_number[0]) == ("W", 3)
+    # where all waters of that chain go, the chain does
+    rows = lone_waters(wet.atoms)
+    added = change_of(wet, wet.atoms, *one, rows, False).added
+    assert (added.identity.chain[0], added.identity.sequence_number[0]) == ("W", 1)
+
+
+@pytest.fixture(scope="module")
+def dry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example without any water, as PDB."""
+    path = tmp_path_factory.mktemp("dry") / "dry.pdb"
+    example(None).write_pdb(str(path))
+    return path
+
+
+@pytest.fixture(scope="module")
+def kept(dry: Path) -> ar.Result:
+    return ar.refine(dry, DATA, dataclasses.replace(LOOK, cycles=2))
+
+
+@pytest.fixture(scope="module")
+def added(dry: Path) -> tuple[ar.Result, list[ar.Step], list[str], list[int]]:
+    steps: list[ar.Step] = []
+    said: list[str] = []
+    atoms: list[int] = []
+
+    def on_state(step: ar.Step, state: State) -> None:
+        atoms.append(len(state.atoms))
+
+    options = dataclasses.replace(LOOK, cycles=2, waters="add")
+    result = ar.refine(dry, DATA, options, on_step=steps.append, on_message=said.append, on_state=on_state)
+    return result, steps, said, atoms
+
+
+def test_waters_lower_r_free(kept: ar.Result, added: tuple[ar.Result, list[ar.Step], list[str], list[int]]) -> None:
+    result, steps, said, atoms = added
+    assert kept.r_free is not None
+    assert result.r_free is not None
+    assert result.r_free < kept.r_free - 0.01
+    rows = result.report.waters
+    assert len(rows) >= 2
+    count = sum(row["added"] - row["left_out"] for row in rows)
+    assert count > 50
+    assert len(result.atoms) == len(kept.atoms) + count
+    assert all(row["gain"] > 4.0 * row["added"] for row in rows)
+    assert rows[0]["r_free"][1] < rows[0]["r_free"][0] - 0.005
+    assert rows[-1]["r_work"][1] == pytest.approx(result.r_work)
+    assert kept.report.waters == ()
+    # steps are numbered on, the first of each round says what came, and listeners heard of all
+    assert [step.cycle for step in result.history] == [*range(1, len(result.history) + 1)]
+    assert [step.cycle for step in steps] == [step.cycle for step in result.history]
+    coming = sum(row["added"] > 0 for row in rows)
+    assert sum("added where log p" in step.note for step in result.history) == coming
+    assert sum("added where log p" in sentence for sentence in said) == coming
+    assert sum("added where log p" in sentence for sentence in result.report.warnings) == coming
+    assert atoms[-1] - atoms[0] == count
+    assert result.report.start.r_work == kept.report.start.r_work
+    new = result.atoms.identity.chain == "W"
+    assert int(new.sum()) == count
+    assert (result.atoms.occupancy[new] == 1.0).all()
+
+
+def test_what_is_written_has_them(
+    added: tuple[ar.Result, list[ar.Step], list[str], list[int]], tmp_path: Path
+) -> None:
+    result = added[0]
+    result.write(tmp_path)
+    for name in ("refined.cif", "refined.pdb"):
+        structure = gemmi.read_structure(str(tmp_path / name))
+        chain = structure[0]["W"]
+        assert len(chain) == int((result.atoms.identity.chain == "W").sum())
+        assert all(residue.is_water() for residue in chain)
+    account = json.loads((tmp_path / "report.json").read_text())
+    assert account["data"]["atoms_by_kind"]["water"] == len(chain)
+    assert account["waters"][0]["added"] > 20
+    again = ar.refine(tmp_path / "refined.cif", DATA, dataclasses.replace(LOOK, cycles=0))
+    assert again.r_work == pytest.approx(result.r_work, abs=0.002)
+    assert result.validate() is not None
+
+
+def test_an_mmcif_document_lists_them(tmp_path: Path, found: Sites) -> None:
+    """Components, entities, asymmetric units and the scheme agree with the atoms."""
+    structure = example()
+    structure.setup_entities()
+    document = structure.make_mmcif_document()
+    block = document.sole_block()
+    loop = block.init_mmcif_loop("_pdbx_nonpoly_scheme.", ["asym_id", "entity_id", "mon_id", "pdb_seq_num", "extra"])
+    for residue in structure[0]["A"]:
+        if residue.is_water() or residue.name == "MN":
+            loop.add_row([residue.subchain, "9", residue.name, str(residue.seqid.num), "x"])
+    result = ar.refine(document, DATA, dataclasses.replace(LOOK, d_min=2.6, cycles=1, waters="add"))
+    count = sum(row["added"] - row["left_out"] for row in result.report.waters)
+    assert count > 5
+    result.write(tmp_path)
+    new = cif.read(str(tmp_path / "refined.cif")).sole_block()
+    asym = dict(zip(new.find_values("_struct_asym.id"), new.find_values("_struct_asym.entity_id")))
+    types = dict(zip(new.find_values("_entity.id"), new.find_values("_entity.type")))
+    rows = new.find("_atom_site.", ["label_asym_id", "label_entity_id", "label_comp_id", "auth_asym_id"])
+    waters_there = [row for row in rows if row[2] == "HOH"]
+    assert sum(row[3] == "W" for row in waters_there) == count
+    assert {row[0] for row in waters_there} <= set(asym)
+    for row in waters_there:
+        assert asym[row[0]] == row[1]
+        assert types[row[1]] == "water"
+    scheme = new.find("_pdbx_nonpoly_scheme.", ["mon_id", "pdb_seq_num", "extra"])
+    assert sum(row[0] == "HOH" for row in scheme) == len(waters_there)
+    assert sum(row[0] == "MN" for row in scheme) == 1
+    read = gemmi.read_structure(str(tmp_path / "refined.cif"))
+    assert sum(r.is_water() for c in read[0] for r in c) == len(waters_there)
+
+
+def test_a_document_without_waters_gets_an_entity(tmp_path: Path) -> None:
+    structure = example(None)
+    structure.setup_entities()
+    document = structure.make_mmcif_document()
+    assert "water" not in list(document.sole_block().find_values("_entity.type"))
+    result = ar.refine(document, DATA, dataclasses.replace(LOOK, d_min=2.6, cycles=1, waters="add"))
+    result.write(tmp_path)
+    new = cif.read(str(tmp_path / "refined.cif")).sole_block()
+    types = dict(zip(new.find_values("_entity.id"), new.find_values("_entity.type")))
+    own = [name for name, kind in types.items() if kind == "water"]
+    assert len(own) == 1
+    units = new.find("_struct_asym.", ["id", "entity_id"])
+    assert sum(row[1] == own[0] for row in units) == 1
+    assert "HOH" in list(new.find_values("_chem_comp.id"))
+
+
+def with_false_waters() -> gemmi.Structure:
+    """The example with ten waters where the solvent is, far from everything."""
+    structure = gemmi.read_structure(str(MODEL))
+    model = read_model(MODEL)
+    rng = np.random.default_rng(5)
+    places: list[np.ndarray] = []
+    heavy = model.atoms.xyz
+    while len(places) < 10:
+        place = model.crystal.cartesian(rng.uniform(0, 1, (1, 3)))
+        if nearest(model.crystal, place, heavy).min() > 3.2 and all(np.linalg.norm(place - p) > 6.0 for p in places):
+            places.append(place)
+    chain = structure[0].add_chain(gemmi.Chain("F"))
+    for k, place in enumerate(places, 1):
+        residue = gemmi.Residue()
+        residue.name, residue.seqid, residue.het_flag = "HOH", gemmi.SeqId(str(k)), "H"
+        atom = gemmi.Atom()
+        atom.name, atom.element, atom.pos, atom.b_iso = "O", gemmi.Element("O"), gemmi.Position(*place[0]), 25.0
+        residue.add_atom(atom)
+        chain.add_residue(residue)
+    return structure
+
+
+def test_update_leaves_out_what_the_data_do_not_bear_out() -> None:
+    structure = with_false_waters()
+    options = dataclasses.replace(LOOK, cycles=1, waters="update", freeze=("xyz: chain F and 10",))
+    result = ar.refine(structure, DATA, options)
+    who = result.atoms.identity
+    left = set(who.sequence_number[who.chain == "F"].tolist()) & set(range(1, 11))  # those added go on from 11
+    assert 10 in left  # frozen
+    assert len(left) <= 4
+    stayed = np.flatnonzero((who.chain == "F") & (who.sequence_number < 10))
+    # those that stay have gone to where there is some density
+    assert result.map_grid("2mFo-DFc").at(result.atoms.xyz[stayed]).min(initial=1.0) > 0.25
+    assert {383, 425} <= set(who.sequence_number[who.chain == "A"].tolist())  # linked to the metal
+    assert sum(row["left_out"] for row in result.report.waters) >= 10 - len(left)
+    assert any("left out, by which log p gains too little" in sentence for sentence in result.report.warnings)
+    # added ones are numbered on from those at the end
+    more = dataclasses.replace(options, waters="add", freeze=())
+    other = ar.refine(structure, DATA, more)
+    numbers = other.atoms.identity.sequence_number[other.atoms.identity.chain == "F"]
+    assert set(range(1, 11)) <= set(numbers.tolist())
+    assert len(numbers) == 10 + sum(row["added"] - row["left_out"] for row in other.report.waters)
+
+
+def rounds_of(monkeypatch: pytest.MonkeyPatch, sites: Sites, **options: Any) -> ar.Result:
+    """A refinement in which some places are found instead of any others."""
+    monkeypatch.setattr(water_rounds, "find_waters", lambda *given: sites)
+    chosen = dataclasses.replace(LOOK, d_min=2.6, cycles=1, waters="add")
+    return ar.refine(MODEL, DATA, dataclasses.replace(chosen, **options))
+
+
+def test_waters_that_gain_nothing_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one round's changes come to nothing, the model is that of before, and it says so."""
+    false = [r[0].pos.tolist() for r in with_false_waters()[0]["F"]]
+    n = len(false)
+    result = rounds_of(monkeypatch, Sites(np.array(false), np.full(n, 20.0), np.full(n, 5.0)))
+    assert result.report.waters == ()
+    assert len(result.atoms) == len(read_model(MODEL).atoms)
+    assert any("are not kept: log p gained" in sentence for sentence in result.report.warnings)
+
+
+def test_a_round_that_is_interrupted_is_not_kept() -> None:
+    """The end is asked for once the first water has been said."""
+    heard: list[str] = []
+    options = dataclasses.replace(LOOK, d_min=2.6, cycles=1, waters="add")
+    result = ar.refine(
+        example(None), DATA, options, on_message=heard.append,
+        stop=lambda: 1 if any("added where log p" in said for said in heard) else None,
+    )  # fmt: skip
+    assert result.report.waters == ()
+    assert not (result.atoms.identity.residue_name == "HOH").any()
+    assert "interrupted" in result.report.stopped
+    assert any("no step has refined them" in sentence for sentence in result.report.warnings)
+    # asked for before that, no round begins
+    steps: list[ar.Step] = []
+    result = ar.refine(
+        example(None), DATA, options, on_step=steps.append, stop=lambda: 1 if steps else None
+    )
+    assert result.report.waters == ()
+    assert not any("added where" in sentence for sentence in result.report.warnings)
+
+
+def test_no_water_is_looked_for_far_from_the_data() -> None:
+    options = dataclasses.replace(LOOK, d_min=2.6, cycles=1, waters="add")
+    far = dataclasses.replace(options, ordered_solvent=OrderedSolvent(most_r_work=0.05))
+    result = ar.refine(MODEL, DATA, far)
+    assert any("no water was looked for, as R-work is" in sentence for sentence in result.report.cautions)
+    none = dataclasses.replace(options, ordered_solvent=OrderedSolvent(gain=1e6))
+    result = ar.refine(MODEL, DATA, none)
+    assert any("no water was added or left out" in sentence for sentence in result.report.warnings)
+
+
+def test_a_model_without_oxygen() -> None:
+    dry = small([], "P 1", (30.0, 26.0, 28.0, 90.0, 90.0, 90.0))
+    for residue in dry[0]["A"]:
+        for k in reversed(range(len(residue))):
+            if residue[k].element.name == "O":
+                del residue[k]
+    options = dataclasses.replace(LOOK, cycles=1, waters="add")
+    result = ar.refine(dry, data_of(dry, 2.6), options)
+    assert any("the model has no oxygen" in sentence for sentence in result.report.cautions)
+
+
+def test_new_waters_are_anisotropic_at_atomic_resolution(case: Case) -> None:
+    """As all else is: 4xof, 1.15 Å."""
+    folder = case("4xof")
+    options = Options(cycles=2, waters="add", ordered_solvent=OrderedSolvent(rounds=1))
+    result = ar.refine(folder / "shaken.pdb", folder / "norm.mtz", options)
+    new = result.atoms.identity.chain == "W"
+    assert new.sum() > 40
+    assert result.atoms.anisotropic[new].all()
+    assert result.r_free is not None
+    assert result.r_free < 0.19  # 0.236 without
+
+
+def test_two_processes_give_the_same_bits() -> None:
+    once = OrderedSolvent(rounds=1)
+    options = dataclasses.replace(LOOK, d_min=3.0, cycles=1, waters="add", ordered_solvent=once)
+    one, two = (ar.refine(example(None), DATA, dataclasses.replace(options, threads=n)) for n in (1, 2))
+    assert len(one.report.waters)
+    assert (one.atoms.xyz == two.atoms.xyz).all()
+    assert one.r_free == two.r_free
+
+
+def test_side_by_side_as_one_by_one(dry: Path) -> None:
+    once = OrderedSolvent(rounds=1)
+    options = dataclasses.replace(LOOK, d_min=3.0, cycles=1, waters="add", perturb=0.05, ordered_solvent=once)
+    jobs = [ar.Job(dry, DATA, dataclasses.replace(options, start=k)) for k in range(2)]
+    alone = ar.refine(dry, DATA, jobs[1].options)
+    _, together = ar.refine_many(jobs)
+    assert isinstance(together, ar.Result)
+    assert len(together.atoms) == len(alone.atoms) > len(read_model(dry).atoms)
+    assert together.atoms.xyz == pytest.approx(alone.atoms.xyz, abs=1e-9)
+
+
+def test_from_the_command_line(dry: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    command = ["refine", str(dry), str(DATA), "--d-min", "2.6", "--cycles", "1", "--waters", "add", "-o", str(out)]
+    assert main([*command, "--ordered-solvent.rounds", "1", "--anisotropic", "none"]) == 0
+    assert "waters added where log p is to gain" in capsys.readouterr().out
+    account = json.loads((out / "report.json").read_text())
+    assert [row["added"] > 0 for row in account["waters"]][:2] in ([True], [True, False])
+    assert account["options"]["waters"] == "add"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"ordered_solvent": OrderedSolvent(gain=5.0)}, "--ordered-solvent.gain has no effect: --waters is keep"),
+        ({"waters": "add", "cycles": 0}, "--waters add has no effect: there is no cycle"),
+    ],
+)
+def test_options_without_effect(options: dict[str, Any], said: str) -> None:
+    result = ar.refine(MODEL, DATA, dataclasses.replace(LOOK, d_min=3.5, **({"cycles": 1} | options)))
+    assert any(said in sentence for sentence in result.report.cautions)
+    assert result.report.waters == ()
+
+
+def test_impossible_options() -> None:
+    for wrong in ({"gain": -1.0}, {"rounds": 0}, {"shortest": 1.0}, {"longest": 9.0}, {"most_r_work": 0.0}):
+        with pytest.raises(ar.InputError, match="--ordered-solvent"):
+            ar.prepare(MODEL, DATA, Options(ordered_solvent=OrderedSolvent(**wrong)))  # type: ignore[arg-type]
+
+
+def test_course_of_a_kept_model(short: tuple[Model, Problem, State]) -> None:
+    """Nothing is looked for where it was not asked for."""
+    model, problem, state = short
+    course = Course(problem, state, state, (), "", (), ())
+    assert water_rounds.water_rounds(model, course, None) == (model, course, (), ())  # type: ignore[arg-type]
