@@ -21,6 +21,7 @@ from arrayrefine.guard import objection, strains
 from arrayrefine.kernels.processes import size
 from arrayrefine.minimize import INTERRUPTED, Objective, Solution, minimise
 from arrayrefine.nearness import nearness
+from arrayrefine.overlapping import with_overlaps
 from arrayrefine.parameters import Parameters
 from arrayrefine.preconditioner import ChangeOfVariable
 from arrayrefine.problem import Problem
@@ -116,8 +117,9 @@ def _minimised(
             adp_matrix = partial(restraints_curvature, problem.adp, state.atoms, parameters)
             if size() > 2:
                 adp_matrix()  # by all processes, which keep it; two have a task each
+    curvature = with_overlaps(state.xray.curvature(state.atoms), state.xray, state.atoms)
     change = preconditioner.build(
-        parameters, state.xray.curvature(state.atoms), xyz_matrix=xyz_matrix, geometry=found.geometry or 0.0,
+        parameters, curvature, xyz_matrix=xyz_matrix, geometry=found.geometry or 0.0,
         adp_matrix=adp_matrix, adp=found.adp or 0.0,
     )  # fmt: skip
     how = problem.options.minimiser, stop, nearness(state)

@@ -46,6 +46,7 @@ LAYERS = [
         "preconditioner",
         "turning",
         "overlaps",
+        "overlapping",
         "weights",
         "gradient_norms",
         "adp_evidence",
