@@ -36,7 +36,7 @@ _METAL = (1.8, 3.0)
 """Å; between these a metal binds a water."""
 _OTHER = 2.9
 """Å; atoms that bind none come no nearer, riding hydrogens aside."""
-_B_RATIOS, _B_RANGE = (0.7, 1.0, 1.5, 2.2), (5.0, 100.0)
+_B_RATIOS, _B_RANGE = (0.7, 1.0, 1.5, 2.2, 3.3), (5.0, 100.0)
 """B of a water is one of these times the mean B of what binds it, that with which log p gains most; its limits, Å²."""
 _TO_STAY = 2.0
 """What log p gains by a water of the model, over what it must gain by a new one: it went to where it gains, and phases
@@ -88,8 +88,9 @@ class _Near:
 class _Gains(Probes):
     """What log p gains by waters, to second order."""
 
-    def by_new(self, xyz: Float, multiplicity: Int, b_iso: Float) -> Float:
-        """By waters at places (m, 3) with B (m,), each for itself; 0 for those of too little occupancy."""
+    def by_new(self, xyz: Float, multiplicity: Int, b_iso: Float) -> tuple[Float, Float]:
+        """By waters at places (m, 3) with B (m,), each for itself: with the best occupancy up to 1, 0 where that is too
+        low, and with 1."""
         oxygen = np.repeat(np.flatnonzero(self._atoms.element == "O")[:1], len(xyz))
         put = dataclasses.replace(
             self._atoms.taken(oxygen), xyz=xyz, b_iso=b_iso, u_aniso=np.zeros((len(xyz), 6)),
@@ -99,14 +100,14 @@ class _Gains(Probes):
         curvature = self._curvature(oxygen, b_iso) / multiplicity
         occupancy = np.clip(-gradient / curvature, 0.0, 1.0)
         gain = -(gradient + 0.5 * curvature * occupancy) * occupancy
-        return np.asarray(np.where(occupancy > _LEAST_OCCUPANCY, gain, 0.0))
+        best = np.asarray(np.where(occupancy > _LEAST_OCCUPANCY, gain, 0.0))
+        return best, np.asarray(-(gradient + 0.5 * curvature))
 
     def best(self, xyz: Float, multiplicity: Int, b_nearby: Float) -> tuple[Float, Float]:
-        """Gain (m,) and B (m,) of waters among atoms of a mean B (m,)."""
+        """Gain (m,) at the best occupancy, and B (m,) that suits a whole one, among atoms of a mean B (m,)."""
         tried = np.clip(np.outer(_B_RATIOS, b_nearby), *_B_RANGE)
-        gains = np.stack([self.by_new(xyz, multiplicity, b_iso) for b_iso in tried])
-        best = np.argmax(gains, axis=0), np.arange(len(xyz))
-        return gains[best], tried[best]
+        gains, whole = np.stack([self.by_new(xyz, multiplicity, b_iso) for b_iso in tried], axis=1)
+        return gains.max(axis=0), tried[np.argmax(whole, axis=0), np.arange(len(xyz))]
 
     def by_old(self, rows: Int) -> Float:
         """By atoms of the model (n,) being there."""
