@@ -43,6 +43,11 @@ def use_typical_lengths(topology: gemmi.Topo, known_links: Collection[str], monl
             bond.restr.value = length
 
 
+def typical_length(one: gemmi.Element, two: gemmi.Element) -> float:
+    """Length of a single bond between two elements, Å; the sum of their covalent radii where none is tabulated."""
+    return LENGTHS.get(" ".join(sorted((one.name, two.name))), one.covalent_r + two.covalent_r)
+
+
 def is_carbonyl(component: str, name: str, monlib: gemmi.MonLib) -> bool:
     """Whether an atom has a bond to oxygen that is more than a single one."""
     if component not in monlib.monomers:

@@ -1,4 +1,4 @@
-"""Links between residues: those that the model names, checked, and those that it should have named."""
+"""Links between residues: those that the model should have named."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import gemmi
 
 from arrayrefine.atom_names import use_dictionary_names
 from arrayrefine.crystal import Crystal
+from arrayrefine.hydrogen_bonds import mark_hydrogen_bonds
 from arrayrefine.io.entities import set_up_entities
 from arrayrefine.io.model import Model
-from arrayrefine.link_conformers import conformers, link_conformers
+from arrayrefine.link_conformers import link_conformers
+from arrayrefine.named_links import STRETCHED, check_named, pair_key
 from arrayrefine.valence import LONGEST, POLYMER_BONDS, filled, full_atoms, place
 from arrayrefine.wording import Caution, are, counted, listed
 
-FAR = 5.0
-"""Å; a named link longer than this is left out as a mistake."""
 SEARCH = 2.5
 """Å; unnamed links are looked for up to here (covers S-S)."""
 FOUND = "found"
@@ -26,8 +26,6 @@ FOUND = "found"
 LONE = "lone"
 """And of those between conformers of different letters with this."""
 _MARGIN = 1.3
-_STRETCHED = 3.5
-"""Å; neighbours of a chain that lie further apart are not bonded: contacts push them no further than that."""
 _UNLIKE = 0.5
 """Å; conformers of neighbours whose bond would be so much too long or too short do not belong together."""
 _BY_GROUP = {
@@ -60,14 +58,14 @@ def complete_links(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str
         What was left out and what was added.
     """
     notes = link_conformers(structure)
-    notes += _check_connections(structure, monlib)
+    notes += check_named(structure, monlib)
     notes += [*_mend_peptides(structure, monlib), *_join_lone_conformers(structure, monlib)]
     return [*notes, *_find_links(structure, monlib)]
 
 
 def _mend_peptides(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str]:
     """Bond neighbours in sequence whose peptide bond is stretched, as models from building and bending have them."""
-    known = {_pair_key(c.partner1, c.partner2) for c in structure.connections}
+    known = {pair_key(c.partner1, c.partner2) for c in structure.connections}
     mended: list[str] = []
     for chain in structure[0]:
         for residue, following in itertools.pairwise(chain.get_polymer()):
@@ -75,11 +73,11 @@ def _mend_peptides(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str
             if c is None or n is None or not _follows(residue, following):
                 continue
             length = c.pos.dist(n.pos)
-            if not LONGEST * POLYMER_BONDS["C", "N"] < length < _STRETCHED:
+            if not LONGEST * POLYMER_BONDS["C", "N"] < length < STRETCHED:
                 continue
             ends = _address(chain, residue, c), _address(chain, following, n)
             link_id = _peptide_link(residue, following, monlib)
-            if link_id not in monlib.links or _pair_key(*ends) in known:
+            if link_id not in monlib.links or pair_key(*ends) in known:
                 continue
             _join(structure, f"mended{len(mended) + 1}", ends, link_id)
             mended.append(f"{chain.name} {residue.seqid}-{following.seqid} ({length:.2f} Å)")
@@ -186,6 +184,7 @@ def with_found_links(model: Model, crystal: Crystal, monlib: gemmi.MonLib) -> tu
     copy.setup_cell_images()
     set_up_entities(copy)
     use_dictionary_names(copy, monlib, io.StringIO())
+    mark_hydrogen_bonds(copy, monlib)
     own = {str(cra): before.atom.name for cra, before in zip(copy[0].all(), model.structure[0].all())}
     count = len(copy.connections)
     found = _find_links(copy, monlib)
@@ -204,7 +203,7 @@ def _find_links(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str]:
     across: list[str] = []
     clashes: dict[frozenset[str], str] = {}
     full = full_atoms(structure)
-    known = {_pair_key(c.partner1, c.partner2) for c in structure.connections}
+    known = {pair_key(c.partner1, c.partner2) for c in structure.connections}
     search = gemmi.NeighborSearch(structure[0], structure.cell, SEARCH).populate(include_h=False)
     contacts = gemmi.ContactSearch(SEARCH)
     contacts.ignore = gemmi.ContactSearch.Ignore.SameResidue
@@ -223,7 +222,7 @@ def _find_links(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str]:
         connection = gemmi.Connection()
         connection.name = f"{FOUND}{len(added) + len(across) + 1}"
         connection.partner1, connection.partner2 = _address(one.chain, residue, a), _address(two.chain, other, b)
-        key = _pair_key(*(ends := (connection.partner1, connection.partner2)))
+        key = pair_key(*(ends := (connection.partner1, connection.partner2)))
         if key in known:
             continue
         label = f"{one} - {two} ({link.id}, {contact.dist:.2f} Å)"
@@ -254,14 +253,6 @@ def _address(chain: gemmi.Chain, residue: gemmi.Residue, atom: gemmi.Atom) -> ge
     return gemmi.AtomAddress(chain.name, residue.seqid, residue.name, atom.name, atom.altloc)
 
 
-def _find(structure: gemmi.Structure, address: gemmi.AtomAddress) -> gemmi.Atom | None:
-    return structure[0].find_cra(address, ignore_segment=True).atom
-
-
-def _pair_key(one: gemmi.AtomAddress, two: gemmi.AtomAddress) -> frozenset[str]:
-    return frozenset((str(one), str(two)))
-
-
 def _is_polymer_link(one: gemmi.CRA, two: gemmi.CRA) -> bool:
     """Whether the chain of a polymer itself makes this bond."""
     names = one.atom.name, two.atom.name
@@ -273,56 +264,3 @@ def _is_polymer_link(one: gemmi.CRA, two: gemmi.CRA) -> bool:
         return False
     neighbour = one.chain.next_residue(residue) if forwards else one.chain.previous_residue(residue)
     return neighbour is not None and neighbour.seqid == other.seqid
-
-
-def _check_connections(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str]:
-    """Drop unusable connections and say on which side of the symmetry the others are."""
-    notes: list[str] = []
-    seen: set[frozenset[str]] = set()
-    drop: list[int] = []
-    absent: list[str] = []
-    apart: list[str] = []
-    twice: list[str] = []
-    for k, connection in enumerate(structure.connections):
-        if connection.type == gemmi.ConnectionType.Hydrog or connection.link_id == "gap":
-            continue
-        name = f"{connection.partner1} - {connection.partner2}"
-        one, two = _find(structure, connection.partner1), _find(structure, connection.partner2)
-        key = _pair_key(connection.partner1, connection.partner2)
-        if one is None or two is None:
-            ends = connection.partner1, connection.partner2
-            (apart if all(conformers(structure, end) for end in ends) else absent).append(name)
-            drop.append(k)
-            continue
-        if key in seen:
-            twice.append(name)
-            drop.append(k)
-            continue
-        own_mate = len(key) == 1  # serial numbers may be the same throughout a structure made in memory
-        where = gemmi.Asu.Different if own_mate else gemmi.Asu.Any
-        nearest = structure.cell.find_nearest_image(one.pos, two.pos, where).dist()
-        direct = math.inf if own_mate else one.pos.dist(two.pos)
-        if min(direct, nearest) > FAR:
-            length = min(direct, nearest)
-            long = f"is {length:.1f} Å long" if math.isfinite(length) else "has no symmetry mate to lead to"
-            notes.append(Caution(f"link {name} {long}: left out"))
-            drop.append(k)
-            continue
-        connection.asu = gemmi.Asu.Same if direct < nearest + 0.1 else gemmi.Asu.Different
-        if one.element.is_metal or two.element.is_metal:
-            connection.type = gemmi.ConnectionType.MetalC
-        if connection.link_id and connection.link_id not in monlib.links:
-            notes.append(f"link {name} has the type {connection.link_id}, unknown to the library: matched by its atoms")
-            connection.link_id = ""
-        seen.add(key)
-    if absent:
-        what = counted(len(absent), "link")
-        notes.append(Caution(f"{what} left out, of atoms that the model does not have: {listed(absent, '; ')}"))
-    if apart:
-        what = counted(len(apart), "link")
-        notes.append(Caution(f"{what} left out, of atoms that have no conformer in common: {listed(apart, '; ')}"))
-    if twice:
-        notes.append(f"{counted(len(twice), 'link')} given more than once, taken once: {listed(twice, '; ')}")
-    for k in reversed(drop):
-        structure.connections.pop(k)
-    return notes
