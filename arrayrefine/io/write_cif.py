@@ -14,6 +14,7 @@ from gemmi import cif
 from arrayrefine.io import refinement_items as items
 from arrayrefine.io.entities import name_for_nameless
 from arrayrefine.io.files import IN_MEMORY
+from arrayrefine.io.padded_names import strip_rows_of_links
 from arrayrefine.io.sequence_numbers import number_by_sequence
 
 # What an earlier refinement said about its own model. The items stay, their values would be false now.
@@ -87,6 +88,7 @@ def cif_text(
         # Links that were found are added; else those of the document stay as they are, with all their items.
         groups.conn = len(structure.connections) > len(block.find_values("_struct_conn.id"))
         structure.update_mmcif_block(block, groups)
+        strip_rows_of_links(block)
         _write_distances(block, structure)
     _write_refinement(block, content)
     _write_software(block, version)
