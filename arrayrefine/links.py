@@ -26,6 +26,8 @@ FOUND = "found"
 LONE = "lone"
 """And of those between conformers of different letters with this."""
 _MARGIN = 1.3
+"""Times its length; up to here a link that the library has for groups of components is found, as by Servalcat. One for
+these two components and atoms hardly comes by chance, and is found up to `LONGEST` times its length."""
 _UNLIKE = 0.5
 """Å; conformers of neighbours whose bond would be so much too long or too short do not belong together."""
 _BY_GROUP = {
@@ -41,10 +43,10 @@ _CLASH = 0.75
 def complete_links(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str]:
     """Check the connections of a structure in place and add the covalent links that it lacks.
 
-    Connections that cannot be used are removed. An unnamed link is added where the library knows a link
-    between two atoms that are closer than 1.3 times its ideal length, as Servalcat does; but not where they are closer
-    than 0.75 times that, or are atoms of a backbone with all their bonds: those are clashes, as wrong models have them
-    between molecules.
+    Connections that cannot be used are removed. An unnamed link is added where the library knows a link between two
+    atoms that are closer than 1.3 times its ideal length, as Servalcat does, or 1.5 times where it is a link of just
+    these two components; but not where they are closer than 0.75 times that, or are atoms of a backbone with all their
+    bonds: those are clashes, as wrong models have them between molecules.
 
     Parameters
     ----------
@@ -215,9 +217,9 @@ def _find_links(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str]:
             continue
         if a.element.is_metal or b.element.is_metal:
             continue
-        shortest = (contact.dist / 1.4) ** 2
+        shortest = (contact.dist / LONGEST) ** 2
         link, *_ = monlib.match_link(residue, a.name, a.altloc, other, b.name, b.altloc, shortest)
-        if link is None or contact.dist > link.rt.bonds[0].value * _MARGIN:
+        if link is None or contact.dist > link.rt.bonds[0].value * _reach(link):
             continue
         connection = gemmi.Connection()
         connection.name = f"{FOUND}{len(added) + len(across) + 1}"
@@ -247,6 +249,11 @@ def _find_links(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str]:
             f"atoms lie too close or have all their bonds: {listed(list(clashes.values()), '; ')}"
         ))
     return notes
+
+
+def _reach(link: gemmi.ChemLink) -> float:
+    """How many times its length a link may have that the model does not name."""
+    return LONGEST if link.side1.comp and link.side2.comp else _MARGIN
 
 
 def _address(chain: gemmi.Chain, residue: gemmi.Residue, atom: gemmi.Atom) -> gemmi.AtomAddress:

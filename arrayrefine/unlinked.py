@@ -6,7 +6,7 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
-from arrayrefine.atoms import WATERS, Atoms
+from arrayrefine.atoms import WATERS, Atoms, Identity
 from arrayrefine.kernels.distances import close_pairs
 from arrayrefine.nonbonded import metal_flags
 from arrayrefine.restraints import NonBonded
@@ -15,10 +15,13 @@ from arrayrefine.wording import Caution, are, counted, listed
 
 _LONGER, _SHORTEST = 0.2, 0.75
 """Å more than the sum of covalent radii, and times it, between which a bond may be meant; what is nearer is a clash."""
+_APART = 2.2
+"""Å; what is nearer may be meant for a bond of any length, as atoms that are not bonded hardly come so near: but for
+neighbours in a chain, and for N and O, between which it is a hydrogen bond drawn too short."""
 
 
 def unlinked_contacts(atoms: Atoms, non_bonded: NonBonded) -> list[str]:
-    """Warn of heavy atoms of different residues that are as near as a bond is long, and that contacts push apart.
+    """Warn of heavy atoms of different residues that are about as near as a bond is long, and that contacts push apart.
 
     Parameters
     ----------
@@ -39,11 +42,15 @@ def unlinked_contacts(atoms: Atoms, non_bonded: NonBonded) -> list[str]:
     rows = np.flatnonzero(~others)
     if not len(rows):
         return []
-    pairs = rows[close_pairs(atoms.xyz[rows], 2.0 * float(radius[rows].max()) + _LONGER)]
+    pairs = rows[close_pairs(atoms.xyz[rows], max(2.0 * float(radius[rows].max()) + _LONGER, _APART))]
     i, j = pairs[:, 0], pairs[:, 1]
     distance = np.linalg.norm(atoms.xyz[i] - atoms.xyz[j], axis=1)
     bond, conformer = radius[i] + radius[j], non_bonded.conformer
-    chosen = (distance < bond + _LONGER) & (distance > _SHORTEST * bond) & (who.residue[i] != who.residue[j])
+    polar = np.isin(atoms.element, ("N", "O"))
+    near = _beside(who, i, j) | (polar[i] & polar[j])
+    reach = np.where(near, bond + _LONGER, np.maximum(bond + _LONGER, _APART))
+    chosen = (distance < reach) & (distance > _SHORTEST * bond)
+    chosen &= who.residue[i] != who.residue[j]
     chosen &= (conformer[i] == conformer[j]) | (conformer[i] == 0) | (conformer[j] == 0)
     chosen &= (conformer[i] != 0) | (conformer[j] != 0) | (atoms.occupancy[i] + atoms.occupancy[j] > 1.0)
     chosen &= ~_of_neighbours(atoms, i, j) & ~np.isin(i * len(atoms) + j, non_bonded.excluded @ [len(atoms), 1])
@@ -58,6 +65,12 @@ def unlinked_contacts(atoms: Atoms, non_bonded: NonBonded) -> list[str]:
         f"will push them apart: {listed(labels, '; ')}. If they are bonded, name the bond in the model (LINK or "
         "struct_conn), and give a restraint CIF with this link where no library has it; if not, they clash"
     )]
+
+
+def _beside(who: Identity, i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(p,) True for residues next to each other in a chain, whose atoms may be two bonds apart, as O and the next N."""
+    near = (who.chain[i] == who.chain[j]) & (np.abs(who.residue[i] - who.residue[j]) == 1)
+    return np.asarray(near & (np.abs(who.sequence_number[i] - who.sequence_number[j]) <= 1))
 
 
 def _of_neighbours(atoms: Atoms, i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.bool_]:

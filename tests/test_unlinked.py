@@ -66,6 +66,10 @@ def test_many_are_counted(tmp_path: Path) -> None:
         (_text("BTN", "S1", 2.25), True),
         (_text("BTN", "S1", 2.35), False),
         (_text("BTN", "S1", 1.5), False),  # much too near
+        (_text("EDO", "C1", 2.1, name="NZ", residue="LYS"), True),  # nearer than atoms come that are not bonded
+        (_text("EDO", "C1", 2.3, name="NZ", residue="LYS"), False),
+        (_text("EDO", "O1", 1.5, name="NZ", residue="LYS"), True),
+        (_text("EDO", "O1", 2.1, name="NZ", residue="LYS"), False),  # a hydrogen bond
         (_text("BTN", "S1", 2.04).replace("HETATM", _LINK + "HETATM", 1), False),
         (_text("BTN", "S1", 2.04, alts="AA", occupancy=0.5), True),
         (_text("BTN", "S1", 2.04, alts="A ", occupancy=0.5), True),

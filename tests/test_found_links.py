@@ -1,0 +1,40 @@
+"""Links that the library has for just two components are found where the bond is stretched; others are not."""
+
+from __future__ import annotations
+
+import pytest
+from joined import joined
+
+from arrayrefine.io.model import read_model
+from arrayrefine.links import with_found_links
+from arrayrefine.monomers import load_monomers
+
+RETINAL = ("LYS", "NZ", "HZ1"), ("RET", "C15", "O1")
+SUGARS = ("NAG", "O4", "HO4"), ("NAG", "C1", "O1")
+
+
+@pytest.fixture(autouse=True)
+def _no_library_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CLIBD_MON", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("ends", "length", "found"),
+    [
+        (RETINAL, 1.67, 1),
+        (RETINAL, 1.85, 1),
+        (RETINAL, 1.95, 0),
+        (SUGARS, 1.80, 1),
+        (SUGARS, 1.95, 0),  # the library has it for any two sugars
+    ],
+)
+def test_how_far_a_link_may_be_stretched(
+    ends: tuple[tuple[str, str, str], tuple[str, str, str]], length: float, found: int
+) -> None:
+    structure, _ = joined(*ends, length)
+    structure.connections.pop(0)
+    model = read_model(structure)
+    library = load_monomers(model.structure[0].get_all_residue_names())
+    linked, notes = with_found_links(model, model.crystal, library.monlib)
+    assert len(linked.structure.connections) == found
+    assert sum("found, not named" in note for note in notes) == found
