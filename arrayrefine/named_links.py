@@ -7,12 +7,19 @@ import math
 import gemmi
 
 from arrayrefine.hydrogen_bonds import FAR, is_described, lengths, mark_hydrogen_bonds
+from arrayrefine.io.refmac_links import is_nameless
 from arrayrefine.link_conformers import conformers
 from arrayrefine.wording import Caution, counted, listed
 
 STRETCHED = 3.5
 """Å; atoms that lie further apart are not bonded, unless a link of the library is named: contacts push them no further
 than that."""
+
+_TWICE = "given more than once, taken once"
+_NO_NAMES = "left out, whose record names residues and no atoms"
+_LONG = "left out, too long for a bond"
+_ABSENT = "left out, of atoms that the model does not have"
+_APART = "left out, of atoms that have no conformer in common"
 
 
 def pair_key(one: gemmi.AtomAddress, two: gemmi.AtomAddress) -> frozenset[str]:
@@ -41,23 +48,15 @@ def check_named(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str]:
     notes = mark_hydrogen_bonds(structure, monlib)
     seen: set[frozenset[str]] = set()
     drop: list[int] = []
-    absent: list[str] = []
-    long: list[str] = []
-    apart: list[str] = []
-    twice: list[str] = []
+    left: dict[str, list[str]] = {_TWICE: [], _NO_NAMES: [], _LONG: [], _ABSENT: [], _APART: []}
     for k, connection in enumerate(structure.connections):
         if connection.type == gemmi.ConnectionType.Hydrog or connection.link_id == "gap":
             continue
         name = f"{connection.partner1} - {connection.partner2}"
         one, two = _atom(structure, connection.partner1), _atom(structure, connection.partner2)
         key = pair_key(connection.partner1, connection.partner2)
-        if one is None or two is None:
-            ends = connection.partner1, connection.partner2
-            (apart if all(conformers(structure, end) for end in ends) else absent).append(name)
-            drop.append(k)
-            continue
-        if key in seen:
-            twice.append(name)
+        if one is None or two is None or key in seen:
+            left[_TWICE if key in seen else _missing(structure, connection)].append(name)
             drop.append(k)
             continue
         # serial numbers may be the same throughout a structure made in memory
@@ -65,7 +64,7 @@ def check_named(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str]:
         length, metal = min(direct, nearest), one.element.is_metal or two.element.is_metal
         if length > FAR or (length > STRETCHED and not metal and not is_described(structure, connection, monlib)):
             said = f"{length:.1f} Å" if math.isfinite(length) else "no symmetry mate to lead to"
-            long.append(f"{name} ({said})")
+            left[_LONG].append(f"{name} ({said})")
             drop.append(k)
             continue
         connection.asu = gemmi.Asu.Same if direct < nearest + 0.1 else gemmi.Asu.Different
@@ -75,17 +74,17 @@ def check_named(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str]:
             notes.append(f"link {name} has the type {connection.link_id}, unknown to the library: matched by its atoms")
             connection.link_id = ""
         seen.add(key)
-    if long:
-        what = counted(len(long), "link")
-        notes.append(Caution(f"{what} left out, too long for a bond: {listed(long, '; ')}"))
-    if absent:
-        what = counted(len(absent), "link")
-        notes.append(Caution(f"{what} left out, of atoms that the model does not have: {listed(absent, '; ')}"))
-    if apart:
-        what = counted(len(apart), "link")
-        notes.append(Caution(f"{what} left out, of atoms that have no conformer in common: {listed(apart, '; ')}"))
-    if twice:
-        notes.append(f"{counted(len(twice), 'link')} given more than once, taken once: {listed(twice, '; ')}")
+    for why, names in left.items():
+        if names:
+            said = f"{counted(len(names), 'link')} {why}: {listed(names, '; ')}"
+            notes.append(said if why in (_TWICE, _NO_NAMES) else Caution(said))
     for k in reversed(drop):
         structure.connections.pop(k)
     return notes
+
+
+def _missing(structure: gemmi.Structure, connection: gemmi.Connection) -> str:
+    """Why the atoms of a connection are not found."""
+    if is_nameless(connection):
+        return _NO_NAMES
+    return _APART if all(conformers(structure, end) for end in (connection.partner1, connection.partner2)) else _ABSENT

@@ -23,6 +23,7 @@ from arrayrefine.io.inner_end import read_through
 from arrayrefine.io.model_crystal import crystal_named, format_cell, has_cell, take_crystal, without_unit_scale
 from arrayrefine.io.padded_names import without_padding
 from arrayrefine.io.pdb_header import header_records
+from arrayrefine.io.refmac_links import name_disulfides
 from arrayrefine.io.residue_order import take_polymers_together
 from arrayrefine.io.special_positions import Sites, find_sites, follow_sites
 from arrayrefine.io.tls_header import complete_groups
@@ -108,6 +109,7 @@ def read_model(source: ModelSource, otherwise: Callable[[gemmi.Structure], Cryst
     notes += checks.method_notes(dict(structure.info.items()).get("_exptl.method", ""))
     _keep_first_model(file, structure, notes)
     without_padding(structure)
+    name_disulfides(structure)
     complete_groups(structure)
     notes += use_pdb_names_of_waters(structure)
     without_unit_scale(file, structure, notes)

@@ -7,6 +7,7 @@ import re
 import gemmi
 import numpy as np
 
+from arrayrefine.io.refmac_links import is_nameless
 from arrayrefine.wording import counted
 
 # Order of the PDB format, version 3.30. One name for records that belong together line by line.
@@ -75,7 +76,13 @@ def not_in_pdb(structure: gemmi.Structure, header: tuple[str, ...]) -> list[str]
         )
     if _of_another_cell(structure):
         sentences.append("left out of refined.pdb, as its translations are of another cell: REMARK 290")
-    kept = {_name(line) for line in structure.make_pdb_headers().splitlines()} | {*_CARRIED, *_OF_CRYST1}
+    nameless = sum(map(is_nameless, structure.connections))
+    if nameless:
+        sentences.append(
+            f"left out of the output, as they name residues and no atoms: {counted(nameless, 'record')} of links or "
+            "gaps (LINKR); refinement follows what they say of gaps"
+        )
+    kept = {_name(line) for line in structure.make_pdb_headers().splitlines()} | {*_CARRIED, *_OF_CRYST1, "LINKR"}
     if lost := _names(header, without=kept):
         sentences.append(f"left out of the output, as belonging to the file that the model was in: {', '.join(lost)}")
     return sentences

@@ -10,6 +10,7 @@ import numpy as np
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.io.pdb_header import lasting_remarks, remark_number, with_carried
+from arrayrefine.io.refmac_links import without_nameless
 from arrayrefine.io.remark_3 import remark_3
 
 HYBRID_36_SERIALS = 87_440_031  # largest serial number that five hybrid-36 characters can hold
@@ -60,6 +61,7 @@ def pdb_text(
         Records of the input, where it was a PDB file.
     """
     copy = structure.clone()
+    without_nameless(copy)
     if not copy.raw_remarks:
         copy.raw_remarks = [line for line in copy.make_pdb_headers().splitlines() if line.startswith("REMARK")]
     numbered = [(remark_number(line) or 0, line) for line in lasting_remarks(copy)]
