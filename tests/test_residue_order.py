@@ -10,6 +10,8 @@ import gemmi
 import pytest
 
 from arrayrefine import Options, refine
+from arrayrefine.example import MODEL
+from arrayrefine.io.entities import set_up_entities
 from arrayrefine.io.model import Model, read_model
 
 Case = Callable[[str], Path]
@@ -145,3 +147,63 @@ def test_what_is_written_is_a_polymer_without_links_of_peptides(case: Case, tmp_
     block = gemmi.cif.read(str(tmp_path / "refined.cif")).sole_block()
     assert len(block.find_values("_entity_poly_seq.num")) == 87
     assert set(block.find_values("_atom_site.label_entity_id")) == {"A", "MES!", "water"}
+
+
+def _capped(*residues: str, records: str = "") -> str:
+    """Five residues, then others with one atom each far from these, or NH2 at the last C, then TER."""
+    source = gemmi.read_structure(str(MODEL))
+    structure = gemmi.Structure()
+    structure.cell, structure.spacegroup_hm = gemmi.UnitCell(90.0, 90.0, 90.0, 90.0, 90.0, 90.0), "P 1"
+    structure.add_model(gemmi.Model(1))
+    chain = gemmi.Chain("A")
+    for residue in list(source[0][0])[:5]:
+        chain.add_residue(residue.clone())
+    end = next(atom.pos for atom in chain[4] if atom.name == "C")
+    for k, name in enumerate(residues):
+        atom = gemmi.Atom()
+        atom.name, atom.element, atom.b_iso = ("N", gemmi.Element("N"), 20.0)
+        atom.pos = end + gemmi.Position(0.0, 0.0, 1.34 if name == "NH2" else 20.0 + 5.0 * k)
+        residue = gemmi.Residue()
+        residue.name, residue.seqid, residue.het_flag = name, gemmi.SeqId(str(500 + k)), "H"
+        residue.add_atom(atom)
+        chain.add_residue(residue)
+    structure[0].add_chain(chain)
+    lines = structure.make_pdb_string(gemmi.PdbWriteOptions(minimal=True, ter_records=False)).splitlines()
+    atoms = [line for line in lines if line.startswith(("CRYST1", "ATOM", "HETATM"))]
+    return "\n".join([*([records] if records else []), *atoms, "TER", "END", ""])
+
+
+@pytest.mark.parametrize(
+    ("behind", "records", "parted"),
+    [
+        (("HEM", "ZN"), "", ["HEM", "ZN"]),
+        (("NH2", "HEM"), "", ["HEM"]),  # a cap, bonded to the last residue
+        (("MSE", "HEM", "GLY", "ZN"), "", ["HEM", "GLY", "ZN"]),
+        (("X0X",), "", ["X0X"]),
+        (("X0X",), "SEQRES   1 A    6  ALA GLY X0X", []),
+        (("NH2",), "", []),
+    ],
+)
+def test_ligands_before_ter_are_none_of_the_polymer(
+    tmp_path: Path, behind: tuple[str, ...], records: str, parted: list[str]
+) -> None:
+    model = read(_capped(*behind, records=records), tmp_path)
+    structure = model.structure.clone()
+    set_up_entities(structure)
+    others = [residue.name for residue in structure[0][0] if residue.entity_type != gemmi.EntityType.Polymer]
+    assert others == parted
+    assert len(structure[0][0].get_polymer()) == 5 + len(behind) - len(parted)
+    said = [note for note in model.notes if "before TER" in note]
+    assert len(said) == bool(parted)
+    assert all(name in said[0] for name in parted)
+
+
+def test_waters_and_ligands_that_a_structure_in_memory_has_for_polymer(tmp_path: Path) -> None:
+    structure = read(_capped("HEM", "HOH"), tmp_path).structure.clone()
+    for residue in structure[0][0]:
+        residue.entity_type = gemmi.EntityType.Polymer
+    model = read_model(structure)
+    types = [residue.entity_type for residue in model.structure[0][0]]
+    assert types[-2:] == [gemmi.EntityType.NonPolymer, gemmi.EntityType.Water]
+    assert set(types[:-2]) == {gemmi.EntityType.Polymer}
+    assert any("1 residue before TER" in note for note in model.notes)

@@ -1,4 +1,4 @@
-"""Residues of a polymer that stand apart in a file, or out of sequence, taken together."""
+"""What is of a polymer, where the order of the file or its TER records say otherwise."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import groupby, pairwise
 import gemmi
 from scipy.spatial import cKDTree
 
-from arrayrefine.wording import counted
+from arrayrefine.wording import are, counted, listed
 
 _BONDS = (("C", "N", 2.0), ("O3'", "P", 2.4))
 """Atoms that bond neighbours in a polymer, and how far apart they may be, Å: 1.5 times the bond, as in gemmi."""
@@ -19,7 +19,8 @@ def take_polymers_together(structure: gemmi.Structure) -> list[str]:
     """Put the residues of each polymer next to each other, in place, ahead of what else its chain has.
 
     Only where more of them are bonded to their neighbours then. They keep the order of the file, or, where that bonds
-    fewer, get that of their numbers. Chains whose file says by `label_asym_id` what belongs together stay.
+    fewer, get that of their numbers. Chains whose file says by `label_asym_id` what belongs together stay. Ligands
+    that stand behind the polymer, but before TER, as in files of PHENIX, are none of it.
 
     Parameters
     ----------
@@ -32,12 +33,16 @@ def take_polymers_together(structure: gemmi.Structure) -> list[str]:
         What was done to which chain.
     """
     notes: list[str] = []
+    ligands: list[str] = []
     for chain in structure[0]:
         if structure.input_format != gemmi.CoorFormat.Pdb and any(residue.subchain for residue in chain):
             continue
         residues = list(chain)
         following = _following(residues)
         of_file = _polymer(residues, following)
+        entity = structure.get_entity(chain.name)
+        parted = _part_ligands(chain, of_file, set(entity.full_sequence) if entity is not None else set())
+        ligands += [f"{chain.name}/{residue.name} {residue.seqid}" for residue in parted]
         by_number = sorted(of_file, key=lambda i: _number(residues[i]))  # stable: conformers of one number stay
         if len(of_file) < 2 or by_number == list(range(len(of_file))):
             continue
@@ -53,6 +58,12 @@ def take_polymers_together(structure: gemmi.Structure) -> list[str]:
                 f"else the chain has: its {counted(len(order), 'residue')} are taken together, in the order of "
                 f"{'their numbers' if numbered else 'the file'}, and written so"
             )
+    if ligands:
+        n = len(ligands)
+        notes.append(
+            f"{counted(n, 'residue')} before TER, not bonded to the polymer, {are(n)} taken for "
+            f"{'a ligand' if n == 1 else 'ligands'}: {listed(ligands)}"
+        )
     return notes
 
 
@@ -100,6 +111,25 @@ def _polymer(residues: Sequence[gemmi.Residue], following: set[tuple[int, int]])
             before, number, behind = map(_number, residues[i - 1 : i + 2])
             members |= {i} if before < number < behind else set()
     return sorted(members)
+
+
+def _part_ligands(chain: gemmi.Chain, polymer: Sequence[int], sequence: set[str]) -> list[gemmi.Residue]:
+    """Say of the HETATM residues behind a polymer what they are, where TER made them part of it; returns the ligands.
+
+    Amino acids, nucleotides and what the `sequence` names stay where they follow at once, as those behind a gap do.
+    """
+    behind = [chain[i] for i in range(polymer[-1] + 1, len(chain))] if polymer else []
+    parted: list[gemmi.Residue] = []
+    for residue in behind:
+        known = gemmi.find_tabulated_residue(residue.name)
+        own = known.is_amino_acid() or known.is_nucleic_acid() or residue.name in sequence
+        if residue.entity_type == gemmi.EntityType.Polymer and residue.het_flag == "H" and (parted or not own):
+            parted.append(residue)
+    for residue in parted:
+        residue.entity_type = gemmi.EntityType.Water if residue.is_water() else gemmi.EntityType.NonPolymer
+    for residue in chain if parted else ():
+        residue.subchain, residue.entity_id = "", ""
+    return [residue for residue in parted if not residue.is_water()]
 
 
 def _bonded(residues: Sequence[gemmi.Residue], order: Sequence[int], following: set[tuple[int, int]]) -> int:
