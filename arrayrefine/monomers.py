@@ -23,6 +23,7 @@ from arrayrefine.atom_names import (
 from arrayrefine.clusters import mend_clusters
 from arrayrefine.element_checks import other_elements
 from arrayrefine.errors import InputError, MonomerError
+from arrayrefine.io.dummy_atoms import dummies_among
 from arrayrefine.io.entities import set_up_entities
 from arrayrefine.wording import Caution, listed
 
@@ -200,6 +201,7 @@ def missing_components_message(missing: Mapping[str, Sequence[str]]) -> str:
         "a fuller monomer library with --monomers DIR (or $CLIBD_MON), "
         "or keep such residues fixed in place with --unknown hold."
         + names_of_other_programs(missing)
+        + dummies_among(missing)
     )
 
 

@@ -17,6 +17,7 @@ from arrayrefine.crystal import Crystal
 from arrayrefine.displacement import parted, total_u
 from arrayrefine.errors import InputError
 from arrayrefine.io import model_checks as checks
+from arrayrefine.io.dummy_atoms import take_dummies_for_oxygen
 from arrayrefine.io.files import KIND_NAMES, InputFile, load
 from arrayrefine.io.in_memory import ModelSource, is_path, label_of, stand_in
 from arrayrefine.io.inner_end import read_through
@@ -112,6 +113,7 @@ def read_model(source: ModelSource, otherwise: Callable[[gemmi.Structure], Cryst
     name_disulfides(structure)
     complete_groups(structure)
     notes += use_pdb_names_of_waters(structure)
+    notes += take_dummies_for_oxygen(structure)
     without_unit_scale(file, structure, notes)
     notes += take_polymers_together(structure)
     if otherwise is not None and not (has_cell(structure) and structure.find_spacegroup()):

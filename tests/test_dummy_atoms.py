@@ -1,0 +1,52 @@
+"""Dummy atoms of ARP/wARP are oxygens, never deuterium, and are named in a warning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from arrayrefine.errors import MonomerError
+from arrayrefine.io.model import Model, read_model
+from arrayrefine.monomers import load_monomers
+from arrayrefine.topology import build_restraints
+from arrayrefine.wording import Caution
+
+TEXT = """\
+CRYST1   40.000   50.000   60.000  90.00  90.00  90.00 P 1
+ATOM      1  O   HOH A   1      10.000  10.000  10.000  1.00 20.00           O
+ATOM      1  DUM DUM Z   2       9.125  24.749   7.184  1.00 29.59{end}
+ATOM      1  DUM DUM Z   3      23.984  18.640   9.570  1.00 32.19{end}
+END
+"""
+
+
+@pytest.fixture(autouse=True)
+def _no_library_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CLIBD_MON", raising=False)
+
+
+def read(folder: Path, end: str) -> Model:
+    (folder / "model.pdb").write_text(TEXT.format(end=end))
+    return read_model(folder / "model.pdb")
+
+
+@pytest.mark.parametrize(
+    ("end", "element", "said"),
+    [("   8     Z", "O", True), ("", "O", True), ("           O", "O", True), ("           N", "N", False)],
+)
+def test_what_scatters(tmp_path: Path, end: str, element: str, said: bool) -> None:
+    model = read(tmp_path, end)
+    assert model.atoms.element.tolist() == ["O", element, element]
+    notes = [note for note in model.notes if "dummy" in note]
+    assert notes == [
+        "2 dummy atoms (DUM), as ARP/wARP marks density without a model, are taken for oxygen: Z 2, Z 3. Better "
+        "remove them from the model, or rename those that are waters to HOH"
+    ] * said
+    assert all(isinstance(note, Caution) for note in notes)
+
+
+def test_the_error_says_what_they_are(tmp_path: Path) -> None:
+    model = read(tmp_path, "")
+    with pytest.raises(MonomerError, match=r"DUM are dummy atoms.* rename those that are waters to HOH"):
+        build_restraints(model.structure, model.atoms, model.crystal, load_monomers(["HOH", "DUM"]))
