@@ -131,6 +131,16 @@ def _join(
     structure.connections.append(connection)
 
 
+def warnings_of_lone_links(structure: gemmi.Structure) -> set[str]:
+    """What gemmi says of each link that `complete_links` made between unlike conformers, which a note tells already."""
+    said = set()
+    for link in structure.connections:
+        if link.name.startswith(LONE):
+            one, two = (f"{end.altloc} (in {end.res_id.name})" for end in (link.partner1, link.partner2))
+            said.add(f"Warning: LINK between different conformers: {one} and {two}.")
+    return said
+
+
 def lone_links(structure: gemmi.Structure) -> frozenset[frozenset[tuple[str, str, str, str]]]:
     """Ends (subchain, number, name, conformer) of the links that `complete_links` made between unlike conformers."""
     found = []

@@ -16,7 +16,7 @@ from arrayrefine.errors import InputError, MonomerError
 from arrayrefine.io.entities import set_up_entities
 from arrayrefine.link_angles import with_link_angles
 from arrayrefine.link_lengths import use_typical_lengths
-from arrayrefine.links import complete_links, lone_links
+from arrayrefine.links import complete_links, lone_links, warnings_of_lone_links
 from arrayrefine.mate_links import read_across
 from arrayrefine.monomers import MonomerLibrary, missing_components_message
 from arrayrefine.nonbonded import (
@@ -176,7 +176,8 @@ def _prepare(
     after = [(atom.name, atom.altloc) for atom in sites]
     if before != after or len(row) != len(atoms):
         raise InputError("atoms changed their order while bonds were named; look for duplicated atoms in the model")
-    notes += [f"gemmi: {line}" for line in log.lines() if "definition not found" not in line]
+    told = warnings_of_lone_links(copy)
+    notes += [f"gemmi: {line}" for line in log.lines() if "definition not found" not in line and line not in told]
     notes += _chain_notes(topology)
     return TopologyModel(copy, topology, row, atoms.identity.altloc, lone_links(copy))
 

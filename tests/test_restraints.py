@@ -549,6 +549,7 @@ def test_a_conformer_that_its_neighbours_do_not_have_is_bonded_to_what_fits_best
     assert any({"41/N.C", c_near} <= group for group in groups)
     (note,) = (note for note in with_one.restraints.notes if "neighbour in sequence does not have" in note)
     assert note.endswith(f"A 40.{letter}-41.C, A 41.C-42.{n_near[-1]}")
+    assert not [other for other in with_one.restraints.notes if "between different conformers" in other]
     model = read_model(path)
     library = load_monomers(sorted(set(model.structure[0].get_all_residue_names())))
     grown, _, _ = add_hydrogens(model, model.crystal, library, RidingHydrogens())
