@@ -88,7 +88,7 @@ def refine(
         Called with the `Step` that is on record, whenever a step has ended.
     on_state : callable, optional
         Called after it with the `Step` and the `State` at its end: atoms (added hydrogens included), statistics,
-        structure factors.
+        structure factors. Where waters are added or left out, their number changes on the way.
     on_message : callable, optional
         Called with every note (what was fixed up, skipped, assumed).
 
