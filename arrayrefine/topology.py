@@ -28,6 +28,7 @@ from arrayrefine.nonbonded import (
     metal_flags,
     topological_pairs,
 )
+from arrayrefine.pyranoses import read_chairs
 from arrayrefine.restraints import Restraints
 from arrayrefine.topology_terms import (
     HYDROGEN_BOND_LENGTH,
@@ -109,6 +110,7 @@ def build_restraints(
     bonds = tie_hydrogens(bonds, guessed, loose)
     angles = with_link_angles(read_angles(model, held, notes), model, known_links, edges, held, monlib, notes)
     torsions, rigid = read_torsions(model, held, metal_parts, edges, atoms)
+    torsions = torsions.and_also(read_chairs(model, held, atoms, monlib, notes))
     chiralities = read_chiralities(model, held, metal_parts, edges, atoms, monlib, notes)
     planes = read_planes(model, held)
     across = read_across(model, known_links, held, atoms, crystal, notes)

@@ -244,11 +244,11 @@ def read_torsions(
 ) -> tuple[Torsions, Int]:
     """Torsions chi*, omega and that of disulfides; and the bonds that cannot turn (r, 2), restrained or not.
 
-    Dictionaries also list ring torsions (const, sp2_sp2: sigma 0, period 0), hydrogens' (hh), two
-    contradictory sets of sugar puckers, and guesses (var, sp3_sp3); planes, chirality and contacts hold
-    what is real about these. A period of 0 means that there is only one ideal: it is kept for the torsions
-    of links (omega), where it comes with a real sigma, and taken as 1. The chi of proline have the ideals of an open
-    chain, 60° and 180°, where the ring has some 30°: within rings of the bonds `edges` (e, 2) they are left out.
+    Dictionaries also list ring torsions (const, sp2_sp2: sigma 0, period 0), hydrogens' (hh), two contradictory sets of
+    sugar puckers, and guesses (var, sp3_sp3); planes, chirality, contacts and the chairs of pyranoses hold what is real
+    about these. A period of 0 means that there is only one ideal: it is kept for the torsions of links (omega), where
+    it comes with a real sigma, and taken as 1. The chi of proline have the ideals of an open chain, 60° and 180°, where
+    the ring has some 30°: within rings of the bonds `edges` (e, 2) they are left out.
     """
     across = model.across(gemmi.RKind.Torsion)
     named = []

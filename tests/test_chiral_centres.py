@@ -5,15 +5,14 @@ from __future__ import annotations
 import gemmi
 import numpy as np
 import pytest
+from drawn import built
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.chiral_centres import _best_signs
-from arrayrefine.io.model import read_model
 from arrayrefine.kernels.geometry import chirality
 from arrayrefine.monomers import load_monomers
 from arrayrefine.name_symmetry import Skeleton
 from arrayrefine.restraints import Restraints
-from arrayrefine.topology import build_restraints
 
 CENTRES = {"CIT": "C3", "TRS": "C", "EPE": "N1", "MES": "N4"}
 
@@ -26,43 +25,6 @@ def skeleton(name: str) -> Skeleton:
     found = Skeleton.of(component(name))
     assert found is not None
     return found
-
-
-def built(
-    name: str, names: dict[str, str] | None = None, mirrored: bool = False, altloc: str = "", without: str = "",
-    lacks: tuple[str, ...] = (),
-) -> tuple[Atoms, Restraints]:
-    """Restraints of a component as its dictionary draws it, alone in a cell; atoms that are in `names` renamed.
-
-    The dictionary is taken `without` an atom; the model `lacks` others.
-    """
-    library = load_monomers([name])
-    chemcomp = library.monlib.monomers[name]
-    for k in reversed(range(len(chemcomp.rt.bonds))):
-        if without in (chemcomp.rt.bonds[k].id1.atom, chemcomp.rt.bonds[k].id2.atom):
-            del chemcomp.rt.bonds[k]
-    for k in reversed(range(len(chemcomp.atoms))):
-        if chemcomp.atoms[k].id == without:
-            del chemcomp.atoms[k]
-    residue = gemmi.Residue()
-    residue.name, residue.seqid, residue.het_flag = name, gemmi.SeqId("1"), "H"
-    for drawn in chemcomp.atoms:
-        if not drawn.is_hydrogen() and drawn.id not in lacks:
-            atom = gemmi.Atom()
-            x, y, z = drawn.xyz.tolist()
-            atom.name, atom.element = (names or {}).get(drawn.id, drawn.id), drawn.el
-            atom.pos = gemmi.Position(30.0 + (-x if mirrored else x), 30.0 + y, 30.0 + z)
-            atom.occ, atom.b_iso, atom.altloc = 0.5 if altloc else 1.0, 20.0, altloc or "\0"
-            residue.add_atom(atom)
-    structure = gemmi.Structure()
-    structure.cell, structure.spacegroup_hm = gemmi.UnitCell(60, 60, 60, 90, 90, 90), "P 1"
-    chain = gemmi.Chain("A")
-    chain.add_residue(residue)
-    structure.add_model(gemmi.Model(1))
-    structure[0].add_chain(chain)
-    structure.setup_entities()
-    model = read_model(structure)
-    return model.atoms, build_restraints(model.structure, model.atoms, model.crystal, library)
 
 
 def as_built(atoms: Atoms, restraints: Restraints) -> np.ndarray:
