@@ -25,6 +25,7 @@ from arrayrefine.element_checks import other_elements
 from arrayrefine.errors import InputError, MonomerError
 from arrayrefine.io.dummy_atoms import dummies_among
 from arrayrefine.io.entities import set_up_entities
+from arrayrefine.porphyrins import mend_porphyrins
 from arrayrefine.wording import Caution, listed
 
 EMBEDDED = Path(__file__).resolve().parent / "data" / "monomers"
@@ -135,7 +136,7 @@ def load_monomers(
             raise InputError(f"{found}: expected the component {name}, which is not in this file")
         sources[name] = str(found)
         found_here.append(name)
-    notes += mend_clusters(monlib, found_here, own_links)
+    notes += mend_clusters(monlib, found_here, own_links) + mend_porphyrins(monlib, found_here)
     return MonomerLibrary(monlib, energy, sources, tuple(missing), tuple(notes))
 
 

@@ -298,4 +298,44 @@ def test_clusters_of_the_user_and_measured_ones_stay(tmp_path: Path) -> None:
     user = tmp_path / "user.cif"
     user.write_text(CLUSTER.format(name="FES", angle=90.0))
     assert load_monomers(["FES"], [user]).monlib.monomers["FES"].rt.angles[0].value == 90.0
-    assert load_monomers(["HEM", "FE2"]).notes == ()
+    assert load_monomers(["FE2"]).notes == ()
+    assert not any("right angles" in note for note in load_monomers(["HEM", "FE2"]).notes)
+
+
+@pytest.mark.parametrize("name", ["HEM", "HEC"])
+def test_the_iron_of_a_porphyrin_is_at_its_centre(name: str) -> None:
+    """The dictionary has 1.845 to 2.093 Å in HEM, and 2.09 in HEC, which is what no ferric haem has."""
+    library = load_monomers([name])
+    haem = library.monlib.monomers[name]
+    bonds = [bond for bond in haem.rt.bonds if "FE" in (bond.id1.atom, bond.id2.atom)]
+    assert [(bond.value, bond.esd) for bond in bonds] == [(2.04, 0.04)] * 4
+    pairs = {frozenset((a.id1.atom, a.id3.atom)): a.value for a in haem.rt.angles if a.id2.atom == "FE"}
+    trans = {frozenset(("NA", "NC")), frozenset(("NB", "ND"))}
+    assert len(pairs) == 6
+    assert {pair for pair, value in pairs.items() if value == 180.0} == trans
+    assert {value for pair, value in pairs.items() if pair not in trans} == {90.0}
+    for nitrogen in ("NA", "NB", "NC", "ND"):
+        angles = [(a.value, "FE" in (a.id1.atom, a.id3.atom)) for a in haem.rt.angles if a.id2.atom == nitrogen]
+        assert len({value for value, iron in angles if iron}) == 1
+        assert sum(value for value, _ in angles) == pytest.approx(360.0)
+    assert not any(atom.atom == "FE" for plane in haem.rt.planes for atom in plane.ids)
+    (note,) = library.notes
+    assert note.startswith(f"{name}, whose dictionary has Fe-N of ")
+
+
+def test_irons_that_are_in_no_porphyrin_and_measured_ones_stay(tmp_path: Path) -> None:
+    document = gemmi.cif.read(str(EMBEDDED / "h" / "HEM.cif"))
+    table = document.find_block("comp_HEM").find("_chem_comp_bond.", ["atom_id_1", "atom_id_2", "value_dist"])
+    for row in table:
+        if "FE" in (row[0], row[1]):
+            row[2] = "2.01"
+    folder = _folder_with(tmp_path / "own", "HEM", document.as_string())
+    library = load_monomers(["HEM"], [], folder)
+    assert {b.value for b in library.monlib.monomers["HEM"].rt.bonds if "FE" in (b.id1.atom, b.id2.atom)} == {2.01}
+    assert library.notes == ()
+    for row in table:
+        if "FE" in (row[0], row[1]):
+            row[2] = "1.85"
+    for row in document.find_block("comp_HEM").find("_chem_comp_atom.", ["atom_id", "type_symbol"]):
+        row[1] = "O" if row[0] == "NA" else row[1]
+    assert load_monomers(["HEM"], [], _folder_with(tmp_path / "other", "HEM", document.as_string())).notes == ()
