@@ -382,6 +382,49 @@ def test_any_indices_come_to_the_asymmetric_unit_and_duplicates_are_merged(tmp_p
     assert said(notes, "10 duplicate measurements were merged")
 
 
+def test_friedel_mates_in_rows_of_their_own_are_called_that(tmp_path: Path) -> None:
+    acentric = HKL[~CRYSTAL.centric(HKL)][:7]
+    twice = HKL[:3] * np.array([-1, -1, 1])  # a twofold axis: the same mate
+    for more, said_of_mates in (
+        ((-acentric, twice), "10 duplicate measurements were merged into their reflections, 7 of them Friedel mates"),
+        ((-acentric,), "7 duplicate measurements were merged into their reflections, all of them Friedel mates in"),
+        ((-acentric[:1],), "1 duplicate measurement was merged into its reflection, a Friedel mate in a row of its"),
+    ):
+        hkl = np.vstack([HKL, *more])
+        count = len(hkl) - COUNT
+        columns = {"F": ("F", np.append(F, F[:count])), "SIGF": ("Q", np.append(SIGMA, SIGMA[:count]))}
+        _, notes = read_reflections(write_mtz(tmp_path / "a.mtz", columns, hkl=hkl), CRYSTAL)
+        assert said(notes, said_of_mates)
+    _, notes = read_reflections(write_mtz(tmp_path / "b.mtz", {
+        "F": ("F", np.append(F, F[:3])), "SIGF": ("Q", np.append(SIGMA, SIGMA[:3])),
+    }, hkl=np.vstack([HKL, twice])), CRYSTAL)  # fmt: skip
+    assert said(notes, "3 duplicate measurements were merged into their reflections")
+    assert not said(notes, "Friedel")
+
+
+def test_of_two_columns_of_flags_the_one_is_taken_in_which_mates_agree(tmp_path: Path) -> None:
+    hkl = np.vstack([HKL, -HKL])
+    agreeing, other = np.where(np.arange(COUNT) % 20 == 7, 1, 0), np.roll(CCP4, 3)
+    columns = {
+        "F": ("F", np.tile(F, 2)), "SIGF": ("Q", np.tile(SIGMA, 2)),
+        "FreeR_flag": ("I", np.append(CCP4, other)), "FREE": ("I", np.tile(agreeing, 2)),
+    }  # fmt: skip
+    path = write_mtz(tmp_path / "a.mtz", columns, hkl=hkl)
+    data, notes = read_reflections(path, CRYSTAL)
+    assert data.source["free_column"] == "FREE"
+    assert data.free.sum() == agreeing.sum()
+    assert not said(notes, "they count as free")
+    conflicts = int(((CCP4 == 0) ^ (other == 0)).sum())
+    said_why = f"free flags of FREE are used; {conflicts} reflections are free in some copies only by FreeR_flag"
+    assert said(notes, f"{said_why}; also there: FreeR_flag")
+    data, notes = read_reflections(path, CRYSTAL, free="FreeR_flag")
+    assert data.source["free_column"] == "FreeR_flag"
+    assert said(notes, f"{conflicts} reflections are free in some copies only: they count as free")
+    columns["FreeR_flag"] = ("I", np.tile(CCP4, 2))
+    data, notes = read_reflections(write_mtz(tmp_path / "b.mtz", columns, hkl=hkl), CRYSTAL)
+    assert data.source["free_column"] == "FreeR_flag"
+
+
 def test_copies_keep_their_sigma(tmp_path: Path) -> None:
     columns = {"F": ("F", np.tile(F, 2)), "SIGF": ("Q", np.tile(SIGMA, 2))}
     data, _ = read_reflections(write_mtz(tmp_path / "a.mtz", columns, hkl=np.vstack([HKL, -HKL])), CRYSTAL)

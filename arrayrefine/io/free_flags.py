@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 from arrayrefine.errors import InputError
 from arrayrefine.io import status
 from arrayrefine.io.columns import find_label, friedel_mate
+from arrayrefine.io.merging import Observations, disagreeing
 from arrayrefine.io.tables import Table
+from arrayrefine.wording import are, counted
 
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
@@ -20,6 +23,9 @@ Bool = NDArray[np.bool_]
 _LABEL = re.compile(r"free|^test$|^test[-_ ]?(set|flag)s?$|^cv[-_ ]?test$", re.IGNORECASE)
 LARGEST_SHARE = 0.5
 """Share of the flagged reflections above which a test set cannot be one: the work set was taken for it."""
+
+_FEW_CONFLICTS = 0.1
+"""Reflections with copies that disagree, as a share of those in the first column of flags: another one is better."""
 
 _REMEDY = (
     "name column and value with --free NAME=VALUE, or have a new test set chosen with --free random "
@@ -48,14 +54,18 @@ class FreeColumn:
     convention: str = ""
 
 
-def find_free_column(table: Table, free: str | None) -> tuple[FreeColumn | None, tuple[str, ...]]:
-    """Find the column of free flags.
+def find_free_column(
+    table: Table, free: str | None, observed: Observations
+) -> tuple[FreeColumn | None, tuple[str, ...]]:
+    """Find the column of free flags: of several the first, or that in which equivalents have one flag.
 
     Parameters
     ----------
     table : Table
     free : str or None
         ``"NAME"``, ``"NAME=VALUE"``, ``"random"`` (leave flags of the file aside) or None (find them).
+    observed : Observations
+        Usable measurements, in the asymmetric unit.
 
     Returns
     -------
@@ -71,13 +81,42 @@ def find_free_column(table: Table, free: str | None) -> tuple[FreeColumn | None,
     labels += [label for label, kind in table.types.items() if kind in "XR" and _LABEL.search(label)]
     if not labels:
         return (_status(table), (status.flags_note(table),)) if status.holds_flags(table) else (None, ())
-    column, mate = _flags_of(table, labels[0]), friedel_mate(table, labels[0])
-    others = [label for label in labels[1:] if label != mate]
-    others += ["status"] if status.holds_flags(table) else []
-    said = [f"also there: {', '.join(others)}"] if others else []
-    if mate is not None:
+    columns: dict[str, FreeColumn] = {}
+    for label in labels:
+        if friedel_mate(table, label) not in columns:
+            columns[label] = _flags_of(table, label)
+    if status.holds_flags(table):
+        columns["status"] = _status(table)
+    chosen, said = _agreeing(table, columns, observed)
+    if friedel_mate(table, chosen) is not None:
         said.insert(0, "what one mate has is that of the reflection")
+    others = [label for label in columns if label != chosen]
+    if others:
+        said.append(f"also there: {', '.join(others)}")
+    column = columns[chosen]
     return column, ("; ".join((f"free flags of {column.label} are used", *said)),) if said else ()
+
+
+def _agreeing(table: Table, columns: Mapping[str, FreeColumn], observed: Observations) -> tuple[str, list[str]]:
+    """The first column, or another one where equivalents have one flag that have several in the first; and why."""
+    first, *others = columns
+
+    def conflicts(label: str) -> int | None:
+        try:
+            flags, *_ = resolve(table.file.path, columns[label], columns[label].flags[observed.row])
+        except InputError:
+            return None
+        return disagreeing(observed, flags)
+
+    found = conflicts(first) if others else None
+    if not found:
+        return first, []
+    for label in others:
+        count = conflicts(label)
+        if count is not None and count <= _FEW_CONFLICTS * found:
+            what = f"{counted(found, 'reflection')} {are(found)} free in some copies only"
+            return label, [f"{what} by {columns[first].label}"]
+    return first, []
 
 
 def _flags_of(table: Table, label: str) -> FreeColumn:

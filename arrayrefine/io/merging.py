@@ -68,6 +68,34 @@ class Merging:
     conflicts: int
 
 
+def own_rows_of_mates(observed: Observations, hkl: NDArray[np.int32], crystal: Crystal) -> int:
+    """Number of reflections of which both Friedel mates are there, each with the indices that belong to it.
+
+    Parameters
+    ----------
+    observed : Observations
+        In the asymmetric unit.
+    hkl : (M, 3) int32
+        Their indices in the file.
+    crystal : Crystal
+    """
+    turned = np.zeros(len(hkl), dtype=bool)
+    for rotation in crystal.primitive_rotations:
+        turned |= (hkl @ rotation == observed.hkl).all(axis=1)
+    turned |= crystal.centric(observed.hkl)
+    unique, place = np.unique(observed.hkl, axis=0, return_inverse=True)
+    sides = np.zeros((len(unique), 2), dtype=bool)
+    sides[place.reshape(-1), turned.astype(int)] = True
+    return int(sides.all(axis=1).sum())
+
+
+def disagreeing(observed: Observations, flag: Float) -> int:
+    """Number of reflections of which some copies are free and others not, by flags (M,) as those of `Observations`."""
+    _, place = np.unique(observed.hkl, axis=0, return_inverse=True)
+    free, work = (np.bincount(place.reshape(-1), flag == value) > 0 for value in (0.0, 1.0))
+    return int((free & work).sum())
+
+
 def merge(observed: Observations) -> tuple[Observations, Merging]:
     """Merge (+) with (-), and duplicates, by inverse-variance weights; the result is sorted by index.
 

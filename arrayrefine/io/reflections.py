@@ -19,7 +19,7 @@ from arrayrefine.io.files import IN_MEMORY
 from arrayrefine.io.free_flags import FreeColumn, check_share, choose_random, find_free_column, resolve
 from arrayrefine.io.french_wilson import REJECT_BELOW, french_wilson
 from arrayrefine.io.in_memory import DataSource, label_of
-from arrayrefine.io.merging import Observations, merge, to_asu
+from arrayrefine.io.merging import Observations, merge, own_rows_of_mates, to_asu
 from arrayrefine.io.same_crystal import absent_note, common_crystal, fits, require_same, screws_note, without_screws
 from arrayrefine.io.status import observed_rows
 from arrayrefine.io.tables import Table, read_table
@@ -99,12 +99,12 @@ def read_reflections(
     common, cell_source = common_crystal(table, crystal, account.notes)
     chosen, notes = choose_columns(table, columns)
     account.notes += notes
-    column, notes = find_free_column(table, free)
-    account.notes += notes
-    observed = _usable_observations(table, chosen, column, common, account)
+    observed = _usable_observations(table, chosen, common, account)
     _require_different(table, chosen, observed)
+    column, notes = find_free_column(table, free, observed)
+    account.notes += notes
     observed, flag_source = _resolved(table, column, observed)
-    observed = _merged(observed, chosen, account)
+    observed = _merged(table, observed, chosen, account, common)
     observed = _cut(table, common, observed, d_min, account)
     s_squared = common.inverse_d_squared(observed.hkl)
     if column is None:
@@ -151,12 +151,10 @@ def _as_read(reflections: Reflections, model: Crystal, d_min: float | None, acco
     return dataclasses.replace(reflections.select(kept), source=origin)
 
 
-def _usable_observations(
-    table: Table, chosen: Columns, column: FreeColumn | None, crystal: Crystal, account: _Account
-) -> Observations:
-    """Measurements that can be used, in the asymmetric unit."""
+def _usable_observations(table: Table, chosen: Columns, crystal: Crystal, account: _Account) -> Observations:
+    """Measurements that can be used, in the asymmetric unit; their flags are missing."""
     rows = np.arange(len(table.hkl))
-    flag = column.flags if column is not None else np.full(len(rows), np.nan)
+    flag = np.full(len(rows), np.nan)
     active, others = observed_rows(table)
     for reason, count in others.items():
         account.drop(reason, count)
@@ -219,23 +217,28 @@ def _resolved(
     """Measurements with flags that mean the same whatever the convention of the file, and that convention."""
     if column is None:
         return observed, {}
-    flag, value, convention = resolve(table.file.path, column, observed.flag)
+    flag, value, convention = resolve(table.file.path, column, column.flags[observed.row])
     source = {"free_column": column.label, "free_convention": convention, "free_file_value": value}
     return dataclasses.replace(observed, flag=flag), source
 
 
-def _merged(observed: Observations, chosen: Columns, account: _Account) -> Observations:
+def _merged(
+    table: Table, observed: Observations, chosen: Columns, account: _Account, crystal: Crystal
+) -> Observations:
     """Merge equivalent measurements, and say what was merged."""
-    observed, merging = merge(observed)
+    every = observed
+    observed, merging = merge(every)
+    mates = own_rows_of_mates(every, table.hkl[every.row], crystal) if merging.duplicates else 0
     account.merged = {"pairs": merging.pairs, "duplicates": merging.duplicates}
     if len(chosen.value) == 2:
         account.notes.append(
             f"{' and '.join(chosen.value)} are merged to their mean ({merging.pairs} reflections have both)"
         )
     if merging.duplicates:
+        one = merging.duplicates == 1
         account.notes.append(
             f"{counted(merging.duplicates, 'duplicate measurement')} {were(merging.duplicates)} merged into "
-            f"{'its reflection' if merging.duplicates == 1 else 'their reflections'}"
+            f"{'its reflection' if one else 'their reflections'}{_as_mates(merging.duplicates, mates)}"
         )
     if merging.conflicts:
         account.notes.append(
@@ -243,6 +246,15 @@ def _merged(observed: Observations, chosen: Columns, account: _Account) -> Obser
             f"{'it counts' if merging.conflicts == 1 else 'they count'} as free"
         )
     return observed
+
+
+def _as_mates(duplicates: int, mates: int) -> str:
+    """How many of the duplicates are no second measurements, at the end of a sentence."""
+    if not mates:
+        return ""
+    if duplicates == 1:
+        return ", a Friedel mate in a row of its own"
+    return f", {'all' if mates == duplicates else mates} of them Friedel mates in rows of their own"
 
 
 def _cut(
