@@ -339,3 +339,23 @@ def test_irons_that_are_in_no_porphyrin_and_measured_ones_stay(tmp_path: Path) -
     for row in document.find_block("comp_HEM").find("_chem_comp_atom.", ["atom_id", "type_symbol"]):
         row[1] = "O" if row[0] == "NA" else row[1]
     assert load_monomers(["HEM"], [], _folder_with(tmp_path / "other", "HEM", document.as_string())).notes == ()
+
+
+COMMON = [
+    "SO4", "GOL", "EDO", "PO4", "CL", "NA", "MG", "ZN", "CA", "K", "MN", "NI", "FE", "CU", "CU1", "CO", "CD",
+    "HG", "IOD", "BR", "F", "ACT", "PEG", "PGE", "MPD", "DMS", "FMT", "NAG", "MAN", "BMA", "FUC", "GAL", "GLC",
+    "BGC", "BOG", "HEM", "ADP", "ATP", "GTP", "UDP", "NAD", "NAP", "FAD", "FMN", "SEP", "TPO", "PTR", "MSE",
+    "CSO", "CSD", "CME", "PCA", "LLP", "KCX", "M3L", "ACE", "NH2", "TRS", "MES", "EPE", "CIT", "FLC", "BME",
+    "DTT", "NO3", "NH4", "IMD", "SCN", "UNX", "UNK",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COMMON)
+def test_what_is_common_in_crystals_is_in_the_embedded_library(name: str) -> None:
+    library = load_monomers([name])
+    assert library.missing == ()
+    component = library.monlib.monomers[name]
+    heavy = [atom.id for atom in component.atoms if not atom.is_hydrogen()]
+    bonded = {end.atom for bond in component.rt.bonds for end in (bond.id1, bond.id2) if bond.value > 0 < bond.esd}
+    assert len(heavy) == 1 or set(heavy) <= bonded
+    assert all(atom.chem_type in library.energy for atom in component.atoms)
