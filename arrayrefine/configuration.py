@@ -36,6 +36,7 @@ _LIMITS = {
     "ordered_solvent.rounds": _FROM_1,
     "ordered_solvent.shortest": (2.0, 3.0, "a distance of 2 to 3 Å"),
     "ordered_solvent.longest": (3.0, 4.5, "a distance of 3 to 4.5 Å"),
+    "ordered_solvent.largest": _FROM_0,
     "ordered_solvent.most_r_work": (sys.float_info.min, 1.0, "above 0, at most 1"),
     "geometry.outlier_z": _ABOVE_0,
     "geometry.outlier_weight": _FROM_0,

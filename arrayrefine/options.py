@@ -64,6 +64,9 @@ class OrderedSolvent:
     """Shortest distance of a water from an N or O, Å."""
     longest: float = 3.5
     """Longest distance from one that binds it, Å."""
+    largest: float = 12.0
+    """Largest region of unmodelled density that may hold waters, Å³, or the cube of the resolution where that is more:
+    ligands have more of it than this, and waters less than 8 at 2 Å."""
     most_r_work: float = 0.35
     """R-work above which none are looked for: what the model lacks is hardly water then."""
 

@@ -224,6 +224,38 @@ def nearest_copies(crystal: Crystal, fractional: Float, atoms: Atoms) -> tuple[F
     return xyz, atom, distance
 
 
+def _regions(best: MapGrid, atoms: Atoms) -> tuple[Int, int]:
+    """Numbers, from 1, of the connected regions of a map away from the model, on its grid; and how many there are."""
+    crystal = best.crystal
+    nu, nv, nw = best.values.shape
+    counted = ~atoms.is_hydrogen & (atoms.occupancy > 0.0)
+    clear = solvent_mask(
+        crystal.fractional(atoms.xyz[counted]), np.full(int(counted.sum()), _CLEAR), crystal.rotations,
+        crystal.translations, crystal.orth, (nu, nv, nw), 0.0,
+    )  # fmt: skip
+    labels, joined = periodic_regions(clear & (best.values > BLOB_LEVEL * best.sigma))
+    return np.asarray(joined[labels]), int(joined.max())
+
+
+def region_volumes(best: MapGrid, atoms: Atoms, xyz: Float) -> Float:
+    """Volumes (n,), Å³, of the regions such as those of `find_blobs` that places (n, 3) lie in; 0 outside of any.
+
+    Parameters
+    ----------
+    best : MapGrid
+        2mFo-DFc.
+    atoms : Atoms
+    xyz : (n, 3) float64
+        Å.
+    """
+    region, n = _regions(best, atoms)
+    volume = np.bincount(region.reshape(-1), minlength=n + 1) * best.crystal.volume / best.values.size
+    volume[0] = 0.0
+    shape = np.array(best.values.shape)
+    place = np.rint(best.crystal.fractional(xyz) * shape).astype(np.int64) % shape
+    return np.asarray(volume[region[tuple(place.T)]])
+
+
 def find_blobs(best: MapGrid, difference: MapGrid, atoms: Atoms) -> tuple[Blob, ...]:
     """Connected regions of the 2mFo-DFc map away from the model, where the mFo-DFc map has something too.
 
@@ -239,14 +271,7 @@ def find_blobs(best: MapGrid, difference: MapGrid, atoms: Atoms) -> tuple[Blob, 
         Each once, the largest integral first.
     """
     crystal, shape = best.crystal, np.array(best.values.shape)
-    nu, nv, nw = best.values.shape
-    counted = ~atoms.is_hydrogen & (atoms.occupancy > 0.0)
-    clear = solvent_mask(
-        crystal.fractional(atoms.xyz[counted]), np.full(int(counted.sum()), _CLEAR), crystal.rotations,
-        crystal.translations, crystal.orth, (nu, nv, nw), 0.0,
-    )  # fmt: skip
-    labels, joined = periodic_regions(clear & (best.values > BLOB_LEVEL * best.sigma))
-    region, n = joined[labels], int(joined.max())
+    region, n = _regions(best, atoms)
     if not n:
         return ()
     inside = np.flatnonzero(region)

@@ -77,6 +77,8 @@ def water_rounds(
         assert course.maps is not None
         # The last time only those of the round before can be left out.
         sites = Sites.none() if number > limits.rounds or ended else find_waters(state, course.maps, limits)
+        if number == 1 and sites.avoided:
+            say(_avoided(state, sites))
         if len(sites) < _FEW * int(select(state.atoms, "water").sum()):
             sites = Sites.none()
         gone = unsupported_waters(state, _removable(model, course, ours), limits)
@@ -103,7 +105,7 @@ def water_rounds(
         rows.append(_row(number, change, state, after.state, gain))
         ours += len(sites) - int((gone >= len(state.atoms) - ours).sum())
         model, course = new_model, after
-    if not rows and not notes:
+    if not rows and not any(not isinstance(note, Caution) for note in notes):
         say("no water was added or left out: there is none by which log p gains enough, or too little")
     return Watered(model, course, tuple(rows), tuple(notes))
 
@@ -146,6 +148,19 @@ def _removable(model: Model, course: Course, ours: int) -> Any:
     frozen = Parameters.frozen_atoms(atoms, "xyz", problem.options.freeze)
     held = problem.restraints.held
     return rows[free & ~frozen[rows] & ~held[rows] & (atoms.occupancy[rows] > 0.0)]
+
+
+def _avoided(state: State, sites: Sites) -> str:
+    """What to say of density that no water is put into."""
+    n = len(sites.avoided)
+    where = [
+        f"{blob.volume:.0f} Å³ {blob.distance:.1f} Å from {state.atoms.identity.label(blob.atom)}"
+        for blob in sites.avoided
+    ]
+    return Caution(
+        f"no water is put into {counted(n, 'region')} of density too large for waters: {listed(where)}. Build what is "
+        "there"
+    )
 
 
 def _said(state: State, change: Change, sites: Sites) -> str:

@@ -22,7 +22,7 @@ from arrayrefine.map_grids import map_grid
 from arrayrefine.maps import MapCoefficients
 from arrayrefine.nonbonded import metal_flags
 from arrayrefine.options import OrderedSolvent
-from arrayrefine.peaks import find_peaks
+from arrayrefine.peaks import Blob, find_blobs, find_peaks, region_volumes
 from arrayrefine.probes import Probes
 from arrayrefine.state import State
 
@@ -59,11 +59,14 @@ class Sites:
         Å².
     gain : (n,) float64
         What log p is expected to gain by each before it is refined.
+    avoided : tuple of Blob
+        Regions of density that are too large for waters, the largest first.
     """
 
     xyz: Float
     b_iso: Float
     gain: Float
+    avoided: tuple[Blob, ...] = ()
 
     @classmethod
     def none(cls) -> Sites:
@@ -124,7 +127,8 @@ class _Gains(Probes):
 def find_waters(state: State, maps: MapCoefficients, options: OrderedSolvent) -> Sites:
     """Places where the data want a water, and something binds it.
 
-    Nothing else may be too near, symmetry mates included. First come places that the model binds, then those that
+    Nothing else may be too near, symmetry mates included, and density that goes on further than that of a water or two
+    is left to what it is of. First come places that the model binds, then those that
     waters there bind, and so on; of places that exclude each other the one by which log p gains most.
 
     Parameters
@@ -142,7 +146,10 @@ def find_waters(state: State, maps: MapCoefficients, options: OrderedSolvent) ->
     near = _near(crystal, atoms, sites.xyz, options)
     n, m = len(atoms), len(found)
     there = np.arange(n + m) < n
-    free = np.bincount(near.place[near.clashes & there[near.other]], minlength=m) == 0
+    largest = max(options.largest, state.xray.reflections.d_min**3)
+    best = map_grid(maps, crystal, "2mFo-DFc", _SAMPLING)
+    free = region_volumes(best, atoms, sites.xyz) <= largest
+    free &= np.bincount(near.place[near.clashes & there[near.other]], minlength=m) == 0
     free &= np.bincount(near.place[near.clashes & (near.other == n + near.place)], minlength=m) == 0
     b_all, gain = np.append(atoms.b_iso, np.zeros(m)), np.zeros(m)
     gains, chosen = _Gains(state), np.zeros(0, dtype=np.int64)
@@ -161,7 +168,9 @@ def find_waters(state: State, maps: MapCoefficients, options: OrderedSolvent) ->
                 chosen = np.append(chosen, place)
                 free[near.place[near.clashes & (near.other == n + place)]] = False
     chosen = chosen[np.argsort(-gain[chosen], kind="stable")]
-    return Sites(sites.xyz[chosen], b_all[n + chosen], gain[chosen])
+    avoided = [blob for blob in find_blobs(best, difference, atoms) if blob.volume > largest]
+    avoided.sort(key=lambda blob: -blob.volume)
+    return Sites(sites.xyz[chosen], b_all[n + chosen], gain[chosen], tuple(avoided))
 
 
 def unsupported_waters(state: State, rows: Int, options: OrderedSolvent) -> Int:

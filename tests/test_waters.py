@@ -25,6 +25,7 @@ from arrayrefine.io.model import Model, read_model
 from arrayrefine.model_change import change_of, changed
 from arrayrefine.model_maps import maps_of
 from arrayrefine.options import Options, OrderedSolvent, Xray
+from arrayrefine.peaks import Blob
 from arrayrefine.preparation import prepare_changed
 from arrayrefine.problem import Problem
 from arrayrefine.state import State, evaluate
@@ -126,6 +127,27 @@ def test_a_water_that_another_one_binds(short: tuple[Model, Problem, State]) -> 
     alone = nearest(crystal, sites.xyz, atoms.xyz[polar | (atoms.element == "Mn")]).min(axis=1) > 3.0
     among = nearest(crystal, sites.xyz, sites.xyz) + np.where(np.eye(len(sites), dtype=bool), np.inf, 0.0)
     assert (among[alone].min(axis=1) <= 3.0).all()
+
+
+def test_density_of_a_ligand_gets_no_water() -> None:
+    """Where folate was, which is named instead; unless the option says so."""
+    structure, folate = example(), []
+    for chain in structure[0]:
+        for k in reversed(range(len(chain))):
+            if chain[k].name == "FOL":
+                folate = [atom.pos.tolist() for atom in chain[k]]
+                del chain[k]
+    _, problem, atoms, _ = ar.prepare(structure, DATA, LOOK)
+    state = evaluate(problem, atoms)
+    maps, crystal = maps_of(problem, state), problem.reflections.crystal
+    sites = find_waters(state, maps, LIMITS)
+    assert len(sites) > len(TAKEN) - 3
+    assert nearest(crystal, sites.xyz, np.array(folate)).min() > 1.5
+    assert sites.avoided[0].volume > 40.0
+    assert nearest(crystal, np.array([sites.avoided[0].xyz]), np.array(folate)).min() < 1.0
+    anywhere = find_waters(state, maps, dataclasses.replace(LIMITS, largest=1e4))
+    assert (nearest(crystal, anywhere.xyz, np.array(folate)).min(axis=1) < 1.0).sum() > 3
+    assert anywhere.avoided == ()
 
 
 @pytest.mark.parametrize("method", ["fft", "direct"])
@@ -520,6 +542,16 @@ def test_a_round_that_is_interrupted_is_not_kept() -> None:
     assert not any("added where" in sentence for sentence in result.report.warnings)
 
 
+def test_density_too_large_for_waters_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, and the model stays as it is where there is nothing else."""
+    blob = Blob(65.2, 7.0, 120.0, (1.0, 2.0, 3.0), 5, 3.31)
+    result = rounds_of(monkeypatch, dataclasses.replace(Sites.none(), avoided=(blob,)))
+    said = [sentence for sentence in result.report.cautions if "too large for waters" in sentence]
+    assert len(said) == 1
+    assert "1 region of density too large for waters: 65 Å³ 3.3 Å from A/" in said[0]
+    assert any("no water was added or left out" in sentence for sentence in result.report.warnings)
+
+
 def test_no_water_is_looked_for_far_from_the_data() -> None:
     options = dataclasses.replace(LOOK, d_min=2.6, cycles=1, waters="add")
     far = dataclasses.replace(options, ordered_solvent=OrderedSolvent(most_r_work=0.05))
@@ -598,10 +630,13 @@ def test_options_without_effect(options: dict[str, Any], said: str) -> None:
     assert result.report.waters == ()
 
 
-def test_impossible_options() -> None:
-    for wrong in ({"gain": -1.0}, {"rounds": 0}, {"shortest": 1.0}, {"longest": 9.0}, {"most_r_work": 0.0}):
-        with pytest.raises(ar.InputError, match="--ordered-solvent"):
-            ar.prepare(MODEL, DATA, Options(ordered_solvent=OrderedSolvent(**wrong)))  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("gain", -1.0), ("rounds", 0), ("shortest", 1.0), ("longest", 9.0), ("largest", -1.0), ("most_r_work", 0.0)],
+)
+def test_impossible_options(name: str, value: Any) -> None:
+    with pytest.raises(ar.InputError, match=f"--ordered-solvent.{name.replace('_', '-')}"):
+        ar.prepare(MODEL, DATA, Options(ordered_solvent=OrderedSolvent(**{name: value})))
 
 
 def test_course_of_a_kept_model(short: tuple[Model, Problem, State]) -> None:
