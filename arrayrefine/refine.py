@@ -10,7 +10,7 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
-from arrayrefine import free_uncertainty, outcome, summaries, tls_motion, verdicts
+from arrayrefine import free_uncertainty, outcome, summaries, tls_motion, twisted_peptides, verdicts
 from arrayrefine.atoms import Atoms
 from arrayrefine.callbacks import Listeners
 from arrayrefine.course import run_course
@@ -153,6 +153,7 @@ def run(
     late += outcome.hindsight(problem, state, steps)
     late += [*verdicts.worse_than_start(problem, first, state), *verdicts.out_of_band(problem, first, state, steps)]
     late += verdicts.hands(problem, first, state)
+    late += twisted_peptides.at_end(problem.restraints.torsions, state.atoms)
     late += outcome.not_placed(problem, first, state, steps, bare(state.atoms))
     late += free_uncertainty.sentences(problem.reflections, state.statistics)
     late += tls_motion.sentences(motion)

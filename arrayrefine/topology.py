@@ -8,6 +8,7 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
+from arrayrefine import twisted_peptides
 from arrayrefine.atom_names import names_of_other_programs, use_dictionary_names
 from arrayrefine.atoms import Atoms
 from arrayrefine.chiral_centres import read_chiralities
@@ -111,6 +112,7 @@ def build_restraints(
     angles = with_link_angles(read_angles(model, held, notes), model, known_links, edges, held, monlib, notes)
     torsions, rigid = read_torsions(model, held, metal_parts, edges, atoms)
     torsions = torsions.and_also(read_chairs(model, held, atoms, monlib, notes))
+    notes += twisted_peptides.at_start(torsions, atoms)
     chiralities = read_chiralities(model, held, metal_parts, edges, atoms, monlib, notes)
     planes = read_planes(model, held)
     across = read_across(model, known_links, held, atoms, crystal, notes)
@@ -224,7 +226,7 @@ def _chain_notes(topology: gemmi.Topo) -> list[str]:
                 label = f"{chain.chain_ref.name} {link.res1.seqid}-{link.res2.seqid}"
                 if link.link_id in ("gap", "") and not any(_same_ends(link_ends(link), ends) for ends in named):
                     gaps.append(label)
-                elif "CIS" in link.link_id:
+                elif "CIS" in link.link_id and not _is_twisted(link):
                     cis.append(label)
     notes = []
     for what, labels in (("chain break", gaps), ("cis peptide", cis)):
@@ -232,6 +234,16 @@ def _chain_notes(topology: gemmi.Topo) -> list[str]:
         if labels:
             notes.append(f"{counted(len(labels), what)}: {listed(labels)}")
     return notes
+
+
+def _is_twisted(link: gemmi.Topo.Link) -> bool:
+    """Whether a peptide taken for cis is far from it; of atoms that the conformers of the link lack any counts."""
+    one, two = (link.res1, link.alt1), (link.res2, link.alt2)
+    places = ((one, "CA"), (one, "C"), (two, "N"), (two, "CA"))
+    sites = [residue.find_atom(name, letter) or residue.find_atom(name, "*") for (residue, letter), name in places]
+    if not all(sites):
+        return False
+    return bool(abs(np.degrees(gemmi.calculate_dihedral(*(site.pos for site in sites)))) > twisted_peptides.TWIST)
 
 
 def _who_is_known(

@@ -80,6 +80,7 @@ LAYERS = [
         "topology_terms",
         "chiral_centres",
         "pyranoses",
+        "twisted_peptides",
         "name_symmetry",
         "mate_links",
         "links",
