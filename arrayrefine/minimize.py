@@ -182,6 +182,12 @@ class _Run:
             raise _EndedError
 
 
+def _in_words(message: str) -> str:
+    """What SciPy says of an end that it found itself."""
+    said = message.strip().lower()
+    return "the line search found no lower value" if "abnormal" in said else said
+
+
 def minimise(
     objective: Evaluated,
     change: Change,
@@ -229,7 +235,7 @@ def minimise(
         if run.iterations >= options.max_iterations:
             run.reason = f"reached the limit of {options.max_iterations} iterations"
         else:
-            run.reason = f"{'converged' if result.success else 'stopped'}: {str(result.message).strip().lower()}"
+            run.reason = f"{'converged' if result.success else 'stopped'}: {_in_words(str(result.message))}"
     except _EndedError:
         pass
     atoms = objective.parameters.unpack(run.best_x)

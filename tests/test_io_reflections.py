@@ -230,6 +230,11 @@ def test_no_sigma_column(tmp_path: Path) -> None:
     assert "belongs to FP" in refused(path, columns="FP")
     for columns in (None, "FP"):
         assert refused(path, columns=columns).endswith("--columns FP,5% assumes that they are 5 % of each amplitude")
+    # beside phases alone it is a map, against which nothing is to be refined
+    path = write_mtz(tmp_path / "map.mtz", {"F": ("F", F), "PHI": ("P", F), "FREE": ("I", CCP4)})
+    message = refused(path)
+    assert "Beside phases (PHI) and in a file without any sigma, F hardly is measured" in message
+    assert "5%" not in message
 
 
 def test_sigmas_that_are_assumed(tmp_path: Path) -> None:

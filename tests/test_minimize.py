@@ -155,6 +155,23 @@ def test_iteration_limit_is_the_stated_reason(atoms: Atoms) -> None:
     assert solution.iterations == 3
 
 
+def test_a_line_search_that_finds_nothing_is_said_in_words(atoms: Atoms) -> None:
+    objective, _, well = _objective(atoms, "xyz")
+    change = preconditioner.build(objective.parameters, well.curvature(atoms))
+
+    class Uphill:
+        """The gradient points the wrong way."""
+
+        parameters = objective.parameters
+
+        def at(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+            value, gradient = objective.at(x)
+            return value, -gradient
+
+    solution = minimise(Uphill(), change, Minimiser())  # type: ignore[arg-type]
+    assert solution.reason == "stopped: the line search found no lower value"
+
+
 def test_interruption_keeps_the_best_point(atoms: Atoms) -> None:
     objective, _, well = _objective(atoms, "xyz")
     change = preconditioner.build(objective.parameters, well.curvature(atoms))

@@ -89,7 +89,7 @@ def choose_columns(table: Table, columns: str | None) -> tuple[Columns, tuple[st
         raise InputError(
             f"data '{path}': {', '.join(candidates[0][1].value)} has no column of standard uncertainties; "
             f"found {table.listing()}; expected one, such as SIGFP for FP: name it with --columns F,SIGF, or "
-            f"write the file again with sigmas{_otherwise(candidates[0][1])}"
+            f"write the file again with sigmas{_otherwise(table, candidates[0][1])}"
         )
     raise InputError(
         f"data '{path}' has no column of measured amplitudes or intensities; found {table.listing()}; "
@@ -199,7 +199,7 @@ def _given(table: Table, columns: str) -> Columns:
             raise InputError(
                 f"data '{table.file.path}': no column of standard uncertainties belongs to {values[0]}; "
                 f"found {table.listing()}: name it, as in --columns {values[0]},SIG{values[0]}"
-                f"{_otherwise(Columns(named or kind, values, ()))}"
+                f"{_otherwise(table, Columns(named or kind, values, ()))}"
             )
         sigmas = (sigma,)
     wrong = [label for label in sigmas if table.types[label] not in "QLM"]
@@ -248,8 +248,14 @@ def _assumption(table: Table, chosen: Columns) -> tuple[str, ...]:
     )
 
 
-def _otherwise(chosen: Columns) -> str:
-    """What can be done for single amplitudes without sigmas."""
+def _otherwise(table: Table, chosen: Columns) -> str:
+    """What can be done for single amplitudes without sigmas, unless they seem to be none that were measured."""
     if chosen.kind != "amplitude" or len(chosen.value) > 1:
         return ""
+    phases = [label for label, kind in table.types.items() if kind == "P"]
+    if phases and not any(kind in "QLM" for kind in table.types.values()):
+        return (
+            f". Beside phases ({phases[0]}) and in a file without any sigma, {chosen.value[0]} hardly is measured but "
+            "calculated, or of a map: give the file of the measurements"
+        )
     return f". Where none are to be had, --columns {chosen.value[0]},5% assumes that they are 5 % of each amplitude"
