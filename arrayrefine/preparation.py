@@ -16,6 +16,7 @@ from arrayrefine.configuration import check_options
 from arrayrefine.conformers import build_occupancy_groups, overfull, partial, uneven
 from arrayrefine.data_checks import check_data, few_for_model
 from arrayrefine.device import choose_device
+from arrayrefine.errors import InputError
 from arrayrefine.external import with_external
 from arrayrefine.hydrogen_sources import with_hydrogens
 from arrayrefine.hydrogens import Hydrogens
@@ -43,6 +44,7 @@ from arrayrefine.topology import build_restraints
 from arrayrefine.turning import turn_hydrogens
 from arrayrefine.unmodelled import truncated
 from arrayrefine.wilson_outliers import without_outliers
+from arrayrefine.wording import counted
 
 _PERTURB_B = 5.0
 """Å²; half width of the change of B that goes with --perturb."""
@@ -162,6 +164,12 @@ def prepare(
     """
     check_options(options)
     check_targets(options.targets)
+    if extra and options.waters != "keep":
+        raise InputError(
+            f"--waters {options.waters}: found {counted(len(extra), 'extra target')}, which may know atoms by their "
+            "number, and waters that come and go change these; expected --waters keep: refine with the targets and "
+            "with waters one after the other"
+        )
     device = choose_device(options)
     model = read_model(source, lambda _: crystal_of(data))
     reflections, data_notes = read_reflections(

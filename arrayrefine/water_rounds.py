@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from arrayrefine.anisotropy import is_atomic
 from arrayrefine.callbacks import Listeners
@@ -15,6 +16,7 @@ from arrayrefine.model_change import Change, change_of, changed
 from arrayrefine.parameters import Parameters
 from arrayrefine.preparation import prepare_changed
 from arrayrefine.restraint_tables import TableSource
+from arrayrefine.restraints import Restraints
 from arrayrefine.selection import select
 from arrayrefine.state import State, work_nll
 from arrayrefine.waters import Sites, find_waters, lone_waters, unsupported_waters
@@ -26,7 +28,7 @@ _WATERS_OF = "the changes of waters in round"
 _PER_WATER = 4.0
 """Coordinates and B: what log p gains by a water that stands for noise (Akaike), and must gain, all told."""
 _WOBBLE = 1e-3
-"""-log p per reflection by which minimisations of one model end apart."""
+"""-log p per reflection by which minimisations of one model end apart: so much may a round lose that only takes out."""
 
 
 class Watered(NamedTuple):
@@ -87,7 +89,7 @@ def water_rounds(
         ended = not len(sites)
         change = change_of(model, state.atoms, sites.xyz, sites.b_iso, gone, _have_tensors(course))
         said = _said(state, change, sites)
-        say(said)
+        listeners.say(said)
         new_model, hydrogens, atoms = changed(model, problem.hydrogens, state.atoms, change)
         new_problem = prepare_changed(problem, new_model, hydrogens, tables)
         after = go_on(course, new_problem, change.of(course.first.atoms), atoms, said, listeners)
@@ -98,10 +100,12 @@ def water_rounds(
         was, now = work_nll(state, after.state)
         reflections = int((state.xray.work & after.state.xray.work).sum())
         gain = (was - now) * reflections
-        if gain < _PER_WATER * (len(sites) - len(gone)) - _WOBBLE * reflections:
+        wobble = 0.0 if len(sites) else _WOBBLE * reflections
+        if gain < _PER_WATER * (len(sites) - len(gone)) - wobble:
             chance = "less than as many parameters do by chance"
             say(f"{_WATERS_OF} {number} are not kept: log p gained {gain:.1f} by them, {chance}")
             break
+        notes.append(said)
         rows.append(_row(number, change, state, after.state, gain))
         ours += len(sites) - int((gone >= len(state.atoms) - ours).sum())
         model, course = new_model, after
@@ -131,8 +135,9 @@ def _why_not(course: Course) -> str:
     return ""
 
 
-def _removable(model: Model, course: Course, ours: int) -> Any:
-    """Waters that may be left out: those added here and, where the options say so, those of the model, links aside."""
+def _removable(model: Model, course: Course, ours: int) -> NDArray[np.int64]:
+    """Waters that may be left out: those added here and, where the options say so, those of the model that nothing
+    names: no link, restraint, frozen selection or group of occupancies."""
     problem, atoms = course.problem, course.state.atoms
     rows = lone_waters(atoms)
     if problem.options.waters != "update":
@@ -146,8 +151,18 @@ def _removable(model: Model, course: Course, ours: int) -> Any:
     named = zip(who.chain[rows].tolist(), who.sequence_number[rows].tolist(), who.insertion_code[rows].tolist())
     free = np.array([name not in linked for name in named], dtype=bool)
     frozen = Parameters.frozen_atoms(atoms, "xyz", problem.options.freeze)
-    held = problem.restraints.held
-    return rows[free & ~frozen[rows] & ~held[rows] & (atoms.occupancy[rows] > 0.0)]
+    free &= ~frozen[rows] & ~problem.restraints.held[rows] & ~np.isin(rows, _restrained(problem.restraints))
+    if problem.options.occupancy_groups and problem.occupancy is not None:
+        free &= problem.occupancy.group[rows] < 0
+    return rows[free & (atoms.occupancy[rows] > 0.0)]
+
+
+def _restrained(restraints: Restraints) -> NDArray[np.int64]:
+    """Atoms that restraints name, contacts aside; of waters those that a table or a metal binds."""
+    r, across = restraints, restraints.across
+    named = [r.bonds.index, r.angles.index, r.torsions.index, r.chiralities.index, r.planes.index]
+    named += [distances.index for distances in (*r.distances, *across.distances)]
+    return np.concatenate([*(index.ravel() for index in named), across.mates.source])
 
 
 def _avoided(state: State, sites: Sites) -> str:

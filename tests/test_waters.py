@@ -21,6 +21,7 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.course import Course
 from arrayrefine.crystal import Crystal
 from arrayrefine.example import DATA, MODEL
+from arrayrefine.hydrogens import Hydrogens
 from arrayrefine.io.model import Model, read_model
 from arrayrefine.model_change import change_of, changed
 from arrayrefine.model_maps import maps_of
@@ -117,15 +118,17 @@ def test_something_binds_each_and_nothing_is_too_near(short: tuple[Model, Proble
     assert own == pytest.approx(distance[:, ~atoms.is_hydrogen].min(axis=1), abs=1e-6)
 
 
-def test_a_water_that_another_one_binds(short: tuple[Model, Problem, State]) -> None:
-    """Where only one water at a time may bind, the second shell needs the first."""
-    _, problem, state = short
-    near = dataclasses.replace(LIMITS, longest=3.0)
+def test_a_water_that_another_one_binds() -> None:
+    """Those that nothing of the model binds are bound by one that does."""
+    _, problem, start, _ = ar.prepare(example(None), DATA, LOOK)
+    state = evaluate(problem, start)
+    near = dataclasses.replace(LIMITS, longest=3.0, gain=2.0)
     sites = find_waters(state, maps_of(problem, state), near)
     crystal, atoms = problem.reflections.crystal, state.atoms
-    polar = np.isin(atoms.element, ("N", "O"))
-    alone = nearest(crystal, sites.xyz, atoms.xyz[polar | (atoms.element == "Mn")]).min(axis=1) > 3.0
+    binders = np.isin(atoms.element, ("N", "O", "Mn"))
+    alone = nearest(crystal, sites.xyz, atoms.xyz[binders]).min(axis=1) > 3.0
     among = nearest(crystal, sites.xyz, sites.xyz) + np.where(np.eye(len(sites), dtype=bool), np.inf, 0.0)
+    assert alone.any()
     assert (among[alone].min(axis=1) <= 3.0).all()
 
 
@@ -502,6 +505,63 @@ def test_update_leaves_out_what_the_data_do_not_bear_out() -> None:
     numbers = other.atoms.identity.sequence_number[other.atoms.identity.chain == "F"]
     assert set(range(1, 11)) <= set(numbers.tolist())
     assert len(numbers) == 10 + sum(row["added"] - row["left_out"] for row in other.report.waters)
+
+
+def test_update_keeps_what_a_group_names() -> None:
+    """Waters that options name would be missed when the changed model is set up."""
+    options = dataclasses.replace(LOOK, cycles=1, d_min=2.6, waters="update", occupancy_groups=("chain F and 3",))
+    result = ar.refine(with_false_waters(), DATA, options)
+    who = result.atoms.identity
+    left = set(who.sequence_number[who.chain == "F"].tolist()) & set(range(1, 11))
+    assert 3 in left
+    assert len(left) < 10
+
+
+def test_extra_targets_do_not_go_with_waters(short: tuple[Model, Problem, State]) -> None:
+    from arrayrefine.targets.extra import ExtraTarget
+
+    target = ExtraTarget("none", lambda atoms: (0.0, ar.Gradient.zeros(len(atoms))), 1.0)
+    with pytest.raises(ar.InputError, match="--waters add: found 1 extra target"):
+        ar.prepare(MODEL, DATA, dataclasses.replace(LOOK, waters="add"), extra=[target])
+
+
+def test_a_document_loses_units_that_are_no_more() -> None:
+    """Asymmetric units, entities and rows of the scheme of waters that went; what is left keeps all its items."""
+    structure = with_false_waters()
+    structure.setup_entities()
+    document = structure.make_mmcif_document()
+    block = document.sole_block()
+    loop = block.init_mmcif_loop("_pdbx_nonpoly_scheme.", ["asym_id", "mon_id", "pdb_seq_num", "ndb_seq_num", "extra"])
+    counts: dict[str, int] = {}
+    for chain in structure[0]:
+        for residue in chain:
+            if residue.is_water():
+                counts[residue.subchain] = counts.get(residue.subchain, 0) + 1
+                number = str(counts[residue.subchain])
+                loop.add_row([residue.subchain, residue.name, str(residue.seqid.num), number, "x"])
+    model = read_model(document)
+    gone = np.flatnonzero(model.atoms.identity.chain == "F")
+    sites = Sites(np.array([[1.0, 2.0, 3.0]]), np.array([20.0]), np.array([5.0]))
+    change = change_of(model, model.atoms, sites.xyz, sites.b_iso, gone, False)
+    new, _, _ = changed(model, Hydrogens.none(len(model.atoms)), model.atoms, change)
+    assert new.document is not None
+    after = new.document.sole_block()
+    own = {r.subchain for c in new.structure[0] for r in c if r.is_water()}
+    water = [row[0] for row in after.find("_entity.", ["id", "type"]) if row[1] == "water"]
+    units = after.find("_struct_asym.", ["id", "entity_id"])
+    assert {row[0] for row in units if row[1] in water} == own
+    tags = ["asym_id", "pdb_seq_num", "ndb_seq_num", "extra"]
+    rows = [tuple(row) for row in after.find("_pdbx_nonpoly_scheme.", tags)]
+    assert len(rows) == 154
+    assert {row[0] for row in rows} == own
+    assert sum(row[3] == "x" for row in rows) == 153
+    assert rows[-1] == (new.structure[0]["W"][0].subchain, "1", "1", "?")
+    # and where all go, so does their entity
+    every = lone_waters(model.atoms)
+    none = change_of(model, model.atoms, np.zeros((0, 3)), np.zeros(0), every, False)
+    bare, _, _ = changed(model, Hydrogens.none(len(model.atoms)), model.atoms, none)
+    assert bare.document is not None
+    assert "water" not in list(bare.document.sole_block().find_values("_entity.type"))
 
 
 def rounds_of(monkeypatch: pytest.MonkeyPatch, sites: Sites, **options: Any) -> ar.Result:

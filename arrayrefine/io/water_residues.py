@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
 
 import gemmi
 import numpy as np
@@ -113,30 +114,57 @@ def waters_in_document(document: cif.Document | None, structure: gemmi.Structure
     entities = {sub: entity.name for entity in structure.entities for sub in entity.subchains}
     rows = [(chain.name, residue, entities.get(residue.subchain, _ABSENT)) for chain, residue in waters]
     _add(block, "_chem_comp.", "id", [{"id": "HOH", "type": "non-polymer", "name": "WATER"} for _ in rows[:1]])
-    for entity in dict.fromkeys(entity for _, _, entity in rows):
-        count = str(sum(1 for _, _, other in rows if other == entity))
-        named = {"id": entity, "type": "water", "pdbx_description": "water", "pdbx_number_of_molecules": count}
+    counts = Counter(entity for _, _, entity in rows)
+    known = [cif.as_string(row[0]) for row in block.find("_entity.", ["id", "type"]) if row[1] == "water"]
+    gone = {entity for entity in known if entity not in counts}
+    for entity, count in counts.items():
+        named = {"id": entity, "type": "water", "pdbx_description": "water", "pdbx_number_of_molecules": str(count)}
         _add(block, "_entity.", "id", [named])
         for row in block.find("_entity.", ["id", "pdbx_number_of_molecules"]):
             if cif.as_string(row[0]) == entity:
-                row[1] = count
+                row[1] = str(count)
         _add(block, "_pdbx_entity_nonpoly.", "entity_id", [{"entity_id": entity, "name": "water", "comp_id": "HOH"}])
     units = dict.fromkeys((residue.subchain, entity) for _, residue, entity in rows)
+    _remove(block, "_struct_asym.", ["id", "entity_id"], lambda key: key[1] in {*known} and key not in units)
     _add(block, "_struct_asym.", "id", [{"id": sub, "entity_id": entity} for sub, entity in units])
-    scheme = block.find("_pdbx_nonpoly_scheme.", ["mon_id"])
-    for k in reversed(range(len(scheme))):
-        if gemmi.find_tabulated_residue(cif.as_string(scheme[k][0])).is_water():
-            scheme.remove_row(k)
-    _add(block, "_pdbx_nonpoly_scheme.", "", [
-        {
-            "asym_id": residue.subchain, "entity_id": entity, "mon_id": residue.name, "pdb_strand_id": chain,
-            "pdb_mon_id": residue.name, "auth_mon_id": residue.name, "pdb_seq_num": str(residue.seqid.num),
-            "auth_seq_num": str(residue.seqid.num), "ndb_seq_num": str(k),
-            "pdb_ins_code": residue.seqid.icode.strip() or ".",
-        }
-        for k, (chain, residue, entity) in enumerate(rows, 1)
-    ])  # fmt: skip
+    _remove(block, "_entity.", ["id"], lambda key: key[0] in gone)
+    _remove(block, "_pdbx_entity_nonpoly.", ["entity_id"], lambda key: key[0] in gone)
+    _write_scheme(block, rows)
     return new
+
+
+def _write_scheme(block: cif.Block, rows: list[tuple[str, gemmi.Residue, str]]) -> None:
+    """The rows of waters that are there stay, those of others go, and new ones come after them, numbered on."""
+    tags = ["asym_id", "pdb_seq_num", "mon_id"]
+    there = {(residue.subchain, str(residue.seqid.num), residue.name) for _, residue, _ in rows}
+    scheme = "_pdbx_nonpoly_scheme."
+    _remove(block, scheme, tags, lambda key: _is_water(key[2]) and key not in there)
+    listed = {tuple(cif.as_string(value) for value in row) for row in block.find(scheme, tags)}
+    numbers = Counter(cif.as_string(row[0]) for row in block.find(scheme, ["asym_id"]))
+    new = []
+    for chain, residue, entity in rows:
+        number = str(residue.seqid.num)
+        if (residue.subchain, number, residue.name) in listed:
+            continue
+        numbers[residue.subchain] += 1
+        new.append({
+            "asym_id": residue.subchain, "entity_id": entity, "mon_id": residue.name, "pdb_strand_id": chain,
+            "pdb_mon_id": residue.name, "auth_mon_id": residue.name, "pdb_seq_num": number, "auth_seq_num": number,
+            "ndb_seq_num": str(numbers[residue.subchain]), "pdb_ins_code": residue.seqid.icode.strip() or ".",
+        })  # fmt: skip
+    _add(block, scheme, "", new)
+
+
+def _is_water(name: str) -> bool:
+    return gemmi.find_tabulated_residue(name).is_water()
+
+
+def _remove(block: cif.Block, category: str, tags: list[str], drop: Callable[[tuple[str, ...]], bool]) -> None:
+    """Remove the rows of a category whose values of some tags are to be dropped."""
+    table = block.find(category, tags)
+    for k in reversed(range(len(table))):
+        if drop(tuple(cif.as_string(value) for value in table[k])):
+            table.remove_row(k)
 
 
 def _add(block: cif.Block, category: str, key: str, rows: list[dict[str, str]]) -> None:
