@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gemmi
 import numpy as np
 
 from arrayrefine.atoms import Atoms, Identity
@@ -84,3 +85,22 @@ def wilson(
     if amplitudes:
         return Reflections(crystal, hkl, f, sigma_f, free)
     return Reflections(crystal, hkl, f, sigma_f, free, i_obs=intensity, sigma_i=sigma)
+
+
+def as_data(structure: gemmi.Structure, d_min: float = 1.8) -> gemmi.Mtz:
+    """Structure factors of a model as data."""
+    calculator = gemmi.DensityCalculatorX()
+    calculator.d_min, calculator.rate = d_min, 2.0
+    calculator.grid.setup_from(structure)
+    calculator.set_refmac_compatible_blur(structure[0])
+    calculator.put_model_density_on_grid(structure[0])
+    hkl = gemmi.make_miller_array(structure.cell, structure.find_spacegroup(), d_min)
+    values = np.abs(gemmi.transform_map_to_f_phi(calculator.grid).get_value_by_hkl(hkl, unblur=calculator.blur)) + 0.1
+    mtz = gemmi.Mtz(with_base=True)
+    mtz.spacegroup, mtz.cell = structure.find_spacegroup(), structure.cell
+    mtz.add_dataset("data")
+    for label, kind in (("FP", "F"), ("SIGFP", "Q"), ("FREE", "I")):
+        mtz.add_column(label, kind)
+    free = np.random.default_rng(3).integers(0, 20, len(hkl))
+    mtz.set_data(np.column_stack([hkl, values, 0.02 * values + 0.05, free]).astype(np.float32))
+    return mtz

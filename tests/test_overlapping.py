@@ -7,6 +7,7 @@ import dataclasses
 import gemmi
 import numpy as np
 import pytest
+from synthetic import as_data
 
 import arrayrefine as ar
 from arrayrefine.atoms import Atoms
@@ -53,30 +54,12 @@ def disordered() -> gemmi.Structure:
     return structure
 
 
-def data_of(structure: gemmi.Structure, d_min: float = 2.0) -> gemmi.Mtz:
-    calculator = gemmi.DensityCalculatorX()
-    calculator.d_min, calculator.rate = d_min, 2.0
-    calculator.grid.setup_from(structure)
-    calculator.set_refmac_compatible_blur(structure[0])
-    calculator.put_model_density_on_grid(structure[0])
-    hkl = gemmi.make_miller_array(structure.cell, structure.find_spacegroup(), d_min)
-    values = np.abs(gemmi.transform_map_to_f_phi(calculator.grid).get_value_by_hkl(hkl, unblur=calculator.blur)) + 0.1
-    mtz = gemmi.Mtz(with_base=True)
-    mtz.spacegroup, mtz.cell = structure.find_spacegroup(), structure.cell
-    mtz.add_dataset("data")
-    for label, kind in (("FP", "F"), ("SIGFP", "Q"), ("FREE", "I")):
-        mtz.add_column(label, kind)
-    free = np.random.default_rng(3).integers(0, 20, len(hkl))
-    mtz.set_data(np.column_stack([hkl, values, 0.02 * values + 0.05, free]).astype(np.float32))
-    return mtz
-
-
 @pytest.fixture(scope="module")
 def state() -> State:
     """The selenium of A displaced by 0.3 Å from where the data have it."""
     structure = disordered()
     options = Options(hydrogens="strip", anisotropic="none", tls=("none",))
-    _, problem, atoms, _ = ar.prepare(structure, data_of(structure), options)
+    _, problem, atoms, _ = ar.prepare(structure, as_data(structure), options)
     xyz = atoms.xyz.copy()
     xyz[row(atoms, "SE", "A")] += [0.2, 0.2, 0.1]
     return evaluate(problem, atoms.replace(xyz=xyz), absorb_b=False)

@@ -12,6 +12,7 @@ import gemmi
 import numpy as np
 import pytest
 from gemmi import cif
+from synthetic import as_data
 from threadpoolctl import threadpool_limits
 
 import arrayrefine as ar
@@ -226,25 +227,6 @@ def small(xyz: list[list[float]], group: str, cell: tuple[float, ...]) -> gemmi.
     return structure
 
 
-def data_of(structure: gemmi.Structure, d_min: float = 1.8) -> gemmi.Mtz:
-    """Structure factors of a model as data."""
-    calculator = gemmi.DensityCalculatorX()
-    calculator.d_min, calculator.rate = d_min, 2.0
-    calculator.grid.setup_from(structure)
-    calculator.set_refmac_compatible_blur(structure[0])
-    calculator.put_model_density_on_grid(structure[0])
-    hkl = gemmi.make_miller_array(structure.cell, structure.find_spacegroup(), d_min)
-    values = np.abs(gemmi.transform_map_to_f_phi(calculator.grid).get_value_by_hkl(hkl, unblur=calculator.blur)) + 0.1
-    mtz = gemmi.Mtz(with_base=True)
-    mtz.spacegroup, mtz.cell = structure.find_spacegroup(), structure.cell
-    mtz.add_dataset("data")
-    for label, kind in (("FP", "F"), ("SIGFP", "Q"), ("FREE", "I")):
-        mtz.add_column(label, kind)
-    free = np.random.default_rng(3).integers(0, 20, len(hkl))
-    mtz.set_data(np.column_stack([hkl, values, 0.02 * values + 0.05, free]).astype(np.float32))
-    return mtz
-
-
 def on_axis(structure: gemmi.Structure) -> tuple[gemmi.Structure, list[float]]:
     """The structure shifted so that a water on the axis along b is bound by a carbonyl, and nothing else is near."""
     for residue in structure[0]["A"]:
@@ -272,7 +254,7 @@ def test_a_water_on_a_twofold_axis() -> None:
     wet[0].add_chain(small([place], "P 1 2 1", cell)[0]["W"])
     wet[0]["W"][0][0].occ = 0.5
     options = Options(anisotropic="none", tls=("none",), hydrogens="strip")
-    _, problem, start, _ = ar.prepare(dry, data_of(wet), options)
+    _, problem, start, _ = ar.prepare(dry, as_data(wet), options)
     state = evaluate(problem, start)
     sites = find_waters(state, maps_of(problem, state), LIMITS)
     crystal = problem.reflections.crystal
@@ -629,7 +611,7 @@ def test_a_model_without_oxygen() -> None:
             if residue[k].element.name == "O":
                 del residue[k]
     options = dataclasses.replace(LOOK, cycles=1, waters="add")
-    result = ar.refine(dry, data_of(dry, 2.6), options)
+    result = ar.refine(dry, as_data(dry, 2.6), options)
     assert any("the model has no oxygen" in sentence for sentence in result.report.cautions)
 
 
