@@ -93,7 +93,7 @@ def test_a_light_atom_is_not_thrown_out_by_a_heavy_one(state: State) -> None:
 
 
 def test_what_is_added(state: State) -> None:
-    """The share of the overlap times the geometric mean, for each pair of conformers, both ways."""
+    """The share of the overlap times what the geometric mean is beyond its own, for each pair, both ways."""
     atoms, xray = state.atoms, state.xray
     plain = xray.curvature(atoms)
     bounded, overlaps = with_overlaps(plain, xray, atoms), Overlaps(xray, atoms)
@@ -105,24 +105,28 @@ def test_what_is_added(state: State) -> None:
             if atoms.identity.altloc[i] != atoms.identity.altloc[j] and distance < 2.0:
                 b_sum = np.array([atoms.b_iso[i] + atoms.b_iso[j]])
                 share = max(float((overlaps(np.array([distance]), b_sum) / overlaps(np.zeros(1), b_sum))[0]), 0.0)
-                expected[i] += share * np.sqrt(plain.xyz[i] * plain.xyz[j])
+                expected[i] += share * np.maximum(np.sqrt(plain.xyz[i] * plain.xyz[j]) - plain.xyz[i], 0.0)
     assert bounded.xyz == pytest.approx(expected, rel=1e-9)
 
 
-def test_conformers_in_one_place_count_twice_and_far_ones_once(state: State) -> None:
+def test_like_atoms_and_far_ones_count_once(state: State) -> None:
+    """A selenium on another one, and carbons out of the way: nothing is added; on the carbon, only to this."""
     atoms, xray = state.atoms, state.xray
-    a, b = row(atoms, "SE", "A"), row(atoms, "SE", "B")
-    for place, factor in ((atoms.xyz[a], 2.0), (atoms.xyz[a] + [0.0, 0.0, 5.0], 1.0)):
-        xyz = atoms.xyz.copy()
-        xyz[b] = place
-        for name in ("CE",):
-            xyz[row(atoms, name, "A")] += 8.0
-            xyz[row(atoms, name, "B")] -= 8.0
-        moved = atoms.replace(xyz=xyz)
-        plain = xray.curvature(moved)
-        bounded = with_overlaps(plain, xray, moved)
-        assert bounded.xyz[a] == pytest.approx(factor * plain.xyz[a], rel=1e-6)
-        assert bounded.b_iso[b] == pytest.approx(factor * plain.b_iso[b], rel=1e-6)
+    selenium, carbon = (row(atoms, name, "A") for name in ("SE", "CE"))
+    xyz = atoms.xyz.copy()
+    xyz[row(atoms, "SE", "B")] = xyz[selenium]
+    xyz[carbon] += 8.0
+    xyz[row(atoms, "CE", "B")] -= 8.0
+    moved = atoms.replace(xyz=xyz)
+    plain = xray.curvature(moved)
+    assert with_overlaps(plain, xray, moved).xyz == pytest.approx(plain.xyz, rel=1e-9)
+    xyz[carbon] = xyz[selenium]
+    moved = atoms.replace(xyz=xyz)
+    plain = xray.curvature(moved)
+    bounded = with_overlaps(plain, xray, moved)
+    assert bounded.xyz[selenium] == pytest.approx(plain.xyz[selenium], rel=1e-9)
+    assert bounded.xyz[carbon] == pytest.approx(np.sqrt(plain.xyz[carbon] * plain.xyz[selenium]), rel=1e-6)
+    assert bounded.b_iso[carbon] == pytest.approx(np.sqrt(plain.b_iso[carbon] * plain.b_iso[selenium]), rel=1e-6)
 
 
 def test_a_model_without_conformers_is_left_as_it_is(state: State) -> None:
