@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from arrayrefine.errors import InputError
-from arrayrefine.options import TLS_KEYWORDS, Options
+from arrayrefine.options import TLS_KEYWORDS, TWIN_KEYWORDS, Options
 
 _ABOVE_0 = (sys.float_info.min, math.inf, "a number above 0")
 _FROM_0 = (0.0, math.inf, "0 or more")
@@ -131,6 +131,11 @@ def check_options(options: Options) -> None:
     if not options.tls or (len(options.tls) > 1 and set(options.tls) & set(TLS_KEYWORDS)):
         expected = f"one of {', '.join(TLS_KEYWORDS)}, or selections such as 'chain A and 1-80' 'chain A and 81-200'"
         raise InputError(f"--tls: found {' '.join(map(repr, options.tls)) or 'nothing'}, expected {expected}")
+    if not options.twin or (len(options.twin) > 1 and set(options.twin) & set(TWIN_KEYWORDS)):
+        raise InputError(
+            f"--twin: found {' '.join(map(repr, options.twin)) or 'nothing'}, expected auto, none, or operators such "
+            "as --twin=-h,k,-l"
+        )
     low, high = options.weighting.rmsz_low, options.weighting.rmsz_high
     _require(low < high, "--weighting.rmsz-low", low, f"a value below --weighting.rmsz-high ({high:g})")
 

@@ -17,6 +17,8 @@ Float = NDArray[np.float64]
 SAME_PLACE = 0.1
 """Å; what an operator moves by less, it leaves in its place."""
 _LARGEST_OBLIQUITY = 3.0  # degrees
+_SAME_LAW = 1e-3
+"""Entries of the matrices of one operator differ by less."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,33 @@ class Crystal:
         """
         laws = gemmi.find_twin_laws(self.gemmi_cell, self.gemmi_space_group, _LARGEST_OBLIQUITY, False)
         return {law.as_hkl().triplet(): np.array(law.rot, dtype=float) / gemmi.Op.DEN for law in laws}
+
+    def twin_law(self, operator: str) -> str:
+        """Name among `twin_laws` of a law written in any way, such as "h,-k,-l" or "-x, y, -z".
+
+        Raises
+        ------
+        InputError
+            That is no operator, one of the crystal itself, or one that the lattice does not have.
+        """
+        allowed = ", ".join(self.twin_laws) or "none"
+        try:
+            given = gemmi.Op("".join(operator.lower().split())).as_xyz()
+        except RuntimeError:
+            raise InputError(
+                f"twin law {operator!r} is no operator; expected one such as '-h,k,-l'; the lattice allows: {allowed}"
+            ) from None
+        matrix = np.array(given.rot) / gemmi.Op.DEN
+        for name, law in {"": np.eye(3), **self.twin_laws}.items():
+            equivalent = np.einsum("ij,gjk->gik", law, self.primitive_rotations)
+            both = np.concatenate([equivalent - matrix, equivalent + matrix])
+            if np.abs(both).max(axis=(1, 2)).min() < _SAME_LAW:
+                if name:
+                    return name
+                raise InputError(f"twin law {operator!r} is a symmetry of {self.space_group}; allowed are: {allowed}")
+        raise InputError(
+            f"twin law {operator!r} is none of the lattice of {self.space_group} with this cell; it allows: {allowed}"
+        )
 
     @cached_property
     def anisotropy_basis(self) -> Float:

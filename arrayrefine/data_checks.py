@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from arrayrefine.atoms import Atoms
@@ -24,12 +26,14 @@ _USUAL = (2.0, 1500.0)
 """Median of value over sigma in the lower half of the resolution; it was 7 to 150 in some hundred crystals."""
 
 
-def check_data(reflections: Reflections) -> tuple[str, ...]:
+def check_data(reflections: Reflections, twin_laws: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Say what is unusual about the data, before a model is compared with them.
 
     Parameters
     ----------
     reflections : Reflections
+    twin_laws : tuple of str
+        Those that the refinement takes into account.
 
     Returns
     -------
@@ -37,7 +41,7 @@ def check_data(reflections: Reflections) -> tuple[str, ...]:
         Sentences about columns of the wrong kind, odd sigmas, twinning, anisotropy and completeness; empty for ordinary
         data.
     """
-    checks = (wrong_kind, _sigmas, twinning, _anisotropy, _completeness, _low_resolution)
+    checks = (wrong_kind, _sigmas, partial(twinning, modelled=twin_laws), _anisotropy, _completeness, _low_resolution)
     return tuple(Caution(sentence) for check in checks for sentence in check(reflections))
 
 

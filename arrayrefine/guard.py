@@ -113,5 +113,7 @@ def _noise(
 def lost(before: State, after: State) -> float:
     """Rise of -log p per work reflection with the sigma_A of the start at both ends: what the step itself did."""
     both = before.xray.work & after.xray.work
-    alike = dataclasses.replace(after.xray, d=before.xray.d, variance=before.xray.variance).at_own_scale(after.f_calc)
-    return float((alike.values(after.f_calc) - before.xray.values(before.f_calc))[both].mean())
+    was = before.xray
+    alike = dataclasses.replace(after.xray, reflections=was.reflections, d=was.d, variance=was.variance)
+    alike = alike.at_own_scale(after.f_calc)
+    return float((alike.values(after.f_calc) - was.values(before.f_calc))[both].mean())

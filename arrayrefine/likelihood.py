@@ -35,6 +35,8 @@ from arrayrefine.targets import Target
 from arrayrefine.targets.adp import AdpTarget
 from arrayrefine.targets.geometry import GeometryTarget
 from arrayrefine.topology import build_restraints
+from arrayrefine.twin_choice import as_twin, chosen_laws, with_whole_groups
+from arrayrefine.twinning import twinning
 from arrayrefine.weights import geometry_prior
 from arrayrefine.wilson_outliers import without_outliers
 
@@ -69,9 +71,10 @@ class Gradients(NamedTuple):
 class LikelihoodTarget:
     """−Σ log p(F_obs | model) as a function of coordinates, B and occupancies, with restraints where they are wanted.
 
-    Scale, bulk solvent, σ_A and the choice of outliers are numbers, fitted to `atoms` when this was made; `updated`
-    fits them anew. Nothing is kept from one call to the next: the same input gives the same output, to the last bit on
-    one machine, whichever threads call. Make it with `arrayrefine.target`.
+    Scale, bulk solvent, σ_A, the choice of outliers, and of a twin its first domain's share of the data are numbers,
+    fitted to `atoms` when this was made; `updated` fits them anew. Nothing is kept from one call to the next: the same
+    input gives the same output, to the last bit on one machine, whichever threads call. Make it with
+    `arrayrefine.target`.
 
     Attributes
     ----------
@@ -271,7 +274,9 @@ def target(
         none = np.zeros(len(atoms), dtype=bool)
         atoms = dataclasses.replace(atoms, u_aniso=np.zeros((len(atoms), 6)), anisotropic=none)
         source = dataclasses.replace(source, atoms=atoms)
-    notes = [*data_notes]
+    laws = chosen_laws(reflections, options.twin)
+    reflections, twin_notes = with_whole_groups(reflections, laws)
+    notes = [*data_notes, *twin_notes]
     if hydrogens == "strip":
         source, more = strip_hydrogens(source)
         notes += more
@@ -299,7 +304,8 @@ def target(
         options, placed, device=device,
     )  # fmt: skip
     problem, more = without_outliers(problem, atoms)
-    notes += more
+    problem = dataclasses.replace(problem, twin=as_twin(problem.reflections, laws))
+    notes += [*more, *twinning(problem.reflections, laws)]
     prior = geometry_prior(reflections.d_min)
     state = evaluate(problem, atoms, absorb_b=False)
     return LikelihoodTarget(

@@ -6,9 +6,9 @@ import dataclasses
 import itertools
 
 from arrayrefine.problem import Problem
-from arrayrefine.scaling import fit_scale
 from arrayrefine.solvent import MaskShape, solvent_structure_factors
 from arrayrefine.state import State
+from arrayrefine.twin_fit import scale_of
 
 _STEPS = (-0.2, 0.0, 0.2, 0.4)
 """Å; tried on either distance."""
@@ -31,6 +31,7 @@ def search_mask(problem: Problem, state: State) -> tuple[Problem, str]:
         What was chosen.
     """
     options, data = problem.options, problem.reflections
+    twin = None if state.twin is None else state.twin.twin
     around = MaskShape.of(options.solvent)
     if around.empty:
         return problem, "there is no bulk solvent, so no mask to search (--solvent.model none)"
@@ -41,7 +42,7 @@ def search_mask(problem: Problem, state: State) -> tuple[Problem, str]:
             continue
         shape = dataclasses.replace(around, probe=probe, shrink=shrink)
         f_mask = solvent_structure_factors(state.atoms, data.crystal, data.hkl, data.d_min, shape)
-        tried[probe, shrink] = fit_scale(data, state.f_calc, f_mask).r_work
+        tried[probe, shrink] = scale_of(data, twin, state.f_calc, f_mask, None).r_work
     probe, shrink = min(tried, key=lambda pair: tried[pair])
     solvent = dataclasses.replace(options.solvent, probe=probe, shrink=shrink)
     note = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from arrayrefine.maps import MapCoefficients, map_coefficients
@@ -18,7 +20,7 @@ def maps_of(problem: Problem, state: State, *, filled: bool = True) -> MapCoeffi
     ----------
     problem : Problem
     state : State
-        Of a model and these data, see `evaluate`.
+        Of a model and these data, see `evaluate`. Of a twin the maps are those of its first domain.
     filled : bool
         False: the measured reflections only, which is all that a difference map is made of.
     """
@@ -43,14 +45,19 @@ def maps_of(problem: Problem, state: State, *, filled: bool = True) -> MapCoeffi
     variance_factor[~aside] = state.outliers.variance_factor
     left_out = aside.copy()
     left_out[~aside] = state.outliers.left_out
-    return map_coefficients(
+    f_obs, fom = measured.f_obs, state.sigma_a.fom(measured, f_model[: len(measured)], variance_factor)
+    if state.twin is not None:
+        f_obs, fom = f_obs.copy(), fom.copy()
+        f_obs[~aside], fom[~aside] = state.twin.detwinned.amplitude, state.twin.detwinned.fom
+    maps = map_coefficients(
         hkl,
-        np.concatenate([measured.f_obs, gap]),
+        np.concatenate([f_obs, gap]),
         np.concatenate([measured.sigma, gap]),
         np.concatenate([measured.free, nowhere]),
         f_model,
-        np.concatenate([state.sigma_a.fom(measured, f_model[: len(measured)], variance_factor), gap]),
+        np.concatenate([fom, gap]),
         state.sigma_a.d(crystal.inverse_d_squared(hkl)),
         crystal.centric(hkl),
         np.concatenate([left_out, nowhere]),
     )
+    return dataclasses.replace(maps, f_obs=np.concatenate([measured.f_obs, gap]))

@@ -115,7 +115,8 @@ def _from_amplitudes(
 ) -> MapGrid:
     """The difference map of a state from other amplitudes than those measured."""
     data = dataclasses.replace(problem.reflections, f_obs=amplitude)
-    short = maps_of(dataclasses.replace(problem, reflections=data), state, filled=False)
+    single = dataclasses.replace(state, twin=None)  # the amplitudes are those of one domain
+    short = maps_of(dataclasses.replace(problem, reflections=data), single, filled=False)
     whole = np.full(len(like), complex(np.nan, np.nan))
     whole[: len(short)] = short.delfwt
     return map_grid(dataclasses.replace(like, delfwt=whole), data.crystal, "mFo-DFc")

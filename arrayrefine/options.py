@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 TLS_KEYWORDS = ("none", "auto", "chain", "segments")
+TWIN_KEYWORDS = ("auto", "none")
 """What `Options.tls` can be instead of selections."""
 
 
@@ -255,6 +256,9 @@ class Options:
     it); segments (chains, which after the first cycle are cut, and joined, where the data ask for it); auto (segments,
     where no atom starts anisotropic and data are enough, until atoms become anisotropic); or a selection for each
     group, such as 'chain A and 1-80' 'chain A and 81-200'."""
+    twin: tuple[str, ...] = ("auto",)
+    """Whether the crystal is refined as a twin: auto (by the laws that the data show, where these look twinned), none,
+    or operators, such as --twin=-h,k,-l; several are joined by ';'."""
     occupancy_groups: tuple[str, ...] = ()
     """Groups that share one occupancy, besides those found: a selection for each, such as 'chain L and 1'; several
     that exclude each other, so that they add up to 1, joined by '|', such as '10-12 and altloc A | water and 301'."""
@@ -332,5 +336,7 @@ class Reading:
     their types are wrong; FP,5% where there are no sigmas."""
     free: str | None = None
     """Free-flag column and the value of the test set, such as FreeR_flag=0 (default: found)."""
+    twin: tuple[str, ...] = ()
+    """Whether the crystal is a twin: auto (where the data look like it), none, or operators, such as --twin=-h,k,-l."""
     d_min: float | None = None
     """Cut the data at this resolution, Å."""

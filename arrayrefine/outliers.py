@@ -95,7 +95,9 @@ class Outliers:
         return {"work": len(self.rows) - free, "free": free, "action": self.action, "worst": worst}
 
 
-def find_outliers(reflections: Reflections, f_model: NDArray[Any], sigma_a: SigmaA, options: Xray) -> Outliers:
+def find_outliers(
+    reflections: Reflections, f_model: NDArray[Any], sigma_a: SigmaA, options: Xray, variance: Float | None = None
+) -> Outliers:
     """Find outliers by the model, and say what is done with them.
 
     Parameters
@@ -106,9 +108,12 @@ def find_outliers(reflections: Reflections, f_model: NDArray[Any], sigma_a: Sigm
     sigma_a : SigmaA
     options : Xray
         `outliers` and `outlier_probability`. Least squares knows no model variance: there `downweight` leaves out.
+    variance : (R,) float64, optional
+        Σ of the likelihood, where it is not that of a single crystal.
     """
     x = sigma_a.d(reflections.s_squared) * np.abs(f_model)
-    z, probability = deviation(reflections.f_obs, x, sigma_a.sigma_total(reflections), reflections.centric)
+    total = sigma_a.sigma_total(reflections) if variance is None else variance
+    z, probability = deviation(reflections.f_obs, x, total, reflections.centric)
     size = np.abs(f_model)
     alike = np.abs(reflections.f_obs - size) <= _ALIKE * np.maximum(reflections.f_obs, size)
     found = (probability < options.outlier_probability) & ~alike

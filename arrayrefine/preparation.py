@@ -42,6 +42,7 @@ from arrayrefine.tensors import undecided
 from arrayrefine.tls_groups import choose_tls, wants_groups
 from arrayrefine.topology import build_restraints
 from arrayrefine.turning import turn_hydrogens
+from arrayrefine.twin_choice import as_twin, chosen_laws, with_whole_groups
 from arrayrefine.unmodelled import truncated
 from arrayrefine.wilson_outliers import without_outliers
 from arrayrefine.wording import counted
@@ -176,6 +177,8 @@ def prepare(
         data, model.crystal, columns=options.columns, free=options.free, d_min=options.d_min, seed=options.seed
     )
     crystal = reflections.crystal
+    laws = chosen_laws(reflections, options.twin)
+    reflections, twin_notes = with_whole_groups(reflections, laws)
     model = in_crystal(model, crystal)
     library = library_for(model.structure, options.restraints, options.monomers, options.unknown)
     n_work = int(reflections.work.sum())
@@ -200,10 +203,12 @@ def prepare(
         reflections, options=options, hydrogens=hydrogens, device=device, extra=check_extra(extra), **made
     )
     problem, outlier_notes = without_outliers(problem, model.atoms)
-    problem = dataclasses.replace(problem, undecided=undecided(problem, model.atoms))
+    problem = dataclasses.replace(
+        problem, undecided=undecided(problem, model.atoms), twin=as_twin(problem.reflections, laws)
+    )
     notes = [*model.notes, *without_effect(options, model.atoms, on_cpu=device.kind == "cpu")]
     notes += [*aniso_notes, *frozen_groups(options, model.atoms), *hydrogen_notes, *data_notes, *outlier_notes]
-    notes += [*check_data(problem.reflections), *few_for_model(problem.reflections, model.atoms)]
+    notes += [*check_data(problem.reflections, laws), *twin_notes, *few_for_model(problem.reflections, model.atoms)]
     if any("occupancy" in target.split("+") for target in options.targets):
         notes += group_notes
     else:

@@ -27,6 +27,7 @@ from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.targets.adp import AdpTarget
 from arrayrefine.targets.extra import ExtraTarget
 from arrayrefine.targets.geometry import GeometryTarget
+from arrayrefine.twin import Twin
 
 _JELLY_NEIGHBOURS = 20
 """Pairs of a jelly body for each atom, to reckon memory by; they are counted anew in every step."""
@@ -59,6 +60,8 @@ class Problem:
         Where there is no bulk solvent, for polder maps.
     undecided : (N,) bool or None
         Atoms that become anisotropic once the model is near its data.
+    twin : Twin or None
+        Domains that add up to the data, with the fractions that these alone tell.
     """
 
     reflections: Reflections
@@ -75,6 +78,7 @@ class Problem:
     extra: tuple[ExtraTarget, ...] = ()
     kept_out: KeptOut | None = None
     undecided: NDArray[np.bool_] | None = None
+    twin: Twin | None = None
     _on_device: list[DeviceRestraints] = field(default_factory=list, compare=False, repr=False)
     _plans: dict[str, StructureFactors] = field(default_factory=dict, compare=False, repr=False)
 
@@ -149,5 +153,8 @@ class Problem:
     def solvent(self) -> SolventModel:
         """Bulk solvent of the model."""
         data, options = self.reflections, self.options
-        shape = MaskShape.of(options.solvent)
-        return SolventModel(data.crystal, data.d_min, shape, options.threads, self.device.kind, self.kept_out)
+        shape, d_min = MaskShape.of(options.solvent), data.d_min
+        if self.twin is not None and len(self.twin.unmeasured):
+            # mates by a law that the lattice obeys nearly have nearly the same resolution
+            d_min = min(d_min, self.twin.unmeasured.d_min)
+        return SolventModel(data.crystal, d_min, shape, options.threads, self.device.kind, self.kept_out)

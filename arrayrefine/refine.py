@@ -10,7 +10,7 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
-from arrayrefine import free_uncertainty, outcome, summaries, tls_motion, twisted_peptides, verdicts
+from arrayrefine import free_uncertainty, outcome, summaries, tls_motion, twin_choice, twisted_peptides, verdicts
 from arrayrefine.atoms import Atoms
 from arrayrefine.callbacks import Listeners
 from arrayrefine.course import run_course
@@ -155,6 +155,7 @@ def run(
     late += verdicts.hands(problem, first, state)
     late += twisted_peptides.at_end(problem.restraints.torsions, state.atoms)
     late += outcome.not_placed(problem, first, state, steps, bare(state.atoms))
+    late += twin_choice.at_end(state.twin.twin) if state.twin is not None else []
     late += free_uncertainty.sentences(problem.reflections, state.statistics)
     late += tls_motion.sentences(motion)
     for note in late:

@@ -290,7 +290,7 @@ class _Objective:
 
 def _zone(problem: Problem, state: State, d_min: float, needed: int) -> XrayTarget:
     """The X-ray target with the reflections up to `d_min` only, of which at least `needed` are in the work set."""
-    data = problem.reflections
+    data = state.xray.reflections
     by_resolution = np.sort(data.s_squared[data.work])
     limit = max(1.0 / d_min**2, float(by_resolution[min(needed, len(by_resolution)) - 1]))
     chosen = data.s_squared <= limit * (1.0 + 1e-9)

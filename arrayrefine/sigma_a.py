@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from arrayrefine.errors import InputError
 from arrayrefine.intensity_statistics import OUTLIER, mean_intensity
 from arrayrefine.kernels.likelihood import deviation, rice_ml, rice_ml_by_variance
+from arrayrefine.kernels.noncentral import chi_ml
 from arrayrefine.reflections import Reflections
 from arrayrefine.sigma_a_curves import (
     D_LIMITS,
@@ -137,6 +138,7 @@ def estimate_sigma_a(
     improbable: float = 0.0,
     start: SigmaA | None = None,
     b_aniso: Float | None = None,
+    order: Float | None = None,
 ) -> SigmaA:
     """Estimate D and S by maximum likelihood on the test set, around the shape that they have in the work set.
 
@@ -155,6 +157,9 @@ def estimate_sigma_a(
         Of nearly the same model and the same reflections: the search begins there.
     b_aniso : (3, 3) float64, optional
         Anisotropy of the data, Å²: amplitudes fall by k = exp(-¼ sᵀ B s), and what the model gets wrong with them.
+    order : (R,) float64, optional
+        Of a twin, whose amplitudes are those of sums: half the degrees of freedom, see `twin_likelihood.orders`. D and
+        S are those of a single domain.
 
     Raises
     ------
@@ -174,14 +179,16 @@ def estimate_sigma_a(
     shells, log_mean = mean_intensity(reflections, f_obs, strength**2)
     shell_mean = np.exp(np.interp(x, shells, log_mean))
     sane = f_obs**2 <= OUTLIER * reflections.epsilon * shell_mean
+    narrowed = 1.0 if order is None else _single(reflections.centric) / order
     everything = _Fit(
         f_obs=f_obs,
         amplitude=amplitude,
-        intensity=reflections.epsilon * shell_mean,
+        intensity=reflections.epsilon * shell_mean * narrowed,
         measurement=_measurement(reflections) / strength**2,
         centric=reflections.centric,
         basis=np.zeros((len(x), 0)),
         prior=(np.zeros(0), np.zeros((0, 0))),
+        order=order,
     )
     tests, fitted = reflections.free & sane, _sample(reflections.work & sane, x, MOST_WORK)
     if fitted.sum() >= WORK_PER_BIN:
@@ -205,6 +212,11 @@ def estimate_sigma_a(
         d_knots, log_ratio, value = _maximise(fit, len(knots), np.concatenate([d_knots, log_ratio]))
     count = np.bincount(np.abs(x[tests, None] - knots).argmin(axis=1), minlength=len(knots))
     return SigmaA(knots, d_knots, log_ratio, shells, log_mean, count, -value, _notes(reflections, sane), shape, b_aniso)
+
+
+def _single(centric: Bool) -> Float:
+    """Half the degrees of freedom (R,) of the amplitudes of one crystal."""
+    return np.where(centric, 0.5, 1.0)
 
 
 def _measurement(reflections: Reflections) -> Float:
@@ -245,7 +257,10 @@ def _notes(reflections: Reflections, sane: Bool) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class _Fit:
-    """Reflections of the estimate; intensity (n,) is ε Σ_N, measurement (n,) is (3 - c) σ², basis (n, K)."""
+    """Reflections of the estimate; intensity (n,) is ε Σ_N, measurement (n,) is (3 - c) σ², basis (n, K).
+
+    With an order (n,) their distribution is that of a twin, and the intensity as much smaller as their variance is.
+    """
 
     f_obs: Float
     amplitude: Float
@@ -254,14 +269,17 @@ class _Fit:
     centric: Bool
     basis: Float
     prior: tuple[Float, Float]
+    order: Float | None = None
 
     def value(self, p: Float) -> float:
         """-log posterior of p = [D, ln ratio] at the knots."""
         n = self.basis.shape[1]
         model_variance = self.intensity * np.exp(self.basis @ p[n:])
-        nll = rice_ml(
-            self.f_obs, (self.basis @ p[:n]) * self.amplitude, model_variance + self.measurement, self.centric
-        )[0]
+        x, total = (self.basis @ p[:n]) * self.amplitude, model_variance + self.measurement
+        if self.order is None:
+            nll = rice_ml(self.f_obs, x, total, self.centric)[0]
+        else:
+            nll = chi_ml(self.f_obs, x, total / _single(self.centric), self.order)[0]
         offset = p - self.prior[0]
         return float(nll.sum() + 0.5 * offset @ self.prior[1] @ offset)
 
@@ -272,8 +290,13 @@ class _Fit:
         model_variance = self.intensity * np.exp(log_ratio)
         total = model_variance + self.measurement
         x = d * self.amplitude
-        _, by_x, curvature, fom = rice_ml(self.f_obs, x, total, self.centric)
-        by_variance = rice_ml_by_variance(self.f_obs, x, total, self.centric, fom)
+        if self.order is None:
+            _, by_x, curvature, fom = rice_ml(self.f_obs, x, total, self.centric)
+            by_variance = rice_ml_by_variance(self.f_obs, x, total, self.centric, fom)
+        else:
+            single = _single(self.centric)
+            _, by_x, curvature, by_variance = chi_ml(self.f_obs, x, total / single, self.order)
+            by_variance = by_variance / single
         return by_x * self.amplitude, by_variance * model_variance, curvature * self.amplitude**2, total
 
     def improbable(self, p: Float, below: float) -> Bool:
@@ -289,7 +312,8 @@ class _Fit:
     def select(self, mask: Bool) -> _Fit:
         """The fit to the reflections where `mask` (n,) is True."""
         names = ("f_obs", "amplitude", "intensity", "measurement", "centric", "basis")
-        return dataclasses.replace(self, **{name: getattr(self, name)[mask] for name in names})
+        order = None if self.order is None else self.order[mask]
+        return dataclasses.replace(self, order=order, **{name: getattr(self, name)[mask] for name in names})
 
     def newton(self, p: Float) -> tuple[Float, Float, Float]:
         """Gradient (2K,), Hessian (2K, 2K) and a positive diagonal (2K,) to damp it with."""

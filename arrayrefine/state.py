@@ -21,11 +21,13 @@ from arrayrefine.outliers import Outliers, find_outliers
 from arrayrefine.parameters import B_BOUNDS, Parameters, frozen_kinds
 from arrayrefine.problem import Problem
 from arrayrefine.report import Statistics
-from arrayrefine.scaling import Scale, fit_scale, r_factor
+from arrayrefine.scaling import Scale, r_factor
 from arrayrefine.sigma_a import SigmaA, estimate_sigma_a
 from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.targets.geometry import GeometryTarget
 from arrayrefine.targets.xray import XrayTarget
+from arrayrefine.twin import Twin
+from arrayrefine.twin_fit import TwinFit, fit_twin, same_twin, scale_of
 
 Float = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -66,6 +68,8 @@ class State:
         Those that the solvent mask was drawn for.
     shared : float
         Largest entry of the anisotropic B that all atoms had in common and the scale took over, Å².
+    twin : TwinFit or None
+        Where the data are those of a twin; `xray` then has one domain's share of them.
     """
 
     atoms: Atoms
@@ -82,16 +86,36 @@ class State:
     outliers: Outliers
     masked: Atoms
     shared: float = 0.0
+    twin: TwinFit | None = None
 
     def __repr__(self) -> str:
         now = self.statistics
         free = "none" if now.r_free is None else f"{now.r_free:.4f}"
         return f"State({len(self.atoms)} atoms, r_work={now.r_work:.4f}, r_free={free})"
 
+    @property
+    def amplitude(self) -> Float:
+        """What the model has for the measured amplitudes (R,)."""
+        return np.abs(self.f_model) if self.twin is None else self.twin.amplitude
+
+    @property
+    def fom(self) -> Float:
+        """Expected cosine (R,) of the error of the model's phases."""
+        if self.twin is not None:
+            return self.twin.detwinned.fom
+        return self.sigma_a.fom(self.xray.reflections, self.f_model, self.outliers.variance_factor)
+
+    @cached_property
+    def values(self) -> Float:
+        """-log p of all reflections (R,)."""
+        return self.xray.values(self.f_calc) if self.twin is None else self.twin.values
+
     @cached_property
     def free_values(self) -> Float:
         """-log p of the test set (F,), with D of sigma_A: the target's is that of the work set."""
         data = self.xray.reflections
+        if self.twin is not None:
+            return self.twin.values[data.free]
         return dataclasses.replace(self.xray, d=self.sigma_a.d(data.s_squared)).values(self.f_calc)[data.free]
 
     @property
@@ -103,7 +127,7 @@ class State:
 def work_nll(one: State, two: State) -> tuple[float, float]:
     """Mean -log p of two states over the work reflections that the targets of both see: outliers come and go."""
     both = one.xray.work & two.xray.work
-    first, second = (float(state.xray.values(state.f_calc)[both].mean()) for state in (one, two))
+    first, second = (float(state.values[both].mean()) for state in (one, two))
     return first, second
 
 
@@ -182,11 +206,17 @@ def _fitted(problem: Problem, atoms: Atoms, before: State | None, refit: bool) -
         f_calc, f_mask, masked = plan(atoms), before.f_mask, before.masked
     else:
         f_calc, f_mask, masked = plan(atoms), problem.solvent(atoms, data.hkl), atoms
-    scale = fit_scale(data, f_calc, f_mask, start=None if before is None else before.scale)
+    twin = _twin(problem, before)
+    scale = scale_of(data, twin, f_calc, f_mask, None if before is None else before.scale)
     return _Fit(atoms, plan, f_calc, f_mask, scale, masked)
 
 
-def _absorbed(problem: Problem, fit: _Fit) -> _Fit:
+def _twin(problem: Problem, before: State | None) -> Twin | None:
+    """The twin with the fractions known best."""
+    return problem.twin if before is None or before.twin is None else before.twin.twin
+
+
+def _absorbed(problem: Problem, fit: _Fit, before: State | None) -> _Fit:
     """The same with the isotropic part of the scale in the atoms' B, and what U have in common in the scale."""
     data, atoms, scale = problem.reflections, fit.atoms, fit.scale
     takers = _takers(problem, atoms)
@@ -206,7 +236,7 @@ def _absorbed(problem: Problem, fit: _Fit) -> _Fit:
     plan = problem.structure_factors(atoms)
     f_calc = plan(atoms)
     start = dataclasses.replace(scale, b_overall=scale.b_overall - shift, b_aniso=b_aniso)
-    scale = fit_scale(data, f_calc, fit.f_mask, start=start)
+    scale = scale_of(data, _twin(problem, before), f_calc, fit.f_mask, start)
     return _Fit(atoms, plan, f_calc, fit.f_mask, scale, fit.masked, shift, shared)
 
 
@@ -259,20 +289,29 @@ def evaluate(
     kept = before if before is not None and not refit else None
     fit = _fitted(problem, problem.hydrogens.place(atoms), before, refit)
     if absorb_b and refit:
-        fit = _absorbed(problem, fit)
+        fit = _absorbed(problem, fit, before)
     atoms, f_calc, f_mask, scale = fit.atoms, fit.f_calc, fit.f_mask, fit.scale
     factor = scale.amplitude_factor(data.hkl)
     solvent = scale.k_mask(data.s_squared) * f_mask
     f_model = scale.apply(f_calc, f_mask, data.hkl)
     improbable = 0.0 if options.xray.outliers == "keep" else options.xray.outlier_probability
+    start, twin, twinned = None if before is None else before.sigma_a, _twin(problem, before), None
     if kept is not None:
         sigma_a = kept.sigma_a
+        if kept.twin is not None:
+            twinned = same_twin(problem, kept.twin, atoms, scale, f_model, sigma_a)
+    elif twin is not None:
+        sigma_a, twinned = fit_twin(problem, twin, atoms, scale, f_model, start, improbable)
     else:
         sigma_a = estimate_sigma_a(
-            data, f_model, options.xray.sigma_a_bins, improbable, None if before is None else before.sigma_a,
-            problem.data_anisotropy,
-        )  # fmt: skip
-    outliers = find_outliers(data, f_model, sigma_a, options.xray)
+            data, f_model, options.xray.sigma_a_bins, improbable, start, problem.data_anisotropy
+        )
+    if twinned is not None:
+        data = twinned.detwinned.reflections
+    amplitude = np.abs(f_model) if twinned is None else twinned.amplitude
+    outliers = find_outliers(
+        problem.reflections, amplitude, sigma_a, options.xray, None if twinned is None else twinned.variance
+    )
     xray = XrayTarget(
         data, fit.structure_factors, factor, solvent, sigma_a.d(data.s_squared),
         outliers.variance_factor * sigma_a.sigma_total(data), options.xray.target, problem.timer, (atoms, f_calc),
@@ -280,15 +319,15 @@ def evaluate(
     )  # fmt: skip
     xray = xray.at_own_scale(f_calc) if kept is None else dataclasses.replace(xray, d=kept.xray.d)
     frozen = Parameters.frozen_atoms(atoms, "xyz", options.freeze) if options.freeze else None
-    amplitude, work, free = np.abs(f_model), data.work, data.free
+    measured, work, free = problem.reflections.f_obs, data.work, data.free
     statistics = Statistics(
-        r_work=r_factor(data.f_obs[work], amplitude[work]),
-        r_free=r_factor(data.f_obs[free], amplitude[free]) if free.any() else None,
+        r_work=r_factor(measured[work], amplitude[work]),
+        r_free=r_factor(measured[free], amplitude[free]) if free.any() else None,
         b_mean=float(atoms.b_iso[problem.hydrogens.own].mean()),
         **geometry_statistics(problem.geometry, atoms),
     )
+    values = xray.values(f_calc) if twinned is None else twinned.values
     return State(
-        atoms, xray, scale, sigma_a, f_calc, f_mask, f_model, statistics,
-        float(xray.values(f_calc)[xray.work].mean()), problem.geometry.core_rmsz(atoms, frozen), fit.b_shift,
-        outliers, fit.masked, fit.shared,
+        atoms, xray, scale, sigma_a, f_calc, f_mask, f_model, statistics, float(values[xray.work].mean()),
+        problem.geometry.core_rmsz(atoms, frozen), fit.b_shift, outliers, fit.masked, fit.shared, twinned,
     )  # fmt: skip

@@ -37,7 +37,7 @@ def shells(problem: Problem, state: State) -> tuple[dict[str, Any], ...]:
     n = int(np.clip(len(data) // _LEAST_IN_SHELL, 1, _SHELLS))
     edges = np.linspace(volume.min(), volume.max() * (1 + 1e-9), n + 1)
     possible = _possible(problem, edges)
-    amplitude = np.abs(state.f_model)
+    amplitude = state.amplitude
     rows = []
     for count, (low, high) in zip(possible, itertools.pairwise(edges)):
         inside = (volume >= low) & (volume < high)
@@ -88,13 +88,19 @@ def restraint_classes(problem: Problem, state: State) -> tuple[dict[str, Any], .
 
 def data(problem: Problem, state: State) -> dict[str, Any]:
     """What the report says of the measurements: the fit to all of them, and the outliers that the last model found."""
-    measured, amplitude = problem.reflections, np.abs(state.f_model)
-    fom = state.sigma_a.fom(measured, state.f_model, state.outliers.variance_factor)
+    measured, amplitude = problem.reflections, state.amplitude
+    fom = state.fom
     row: dict[str, Any] = {"r_all": r_factor(measured.f_obs, amplitude)}
     for name, chosen in (("work", measured.work), ("free", measured.free)):
         row[f"cc_{name}"] = _correlation(measured.f_obs[chosen], amplitude[chosen])
         row[f"fom_{name}"] = float(np.mean(fom[chosen])) if chosen.any() else None
-    return row | {"outliers": state.outliers.describe(measured, state.f_model)}
+    if state.twin is not None:
+        twin = state.twin.twin
+        row["twin"] = [
+            {"operator": law, "fraction": float(fraction)}
+            for law, fraction in zip(("h,k,l", *twin.laws), twin.fractions)
+        ]
+    return row | {"outliers": state.outliers.describe(measured, state.amplitude)}
 
 
 def external_classes(problem: Problem, first: State, last: State) -> list[str]:

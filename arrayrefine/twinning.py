@@ -116,7 +116,7 @@ def twin_laws(reflections: Reflections) -> list[TwinLaw]:
         return []
     intensity = _normalised(reflections)
     used = strong(reflections) & ~reflections.centric
-    key = _asu_key(crystal, hkl, hkl)
+    key = asu_key(crystal, hkl, hkl)
     found = []
     for name, matrix in crystal.twin_laws.items():
         place = mates(crystal, hkl, matrix)
@@ -133,11 +133,11 @@ def twin_laws(reflections: Reflections) -> list[TwinLaw]:
 
 def mates(crystal: Crystal, hkl: NDArray[np.integer], matrix: Float) -> NDArray[np.int64]:
     """Rows (R,) in which twin mates of the reflections (R, 3) by a law, or equivalents of these, stand; -1 for none."""
-    key = _asu_key(crystal, hkl, hkl)
+    key = asu_key(crystal, hkl, hkl)
     order = np.argsort(key)
     exact = hkl @ matrix
     mate = np.rint(exact).astype(np.int64)
-    mate_key = _asu_key(crystal, mate, hkl)
+    mate_key = asu_key(crystal, mate, hkl)
     place = order[np.minimum(np.searchsorted(key, mate_key, sorter=order), len(key) - 1)]
     there = (np.abs(exact - mate).max(axis=1) < _WHOLE) & (key[place] == mate_key)
     return np.where(there, place, -1)
@@ -150,7 +150,7 @@ def _normalised(reflections: Reflections) -> Float:
     return over_shell_means(reflections, intensity / factor**2)
 
 
-def _asu_key(crystal: Crystal, hkl: NDArray[np.integer], among: NDArray[np.integer]) -> NDArray[np.int64]:
+def asu_key(crystal: Crystal, hkl: NDArray[np.integer], among: NDArray[np.integer]) -> NDArray[np.int64]:
     """A number for each of the indices (M, 3), the same for those that the point group and Friedel's law relate.
 
     It is as unique for mates of `among` (R, 3), which may have larger indices, as for these.
@@ -161,8 +161,26 @@ def _asu_key(crystal: Crystal, hkl: NDArray[np.integer], among: NDArray[np.integ
     return np.asarray(np.max(keys, axis=0))
 
 
-def twinning(reflections: Reflections) -> list[str]:
-    """A sentence about twinning where the data look like it.
+class Suspicion(NamedTuple):
+    """Why data may be those of a twin.
+
+    Attributes
+    ----------
+    even : bool
+        Whether the L-test says so too.
+    mean : float
+        Of |L|.
+    related : tuple of TwinLaw
+        Laws whose mates correlate.
+    """
+
+    even: bool
+    mean: float
+    related: tuple[TwinLaw, ...]
+
+
+def suspicion(reflections: Reflections) -> Suspicion | None:
+    """What speaks for twinning; None where nothing does.
 
     Twin mates that correlate and intensities that are too even, by the L-test, are twinning. The L-test alone is not:
     it is low for other reasons too, such as how weak data were processed, and a twin that it sees has mates that
@@ -171,27 +189,48 @@ def twinning(reflections: Reflections) -> list[str]:
     """
     mean, count = l_test(reflections)
     if count < _FEWEST:
-        return []
-    laws = twin_laws(reflections)
+        return None
     even = mean < TWINNED_BELOW
-    related = [law for law in laws if law.correlation > (RELATED_ABOVE if even else STRONGLY_RELATED_ABOVE)]
-    if not related:
+    least = RELATED_ABOVE if even else STRONGLY_RELATED_ABOVE
+    related = tuple(law for law in twin_laws(reflections) if law.correlation > least)
+    return Suspicion(even, mean, related) if related else None
+
+
+def twinning(reflections: Reflections, modelled: tuple[str, ...] = ()) -> list[str]:
+    """A sentence about twinning where the data look like it, see `suspicion`.
+
+    Parameters
+    ----------
+    reflections : Reflections
+    modelled : tuple of str
+        Laws that the refinement takes into account.
+    """
+    found = suspicion(reflections)
+    if found is None:
         return []
     named = ", ".join(
-        f"{law.name} (correlation {law.correlation:.2f}, fraction {law.fraction:.2f} by the H-test)" for law in related
+        f"{law.name} (correlation {law.correlation:.2f}, fraction {law.fraction:.2f} by the H-test)"
+        for law in found.related
     )
-    plural = "s" if len(related) > 1 else ""
+    plural = "s" if len(found.related) > 1 else ""
     moments = (
-        f"mean |L| of the L-test is {mean:.3f} (0.5 without twinning, 0.375 of a perfect twin), <I²>/<I>² is "
+        f"mean |L| of the L-test is {found.mean:.3f} (0.5 without twinning, 0.375 of a perfect twin), <I²>/<I>² is "
         f"{second_moment(reflections):.2f} (2.0 and 1.5)"
     )
-    if even:
+    if found.even:
+        done = (
+            f"refined as a twin by {', '.join(modelled)} (--twin none refines it as a single crystal)" if modelled else
+            "twinning is not modelled: R factors and maps do not mean what they do without it"
+        )  # fmt: skip
         return [
-            f"the data look twinned: {moments}, and intensities are related by the twin law{plural} {named}; twinning "
-            "is not modelled: R factors and maps do not mean what they do without it"
+            f"the data look twinned: {moments}, and intensities are related by the twin law{plural} {named}; {done}"
         ]
+    done = (
+        f"refined as a twin by {', '.join(modelled)}, as asked for" if modelled else
+        f"twinning is not modelled (--twin={found.related[0].name} does)"
+    )  # fmt: skip
     return [
         f"intensities are related by the twin law{plural} {named}, though {moments}: the crystal may be twinned, or of "
         f"higher symmetry than {reflections.crystal.space_group}, or copies in it are related by axes parallel to "
-        "that of the law; twinning is not modelled, and R-free is too low where mates are in test and work set"
+        f"that of the law; {done}, and R-free is too low where mates are in test and work set"
     ]

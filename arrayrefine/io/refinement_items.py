@@ -84,6 +84,17 @@ def details(content: Mapping[str, Any]) -> str | None:
     return "; ".join(sentences) or None
 
 
+def twin_rows(content: Mapping[str, Any]) -> list[Row]:
+    """Rows of `_pdbx_reflns_twin`, one for each domain."""
+    return [
+        {
+            "diffrn_id": "1", "crystal_id": "1", "domain_id": str(number), "operator": domain["operator"],
+            "fraction": text(domain["fraction"], 3),
+        }
+        for number, domain in enumerate(content["data"].get("twin", ()), 1)
+    ]  # fmt: skip
+
+
 def last_weights(content: Mapping[str, Any]) -> dict[str, float | None]:
     """Weights of the geometry and of the restraints on B in the last steps that used them."""
     found: dict[str, float | None] = {"geometry": None, "adp": None}

@@ -40,7 +40,7 @@ def remark_3(content: Mapping[str, Any], software: str) -> list[str]:
             lines.append(f"  {title}")
             lines += [f"   {label:<35s}: {'NULL' if value is None else value}" for label, value in block]
             lines.append("")
-    lines += _tls(content.get("tls", ()))
+    lines += _twin(content["data"].get("twin", ())) + _tls(content.get("tls", ()))
     remarks = details(content)
     lines += ["  OTHER REFINEMENT REMARKS:", *(f"   {part}" for part in remarks.split("; "))] if remarks else []
     return [f"REMARK   3{line}"[:80] for line in lines]
@@ -135,6 +135,19 @@ def _weights(content: Mapping[str, Any]) -> Lines:
 
 def _sum(one: int | None, two: int | None) -> int | None:
     return None if one is None or two is None else one + two
+
+
+def _twin(domains: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not domains:
+        return []
+    lines = ["  TWIN DETAILS", f"   NUMBER OF TWIN DOMAINS  : {len(domains)}"]
+    for number, domain in enumerate(domains, 1):
+        lines += [
+            f"      TWIN DOMAIN   : {number}",
+            f"      TWIN OPERATOR : {domain['operator'].upper().replace(',', ', ')}",
+            f"      TWIN FRACTION : {domain['fraction']:.3f}",
+        ]
+    return [*lines, ""]
 
 
 def _tls(groups: Sequence[Mapping[str, Any]]) -> list[str]:

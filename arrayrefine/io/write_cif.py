@@ -178,6 +178,9 @@ def _write_refinement(block: cif.Block, content: Mapping[str, Any]) -> None:
     _write_row(block, "_refine_analyze.", items.analyze_row(entry, content))
     _write_loop(block, "_refine_ls_restr.", items.restraint_rows(content))
     _write_loop(block, "_refine_ls_shell.", items.shell_rows(content))
+    block.find_mmcif_category("_pdbx_reflns_twin.").erase()
+    if domains := items.twin_rows(content):
+        _write_loop(block, "_pdbx_reflns_twin.", domains)
     groups = list(enumerate(content.get("tls", ()), 1))
     if groups:
         _write_loop(block, "_pdbx_refine_tls.", [items.tls_row(number, group) for number, group in groups])

@@ -59,6 +59,8 @@ def tiles(account: Account, validation: Account) -> list[Tile]:
             spread = plain(final[name.replace("rmsz", "rmsd")], 4 if unit == "Å" else 2)
             found.append(Tile(label, plain(final[name], 2), f"RMSD {spread} {unit}", f"marked above {limit:g}",
                               "look" if high else ""))  # fmt: skip
+    for domain in account["data"].get("twin", ())[1:]:
+        found.append(Tile("Twin fraction", plain(domain["fraction"], 3), f"by {domain['operator']}", "of that domain"))
     return found + _validation_tiles(validation)
 
 

@@ -1,0 +1,134 @@
+"""What is fitted to the data of a twin with a model: scale, fractions, sigma_A, and one domain's share of the data."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arrayrefine.atoms import Atoms
+from arrayrefine.detwinning import Detwinned, detwinned
+from arrayrefine.problem import Problem
+from arrayrefine.reflections import Reflections
+from arrayrefine.scaling import Scale, fit_scale
+from arrayrefine.sigma_a import SigmaA, estimate_sigma_a
+from arrayrefine.structure_factors import StructureFactors
+from arrayrefine.twin import Twin
+from arrayrefine.twin_likelihood import orders, twin_values, with_fitted_fractions
+
+Float: TypeAlias = NDArray[np.float64]
+Complex: TypeAlias = NDArray[np.complex128]
+
+_ROUNDS = 3
+"""Of fits without an earlier one to begin with."""
+
+
+@dataclass(frozen=True)
+class TwinFit:
+    """A twin with a model.
+
+    Attributes
+    ----------
+    twin : Twin
+        With the fractions found.
+    amplitude : (R,) float64
+        Of the model, as it is measured: √(Σ_k α_k |F_model,k|²).
+    detwinned : Detwinned
+        What the data say of the first domain.
+    values : (R,) float64
+        -log p of the measured amplitudes, each for itself.
+    variance : (R,) float64
+        Their variance about the model, as `SigmaA.sigma_total` is that of a single crystal's.
+    """
+
+    twin: Twin
+    amplitude: Float
+    detwinned: Detwinned
+    values: Float
+    variance: Float
+
+
+def scale_of(
+    reflections: Reflections, twin: Twin | None, f_calc: Complex, f_mask: Complex, start: Scale | None
+) -> Scale:
+    """Scale and solvent of a model, see `fit_scale`.
+
+    For a twin amplitudes are multiplied by the model's |F|/√(Σ_k α_k|F_k|²), which hardly depends on the scale: the
+    residual of the product is that of the twin's amplitude times as much. Reflections with mates that were not measured
+    do not take part.
+    """
+    if twin is None:
+        return fit_scale(reflections, f_calc, f_mask, start=start)
+    some = twin.complete
+    chosen, seen = reflections.select(some), twin.select(some)
+    scale = start
+    for _ in range(_ROUNDS if start is None else 1):
+        model = f_calc if scale is None else scale.apply(f_calc, f_mask, reflections.hkl)
+        components = seen.components(np.abs(model))
+        share = components[0] / np.maximum(seen.amplitude(components), np.finfo(float).tiny)
+        one = dataclasses.replace(chosen, f_obs=chosen.f_obs * share)
+        scale = fit_scale(one, f_calc[some], f_mask[some], start=scale)
+    assert scale is not None
+    return scale
+
+
+def fit_twin(
+    problem: Problem, twin: Twin, atoms: Atoms, scale: Scale, f_model: Complex, start: SigmaA | None, improbable: float
+) -> tuple[SigmaA, TwinFit]:
+    """Fractions, sigma_A and one domain's share of the data.
+
+    Parameters
+    ----------
+    problem : Problem
+    twin : Twin
+        Of its reflections, with fractions to begin with.
+    atoms : Atoms
+    scale : Scale
+    f_model : (R,) complex128
+        Of the atoms and the solvent, scaled.
+    start : SigmaA or None
+        Of nearly the same model.
+    improbable : float
+        As for `estimate_sigma_a`.
+    """
+    data = problem.reflections
+    every = np.concatenate([f_model, _unmeasured(problem, twin, atoms, scale)])
+    components = twin.components(np.abs(every))
+    sigma_a = start
+    for _ in range(_ROUNDS if start is None else 1):
+        variance = None
+        if sigma_a is not None:
+            twin = with_fitted_fractions(data, twin, components, sigma_a)
+            variance = sigma_a.sigma_total(dataclasses.replace(data, sigma=np.zeros(len(data))))
+        sigma_a = estimate_sigma_a(
+            data, twin.amplitude(components), problem.options.xray.sigma_a_bins, improbable, sigma_a,
+            problem.data_anisotropy, orders(twin, components, data.centric, variance),
+        )  # fmt: skip
+    assert sigma_a is not None
+    return sigma_a, TwinFit(
+        twin, twin.amplitude(components), detwinned(data, twin, every, sigma_a),
+        *twin_values(data, twin, components, sigma_a),
+    )  # fmt: skip
+
+
+def same_twin(problem: Problem, fit: TwinFit, atoms: Atoms, scale: Scale, f_model: Complex, sigma_a: SigmaA) -> TwinFit:
+    """The fit of an earlier state with other atoms, so little different that nothing of it can notice."""
+    every = np.concatenate([f_model, _unmeasured(problem, fit.twin, atoms, scale)])
+    components = fit.twin.components(np.abs(every))
+    values, variance = twin_values(problem.reflections, fit.twin, components, sigma_a)
+    return dataclasses.replace(fit, amplitude=fit.twin.amplitude(components), values=values, variance=variance)
+
+
+def _unmeasured(problem: Problem, twin: Twin, atoms: Atoms, scale: Scale) -> Complex:
+    """Scaled model (E,) of mates that were not measured."""
+    hkl, options = twin.unmeasured.hkl, problem.options
+    if not len(hkl):
+        return np.zeros(0, dtype=complex)
+    f_calc = StructureFactors(
+        problem.reflections.crystal, hkl, atoms, method=options.xray.method, accuracy=options.xray.accuracy,
+        precision=options.xray.precision, threads=options.threads,
+    )(atoms)  # fmt: skip
+    return scale.apply(f_calc, problem.solvent(atoms, hkl), hkl)
