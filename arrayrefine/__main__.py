@@ -44,7 +44,10 @@ DESCRIPTION = """Refine a macromolecular crystal structure against its diffracti
 USER_ERROR = 2
 DEMO = Options(perturb=0.2)
 """What `arrayrefine demo` does unless told otherwise."""
-LISTS = ("--targets", "--rigid-groups", "--tls", "--occupancy-groups", "--freeze", "--restraints", "--restraint-tables")
+LISTS = (
+    "--targets", "--rigid-groups", "--tls", "--twin", "--occupancy-groups", "--freeze", "--restraints",
+    "--restraint-tables",
+)  # fmt: skip
 """Flags that take several values."""
 
 
