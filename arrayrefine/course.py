@@ -20,6 +20,7 @@ from arrayrefine.refinement_step import Path
 from arrayrefine.report import Step
 from arrayrefine.rigid_body import left_alone, move_groups
 from arrayrefine.state import State, evaluate
+from arrayrefine.twin_evidence import twin_evidence
 from arrayrefine.wording import Caution
 
 
@@ -105,14 +106,17 @@ def _from_start(atoms: Atoms, listeners: Listeners, problem: Problem, reached: l
     interrupted = partial(_interrupted, listeners)
     found: tuple[str, ...] = ()
     first = evaluate(problem, atoms, absorb_b=False)
-    if sentence := other_indexing(problem.reflections, first.f_calc, first.statistics.r_work):
-        found = (sentence,)
-        told(lambda: listeners.say(sentence))
+    sentence = other_indexing(problem.reflections, first.f_calc, first.statistics.r_work)
+    laws = () if problem.twin is None else problem.twin.laws
+    told_of_mates = [] if problem.options.twin == ("none",) else twin_evidence(problem.reflections, first.f_model, laws)
+    for said in ([sentence] if sentence else []) + told_of_mates:
+        found = (*found, said)
+        told(partial(listeners.say, said))
     if problem.options.solvent.search:
-        problem, sentence = search_mask(problem, first)
+        problem, chosen = search_mask(problem, first)
         first = evaluate(problem, atoms, absorb_b=False)
-        found = (*found, sentence)
-        told(lambda: listeners.say(sentence))
+        found = (*found, chosen)
+        told(partial(listeners.say, chosen))
     heard = _hearing(Course(problem, first, first, (), "", found, ()), listeners, reached)
     path = start_path(problem, first)
     moves: tuple[Step, ...] = ()

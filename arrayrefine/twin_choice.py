@@ -90,8 +90,9 @@ def at_end(twin: Twin) -> list[str]:
         f"refined as a twin: fraction of the domain by {said}; R factors compare with those of other twins, which are "
         "lower than those of single crystals as good"
     )
+    remedy = "refine it with --twin none" if len(twin.laws) == 1 else "name the other laws only (--twin)"
     out += [
-        Caution(f"the crystal is hardly a twin by {law} (fraction {fraction:.3f}): refine it with --twin none")
+        Caution(f"the crystal is hardly a twin by {law} (fraction {fraction:.3f}): {remedy}")
         for law, fraction in zip(twin.laws, twin.fractions[1:]) if fraction < _NO_TWIN
     ]
     return out

@@ -27,7 +27,7 @@ LAYERS = [
     {"rotamers"},
     {"side_chain_fit", "side_chain_scores", "side_chains", "waters"},
     {"validation", "probes"},
-    {"model_maps", "wilson_outliers", "other_indexing"},
+    {"model_maps", "wilson_outliers", "other_indexing", "twin_evidence"},
     {"refinement_step"},
     {"remedy", "convergence", "foresight", "incomplete"},
     {"nearness", "guard", "search", "tensors", "weight_schemes"},

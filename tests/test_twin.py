@@ -14,6 +14,7 @@ from arrayrefine.errors import InputError
 from arrayrefine.kernels.likelihood import rice_ml
 from arrayrefine.sigma_a import estimate_sigma_a
 from arrayrefine.twin import Twin, mate_groups
+from arrayrefine.twin_evidence import implied_fraction, twin_evidence
 from arrayrefine.twin_likelihood import orders, twin_values, with_fitted_fractions
 
 THREE = ("-h,-k,l", "k,h,-l", "-k,-h,-l")
@@ -203,3 +204,30 @@ def test_intensities_from_amplitudes() -> None:
     np.testing.assert_allclose(i_obs, data.f_obs**2)
     strong = data.f_obs > 10 * data.sigma
     np.testing.assert_allclose(sigma_i[strong], (2 * data.f_obs * data.sigma)[strong], rtol=0.01)
+
+
+def test_mates_of_the_model_tell_twinning_from_pseudo_symmetry() -> None:
+    """Intensities of a twin, and those of a crystal with a symmetry of its own that its model has too."""
+    some = made_up(TETRAGONAL, ["-h,k,-l"], [0.35], noise=0.02)
+    data, n = some.reflections, len(some.reflections)
+    (said,) = twin_evidence(data, some.f_model[:n])
+    assert "which points to twinning of a fraction near 0.3" in said
+    assert said.endswith("(--twin=-h,k,-l refines it as a twin)")
+    (modelled,) = twin_evidence(data, some.f_model[:n], ("-h,k,-l",))
+    assert modelled.endswith("of a fraction near " + said.partition("near ")[2][:4])
+    alike = np.sqrt(data.f_obs[np.minimum(np.arange(n), some.twin.mates[1])] * data.f_obs)
+    same = dataclasses.replace(data, f_obs=alike, i_obs=alike**2)
+    (pseudo,) = twin_evidence(same, alike.astype(complex))
+    assert pseudo.endswith("which pseudo-symmetry explains as well as twinning")
+    assert twin_evidence(made_up(TETRAGONAL, ["-h,k,-l"], [0.0]).reflections, some.f_model[:n]) == []
+
+
+@pytest.mark.parametrize("model", [0.0, 0.4])
+@pytest.mark.parametrize("fraction", [0.1, 0.3, 0.5])
+def test_fraction_that_correlations_imply(model: float, fraction: float) -> None:
+    """From J₁ and J₂ of one domain with unit variance, and the two sums of them."""
+    sums = np.array([[1.0 - fraction, fraction], [fraction, 1.0 - fraction]])
+    covariance = sums @ np.array([[1.0, model], [model, 1.0]]) @ sums.T
+    data = covariance[0, 1] / covariance[0, 0]
+    assert implied_fraction(data, model) == pytest.approx(fraction, abs=1e-7)
+    assert implied_fraction(0.3, 0.5) == 0.0

@@ -55,6 +55,9 @@ def test_what_is_said(refined: tuple[Result, Path]) -> None:
     notes = refined[0].report.warnings
     (start,) = (note for note in notes if note.startswith("the data look twinned"))
     assert start.endswith("refined as a twin by -h,k,-l (--twin none refines it as a single crystal)")
+    (mates,) = (note for note in notes if note.startswith("mates by the twin law"))
+    assert mates.startswith("mates by the twin law -h,k,-l correlate by 0.80 in the data and by 0.0")
+    assert mates.endswith("in the model, which points to twinning of a fraction near 0.33")
     (end,) = (note for note in notes if note.startswith("refined as a twin: fraction of the domain by -h,k,-l 0.3"))
     assert end.endswith("which are lower than those of single crystals as good")
 
