@@ -88,7 +88,7 @@ def test_posterior_of_a_pair(fraction: float, off: float) -> None:
     found = detwinned(data, twin, some.f_model, some.sigma_a)
     x = D * np.abs(some.f_model)
     variance = 100.0 * RATIO
-    rows = np.flatnonzero((twin.mates[1] != twin.mates[0]) & ~data.centric & (data.epsilon == 1.0))[:120]
+    rows = np.flatnonzero((twin.mates[1] != twin.mates[0]) & ~data.centric & (data.epsilon == 1.0))[:200]
     exact, slope = np.zeros((2, len(rows)))
     grid = np.linspace(0.0, 60.0, 601)[1:]
     i_obs, sigma_i = measured_intensities(data)
