@@ -13,6 +13,7 @@ from arrayrefine import incomplete, search, tensors
 from arrayrefine.convergence import KEPT, foreseen, settled
 from arrayrefine.errors import InputError
 from arrayrefine.parameters import KINDS
+from arrayrefine.peptide_flips import with_flipped_peptides
 from arrayrefine.problem import Problem
 from arrayrefine.refinement_step import Path, run_step
 from arrayrefine.report import Step
@@ -95,14 +96,14 @@ def run_cycles(
         problem, path, news = _with_tensors(problem, path, when)
         notes.append(news)
     as_given = asked or (problem, path, [*notes])
-    looks = True  # for side chains in a wrong rotamer, as long as some are found
+    looks = True  # for side chains and peptides in a wrong place, as long as some are found
     given_up = 0  # cycles that do not count
     for cycle in range(1, options.cycles + 1):
         unturned: tuple[Path, list[str]] | None = None  # path and notes, where side chains turned after them
         count = cycle - given_up
         if count > 1 and looks and not stop():
             known_path, known_notes = path, [*notes]
-            path, said = _with_rotamers(problem, path, done + cycle)
+            path, said = _with_better_places(problem, path, done + cycle)
             notes += said
             looks = bool(said)
             unturned = (known_path, known_notes) if looks else None
@@ -172,10 +173,11 @@ def _run_cycle(
     for target in _targets(problem, path):
         if stop():
             break
-        news, turned = path.news, path.side_chains
-        here = dataclasses.replace(path, news="", side_chains=(), left=math.inf)
+        news, turned, flipped = path.news, path.side_chains, path.peptides
+        here = dataclasses.replace(path, news="", side_chains=(), peptides=(), left=math.inf)
         path, step = run_step(problem, here, cycle, target, stop)
-        step = dataclasses.replace(step, note="; ".join(filter(None, (news, step.note))), side_chains=turned)
+        note = "; ".join(filter(None, (news, step.note)))
+        step = dataclasses.replace(step, note=note, side_chains=turned, peptides=flipped)
         steps.append(step)
         on_step(step, path.state)
     return path, steps
@@ -216,17 +218,26 @@ def _turned(problem: Problem, path: Path) -> Path:
     return dataclasses.replace(path, state=evaluate(problem, atoms, before=state, refit=False))
 
 
-def _with_rotamers(problem: Problem, path: Path, cycle: int) -> tuple[Path, list[str]]:
-    """The path with side chains in the rotamers that the data want, and what to say of those that turned, if any."""
-    state, turned = with_better_rotamers(problem, path.state)
-    if not turned:
+def _with_better_places(problem: Problem, path: Path, cycle: int) -> tuple[Path, list[str]]:
+    """The path with peptides and side chains where the data want them, and what to say of those that turned, if any."""
+    state, flipped = with_flipped_peptides(problem, path.state)
+    state, turned = with_better_rotamers(problem, state)
+    news = []
+    if flipped:
+        names = listed([f"{residue} (+{gain:.0f})" for residue, gain in flipped])
+        news.append(
+            f"{counted(len(flipped), 'peptide')} turned round, for the gain in log p and torsions, by the residue of "
+            f"O: {names}"
+        )
+    if turned:
+        names = listed([f"{residue} (+{gain:.0f})" for residue, gain in turned])
+        news.append(f"{counted(len(turned), 'side chain')} turned to another rotamer, for the gain in log p: {names}")
+    if not news:
         return path, []
-    names = listed([f"{residue} (+{gain:.0f})" for residue, gain in turned])
-    news = f"{counted(len(turned), 'side chain')} turned to another rotamer, for the gain in log p: {names}"
     path = dataclasses.replace(
-        path, state=state, news="; ".join(filter(None, (path.news, news))), side_chains=turned
+        path, state=state, news="; ".join(filter(None, (path.news, *news))), side_chains=turned, peptides=flipped
     )
-    return path, [f"before cycle {cycle}, {news}"]
+    return path, [f"before cycle {cycle}, {one}" for one in news]
 
 
 def _with_tensors(problem: Problem, path: Path, when: str) -> tuple[Problem, Path, str]:

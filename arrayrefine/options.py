@@ -235,6 +235,9 @@ class Options:
     side_chains: Literal["auto", "keep"] = "auto"
     """Between cycles, turn side chains of proteins to the rotamer that the data fit much better, or keep the one that
     each is in. What turned is listed."""
+    peptides: Literal["auto", "keep"] = "auto"
+    """Peptides of proteins: between cycles, turn those round of which the data and the torsions on either side show O
+    on the other side, or keep each as it is. What turned is listed."""
     waters: Literal["keep", "add", "update"] = "keep"
     """Ordered waters: keep those of the model; add, once the cycles are done, those that data and hydrogen bonds call
     for, and go on refining; update: leave out, too, those that the data do not bear out. What changed is listed."""

@@ -69,6 +69,8 @@ class Path:
         Weight of the restraints that displacements of the kind that atoms have now were refined with last.
     side_chains : tuple of (str, float)
         Residues whose side chains turned since the last step, and what log p was to gain.
+    peptides : tuple of (str, float)
+        The same of peptides, by the residue of their O.
     left : float
         What another step like the last would gain; infinite where that cannot be told.
     freed : bool
@@ -83,6 +85,7 @@ class Path:
     news: str = ""
     adp: float | None = None
     side_chains: tuple[tuple[str, float], ...] = ()
+    peptides: tuple[tuple[str, float], ...] = ()
     left: float = math.inf
     freed: bool = False
 

@@ -96,6 +96,8 @@ class Step:
         By how much the step lowered its objective; 0 where it was rolled back.
     side_chains : tuple of (str, float)
         Residues whose side chains were turned to another rotamer before the step, and by how much log p was to rise.
+    peptides : tuple of (str, float)
+        Residues whose peptides were turned round, by that of O, and what spoke for it in log p and torsions.
     launches : int or None
         Kernels launched on a device per evaluation of the objective, FFTs and copies aside; None without a device.
     """
@@ -117,6 +119,7 @@ class Step:
     nll_free: float | None = None
     gain: float = 0.0
     side_chains: tuple[tuple[str, float], ...] = ()
+    peptides: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)

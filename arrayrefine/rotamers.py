@@ -1,10 +1,4 @@
-"""Side chains turned to another rotamer between cycles, where the data say that they are elsewhere.
-
-Minimisation does not take a side chain over a barrier. Each is tried in the rotamers of its kind, and the best of these
-fitted to the data nearby, by what -log p would gain to second order (`side_chain_scores`): the gradient by occupancy
-where it would be and where it is, what its atoms hide of the density themselves, and the rise where it would find none.
-No side chain is left out of the model for it, so phases are as good as they are.
-"""
+"""Side chains turned to another rotamer between cycles, where the data say that they are elsewhere."""
 
 from __future__ import annotations
 
@@ -12,42 +6,20 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
 
 from arrayrefine.atoms import Atoms
-from arrayrefine.displacement import least_b
-from arrayrefine.guard import lost
-from arrayrefine.kernels.contacts import pairs_of
+from arrayrefine.better_places import WORTH, Search, held, moves, uneven, with_better_places
 from arrayrefine.polymers import Residue, residues_of
 from arrayrefine.problem import Problem
-from arrayrefine.side_chain_fit import fitted
-from arrayrefine.side_chain_scores import Candidates, Scores, b_elsewhere
+from arrayrefine.side_chain_scores import Candidates, Movable
 from arrayrefine.side_chains import BACKBONE, Poses, SideChains, side_chains_of
-from arrayrefine.state import State, evaluate
-from arrayrefine.targets.contacts import pair_distances
-from arrayrefine.turning import may_meet
+from arrayrefine.state import State
 from arrayrefine.validation.top8000 import tables
 
 Float = NDArray[np.float64]
-Int = NDArray[np.int64]
 
-_WORTH = 7.0
-"""What log p must gain at least: a residue has some thousand places that fits can end in, and ln 1000 is 6.9."""
 _SAME = 40.0
 """Degrees; torsions that all differ by less are the rotamer that is there, and minimisation's business."""
-_PROMISING, _SHARE, _HOPE = 6, 0.75, 45.0
-"""So many rotamers of a residue are fitted to the data: the best as they are, where they are no further below what is
-wanted than this share of what the side chain would explain at best, and this."""
-_HERE = 1.0
-"""Å; side chains of which no atom moves further are still where they were: minimisation's business."""
-_CONTACT_SIGMA = 0.4
-"""Å; of distances to other atoms, which have not made room yet."""
-_PASSES = 3
-"""Times that side chains are looked at, where those that turn are near each other, or need each other's place."""
-_NEAR = 3.5
-"""Å; side chains that are or were nearer to each other do not turn at the same time."""
-_METAL = 3.2
-"""Å; side chains this near to a metal bind it."""
 
 
 class Turned(NamedTuple):
@@ -55,20 +27,6 @@ class Turned(NamedTuple):
 
     residue: str
     gain: float
-
-
-class _Trial(NamedTuple):
-    """A side chain elsewhere: its row among those of its kind, its pose, places (m, 3), and what log p gains."""
-
-    kind: SideChains
-    row: int
-    poses: Poses
-    xyz: Float
-    gain: float
-
-    @property
-    def residue(self) -> Residue:
-        return self.kind.residues[self.row]
 
 
 def with_better_rotamers(problem: Problem, state: State) -> tuple[State, tuple[Turned, ...]]:
@@ -87,53 +45,27 @@ def with_better_rotamers(problem: Problem, state: State) -> tuple[State, tuple[T
         In the order of the model.
     """
     options = problem.options
-    held = options.side_chains == "keep" or options.reference is not None or options.external.rotamers == "on"
-    if held or state.xray.kind != "ml" or not any("xyz" in target.split("+") for target in options.targets):
+    kept = options.side_chains == "keep" or options.reference is not None or options.external.rotamers == "on"
+    if kept or not moves(problem, state):
         return state, ()
     kinds = side_chains_of(_free(problem, state.atoms))
-    turned: dict[int, _Trial] = {}
-    kept: list[_Trial] = []
-    now = state
-    for _ in range(_PASSES):
-        found = _apart(problem, now.atoms, _best(now, kinds), _rows(kinds)) if kinds else []
-        if not found:
-            break
-        chosen = _independent(now.atoms, found)
-        turned |= {trial.residue.number: trial for trial in chosen}
-        now = evaluate(problem, _moved(problem, now.atoms, chosen), absorb_b=False, before=now)
-        kept = _apart(problem, state.atoms, [*turned.values()])  # one that goes back is where it was
-        if len(kept) == len(turned) and len(chosen) == len(found):
-            break
-    if len(kept) < len(turned):
-        turned = {trial.residue.number: trial for trial in kept}
-        now = evaluate(problem, _moved(problem, state.atoms, kept), absorb_b=False, before=state) if kept else state
-    if not lost(state, now) < 0.0:  # also where nothing turned
-        return state, ()
-    return now, tuple(Turned(_label(trial.residue), trial.gain) for _, trial in sorted(turned.items()))
+    state, trials = with_better_places(problem, state, _search(kinds))
+    return state, tuple(Turned(label(trial.residue), trial.gain) for trial in trials)
 
 
-def _label(residue: Residue) -> str:
+def _search(kinds: list[SideChains]) -> Search:
+    return Search(kinds, _rotamers, WORTH, lambda _, found: found)
+
+
+def label(residue: Residue) -> str:
+    """Such as "A/LEU 121"."""
     number, code = residue.key
     return f"{residue.chain}/{residue.name} {number}{code.strip()}"
 
 
 def _free(problem: Problem, atoms: Atoms) -> list[Residue]:
     """Residues whose side chains may turn: free, in one conformer, off axes, and bound to nothing else."""
-    who, n = atoms.identity, len(atoms)
-    stays = ~problem.parameters(atoms, "xyz").xyz | (atoms.multiplicity > 1) | (atoms.occupancy <= 0.0)
-    bonds = problem.restraints.bonds.index
-    other = who.residue[bonds[:, 0]] != who.residue[bonds[:, 1]]
-    stays[bonds[other]] = True
-    across = problem.restraints.across
-    stays[np.append(np.arange(n), across.mates.source)[across.bonds.index]] = True
-    metal = np.flatnonzero(problem.restraints.non_bonded.metal)
-    crystal = problem.reflections.crystal
-    near = pairs_of(
-        metal, atoms.xyz, crystal.rotations, crystal.translations, crystal.orth, crystal.frac, _METAL
-    )
-    stays[near.i] = stays[near.j] = True
-    loose = atoms.is_hydrogen & ~atoms.riding.mask(n)  # would stay behind
-    left = set(who.residue[(who.altloc != "") | loose].tolist())
+    stays, left = held(problem, atoms), uneven(atoms)
     return [
         residue
         for residue in residues_of(atoms)
@@ -142,36 +74,9 @@ def _free(problem: Problem, atoms: Atoms) -> list[Residue]:
     ]
 
 
-def _best(state: State, kinds: list[SideChains]) -> list[_Trial]:
-    """The best other rotamer of each side chain that has one which is worth it."""
-    scores, xyz = Scores(state), state.atoms.xyz
-    others = [_rotamers(kind, xyz) for kind in kinds]
-    each = [candidates.side_chains for candidates in others]
-    values = scores.values(each, [kind.posed(xyz, candidates.poses) for kind, candidates in zip(each, others)])
-    now, most = np.zeros(len(state.atoms)), np.zeros(len(state.atoms))  # by the number of the residue
-    for kind in kinds:
-        now[kind.numbers], most[kind.numbers] = scores.as_they_are(kind), scores.most(kind)
-    least = now + _WORTH - _SHARE * most - _HOPE
-    promising = [_promising(c, value, least[c.numbers]) for c, value in zip(others, values)]
-    found = fitted(scores, xyz, promising, [now[candidates.numbers] + _WORTH for candidates in promising])
-    # Fitted to the data alone, what is there gains as well.
-    rows = [np.unique(candidates.row[value > now[candidates.numbers] + _WORTH]) for candidates, _, value in found]
-    here = [Candidates(c.of, row, Poses.of(c.of.chi(xyz)[row])) for (c, _, _), row in zip(found, rows)]
-    for own, places, value in fitted(scores, xyz, here, [now[candidates.numbers] for candidates in here]):
-        near = np.linalg.norm(places - xyz[own.side_chains.rows], axis=-1).max(axis=1) < _HERE
-        now[own.numbers[near]] = np.maximum(now[own.numbers], value)[near]
-    best: list[_Trial] = []
-    for candidates, places, value in found:
-        gain = value - now[candidates.numbers]
-        for row in np.unique(candidates.row[gain > _WORTH]).tolist():
-            at = np.flatnonzero(candidates.row == row)
-            at = at[[np.argmax(gain[at])]]
-            best.append(_Trial(candidates.of, row, candidates.poses.taken(at), places[at[0]], float(gain[at[0]])))
-    return best
-
-
-def _rotamers(kind: SideChains, xyz: Float) -> Candidates:
+def _rotamers(kind: Movable, xyz: Float) -> Candidates:
     """All rotamers but those that the side chains are in."""
+    assert isinstance(kind, SideChains)
     known = tables()
     mean = known[f"mean/{kind.name}"].astype(float)
     away = mean - kind.chi(xyz)[:, None]
@@ -179,96 +84,3 @@ def _rotamers(kind: SideChains, xyz: Float) -> Candidates:
     away -= periods * np.rint(away / periods)
     row, rotamer = np.nonzero((np.abs(away) > _SAME).any(axis=2))
     return Candidates(kind, row, Poses.of(mean[rotamer]))
-
-
-def _promising(candidates: Candidates, value: Float, least: Float) -> Candidates:
-    """The best few of each side chain, by values (P,), with no less than `least` (P,)."""
-    row = candidates.row
-    order = np.lexsort((-value, row))
-    first = np.searchsorted(row[order], row[order], side="left")
-    among = np.empty(len(row), dtype=bool)
-    among[order] = np.arange(len(row)) - first < _PROMISING
-    return candidates.taken(np.flatnonzero(among & (value > least)))
-
-
-def _moved(problem: Problem, atoms: Atoms, chosen: list[_Trial]) -> Atoms:
-    """The atoms with side chains where they are to be, their hydrogens with them."""
-    xyz, b_iso, u_aniso = atoms.xyz.copy(), atoms.b_iso.copy(), atoms.u_aniso.copy()
-    riding, free = atoms.riding, problem.parameters(atoms, "b")
-    steps = {kind for target in problem.options.targets for kind in target.split("+")}
-    refined = (free.b | free.u) & bool({"b", "tls"} & steps)
-    own = atoms.tls.group < 0  # what is anisotropic about the others is their group's
-    least = np.where(own, 0.0, least_b(atoms))
-    for trial in chosen:
-        kind = trial.kind.taken([trial.row])
-        mine = np.isin(riding.parent, kind.rows[0])
-        child, depth = riding.child[mine], kind.depth[_position(kind.rows[0], riding.parent[mine])]
-        turned = kind.with_also(child, depth).posed(atoms.xyz, trial.poses)[0]
-        rows = kind.rows[0]
-        xyz[rows], xyz[child] = turned[: len(rows)], turned[len(rows) :]
-        other = np.maximum(b_elsewhere(atoms, kind)[0], least[rows])
-        b_iso[rows] = np.where(refined[rows], np.minimum(b_iso[rows], other), b_iso[rows])
-        u_aniso[rows] = np.where((refined & own)[rows, None], 0.0, u_aniso[rows])
-    return atoms.replace(xyz=xyz, b_iso=b_iso, u_aniso=u_aniso)
-
-
-def _position(rows: Int, wanted: Int) -> Int:
-    """Where atoms are among `rows`."""
-    order = np.argsort(rows)
-    return np.asarray(order[np.searchsorted(rows[order], wanted)])
-
-
-def _independent(atoms: Atoms, trials: list[_Trial]) -> list[_Trial]:
-    """Those that do not come near to one that gains more, nor to where it was: what is left there is another matter."""
-    chosen: list[_Trial] = []
-    taken = np.zeros((0, 3))
-    for trial in sorted(trials, key=lambda trial: -trial.gain):
-        mine = np.concatenate([trial.xyz, atoms.xyz[trial.kind.rows[trial.row]]])
-        if not len(taken) or cdist(mine, taken).min() > _NEAR:
-            chosen.append(trial)
-            taken = np.concatenate([taken, mine])
-    return chosen
-
-
-def _rows(kinds: list[SideChains]) -> Int:
-    """All atoms that may turn."""
-    return np.concatenate([kind.rows.ravel() for kind in kinds])
-
-
-def _apart(problem: Problem, atoms: Atoms, trials: list[_Trial], yielding: Int | None = None) -> list[_Trial]:
-    """Those that are worth it with what they meet where they would be, atoms that are `yielding` aside."""
-    chosen = sorted(trials, key=lambda trial: -trial.gain)
-    while chosen:
-        net = np.array([trial.gain for trial in chosen]) - _crowding(problem, atoms, chosen, yielding)
-        least = int(np.argmin(net))
-        if net[least] > _WORTH:
-            break
-        del chosen[least]
-    return chosen
-
-
-def _crowding(problem: Problem, atoms: Atoms, chosen: list[_Trial], yielding: Int | None = None) -> Float:
-    """What each of some trials (T,) loses for atoms that would be too close to others; of two, the later one."""
-    owner = np.full(len(atoms), -1)
-    xyz = atoms.xyz.copy()
-    for number, trial in enumerate(chosen):
-        rows = trial.kind.rows[trial.row]
-        owner[rows], xyz[rows] = number, trial.xyz
-    crystal, nb = problem.reflections.crystal, problem.restraints.non_bonded
-    reach = 2.0 * float(nb.radius.max())
-    near = pairs_of(
-        np.flatnonzero(owner >= 0), xyz, crystal.rotations, crystal.translations, crystal.orth, crystal.frac, reach
-    )
-    counts = ~atoms.is_hydrogen
-    if yielding is not None:
-        counts[yielding[owner[yielding] < 0]] = False
-    heavy = counts[near.i] & counts[near.j]
-    apart = near.image | (owner[near.i] != owner[near.j])
-    keep = np.flatnonzero(heavy & apart & may_meet(atoms, nb, near.i, near.j, near.image))
-    i, j = near.i[keep], near.j[keep]
-    fractional = crystal.fractional(xyz)
-    moved = np.einsum("pij,pj->pi", crystal.rotations[near.op[keep]], fractional[j]) + near.shift[keep]
-    distance = np.linalg.norm(crystal.cartesian(fractional[i] - moved), axis=1)
-    short = np.maximum(pair_distances(nb, i, j, np.zeros(len(i), dtype=bool)) - distance, 0.0)
-    later = np.maximum(owner[i], owner[j])
-    return np.asarray(np.bincount(later, 0.5 * (short / _CONTACT_SIGMA) ** 2, len(chosen)), dtype=np.float64)

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from arrayrefine.side_chain_scores import Candidates, Scores
-from arrayrefine.side_chains import SideChains, Upright
+from arrayrefine.side_chain_scores import Candidates, Movable, Scores
+from arrayrefine.side_chains import Upright
 from arrayrefine.structure_factors import StructureFactors
 
 Float = NDArray[np.float64]
@@ -38,7 +38,7 @@ class _Fit:
     """
 
     candidates: Candidates
-    side_chains: SideChains
+    side_chains: Movable
     upright: Upright
     began: Float
     wanted: Float

@@ -114,8 +114,8 @@ class SideChains:
         one, two = ca - n, xyz[self.carbonyl] - ca
         ideal = _IDEAL_CB[0] * np.cross(one, two) + _IDEAL_CB[1] * one + _IDEAL_CB[2] * two
         axis, angle = _between(cb - ca, ideal)
-        path = np.concatenate([xyz[self.path[:, :2]], _rotated(xyz[self.path[:, 2:]], ca, axis, angle)], axis=1)
-        return Upright(_rotated(xyz[self.rows], ca, axis, angle), path, _torsions(path))
+        path = np.concatenate([xyz[self.path[:, :2]], rotated(xyz[self.path[:, 2:]], ca, axis, angle)], axis=1)
+        return Upright(rotated(xyz[self.rows], ca, axis, angle), path, _torsions(path))
 
     def turned(self, xyz: Float, chi: Float, upright: Upright | None = None) -> Float:
         """Atoms (R, m, 3) of each side chain with torsions (R, k), degrees, and CB where the backbone wants it."""
@@ -125,8 +125,8 @@ class SideChains:
         for k in range(change.shape[1]):
             axis, end = path[:, k + 2] - path[:, k + 1], path[:, k + 2]
             beyond = self.depth > k
-            moved[:, beyond] = _rotated(moved[:, beyond], end, axis, change[:, k])
-            path[:, k + 3 :] = _rotated(path[:, k + 3 :], end, axis, change[:, k])
+            moved[:, beyond] = rotated(moved[:, beyond], end, axis, change[:, k])
+            path[:, k + 3 :] = rotated(path[:, k + 3 :], end, axis, change[:, k])
         return moved
 
     def posed(self, xyz: Float, poses: Poses, upright: Upright | None = None) -> Float:
@@ -136,7 +136,7 @@ class SideChains:
         if not angle.any():
             return np.asarray(turned + poses.shift[:, None])
         axis = np.where(angle[:, None] > 0.0, poses.rotation, (1.0, 0.0, 0.0))
-        return _rotated(turned, xyz[self.path[:, 1]], axis, angle) + poses.shift[:, None]
+        return rotated(turned, xyz[self.path[:, 1]], axis, angle) + poses.shift[:, None]
 
     def by_pose(self, xyz: Float, poses: Poses, placed: Float) -> Float:
         """Derivatives (R, m, 3, 6 + k) of the `placed` atoms (R, m, 3) by rotation, shift and torsions (radians)."""
@@ -146,7 +146,7 @@ class SideChains:
             return found
         pivot = xyz[self.path[:, 1]] + poses.shift
         from_pivot = placed - pivot[:, None]
-        found[..., :3] = -_crossing(from_pivot.reshape(-1, 3)).reshape(*placed.shape, 3) @ _left_jacobian(
+        found[..., :3] = -_crossing(from_pivot.reshape(-1, 3)).reshape(*placed.shape, 3) @ left_jacobian(
             poses.rotation
         )[:, None]
         found[..., 3:6] = np.eye(3)
@@ -201,7 +201,7 @@ def _between(one: Float, two: Float) -> tuple[Float, Float]:
     return axis, np.arctan2(sine, np.einsum("ri,ri->r", one, two))
 
 
-def _rotated(xyz: Float, centre: Float, axis: Float, angle: Float) -> Float:
+def rotated(xyz: Float, centre: Float, axis: Float, angle: Float) -> Float:
     """Atoms (R, n, 3) rotated by angles (R,), radians, about axes (R, 3) through centres (R, 3)."""
     unit = axis / np.linalg.norm(axis, axis=1, keepdims=True)
     cosine, sine = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
@@ -217,7 +217,7 @@ def _crossing(axis: Float) -> Float:
     return np.asarray(found - np.swapaxes(found, 1, 2))
 
 
-def _left_jacobian(rotation: Float) -> Float:
+def left_jacobian(rotation: Float) -> Float:
     """What (R, 3, 3) turns a change of rotation vectors (R, 3) into the rotation that follows theirs."""
     angle = np.linalg.norm(rotation, axis=1)[:, None, None]
     safe = np.where(angle > 0.0, angle, 1.0)

@@ -14,7 +14,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 import arrayrefine as ar
-from arrayrefine import macrocycle, rotamers
+from arrayrefine import better_places, macrocycle, rotamers
 from arrayrefine.__main__ import main
 from arrayrefine.atoms import Atoms
 from arrayrefine.example import DATA, MODEL
@@ -24,7 +24,7 @@ from arrayrefine.polymers import Residue, residues_of
 from arrayrefine.problem import Problem
 from arrayrefine.rotamers import with_better_rotamers
 from arrayrefine.side_chain_scores import Scores, b_elsewhere
-from arrayrefine.side_chains import Poses, SideChains, side_chains_of
+from arrayrefine.side_chains import Poses, side_chains_of
 from arrayrefine.state import State, evaluate
 from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.tls import Tls
@@ -206,7 +206,7 @@ def test_direct_summation_finds_the_same(wrong: tuple[Problem, State]) -> None:
     direct = StructureFactors(crystal, hkl, state.atoms, method="direct")
     exact = dataclasses.replace(state, xray=dataclasses.replace(state.xray, structure_factors=direct))
     kinds = side_chains_of(rotamers._free(problem, state.atoms))
-    one, two = rotamers._best(exact, kinds), rotamers._best(state, kinds)
+    one, two = (better_places._best(x, rotamers._search(kinds)) for x in (exact, state))
     assert [t.residue.key for t in one] == [t.residue.key for t in two]
     assert [t.gain for t in one] == pytest.approx([t.gain for t in two], rel=0.02)
 
@@ -321,13 +321,13 @@ def test_what_is_held_does_not_turn(wrong: tuple[Problem, State]) -> None:
     assert free() - free(linked) == {36, 88}
 
 
-def trial(state: State, number: int, chi: Sequence[float], gain: float) -> rotamers._Trial:
+def trial(state: State, number: int, chi: Sequence[float], gain: float) -> better_places.Trial:
     kind = side_chains_of([residue(state.atoms, number)])[0]
     poses = Poses.of(np.array([chi]))
-    return rotamers._Trial(kind, 0, poses, kind.posed(state.atoms.xyz, poses)[0], gain)
+    return better_places.Trial(kind, 0, poses, kind.posed(state.atoms.xyz, poses)[0], gain)
 
 
-def at_a_place(state: State, number: int, other: int, gain: float) -> rotamers._Trial:
+def at_a_place(state: State, number: int, other: int, gain: float) -> better_places.Trial:
     """A side chain laid upon that of another residue."""
     made = trial(state, number, chi=kind_chi(state, number), gain=gain)
     shift = state.atoms.xyz[residue(state.atoms, other).atoms["CG"]] - made.xyz.mean(axis=0)
@@ -342,13 +342,14 @@ def kind_chi(state: State, number: int) -> list[float]:
 def test_others_are_in_the_way(start: tuple[Problem, State]) -> None:
     problem, state = start
     here, upon = trial(state, 36, kind_chi(state, 36), 20.0), at_a_place(state, 8, 103, 20.0)
-    assert rotamers._crowding(problem, state.atoms, [here])[0] < 3.0
-    assert rotamers._crowding(problem, state.atoms, [upon])[0] > 20.0
+    assert better_places._crowding(problem, state.atoms, [here])[0] < 3.0
+    assert better_places._crowding(problem, state.atoms, [upon])[0] > 20.0
     phe = side_chains_of([residue(state.atoms, 103)])[0]
-    yielding = rotamers._crowding(problem, state.atoms, [upon], phe.rows[0])[0]
-    assert yielding < rotamers._crowding(problem, state.atoms, [upon])[0] - 15.0
-    assert rotamers._apart(problem, state.atoms, [upon]) == []
-    both = rotamers._crowding(problem, state.atoms, [at_a_place(state, 8, 103, 50.0), at_a_place(state, 24, 103, 40.0)])
+    yielding = better_places._crowding(problem, state.atoms, [upon], phe.rows[0])[0]
+    assert yielding < better_places._crowding(problem, state.atoms, [upon])[0] - 15.0
+    assert better_places._apart(problem, state.atoms, [upon]) == []
+    pair = [at_a_place(state, 8, 103, 50.0), at_a_place(state, 24, 103, 40.0)]
+    both = better_places._crowding(problem, state.atoms, pair)
     assert both[1] > both[0]
 
 
@@ -356,32 +357,33 @@ def test_neighbours_take_turns(start: tuple[Problem, State]) -> None:
     atoms = start[1].atoms
     gains = {36: 20.0, 8: 9.0, 103: 7.0}
     here, there, far = (trial(start[1], number, kind_chi(start[1], number), gain) for number, gain in gains.items())
-    assert rotamers._independent(atoms, [far, there, here]) == [here, there, far]
+    assert better_places._independent(atoms, [far, there, here]) == [here, there, far]
     upon = at_a_place(start[1], 8, 36, 9.0)
-    assert rotamers._independent(atoms, [far, upon, here]) == [here, far]
+    assert better_places._independent(atoms, [far, upon, here]) == [here, far]
     left = at_a_place(start[1], 8, 103, 30.0)  # near where another was
-    assert rotamers._independent(atoms, [far._replace(xyz=far.xyz + 50.0), left]) == [left]
+    assert better_places._independent(atoms, [far._replace(xyz=far.xyz + 50.0), left]) == [left]
 
 
-def scripted(monkeypatch: pytest.MonkeyPatch, *answers: list[rotamers._Trial]) -> list[int]:
+def scripted(monkeypatch: pytest.MonkeyPatch, *answers: list[better_places.Trial]) -> list[int]:
     """Let the search for better places answer in turn; the number of times that it was asked."""
     left, asked = list(answers), [0]
 
-    def best(state: State, kinds: list[SideChains]) -> list[rotamers._Trial]:
+    def best(state: State, search: better_places.Search) -> list[better_places.Trial]:
         asked[0] += 1
         return left.pop(0) if left else []
 
-    monkeypatch.setattr(rotamers, "_best", best)
+    monkeypatch.setattr(better_places, "_best", best)
     return asked
 
 
 def test_a_place_is_taken_from_one_that_yields(wrong: tuple[Problem, State], monkeypatch: pytest.MonkeyPatch) -> None:
     problem, state = wrong
-    right = {t.residue.key[0]: t for t in rotamers._best(state, side_chains_of(rotamers._free(problem, state.atoms)))}
+    kinds = side_chains_of(rotamers._free(problem, state.atoms))
+    right = {t.residue.key[0]: t for t in better_places._best(state, rotamers._search(kinds))}
     blocked = set(WRONG)
-    crowding = rotamers._crowding
+    crowding = better_places._crowding
 
-    def crowded(problem: Problem, atoms: Atoms, chosen: list[rotamers._Trial], yielding: Any = None) -> Any:
+    def crowded(problem: Problem, atoms: Atoms, chosen: list[better_places.Trial], yielding: Any = None) -> Any:
         """As if 36 needed the place that 41 leaves."""
         cost = crowding(problem, atoms, chosen, yielding)
         numbers = [t.residue.key[0] for t in chosen]
@@ -389,7 +391,7 @@ def test_a_place_is_taken_from_one_that_yields(wrong: tuple[Problem, State], mon
             cost[numbers.index(36)] += 1000.0
         return cost
 
-    monkeypatch.setattr(rotamers, "_crowding", crowded)
+    monkeypatch.setattr(better_places, "_crowding", crowded)
     asked = scripted(monkeypatch, [right[n] for n in blocked - {41}], [right[41]])
     after, found = with_better_rotamers(problem, state)
     assert asked == [2]
@@ -410,11 +412,11 @@ def test_one_that_went_back_is_in_the_way_again(
     problem, state = start
     upon, away = at_a_place(state, 8, 36, 60.0), at_a_place(state, 36, 103, 20.0)
     scripted(monkeypatch, [upon], [away])
-    monkeypatch.setattr(rotamers, "_independent", lambda atoms, trials: trials)
-    monkeypatch.setattr(rotamers, "lost", lambda before, after: -1.0 if after is not before else 0.0)
-    first = rotamers._apart
+    monkeypatch.setattr(better_places, "_independent", lambda atoms, trials: trials)
+    monkeypatch.setattr(better_places, "lost", lambda before, after: -1.0 if after is not before else 0.0)
+    first = better_places._apart
     monkeypatch.setattr(
-        rotamers, "_apart",
+        better_places, "_apart",
         lambda problem, atoms, trials, yielding=None: trials if yielding is not None
         else first(problem, atoms, trials),
     )  # fmt: skip
@@ -469,7 +471,7 @@ def test_what_the_likelihood_does_not_confirm_is_dropped(
 ) -> None:
     problem, state = start
     chi = kind_chi(state, 36)
-    monkeypatch.setattr(rotamers, "_crowding", lambda problem, atoms, chosen, yielding=None: np.zeros(len(chosen)))
+    monkeypatch.setattr(better_places, "_crowding", lambda problem, atoms, chosen, yielding=None: np.zeros(len(chosen)))
     scripted(monkeypatch, [trial(state, 36, [chi[0] + 120.0, *chi[1:]], 50.0)])
     assert with_better_rotamers(problem, state) == (state, ())
 
