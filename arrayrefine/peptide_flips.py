@@ -1,8 +1,9 @@
 """Peptides turned round between cycles, where the data and the torsions on either side say that O is on the other side.
 
 A peptide is turned about the line between its CA. What log p gains by that is held together with how common the
-torsions φ and ψ of both residues are before and after: in nine proteins with known mistakes, and in the same as
-published, a true flip took a residue out of what the Top8000 data set hardly has, and a false one into it.
+torsions φ and ψ of both residues are before and after. Of some fifty models as published, with 1.0 to 3.8 Å, peptides
+turn in three, and in three of four that teach how to mend models; of those turned round on purpose before refinement, all
+turn back where data reach 1.8 Å, and no other one.
 """
 
 from __future__ import annotations
