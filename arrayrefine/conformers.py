@@ -29,6 +29,8 @@ _LACKING = 0.05
 """A residue of a chain whose atoms all miss one by more is worth a warning; 0.95 is as good as full."""
 _SAID_SUM = 0.015
 """An alternative whose occupancies miss one by more is worth a note."""
+_ROUNDED = 0.005
+"""What two decimals of a file leave open in one occupancy: of many conformers their sum misses one by some of these."""
 
 
 _Conformers: TypeAlias = "dict[str, list[int]]"
@@ -216,7 +218,13 @@ def _name(atoms: Atoms, index: list[int], conformer: str) -> str:
     first, last = index[0], index[-1]
     one, two = (f"{who.sequence_number[i]}{who.insertion_code[i]}" for i in (first, last))
     where = f"{who.chain[first]} {who.residue_name[first]} {one}" if one == two else f"{who.chain[first]} {one}-{two}"
+    where = where.lstrip()  # a chain without a name
     return f"{where} conformer {conformer}" if conformer else where
+
+
+def _open(count: Int) -> NDArray[np.float64]:
+    """How far the occupancies of `count` conformers may add up to something else than one without a word."""
+    return np.maximum(_SAID_SUM, count * _ROUNDED)
 
 
 def _sums(atoms: Atoms, groups: OccupancyGroups) -> tuple[str, ...]:
@@ -225,7 +233,7 @@ def _sums(atoms: Atoms, groups: OccupancyGroups) -> tuple[str, ...]:
     if not tied.any():
         return ()
     total = np.bincount(groups.alternative[tied], groups.occupancies(atoms, every)[tied])
-    off = np.flatnonzero(np.abs(total - 1.0) > _SAID_SUM)
+    off = np.flatnonzero(np.abs(total - 1.0) > _open(np.bincount(groups.alternative[tied])))
     if not len(off):
         return ()
     first = groups.names[int(np.flatnonzero(groups.alternative == off[0])[0])]
@@ -242,7 +250,7 @@ def overfull(atoms: Atoms, groups: OccupancyGroups) -> tuple[str, ...]:
     for one in range(int(groups.alternative.max(initial=-1)) + 1):
         rows = np.flatnonzero(groups.alternative == one)
         total = float(share[rows].sum())
-        if total > 1.0 + _SAID_SUM:
+        if total > 1.0 + _open(np.array(len(rows))):
             found.append(f"{' + '.join(f'{groups.names[k]} {share[k]:.2f}' for k in rows.tolist())} = {total:.2f}")
     if not found:
         return ()
@@ -293,7 +301,7 @@ def partial(atoms: Atoms) -> tuple[str, ...]:
         total[str(who.atom_name[i])] = total.get(str(who.atom_name[i]), 0.0) + float(share[i])
         names.setdefault(place, str(who.residue_name[i]))
     found = [
-        f"{chain} {names[chain, number, code]} {number}{code} ({max(total.values()):.2f})"
+        f"{chain} {names[chain, number, code]} {number}{code} ({max(total.values()):.2f})".lstrip()
         for (chain, number, code), total in sums.items() if max(total.values()) < 1.0 - _LACKING
     ]  # fmt: skip
     if not found:

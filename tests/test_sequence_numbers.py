@@ -67,6 +67,13 @@ def without_sequences(path: Path) -> gemmi.Structure:
     return structure
 
 
+def test_a_chain_without_a_name_is_named_as_selections_name_it(case: Case) -> None:
+    structure = without_sequences(case("1aba") / "model.pdb")
+    structure[0][0].name = ""
+    (note,) = number_by_sequence(structure)
+    assert note.startswith("the model names no sequence (SEQRES) of chain '': ")
+
+
 def test_without_a_sequence_it_is_that_of_the_residues_and_this_is_said(case: Case) -> None:
     """This crystal has three chains, two of which lack residues within."""
     structure = without_sequences(case("2r4r") / "model.pdb")

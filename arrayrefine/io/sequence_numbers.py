@@ -37,9 +37,10 @@ def number_by_sequence(structure: gemmi.Structure) -> list[str]:
         entity = structure.get_entity_of(polymer)
         if not len(polymer) or entity is None:
             continue
+        name = chain.name or "''"
         if not entity.full_sequence:
             _number_by_order(polymer, entity)
-            assumed.append(chain.name)
+            assumed.append(name)
             continue
         if any(residue.label_seq is None for residue in polymer.first_conformer()):
             _align(polymer, entity)
@@ -51,7 +52,7 @@ def number_by_sequence(structure: gemmi.Structure) -> list[str]:
                 other.append(f"{chain.name}/{residue.name} {residue.seqid} ({names[0] if names else 'none'})")
         if other:
             notes.append(Caution(
-                f"the sequence of chain {chain.name} (SEQRES) has others than the model for "
+                f"the sequence of chain {name} (SEQRES) has others than the model for "
                 f"{counted(len(other), 'residue')}: {listed(other)}"
             ))
     if assumed:
