@@ -18,10 +18,10 @@ that end a chain in CNS and CHARMM."""
 _OTHER_PROGRAMS = {
     "ADE": "A or DA", "CYT": "C or DC", "GUA": "G or DG", "THY": "DT", "URI": "U", "URA": "U",
     "HSD": "HIS", "HSE": "HIS", "HSP": "HIS", "HID": "HIS", "HIE": "HIS", "HIP": "HIS",
-    "CYX": "CYS", "CYM": "CYS", "LYN": "LYS", "ASH": "ASP", "GLH": "GLU",
+    "CYX": "CYS", "CYM": "CYS", "LYN": "LYS", "ASH": "ASP", "GLH": "GLU", "SUL": "SO4",
     **{base + end: base for base in ("A", "C", "G", "U", "DA", "DC", "DG", "DT") for end in "53"},
 }  # fmt: skip
-"""Residues as CNS, X-PLOR, CHARMM and AMBER name them, and as the PDB and its dictionaries do."""
+"""Residues as CNS, X-PLOR, CHARMM and AMBER, or old files, name them, and as the PDB and its dictionaries do."""
 _ANOTHER = 0.5
 """A residue of a polymer that has a larger share of its heavy atoms beyond the dictionary is of another compound; fewer
 may be a modification."""

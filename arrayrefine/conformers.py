@@ -224,7 +224,7 @@ def _name(atoms: Atoms, index: list[int], conformer: str) -> str:
 
 def _open(count: Int) -> NDArray[np.float64]:
     """How far the occupancies of `count` conformers may add up to something else than one without a word."""
-    return np.maximum(_SAID_SUM, count * _ROUNDED)
+    return np.asarray(np.maximum(_SAID_SUM, count * _ROUNDED))
 
 
 def _sums(atoms: Atoms, groups: OccupancyGroups) -> tuple[str, ...]:

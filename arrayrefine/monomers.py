@@ -127,11 +127,10 @@ def load_monomers(
     for name in dict.fromkeys(residue_names):
         if name in sources:
             continue
-        found = _find_component(name, folders)
+        found = _read_component(monlib, name, folders, notes)
         if found is None:
             missing.append(name)
             continue
-        _read_document(monlib, found)
         if name not in monlib.monomers:
             raise InputError(f"{found}: expected the component {name}, which is not in this file")
         sources[name] = str(found)
@@ -239,14 +238,22 @@ def _has_library(folder: Path) -> bool:
     return any(path.is_file() for path in lists) or next(folder.glob("?/*.cif"), None) is not None
 
 
-def _find_component(name: str, folders: Sequence[Path]) -> Path | None:
-    """File of a component in the first folder that has it."""
-    monlib = gemmi.MonLib()
+def _read_component(monlib: gemmi.MonLib, name: str, folders: Sequence[Path], notes: list[str]) -> Path | None:
+    """Read a component from the first folder that has it in a file that can be read, and return that file."""
+    there, paths = gemmi.MonLib(), []
     for folder in folders:
-        monlib.monomer_dir = f"{folder}/"
-        path = Path(monlib.path(name))
-        if path.is_file():
-            return path
+        there.monomer_dir = f"{folder}/"
+        paths.append(Path(there.path(name)))
+    paths = [path for path in paths if path.is_file()]
+    for path, other in zip(paths, [*paths[1:], None]):
+        try:
+            _read_document(monlib, path)
+        except InputError as error:
+            if other is None:
+                raise
+            notes.append(Caution(f"{error}; {other} is used instead"))
+            continue
+        return path
     return None
 
 
@@ -269,7 +276,7 @@ def _read_document(monlib: gemmi.MonLib, path: Path, document: gemmi.cif.Documen
     """Add what a CIF defines; gemmi's errors become ours."""
     try:
         monlib.read_monomer_doc(gemmi.cif.read(str(path)) if document is None else document)
-    except (ValueError, RuntimeError, OSError) as error:
+    except (ValueError, RuntimeError, IndexError, OSError) as error:
         raise InputError(f"{path}: cannot be read as a restraint CIF: {error}") from error
 
 

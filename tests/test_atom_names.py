@@ -200,6 +200,10 @@ def test_names_of_other_programs_in_a_protein() -> None:
     assert "OT1 as O, " in note
 
 
+def test_sulphate_by_its_old_name_is_named_in_the_error() -> None:
+    assert missing_components_message({"SUL": ["A 97"]}).endswith("rename them in the model: in the PDB SUL is SO4.")
+
+
 def test_a_polymer_of_other_compounds_is_refused(tmp_path: Path) -> None:
     """A dictionary of the same name says that GUA is glutaric acid; without it there is none."""
     called = {"G": "GUA"}

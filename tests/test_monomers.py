@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -94,6 +95,20 @@ def test_search_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert library.sources["GOL"].startswith(str(EMBEDDED))
     monkeypatch.delenv("CLIBD_MON")
     assert load_monomers(["ACT"]).sources["ACT"].startswith(str(EMBEDDED))
+
+
+def test_a_file_of_a_library_that_cannot_be_read_gives_way_to_the_next_one(tmp_path: Path) -> None:
+    """Of the libraries that are in use one has a stray letter before the first block of HIS.cif."""
+    text = (EMBEDDED / "h" / "HIS.cif").read_text()
+    (note,) = (library := load_monomers(["HIS", "ALA"], [], _folder_with(tmp_path / "one", "HIS", f"f#\n{text}"))).notes
+    assert re.search(r"HIS\.cif: cannot be read as a restraint CIF: .*; .*h/HIS\.cif is used instead$", note)
+    assert library.sources["HIS"] == str(EMBEDDED / "h" / "HIS.cif")
+    assert "HIS" in library.monlib.monomers
+    slip = component("XYZ").replace("single", "sinlge")
+    with pytest.raises(InputError, match=r"XYZ\.cif: cannot be read as a restraint CIF: .*sinlge"):
+        load_monomers(["XYZ"], [], _folder_with(tmp_path / "slip", "XYZ", slip))
+    with pytest.raises(InputError, match=r"XYZ\.cif: cannot be read as a restraint CIF"):
+        load_monomers(["XYZ"], [], _folder_with(tmp_path / "two", "XYZ", "f#\n"))
 
 
 def test_folder_without_links_borrows_them(tmp_path: Path) -> None:
