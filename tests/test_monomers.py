@@ -374,3 +374,28 @@ def test_what_is_common_in_crystals_is_in_the_embedded_library(name: str) -> Non
     bonded = {end.atom for bond in component.rt.bonds for end in (bond.id1, bond.id2) if bond.value > 0 < bond.esd}
     assert len(heavy) == 1 or set(heavy) <= bonded
     assert all(atom.chem_type in library.energy for atom in component.atoms)
+
+
+FURTHER = [
+    "NDG", "A2G", "NGA", "GCU", "CLR", "PLM", "OLA", "MYR", "LMT", "C8E", "PE4", "PG0", "12P", "7PE", "B3P", "URE",
+    "ACN", "IPH", "BNZ", "DIO", "SPM", "SPD", "GSH", "PYR", "MLZ", "CAS", "ABA", "ORN", "NLE", "AIB", "DAL", "POP",
+    "PPV", "YB", "TB", "LA", "CE", "PR", "AL", "LI", "TL", "OS", "IR", "PD", "EU",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FURTHER)
+def test_what_many_crystals_have_is_in_the_embedded_library(name: str) -> None:
+    test_what_is_common_in_crystals_is_in_the_embedded_library(name)
+
+
+@pytest.mark.parametrize("name", ["NDG", "A2G", "NGA", "GCU", "DAL", "CLR"])
+def test_coordinates_and_hands_of_further_components_agree(name: str) -> None:
+    """The hand is what tells such sugars from each other."""
+    component = load_monomers([name]).monlib.monomers[name]
+    path = EMBEDDED / name[0].lower() / f"{name}.cif"
+    rows = gemmi.cif.read(str(path)).find_block(f"comp_{name}").find("_chem_comp_atom.", ["atom_id", "x", "y", "z"])
+    place = {row.str(0): np.array([float(row[k]) for k in (1, 2, 3)]) for row in rows}
+    assert len(component.rt.chirs) > (0 if name == "DAL" else 4)
+    for one in component.rt.chirs:
+        first, second, third = (place[end.atom] - place[one.id_ctr.atom] for end in (one.id1, one.id2, one.id3))
+        assert not one.is_wrong(float(first @ np.cross(second, third)))
