@@ -286,8 +286,8 @@ class Options:
     """Data columns, such as FP,SIGFP (default: found by type and name); FP,SIGFP=intensity or I,SIGI=amplitude where
     their types are wrong; FP,5% where there are no sigmas."""
     free: str | None = None
-    """Free-flag column and the value of the test set, such as FreeR_flag=0 (default: found), or 'random': choose a
-    new test set by the seed."""
+    """Free-flag column and the value of the test set, such as FreeR_flag=0 (default: found); a file that has the flags,
+    such as free.mtz or free.mtz:FREER=0; or 'random': choose a new test set by the seed."""
     d_min: float | None = None
     """Cut the data at this resolution, Å."""
     maps: Literal["none", "model", "asu"] = "none"
@@ -338,7 +338,8 @@ class Reading:
     """Data columns, such as FP,SIGFP (default: found by type and name); FP,SIGFP=intensity or I,SIGI=amplitude where
     their types are wrong; FP,5% where there are no sigmas."""
     free: str | None = None
-    """Free-flag column and the value of the test set, such as FreeR_flag=0 (default: found)."""
+    """Free-flag column and the value of the test set, such as FreeR_flag=0 (default: found); or a file that has the
+    flags, such as free.mtz or free.mtz:FREER=0."""
     twin: tuple[str, ...] = ()
     """Whether the crystal is a twin: auto (where the data look like it), none, or operators, such as --twin=-h,k,-l."""
     d_min: float | None = None

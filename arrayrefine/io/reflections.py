@@ -16,6 +16,7 @@ from arrayrefine.intensity_statistics import anisotropy
 from arrayrefine.io.carried_flags import carried_flags
 from arrayrefine.io.columns import Columns, choose_columns
 from arrayrefine.io.files import IN_MEMORY
+from arrayrefine.io.flag_file import flags_of_another_file
 from arrayrefine.io.free_flags import FreeColumn, check_share, choose_random, find_free_column, resolve
 from arrayrefine.io.french_wilson import REJECT_BELOW, french_wilson
 from arrayrefine.io.in_memory import DataSource, label_of
@@ -77,7 +78,8 @@ def read_reflections(
     columns : str, optional
         ``"F,SIGF"``, or ``"F,5%"`` where there are no sigmas; found by type and name otherwise.
     free : str, optional
-        ``"NAME"`` or ``"NAME=VALUE"`` of the test set, or ``"random"`` to choose a new one; found otherwise.
+        ``"NAME"`` or ``"NAME=VALUE"`` of the test set, or ``"random"`` to choose a new one; found otherwise. Flags of
+        another file are ``"FILE"``, ``"FILE:NAME"`` or ``"FILE:NAME=VALUE"``.
     d_min : float, optional
         High-resolution cut, Å.
     seed, free_fraction : int, float
@@ -98,11 +100,14 @@ def read_reflections(
     table = read_table(source, account.notes, partial(fits, crystal))
     common, cell_source = common_crystal(table, crystal, account.notes)
     chosen, notes = choose_columns(table, columns)
-    account.notes += notes
+    elsewhere = flags_of_another_file(table, free, common)
+    table, column = elsewhere.table, elsewhere.column
+    account.notes += (*notes, *elsewhere.notes)
     observed = _usable_observations(table, chosen, common, account)
     _require_different(table, chosen, observed)
-    column, notes = find_free_column(table, free, observed)
-    account.notes += notes
+    if column is None:
+        column, notes = find_free_column(table, free, observed)
+        account.notes += notes
     observed, flag_source = _resolved(table, column, observed)
     observed = _merged(table, observed, chosen, account, common)
     observed = _cut(table, common, observed, d_min, account)
@@ -112,7 +117,8 @@ def read_reflections(
     else:
         test_set = _test_set(table, column, flag_source, observed.flag, s_squared, account)
     origin: dict[str, object] = {"file": label_of(source), "sha256": table.file.sha256, "cell": cell_source}
-    origin |= {"columns": chosen.labels, "kind": chosen.kind, "merged": account.merged, **flag_source}
+    origin |= {"columns": chosen.labels, "kind": chosen.kind, "merged": account.merged}
+    origin |= {**flag_source, **elsewhere.source}
     reflections = Reflections(common, observed.hkl, observed.value, observed.sigma, test_set, origin)
     if chosen.kind == "intensity":
         reflections = _to_amplitudes(reflections, account)
@@ -300,7 +306,7 @@ def _random_test_set(
         f"no free flags are taken from '{table.file.path}': {int(test_set.sum())} of {len(test_set)} "
         f"reflections ({100 * test_set.mean():.1f} %) are chosen at random with seed {seed} and "
         "written out with the result; use those flags from now on. R-free starts too low where the model was refined "
-        "against all of them before"
+        "against all of them before. Flags of another file are taken with --free FILE"
     ))
     return test_set, {"free_column": None, "free_convention": f"{RANDOM}, seed {seed}", "free_file_value": None}
 
