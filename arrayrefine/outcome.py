@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from arrayrefine.atoms import WATERS
 from arrayrefine.free_uncertainty import doubt
 from arrayrefine.parameters import B_BOUNDS
+from arrayrefine.polymers import is_polymer
 from arrayrefine.problem import Problem
 from arrayrefine.report import Step
 from arrayrefine.state import State
@@ -23,6 +25,12 @@ _GAINED = 0.02
 """And what it gains on the way, at least."""
 _VAGUE = 0.05
 """Standard uncertainty of R-free above which it does not tell a model in its place from one that is not."""
+_SHOWN = 2.5
+"""Å; data to here show ordered waters, once the model is right."""
+_RIGHT = 0.4
+"""R-work below which a model is near enough to its data for waters to be told from noise."""
+_CHAIN = 20
+"""Residues of chains from which a crystal that holds no water is not one."""
 
 
 def limits(problem: Problem, state: State) -> list[str]:
@@ -93,3 +101,19 @@ def not_placed(
         "has it, and a low R-work means that it was fitted to noise. Look in the difference map "
         f"for what is missing, and build that. If nothing is: {checks[0].lower()}{checks[1:]}"
     )]
+
+
+def waterless(problem: Problem, last: State) -> list[str]:
+    """What finds waters, where the model has none and the data are such that they are to be seen."""
+    who, d_min = last.atoms.identity, problem.reflections.d_min
+    if problem.options.waters != "keep" or d_min > _SHOWN or last.statistics.r_work > _RIGHT:
+        return []
+    if np.isin(who.residue_name, WATERS).any():
+        return []
+    chains = sum(is_polymer(name) for name in who.residue_name[np.unique(who.residue, return_index=True)[1]].tolist())
+    if chains < _CHAIN:
+        return []
+    return [
+        f"the model has no waters, and data to {d_min:.2f} Å show some: where all else is built, --waters add puts "
+        "them where density and a partner ask for one"
+    ]

@@ -156,6 +156,7 @@ def run(
     late += twisted_peptides.at_end(problem.restraints.torsions, state.atoms)
     late += outcome.not_placed(problem, first, state, steps, bare(state.atoms))
     late += twin_choice.at_end(state.twin.twin) if state.twin is not None else []
+    late += [] if extra else outcome.waterless(problem, state)  # beside targets of one's own none can be added
     late += free_uncertainty.sentences(problem.reflections, state.statistics)
     late += tls_motion.sentences(motion)
     for note in late:

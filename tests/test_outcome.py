@@ -128,3 +128,33 @@ def test_a_handful_of_reflections_is_warned_of() -> None:
         result = ar.prepare(MODEL, reflections, ar.Options())
         found = [note for note in result[3] if "residues, not one for each" in note]
         assert bool(found) == is_said
+
+
+@pytest.mark.parametrize(
+    ("d_min", "r_work", "with_waters", "asked", "residues", "is_said"),
+    [
+        (2.0, 0.25, False, "keep", 60, True),
+        (2.7, 0.25, False, "keep", 60, False),
+        (2.0, 0.45, False, "keep", 60, False),
+        (2.0, 0.25, True, "keep", 60, False),
+        (2.0, 0.25, False, "add", 60, False),
+        (2.0, 0.25, False, "keep", 15, False),
+    ],
+)
+def test_a_model_without_waters_is_told_what_finds_them(
+    d_min: float, r_work: float, with_waters: bool, asked: Any, residues: int, is_said: bool
+) -> None:
+    structure = gemmi.read_structure(str(MODEL))
+    for chain in structure[0]:
+        for k in range(len(chain) - 1, -1, -1):
+            if not (with_waters if chain[k].name == "HOH" else chain[k].seqid.num <= residues):
+                del chain[k]
+    atoms = ar.read_model(structure).atoms
+    assert np.isin("HOH", atoms.identity.residue_name) == with_waters
+    problem = with_free(1000)
+    problem.reflections.d_min, problem.options = d_min, ar.Options(waters=asked)
+    last = types.SimpleNamespace(atoms=atoms, statistics=Statistics(r_work, None, 0.01, 0.6, 1.5, 0.9, 20.0))
+    found = outcome.waterless(problem, last)  # type: ignore[arg-type]
+    assert [note.startswith(f"the model has no waters, and data to {d_min:.2f} Å show some") for note in found] == (
+        [True] if is_said else []
+    )
