@@ -244,6 +244,40 @@ def test_outputs_from_pdb(small: tuple[Model, Reflections, MapCoefficients], tmp
     assert (block.name, block.find_value("_entry.id")) == ("1TST", "1TST")
 
 
+def test_conformers_of_small_letters_keep_them(tmp_path: Path) -> None:
+    """A and a are two conformers, and one as gemmi writes them to PDB; zinc, which a record links, is in both."""
+    structure = gemmi.read_structure(str(small_pdb(tmp_path)))
+    chain = structure[0]["A"]
+    for altloc in "Aab":
+        atom = chain[0]["CB"][0].clone()
+        atom.altloc, atom.occ = altloc, 0.3
+        atom.pos += gemmi.Position(0.0, 0.0, 0.4 * "Aab".index(altloc))
+        atom.aniso = gemmi.SMat33f(0.2, 0.2, 0.2, 0.01, 0.0, 0.0)
+        chain[0].add_atom(atom)
+    del chain[0][next(k for k, atom in enumerate(chain[0]) if atom.name == "CB" and atom.altloc == "\0")]
+    zinc, site = gemmi.Residue(), gemmi.Atom()
+    zinc.name, zinc.seqid, zinc.het_flag = "ZN", gemmi.SeqId("201"), "H"
+    site.name, site.element, site.pos = "ZN", gemmi.Element("Zn"), gemmi.Position(9.0, 5.0, 8.0)
+    for site.altloc in "Ab":
+        zinc.add_atom(site.clone())
+        site.pos += gemmi.Position(0.0, 1.0, 0.0)
+    chain.add_residue(zinc)
+    for altloc in "Ab":
+        link = gemmi.Connection()
+        link.name, link.type, link.asu = f"metal{altloc}", gemmi.ConnectionType.MetalC, gemmi.Asu.Same
+        link.partner1 = gemmi.AtomAddress("A", gemmi.SeqId("1"), "ALA", "O", "\0")
+        link.partner2 = gemmi.AtomAddress("A", gemmi.SeqId("201"), "ZN", "ZN", altloc)
+        structure.connections.append(link)
+    model = read_model(structure)
+    write_outputs(tmp_path / "out", model, model.atoms, *make_data(model.crystal), make_report())
+    again = read_model(tmp_path / "out" / "refined.pdb")  # which refuses an atom that is given twice
+    assert again.atoms.identity.altloc.tolist() == model.atoms.identity.altloc.tolist()
+    text = (tmp_path / "out" / "refined.pdb").read_text()
+    for record in ("ATOM  ", "ANISOU"):
+        assert [line[16] for line in text.splitlines() if line[:6] == record and "CB" in line[12:16]] == ["A", "a", "b"]
+    assert [line[46] for line in text.splitlines() if line.startswith("LINK  ")] == ["A", "b"]
+
+
 def test_mmcif_of_a_model_without_entry_is_named_after_its_file(tmp_path: Path) -> None:
     source = small_pdb(tmp_path)
     source.write_text(source.read_text().split("\n", 1)[1])  # without HEADER

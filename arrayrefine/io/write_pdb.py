@@ -69,7 +69,41 @@ def pdb_text(
     after = [line for number, line in numbered if number > 3]
     copy.raw_remarks = [*before, *remark_3(content, software), *after]
     copy.add_entity_types()  # TER stands behind what is known to be a polymer
-    return with_carried(str(copy.make_pdb_string()), header)
+    return with_carried(_with_small_letters(str(copy.make_pdb_string()), copy), header)
+
+
+def _with_small_letters(text: str, structure: gemmi.Structure) -> str:
+    """The conformers as the structure names them: gemmi writes capitals, by which a and A would be the same atom."""
+    atoms = [atom for chain in structure[0] for residue in chain for atom in residue]
+    links = list(structure.connections)
+    if not any(atom.altloc.islower() for atom in atoms):
+        return text
+    lines = text.splitlines()
+    place, letter = -1, " "
+    for k, line in enumerate(lines):
+        if line.startswith(("ATOM  ", "HETATM")):
+            place += 1
+            letter = atoms[place].altloc
+        if line.startswith(("ATOM  ", "HETATM", "ANISOU")) and letter.islower():
+            lines[k] = f"{line[:16]}{letter}{line[17:]}"
+        if line.startswith("LINK  ") and (link := next((one for one in links if _is_of(line, one)), None)):
+            links.remove(link)
+            lines[k] = f"{line[:16]}{_letter(link.partner1)}{line[17:46]}{_letter(link.partner2)}{line[47:]}"
+    return "\n".join([*lines, ""])
+
+
+def _letter(end: gemmi.AtomAddress) -> str:
+    return end.altloc if end.altloc.strip("\0") else " "
+
+
+def _is_of(record: str, link: gemmi.Connection) -> bool:
+    """Whether a LINK record is of a connection, but for small letters of conformers."""
+    ends = zip((link.partner1, link.partner2), (record[12:27], record[42:57]))
+    return all(
+        f"{end.atom_name} {end.res_id.name} {end.chain_name} {end.res_id.seqid} {_letter(end).upper()}"
+        == f"{text[:4].strip()} {text[5:8].strip()} {text[8:10].strip()} {text[10:].strip()} {text[4]}"
+        for end, text in ends
+    )
 
 
 def has_remark_500(structure: gemmi.Structure) -> bool:
