@@ -191,18 +191,20 @@ def _sites(structure: gemmi.Structure) -> list[gemmi.Atom]:
 
 
 def _name_deuterium(structure: gemmi.Structure, monlib: gemmi.MonLib) -> None:
-    """Name deuterium atoms of the copy as the dictionary names hydrogens."""
+    """Make deuterium atoms of the copy hydrogens, named as in the dictionary: gemmi merges those that share a place."""
     for chain in structure[0]:
         for residue in chain:
-            if residue.name not in monlib.monomers or not any(a.element.name == "D" for a in residue):
+            if not any(a.element.name == "D" for a in residue):
                 continue
-            known = {a.id for a in monlib.monomers[residue.name].atoms}
+            known = {a.id for a in monlib.monomers[residue.name].atoms} if residue.name in monlib.monomers else set()
             taken = {(a.name, a.altloc) for a in residue}
             for atom in residue:
                 name = "H" + atom.name[1:]
                 wrong = atom.element.name == "D" and atom.name not in known and name in known
                 if wrong and (name, atom.altloc) not in taken:
                     atom.name = name
+                if atom.element.name == "D":
+                    atom.element = gemmi.Element("H")
 
 
 def _chains(topology: gemmi.Topo) -> list[gemmi.Topo.ChainInfo]:
