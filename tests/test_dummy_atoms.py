@@ -8,7 +8,7 @@ import pytest
 
 from arrayrefine.errors import MonomerError
 from arrayrefine.io.model import Model, read_model
-from arrayrefine.monomers import load_monomers
+from arrayrefine.monomers import load_monomers, missing_components_message
 from arrayrefine.topology import build_restraints
 from arrayrefine.wording import Caution
 
@@ -50,3 +50,12 @@ def test_the_error_says_what_they_are(tmp_path: Path) -> None:
     model = read(tmp_path, "")
     with pytest.raises(MonomerError, match=r"DUM are dummy atoms.* rename those that are waters to HOH"):
         build_restraints(model.structure, model.atoms, model.crystal, load_monomers(["HOH", "DUM"]))
+
+
+def test_the_error_says_what_an_unknown_ligand_is() -> None:
+    said = missing_components_message({"UNL": ["A 902"], "Q0Q": ["A 1"]})
+    assert said.endswith(
+        " UNL is what the PDB calls a ligand that nobody could name, for which there can be no restraints: --unknown "
+        "hold keeps it, or remove it from the model, or name it."
+    )
+    assert "UNL is" not in missing_components_message({"Q0Q": ["A 1"]})

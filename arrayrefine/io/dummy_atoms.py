@@ -1,4 +1,4 @@
-"""Dummy atoms, by which ARP/wARP marks density that has no model yet."""
+"""What stands for density that nobody could name: dummy atoms of ARP/wARP, and unknown ligands of the PDB."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import gemmi
 from arrayrefine.wording import Caution, are, counted, listed
 
 _NAME = "DUM"
+_UNKNOWN = "UNL"
 _UNTOLD = ("X", "D")
 """What gemmi takes for the element of an atom named DUM whose file gives none, by where its name stands."""
 _REMEDY = "remove them from the model, or rename those that are waters to HOH"
@@ -47,7 +48,13 @@ def take_dummies_for_oxygen(structure: gemmi.Structure) -> list[str]:
 
 
 def dummies_among(components: Collection[str]) -> str:
-    """What to do with dummy atoms, where they are among components without restraints: a sentence, or ""."""
-    if _NAME not in components:
-        return ""
-    return f" {_NAME} are dummy atoms, as ARP/wARP marks density without a model: {_REMEDY}."
+    """What to do with dummy atoms and unknown ligands that are among components without restraints: or ""."""
+    said = ""
+    if _NAME in components:
+        said += f" {_NAME} are dummy atoms, as ARP/wARP marks density without a model: {_REMEDY}."
+    if _UNKNOWN in components:
+        said += (
+            f" {_UNKNOWN} is what the PDB calls a ligand that nobody could name, for which there can be no restraints: "
+            "--unknown hold keeps it, or remove it from the model, or name it."
+        )
+    return said
