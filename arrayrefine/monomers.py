@@ -20,6 +20,7 @@ from arrayrefine.atom_names import (
     strangers,
     use_dictionary_names,
 )
+from arrayrefine.chain_ends import complete_ends
 from arrayrefine.clusters import mend_clusters
 from arrayrefine.element_checks import other_elements
 from arrayrefine.errors import InputError, MonomerError
@@ -123,7 +124,7 @@ def load_monomers(
             if name in sources:
                 notes.append(f"component {name} is defined in {sources[name]} and in {path}: the latter is used")
             sources[name] = str(path)
-    missing, found_here = [], []
+    missing, here = [], []
     for name in dict.fromkeys(residue_names):
         if name in sources:
             continue
@@ -134,8 +135,8 @@ def load_monomers(
         if name not in monlib.monomers:
             raise InputError(f"{found}: expected the component {name}, which is not in this file")
         sources[name] = str(found)
-        found_here.append(name)
-    notes += mend_clusters(monlib, found_here, own_links) + mend_porphyrins(monlib, found_here)
+        here.append(name)
+    notes += mend_clusters(monlib, here, own_links) + mend_porphyrins(monlib, here) + complete_ends(monlib, here)
     return MonomerLibrary(monlib, energy, sources, tuple(missing), tuple(notes))
 
 
@@ -248,12 +249,11 @@ def _read_component(monlib: gemmi.MonLib, name: str, folders: Sequence[Path], no
     for path, other in zip(paths, [*paths[1:], None]):
         try:
             _read_document(monlib, path)
+            return path
         except InputError as error:
             if other is None:
                 raise
             notes.append(Caution(f"{error}; {other} is used instead"))
-            continue
-        return path
     return None
 
 
