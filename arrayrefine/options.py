@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 TLS_KEYWORDS = ("none", "auto", "chain", "segments")
-TWIN_KEYWORDS = ("auto", "none")
 """What `Options.tls` can be instead of selections."""
+TWIN_KEYWORDS = ("auto", "none")
+"""What `Options.twin` can be instead of operators."""
 
 
 @dataclass(frozen=True)
