@@ -35,6 +35,9 @@ _REACH = 6.0
 """Standard deviations of the posterior, about, on either side of its middle that the quadrature takes in."""
 _LEAST_TOLD = 0.01
 """Share by which measurements narrow the distribution of an amplitude, at least: what tells less counts as little."""
+_SHARPEST = 1e-4
+"""Uncertainty of an intensity, at least, as a share of what the model leaves open of its domains: sums of two that are
+known without error, as some files say, would otherwise say nothing of their parts."""
 _NEWTON_STEPS = 12
 _TINY = 1e-6
 
@@ -114,6 +117,8 @@ def _told(
     holders = _holders(twin, free)
     domains, n = twin.mates.shape
     own = np.arange(n)
+    least = _SHARPEST * np.sqrt((twin.shares**2 * spread[twin.mates]).sum(axis=0))
+    uncertainty = np.maximum(uncertainty, least)
     there = holders >= 0
     held = np.where(there, holders, 0)
     parts = twin.mates[:, held]  # (K of the sum, K holders, R)

@@ -19,7 +19,8 @@ _MOST = 4000
 """Reflections that the fractions are taken from; more would only take more time."""
 _LARGEST = 0.9
 """Fraction of all domains together beside the first, at most."""
-_TOLERANCE = 1e-4
+_TOLERANCE = 1e-8
+"""Of -log p per reflection."""
 
 
 def orders(twin: Twin, components: Float, centric: NDArray[np.bool_], variance: Float | None) -> Float:
@@ -73,28 +74,17 @@ def with_fitted_fractions(reflections: Reflections, twin: Twin, components: Floa
     parts = components[:, chosen]
 
     def value(given: Float) -> float:
-        if given.sum() > _LARGEST:
-            return float("inf")
         tried = seen.with_fractions(np.concatenate([[1.0 - given.sum()], given]))
         return float(_values(some, tried, parts, d, *variances)[0].mean())
 
-    bounds = [(0.0, _LARGEST)] * len(twin.laws)
+    # not a simplex search, which ends early where fractions are 0
     found = minimize(
-        value, twin.fractions[1:], method="Nelder-Mead", bounds=bounds,
-        options={"xatol": _TOLERANCE, "fatol": 1e-9, "initial_simplex": _simplex(twin.fractions[1:], bounds)},
+        value, twin.fractions[1:], method="SLSQP", bounds=[(0.0, _LARGEST)] * len(twin.laws),
+        constraints={"type": "ineq", "fun": lambda given: _LARGEST - given.sum()}, options={"ftol": _TOLERANCE},
     )  # fmt: skip
-    return twin.with_fractions(np.concatenate([[1.0 - found.x.sum()], found.x]))
-
-
-def _simplex(start: Float, bounds: list[tuple[float, float]]) -> Float:
-    """Corners (K, K - 1) of the search about its start."""
-    corners = [start]
-    for k, (low, high) in enumerate(bounds):
-        corner = start.copy()
-        corner[k] += 0.05 if corner[k] < 0.5 * (low + high) else -0.05
-        corners.append(corner)
-    low, high = np.array(bounds).T
-    return np.asarray(np.clip(corners, low, high))
+    given = np.clip(found.x, 0.0, _LARGEST)
+    given *= min(1.0, _LARGEST / max(float(given.sum()), _LARGEST))
+    return twin.with_fractions(np.concatenate([[1.0 - given.sum()], given]))
 
 
 def _variances(reflections: Reflections, sigma_a: SigmaA) -> tuple[Float, Float]:

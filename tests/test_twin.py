@@ -170,6 +170,33 @@ def test_fractions_are_found(fractions: tuple[float, ...]) -> None:
     np.testing.assert_array_equal(start.fractions[1:], 0.2)
 
 
+@pytest.mark.parametrize("start", [0.001, 0.2, 0.6])
+def test_a_small_fraction_is_found_from_any_start(start: float) -> None:
+    """A simplex search from 0.2 ended at 0."""
+    some = made_up(TETRAGONAL, ["-h,k,-l"], [0.03], noise=0.01)
+    components = some.twin.components(np.abs(some.truth)) / D
+    begun = some.twin.with_fractions(np.array([1.0 - start, start]))
+    found = with_fitted_fractions(some.reflections, begun, components, some.sigma_a)
+    expected = with_fitted_fractions(some.reflections, some.twin, components, some.sigma_a)
+    np.testing.assert_allclose(found.fractions, expected.fractions, atol=0.001)
+    assert found.fractions[1] > 0.01
+
+
+def test_fractions_of_mates_that_are_alike_do_not_depend_on_the_start() -> None:
+    """Of a model with pseudo-symmetry along all laws; a simplex search ended early where fractions are 0."""
+    some = made_up(TRIGONAL, list(TRIGONAL.twin_laws), [0.2, 0.0, 0.02], d_min=3.5)
+    n, f_model = len(some.reflections), np.abs(some.f_model)
+    size = np.mean(f_model**2)
+    for laws in ([3], [1, 2]):
+        f_model[:n] += 4.0 * f_model[some.twin.mates[laws]].sum(axis=0)
+    components = some.twin.components(f_model * np.sqrt(size / np.mean(f_model**2)))
+    measured = some.twin.amplitude(components) + np.random.default_rng(1).normal(scale=2.0, size=n)
+    data = dataclasses.replace(some.reflections, f_obs=np.abs(measured), i_obs=None, sigma_i=None)
+    starts = (some.twin.with_fractions(np.array([1.0 - 3.0 * a, a, a, a])) for a in (0.02, 0.25))
+    found = [with_fitted_fractions(data, start, components, some.sigma_a) for start in starts]
+    np.testing.assert_allclose(found[0].fractions, found[1].fractions, atol=0.005)
+
+
 @pytest.mark.parametrize("fractions", [(0.3,), (0.5,), (0.25, 0.25, 0.25)])
 def test_sigma_a_is_that_of_one_domain(fractions: tuple[float, ...]) -> None:
     """The amplitudes of sums scatter less, as if the model were better; with their own distribution S is right."""
@@ -183,6 +210,18 @@ def test_sigma_a_is_that_of_one_domain(fractions: tuple[float, ...]) -> None:
     assert np.median(found.s(x)) == pytest.approx(100.0 * RATIO, rel=0.12)
     assert np.median(found.d(x)) == pytest.approx(D, abs=0.02)
     assert np.median(estimate_sigma_a(data, amplitude).s(x)) < 0.85 * 100.0 * RATIO
+
+
+@pytest.mark.parametrize("sharper", [1e-8, 0.0])
+def test_intensities_said_to_be_known_without_error(sharper: float) -> None:
+    """Also of two equal domains, of which both sums are the same."""
+    some = made_up(TETRAGONAL, ["-h,k,-l"], [0.5])
+    data = some.reflections
+    assert data.sigma_i is not None
+    exact = dataclasses.replace(data, sigma=1e-8 * data.sigma, sigma_i=sharper * data.sigma_i)
+    found = detwinned(exact, some.twin, some.f_model, some.sigma_a)
+    for values in (found.amplitude, found.fom, found.reflections.f_obs, found.reflections.sigma):
+        assert np.isfinite(values).all()
 
 
 def test_likelihood_of_the_amplitudes_is_greatest_at_the_truth() -> None:

@@ -197,7 +197,7 @@ def test_test_sets_and_mates(case: Callable[[str], Path]) -> None:
 
 
 def test_a_crystal_that_is_no_twin_is_found_out(case: Callable[[str], Path]) -> None:
-    """1cbs has a and b that are nearly equal; as a twin it has a fraction of nothing, and R as before.
+    """1cbs has a and b that are nearly equal; as a twin it has a fraction of next to nothing, and R as before.
 
     2r4r has mates of slightly higher resolution than any reflection, and a fraction as small as single crystals have.
     """
@@ -211,7 +211,7 @@ def test_a_crystal_that_is_no_twin_is_found_out(case: Callable[[str], Path]) -> 
         (warning,) = at_end(as_twin.twin.twin)[1:]
         assert warning.startswith(f"the crystal is hardly a twin by {law} (fraction 0.0")
         fractions.append(as_twin.twin.twin.fractions[1])
-    assert fractions[0] < 0.001
+    assert fractions[0] < 0.005
     assert fractions[1] < 0.05
 
 
