@@ -30,8 +30,8 @@ def chosen_laws(reflections: Reflections, option: tuple[str, ...]) -> tuple[str,
     ----------
     reflections : Reflections
     option : tuple of str
-        ("auto",): those that the data show, where intensities are as even as a twin's. ("none",), or operators, each by
-        itself or several joined by ";".
+        ("auto",): those that the data show most, where intensities are as even as a twin's. ("none",), or operators,
+        each by itself or several joined by ";".
 
     Raises
     ------
@@ -42,7 +42,9 @@ def chosen_laws(reflections: Reflections, option: tuple[str, ...]) -> tuple[str,
         return ()
     if option == ("auto",):
         suspected = suspicion(reflections)
-        return tuple(law.name for law in suspected.related) if suspected is not None and suspected.even else ()
+        if suspected is None or not suspected.even:
+            return ()
+        return tuple(law.name for law in suspected.related[:_MOST_LAWS])
     asked = [law for given in option for law in given.split(";") if law.strip()]
     try:
         laws = tuple(dict.fromkeys(reflections.crystal.twin_law(law) for law in asked))

@@ -11,7 +11,7 @@ import gemmi
 import numpy as np
 import pytest
 
-from arrayrefine import Options, evaluate, prepare, read_model, read_reflections, refine, target
+from arrayrefine import Options, evaluate, prepare, read_model, read_reflections, refine, target, twin_choice
 from arrayrefine.__main__ import main
 from arrayrefine.errors import InputError
 from arrayrefine.evaluation import evaluate_files, omit_files
@@ -19,6 +19,7 @@ from arrayrefine.mask_search import search_mask
 from arrayrefine.model_maps import maps_of
 from arrayrefine.result import Result
 from arrayrefine.twin_choice import at_end, chosen_laws, with_whole_groups
+from arrayrefine.twinning import Suspicion, TwinLaw
 
 LAW = "-h,k,-l"
 
@@ -175,6 +176,15 @@ def test_laws_are_chosen_by_the_data_or_by_name(case: Callable[[str], Path]) -> 
         other = case(untwinned)
         model = read_model(next(other.glob("model.*")))
         assert chosen_laws(read_reflections(other / "norm.mtz", model.crystal)[0], ("auto",)) == ()
+
+
+def test_no_more_laws_than_may_be_named(case: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lattice of high symmetry has up to 23 laws; time and memory grow with their fourth power."""
+    folder = case("1l2h")
+    data = read_reflections(folder / "norm.mtz", read_model(folder / "model.cif").crystal)[0]
+    laws = tuple(TwinLaw(f"{n}", 0.9 - 0.01 * n, 0.3) for n in range(23))
+    monkeypatch.setattr(twin_choice, "suspicion", lambda _: Suspicion(True, 0.4, laws))
+    assert chosen_laws(data, ("auto",)) == ("0", "1", "2", "3", "4")
 
 
 def test_test_sets_and_mates(case: Callable[[str], Path]) -> None:
