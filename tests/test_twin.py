@@ -14,6 +14,7 @@ from arrayrefine.errors import InputError
 from arrayrefine.kernels.likelihood import rice_ml
 from arrayrefine.sigma_a import estimate_sigma_a
 from arrayrefine.twin import Twin, mate_groups
+from arrayrefine.twin_choice import as_twin
 from arrayrefine.twin_evidence import implied_fraction, twin_evidence
 from arrayrefine.twin_likelihood import orders, twin_values, with_fitted_fractions
 
@@ -180,6 +181,14 @@ def test_a_small_fraction_is_found_from_any_start(start: float) -> None:
     expected = with_fitted_fractions(some.reflections, some.twin, components, some.sigma_a)
     np.testing.assert_allclose(found.fractions, expected.fractions, atol=0.001)
     assert found.fractions[1] > 0.01
+
+
+def test_the_model_is_that_of_the_first_domain_to_begin_with() -> None:
+    laws = tuple(TRIGONAL.twin_laws)
+    twin = as_twin(made_up(TRIGONAL, laws, [0.25, 0.25, 0.25]).reflections, laws)
+    assert twin is not None
+    assert twin.fractions[0] == pytest.approx(0.5)
+    assert twin.fractions[1:].max() < 0.25
 
 
 def test_fractions_of_mates_that_are_alike_do_not_depend_on_the_start() -> None:
