@@ -117,6 +117,13 @@ class Crystal:
         laws = gemmi.find_twin_laws(self.gemmi_cell, self.gemmi_space_group, _LARGEST_OBLIQUITY, False)
         return {law.as_hkl().triplet(): np.array(law.rot, dtype=float) / gemmi.Op.DEN for law in laws}
 
+    def keeps_point_group(self, law: str) -> bool:
+        """Whether the domain by a law has its symmetry axes where the first has them, so that the twin has them too."""
+        matrix = self.twin_laws[law]
+        turned = np.einsum("ij,gjk,kl->gil", np.linalg.inv(matrix), self.primitive_rotations, matrix)
+        apart = np.abs(turned[:, None] - self.primitive_rotations[None]).max(axis=(2, 3)).min(axis=1)
+        return bool((apart < _SAME_LAW).all())
+
     def twin_law(self, operator: str) -> str:
         """Name among `twin_laws` of a law written in any way, such as "h,-k,-l" or "-x, y, -z".
 
@@ -137,8 +144,13 @@ class Crystal:
             equivalent = np.einsum("ij,gjk->gik", law, self.primitive_rotations)
             both = np.concatenate([equivalent - matrix, equivalent + matrix])
             if np.abs(both).max(axis=(1, 2)).min() < _SAME_LAW:
-                if name:
+                if name and self.keeps_point_group(name):
                     return name
+                if name:
+                    raise InputError(
+                        f"twin law {operator!r} turns the axes of {self.space_group} to where the crystal has none: "
+                        "a twin by it has less symmetry than its domains; reduce and merge the data without those axes"
+                    )
                 raise InputError(f"twin law {operator!r} is a symmetry of {self.space_group}; allowed are: {allowed}")
         raise InputError(
             f"twin law {operator!r} is none of the lattice of {self.space_group} with this cell; it allows: {allowed}"

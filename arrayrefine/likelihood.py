@@ -21,6 +21,7 @@ from arrayrefine.interchange import Back, received
 from arrayrefine.io.in_memory import DataSource, ModelSource
 from arrayrefine.io.model import Model, in_crystal, read_model
 from arrayrefine.io.reflections import crystal_of, read_reflections
+from arrayrefine.io.twin_header import header_laws
 from arrayrefine.links import with_found_links
 from arrayrefine.monomers import MonomerLibrary, library_for
 from arrayrefine.notebook import table
@@ -274,9 +275,9 @@ def target(
         none = np.zeros(len(atoms), dtype=bool)
         atoms = dataclasses.replace(atoms, u_aniso=np.zeros((len(atoms), 6)), anisotropic=none)
         source = dataclasses.replace(source, atoms=atoms)
-    laws = chosen_laws(reflections, options.twin)
-    reflections, twin_notes = with_whole_groups(reflections, laws)
-    notes = [*data_notes, *twin_notes]
+    laws, twin_notes = chosen_laws(reflections, options.twin, header_laws(source.structure, source.document))
+    reflections, set_notes = with_whole_groups(reflections, laws)
+    notes = [*data_notes, *twin_notes, *set_notes]
     if hydrogens == "strip":
         source, more = strip_hydrogens(source)
         notes += more

@@ -24,6 +24,7 @@ from arrayrefine.io.in_memory import DataSource, ModelSource
 from arrayrefine.io.model import Model, in_crystal, read_model
 from arrayrefine.io.reflections import crystal_of, read_reflections
 from arrayrefine.io.tls_header import header_groups, is_ours, why_no_groups
+from arrayrefine.io.twin_header import header_laws
 from arrayrefine.links import with_found_links
 from arrayrefine.macrocycle import check_targets
 from arrayrefine.monomers import MonomerLibrary, library_for
@@ -177,8 +178,9 @@ def prepare(
         data, model.crystal, columns=options.columns, free=options.free, d_min=options.d_min, seed=options.seed
     )
     crystal = reflections.crystal
-    laws = chosen_laws(reflections, options.twin)
-    reflections, twin_notes = with_whole_groups(reflections, laws)
+    laws, twin_notes = chosen_laws(reflections, options.twin, header_laws(model.structure, model.document))
+    reflections, more = with_whole_groups(reflections, laws)
+    twin_notes += more
     model = in_crystal(model, crystal)
     library = library_for(model.structure, options.restraints, options.monomers, options.unknown)
     n_work = int(reflections.work.sum())

@@ -27,7 +27,7 @@ from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.targets.geometry import GeometryTarget
 from arrayrefine.targets.xray import XrayTarget
 from arrayrefine.twin import Twin
-from arrayrefine.twin_fit import TwinFit, fit_twin, same_twin, scale_of
+from arrayrefine.twin_fit import Parts, TwinFit, fit_twin, same_twin, scale_of, unmeasured
 
 Float = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -180,7 +180,8 @@ def _mask_holds(before: State, atoms: Atoms) -> bool:
 
 
 class _Fit(NamedTuple):
-    """Atoms, and scale and solvent that were fitted to them; the last four as in `State`."""
+    """Atoms, and scale and solvent that were fitted to them; `beyond` is of what a twin's mates are not measured, and
+    the three before it as in `State`."""
 
     atoms: Atoms
     structure_factors: StructureFactors
@@ -190,6 +191,7 @@ class _Fit(NamedTuple):
     masked: Atoms
     b_shift: float = 0.0
     shared: float = 0.0
+    beyond: Parts | None = None
 
 
 def _fitted(problem: Problem, atoms: Atoms, before: State | None, refit: bool) -> _Fit:
@@ -207,13 +209,20 @@ def _fitted(problem: Problem, atoms: Atoms, before: State | None, refit: bool) -
     else:
         f_calc, f_mask, masked = plan(atoms), problem.solvent(atoms, data.hkl), atoms
     twin = _twin(problem, before)
-    scale = scale_of(data, twin, f_calc, f_mask, None if before is None else before.scale)
-    return _Fit(atoms, plan, f_calc, f_mask, scale, masked)
+    beyond = None if twin is None else unmeasured(problem, twin, atoms)
+    scale = scale_of(data, twin, f_calc, f_mask, None if before is None else before.scale, beyond)
+    return _Fit(atoms, plan, f_calc, f_mask, scale, masked, beyond=beyond)
 
 
 def _twin(problem: Problem, before: State | None) -> Twin | None:
     """The twin with the fractions known best."""
     return problem.twin if before is None or before.twin is None else before.twin.twin
+
+
+def _with_mates(problem: Problem, twin: Twin, fit: _Fit, f_model: Complex) -> Complex:
+    """Scaled model of the reflections, and of mates that were not measured (R + E,)."""
+    beyond = unmeasured(problem, twin, fit.atoms) if fit.beyond is None else fit.beyond
+    return np.concatenate([f_model, fit.scale.apply(*beyond, twin.unmeasured.hkl)])
 
 
 def _absorbed(problem: Problem, fit: _Fit, before: State | None) -> _Fit:
@@ -236,8 +245,10 @@ def _absorbed(problem: Problem, fit: _Fit, before: State | None) -> _Fit:
     plan = problem.structure_factors(atoms)
     f_calc = plan(atoms)
     start = dataclasses.replace(scale, b_overall=scale.b_overall - shift, b_aniso=b_aniso)
-    scale = scale_of(data, _twin(problem, before), f_calc, fit.f_mask, start)
-    return _Fit(atoms, plan, f_calc, fit.f_mask, scale, fit.masked, shift, shared)
+    twin = _twin(problem, before)
+    beyond = None if twin is None else unmeasured(problem, twin, atoms)
+    scale = scale_of(data, twin, f_calc, fit.f_mask, start, beyond)
+    return _Fit(atoms, plan, f_calc, fit.f_mask, scale, fit.masked, shift, shared, beyond)
 
 
 def _require_atoms(problem: Problem, atoms: Atoms) -> None:
@@ -285,6 +296,16 @@ def evaluate(
         The atoms are others than those of `problem`, or have values that are none.
     """
     _require_atoms(problem, atoms)
+    if before is None and problem.twin is not None:
+        # the scale rests on fractions, of which the data alone have told something only
+        first = _evaluated(problem, atoms, absorb_b, None, True)
+        assert first.twin is not None
+        problem = dataclasses.replace(problem, twin=first.twin.twin)
+    return _evaluated(problem, atoms, absorb_b, before, refit)
+
+
+def _evaluated(problem: Problem, atoms: Atoms, absorb_b: bool, before: State | None, refit: bool) -> State:
+    """See `evaluate`."""
     data, options = problem.reflections, problem.options
     kept = before if before is not None and not refit else None
     fit = _fitted(problem, problem.hydrogens.place(atoms), before, refit)
@@ -298,10 +319,11 @@ def evaluate(
     start, twin, twinned = None if before is None else before.sigma_a, _twin(problem, before), None
     if kept is not None:
         sigma_a = kept.sigma_a
-        if kept.twin is not None:
-            twinned = same_twin(problem, kept.twin, atoms, scale, f_model, sigma_a)
+        if twin is not None and kept.twin is not None:
+            twinned = same_twin(problem, kept.twin, _with_mates(problem, twin, fit, f_model), sigma_a)
     elif twin is not None:
-        sigma_a, twinned = fit_twin(problem, twin, atoms, scale, f_model, start, improbable)
+        every = _with_mates(problem, twin, fit, f_model)
+        sigma_a, twinned = fit_twin(problem, twin, every, start, improbable)
     else:
         sigma_a = estimate_sigma_a(
             data, f_model, options.xray.sigma_a_bins, improbable, start, problem.data_anisotropy

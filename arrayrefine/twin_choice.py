@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 
 import numpy as np
 
+from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
 from arrayrefine.reflections import Reflections
 from arrayrefine.twin import Twin, mate_groups
@@ -16,7 +18,7 @@ _LEAST_START = 0.05
 """Fraction of a domain at the start, at least; the H-test's is too small where data are noisy."""
 _USUAL_START = 0.2
 """Where too few mates were measured for the H-test."""
-_MOST_LAWS = 5
+MOST_LAWS = 5
 _LARGEST_TOTAL = 0.5
 """Of the domains beside the first at the start. Where all begin alike nothing tells which of them the model is of: with
 0.75 the deposited model of 6oww, whose mates are nearly alike, became the second, at R-free 0.339 instead of 0.335."""
@@ -25,36 +27,58 @@ _NO_TWIN = 0.05
 another domain makes up for weak amplitudes that are measured too large."""
 
 
-def chosen_laws(reflections: Reflections, option: tuple[str, ...]) -> tuple[str, ...]:
+def chosen_laws(
+    reflections: Reflections, option: tuple[str, ...], header: tuple[str, ...] = ()
+) -> tuple[tuple[str, ...], list[str]]:
     """Names of the twin laws (among `Crystal.twin_laws`) that a refinement takes into account.
 
     Parameters
     ----------
     reflections : Reflections
     option : tuple of str
-        ("auto",): those that the data show most, where intensities are as even as a twin's. ("none",), or operators,
-        each by itself or several joined by ";".
+        ("auto",): those that the data show most, where intensities are as even as a twin's, and those by which the
+        model was refined. ("none",), or operators, each by itself or several joined by ";".
+    header : tuple of str
+        Operators by which the model was refined, as its header says.
+
+    Returns
+    -------
+    laws : tuple of str
+    notes : list of str
+        Which of them are the header's alone.
 
     Raises
     ------
     InputError
         The lattice does not have such a law.
     """
+    crystal = reflections.crystal
     if option == ("none",):
-        return ()
+        return (), []
     if option == ("auto",):
         suspected = suspicion(reflections)
-        if suspected is None or not suspected.even:
-            return ()
-        return tuple(law.name for law in suspected.related[:_MOST_LAWS])
+        shown = suspected.related if suspected is not None and suspected.even else ()
+        laws = [law.name for law in shown if crystal.keeps_point_group(law.name)][:MOST_LAWS]
+        before = [law for law in _of_crystal(crystal, header) if law not in laws][: MOST_LAWS - len(laws)]
+        said = f"refined as a twin by {', '.join(before)} as well, as the header of the model says it was"
+        return (*laws, *before), [said if laws else said.replace(" as well", "")] if before else []
     asked = [law for given in option for law in given.split(";") if law.strip()]
     try:
-        laws = tuple(dict.fromkeys(reflections.crystal.twin_law(law) for law in asked))
+        named = tuple(dict.fromkeys(crystal.twin_law(law) for law in asked))
     except InputError as error:
-        raise InputError(f"--twin: {error}") from None
-    if not 0 < len(laws) <= _MOST_LAWS:
-        raise InputError(f"--twin: found {counted(len(laws), 'law')}, expected 1 to {_MOST_LAWS}, auto or none")
-    return laws
+        raise InputError(f"--twin: {error}; or auto, or none") from None
+    if not 0 < len(named) <= MOST_LAWS:
+        raise InputError(f"--twin: found {counted(len(named), 'law')}, expected 1 to {MOST_LAWS}, auto or none")
+    return named, []
+
+
+def _of_crystal(crystal: Crystal, operators: tuple[str, ...]) -> list[str]:
+    """Names of operators that are twin laws of the crystal."""
+    found = []
+    for operator in operators:
+        with contextlib.suppress(InputError):
+            found.append(crystal.twin_law(operator))
+    return found
 
 
 def as_twin(reflections: Reflections, laws: tuple[str, ...]) -> Twin | None:
@@ -77,7 +101,7 @@ def with_whole_groups(reflections: Reflections, laws: tuple[str, ...]) -> tuple[
     if reflections.has_new_test_set:
         free = reflections.free[mate_groups(twin)]
         return dataclasses.replace(reflections, free=free), [
-            "the test set has all twin mates of its reflections, as it is chosen anew"
+            f"the test set has all twin mates of its reflections, as it is chosen anew: {int(free.sum())} in all"
         ]
     return reflections, [Caution(
         f"{counted(split, 'test reflection')} of {int(reflections.free.sum())} {are(split)} measured together with a "

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.intensity_statistics import intensities, over_shell_means, strong
 from arrayrefine.reflections import Reflections
+from arrayrefine.twin_choice import MOST_LAWS
 from arrayrefine.twinning import mates, suspicion
 from arrayrefine.wording import Caution
 
@@ -36,6 +37,7 @@ def twin_evidence(
     if found is None:
         return []
     crystal, hkl = reflections.crystal, reflections.hkl
+    every = [law.name for law in found.related if crystal.keeps_point_group(law.name)][:MOST_LAWS]
     out = []
     for law in found.related:
         place = mates(crystal, hkl, crystal.twin_laws[law.name])
@@ -51,8 +53,9 @@ def twin_evidence(
         fraction = implied_fraction(data, model)
         said = f"mates by the twin law {law.name} correlate by {data:.2f} in the data and by {model:.2f} in the model"
         if data - model > _LEAST_DIFFERENCE and fraction > _LEAST_FRACTION:
-            points = f"{said}, which points to twinning of a fraction near {fraction:.2f}"
-            advice = f" (--twin={law.name} refines it as a twin)"
+            alone = ", were it by this law alone" if len(found.related) > 1 else ""
+            points = f"{said}, which points to twinning of a fraction near {fraction:.2f}{alone}"
+            advice = f" (--twin='{';'.join(every)}' refines it as a twin)" if every else ""
             out.append(points if law.name in modelled else Caution(points + advice))
         else:
             out.append(f"{said}, which pseudo-symmetry explains as well as twinning")

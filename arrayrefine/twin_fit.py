@@ -21,6 +21,7 @@ from arrayrefine.twin_likelihood import orders, twin_values, with_fitted_fractio
 
 Float: TypeAlias = NDArray[np.float64]
 Complex: TypeAlias = NDArray[np.complex128]
+Parts: TypeAlias = tuple[Complex, Complex]
 
 _ROUNDS = 3
 """Of fits without an earlier one to begin with."""
@@ -51,22 +52,39 @@ class TwinFit:
     variance: Float
 
 
+def unmeasured(problem: Problem, twin: Twin, atoms: Atoms) -> Parts:
+    """F_calc and F_mask (E,) of mates that were not measured."""
+    hkl, options = twin.unmeasured.hkl, problem.options
+    if not len(hkl):
+        return np.zeros(0, dtype=complex), np.zeros(0, dtype=complex)
+    f_calc = StructureFactors(
+        problem.reflections.crystal, hkl, atoms, method=options.xray.method, accuracy=options.xray.accuracy,
+        precision=options.xray.precision, threads=options.threads,
+    )(atoms)  # fmt: skip
+    return f_calc, problem.solvent(atoms, hkl)
+
+
 def scale_of(
-    reflections: Reflections, twin: Twin | None, f_calc: Complex, f_mask: Complex, start: Scale | None
-) -> Scale:
+    reflections: Reflections, twin: Twin | None, f_calc: Complex, f_mask: Complex, start: Scale | None,
+    beyond: Parts | None = None,
+) -> Scale:  # fmt: skip
     """Scale and solvent of a model, see `fit_scale`.
 
     For a twin amplitudes are multiplied by the model's |F|/√(Σ_k α_k|F_k|²), which hardly depends on the scale: the
-    residual of the product is that of the twin's amplitude times as much. Reflections with mates that were not measured
-    do not take part.
+    residual of the product is that of the twin's amplitude times as much. Without `beyond`, F_calc and F_mask of mates
+    that were not measured, reflections with such mates do not take part.
     """
     if twin is None:
         return fit_scale(reflections, f_calc, f_mask, start=start)
-    some = twin.complete
+    some = twin.complete if beyond is None else np.ones(len(reflections), dtype=np.bool_)
     chosen, seen = reflections.select(some), twin.select(some)
+    hkl, every = reflections.hkl, (f_calc, f_mask)
+    if beyond is not None:
+        hkl = np.concatenate([hkl, twin.unmeasured.hkl])
+        every = np.concatenate([f_calc, beyond[0]]), np.concatenate([f_mask, beyond[1]])
     scale = start
     for _ in range(_ROUNDS if start is None else 1):
-        model = f_calc if scale is None else scale.apply(f_calc, f_mask, reflections.hkl)
+        model = every[0] if scale is None else scale.apply(*every, hkl)
         components = seen.components(np.abs(model))
         share = components[0] / np.maximum(seen.amplitude(components), np.finfo(float).tiny)
         one = dataclasses.replace(chosen, f_obs=chosen.f_obs * share)
@@ -76,7 +94,7 @@ def scale_of(
 
 
 def fit_twin(
-    problem: Problem, twin: Twin, atoms: Atoms, scale: Scale, f_model: Complex, start: SigmaA | None, improbable: float
+    problem: Problem, twin: Twin, every: Complex, start: SigmaA | None, improbable: float
 ) -> tuple[SigmaA, TwinFit]:
     """Fractions, sigma_A and one domain's share of the data.
 
@@ -85,17 +103,14 @@ def fit_twin(
     problem : Problem
     twin : Twin
         Of its reflections, with fractions to begin with.
-    atoms : Atoms
-    scale : Scale
-    f_model : (R,) complex128
-        Of the atoms and the solvent, scaled.
+    every : (R + E,) complex128
+        Scaled model of the reflections and of the mates that were not measured.
     start : SigmaA or None
         Of nearly the same model.
     improbable : float
         As for `estimate_sigma_a`.
     """
     data = problem.reflections
-    every = np.concatenate([f_model, _unmeasured(problem, twin, atoms, scale)])
     components = twin.components(np.abs(every))
     sigma_a = start
     for _ in range(_ROUNDS if start is None else 1):
@@ -114,21 +129,8 @@ def fit_twin(
     )  # fmt: skip
 
 
-def same_twin(problem: Problem, fit: TwinFit, atoms: Atoms, scale: Scale, f_model: Complex, sigma_a: SigmaA) -> TwinFit:
+def same_twin(problem: Problem, fit: TwinFit, every: Complex, sigma_a: SigmaA) -> TwinFit:
     """The fit of an earlier state with other atoms, so little different that nothing of it can notice."""
-    every = np.concatenate([f_model, _unmeasured(problem, fit.twin, atoms, scale)])
     components = fit.twin.components(np.abs(every))
     values, variance = twin_values(problem.reflections, fit.twin, components, sigma_a)
     return dataclasses.replace(fit, amplitude=fit.twin.amplitude(components), values=values, variance=variance)
-
-
-def _unmeasured(problem: Problem, twin: Twin, atoms: Atoms, scale: Scale) -> Complex:
-    """Scaled model (E,) of mates that were not measured."""
-    hkl, options = twin.unmeasured.hkl, problem.options
-    if not len(hkl):
-        return np.zeros(0, dtype=complex)
-    f_calc = StructureFactors(
-        problem.reflections.crystal, hkl, atoms, method=options.xray.method, accuracy=options.xray.accuracy,
-        precision=options.xray.precision, threads=options.threads,
-    )(atoms)  # fmt: skip
-    return scale.apply(f_calc, problem.solvent(atoms, hkl), hkl)

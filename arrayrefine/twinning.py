@@ -232,5 +232,5 @@ def twinning(reflections: Reflections, modelled: tuple[str, ...] = ()) -> list[s
     return [
         f"intensities are related by the twin law{plural} {named}, though {moments}: the crystal may be twinned, or of "
         f"higher symmetry than {reflections.crystal.space_group}, or copies in it are related by axes parallel to "
-        f"that of the law; {done}, and R-free is too low where mates are in test and work set"
+        f"that of the law; {done}"
     ]

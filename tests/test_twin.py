@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from twins import RATIO, TETRAGONAL, TRIGONAL, D, made_up
 
+from arrayrefine.crystal import Crystal
 from arrayrefine.detwinning import detwinned, measured_intensities
 from arrayrefine.errors import InputError
 from arrayrefine.kernels.likelihood import rice_ml
@@ -63,6 +64,17 @@ def test_laws_by_any_name() -> None:
         with pytest.raises(InputError, match="twin law") as caught:
             TETRAGONAL.twin_law(wrong)
         assert text in str(caught.value)
+
+
+def test_laws_that_move_the_axes_of_the_crystal_are_refused() -> None:
+    """In a cell that is nearly cubic the fourfold axis of another domain is along a or b."""
+    cubic = Crystal((60.0, 60.0, 60.5, 90.0, 90.0, 90.0), "P 4")
+    kept = [law for law in cubic.twin_laws if cubic.keeps_point_group(law)]
+    assert 0 < len(kept) < len(cubic.twin_laws)
+    assert all(cubic.twin_law(law) == law for law in kept)
+    wrong = next(law for law in cubic.twin_laws if law not in kept)
+    with pytest.raises(InputError, match="turns the axes of P 4 to where the crystal has none"):
+        cubic.twin_law(wrong)
 
 
 def test_groups_of_mates_and_test_reflections_with_mates_in_the_work_set() -> None:
@@ -260,7 +272,7 @@ def test_mates_of_the_model_tell_twinning_from_pseudo_symmetry() -> None:
     data, n = some.reflections, len(some.reflections)
     (said,) = twin_evidence(data, some.f_model[:n])
     assert "which points to twinning of a fraction near 0.3" in said
-    assert said.endswith("(--twin=-h,k,-l refines it as a twin)")
+    assert said.endswith("(--twin='-h,k,-l' refines it as a twin)")
     (modelled,) = twin_evidence(data, some.f_model[:n], ("-h,k,-l",))
     assert modelled.endswith("of a fraction near " + said.partition("near ")[2][:4])
     alike = np.sqrt(data.f_obs[np.minimum(np.arange(n), some.twin.mates[1])] * data.f_obs)

@@ -13,8 +13,10 @@ import pytest
 
 from arrayrefine import Options, evaluate, prepare, read_model, read_reflections, refine, target, twin_choice
 from arrayrefine.__main__ import main
+from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
 from arrayrefine.evaluation import evaluate_files, omit_files
+from arrayrefine.io.twin_header import header_laws
 from arrayrefine.mask_search import search_mask
 from arrayrefine.model_maps import maps_of
 from arrayrefine.result import Result
@@ -166,8 +168,8 @@ def test_laws_are_chosen_by_the_data_or_by_name(case: Callable[[str], Path]) -> 
     crystal = read_model(folder / "model.cif").crystal
     data = read_reflections(folder / "norm.mtz", crystal)[0]
     for option in ("auto", LAW, "k,h,-l", "-h,k,-l;h,-k,-l"):
-        assert chosen_laws(data, (option,)) == (LAW,)
-    assert chosen_laws(data, ("none",)) == ()
+        assert chosen_laws(data, (option,)) == ((LAW,), [])
+    assert chosen_laws(data, ("none",)) == ((), [])
     with pytest.raises(InputError, match="--twin: twin law '-h,-k,l' is a symmetry of P 43; allowed are: -h,k,-l"):
         chosen_laws(data, ("-h,-k,l",))
     with pytest.raises(InputError, match="--twin: found 0 laws, expected 1 to 5, auto or none"):
@@ -175,7 +177,7 @@ def test_laws_are_chosen_by_the_data_or_by_name(case: Callable[[str], Path]) -> 
     for untwinned in ("1rx2", "3g70"):
         other = case(untwinned)
         model = read_model(next(other.glob("model.*")))
-        assert chosen_laws(read_reflections(other / "norm.mtz", model.crystal)[0], ("auto",)) == ()
+        assert chosen_laws(read_reflections(other / "norm.mtz", model.crystal)[0], ("auto",)) == ((), [])
 
 
 def test_no_more_laws_than_may_be_named(case: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,7 +186,23 @@ def test_no_more_laws_than_may_be_named(case: Callable[[str], Path], monkeypatch
     data = read_reflections(folder / "norm.mtz", read_model(folder / "model.cif").crystal)[0]
     laws = tuple(TwinLaw(f"{n}", 0.9 - 0.01 * n, 0.3) for n in range(23))
     monkeypatch.setattr(twin_choice, "suspicion", lambda _: Suspicion(True, 0.4, laws))
-    assert chosen_laws(data, ("auto",)) == ("0", "1", "2", "3", "4")
+    monkeypatch.setattr(Crystal, "keeps_point_group", lambda self, law: law != "1")
+    assert chosen_laws(data, ("auto",)) == (("0", "2", "3", "4", "5"), [])
+
+
+def test_laws_of_the_header(refined: tuple[Result, Path], case: Callable[[str], Path]) -> None:
+    """Where the data do not show them, they are those by which the model was refined."""
+    for name in ("refined.pdb", "refined.cif"):
+        model = read_model(refined[1] / name)
+        assert [law.lower().replace(" ", "") for law in header_laws(model.structure, model.document)] == ["h,k,l", LAW]
+    folder = case("br_lcls")
+    model = read_model(next(folder.glob("model.*")))
+    assert header_laws(model.structure, model.document) == ()
+    data = read_reflections(folder / "norm.mtz", model.crystal)[0]
+    laws, (note,) = chosen_laws(data, ("auto",), ("H, K, L", "-H-K, K, -L", "K, L, H"))
+    assert laws == ("-h-k,k,-l",)
+    assert note == "refined as a twin by -h-k,k,-l, as the header of the model says it was"
+    assert chosen_laws(data, ("none",), laws) == ((), [])
 
 
 def test_test_sets_and_mates(case: Callable[[str], Path]) -> None:

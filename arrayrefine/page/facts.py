@@ -60,7 +60,7 @@ def tiles(account: Account, validation: Account) -> list[Tile]:
             found.append(Tile(label, plain(final[name], 2), f"RMSD {spread} {unit}", f"marked above {limit:g}",
                               "look" if high else ""))  # fmt: skip
     for domain in account["data"].get("twin", ())[1:]:
-        found.append(Tile("Twin fraction", plain(domain["fraction"], 3), f"by {domain['operator']}", "of that domain"))
+        found.append(Tile("Twin fraction", plain(domain["fraction"], 3), f"by {domain['operator']}", ""))
     return found + _validation_tiles(validation)
 
 

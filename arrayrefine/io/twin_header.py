@@ -1,0 +1,31 @@
+"""What the header of a model says of twinning: the laws by which it was refined."""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+import gemmi
+
+_DOMAIN = re.compile(r"REMARK   3\s+TWIN (OPERATOR|FRACTION)\s*:\s*(.*?)\s*")
+_LEAST = 0.05
+"""Fraction of a domain that counts."""
+
+
+def header_laws(structure: gemmi.Structure, document: gemmi.cif.Document | None) -> tuple[str, ...]:
+    """Operators of the domains of a twin, as they are written, of `_pdbx_reflns_twin` or REMARK 3.
+
+    Parameters
+    ----------
+    structure : gemmi.Structure
+    document : gemmi.cif.Document or None
+        That it came from.
+    """
+    pairs: list[tuple[str, str]] = []
+    for block in document or ():
+        pairs += [(row[0], row[1]) for row in block.find("_pdbx_reflns_twin.", ["operator", "fraction"])]
+    said = [found.groups() for line in structure.raw_remarks if (found := _DOMAIN.fullmatch(line.rstrip()))]
+    pairs += [
+        (one[1], two[1]) for one, two in itertools.pairwise(said) if (one[0], two[0]) == ("OPERATOR", "FRACTION")
+    ]  # fmt: skip
+    return tuple(gemmi.cif.as_string(law) for law, fraction in pairs if gemmi.cif.as_number(fraction, 0.0) > _LEAST)
