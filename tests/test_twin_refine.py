@@ -195,6 +195,10 @@ def test_laws_of_the_header(refined: tuple[Result, Path], case: Callable[[str], 
     for name in ("refined.pdb", "refined.cif"):
         model = read_model(refined[1] / name)
         assert [law.lower().replace(" ", "") for law in header_laws(model.structure, model.document)] == ["h,k,l", LAW]
+    phenix = ["FRACTION: 0.349", "OPERATOR: -H,K,-L", "FRACTION: 0.010", "OPERATOR: K,H,-L"]
+    structure = gemmi.Structure()
+    structure.raw_remarks = ["REMARK   3  TWINNING INFORMATION.", *(f"REMARK   3   {line}" for line in phenix)]
+    assert header_laws(structure, None) == ("-H,K,-L",)
     folder = case("br_lcls")
     model = read_model(next(folder.glob("model.*")))
     assert header_laws(model.structure, model.document) == ()

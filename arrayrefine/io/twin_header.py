@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 
 import gemmi
 
-_DOMAIN = re.compile(r"REMARK   3\s+TWIN (OPERATOR|FRACTION)\s*:\s*(.*?)\s*")
+_DOMAIN = re.compile(r"REMARK   3\s+(?:TWIN )?(OPERATOR|FRACTION)\s*:\s*(.*?)\s*")
+"""REFMAC, and phenix.refine, which gives the fraction first."""
 _LEAST = 0.05
 """Fraction of a domain that counts."""
 
@@ -24,8 +24,11 @@ def header_laws(structure: gemmi.Structure, document: gemmi.cif.Document | None)
     pairs: list[tuple[str, str]] = []
     for block in document or ():
         pairs += [(row[0], row[1]) for row in block.find("_pdbx_reflns_twin.", ["operator", "fraction"])]
-    said = [found.groups() for line in structure.raw_remarks if (found := _DOMAIN.fullmatch(line.rstrip()))]
-    pairs += [
-        (one[1], two[1]) for one, two in itertools.pairwise(said) if (one[0], two[0]) == ("OPERATOR", "FRACTION")
-    ]  # fmt: skip
+    domain: dict[str, str] = {}
+    for line in structure.raw_remarks:
+        if found := _DOMAIN.fullmatch(line.rstrip()):
+            domain[found[1]] = found[2]
+        if len(domain) == 2:
+            pairs.append((domain["OPERATOR"], domain["FRACTION"]))
+            domain = {}
     return tuple(gemmi.cif.as_string(law) for law, fraction in pairs if gemmi.cif.as_number(fraction, 0.0) > _LEAST)
