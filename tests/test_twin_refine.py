@@ -104,7 +104,7 @@ def test_amplitudes_are_written_as_measured_and_maps_are_of_one_domain(
 
 def test_processes_give_the_same(case: Callable[[str], Path]) -> None:
     folder = case("1l2h")
-    options = Options(cycles=1, anisotropic="none", tls=("none",), report=False, d_min=2.2)
+    options = Options(cycles=1, anisotropic="none", tls=("none",), report=False, d_min=2.8)
     one, two = (
         refine(folder / "shaken.cif", folder / "norm.mtz", dataclasses.replace(options, threads=n)) for n in (1, 2)
     )
