@@ -19,6 +19,7 @@ from arrayrefine.evaluation import evaluate_files, omit_files
 from arrayrefine.io.twin_header import header_laws
 from arrayrefine.mask_search import search_mask
 from arrayrefine.model_maps import maps_of
+from arrayrefine.options import Minimiser
 from arrayrefine.result import Result
 from arrayrefine.twin_choice import at_end, chosen_laws, with_whole_groups
 from arrayrefine.twinning import Suspicion, TwinLaw
@@ -104,7 +105,10 @@ def test_amplitudes_are_written_as_measured_and_maps_are_of_one_domain(
 
 def test_processes_give_the_same(case: Callable[[str], Path]) -> None:
     folder = case("1l2h")
-    options = Options(cycles=1, anisotropic="none", tls=("none",), report=False, d_min=2.8)
+    options = Options(
+        cycles=1, anisotropic="none", tls=("none",), report=False, d_min=2.8, hydrogens="strip",
+        minimiser=Minimiser(max_iterations=4),
+    )  # fmt: skip
     one, two = (
         refine(folder / "shaken.cif", folder / "norm.mtz", dataclasses.replace(options, threads=n)) for n in (1, 2)
     )
@@ -117,7 +121,7 @@ def test_a_search_of_the_mask_knows_of_the_twin(
 ) -> None:
     monkeypatch.setattr("arrayrefine.mask_search._STEPS", (0.0, 0.2))
     folder = case("1l2h")
-    _, problem, atoms, _ = prepare(folder / "model.cif", folder / "norm.mtz", Options())
+    _, problem, atoms, _ = prepare(folder / "model.cif", folder / "norm.mtz", Options(d_min=2.5))
     state = evaluate(problem, atoms, absorb_b=False)
     searched, note = search_mask(problem, state)
     assert searched.twin is problem.twin
@@ -142,7 +146,7 @@ def test_the_gradient_is_that_of_the_target(case: Callable[[str], Path]) -> None
 
 def test_a_state_that_is_not_fitted_anew_keeps_the_share_of_the_data(case: Callable[[str], Path]) -> None:
     folder = case("1l2h")
-    _, problem, atoms, _ = prepare(folder / "model.cif", folder / "norm.mtz", Options())
+    _, problem, atoms, _ = prepare(folder / "model.cif", folder / "norm.mtz", Options(d_min=2.5))
     before = evaluate(problem, atoms)
     moved = before.atoms.replace(xyz=before.atoms.xyz + np.where(np.arange(len(atoms)) < 3, 0.05, 0.0)[:, None])
     after = evaluate(problem, moved, before=before, refit=False)
@@ -156,7 +160,7 @@ def test_a_state_that_is_not_fitted_anew_keeps_the_share_of_the_data(case: Calla
 def test_omit_maps_of_a_twin(case: Callable[[str], Path]) -> None:
     """The density of a residue that is left out is there, as in the data."""
     folder = case("1l2h")
-    found, _ = omit_files(folder / "model.cif", folder / "norm.mtz", "chain A and 100")
+    found, _ = omit_files(folder / "model.cif", folder / "norm.mtz", "chain A and 100", Options(d_min=2.0))
     assert found.levels.mean() > 3.0
     assert found.cc_present_data is not None
     assert found.cc_absent_data is not None
@@ -251,7 +255,7 @@ def test_from_the_command_line(
     case: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = case("1l2h")
-    files = [str(folder / "model.cif"), str(folder / "norm.mtz")]
+    files = [str(folder / "model.cif"), str(folder / "norm.mtz"), "--d-min", "2.5"]
     free = {}
     for name, more in (("twin", [f"--twin={LAW}"]), ("single", ["--twin", "none"])):
         assert main(["validate", *files, "-o", str(tmp_path / name), *more]) == 0
