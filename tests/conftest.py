@@ -12,7 +12,8 @@ import emulator
 import pytest
 
 LONGEST = (
-    "test_processes.py", "test_docs.py", "test_rotamers.py", "test_refine.py", "test_weight_schemes.py",
+    "test_processes.py", "test_waters.py", "test_docs.py", "test_rotamers.py", "test_twin_refine.py",
+    "test_refine.py", "test_weight_schemes.py",
     "test_foresight.py", "test_refine_command.py", "test_many_processes.py", "test_tensors.py", "test_nearness.py",
     "test_page.py", "test_incomplete.py", "test_device_objective.py", "test_options.py", "test_hydrogens.py",
 )  # fmt: skip
