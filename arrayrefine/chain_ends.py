@@ -16,7 +16,7 @@ _BACKBONE = {"N", "CA", "C", "O"}
 _PEPTIDES = (gemmi.ChemComp.Group.Peptide, gemmi.ChemComp.Group.PPeptide, gemmi.ChemComp.Group.MPeptide)
 
 
-def complete_ends(monlib: gemmi.MonLib, names: Iterable[str]) -> list[str]:
+def complete_ends(monlib: gemmi.MonLib, names: Iterable[str]) -> None:
     """Make carboxylates of amino acids that lack OXT, in place, where links take it off within chains.
 
     Without it the atom at the end of a chain has no bond, and stays where it is while the others move.
@@ -27,21 +27,15 @@ def complete_ends(monlib: gemmi.MonLib, names: Iterable[str]) -> list[str]:
         With its links.
     names : iterable of str
         Components to look at.
-
-    Returns
-    -------
-    list of str
-        Nothing that has to be said.
     """
     link = monlib.get_link("TRANS")
     if link is None or link.side1.mod != _TAKEN_OFF:
-        return []
+        return
     lacking = [name for name in names if _lacks_end(monlib.monomers[name])]
     if lacking:
         whole = gemmi.make_chemcomp_from_block(gemmi.cif.read(str(_WHOLE))[-1])
         for name in lacking:
             _complete(monlib.monomers[name], whole)
-    return []
 
 
 def _lacks_end(component: gemmi.ChemComp) -> bool:

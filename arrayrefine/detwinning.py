@@ -74,8 +74,7 @@ def detwinned(reflections: Reflections, twin: Twin, f_model: NDArray[np.complexf
         Of a single domain.
     """
     every = _concatenated(reflections, twin.unmeasured)
-    noiseless = dataclasses.replace(every, sigma=np.zeros(len(every)))
-    variance = sigma_a.sigma_total(noiseless)
+    variance = sigma_a.model_variance(every)
     x = sigma_a.d(every.s_squared) * np.abs(f_model)
     mean = x**2 + variance
     spread = np.where(every.centric, 2.0, 1.0) * variance * (variance + 2.0 * x**2)

@@ -10,7 +10,6 @@ from arrayrefine.maps import MapCoefficients, map_coefficients
 from arrayrefine.problem import Problem
 from arrayrefine.reflections import positions
 from arrayrefine.state import State
-from arrayrefine.structure_factors import StructureFactors
 
 
 def maps_of(problem: Problem, state: State, *, filled: bool = True) -> MapCoefficients:
@@ -33,11 +32,7 @@ def maps_of(problem: Problem, state: State, *, filled: bool = True) -> MapCoeffi
     f_model = state.f_model
     others = hkl[len(data) :]
     if len(others):
-        options = problem.options
-        f_calc = StructureFactors(
-            crystal, others, state.atoms, method=options.xray.method, accuracy=options.xray.accuracy,
-            precision=options.xray.precision, threads=options.threads,
-        )(state.atoms)  # fmt: skip
+        f_calc = problem.structure_factors_of(state.atoms, others)
         f_mask = problem.solvent(state.atoms, others)
         f_model = np.concatenate([f_model, state.scale.apply(f_calc, f_mask, others)])
     gap, nowhere = np.full(len(missing), np.nan), np.zeros(len(missing), dtype=bool)

@@ -136,7 +136,8 @@ def load_monomers(
             raise InputError(f"{found}: expected the component {name}, which is not in this file")
         sources[name] = str(found)
         here.append(name)
-    notes += mend_clusters(monlib, here, own_links) + mend_porphyrins(monlib, here) + complete_ends(monlib, here)
+    notes += mend_clusters(monlib, here, own_links) + mend_porphyrins(monlib, here)
+    complete_ends(monlib, here)
     return MonomerLibrary(monlib, energy, sources, tuple(missing), tuple(notes))
 
 

@@ -112,6 +112,14 @@ class Problem:
         self._plans["measured"] = plan
         return plan
 
+    def structure_factors_of(self, atoms: Atoms, hkl: NDArray[np.int32]) -> NDArray[np.complex128]:
+        """F_calc (M,) of other reflections (M, 3), by the host."""
+        xray = self.options.xray
+        return StructureFactors(
+            self.reflections.crystal, hkl, atoms, method=xray.method, accuracy=xray.accuracy, precision=xray.precision,
+            threads=self.options.threads,
+        )(atoms)  # fmt: skip
+
     def budget(self, how: Gridded, models: int = 1) -> Budget:
         """Memory that evaluations of `models` models at a time take on the device, made to fit.
 

@@ -101,12 +101,16 @@ class SigmaA:
         """Mean of S/Σ_N over reflections at 1/d² (R,), Å⁻²: the share of the intensity that the model leaves open."""
         return float(np.exp(np.interp(s_squared, self.knots, self.log_ratio)).mean())
 
-    def sigma_total(self, reflections: Reflections) -> Float:
-        """Variance (R,) of the likelihood, ε k² S + (3 - c) σ²; see `kernels.likelihood.rice_ml`."""
+    def model_variance(self, reflections: Reflections) -> Float:
+        """What the model leaves open (R,), ε k² S."""
         model_variance = reflections.epsilon * self.s(reflections.s_squared)
         if self.b_aniso is not None:
             model_variance *= reflections.crystal.anisotropic_factor(reflections.hkl, self.b_aniso) ** 2
-        return model_variance + _measurement(reflections)
+        return model_variance
+
+    def sigma_total(self, reflections: Reflections) -> Float:
+        """Variance (R,) of the likelihood, ε k² S + (3 - c) σ²; see `kernels.likelihood.rice_ml`."""
+        return self.model_variance(reflections) + measurement_variance(reflections)
 
     def fom(self, reflections: Reflections, f_model: NDArray[Any], variance_factor: Float | float = 1.0) -> Float:
         """Expected cosine (R,) of the phase error of a scaled model (R,), complex or amplitude.
@@ -179,12 +183,12 @@ def estimate_sigma_a(
     shells, log_mean = mean_intensity(reflections, f_obs, strength**2)
     shell_mean = np.exp(np.interp(x, shells, log_mean))
     sane = f_obs**2 <= OUTLIER * reflections.epsilon * shell_mean
-    narrowed = 1.0 if order is None else _single(reflections.centric) / order
+    narrowed = 1.0 if order is None else single_order(reflections.centric) / order
     everything = _Fit(
         f_obs=f_obs,
         amplitude=amplitude,
         intensity=reflections.epsilon * shell_mean * narrowed,
-        measurement=_measurement(reflections) / strength**2,
+        measurement=measurement_variance(reflections) / strength**2,
         centric=reflections.centric,
         basis=np.zeros((len(x), 0)),
         prior=(np.zeros(0), np.zeros((0, 0))),
@@ -214,12 +218,12 @@ def estimate_sigma_a(
     return SigmaA(knots, d_knots, log_ratio, shells, log_mean, count, -value, _notes(reflections, sane), shape, b_aniso)
 
 
-def _single(centric: Bool) -> Float:
+def single_order(centric: Bool) -> Float:
     """Half the degrees of freedom (R,) of the amplitudes of one crystal."""
     return np.where(centric, 0.5, 1.0)
 
 
-def _measurement(reflections: Reflections) -> Float:
+def measurement_variance(reflections: Reflections) -> Float:
     """(3 - c) σ² (R,)."""
     return np.where(reflections.centric, 1.0, 2.0) * reflections.sigma**2
 
@@ -279,7 +283,7 @@ class _Fit:
         if self.order is None:
             nll = rice_ml(self.f_obs, x, total, self.centric)[0]
         else:
-            nll = chi_ml(self.f_obs, x, total / _single(self.centric), self.order)[0]
+            nll = chi_ml(self.f_obs, x, total / single_order(self.centric), self.order)[0]
         offset = p - self.prior[0]
         return float(nll.sum() + 0.5 * offset @ self.prior[1] @ offset)
 
@@ -294,7 +298,7 @@ class _Fit:
             _, by_x, curvature, fom = rice_ml(self.f_obs, x, total, self.centric)
             by_variance = rice_ml_by_variance(self.f_obs, x, total, self.centric, fom)
         else:
-            single = _single(self.centric)
+            single = single_order(self.centric)
             _, by_x, curvature, by_variance = chi_ml(self.f_obs, x, total / single, self.order)
             by_variance = by_variance / single
         return by_x * self.amplitude, by_variance * model_variance, curvature * self.amplitude**2, total

@@ -15,7 +15,6 @@ from arrayrefine.problem import Problem
 from arrayrefine.reflections import Reflections
 from arrayrefine.scaling import Scale, fit_scale
 from arrayrefine.sigma_a import SigmaA, estimate_sigma_a
-from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.twin import Twin
 from arrayrefine.twin_likelihood import orders, twin_values, with_fitted_fractions
 
@@ -54,14 +53,10 @@ class TwinFit:
 
 def unmeasured(problem: Problem, twin: Twin, atoms: Atoms) -> Parts:
     """F_calc and F_mask (E,) of mates that were not measured."""
-    hkl, options = twin.unmeasured.hkl, problem.options
+    hkl = twin.unmeasured.hkl
     if not len(hkl):
         return np.zeros(0, dtype=complex), np.zeros(0, dtype=complex)
-    f_calc = StructureFactors(
-        problem.reflections.crystal, hkl, atoms, method=options.xray.method, accuracy=options.xray.accuracy,
-        precision=options.xray.precision, threads=options.threads,
-    )(atoms)  # fmt: skip
-    return f_calc, problem.solvent(atoms, hkl)
+    return problem.structure_factors_of(atoms, hkl), problem.solvent(atoms, hkl)
 
 
 def scale_of(
@@ -117,7 +112,7 @@ def fit_twin(
         variance = None
         if sigma_a is not None:
             twin = with_fitted_fractions(data, twin, components, sigma_a)
-            variance = sigma_a.sigma_total(dataclasses.replace(data, sigma=np.zeros(len(data))))
+            variance = sigma_a.model_variance(data)
         sigma_a = estimate_sigma_a(
             data, twin.amplitude(components), problem.options.xray.sigma_a_bins, improbable, sigma_a,
             problem.data_anisotropy, orders(twin, components, data.centric, variance),

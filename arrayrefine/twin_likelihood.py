@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 
 from arrayrefine.kernels.noncentral import chi_ml
 from arrayrefine.reflections import Reflections
-from arrayrefine.sigma_a import SigmaA
+from arrayrefine.sigma_a import SigmaA, measurement_variance, single_order
 from arrayrefine.twin import Twin
 
 Float: TypeAlias = NDArray[np.float64]
@@ -41,7 +41,7 @@ def orders(twin: Twin, components: Float, centric: NDArray[np.bool_], variance: 
     shares = twin.shares
     strength = np.ones_like(components) if variance is None else 2.0 * components**2 + variance
     narrowed = (shares**2 * strength).sum(axis=0) / (shares * strength).sum(axis=0)
-    return np.asarray(np.where(centric, 0.5, 1.0) / narrowed)
+    return np.asarray(single_order(centric) / narrowed)
 
 
 def twin_values(
@@ -89,8 +89,7 @@ def with_fitted_fractions(reflections: Reflections, twin: Twin, components: Floa
 
 def _variances(reflections: Reflections, sigma_a: SigmaA) -> tuple[Float, Float]:
     """That of the model, εS, and that of the measurement, (3 - c) σ² (R,)."""
-    measurement = np.where(reflections.centric, 1.0, 2.0) * reflections.sigma**2
-    return sigma_a.sigma_total(reflections) - measurement, measurement
+    return sigma_a.model_variance(reflections), measurement_variance(reflections)
 
 
 def _values(
@@ -98,6 +97,6 @@ def _values(
 ) -> tuple[Float, Float]:
     centric = reflections.centric
     order = orders(twin, d * components, centric, variance)
-    single = np.where(centric, 0.5, 1.0)
+    single = single_order(centric)
     total = variance * single / order + measurement
     return chi_ml(reflections.f_obs, d * twin.amplitude(components), total / single, order)[0], total
