@@ -217,9 +217,9 @@ def _nearest(key: str) -> str:
     import difflib
 
     known = _names(Options())
-    close = difflib.get_close_matches(key, known, 1, 0.6)
+    last = {name.rsplit(".", 1)[-1]: name for name in known}
+    close = [last[key]] if key in last else difflib.get_close_matches(key, known, 1, 0.6)
     if not close:  # perhaps the right name in the wrong table
-        last = {name.rsplit(".", 1)[-1]: name for name in known}
         close = [last[n] for n in difflib.get_close_matches(key.rsplit(".", 1)[-1], list(last), 1, 0.75)]
     return f"; did you mean '{close[0]}'?" if close else f"; known keys: {', '.join(known)}"
 

@@ -26,6 +26,7 @@ from arrayrefine.options import External, Options
 from arrayrefine.peaks import LIMIT, Blob, Peak, find_blobs, find_peaks
 from arrayrefine.preparation import prepare
 from arrayrefine.problem import Problem
+from arrayrefine.radiation import chosen_radiation, with_hydrogens_for
 from arrayrefine.restraints import Restraints
 from arrayrefine.selection import select
 from arrayrefine.state import State, evaluate
@@ -99,13 +100,15 @@ def geometry_of_file(
     options = as_read(options)
     source = read_model(model, box)
     crystal = source.crystal
+    radiation, _ = chosen_radiation(options.radiation, source)
+    options, radiation_notes = with_hydrogens_for(options, radiation, source.atoms)
     library = library_for(source.structure, options.restraints, options.monomers, options.unknown)
     source, link_notes = with_found_links(source, crystal, library.monlib)
     source, hydrogens, hydrogen_notes = with_hydrogens(source, crystal, library, options)
     restraints = build_restraints(source.structure, source.atoms, crystal, library, unknown=options.unknown)
     restraints = restraints.without(source.atoms.riding.mask(len(source.atoms)))
     atoms = turn_hydrogens(hydrogens, hydrogens.place(source.atoms), restraints.non_bonded, crystal)
-    notes = [*source.notes, *hydrogen_notes, *library.notes, *link_notes, *restraints.notes]
+    notes = [*source.notes, *radiation_notes, *hydrogen_notes, *library.notes, *link_notes, *restraints.notes]
     return atoms, restraints, crystal, tuple(dict.fromkeys(notes))
 
 

@@ -1,7 +1,10 @@
-"""X-ray form factors of the elements.
+"""Form factors of the elements, for X-rays, electrons and neutrons.
 
-Source of the coefficients: International Tables for Crystallography, vol. C (1992), table 6.1.1.4, as
-held by gemmi. Of the two curves for hydrogen there, it is that of the bonded atom, whose electrons the bond contracts
+Source of the coefficients, all as held by gemmi: International Tables for Crystallography, vol. C, table 6.1.1.4 for
+X-rays (1992), table 4.3.2.2 for electrons (neutral atoms; Peng, Ren, Dudarev & Whelan (1996), Acta Cryst. A52,
+257-276), and for neutrons the bound coherent scattering lengths of Sears (1992), Neutron News 3, 26-37.
+
+Of the two curves for hydrogen and X-rays it is that of the bonded atom, whose electrons the bond contracts
 (Stewart, Davidson & Simpson (1965), J. Chem. Phys. 42, 3175-3187). With the free atom's, -log p of the work set of 4XOF
 (1.15 Å) is worse by 63 and its R-free by 0.002; it is also worse on 3SB3 and 6MW0, and where it is better (1ABA, 2 Å),
 by little.
@@ -12,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import gemmi
 import numpy as np
@@ -20,7 +24,18 @@ from numpy.typing import ArrayLike, NDArray
 from arrayrefine.errors import InputError
 
 Float = NDArray[np.float64]
+Radiation = Literal["xray", "electron", "neutron"]
+"""What was scattered."""
 
+UNITS: dict[Radiation, str] = {"xray": "e", "electron": "Å", "neutron": "fm"}
+"""Of form factors, and of F_calc."""
+
+METHODS: dict[Radiation, str] = {
+    "xray": "X-RAY DIFFRACTION", "electron": "ELECTRON CRYSTALLOGRAPHY", "neutron": "NEUTRON DIFFRACTION"
+}  # fmt: skip
+"""As headers of models name them."""
+
+_GAUSSIANS: dict[Radiation, int] = {"xray": 4, "electron": 5, "neutron": 0}
 _SAMPLES = 48
 """Points in s at which a reduced basis is fitted."""
 _LARGEST_SHIFT = 12.0
@@ -32,12 +47,20 @@ _FIT_STEPS, _DIFFERENCE = 12, 1e-3
 
 
 def it92(elements: ArrayLike) -> tuple[NDArray[np.str_], NDArray[np.int64], Float]:
-    """Four Gaussians and a constant for each element of a list of atoms.
+    """Four Gaussians and a constant for each element of a list of atoms; see `form_factors`."""
+    return form_factors(elements, "xray")
+
+
+def form_factors(
+    elements: ArrayLike, radiation: Radiation = "xray"
+) -> tuple[NDArray[np.str_], NDArray[np.int64], Float]:
+    """Some Gaussians and a constant for each element of a list of atoms.
 
     Parameters
     ----------
     elements : (N,) str
-        Element symbols; "D" scatters as "H" and is listed as "H".
+        Element symbols; "D" scatters as "H" and is listed as "H", but for neutrons.
+    radiation : "xray", "electron" or "neutron"
 
     Returns
     -------
@@ -45,8 +68,8 @@ def it92(elements: ArrayLike) -> tuple[NDArray[np.str_], NDArray[np.int64], Floa
         The different elements, sorted.
     index : (N,) int64
         Position of each atom's element in `unique`.
-    coefficients : (E, 9) float64
-        a1..a4 (electrons), b1..b4 (Å²), c (electrons).
+    coefficients : (E, 2 n + 1) float64
+        a1..an, b1..bn (Å²), c; n is 4 for X-rays (a, c in electrons), 5 for electrons (Å), 0 for neutrons (fm).
 
     Raises
     ------
@@ -54,20 +77,31 @@ def it92(elements: ArrayLike) -> tuple[NDArray[np.str_], NDArray[np.int64], Floa
         If an element has no coefficients in the table.
     """
     symbols = np.asarray(elements, dtype=np.str_)
-    symbols = np.where(np.char.upper(symbols) == "D", "H", symbols)
+    if radiation != "neutron":
+        symbols = np.where(np.char.upper(symbols) == "D", "H", symbols)
     unique, index = np.unique(symbols, return_inverse=True)
-    coefficients = np.zeros((len(unique), 9))
+    coefficients = np.zeros((len(unique), 2 * _GAUSSIANS[radiation] + 1))
     for row, symbol in zip(coefficients, unique):
-        element = gemmi.Element(str(symbol))
-        table = element.it92
-        if element.atomic_number == 0 or table is None:
-            raise InputError(
-                f"element '{symbol}' has no X-ray form factor (International Tables C, 6.1.1.4 covers H to "
-                "Cf); "
-                "correct the element column of the model"
-            )
-        row[:] = [*table.a, *table.b, table.c]
+        row[:] = _of_element(str(symbol), radiation)
     return unique.astype(np.str_), index.reshape(-1).astype(np.int64), coefficients
+
+
+def _of_element(symbol: str, radiation: Radiation) -> list[float]:
+    """Coefficients of one element."""
+    element = gemmi.Element(symbol)
+    if element.atomic_number > 0:
+        if radiation == "xray" and element.it92 is not None:
+            return [*element.it92.a, *element.it92.b, element.it92.c]
+        if radiation == "electron" and element.c4322 is not None:
+            return [*element.c4322.a, *element.c4322.b, 0.0]
+        if radiation == "neutron" and element.neutron92 is not None and element.neutron92.get_coefs()[0]:
+            return [element.neutron92.get_coefs()[0]]
+    where = {
+        "xray": "X-ray form factor (International Tables C, 6.1.1.4 covers H to Cf)",
+        "electron": "form factor for electrons (International Tables C, 4.3.2.2 covers H to Cf)",
+        "neutron": "scattering length for neutrons (Neutron News 3, 26-37)",
+    }[radiation]
+    raise InputError(f"element '{symbol}' has no {where}; correct the element column of the model")
 
 
 def scattering(coefficients: ArrayLike, s_squared: ArrayLike) -> Float:
@@ -75,21 +109,22 @@ def scattering(coefficients: ArrayLike, s_squared: ArrayLike) -> Float:
 
     Parameters
     ----------
-    coefficients : (E, 9) float64
-        a1..a4, b1..b4, c, as returned by `it92`.
+    coefficients : (E, 2 n + 1) float64
+        a1..an, b1..bn, c, as returned by `form_factors`.
     s_squared : (R,) float64
         1/d², Å⁻².
 
     Returns
     -------
     (E, R) float64
-        Electrons.
+        In the unit of the coefficients, see `UNITS`.
     """
     table = np.asarray(coefficients, dtype=float)
     quarter = np.asarray(s_squared, dtype=float) / 4.0
-    result = np.repeat(table[:, 8:9], quarter.size, axis=1)
-    for k in range(4):
-        result += table[:, k, None] * np.exp(-table[:, 4 + k, None] * quarter)
+    result = np.repeat(table[:, -1:], quarter.size, axis=1)
+    count = table.shape[1] // 2
+    for k in range(count):
+        result += table[:, k, None] * np.exp(-table[:, count + k, None] * quarter)
     return result
 
 
@@ -105,8 +140,8 @@ class Basis:
     shift : (E,) float64
         Added to the B of the element's atoms, Å².
     source : (K, E) float64
-    coefficients : (E, 9) float64
-        Of the elements, see `it92`.
+    coefficients : (E, 2 n + 1) float64
+        Of the elements, see `form_factors`.
     error : (E,) float64
         Relative error of each element's form factor, weighted as in the fit.
     """
@@ -136,8 +171,8 @@ def reduced_basis(coefficients: Float, amount: Float, s_max: float, b_mean: floa
 
     Parameters
     ----------
-    coefficients : (E, 9) float64
-        See `it92`.
+    coefficients : (E, 2 n + 1) float64
+        See `form_factors`.
     amount : (E,) float64
         Atoms of each element: how much its error counts.
     s_max : float
@@ -148,14 +183,17 @@ def reduced_basis(coefficients: Float, amount: Float, s_max: float, b_mean: floa
         Largest relative error of the sum of all f²; single elements may be up to ten times worse.
     """
     key = tuple(float(f"{v:.2g}") for v in np.asarray(amount, dtype=float))
+    table = np.asarray(coefficients, dtype=float)
     return _reduced_basis(
-        np.asarray(coefficients, dtype=float).tobytes(), key, round(s_max, 3), round(b_mean / 5.0) * 5.0, tolerance
+        table.tobytes(), table.shape[1], key, round(s_max, 3), round(b_mean / 5.0) * 5.0, tolerance
     )
 
 
 @lru_cache(maxsize=32)
-def _reduced_basis(table: bytes, amount: tuple[float, ...], s_max: float, b_mean: float, tolerance: float) -> Basis:
-    coefficients = np.frombuffer(table).reshape(-1, 9)
+def _reduced_basis(
+    table: bytes, width: int, amount: tuple[float, ...], s_max: float, b_mean: float, tolerance: float
+) -> Basis:
+    coefficients = np.frombuffer(table).reshape(-1, width)
     count = len(coefficients)
     exact = Basis(np.eye(count), np.zeros(count), np.eye(count), coefficients, np.zeros(count))
     s_squared = np.linspace(0.0, s_max, _SAMPLES) ** 2

@@ -16,10 +16,11 @@ from arrayrefine.atom_names import use_dictionary_names
 from arrayrefine.atoms import Atoms, Identity, Riding
 from arrayrefine.carriers import Bonded, carried
 from arrayrefine.crystal import Crystal
+from arrayrefine.hydrogen_lengths import NUCLEUS, give_both_distances
 from arrayrefine.hydrogens import Hydrogens, Rotors, strip_hydrogens
 from arrayrefine.io.entities import set_up_entities
 from arrayrefine.io.model import Model
-from arrayrefine.linked_hydrogens import LONGEST_TO_HYDROGEN, NUCLEUS, Grown, Key, settle
+from arrayrefine.linked_hydrogens import LONGEST_TO_HYDROGEN, Grown, Key, settle
 from arrayrefine.links import complete_links
 from arrayrefine.monomers import MonomerLibrary
 from arrayrefine.options import Options, RidingHydrogens
@@ -28,6 +29,8 @@ from arrayrefine.wording import Caution, counted
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
+_EXCHANGING = ("N", "O", "S")
+"""Elements of which hydrogens exchange with those of water."""
 _OLD = "o"
 """Flag of atoms that were there before hydrogens were added."""
 
@@ -43,13 +46,13 @@ def with_hydrogens(
     hydrogens : Hydrogens
     notes : tuple of str
     """
-    if options.hydrogens == "add":
-        to = "contacts and density between cycles" if options.cycles else "contacts"
-        return add_hydrogens(model, crystal, library, options.riding, turned=to)
     if options.hydrogens == "keep":
         return keep_hydrogens(model, crystal, library, options.riding)
-    bare, notes = strip_hydrogens(model)
-    return bare, Hydrogens.none(len(bare.atoms)), notes
+    if options.hydrogens == "strip":
+        bare, notes = strip_hydrogens(model)
+        return bare, Hydrogens.none(len(bare.atoms)), notes
+    to = "contacts and density between cycles" if options.cycles else "contacts"
+    return add_hydrogens(model, crystal, library, options.riding, turned=to)
 
 
 def add_hydrogens(
@@ -70,9 +73,11 @@ def add_hydrogens(
     monlib = library.monlib.clone()
     bare = model.structure.clone()
     known = {name for name in bare[0].get_all_residue_names() if name in monlib.monomers}
+    give_both_distances(monlib, sorted(known))
     kept = _strip(bare, known) if model.atoms.is_hydrogen.any() else np.arange(len(model.atoms))
     with_hydrogens = _template(bare, crystal, monlib)
     before = np.array([site.pos.tolist() for site in _sites(with_hydrogens)])
+    there = _dry(with_hydrogens)
     topology, found = _add(with_hydrogens, monlib, options.distance)
     parents, bonded = _bonds(with_hydrogens, topology, found)
     found = {key: site for key, site in found.items() if key in parents}
@@ -80,7 +85,10 @@ def add_hydrogens(
     grown = Grown(with_hydrogens, old, homes, bonded, found, parents, monlib)
     gone, left_out = settle(grown, topology, options.distance)
     found = {key: site for key, site in found.items() if key not in gone}
-    positions = _placed(list(found.values()), before[np.array([parents[key] for key in found], dtype=np.int64)])
+    found, parents = _deuterated(found, parents, old, options.deuterium)
+    parents = {key: int(there[number]) for key, number in parents.items()}
+    at_parents = np.array([parents[key] for key in found], dtype=np.int64)
+    positions = _placed(list(found.values()), before[at_parents])
     complete_structure = bare.clone()
     residues = [residue for chain in complete_structure[0] for residue in chain]
     for ((number, _, _), site), position in zip(found.items(), positions.tolist()):
@@ -88,6 +96,7 @@ def add_hydrogens(
         residues[number].add_atom(site)
     complete, own = _assemble(model.atoms, kept, found, parents, positions)
     # gemmi gives a hydrogen that it cannot place no occupancy, and neither to one that turns.
+    bonded = _numbered(bonded, there, len(before))
     certain = np.array([site.occ > 0 for site in found.values()], dtype=bool)
     complete, hydrogens = carried(complete, own, bonded, certain, options)
     without = dataclasses.replace(model, atoms=hydrogens.without(complete), structure=bare)
@@ -143,6 +152,23 @@ def keep_hydrogens(
     return dataclasses.replace(model, atoms=complete), hydrogens, tuple(notes)
 
 
+def _deuterated(
+    found: dict[Key, gemmi.Atom], parents: dict[Key, int], old: list[gemmi.Atom], which: str
+) -> tuple[dict[Key, gemmi.Atom], dict[Key, int]]:
+    """New hydrogens, and the number of the parent of each, with those made deuterium that are it; named as the Protein
+    Data Bank does."""
+    if which == "none":
+        return found, parents
+    renamed: dict[Key, gemmi.Atom] = {}
+    parent_of: dict[Key, int] = {}
+    for key, site in found.items():
+        number, name, altloc = key
+        if which == "all" or old[parents[key]].element.name in _EXCHANGING:
+            site.name, site.element = name.replace("H", "D", 1), gemmi.Element("D")
+        renamed[number, site.name, altloc], parent_of[number, site.name, altloc] = site, parents[key]
+    return renamed, parent_of
+
+
 def _notes(hydrogens: Hydrogens, atoms: Atoms, turned: str) -> list[str]:
     """Sentences about hydrogens that turn, and about those whose place nobody knows."""
     assert hydrogens.rotors is not None
@@ -151,7 +177,7 @@ def _notes(hydrogens: Hydrogens, atoms: Atoms, turned: str) -> list[str]:
     if groups and turned:
         notes.append(f"{counted(groups, 'group')} of hydrogens turned to {turned}")
     child = atoms.riding.child
-    histidine = (atoms.identity.residue_name == "HIS") & np.isin(atoms.identity.atom_name, ("HD1", "HE2"))
+    histidine = (atoms.identity.residue_name == "HIS") & np.isin(atoms.identity.atom_name, ("HD1", "HE2", "DD1", "DE2"))
     idle = child[(atoms.occupancy[child] == 0) & (atoms.occupancy[atoms.riding.parent] > 0)]
     named = histidine[idle]
     if named.any():
@@ -204,6 +230,25 @@ def _template(bare: gemmi.Structure, crystal: Crystal, monlib: gemmi.MonLib) -> 
     return template
 
 
+def _dry(template: gemmi.Structure) -> Int:
+    """Take what hydrogens are left, such as those of waters, off a template; returns the numbers that the others had.
+
+    gemmi takes them off, too, when it adds others, and after that the atoms that follow would have other numbers.
+    """
+    stay = [number for number, site in enumerate(_sites(template)) if not site.is_hydrogen()]
+    template.remove_hydrogens()
+    return np.array(stay, dtype=np.int64)
+
+
+def _numbered(bonded: Bonded, there: Int, count: int) -> Bonded:
+    """What is bonded to each of the atoms `there` (n,), by their numbers among all `count` atoms."""
+    number = there.tolist()
+    complete: Bonded = [[] for _ in range(count)]
+    for atom, others in zip(number, bonded):
+        complete[atom] = [number[k] for k in others]
+    return complete
+
+
 def _sites(structure: gemmi.Structure) -> list[gemmi.Atom]:
     return [site for chain in structure[0] for residue in chain for site in residue]
 
@@ -236,7 +281,7 @@ def _strip(structure: gemmi.Structure, known: set[str]) -> Int:
 
 
 def _add(
-    structure: gemmi.Structure, monlib: gemmi.MonLib, distance: Literal["electron", "nucleus"]
+    structure: gemmi.Structure, monlib: gemmi.MonLib, distance: Literal["auto", "electron", "nucleus"]
 ) -> tuple[gemmi.Topo, dict[Key, gemmi.Atom]]:
     """Add hydrogens to `structure`, whose atoms are flagged as old; returns its topology and the hydrogens."""
     topology = gemmi.prepare_topology(

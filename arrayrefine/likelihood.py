@@ -27,6 +27,7 @@ from arrayrefine.monomers import MonomerLibrary, library_for
 from arrayrefine.notebook import table
 from arrayrefine.options import Options
 from arrayrefine.problem import Problem
+from arrayrefine.radiation import with_hydrogens_for, with_radiation
 from arrayrefine.reflections import Reflections
 from arrayrefine.report import Statistics
 from arrayrefine.restraints import Restraints
@@ -269,6 +270,8 @@ def target(
     reflections, data_notes = read_reflections(
         data, source.crystal, columns=options.columns, free=options.free, d_min=options.d_min, seed=options.seed
     )
+    reflections, radiation_notes = with_radiation(reflections, options.radiation, source)
+    options, _ = with_hydrogens_for(options, reflections.radiation, source.atoms)
     source = in_crystal(source, reflections.crystal)
     if options.anisotropic == "none":
         atoms = source.atoms
@@ -277,7 +280,7 @@ def target(
         source = dataclasses.replace(source, atoms=atoms)
     laws, twin_notes = chosen_laws(reflections, options.twin, header_laws(source.structure, source.document))
     reflections, set_notes = with_whole_groups(reflections, laws)
-    notes = [*data_notes, *twin_notes, *set_notes]
+    notes = [*data_notes, *radiation_notes, *twin_notes, *set_notes]
     if hydrogens == "strip":
         source, more = strip_hydrogens(source)
         notes += more

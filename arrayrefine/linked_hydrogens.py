@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.carriers import LONGEST_BOND, Bonded
+from arrayrefine.hydrogen_lengths import NUCLEUS
 from arrayrefine.link_lengths import is_carbonyl, is_planar
 from arrayrefine.wording import are, counted, listed
 
@@ -20,8 +21,6 @@ Key = tuple[int, str, str]
 
 LONGEST_TO_HYDROGEN = 1.6
 """Å; a hydrogen further from all atoms than this has no parent."""
-NUCLEUS = 1.1
-"""Distance to a nucleus over that to the electrons of a hydrogen, where the dictionary gives only one of them."""
 _DOUBLE = 1.32
 """Å; between C=O (1.23) and C-O (1.43)."""
 _HALF_TETRAHEDRAL = np.arccos(-1.0 / 3.0) / 2.0
@@ -93,7 +92,7 @@ class Grown:
 
 
 def settle(
-    grown: Grown, topology: gemmi.Topo, distance: Literal["electron", "nucleus"]
+    grown: Grown, topology: gemmi.Topo, distance: Literal["auto", "electron", "nucleus"]
 ) -> tuple[set[Key], list[str]]:
     """Find the hydrogens that a link leaves no room for or that have no place; put others where they are.
 
@@ -187,7 +186,7 @@ def _carbonyl(grown: Grown, k: int) -> bool:
     return any(other.element.name == "O" and other.pos.dist(site.pos) < _DOUBLE for other in residue)
 
 
-def _lengths(topology: gemmi.Topo, distance: Literal["electron", "nucleus"]) -> dict[int, float]:
+def _lengths(topology: gemmi.Topo, distance: Literal["auto", "electron", "nucleus"]) -> dict[int, float]:
     """Bond lengths of hydrogens by their serial numbers, Å."""
     lengths: dict[int, float] = {}
     for bond in topology.bonds:

@@ -198,8 +198,10 @@ class Weighting:
 class RidingHydrogens:
     """Riding hydrogens: how far from their parents, how blurred, and what turns."""
 
-    distance: Literal["electron", "nucleus"] = "electron"
-    """Distance from the parent: to the centre of the electrons, or to the nucleus."""
+    distance: Literal["auto", "electron", "nucleus"] = "auto"
+    """Distance from the parent: to the centre of the electrons, or to the nucleus; auto: to what scatters."""
+    deuterium: Literal["none", "exchangeable", "all"] = "none"
+    """Which of the hydrogens that are added are deuterium, for neutrons: none, those on N, O and S, or all."""
     b_ratio: float = 1.2
     """B of a hydrogen over that of its parent."""
     b_ratio_turning: float = 1.5
@@ -279,8 +281,9 @@ class Options:
     """Monomer library folder (default: $CLIBD_MON, then the embedded library)."""
     unknown: Literal["error", "hold"] = "error"
     """Components without restraints: stop, or hold them in place."""
-    hydrogens: Literal["add", "keep", "strip"] = "add"
-    """Hydrogens: add the dictionary's, riding on their parents; keep the model's, riding where they sit; or strip."""
+    hydrogens: Literal["auto", "add", "keep", "strip"] = "auto"
+    """Hydrogens: add the dictionary's, riding on their parents; keep the model's, riding where they sit; or strip.
+    auto: add, but keep for neutrons where the model has hydrogens."""
     write_hydrogens: Literal["auto", "yes", "no"] = "auto"
     """Write riding hydrogens to the output; auto: if the model had hydrogens."""
     columns: str | None = None
@@ -291,6 +294,9 @@ class Options:
     such as free.mtz or free.mtz:FREER=0; or 'random': choose a new test set by the seed."""
     d_min: float | None = None
     """Cut the data at this resolution, Å."""
+    radiation: Literal["auto", "xray", "electron", "neutron"] = "auto"
+    """What the data were measured with, for the form factors; auto: what the header of the model says, or else
+    X-rays."""
     maps: Literal["none", "model", "asu"] = "none"
     """Write CCP4 files of the 2mFo-DFc and mFo-DFc maps too: of the surroundings of the model, or of an asymmetric
     unit."""
@@ -333,7 +339,7 @@ class Reading:
     """Folder of a monomer library (default: $CLIBD_MON, then the embedded one)."""
     unknown: Literal["error", "hold"] | None = None
     """Components without restraints: stop, or look at the rest."""
-    hydrogens: Literal["add", "keep", "strip"] | None = None
+    hydrogens: Literal["auto", "add", "keep", "strip"] | None = None
     """Hydrogens of the dictionary, those of the file, or none."""
     columns: str | None = None
     """Data columns, such as FP,SIGFP (default: found by type and name); FP,SIGFP=intensity or I,SIGI=amplitude where
@@ -343,5 +349,7 @@ class Reading:
     flags, such as free.mtz or free.mtz:FREER=0."""
     twin: tuple[str, ...] = ()
     """Whether the crystal is a twin: auto (where the data look like it), none, or operators, such as --twin=-h,k,-l."""
+    radiation: Literal["auto", "xray", "electron", "neutron"] | None = None
+    """What the data were measured with (default: what the header of the model says, or else X-rays)."""
     d_min: float | None = None
     """Cut the data at this resolution, Å."""

@@ -13,7 +13,7 @@ import scipy.ndimage
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
-from arrayrefine.form_factors import it92, scattering
+from arrayrefine.form_factors import form_factors, scattering
 from arrayrefine.targets.xray import XrayTarget
 
 Float = NDArray[np.float64]
@@ -36,7 +36,7 @@ class Overlaps:
 
     def __init__(self, xray: XrayTarget, atoms: Atoms) -> None:
         s_squared, weight = xray.expected_curvature(xray.f_calc(atoms))
-        _, _, carbon = it92(np.array(["C"]))
+        _, _, carbon = form_factors(["C"], xray.structure_factors.radiation)
         shape = scattering(carbon, s_squared)[0] / scattering(carbon, [0.0])[0, 0]
         forward, element = xray.structure_factors.form_factors(np.zeros(1))
         self.electrons: Float = forward[element, 0]

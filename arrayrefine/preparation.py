@@ -32,6 +32,7 @@ from arrayrefine.option_effects import frozen_groups, refines, tls_option, witho
 from arrayrefine.options import Options
 from arrayrefine.parameters import B_BOUNDS, Parameters
 from arrayrefine.problem import Problem
+from arrayrefine.radiation import with_hydrogens_for, with_method, with_radiation
 from arrayrefine.reflections import Reflections
 from arrayrefine.restraint_tables import TableSource, as_tables, with_tables
 from arrayrefine.riding import follow
@@ -178,6 +179,11 @@ def prepare(
         data, model.crystal, columns=options.columns, free=options.free, d_min=options.d_min, seed=options.seed
     )
     crystal = reflections.crystal
+    reflections, radiation_notes = with_radiation(reflections, options.radiation, model)
+    model = with_method(model, reflections.radiation)
+    asked = options
+    options, hydrogen_choice = with_hydrogens_for(options, reflections.radiation, model.atoms)
+    radiation_notes += hydrogen_choice
     laws, twin_notes = chosen_laws(reflections, options.twin, header_laws(model.structure, model.document))
     reflections, more = with_whole_groups(reflections, laws)
     twin_notes += more
@@ -208,7 +214,7 @@ def prepare(
     problem = dataclasses.replace(
         problem, undecided=undecided(problem, model.atoms), twin=as_twin(problem.reflections, laws)
     )
-    notes = [*model.notes, *without_effect(options, model.atoms, on_cpu=device.kind == "cpu")]
+    notes = [*model.notes, *radiation_notes, *without_effect(asked, model.atoms, on_cpu=device.kind == "cpu")]
     notes += [*aniso_notes, *frozen_groups(options, model.atoms), *hydrogen_notes, *data_notes, *outlier_notes]
     notes += [*check_data(problem.reflections, laws), *twin_notes, *few_for_model(problem.reflections, model.atoms)]
     if any("occupancy" in target.split("+") for target in options.targets):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,26 +100,28 @@ class Problem:
 
     def structure_factors(self, atoms: Atoms) -> StructureFactors:
         """Plan for the measured reflections, sampled for the B factors of `atoms`; the last one while it fits."""
-        options, known = self.options, self._plans.get("measured")
-        if known is not None:
-            plan = known.adapted(atoms)
-        else:
-            plan = StructureFactors(
-                self.reflections.crystal, self.reflections.hkl, atoms, method=options.xray.method,
-                accuracy=options.xray.accuracy, precision=options.xray.precision, threads=options.threads,
-                timer=self.timer, device=self.device.kind,
-                channels_at_once=lambda how: self.budget(how).sizes.channels_at_once,
-            )  # fmt: skip
+        known = self._plans.get("measured")
+        plan = self.plan(atoms, self.reflections.hkl) if known is None else known.adapted(atoms)
         self._plans["measured"] = plan
         return plan
 
-    def structure_factors_of(self, atoms: Atoms, hkl: NDArray[np.int32]) -> NDArray[np.complex128]:
-        """F_calc (M,) of other reflections (M, 3), by the host."""
+    def plan(self, atoms: Atoms, hkl: NDArray[np.int32]) -> StructureFactors:
+        """Plan for any reflections (M, 3), sampled for the B factors of `atoms`, where the problem is computed."""
+        return self._planned(
+            atoms, hkl, timer=self.timer, device=self.device.kind,
+            channels_at_once=lambda how: self.budget(how).sizes.channels_at_once,
+        )  # fmt: skip
+
+    def _planned(self, atoms: Atoms, hkl: NDArray[np.int32], **where: Any) -> StructureFactors:
         xray = self.options.xray
         return StructureFactors(
             self.reflections.crystal, hkl, atoms, method=xray.method, accuracy=xray.accuracy, precision=xray.precision,
-            threads=self.options.threads,
-        )(atoms)  # fmt: skip
+            threads=self.options.threads, radiation=self.reflections.radiation, **where,
+        )  # fmt: skip
+
+    def structure_factors_of(self, atoms: Atoms, hkl: NDArray[np.int32]) -> NDArray[np.complex128]:
+        """F_calc (M,) of other reflections (M, 3), by the host."""
+        return self._planned(atoms, hkl)(atoms)
 
     def budget(self, how: Gridded, models: int = 1) -> Budget:
         """Memory that evaluations of `models` models at a time take on the device, made to fit.

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.crystal import Crystal
+from arrayrefine.form_factors import Radiation
 
 RANDOM = "random"
 """How `source` names the convention of flags that were chosen at random because the file had none."""
@@ -73,6 +74,8 @@ class Reflections:
         As they are written to `refined.mtz`. None: 0 for the test set, 1 for the work set.
     set_aside : Reflections or None
         Others that were measured but have no part in anything; they are written to `refined.mtz`.
+    radiation : "xray", "electron" or "neutron"
+        What was scattered.
     """
 
     crystal: Crystal
@@ -85,6 +88,7 @@ class Reflections:
     sigma_i: Float | None = None
     flags: FreeFlags | None = None
     set_aside: Reflections | None = None
+    radiation: Radiation = "xray"
 
     def __len__(self) -> int:
         return len(self.f_obs)

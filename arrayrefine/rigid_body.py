@@ -29,7 +29,6 @@ from arrayrefine.problem import Problem
 from arrayrefine.report import Step
 from arrayrefine.selection import select
 from arrayrefine.state import State, evaluate, work_nll
-from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.targets.xray import XrayTarget
 from arrayrefine.wording import Caution, counted
 
@@ -294,11 +293,8 @@ def _zone(problem: Problem, state: State, d_min: float, needed: int) -> XrayTarg
     by_resolution = np.sort(data.s_squared[data.work])
     limit = max(1.0 / d_min**2, float(by_resolution[min(needed, len(by_resolution)) - 1]))
     chosen = data.s_squared <= limit * (1.0 + 1e-9)
-    full, options = state.xray, problem.options
-    plan = StructureFactors(
-        data.crystal, data.hkl[chosen], state.atoms, method=options.xray.method, accuracy=options.xray.accuracy,
-        precision=options.xray.precision, threads=options.threads, timer=problem.timer, device=problem.device.kind,
-    )  # fmt: skip
+    full = state.xray
+    plan = problem.plan(state.atoms, data.hkl[chosen])
     return XrayTarget(
         data.select(chosen), plan, full.factor[chosen], full.solvent[chosen], full.d[chosen], full.variance[chosen],
         full.kind, problem.timer, (state.atoms, state.f_calc[chosen]),

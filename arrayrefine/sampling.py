@@ -11,7 +11,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from arrayrefine.crystal import Crystal
-from arrayrefine.form_factors import it92, scattering
+from arrayrefine.form_factors import Radiation, form_factors, scattering
 
 Float = NDArray[np.float64]
 
@@ -115,14 +115,17 @@ class Errors:
     hkl : (R, 3) int
     tail : float
         What the cut-off costs: `BRICK_TAIL` or `SPHERE_TAIL`.
+    radiation : "xray", "electron" or "neutron"
     """
 
-    def __init__(self, crystal: Crystal, hkl: NDArray[np.integer[Any]], tail: float = BRICK_TAIL) -> None:
+    def __init__(
+        self, crystal: Crystal, hkl: NDArray[np.integer[Any]], tail: float = BRICK_TAIL, radiation: Radiation = "xray"
+    ) -> None:
         self.crystal, self._tail = crystal, tail
         self.d_min = float(1.0 / np.sqrt(crystal.inverse_d_squared(hkl).max()))
         self._hkl, self._weight = _chosen(crystal, hkl)
         self._s2 = crystal.inverse_d_squared(self._hkl)
-        self._carbon = scattering(it92(["C"])[2], self._s2)[0] ** 2
+        self._carbon = scattering(form_factors(["C"], radiation)[2], self._s2)[0] ** 2
 
     def of(self, b_iso: Float, strength: Float) -> ErrorsOfAtoms:
         """Errors for atoms with these B (N,), as they are put on the grids without blur, Å², and f² (N,)."""

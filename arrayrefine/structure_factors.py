@@ -16,7 +16,7 @@ from arrayrefine.device_density import Gridded
 from arrayrefine.device_factors import DeviceFactors, HostSide, Summed, made
 from arrayrefine.displacement import has_u, sharpest, widest
 from arrayrefine.errors import InputError
-from arrayrefine.form_factors import Basis, it92, reduced_basis, scattering
+from arrayrefine.form_factors import Basis, Radiation, form_factors, reduced_basis, scattering
 from arrayrefine.grid_density import GridDensity
 from arrayrefine.kernels import fft, lookup, summation
 from arrayrefine.kernels.processes import shared, told
@@ -54,6 +54,8 @@ class StructureFactors:
         Where it is computed; atoms and results are on the host all the same.
     channels_at_once : callable, optional
         Tells how many grids a device holds at a time; by default all.
+    radiation : "xray", "electron" or "neutron"
+        What the atoms scatter.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class StructureFactors:
         timer: dict[str, float] | None = None,
         device: Literal["cpu", "cuda"] = "cpu",
         channels_at_once: Callable[[Gridded], int] | None = None,
+        radiation: Radiation = "xray",
     ) -> None:
         self.crystal = crystal
         self.device, self._channels_at_once = device, channels_at_once
@@ -77,7 +80,8 @@ class StructureFactors:
         self.method, self.precision = method, precision
         self.threads = threads
         self.timer: dict[str, float] = {} if timer is None else timer
-        self._elements, self._element, coefficients = it92(atoms.element)
+        self.radiation: Radiation = radiation
+        self._elements, self._element, coefficients = form_factors(atoms.element, radiation)
         self._coefficients = coefficients
         self._form_factor = scattering(coefficients, self.s_squared)
         self._host_side: HostSide | None = None
@@ -87,7 +91,7 @@ class StructureFactors:
         self._whole_accuracy = accuracy
         self._accuracy = _GRID * accuracy
         self._dtype: Any = np.float32 if precision == "single" else np.float64
-        self._errors = Errors(crystal, self.hkl, SPHERE_TAIL if device == "cuda" else BRICK_TAIL)
+        self._errors = Errors(crystal, self.hkl, SPHERE_TAIL if device == "cuda" else BRICK_TAIL, radiation)
         self._expand(atoms)
         self._sample(atoms)
 
@@ -274,7 +278,8 @@ class StructureFactors:
         return now
 
     def __call__(self, atoms: Atoms) -> Complex:
-        """F_calc (R,) in electrons; InputError where the atoms are not those that the reflections were set up for."""
+        """F_calc (R,) in the unit of the form factors; InputError where the atoms are not those that it was set up
+        for."""
         if len(atoms) != len(self._element):
             raise InputError(
                 f"structure factors of {len(self._element)} atoms were asked for {len(atoms)} atoms; expected the "

@@ -90,7 +90,7 @@ def data(problem: Problem, state: State) -> dict[str, Any]:
     """What the report says of the measurements: the fit to all of them, and the outliers that the last model found."""
     measured, amplitude = problem.reflections, state.amplitude
     fom = state.fom
-    row: dict[str, Any] = {"r_all": r_factor(measured.f_obs, amplitude)}
+    row: dict[str, Any] = {"radiation": measured.radiation, "r_all": r_factor(measured.f_obs, amplitude)}
     for name, chosen in (("work", measured.work), ("free", measured.free)):
         row[f"cc_{name}"] = _correlation(measured.f_obs[chosen], amplitude[chosen])
         row[f"fom_{name}"] = float(np.mean(fom[chosen])) if chosen.any() else None

@@ -76,7 +76,7 @@ def short() -> Iterator[dict[str, int]]:
     ) -> Any:  # fmt: skip
         less = dataclasses.replace(
             options, cycles=min(options.cycles, limits["cycles"]), perturb=0.0, start=0, threads=1,
-            hydrogens="strip" if (options.hydrogens, options.write_hydrogens) == ("add", "auto") else options.hydrogens,
+            hydrogens="strip" if {options.hydrogens, options.write_hydrogens} == {"auto"} else options.hydrogens,
             minimiser=dataclasses.replace(options.minimiser, max_iterations=1),
         )  # fmt: skip
         files = all(isinstance(source, (str, Path)) for source in (model, data))

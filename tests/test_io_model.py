@@ -192,27 +192,6 @@ def test_only_the_first_model(tmp_path: Path) -> None:
     assert said(model, "first of 2 models")
 
 
-@pytest.mark.parametrize(
-    ("method", "told"),
-    [
-        ("NEUTRON DIFFRACTION", True),
-        ("ELECTRON CRYSTALLOGRAPHY", True),
-        ("X-RAY DIFFRACTION; NEUTRON DIFFRACTION", False),
-        ("X-RAY DIFFRACTION", False),
-        ("ELECTRON MICROSCOPY", False),  # placed in a crystal since
-        ("SOLUTION NMR", False),
-    ],
-)
-def test_models_of_other_radiation_are_told(tmp_path: Path, method: str, told: bool) -> None:
-    model = read(tmp_path, CRYST, atom(), header=f"EXPDTA    {method}")
-    assert said(model, "form factors used are those of X-rays") == told
-
-
-def test_a_real_model_of_neutron_diffraction_is_told(case: Callable[[str], Path]) -> None:
-    for name in ("model.cif", "shaken.pdb"):
-        assert said(read_model(case("1v9g") / name), "the model says NEUTRON DIFFRACTION: the form factors")
-
-
 def test_anisou_is_read_as_equivalent_b_and_traceless_part(tmp_path: Path) -> None:
     model = read(tmp_path, atom(), ANISOU, atom("CB", xyz=(2, 2, 3)))
     assert model.atoms.b_iso[0] == pytest.approx(8 * np.pi**2 * 0.2, abs=1e-3)

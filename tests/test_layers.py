@@ -79,6 +79,7 @@ LAYERS = [
     {"device_density"},
     {
         "external",
+        "radiation",
         "device_memory",
         "sampling",
         "topology",
@@ -98,6 +99,7 @@ LAYERS = [
         "unbonded",
         "unlinked",
         "linked_hydrogens",
+        "hydrogen_lengths",
         "hydrogens",
         "model_change",
         "carriers",
@@ -148,6 +150,7 @@ ALLOWED = {
         "unbonded",
         "unlinked",
         "linked_hydrogens",
+        "hydrogen_lengths",
         "io",
         "crystal",
         "form_factors",

@@ -226,7 +226,7 @@ def test_anisou_that_are_to_be_kept_and_are_not_there_are_named() -> None:
     [
         ({"weights": "foo"}, "--weights: found 'foo', expected one of 'robust', 'literal', 'stale', 'fixed'"),
         ({"adp": "varience"}, "--adp: found 'varience', expected one of 'kl', 'variance', 'none'"),
-        ({"hydrogens": "none"}, "--hydrogens: found 'none', expected one of 'add'"),
+        ({"hydrogens": "none"}, "--hydrogens: found 'none', expected one of 'auto'"),
         ({"write_hydrogens": True}, "--write-hydrogens: found True, expected one of 'auto'"),
         ({"device": "gpu"}, "--device: found 'gpu', expected one of 'auto', 'cpu', 'cuda'"),
         ({"targets": "xyz"}, "--targets: found 'xyz', expected a tuple such as ('xyz',)"),

@@ -107,7 +107,6 @@ def read_model(source: ModelSource, otherwise: Callable[[gemmi.Structure], Cryst
     else:
         file = stand_in(source)
         structure, document = _from_memory(file, source)
-    notes += checks.method_notes(dict(structure.info.items()).get("_exptl.method", ""))
     _keep_first_model(file, structure, notes)
     without_padding(structure)
     name_disulfides(structure)

@@ -25,9 +25,6 @@ DEFAULT_B = 30.0
 OVERLAP = 0.1
 """Distance below which two atoms are on top of each other, Å."""
 
-_OTHER_RADIATION = ("NEUTRON", "ELECTRON CRYSTALLOGRAPHY")
-"""Methods whose data X-ray form factors do not fit; a model from microscopy or NMR may well be placed in X-ray data."""
-
 
 def named(identity: Identity, indices: Sequence[int] | NDArray[np.int64], limit: int = 5) -> str:
     """Labels of the first `limit` atoms, and how many more there are."""
@@ -55,17 +52,6 @@ def check_elements(path: object, identity: Identity, element: NDArray[np.str_]) 
             "Correct the element (PDB columns 77-78, mmCIF _atom_site.type_symbol) or, where nobody knows it, as of "
             "UNX, remove these atoms from the model"
         )
-
-
-def method_notes(methods: str) -> tuple[str, ...]:
-    """A note where a header names diffraction of something else than X-rays, `methods` as in EXPDTA."""
-    said = methods.upper()
-    if "X-RAY" in said or not any(other in said for other in _OTHER_RADIATION):
-        return ()
-    return (Caution(
-        f"the header of the model says {said}: the form factors used are those of X-rays. With data that were measured "
-        "with neutrons or electrons the result means nothing; they need another program"
-    ),)
 
 
 def check_duplicates(path: object, identity: Identity) -> None:

@@ -188,6 +188,7 @@ def facts(account: Account, crystal: Crystal, version: str) -> list[tuple[str, l
             ("Cell", f"{a:.2f}, {b:.2f}, {c:.2f} Å; {', '.join(f'{angle:.2f}' for angle in angles)}°"),
         ]),
         ("Data", [
+            ("Measured with", {"xray": "X-rays"}.get(data.get("radiation", "xray"), f"{data.get('radiation')}s")),
             ("Resolution", f"{data['d_max']:.2f} – {data['d_min']:.2f} Å"),
             ("Reflections", f"{data['n_work']:,} work, {data['n_free']:,} test{share}"),
             ("Completeness", f"{100 * data['completeness']:.1f} %"),

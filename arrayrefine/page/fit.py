@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from arrayrefine.form_factors import UNITS, Radiation
 from arrayrefine.page.figure import COLOURS, Chart, axes, inline, legend
 from arrayrefine.page.table import Cell, Column, Table, number, plain, table, whole
 
@@ -31,7 +32,7 @@ def charts(account: Mapping[str, Any]) -> list[Chart]:
         found.append(_sigma_a(scaling["sigma_a"]))
     bins = scaling.get("scale", {}).get("bins")
     if bins:
-        found.append(_scale(bins, scaling))
+        found.append(_scale(bins, scaling, account["data"].get("radiation", "xray")))
     return found
 
 
@@ -147,7 +148,7 @@ def _sigma_a(bins: Rows) -> Chart:
     )  # fmt: skip
 
 
-def _scale(bins: Rows, scaling: Mapping[str, Any]) -> Chart:
+def _scale(bins: Rows, scaling: Mapping[str, Any], radiation: Radiation) -> Chart:
     figure, (axis,) = axes()
     x = [row["d"] ** -2 for row in bins]
     overall = scaling["scale"].get("k_overall") or 1.0
@@ -165,8 +166,8 @@ def _scale(bins: Rows, scaling: Mapping[str, Any]) -> Chart:
     rows = [(number(b["d"], 2), number(b["k_iso"], 3), number(b.get("k_mask"), 3)) for b in bins]
     return Chart(
         "scale", "Scale and bulk solvent",
-        "k should be flat and near 1: a trend or a step is a problem of the data. The solvent's factor, e/Å³, should "
-        f"start at 0.3 to 0.45 and only fall.{more}",
+        "k should be flat and near 1: a trend or a step is a problem of the data. The solvent's factor, "
+        f"{UNITS[radiation]}/Å³, should {'start at 0.3 to 0.45 and ' if radiation == 'xray' else ''}only fall.{more}",
         f"By resolution, lowest first: {'; '.join(said)}.",
         inline(figure, "scale"), table=table("Scale by resolution", columns, rows, row_heads=False),
     )  # fmt: skip
