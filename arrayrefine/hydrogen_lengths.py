@@ -23,8 +23,8 @@ def give_both_distances(monlib: gemmi.MonLib, names: Iterable[str]) -> None:
         component = monlib.monomers[name]
         element = {atom.id: atom.el for atom in component.atoms}
         for bond in component.rt.bonds:
-            ends = [element.get(end.atom) for end in (bond.id1, bond.id2)]
-            if None in ends or sum(end.is_hydrogen for end in ends) != 1:
+            ends = [element[end.atom] for end in (bond.id1, bond.id2) if end.atom in element]
+            if len(ends) < 2 or sum(end.is_hydrogen for end in ends) != 1:
                 continue
             if np.isfinite(bond.value_nucleus) and bond.value_nucleus > 0:
                 continue

@@ -447,19 +447,6 @@ def test_scale_records_that_are_not_of_the_standard_frame(tmp_path: Path, turned
     assert said(model, "frame: coordinates are moved" if turned else "SCALE records are a unit matrix")
 
 
-@pytest.mark.parametrize("count", [1, 2])
-def test_copies_that_are_only_named_are_noted(count: int) -> None:
-    structure = gemmi.read_structure(str(example.MODEL))
-    for k in range(count + 1):
-        transform = gemmi.Transform()
-        transform.vec.fromlist([10.0 * k, 0.0, 0.0])
-        structure.ncs.append(gemmi.NcsOp(transform, str(k + 1), k == 0))
-    operators = "1 operator" if count == 1 else "2 operators"
-    assert said(read_model(structure), f"{operators} of non-crystallographic symmetry")
-    structure.expand_ncs(gemmi.HowToNameCopiedChain.AddNumber)
-    assert not said(read_model(structure), "non-crystallographic symmetry")
-
-
 def test_unknown_space_group(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no known space group.*'P 99'"):
         read(tmp_path, atom(), header=CRYST.replace("P 21 21 21", "P 99      "))

@@ -22,6 +22,7 @@ from arrayrefine.io.files import KIND_NAMES, InputFile, load
 from arrayrefine.io.in_memory import ModelSource, is_path, label_of, stand_in
 from arrayrefine.io.inner_end import read_through
 from arrayrefine.io.model_crystal import crystal_named, format_cell, has_cell, take_crystal, without_unit_scale
+from arrayrefine.io.ncs_copies import with_copies
 from arrayrefine.io.padded_names import without_padding
 from arrayrefine.io.pdb_header import header_records
 from arrayrefine.io.refmac_links import name_disulfides
@@ -108,6 +109,7 @@ def read_model(source: ModelSource, otherwise: Callable[[gemmi.Structure], Cryst
         file = stand_in(source)
         structure, document = _from_memory(file, source)
     _keep_first_model(file, structure, notes)
+    document = with_copies(structure, document, notes)
     without_padding(structure)
     name_disulfides(structure)
     complete_groups(structure)
@@ -324,13 +326,6 @@ def _keep_first_model(source: InputFile, structure: gemmi.Structure, notes: list
         notes.append(Caution(f"only the first of {count} models in '{source.path}' is refined"))
     if not count or not structure[0].count_atom_sites():
         raise InputError(f"model '{source.path}' has no atoms; expected {_EXPECTED}")
-    operators = sum(not op.given for op in structure.ncs)
-    if operators:
-        notes.append(Caution(
-            f"{counted(operators, 'operator')} of non-crystallographic symmetry (MTRIX, _struct_ncs_oper) "
-            f"{are(operators)} not applied: only the atoms that are written out are refined, and their copies are "
-            "missing from the crystal. expand_ncs of a gemmi.Structure writes them out"
-        ))
 
 
 def identity_of(structure: gemmi.Structure) -> Identity:
