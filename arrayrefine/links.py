@@ -95,7 +95,9 @@ def _join_lone_conformers(structure: gemmi.Structure, monlib: gemmi.MonLib) -> l
     for chain in structure[0]:
         for residue, following in itertools.pairwise(chain.get_polymer()):
             carbons, nitrogens = _by_altloc(residue, "C"), _by_altloc(following, "N")
-            if "\0" in carbons.keys() | nitrogens.keys() or carbons.keys() == nitrogens.keys():
+            if not (carbons and nitrogens) or "\0" in carbons.keys() | nitrogens.keys():
+                continue
+            if carbons.keys() == nitrogens.keys():
                 continue
             link_id = _peptide_link(residue, following, monlib) if _follows(residue, following) else ""
             if link_id not in monlib.links:

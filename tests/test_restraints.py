@@ -559,6 +559,27 @@ def test_a_conformer_that_its_neighbours_do_not_have_is_bonded_to_what_fits_best
     assert np.count_nonzero(np.linalg.norm(grown.atoms.xyz[at_41] - n, axis=1) < 1.1) == 1
 
 
+@pytest.mark.parametrize(("number", "lacking"), [(40, "C"), (41, "N")])
+def test_conformers_beside_a_residue_that_lacks_its_end_have_no_bond(number: int, lacking: str) -> None:
+    """As the heavy-atom part of a model may have them, of residue 40 all in conformers A and B."""
+    structure = gemmi.read_structure(str(MODEL))
+    for residue in structure[0]["A"]:
+        if residue.seqid.num in (40, 41):
+            for atom in residue:
+                atom.altloc = "A"
+        if residue.seqid.num == number:
+            residue.remove_atom(lacking, "A")
+    structure.setup_entities()
+    model = read_model(structure)
+    library = load_monomers(sorted(set(model.structure[0].get_all_residue_names())))
+    restraints = build_restraints(model.structure, model.atoms, model.crystal, library)
+    ends = {int(np.flatnonzero((model.atoms.identity.sequence_number == n) & (model.atoms.identity.atom_name == name))[0])
+            for n, name in ((40, "C"), (41, "N")) if n != number}  # fmt: skip
+    (end,) = ends
+    partners = {int(i) for pair in restraints.bonds.index if end in pair for i in pair} - {end}
+    assert {int(model.atoms.identity.sequence_number[i]) for i in partners} == {81 - number}
+
+
 def test_restraints_without_sigma_are_left_out_and_said(tmp_path: Path) -> None:
     text = next(EMBEDDED.rglob("ALA.cif")).read_text()
     (block,) = (block for block in gemmi.cif.read_string(text) if block.name == "comp_ALA")
