@@ -13,7 +13,9 @@ Mask = NDArray[np.bool_]
 
 EIGHT_PI_SQUARED = 8.0 * np.pi**2
 """B/U."""
-U_LIMITS = (0.5 / EIGHT_PI_SQUARED, 300.0 / EIGHT_PI_SQUARED)
+B_BOUNDS = (0.5, 999.0)
+"""Å²; no more than a PDB file has room for."""
+U_LIMITS = (B_BOUNDS[0] / EIGHT_PI_SQUARED, B_BOUNDS[1] / EIGHT_PI_SQUARED)
 """Å²; mean square displacements along any direction stay between these."""
 NOT_ROUND = float(np.finfo(float).tiny)
 """Å²; nothing, but not zero: an entry of a tensor that is one, though round."""

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from arrayrefine.adp_evidence import Evidence
 from arrayrefine.atoms import Atoms, Gradient
+from arrayrefine.displacement import B_BOUNDS
 from arrayrefine.kernels.processes import gathered
 from arrayrefine.options import Weighting
-from arrayrefine.parameters import B_BOUNDS, Parameters
+from arrayrefine.parameters import Parameters
 from arrayrefine.riding import follow
 from arrayrefine.targets import Target
 

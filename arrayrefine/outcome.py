@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from arrayrefine.atoms import WATERS
+from arrayrefine.displacement import B_BOUNDS
 from arrayrefine.free_uncertainty import doubt
-from arrayrefine.parameters import B_BOUNDS
 from arrayrefine.polymers import is_polymer
 from arrayrefine.problem import Problem
 from arrayrefine.report import Step

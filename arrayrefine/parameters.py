@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms, Gradient
-from arrayrefine.displacement import NOT_ROUND, joined, least_b, parted, possible, total_u
+from arrayrefine.displacement import B_BOUNDS, NOT_ROUND, joined, least_b, parted, possible, total_u
 from arrayrefine.errors import InputError
 from arrayrefine.occupancy_groups import OccupancyGroups
 from arrayrefine.riding import fold, follow
@@ -25,8 +25,6 @@ Mask = NDArray[np.bool_]
 
 KINDS = ("xyz", "b", "occupancy", "tls")
 """What can be named: "b" stands for the displacement parameters, six of an anisotropic atom and one of another."""
-B_BOUNDS = (0.5, 300.0)
-"""Å²"""
 
 
 class Sizes(NamedTuple):

@@ -16,6 +16,7 @@ from arrayrefine.configuration import check_options
 from arrayrefine.conformers import build_occupancy_groups, overfull, partial, uneven
 from arrayrefine.data_checks import check_data, few_for_model
 from arrayrefine.device import choose_device
+from arrayrefine.displacement import B_BOUNDS
 from arrayrefine.errors import InputError
 from arrayrefine.external import with_external
 from arrayrefine.hydrogen_sources import with_hydrogens
@@ -30,7 +31,7 @@ from arrayrefine.macrocycle import check_targets
 from arrayrefine.monomers import MonomerLibrary, library_for
 from arrayrefine.option_effects import frozen_groups, refines, tls_option, without_effect
 from arrayrefine.options import Options
-from arrayrefine.parameters import B_BOUNDS, Parameters
+from arrayrefine.parameters import Parameters
 from arrayrefine.problem import Problem
 from arrayrefine.radiation import with_hydrogens_for, with_method, with_radiation
 from arrayrefine.reflections import Reflections

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from arrayrefine.atoms import Atoms
 from arrayrefine.common_anisotropy import common_anisotropy, without_common
 from arrayrefine.crystal import Crystal
-from arrayrefine.displacement import EIGHT_PI_SQUARED, least_b, sharpest
+from arrayrefine.displacement import B_BOUNDS, EIGHT_PI_SQUARED, least_b, sharpest
 from arrayrefine.errors import InputError
 from arrayrefine.kernels import symmetric
 from arrayrefine.outliers import Outliers, find_outliers
-from arrayrefine.parameters import B_BOUNDS, Parameters, frozen_kinds
+from arrayrefine.parameters import Parameters, frozen_kinds
 from arrayrefine.problem import Problem
 from arrayrefine.report import Statistics
 from arrayrefine.scaling import Scale, r_factor

@@ -231,6 +231,18 @@ def test_with_atoms_refuses_atoms_of_another_model(tmp_path: Path) -> None:
         with_atoms(one, two.atoms)
 
 
+def test_large_b_of_a_whole_model_are_kept(tmp_path: Path) -> None:
+    """As at 6 Å; one atom far above the others is not."""
+    rows = [atom(name, xyz=(2.0 * k, 2, 3), b=b) for k, (name, b) in enumerate(
+        [("CA", "500.00"), ("C", "450.00"), ("O", "900.00"), ("N", "520.00"), ("CB", "110.00")]
+    )]  # fmt: skip
+    assert read(tmp_path, *rows).atoms.b_iso.tolist() == [500.0, 450.0, 900.0, 520.0, 110.0]
+    low = [row.replace("500.00", "120.00").replace("450.00", "130.00").replace("520.00", "140.00") for row in rows]
+    model = read(tmp_path, *low)
+    assert model.atoms.b_iso.max() == 390.0  # three times the median
+    assert said(model, "above 390.*1 atom")
+
+
 @pytest.mark.parametrize(
     ("text", "expected", "pattern"),
     [

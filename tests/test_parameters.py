@@ -10,6 +10,7 @@ from checks import dot_test
 from synthetic import crystal, random_atoms
 
 from arrayrefine.atoms import Gradient
+from arrayrefine.displacement import B_BOUNDS
 from arrayrefine.errors import InputError
 from arrayrefine.parameters import Parameters
 from arrayrefine.selection import select
@@ -86,7 +87,7 @@ def test_bounds(atoms) -> None:
     lower, upper = parameters.bounds()
     assert np.isinf(lower[:24]).all()
     assert (lower[24:32] == 0.5).all()
-    assert (upper[24:32] == 300.0).all()
+    assert (upper[24:32] == B_BOUNDS[1]).all()
     assert (lower[32:] == 0.0).all()
     assert (upper[32:] == 1.0).all()
 

@@ -573,11 +573,11 @@ def test_conformers_beside_a_residue_that_lacks_its_end_have_no_bond(number: int
     model = read_model(structure)
     library = load_monomers(sorted(set(model.structure[0].get_all_residue_names())))
     restraints = build_restraints(model.structure, model.atoms, model.crystal, library)
-    ends = {int(np.flatnonzero((model.atoms.identity.sequence_number == n) & (model.atoms.identity.atom_name == name))[0])
-            for n, name in ((40, "C"), (41, "N")) if n != number}  # fmt: skip
-    (end,) = ends
+    who = model.atoms.identity
+    other, name = (41, "N") if number == 40 else (40, "C")
+    (end,) = np.flatnonzero((who.sequence_number == other) & (who.atom_name == name)).tolist()
     partners = {int(i) for pair in restraints.bonds.index if end in pair for i in pair} - {end}
-    assert {int(model.atoms.identity.sequence_number[i]) for i in partners} == {81 - number}
+    assert {int(who.sequence_number[i]) for i in partners} == {other}
 
 
 def test_restraints_without_sigma_are_left_out_and_said(tmp_path: Path) -> None:
