@@ -21,11 +21,12 @@ from arrayrefine.io.dummy_atoms import take_dummies_for_oxygen
 from arrayrefine.io.files import KIND_NAMES, InputFile, load
 from arrayrefine.io.in_memory import ModelSource, is_path, label_of, stand_in
 from arrayrefine.io.inner_end import read_through
-from arrayrefine.io.model_crystal import crystal_named, format_cell, has_cell, take_crystal, without_unit_scale
+from arrayrefine.io.model_crystal import crystal_named, has_cell, take_crystal, without_unit_scale
 from arrayrefine.io.ncs_copies import with_copies
 from arrayrefine.io.padded_names import without_padding
 from arrayrefine.io.pdb_header import header_records
 from arrayrefine.io.refmac_links import name_disulfides
+from arrayrefine.io.regular_cell import format_cell
 from arrayrefine.io.residue_order import take_polymers_together
 from arrayrefine.io.special_positions import Sites, find_sites, follow_sites
 from arrayrefine.io.tls_header import complete_groups

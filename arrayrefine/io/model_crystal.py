@@ -8,6 +8,7 @@ import numpy as np
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
 from arrayrefine.io.files import InputFile
+from arrayrefine.io.regular_cell import format_cell, made_regular, regular_cell
 from arrayrefine.io.tables import usable_cell
 from arrayrefine.wording import Caution
 
@@ -83,16 +84,14 @@ def crystal_named(source: InputFile, structure: gemmi.Structure, notes: list[str
     if cell.explicit_matrices:
         structure.standardize_crystal_frame()
         notes.append("SCALE records of a non-standard frame: coordinates are moved to the standard frame (a along x)")
-    # 1 % of an angle or of a length, the same limit as between model and data; gemmi looks at the metric in the frame
-    if not structure.cell.is_compatible_with_spacegroup(group, 0.01):
+    regular = regular_cell(structure.cell, group)
+    if regular is None:
         raise InputError(
             f"model '{source.path}': cell {format_cell(cell)} does not fit space group {group.xhm()}; "
             "correct one of them"
         )
+    if regular is not structure.cell:
+        notes.append(made_regular(f"model '{source.path}'", structure.cell, regular, group))
+        structure.cell = regular
     structure.setup_cell_images()
     return Crystal.from_gemmi(structure.cell, group)
-
-
-def format_cell(cell: gemmi.UnitCell) -> str:
-    """Å and degrees, with spaces between."""
-    return " ".join(f"{v:g}" for v in cell.parameters)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
-from arrayrefine.io.model_crystal import format_cell
+from arrayrefine.io.regular_cell import format_cell, made_regular, regular_cell
 from arrayrefine.io.tables import Table
 from arrayrefine.wording import Caution, are, counted
 
@@ -60,7 +60,10 @@ def common_crystal(table: Table, model: Crystal, notes: list[str]) -> tuple[Crys
         ))
     if table.cell is None:
         return model, "model"
-    return Crystal.from_gemmi(cell, model.gemmi_space_group), "data"
+    regular = regular_cell(cell, model.gemmi_space_group) or model.gemmi_cell
+    if regular is not cell:
+        notes.append(made_regular(f"'{path}'", cell, regular, model.gemmi_space_group))
+    return Crystal.from_gemmi(regular, model.gemmi_space_group), "data"
 
 
 def fits(model: Crystal, cell: gemmi.UnitCell | None, group: gemmi.SpaceGroup | None) -> bool:

@@ -1,0 +1,54 @@
+"""Cells of which the last digits do not obey their space group."""
+
+from __future__ import annotations
+
+import gemmi
+import numpy as np
+
+TOLERANCE = 0.01
+"""Relative change of a length or an angle beyond which cell and space group do not belong together: that between the
+cells of model and data."""
+_ROUNDING = 1e-5
+"""Relative change that is none."""
+
+
+def regular_cell(cell: gemmi.UnitCell, group: gemmi.SpaceGroup) -> gemmi.UnitCell | None:
+    """The cell nearest to one that obeys a space group: its metric, averaged over the rotations.
+
+    Parameters
+    ----------
+    cell : gemmi.UnitCell
+    group : gemmi.SpaceGroup
+
+    Returns
+    -------
+    gemmi.UnitCell or None
+        `cell` itself where it obeys; None where it is off by more than `TOLERANCE`.
+    """
+    a, b, c, *angles = cell.parameters
+    bc, ca, ab = np.cos(np.radians(angles))
+    length = np.array([a, b, c])
+    metric = np.outer(length, length) * np.array([[1.0, ab, ca], [ab, 1.0, bc], [ca, bc, 1.0]])
+    turns = [np.array(op.rot) / gemmi.Op.DEN for op in group.operations().sym_ops]
+    mean = np.mean([turn.T @ metric @ turn for turn in turns], axis=0)
+    length = np.sqrt(np.diag(mean))
+    cosine = mean / np.outer(length, length)
+    angle = np.degrees(np.arccos(np.clip([cosine[1, 2], cosine[0, 2], cosine[0, 1]], -1.0, 1.0)))
+    regular = np.concatenate([length, angle])
+    change = float(np.max(np.abs(regular / np.array(cell.parameters) - 1.0)))
+    if change <= _ROUNDING:
+        return cell
+    return gemmi.UnitCell(*regular) if change <= TOLERANCE else None
+
+
+def made_regular(whose: str, cell: gemmi.UnitCell, regular: gemmi.UnitCell, group: gemmi.SpaceGroup) -> str:
+    """A note on a cell that was replaced."""
+    return (
+        f"{whose}: cell {format_cell(cell)} does not obey {group.xhm()} in its last digits and is taken for "
+        f"{format_cell(regular)}"
+    )
+
+
+def format_cell(cell: gemmi.UnitCell) -> str:
+    """Å and degrees, with spaces between."""
+    return " ".join(f"{v:g}" for v in cell.parameters)
