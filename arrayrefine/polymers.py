@@ -14,6 +14,8 @@ Int = NDArray[np.int64]
 
 IDENTITY = 0.8
 """Fraction of equal residue names among those aligned from which two chains are alike."""
+COMPACT = 0.5
+"""Fraction of the residues between the first and the last aligned that are aligned, in both chains."""
 LEAST = 10
 """Residues that two alike chains have in common at least."""
 
@@ -87,8 +89,13 @@ def aligned(one: list[Residue], two: list[Residue]) -> list[tuple[Residue, Resid
 
 
 def _alike(pairs: list[tuple[Residue, Residue]], one: list[Residue], two: list[Residue]) -> bool:
+    """Whether two chains are alike: enough equal residues, not too far between. An alignment finds those of a short
+    peptide scattered over any long chain."""
     same = sum(a.name == b.name for a, b in pairs)
-    return same >= max(IDENTITY * len(pairs), 0.5 * min(len(one), len(two)), LEAST)
+    if same < max(IDENTITY * len(pairs), 0.5 * min(len(one), len(two)), LEAST):
+        return False
+    spans = [max(numbers) - min(numbers) + 1 for numbers in zip(*((a.number, b.number) for a, b in pairs))]
+    return len(pairs) >= COMPACT * max(spans)
 
 
 def _by_sequence(one: list[Residue], two: list[Residue]) -> list[tuple[Residue, Residue]]:

@@ -266,6 +266,16 @@ def test_a_reference_is_matched_by_sequence(reductase: Loaded, tmp_path: Path) -
     check_xyz(target, shaken(atoms, 0.1))
 
 
+def test_a_peptide_scattered_over_a_chain_is_not_like_it(reductase: Loaded) -> None:
+    """As an alignment without penalty for its many gaps finds it; a piece of the chain is."""
+    (chain,) = by_chain(residues_of(reductase.atoms)).values()
+    scattered = [dataclasses.replace(r, number=1000 + k, key=(500 + k, "")) for k, r in enumerate(chain[::7])]
+    assert len(scattered) > 20
+    assert not aligned(chain, scattered)
+    piece = [dataclasses.replace(r, number=1000 + k, key=(500 + k, "")) for k, r in enumerate(chain[40:65])]
+    assert len(aligned(chain, piece)) == 25
+
+
 def test_a_reference_like_no_chain_is_an_error(reductase: Loaded, tmp_path: Path) -> None:
     def cut(structure: gemmi.Structure) -> None:
         del structure[0]["A"][5:]
