@@ -268,7 +268,7 @@ def test_a_reference_is_matched_by_sequence(reductase: Loaded, tmp_path: Path) -
 
 def test_a_peptide_scattered_over_a_chain_is_not_like_it(reductase: Loaded) -> None:
     """As an alignment without penalty for its many gaps finds it; a piece of the chain is."""
-    (chain,) = by_chain(residues_of(reductase.atoms)).values()
+    chain = by_chain(residues_of(reductase[0]))["A"]
     scattered = [dataclasses.replace(r, number=1000 + k, key=(500 + k, "")) for k, r in enumerate(chain[::7])]
     assert len(scattered) > 20
     assert not aligned(chain, scattered)
