@@ -21,6 +21,8 @@ Mask = NDArray[np.bool_]
 
 SEPARATOR = "|"
 """Between the selections of groups that exclude each other."""
+_ROOM = 0.1
+"""What the occupancies of a ligand's conformers lack of 1, at least, where it is there in part."""
 _FULL = 0.995
 """Share of its site from which an atom counts as fully there."""
 _ALIKE = 0.02
@@ -60,9 +62,10 @@ def build_occupancy_groups(atoms: Atoms, selections: tuple[str, ...] = ()) -> tu
     """Groups of atoms whose occupancies can be refined.
 
     In this order: what the user names; alternate conformers of a residue, microheterogeneity among them, together with
-    neighbours in the chain that have the same conformers in like amounts, whose occupancies add up to one; atoms of one
-    residue that are there to the same part, without an alternative; so waters and ions each for themselves. Atoms of
-    occupancy zero are never refined, riding hydrogens follow their parents, and all others are fully there.
+    neighbours in the chain that have the same conformers in like amounts, whose occupancies add up to one (of ligands
+    and waters that are there in part each conformer for itself); atoms of one residue that are there to the same part,
+    without an alternative; so waters and ions each for themselves. Atoms of occupancy zero are never refined, riding
+    hydrogens follow their parents, and all others are fully there.
 
     Parameters
     ----------
@@ -86,8 +89,14 @@ def build_occupancy_groups(atoms: Atoms, selections: tuple[str, ...] = ()) -> tu
     for text in selections:
         _add_selected(made, atoms, able, text)
     share = atoms.occupancy * atoms.multiplicity
+    in_part: list[str] = []
     for run in _runs(atoms, share, able & (made.group < 0)):
-        made.add(run)
+        if not _there_in_part(atoms, share, run):
+            made.add(run)
+            continue
+        in_part.append(" + ".join(run))
+        for name, index in run.items():
+            made.add({name: index})
     alone = np.flatnonzero(able & (made.group < 0) & (share < _FULL))
     who = atoms.identity
     kinds: dict[tuple[int, str, float], list[int]] = {}
@@ -96,7 +105,20 @@ def build_occupancy_groups(atoms: Atoms, selections: tuple[str, ...] = ()) -> tu
     for (_, altloc, _), index in kinds.items():
         made.add({_name(atoms, index, altloc): np.array(index)})
     groups = OccupancyGroups(made.group, np.array(made.alternative, dtype=np.int64), tuple(made.names))
-    return groups, _sums(atoms, groups)
+    notes = _sums(atoms, groups)
+    if in_part:
+        notes += (
+            f"the conformers of {counted(len(in_part), 'ligand')}, waters among them, add up to less than 1, as of what "
+            f"is there in part, and each is refined for itself: {listed(in_part)}",
+        )
+    return groups, notes
+
+
+def _there_in_part(atoms: Atoms, share: NDArray[np.float64], run: dict[str, Int]) -> bool:
+    """Whether conformers of what is no part of a chain leave room for its absence."""
+    names = {str(name) for index in run.values() for name in atoms.identity.residue_name[index]}
+    total = sum(float(share[index].mean()) for index in run.values())
+    return total < 1.0 - _ROOM and not any(map(is_polymer, names))
 
 
 def _add_selected(made: _Groups, atoms: Atoms, able: Mask, text: str) -> None:

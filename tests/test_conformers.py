@@ -91,6 +91,25 @@ def test_what_belongs_together_and_what_excludes_what() -> None:
     assert "A LEU 3 conformer A, had 0.90" in note
 
 
+def test_conformers_of_a_ligand_that_is_there_in_part_are_not_made_to_fill_its_place() -> None:
+    """As of fragments, 0.15 and 0.15; those of a residue of a chain are, and of a water that adds up to 0.95."""
+    atoms = model()
+    occupancy = atoms.occupancy.copy()
+    occupancy[[16, 17]], occupancy[[18, 19]], occupancy[[5, 6]] = (0.15, 0.2), (0.55, 0.4), (0.3, 0.2)
+    atoms = atoms.replace(occupancy=occupancy)
+    groups, notes = build_occupancy_groups(atoms)
+    alternative = dict(zip(groups.names, groups.alternative.tolist()))
+    assert alternative["B HOH 3 conformer A"] == alternative["B HOH 3 conformer B"] == -1
+    assert alternative["B HOH 4 conformer A"] == alternative["B HOH 4 conformer B"] >= 0
+    assert alternative["A LEU 3 conformer A"] == alternative["A LEU 3 conformer B"] >= 0
+    (said,) = [note for note in notes if "each is refined for itself" in note]
+    assert "1 ligand, waters among them" in said
+    assert said.endswith("B HOH 3 conformer A + B HOH 3 conformer B")
+    free = groups.free(np.ones(len(atoms), dtype=bool))
+    values = groups.pack(atoms, free)
+    np.testing.assert_allclose(groups.unpack(atoms, free, values)[[16, 17]], [0.15, 0.2])
+
+
 def test_alternatives_that_add_up_to_more_than_one_are_named() -> None:
     """Where occupancies are not refined nothing else mends them; less than one may be a partly empty site."""
     atoms = model()
