@@ -95,8 +95,8 @@ def build_occupancy_groups(atoms: Atoms, selections: tuple[str, ...] = ()) -> tu
             made.add(run)
             continue
         in_part.append(" + ".join(run))
-        for name, index in run.items():
-            made.add({name: index})
+        for name, chosen in run.items():
+            made.add({name: chosen})
     alone = np.flatnonzero(able & (made.group < 0) & (share < _FULL))
     who = atoms.identity
     kinds: dict[tuple[int, str, float], list[int]] = {}
@@ -108,8 +108,8 @@ def build_occupancy_groups(atoms: Atoms, selections: tuple[str, ...] = ()) -> tu
     notes = _sums(atoms, groups)
     if in_part:
         notes += (
-            f"the conformers of {counted(len(in_part), 'ligand')}, waters among them, add up to less than 1, as of what "
-            f"is there in part, and each is refined for itself: {listed(in_part)}",
+            f"the conformers of {counted(len(in_part), 'ligand')}, waters among them, add up to less than 1, as of "
+            f"what is there in part, and each is refined for itself: {listed(in_part)}",
         )
     return groups, notes
 

@@ -95,7 +95,7 @@ def _alike(pairs: list[tuple[Residue, Residue]], one: list[Residue], two: list[R
     if same < max(IDENTITY * len(pairs), 0.5 * min(len(one), len(two)), LEAST):
         return False
     spans = [max(numbers) - min(numbers) + 1 for numbers in zip(*((a.number, b.number) for a, b in pairs))]
-    return len(pairs) >= COMPACT * max(spans)
+    return bool(len(pairs) >= COMPACT * max(spans))
 
 
 def _by_sequence(one: list[Residue], two: list[Residue]) -> list[tuple[Residue, Residue]]:
