@@ -21,6 +21,7 @@ from arrayrefine.io.dummy_atoms import take_dummies_for_oxygen
 from arrayrefine.io.files import KIND_NAMES, InputFile, load
 from arrayrefine.io.in_memory import ModelSource, is_path, label_of, stand_in
 from arrayrefine.io.inner_end import read_through
+from arrayrefine.io.mended_cif import mend
 from arrayrefine.io.model_crystal import crystal_named, has_cell, take_crystal, without_unit_scale
 from arrayrefine.io.ncs_copies import with_copies
 from arrayrefine.io.padded_names import without_padding
@@ -252,7 +253,9 @@ def _parse(source: InputFile, notes: list[str]) -> tuple[gemmi.Structure, gemmi.
             structure.input_format = gemmi.CoorFormat.Pdb
         else:
             document = gemmi.cif.read_string(source.text())
-            structure = gemmi.make_structure_from_block(_atom_block(source, document))
+            block = _atom_block(source, document)
+            mend(block, notes)
+            structure = gemmi.make_structure_from_block(block)
             structure.merge_chain_parts()
             structure.input_format = gemmi.CoorFormat.Mmcif
     except (RuntimeError, ValueError, IndexError) as error:

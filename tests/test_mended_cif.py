@@ -1,0 +1,71 @@
+"""mmCIF files with values that gemmi does not read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gemmi
+import pytest
+
+import arrayrefine as ar
+from arrayrefine import example
+from arrayrefine.io.model import read_model
+
+
+@pytest.fixture
+def text() -> str:
+    structure = gemmi.read_structure(str(example.MODEL))
+    for residue in structure[0]["A"]:
+        if residue.seqid.num == 53:
+            residue.seqid = gemmi.SeqId(52, "A")
+    structure.setup_entities()
+    return str(structure.make_mmcif_document().as_string())
+
+
+def test_counts_in_quotes(text: str, tmp_path: Path) -> None:
+    """As pdb_extract writes them."""
+    path = tmp_path / "model.cif"
+    block = gemmi.cif.read_string(text).sole_block()
+    for value, expected in (("'1'", "1"), ("'many'", "?")):
+        block.set_pairs("_exptl.", {"entry_id": "1RX2", "method": "'X-RAY DIFFRACTION'"}, raw=True)
+        block.set_pair("_exptl.crystals_number", value)
+        block.write_file(str(path))
+        with pytest.raises((RuntimeError, ValueError)):
+            gemmi.read_structure(str(path))
+        model = read_model(path)
+        assert len(model.atoms) == len(read_model(example.MODEL).atoms)
+        assert model.document is not None
+        assert model.document.sole_block().find_value("_exptl.crystals_number") == expected
+
+
+def test_insertion_codes_behind_residue_numbers(text: str, tmp_path: Path) -> None:
+    """As an old REFMAC writes them, in atoms and sequence."""
+    path = tmp_path / "model.cif"
+    document = gemmi.cif.read_string(text)
+    block = document.sole_block()
+    changed = 0
+    for row in block.find("_atom_site.", ["auth_seq_id", "pdbx_PDB_ins_code"]):
+        if row[1] == "A":
+            row[0], row[1] = "52A", "?"
+            changed += 1
+    assert changed
+    entity = block.find_values("_entity_poly.entity_id")[0]
+    loop = block.init_loop("_entity_poly_seq.", ["entity_id", "num", "mon_id"])
+    for number, name in (("51", "GLY"), ("52A", "LEU"), ("53", "ALA")):
+        loop.add_row([entity, number, name])
+    document.write_file(str(path))
+    with pytest.raises((RuntimeError, ValueError), match="52A"):
+        gemmi.read_structure(str(path))
+    model = read_model(path)
+    who = model.atoms.identity
+    assert int(((who.sequence_number == 52) & (who.insertion_code == "A")).sum()) == changed
+    (said,) = [note for note in model.notes if "insertion code" in note]
+    assert f"for {changed} atoms" in said
+    result = ar.refine(path, example.DATA, ar.Options(cycles=0, d_min=3.5, report=False))
+    result.write(tmp_path / "out")
+    for name in ("refined.cif", "refined.pdb"):
+        again = read_model(tmp_path / "out" / name)
+        assert not [note for note in again.notes if "insertion code" in note]
+        assert int((again.atoms.identity.insertion_code == "A").sum()) == changed
+    rows = gemmi.cif.read(str(tmp_path / "out" / "refined.cif")).sole_block().find("_entity_poly_seq.", ["num"])
+    assert [row[0] for row in rows] == ["1", "2", "3"]
