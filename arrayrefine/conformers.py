@@ -47,9 +47,14 @@ class _Groups:
     alternative: list[int] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     alternatives: int = 0
+    empty: list[int] = field(default_factory=list)
 
-    def add(self, conformers: dict[str, Int]) -> None:
-        """One group for each conformer; together they are an alternative if there are several."""
+    def add(self, conformers: dict[str, Int], room: bool = False) -> None:
+        """One group for each conformer; together they are an alternative if there are several, with `room` one more of
+        no atoms."""
+        if room:
+            conformers = {**conformers, f"none of {' + '.join(conformers)}": np.zeros(0, dtype=np.int64)}
+            self.empty.append(len(self.names) + len(conformers) - 1)
         tied = len(conformers) > 1
         for name, index in conformers.items():
             self.group[index] = len(self.names)
@@ -63,7 +68,7 @@ def build_occupancy_groups(atoms: Atoms, selections: tuple[str, ...] = ()) -> tu
 
     In this order: what the user names; alternate conformers of a residue, microheterogeneity among them, together with
     neighbours in the chain that have the same conformers in like amounts, whose occupancies add up to one (of ligands
-    and waters that are there in part each conformer for itself); atoms of one residue that are there to the same part,
+    and waters that are there in part to one at most); atoms of one residue that are there to the same part,
     without an alternative; so waters and ions each for themselves. Atoms of occupancy zero are never refined, riding
     hydrogens follow their parents, and all others are fully there.
 
@@ -91,12 +96,9 @@ def build_occupancy_groups(atoms: Atoms, selections: tuple[str, ...] = ()) -> tu
     share = atoms.occupancy * atoms.multiplicity
     in_part: list[str] = []
     for run in _runs(atoms, share, able & (made.group < 0)):
-        if not _there_in_part(atoms, share, run):
-            made.add(run)
-            continue
-        in_part.append(" + ".join(run))
-        for name, chosen in run.items():
-            made.add({name: chosen})
+        room = _there_in_part(atoms, share, run)
+        made.add(run, room)
+        in_part += [" + ".join(run)] if room else []
     alone = np.flatnonzero(able & (made.group < 0) & (share < _FULL))
     who = atoms.identity
     kinds: dict[tuple[int, str, float], list[int]] = {}
@@ -104,12 +106,14 @@ def build_occupancy_groups(atoms: Atoms, selections: tuple[str, ...] = ()) -> tu
         kinds.setdefault((int(who.residue[i]), str(who.altloc[i]), round(float(share[i]), 2)), []).append(i)
     for (_, altloc, _), index in kinds.items():
         made.add({_name(atoms, index, altloc): np.array(index)})
-    groups = OccupancyGroups(made.group, np.array(made.alternative, dtype=np.int64), tuple(made.names))
+    groups = OccupancyGroups(
+        made.group, np.array(made.alternative, dtype=np.int64), tuple(made.names), tuple(made.empty)
+    )
     notes = _sums(atoms, groups)
     if in_part:
         notes += (
             f"the conformers of {counted(len(in_part), 'ligand')}, waters among them, add up to less than 1, as of "
-            f"what is there in part, and each is refined for itself: {listed(in_part)}",
+            f"what is there in part, and may: {listed(in_part)}",
         )
     return groups, notes
 

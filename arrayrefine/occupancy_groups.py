@@ -31,11 +31,14 @@ class OccupancyGroups:
         Alternative to which each group belongs; −1 for a group that stands alone.
     names : tuple of str
         What each group is.
+    empty : tuple of int
+        Groups without atoms: each stands for a place with none of its alternative there, and is the last of it.
     """
 
     group: Int
     alternative: Int
     names: tuple[str, ...] = ()
+    empty: tuple[int, ...] = ()
 
     @classmethod
     def single(cls, n: int) -> OccupancyGroups:
@@ -50,7 +53,9 @@ class OccupancyGroups:
         inside = self.group >= 0
         held = np.zeros(len(self), dtype=bool)
         held[self.group[inside & ~mask]] = True
-        held |= np.bincount(self.group[inside], minlength=len(self)) == 0
+        atoms = np.bincount(self.group[inside], minlength=len(self))
+        atoms[list(self.empty)] = 1
+        held |= atoms == 0
         stuck = np.unique(self.alternative[held])
         held |= np.isin(self.alternative, stuck[stuck >= 0])
         return np.flatnonzero(~held)
@@ -65,11 +70,14 @@ class OccupancyGroups:
         return out
 
     def occupancies(self, atoms: Atoms, groups: Int) -> Float:
-        """Occupancy of each of some groups: the mean of its atoms', each of a full site."""
+        """Occupancy of each of some groups: the mean of its atoms', each of a full site; of an empty one the rest."""
         inside = self.group >= 0
         count = np.bincount(self.group[inside], minlength=len(self))
         total = np.bincount(self.group[inside], (atoms.occupancy * atoms.multiplicity)[inside], minlength=len(self))
-        return np.asarray(total[groups] / np.maximum(count[groups], 1))
+        share = total / np.maximum(count, 1)
+        for one in self.empty:
+            share[one] = max(1.0 - share[self.alternative == self.alternative[one]].sum(), LEAST)
+        return np.asarray(share[groups])
 
     def pack(self, atoms: Atoms, groups: Int) -> Float:
         """Independent occupancies of some groups, those of an alternative as parts of one."""

@@ -144,7 +144,8 @@ def occupancies(problem: Problem, start: Atoms, state: State) -> tuple[dict[str,
     alternative = [int(k) if k >= 0 else None for k in groups.alternative]
     return tuple(
         {"name": name, "alternative": k, "start": before, "final": after}
-        for name, k, before, after in zip(groups.names, alternative, *values)
+        for number, (name, k, before, after) in enumerate(zip(groups.names, alternative, *values))
+        if number not in groups.empty
     )
 
 

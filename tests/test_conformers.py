@@ -98,16 +98,30 @@ def test_conformers_of_a_ligand_that_is_there_in_part_are_not_made_to_fill_its_p
     occupancy[[16, 17]], occupancy[[18, 19]], occupancy[[5, 6]] = (0.15, 0.2), (0.55, 0.4), (0.3, 0.2)
     atoms = atoms.replace(occupancy=occupancy)
     groups, notes = build_occupancy_groups(atoms)
-    alternative = dict(zip(groups.names, groups.alternative.tolist()))
-    assert alternative["B HOH 3 conformer A"] == alternative["B HOH 3 conformer B"] == -1
-    assert alternative["B HOH 4 conformer A"] == alternative["B HOH 4 conformer B"] >= 0
-    assert alternative["A LEU 3 conformer A"] == alternative["A LEU 3 conformer B"] >= 0
-    (said,) = [note for note in notes if "each is refined for itself" in note]
-    assert "1 ligand, waters among them" in said
-    assert said.endswith("B HOH 3 conformer A + B HOH 3 conformer B")
+    (empty,) = groups.empty
+    assert groups.names[empty] == "none of B HOH 3 conformer A + B HOH 3 conformer B"
+    assert not (groups.group == empty).any()
+    (said,) = [note for note in notes if "there in part" in note]
+    assert said.endswith("1 ligand, waters among them, add up to less than 1, as of what is there in part, and may: "
+                         "B HOH 3 conformer A + B HOH 3 conformer B")  # fmt: skip
     free = groups.free(np.ones(len(atoms), dtype=bool))
+    assert empty in free
+    assert groups.occupancies(atoms, np.array([empty]))[0] == pytest.approx(0.65)
     values = groups.pack(atoms, free)
-    np.testing.assert_allclose(groups.unpack(atoms, free, values)[[16, 17]], [0.15, 0.2])
+    back = groups.unpack(atoms, free, values)
+    np.testing.assert_allclose(back[[16, 17]], [0.15, 0.2])
+    np.testing.assert_allclose(back[[5, 6]].sum(), 1.0)
+    at = [int(np.flatnonzero(free[groups.independent(free)] == groups.group[k])[0]) for k in (16, 17)]
+    values[at] = 0.9, 0.8  # more than there is room for
+    back = groups.unpack(atoms, free, values)
+    assert 0.97 < back[[16, 17]].sum() < 1.0
+    values[at] = 0.3, 0.25
+    slope = groups.pullback(atoms, free, np.arange(1.0, len(atoms) + 1.0))
+    assert slope[at].tolist() == [17.0, 18.0]  # nothing of the empty group comes off
+    # without one of the two neither is refined
+    held = np.ones(len(atoms), dtype=bool)
+    held[16] = False
+    assert not np.isin([empty, groups.group[17]], groups.free(held)).any()
 
 
 def test_alternatives_that_add_up_to_more_than_one_are_named() -> None:

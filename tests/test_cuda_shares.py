@@ -99,6 +99,30 @@ def test_occupancies_are_those_of_the_groups(own: bool) -> None:
         assert np.array_equal(unpacked(), found)
 
 
+def test_a_place_that_none_may_be_in() -> None:
+    """A group without atoms, the last of its alternative, takes what the others leave."""
+    groups = _groups(SOME)
+    room = dataclasses.replace(groups, alternative=np.append(groups.alternative, 9), empty=(8,))
+    p = dataclasses.replace(_parameters(0), groups=room)
+    table = _table([p], True)
+    x = p.pack(p.reference)[None]
+    at = p.slices["occupancy"]
+    assert at.stop - at.start == 6
+    shares = SharedOccupancies(p, table)
+    for values in (np.full(6, 0.3), np.array([0.2, 0.1, 0.4, 0.99, 0.3, 0.8])):
+        x[0, at] = values
+        *_, occupancy = vector_cuda.unpack(table, to_device(x))
+        shares.unpack(to_device(x), occupancy)
+        np.testing.assert_allclose(to_host(occupancy)[0], p.unpack(x[0]).occupancy, rtol=1e-13)
+    d_xyz, d_b, d_q = (np.random.default_rng(1).normal(size=(1, SOME, *w)) for w in ((3,), (), ()))
+    gradient = to_device(np.full((1, table.size), np.nan))
+    given = [to_device(a) for a in (d_xyz, d_b, d_q)]
+    vector_cuda.pullback(table, *given, gradient)
+    shares.pullback(given[2], gradient)
+    expected = p.pullback(Gradient(d_xyz[0], d_b[0], d_q[0]))
+    np.testing.assert_allclose(to_host(gradient)[0], expected, rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize("own", [True, False])
 def test_gradient_is_that_of_the_groups(own: bool) -> None:
     parameters, table, shares, _ = _both(own)
