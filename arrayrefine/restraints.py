@@ -22,6 +22,12 @@ class Bonds:
     ideal: Float
     sigma: Float
 
+    def without_pairs(self, pairs: Int) -> Bonds:
+        """These but for some pairs (m, 2) of atoms, in either order."""
+        gone = {frozenset(pair) for pair in pairs.tolist()}
+        keep = np.array([frozenset(pair) not in gone for pair in self.index.tolist()], dtype=bool)
+        return Bonds(self.index[keep], self.ideal[keep], self.sigma[keep])
+
 
 @dataclass(frozen=True)
 class Angles:

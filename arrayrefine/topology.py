@@ -109,7 +109,9 @@ def build_restraints(
     notes += unbonded_neighbours(model.structure, model.row, edges, held)
     guessed = covalent_pairs(atoms, crystal, held | loose)
     bonds = tie_hydrogens(bonds, guessed, loose)
-    angles = with_link_angles(read_angles(model, held, notes), model, known_links, edges, held, monlib, notes)
+    angles, bonds = with_link_angles(
+        read_angles(model, held, notes), bonds, model, known_links, edges, held, monlib, atoms, notes
+    )
     torsions, rigid = read_torsions(model, held, metal_parts, edges, atoms)
     torsions = torsions.and_also(read_chairs(model, held, atoms, monlib, notes))
     notes += twisted_peptides.at_start(torsions, atoms)

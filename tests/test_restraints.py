@@ -580,6 +580,34 @@ def test_conformers_beside_a_residue_that_lacks_its_end_have_no_bond(number: int
     assert {int(who.sequence_number[i]) for i in partners} == {other}
 
 
+@pytest.mark.parametrize(("length", "free"), [(1.5, False), (2.1, True)])
+def test_a_link_to_an_atom_that_has_all_its_bonds(length: float, free: bool) -> None:
+    """As of a phosphorane in the making: longer than a bond it is drawn to no length, and no contact either."""
+    structure = gemmi.read_structure(str(MODEL))
+    (carbon,) = (r["C"][0] for r in structure[0]["A"] if r.seqid.num == 60)
+    water = next(r for chain in structure[0] for r in chain if r.is_water())
+    water[0].pos = carbon.pos + gemmi.Position(0.0, 0.0, length)
+    link = gemmi.Connection()
+    link.type, link.name = gemmi.ConnectionType.Covale, "odd"
+    (peptide,) = (r for r in structure[0]["A"] if r.seqid.num == 60)
+    of_water = next(chain.name for chain in structure[0] for r in chain if r.is_water())
+    link.partner1 = gemmi.AtomAddress("A", peptide.seqid, peptide.name, "C")
+    link.partner2 = gemmi.AtomAddress(of_water, water.seqid, water.name, "O")
+    structure.connections.append(link)
+    structure.setup_entities()
+    model = read_model(structure)
+    library = load_monomers(sorted(set(model.structure[0].get_all_residue_names())))
+    restraints = build_restraints(model.structure, model.atoms, model.crystal, library)
+    who = model.atoms.identity
+    protein = (who.sequence_number == 60) & (who.atom_name == "C") & (who.residue_name != "HOH")
+    pair = {int(np.flatnonzero(protein)[0]),
+            int(np.flatnonzero((who.residue_name == "HOH") & (who.sequence_number == water.seqid.num))[0])}  # fmt: skip
+    assert (pair in [set(row) for row in restraints.bonds.index.tolist()]) == (not free)
+    (said,) = [note for note in restraints.notes if "probably by mistake" in note]
+    assert ("its length where that is given here" in said) == free
+    assert ("(2.10 Å)" in said) == free
+
+
 def test_restraints_without_sigma_are_left_out_and_said(tmp_path: Path) -> None:
     text = next(EMBEDDED.rglob("ALA.cif")).read_text()
     (block,) = (block for block in gemmi.cif.read_string(text) if block.name == "comp_ALA")
