@@ -9,17 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.anisotropy import is_atomic
+from arrayrefine.atoms import Atoms
 from arrayrefine.callbacks import Listeners
 from arrayrefine.course import Course, go_on
 from arrayrefine.io.model import Model
 from arrayrefine.model_change import Change, change_of, changed
 from arrayrefine.parameters import Parameters
+from arrayrefine.peaks import Peak
 from arrayrefine.preparation import prepare_changed
 from arrayrefine.restraint_tables import TableSource
 from arrayrefine.restraints import Restraints
 from arrayrefine.selection import select
 from arrayrefine.state import State, work_nll
-from arrayrefine.waters import Sites, find_waters, lone_waters, unsupported_waters
+from arrayrefine.waters import Sites, find_waters, lone_waters, more_than_waters, unsupported_waters
 from arrayrefine.wording import Caution, counted, listed
 
 _FEW = 0.03
@@ -111,6 +113,11 @@ def water_rounds(
         model, course = new_model, after
     if not rows and not any(not isinstance(note, Caution) for note in notes):
         say("no water was added or left out: there is none by which log p gains enough, or too little")
+    if ours and course.maps is not None:
+        atoms = course.state.atoms
+        odd = more_than_waters(course.state, course.maps, np.arange(len(atoms) - ours, len(atoms)))
+        if odd:
+            say(_more(atoms, odd))
     return Watered(model, course, tuple(rows), tuple(notes))
 
 
@@ -175,6 +182,15 @@ def _avoided(state: State, sites: Sites) -> str:
     return Caution(
         f"no water is put into {counted(n, 'region')} of density too large for waters: {listed(where)}. Build what is "
         "there"
+    )
+
+
+def _more(atoms: Atoms, odd: Sequence[tuple[int, Peak]]) -> str:
+    """What to say of waters that are hardly waters."""
+    where = [f"{atoms.identity.label(row)} ({peak.height:.1f} sigma at {peak.distance:.1f} Å)" for row, peak in odd]
+    return Caution(
+        f"difference density stays at {counted(len(odd), 'water')} that {'was' if len(odd) == 1 else 'were'} added: "
+        f"{listed(where)}. Something heavier, or another thing, is there"
     )
 
 

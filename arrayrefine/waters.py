@@ -22,7 +22,7 @@ from arrayrefine.map_grids import map_grid
 from arrayrefine.maps import MapCoefficients
 from arrayrefine.nonbonded import metal_flags
 from arrayrefine.options import OrderedSolvent
-from arrayrefine.peaks import Blob, find_blobs, find_peaks, region_volumes
+from arrayrefine.peaks import Blob, Peak, find_blobs, find_peaks, region_volumes
 from arrayrefine.probes import Probes
 from arrayrefine.state import State
 
@@ -43,6 +43,8 @@ _TO_STAY = 2.0
 follow it. Waters put at random into the solvent of 1RX2 come to 1 to 9, its own to 10 to 30, all but a few."""
 _LEAST_OCCUPANCY = 0.3
 """Of a full water, at the best: less is not one."""
+_REMAINS, _AT_WATER = 6.0, 1.2
+"""Sigma, and Å: difference density as high and as near as this that stays at a refined water is of something else."""
 _SAME = 0.01
 """Å; an atom and its image as near as this are one, on a special position."""
 
@@ -176,6 +178,17 @@ def find_waters(state: State, maps: MapCoefficients, options: OrderedSolvent) ->
 def unsupported_waters(state: State, rows: Int, options: OrderedSolvent) -> Int:
     """Those of some atoms (n,) of the model by which log p gains too little, twice as much as is asked of a new one."""
     return rows[_Gains(state).by_old(rows) < _TO_STAY * options.gain] if len(rows) else rows
+
+
+def more_than_waters(state: State, maps: MapCoefficients, rows: Int) -> tuple[tuple[int, Peak], ...]:
+    """Waters among `rows` (n,) that difference density stays at, each with its highest peak, the highest first."""
+    difference = map_grid(maps, state.xray.reflections.crystal, "mFo-DFc", _SAMPLING)
+    wanted = set(rows.tolist())
+    found: dict[int, Peak] = {}
+    for peak in find_peaks(difference, state.atoms, _REMAINS):
+        if peak.height > 0.0 and peak.atom in wanted and peak.distance < _AT_WATER:
+            found.setdefault(peak.atom, peak)
+    return tuple(found.items())
 
 
 def lone_waters(atoms: Atoms) -> Int:

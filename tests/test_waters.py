@@ -27,7 +27,7 @@ from arrayrefine.io.model import Model, read_model
 from arrayrefine.model_change import change_of, changed
 from arrayrefine.model_maps import maps_of
 from arrayrefine.options import Options, OrderedSolvent, Xray
-from arrayrefine.peaks import Blob
+from arrayrefine.peaks import Blob, Peak
 from arrayrefine.preparation import prepare_changed
 from arrayrefine.problem import Problem
 from arrayrefine.state import State, evaluate
@@ -582,6 +582,45 @@ def test_a_round_that_is_interrupted_is_not_kept() -> None:
     )
     assert result.report.waters == ()
     assert not any("added where" in sentence for sentence in result.report.warnings)
+
+
+def test_difference_density_that_stays_at_a_water_is_told(case: Case) -> None:
+    """A water for an iron of 1DUR is told, those that are waters are not."""
+    folder = case("1dur")
+    structure = gemmi.read_structure(str(folder / "model.pdb"))
+    chain = structure[0][0]
+    cluster = next(residue for residue in chain if residue.name == "SF4")
+    water = next(residue for other in structure[0] for residue in other if residue.is_water())
+    water[0].pos, water[0].b_iso = cluster["FE1"][0].pos, 10.0
+    cluster.remove_atom("FE1", "\0")
+    options = dataclasses.replace(LOOK, hydrogens="strip", unknown="hold", d_min=None)
+    _, problem, atoms, _ = ar.prepare(structure, folder / "norm.mtz", options)
+    state = evaluate(problem, atoms)
+    rows = lone_waters(atoms)
+    ((row, peak),) = waters.more_than_waters(state, maps_of(problem, state), rows)
+    assert atoms.xyz[row] == pytest.approx(np.array(water[0].pos.tolist()), abs=1e-3)
+    assert peak.height > 6.0
+    assert peak.distance < 0.7
+    assert waters.more_than_waters(state, maps_of(problem, state), rows[rows != row]) == ()
+
+
+def test_a_water_that_is_hardly_one_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def odd(state: State, _: Any, rows: np.ndarray) -> Any:
+        asked.append(rows)
+        return ((int(rows[0]), Peak(8.4, (0.0, 0.0, 0.0), int(rows[0]), 0.5)),)
+
+    monkeypatch.setattr(water_rounds, "more_than_waters", odd)
+    place = next(r[0].pos.tolist() for c in gemmi.read_structure(str(MODEL))[0] for r in c if r.seqid.num == TAKEN[0])
+    given = [Sites(np.array([place]), np.array([20.0]), np.array([50.0]))]
+    monkeypatch.setattr(water_rounds, "find_waters", lambda *_: given.pop() if given else Sites.none())
+    monkeypatch.setattr(water_rounds, "_FEW", 0.0)
+    taken = example(TAKEN[:1])
+    result = ar.refine(taken, DATA, dataclasses.replace(LOOK, d_min=2.2, cycles=1, waters="add"))
+    assert [rows.tolist() for rows in asked] == [[len(result.every_atom) - 1]]
+    (said,) = [sentence for sentence in result.report.cautions if "stays at" in sentence]
+    assert said.startswith("difference density stays at 1 water that was added: W/HOH 1/O (8.4 sigma at 0.5 Å).")
 
 
 def test_density_too_large_for_waters_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
