@@ -17,6 +17,8 @@ B_BOUNDS = (0.5, 999.0)
 """Å²; no more than a PDB file has room for."""
 U_LIMITS = (B_BOUNDS[0] / EIGHT_PI_SQUARED, B_BOUNDS[1] / EIGHT_PI_SQUARED)
 """Å²; mean square displacements along any direction stay between these."""
+LARGE_B, MUCH_B = 300.0, 3.0
+"""Å²: of atoms of which little is seen, but where a model has so many times its median B."""
 NOT_ROUND = float(np.finfo(float).tiny)
 """Å²; nothing, but not zero: an entry of a tensor that is one, though round."""
 _PRODUCTS = np.diag([3.0, 3.0, 3.0, 4.0, 4.0, 4.0])
@@ -24,6 +26,12 @@ _PRODUCTS[:3, :3] += 1.0 - np.eye(3)
 CURVATURE_BY_U = EIGHT_PI_SQUARED**2 / 15.0 * _PRODUCTS
 """Curvature (6, 6) of the X-ray target by U over that by B: (8π²)² times the mean of s_i s_j s_k s_l over directions,
 each off-diagonal of U counted twice."""
+
+
+def large_b(b_iso: Float) -> float:
+    """B (Å²) above which atoms of a model with these B (N,) are hardly seen, or wrong."""
+    positive = b_iso[np.isfinite(b_iso) & (b_iso >= B_BOUNDS[0])]
+    return LARGE_B if not len(positive) else float(np.clip(MUCH_B * np.median(positive), LARGE_B, B_BOUNDS[1]))
 
 
 def has_u(atoms: Atoms) -> NDArray[np.int64]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from arrayrefine.atoms import WATERS
-from arrayrefine.displacement import B_BOUNDS
+from arrayrefine.displacement import B_BOUNDS, large_b
 from arrayrefine.free_uncertainty import doubt
 from arrayrefine.polymers import is_polymer
 from arrayrefine.problem import Problem
@@ -23,6 +23,8 @@ _INCOMPLETE = 0.48
 """R-free below which a model is mostly in its place: one that is not has more, as atoms at random have."""
 _GAINED = 0.02
 """And what it gains on the way, at least."""
+_WIDE = 0.1
+"""R-free above R-work from which it is worth a warning, besides twice its standard uncertainty."""
 _VAGUE = 0.05
 """Standard uncertainty of R-free above which it does not tell a model in its place from one that is not."""
 _SHOWN = 2.5
@@ -38,12 +40,28 @@ def limits(problem: Problem, state: State) -> list[str]:
     atoms = problem.hydrogens.without(state.atoms)
     b = atoms.b_iso
     out: list[str] = []
-    for bound, chosen in zip(B_BOUNDS, (b <= B_BOUNDS[0], b >= B_BOUNDS[1])):
+    lowest, most = B_BOUNDS[0], large_b(b)
+    for said, chosen in (
+        (f"at the limit of B, {lowest:g} Å²", b <= lowest),
+        (f"with B above {most:.0f} Å², where hardly anything of them is seen", (b > most) | (b >= B_BOUNDS[1])),
+    ):
         if chosen.any():
             first = atoms.identity.label(int(np.flatnonzero(chosen)[0]))
             number = counted(int(chosen.sum()), "atom")
-            out.append(Caution(f"{number} ended at the limit of B, {bound:g} Å²; the first is {first}"))
+            out.append(Caution(f"{number} ended {said}; the first is {first}"))
     return out
+
+
+def wide_gap(problem: Problem, last: State, steps: tuple[Step, ...]) -> list[str]:
+    """A sentence where R-free is far above R-work after a refinement."""
+    r_work, r_free = last.statistics.r_work, last.statistics.r_free
+    if not steps or r_free is None or r_free - r_work < _WIDE + 2.0 * doubt(problem.reflections, r_free):
+        return []
+    few = f"{int((~problem.reflections.free).sum())} work reflections"
+    return [Caution(
+        f"R-free ended {r_free - r_work:.3f} above R-work ({r_work:.4f}, {r_free:.4f}): {few} bear few of the numbers "
+        "that were refined. See whether R-free says that fewer do as well (--anisotropic none, --tls chain)"
+    )]
 
 
 def chosen_weights(problem: Problem, steps: tuple[Step, ...]) -> list[str]:

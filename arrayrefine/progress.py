@@ -138,7 +138,7 @@ class Progress:
         if not self.live:
             for step in report.steps:
                 if "rolled back" in step.note:
-                    self._plain(f"cycle {step.cycle}, {step.target}: {step.note}")
+                    self._plain(f"note: cycle {step.cycle}, {step.target}: {step.note}")
         if timings:
             for line in timing_lines(report.steps):
                 self._plain(line)

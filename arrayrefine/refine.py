@@ -151,6 +151,7 @@ def run(
     late += [*course.answers, *state.scale.notes, *state.sigma_a.notes, *state.outliers.sentence(problem.reflections)]
     late += [*outcome.limits(problem, state), *outcome.chosen_weights(problem, steps)]
     late += outcome.hindsight(problem, state, steps)
+    late += outcome.wide_gap(problem, state, steps)
     late += [*verdicts.worse_than_start(problem, first, state), *verdicts.out_of_band(problem, first, state, steps)]
     late += verdicts.hands(problem, first, state)
     late += twisted_peptides.at_end(problem.restraints.torsions, state.atoms)

@@ -437,7 +437,7 @@ def test_pipe_is_told_of_steps_rolled_back() -> None:
     back = dataclasses.replace(STEP, cycle=3, target="b", note="converged; rolled back: R-work rose")
     Progress(target).summary(dataclasses.replace(REPORT, steps=(STEP, back)))
     lines = stream.getvalue().splitlines()
-    assert [line for line in lines if "cycle" in line] == ["cycle 3, b: converged; rolled back: R-work rose"]
+    assert [line for line in lines if "cycle" in line] == ["note: cycle 3, b: converged; rolled back: R-work rose"]
 
 
 def test_own_input_is_not_overwritten(

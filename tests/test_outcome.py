@@ -12,6 +12,7 @@ import pytest
 import arrayrefine as ar
 from arrayrefine import free_uncertainty, outcome, verdicts
 from arrayrefine.example import DATA, MODEL
+from arrayrefine.hydrogens import Hydrogens
 from arrayrefine.report import Statistics
 
 
@@ -119,6 +120,33 @@ def test_r_free_in_hindsight_is_that_of_the_end() -> None:
     assert sentence.startswith("R-free ended at 0.3098; it was 0.2800 after cycle 1, xyz+b")
     assert outcome.hindsight(with_free(1000), ended(0.2, 0.285), steps) == []
     assert outcome.hindsight(with_free(1000), ended(0.2, None), ()) == []
+
+
+@pytest.mark.parametrize(
+    ("r_work", "r_free", "count", "refined", "is_said"),
+    [(0.15, 0.31, 1000, True, True), (0.15, 0.24, 1000, True, False), (0.15, 0.31, 200, True, True),
+     (0.15, 0.31, 30, True, False), (0.15, 0.31, 1000, False, False), (0.15, None, 0, True, False)],
+)  # fmt: skip
+def test_a_wide_gap_is_said(r_work: float, r_free: float | None, count: int, refined: bool, is_said: bool) -> None:
+    found = outcome.wide_gap(with_free(count), ended(r_work, r_free), (None,) if refined else ())  # type: ignore[arg-type]
+    assert len(found) == is_said
+    if is_said:
+        assert f"R-free ended 0.160 above R-work (0.1500, 0.3100): {5000 - count} work reflections" in found[0]
+
+
+def test_b_at_the_ends_are_said() -> None:
+    atoms = ar.read_model(MODEL).atoms
+    problem = types.SimpleNamespace(hydrogens=Hydrogens.none(len(atoms)))
+    last = types.SimpleNamespace(atoms=atoms)
+    assert outcome.limits(problem, last) == []  # type: ignore[arg-type]
+    b_iso = atoms.b_iso.copy()
+    b_iso[3], b_iso[5], b_iso[8] = 0.5, 340.0, 999.0
+    odd = types.SimpleNamespace(atoms=atoms.replace(b_iso=b_iso))
+    low, high = outcome.limits(problem, odd)  # type: ignore[arg-type]
+    assert low.startswith(f"1 atom ended at the limit of B, 0.5 Å²; the first is {atoms.identity.label(3)}")
+    assert high.startswith("2 atoms ended with B above 300 Å²")
+    large = types.SimpleNamespace(atoms=atoms.replace(b_iso=200.0 + 2.0 * atoms.b_iso))
+    assert outcome.limits(problem, large) == []  # type: ignore[arg-type]
 
 
 def test_a_handful_of_reflections_is_warned_of() -> None:

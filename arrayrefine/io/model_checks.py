@@ -9,17 +9,15 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from arrayrefine.atoms import Identity
-from arrayrefine.displacement import B_BOUNDS, EIGHT_PI_SQUARED, U_LIMITS
+from arrayrefine.displacement import B_BOUNDS, EIGHT_PI_SQUARED, U_LIMITS, large_b
 from arrayrefine.errors import InputError
 from arrayrefine.kernels import symmetric
 from arrayrefine.wording import Caution, are, counted, listed
 
 Float = NDArray[np.float64]
 
-B_MIN, B_MAX = B_BOUNDS[0], 300.0
-"""Range of B at the start, Å²; the upper end is higher, up to the bound of refinement, where most atoms have much."""
-_MUCH = 3.0
-"""Times the median of the model that B may be at the start, where that is more than `B_MAX`."""
+B_MIN = B_BOUNDS[0]
+"""Smallest B at the start, Å²."""
 
 DEFAULT_B = 30.0
 """B where a model holds not one usable value, Å²."""
@@ -86,8 +84,7 @@ def fix_b(identity: Identity, b_iso: Float) -> tuple[Float, tuple[str, ...]]:
     atom that starts at the lowest B is a spike in the map; values beyond the range become its limits.
     """
     notes: list[str] = []
-    positive = b_iso[np.isfinite(b_iso) & (b_iso >= B_MIN)]
-    most = B_MAX if not len(positive) else float(np.clip(_MUCH * np.median(positive), B_MAX, B_BOUNDS[1]))
+    most = large_b(b_iso)
     good = np.isfinite(b_iso) & (b_iso >= B_MIN) & (b_iso <= most)
     typical = float(np.median(b_iso[good])) if good.any() else DEFAULT_B
     fixed = b_iso.copy()
