@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.errors import InputError
@@ -21,6 +22,8 @@ Mask = NDArray[np.bool_]
 
 SEPARATOR = "|"
 """Between the selections of groups that exclude each other."""
+_ONE_PLACE = 0.3
+"""Å; H and D as near as this, of one residue, are one hydrogen that exchanges."""
 _ROOM = 0.1
 """What the occupancies of a ligand's conformers lack of 1, at least, where it is there in part."""
 _FULL = 0.995
@@ -66,11 +69,12 @@ class _Groups:
 def build_occupancy_groups(atoms: Atoms, selections: tuple[str, ...] = ()) -> tuple[OccupancyGroups, tuple[str, ...]]:
     """Groups of atoms whose occupancies can be refined.
 
-    In this order: what the user names; alternate conformers of a residue, microheterogeneity among them, together with
-    neighbours in the chain that have the same conformers in like amounts, whose occupancies add up to one (of ligands
-    and waters that are there in part to one at most); atoms of one residue that are there to the same part,
-    without an alternative; so waters and ions each for themselves. Atoms of occupancy zero are never refined, riding
-    hydrogens follow their parents, and all others are fully there.
+    In this order: what the user names; H and D that share the place of one hydrogen, which exchange; alternate
+    conformers of a residue, microheterogeneity among them, together with neighbours in the chain that have the same
+    conformers in like amounts, whose occupancies add up to one (of ligands and waters that are there in part to one at
+    most); atoms of one residue that are there to the same part, without an alternative; so waters and ions each for
+    themselves. Atoms of occupancy zero are never refined, riding hydrogens follow their parents, and all others are
+    fully there.
 
     Parameters
     ----------
@@ -94,6 +98,8 @@ def build_occupancy_groups(atoms: Atoms, selections: tuple[str, ...] = ()) -> tu
     for text in selections:
         _add_selected(made, atoms, able, text)
     share = atoms.occupancy * atoms.multiplicity
+    for site in _exchanged(atoms, able & (made.group < 0)):
+        made.add(site)
     in_part: list[str] = []
     for run in _runs(atoms, share, able & (made.group < 0)):
         room = _there_in_part(atoms, share, run)
@@ -116,6 +122,21 @@ def build_occupancy_groups(atoms: Atoms, selections: tuple[str, ...] = ()) -> tu
             f"what is there in part, and may: {listed(in_part)}",
         )
     return groups, notes
+
+
+def _exchanged(atoms: Atoms, free: Mask) -> Iterator[dict[str, Int]]:
+    """H and D on one place, in conformers that no other atom of their residue has: name and atom of each."""
+    who = atoms.identity
+    heavy = {(int(k), str(a)) for k, a in zip(who.residue[~atoms.is_hydrogen], who.altloc[~atoms.is_hydrogen]) if a}
+    light, deuterium = (np.flatnonzero(free & (atoms.element == e) & (who.altloc != "")) for e in ("H", "D"))
+    if not len(light) or not len(deuterium):
+        return
+    distance, near = KDTree(atoms.xyz[deuterium]).query(atoms.xyz[light])
+    for i, k, apart in zip(light.tolist(), deuterium[near].tolist(), distance.tolist()):
+        of, letters = int(who.residue[i]), {str(who.altloc[i]), str(who.altloc[k])}
+        alone = len(letters) == 2 and not any((of, letter) in heavy for letter in letters)
+        if apart < _ONE_PLACE and who.residue[k] == of and alone:
+            yield {who.label(i): np.array([i]), who.label(k): np.array([k])}
 
 
 def _there_in_part(atoms: Atoms, share: NDArray[np.float64], run: dict[str, Int]) -> bool:

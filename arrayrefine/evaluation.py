@@ -105,7 +105,10 @@ def geometry_of_file(
     library = library_for(source.structure, options.restraints, options.monomers, options.unknown)
     source, link_notes = with_found_links(source, crystal, library.monlib)
     source, hydrogens, hydrogen_notes = with_hydrogens(source, crystal, library, options)
-    restraints = build_restraints(source.structure, source.atoms, crystal, library, unknown=options.unknown)
+    restraints = build_restraints(
+        source.structure, source.atoms, crystal, library, unknown=options.unknown,
+        at_nuclei=options.riding.distance == "nucleus",
+    )  # fmt: skip
     restraints = restraints.without(source.atoms.riding.mask(len(source.atoms)))
     atoms = turn_hydrogens(hydrogens, hydrogens.place(source.atoms), restraints.non_bonded, crystal)
     notes = [*source.notes, *radiation_notes, *hydrogen_notes, *library.notes, *link_notes, *restraints.notes]
@@ -132,8 +135,7 @@ def validate_files(
         found = evaluate_files(model, data, options)
         return validate(found.problem, found.state, found.maps), found.notes
     atoms, restraints, crystal, notes = geometry_of_file(model, options)
-    at_nuclei = (options or Options()).riding.distance == "nucleus"
-    return validate_model(atoms, restraints, crystal, at_nuclei=at_nuclei), notes
+    return validate_model(atoms, restraints, crystal), notes
 
 
 @dataclass(frozen=True)

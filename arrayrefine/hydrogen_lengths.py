@@ -1,4 +1,5 @@
-"""How far hydrogens are from what they sit on, where the dictionary gives one distance and does not say which."""
+"""How far hydrogens are from what they sit on: to their electrons or to the nucleus, where a dictionary gives both, and
+where it gives one and does not say which."""
 
 from __future__ import annotations
 
@@ -33,3 +34,14 @@ def give_both_distances(monlib: gemmi.MonLib, names: Iterable[str]) -> None:
                 bond.value_nucleus, bond.value = bond.value, bond.value / NUCLEUS
             else:
                 bond.value_nucleus = NUCLEUS * bond.value
+
+
+def bond_length(bond: gemmi.Topo.Bond, at_nuclei: bool) -> tuple[float, float]:
+    """Ideal length of a bond and its standard uncertainty, Å; of one to hydrogen that to its nucleus or electrons."""
+    restraint = bond.restr
+    if at_nuclei and any(atom.is_hydrogen() for atom in bond.atoms):
+        known = np.isfinite(restraint.value_nucleus) and restraint.value_nucleus > 0
+        known_esd = np.isfinite(restraint.esd_nucleus) and restraint.esd_nucleus > 0
+        value = restraint.value_nucleus if known else NUCLEUS * restraint.value
+        return value, restraint.esd_nucleus if known and known_esd else restraint.esd
+    return restraint.value, restraint.esd

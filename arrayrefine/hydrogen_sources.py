@@ -25,7 +25,7 @@ from arrayrefine.links import complete_links
 from arrayrefine.monomers import MonomerLibrary
 from arrayrefine.options import Options, RidingHydrogens
 from arrayrefine.tls import Tls
-from arrayrefine.wording import Caution, counted
+from arrayrefine.wording import Caution, are, counted
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -48,6 +48,8 @@ def with_hydrogens(
     """
     if options.hydrogens == "keep":
         return keep_hydrogens(model, crystal, library, options.riding)
+    if options.hydrogens == "refine":
+        return refine_hydrogens(model)
     if options.hydrogens == "strip":
         bare, notes = strip_hydrogens(model)
         return bare, Hydrogens.none(len(bare.atoms)), notes
@@ -106,6 +108,25 @@ def add_hydrogens(
         note += f"; they replace {len(model.atoms) - len(kept)} of the model"
     model = dataclasses.replace(model, atoms=complete, structure=complete_structure)
     return model, hydrogens, (note, *left_out, *_notes(hydrogens, complete, turned))
+
+
+def refine_hydrogens(model: Model) -> tuple[Model, Hydrogens, tuple[str, ...]]:
+    """Let the hydrogens of the file be atoms like the others, held by what the dictionary says of them.
+
+    Returns
+    -------
+    model : Model
+        The same.
+    hydrogens : Hydrogens
+        None rides.
+    notes : tuple of str
+    """
+    count = int(model.atoms.is_hydrogen.sum())
+    said = (
+        f"{counted(count, 'hydrogen')} of the model {are(count)} refined like other atoms" if count
+        else Caution("--hydrogens refine has no effect: the model has no hydrogens")
+    )
+    return model, dataclasses.replace(Hydrogens.none(len(model.atoms)), had=count > 0), (said,)
 
 
 def keep_hydrogens(

@@ -321,7 +321,10 @@ def target(
 
 
 def _restraints(model: Model, reflections: Reflections, library: MonomerLibrary, options: Options) -> Restraints:
-    found = build_restraints(model.structure, model.atoms, reflections.crystal, library, unknown=options.unknown)
+    found = build_restraints(
+        model.structure, model.atoms, reflections.crystal, library, unknown=options.unknown,
+        at_nuclei=options.riding.distance == "nucleus",
+    )  # fmt: skip
     found = found.without(model.atoms.riding.mask(len(model.atoms)))
     work = int(reflections.work.sum())
     crystal = reflections.crystal

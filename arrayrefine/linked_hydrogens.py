@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.carriers import LONGEST_BOND, Bonded
-from arrayrefine.hydrogen_lengths import NUCLEUS
+from arrayrefine.hydrogen_lengths import bond_length
 from arrayrefine.link_lengths import is_carbonyl, is_planar
 from arrayrefine.wording import are, counted, listed
 
@@ -190,11 +190,9 @@ def _lengths(topology: gemmi.Topo, distance: Literal["auto", "electron", "nucleu
     """Bond lengths of hydrogens by their serial numbers, Å."""
     lengths: dict[int, float] = {}
     for bond in topology.bonds:
-        nucleus = bond.restr.value_nucleus
-        at_nucleus = nucleus if np.isfinite(nucleus) and nucleus > 0 else NUCLEUS * bond.restr.value
         for site in bond.atoms:
             if site.is_hydrogen():
-                lengths[site.serial] = at_nucleus if distance == "nucleus" else bond.restr.value
+                lengths[site.serial] = bond_length(bond, distance == "nucleus")[0]
     return lengths
 
 

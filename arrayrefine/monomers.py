@@ -22,8 +22,10 @@ from arrayrefine.atom_names import (
 )
 from arrayrefine.chain_ends import complete_ends
 from arrayrefine.clusters import mend_clusters
+from arrayrefine.component_checks import check_connected, check_values
 from arrayrefine.element_checks import other_elements
 from arrayrefine.errors import InputError, MonomerError
+from arrayrefine.heavy_water import mend_heavy_water
 from arrayrefine.io.dummy_atoms import dummies_among
 from arrayrefine.io.entities import set_up_entities
 from arrayrefine.porphyrins import mend_porphyrins
@@ -138,6 +140,7 @@ def load_monomers(
         here.append(name)
     notes += mend_clusters(monlib, here, own_links) + mend_porphyrins(monlib, here)
     complete_ends(monlib, here)
+    mend_heavy_water(monlib, here, EMBEDDED)
     return MonomerLibrary(monlib, energy, sources, tuple(missing), tuple(notes))
 
 
@@ -310,7 +313,7 @@ def _read_user_file(monlib: gemmi.MonLib, path: Path, notes: list[str]) -> tuple
             "--restraints expects a restraint CIF, as made by AceDRG, grade2 or eLBOW"
         )
     for name, block in names.items():
-        _check_values(name, block, path)
+        check_values(name, block, path)
         if name in monlib.monomers:
             del monlib.monomers[name]
     for name in links:
@@ -321,7 +324,7 @@ def _read_user_file(monlib: gemmi.MonLib, path: Path, notes: list[str]) -> tuple
     _read_document(monlib, path, document)
     _set_groups(monlib, document)
     for name in names:
-        _check_connected(monlib, name, path)
+        check_connected(monlib, name, path)
     return list(names), links
 
 
@@ -335,34 +338,6 @@ def _contents(document: gemmi.cif.Document) -> tuple[dict[str, gemmi.cif.Block],
     links = [row.str(0) for block in document for row in block.find(["_chem_link.id"])]
     modifications = [row.str(0) for block in document for row in block.find(["_chem_mod.id"])]
     return names, links, modifications
-
-
-def _check_values(name: str, block: gemmi.cif.Block, path: Path) -> None:
-    """Refuse a component whose bonds have no lengths, such as a PDB component definition."""
-    if block.find_values("_chem_comp_bond.atom_id_1") and not block.find_values("_chem_comp_bond.value_dist"):
-        raise InputError(
-            f"{path}: component {name} lists bonds without lengths (a chemical definition, not restraints); "
-            "make a restraint CIF with AceDRG, grade2 or eLBOW"
-        )
-
-
-def _check_connected(monlib: gemmi.MonLib, name: str, path: Path) -> None:
-    """Refuse a component with several heavy atoms of which some have no usable bond."""
-    if name not in monlib.monomers:
-        raise InputError(f"{path}: component {name} cannot be read as restraints")
-    component = monlib.monomers[name]
-    heavy = [atom.id for atom in component.atoms if not atom.is_hydrogen()]
-    bonded = set()
-    for bond in component.rt.bonds:
-        if bond.value > 0 and bond.esd > 0:
-            bonded |= {bond.id1.atom, bond.id2.atom}
-    loose = [atom for atom in heavy if atom not in bonded]
-    if len(heavy) > 1 and loose:
-        raise MonomerError(
-            f"{path}: component {name} leaves {len(loose)} of {len(heavy)} heavy atoms "
-            f"without any restrained bond ({listed(loose)}); "
-            "they would drift apart. Make complete restraints with AceDRG, grade2 or eLBOW"
-        )
 
 
 def _set_groups(monlib: gemmi.MonLib, document: gemmi.cif.Document) -> None:

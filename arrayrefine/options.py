@@ -281,9 +281,9 @@ class Options:
     """Monomer library folder (default: $CLIBD_MON, then the embedded library)."""
     unknown: Literal["error", "hold"] = "error"
     """Components without restraints: stop, or hold them in place."""
-    hydrogens: Literal["auto", "add", "keep", "strip"] = "auto"
-    """Hydrogens: add the dictionary's, riding on their parents; keep the model's, riding where they sit; or strip.
-    auto: add, but keep for neutrons where the model has hydrogens."""
+    hydrogens: Literal["auto", "add", "keep", "refine", "strip"] = "auto"
+    """Hydrogens: add the dictionary's, riding on their parents; keep the model's, riding where they sit; refine the
+    model's like other atoms; or strip. auto: add, but refine for neutrons where the model has hydrogens."""
     write_hydrogens: Literal["auto", "yes", "no"] = "auto"
     """Write riding hydrogens to the output; auto: if the model had hydrogens."""
     columns: str | None = None
@@ -339,8 +339,8 @@ class Reading:
     """Folder of a monomer library (default: $CLIBD_MON, then the embedded one)."""
     unknown: Literal["error", "hold"] | None = None
     """Components without restraints: stop, or look at the rest."""
-    hydrogens: Literal["auto", "add", "keep", "strip"] | None = None
-    """Hydrogens of the dictionary, those of the file, or none."""
+    hydrogens: Literal["auto", "add", "keep", "refine", "strip"] | None = None
+    """Hydrogens of the dictionary, those of the file (riding, or atoms like others), or none."""
     columns: str | None = None
     """Data columns, such as FP,SIGFP (default: found by type and name); FP,SIGFP=intensity or I,SIGI=amplitude where
     their types are wrong; FP,5% where there are no sigmas."""

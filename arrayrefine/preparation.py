@@ -82,7 +82,8 @@ def _targets(
     """What a `Problem` has of the atoms and their order, by the names of its attributes; and notes on occupancies."""
     crystal, atoms = reflections.crystal, model.atoms
     riding = atoms.riding.mask(len(atoms))
-    restraints = build_restraints(model.structure, atoms, crystal, library, unknown=options.unknown)
+    nuclei = options.riding.distance == "nucleus"
+    restraints = build_restraints(model.structure, atoms, crystal, library, unknown=options.unknown, at_nuclei=nuclei)
     restraints = with_external(
         restraints.without(riding), atoms, reflections.d_min, options.external, options.reference,
         int(reflections.work.sum()), crystal,

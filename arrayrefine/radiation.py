@@ -66,8 +66,8 @@ def with_hydrogens_for(options: Options, radiation: Radiation, atoms: Atoms) -> 
     """The options with all that is "auto" about hydrogens decided.
 
     Neutrons are scattered by nuclei, by those of hydrogen and deuterium with opposite signs and as much as by others.
-    So their model's hydrogens are kept, and those that are added are put where nuclei are. The potential that scatters
-    electrons has its peak near the nucleus, too.
+    So hydrogens of their models are atoms like others, and those that are added are put where nuclei are. The potential
+    that scatters electrons has its peak near the nucleus, too.
 
     Parameters
     ----------
@@ -84,12 +84,12 @@ def with_hydrogens_for(options: Options, radiation: Radiation, atoms: Atoms) -> 
     has = bool((atoms.is_hydrogen & ~np.isin(atoms.identity.residue_name, WATERS)).any())
     hydrogens, distance = options.hydrogens, options.riding.distance
     if hydrogens == "auto":
-        hydrogens = "keep" if radiation == "neutron" and has else "add"
+        hydrogens = "refine" if radiation == "neutron" and has else "add"
     if distance == "auto":
         distance = "electron" if radiation == "xray" else "nucleus"
     riding = dataclasses.replace(options.riding, distance=distance)
     notes = []
-    if radiation == "neutron" and hydrogens != "keep":
+    if radiation == "neutron" and hydrogens in ("add", "strip"):
         added = {"none": "all of them H", "exchangeable": "D on N, O and S, H elsewhere", "all": "all of them D"}
         said = "there are none" if hydrogens == "strip" else f"{added[riding.deuterium]} (--riding.deuterium)"
         gone = f"; the {int(atoms.is_hydrogen.sum())} of the model, H and D, are not used" if has else ""

@@ -300,6 +300,8 @@ class Restraints:
         Those of links to symmetry mates.
     jelly_body : JellyBody or None
         Whether, and how, present distances shape the path.
+    at_nuclei : bool
+        Whether hydrogens are held, and sit, where their nuclei are, and not at the centres of their electrons.
     notes : tuple of str
         Everything left out, assumed or unusual; copied to the log and the report.
     """
@@ -316,6 +318,7 @@ class Restraints:
     jelly_body: JellyBody | None = None
     conformation: tuple[TorsionClass, ...] = ()
     across: Across = field(default_factory=Across.none)
+    at_nuclei: bool = False
 
     @classmethod
     def none(cls, n: int) -> Restraints:

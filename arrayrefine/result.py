@@ -137,9 +137,7 @@ class Result:
         grids : Grids, optional
             Its maps, where they have been computed already.
         """
-        at_nuclei = self.report.options.get("riding", {}).get("distance") == "nucleus"
-        crystal = self.reflections.crystal
-        return validate_model(self.every_atom, self.restraints, crystal, grids or self.maps, at_nuclei=at_nuclei)
+        return validate_model(self.every_atom, self.restraints, self.reflections.crystal, grids or self.maps)
 
     def write_report(self, folder: str | Path) -> Path:
         """Write report.html, one self-contained page with all that is known of this refinement; returns its path."""

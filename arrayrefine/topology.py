@@ -14,6 +14,7 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.chiral_centres import read_chiralities
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError, MonomerError
+from arrayrefine.hydrogen_lengths import give_both_distances
 from arrayrefine.io.entities import set_up_entities
 from arrayrefine.link_angles import with_link_angles
 from arrayrefine.link_lengths import use_typical_lengths
@@ -71,6 +72,7 @@ def build_restraints(
     library: MonomerLibrary,
     *,
     unknown: Literal["error", "hold"] = "error",
+    at_nuclei: bool = False,
 ) -> Restraints:
     """Find everything that is known about the geometry of a model.
 
@@ -84,6 +86,8 @@ def build_restraints(
     library : MonomerLibrary
     unknown : {"error", "hold"}
         What to do with components that have no restraints: stop, or hold their atoms in place.
+    at_nuclei : bool
+        Whether hydrogens are held where their nuclei are, and not at the centres of their electrons.
 
     Returns
     -------
@@ -101,11 +105,12 @@ def build_restraints(
         raise ValueError(f"the structure has {structure[0].count_atom_sites()} atoms, the arrays have {n}")
     notes = _check_components(structure, library, unknown)
     monlib = library.monlib.clone()
+    give_both_distances(monlib, sorted(set(structure[0].get_all_residue_names()) & set(monlib.monomers)))
     model = _prepare(structure, atoms, crystal, monlib, notes)
     types, held, loose = _who_is_known(model, atoms, monlib, notes)
     metal_parts = _components_with_metals(monlib, atoms)
     known_links = list(library.monlib.links)
-    bonds, edges = read_bonds(model, known_links, held, notes)
+    bonds, edges = read_bonds(model, known_links, held, notes, at_nuclei)
     notes += unbonded_neighbours(model.structure, model.row, edges, held)
     guessed = covalent_pairs(atoms, crystal, held | loose)
     bonds = tie_hydrogens(bonds, guessed, loose)
@@ -129,7 +134,9 @@ def build_restraints(
     excluded_images = image_pairs(image_links(model), coordination_across, all_edges, n)
     non_bonded = build_non_bonded(atoms, kinds, all_edges, (excluded, excluded_images, one_four))
     notes += unlinked_contacts(atoms, non_bonded)
-    return Restraints(bonds, angles, torsions, chiralities, planes, non_bonded, held, tuple(notes), across=across)
+    return Restraints(
+        bonds, angles, torsions, chiralities, planes, non_bonded, held, tuple(notes), across=across, at_nuclei=at_nuclei
+    )
 
 
 def _check_components(

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
+from arrayrefine.hydrogen_lengths import bond_length
 from arrayrefine.restraints import Angles, Bonds, Int, Planes, Torsions
 from arrayrefine.wording import Caution, are, counted, listed
 
@@ -123,8 +124,10 @@ def image_links(model: TopologyModel) -> Int:
     return model.rows([model.topology.bonds[number] for number in sorted(model.across(gemmi.RKind.Bond))], 2)
 
 
-def read_bonds(model: TopologyModel, known_links: Collection[str], held: Mask, notes: list[str]) -> tuple[Bonds, Int]:
-    """Bonds, and all pairs that count as bonded (n, 2), restrained or not.
+def read_bonds(
+    model: TopologyModel, known_links: Collection[str], held: Mask, notes: list[str], at_nuclei: bool = False
+) -> tuple[Bonds, Int]:
+    """Bonds, and all pairs that count as bonded (n, 2), restrained or not; hydrogens at nuclei or at their electrons.
 
     A bond from a metal that no library link describes has only a guessed length, which can be wrong by 0.5
     Å: it is not restrained. So are bonds with sigma 0, between conformers, or within what is held.
@@ -152,8 +155,8 @@ def read_bonds(model: TopologyModel, known_links: Collection[str], held: Mask, n
             wanted[number] = False
         else:
             simple.append(f"{label} ({bond.restr.value:.2f} Å)")
-    restraints = [bond.restr for bond in bonds]
-    ideal, sigma = _values(r.value for r in restraints), _values(r.esd for r in restraints)
+    lengths = [bond_length(bond, at_nuclei) for bond in bonds]
+    ideal, sigma = _values(value for value, _ in lengths), _values(esd for _, esd in lengths)
     sound = (sigma > 0) & (ideal > 0)
     no_sigma = int((wanted & ~sound).sum())
     if free_metal:

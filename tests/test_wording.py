@@ -37,7 +37,7 @@ def test_what_asks_for_a_look_is_a_warning() -> None:
     [
         ("5uui", "norm.mtz", ("hydrogens added", "chain breaks"), ("look twinned", "lacks? atoms that")),
         ("2r4r", "norm.mtz", ("TLS groups", "cis peptides"), ("strongly anisotropic", "lacks? atoms that")),
-        ("1v9g", "norm.mtz", ("hydrogens of the model kept",), ("NEUTRON DIFFRACTION",)),
+        ("1v9g", "norm.mtz", ("hydrogens of the model are refined",), ("NEUTRON DIFFRACTION",)),
         ("1dur", "data-sf.cif", ("is restrained as the cubane",), ("no free flags are taken", "was above 1")),
     ],
 )

@@ -26,7 +26,7 @@ class Report:
     def __call__(self) -> int:
         """Run the command; returns the exit status."""
         from arrayrefine.evaluation import geometry_of_file
-        from arrayrefine.options import Options
+        from arrayrefine.options import Options, RidingHydrogens
         from arrayrefine.page.folder import Folder
         from arrayrefine.page.write import write_page
         from arrayrefine.validation import validate_model
@@ -40,10 +40,11 @@ class Report:
             monomers=library,
             unknown=before.get("unknown", "error"),
             hydrogens="keep" if found.atoms.is_hydrogen.any() else "add",
+            radiation=found.account["data"].get("radiation", "auto"),
+            riding=RidingHydrogens(distance=(before.get("riding") or {}).get("distance", "auto")),
         )
         atoms, restraints, crystal, _ = geometry_of_file(self.folder / "refined.cif", options)
-        at_nuclei = (before.get("riding") or {}).get("distance") == "nucleus"
-        validate = partial(validate_model, atoms, restraints, crystal, at_nuclei=at_nuclei)
+        validate = partial(validate_model, atoms, restraints, crystal)
         path = write_page(self.folder, found.account, validate, found.atoms, found.maps, found.crystal)
         print(f"wrote {path}")
         return 0

@@ -56,8 +56,7 @@ def validate(problem: Problem, state: State, maps: MapCoefficients | None = None
     """
     crystal = problem.reflections.crystal
     coefficients = maps_of(problem, state) if maps is None else maps
-    at_nuclei = problem.options.riding.distance == "nucleus"
-    found = validate_model(state.atoms, problem.restraints, crystal, coefficients, at_nuclei=at_nuclei)
+    found = validate_model(state.atoms, problem.restraints, crystal, coefficients)
     return dataclasses.replace(found, r_work=state.statistics.r_work, r_free=state.statistics.r_free)
 
 
@@ -66,8 +65,6 @@ def validate_model(
     restraints: Restraints,
     crystal: Crystal,
     maps: MapCoefficients | Grids | None = None,
-    *,
-    at_nuclei: bool = False,
 ) -> Validation:
     """Validate a model; without maps its geometry alone.
 
@@ -78,14 +75,12 @@ def validate_model(
     restraints : Restraints
     crystal : Crystal
     maps : MapCoefficients or Grids, optional
-    at_nuclei : bool
-        Whether hydrogens sit at their nuclei, and not at the centres of their electrons.
     """
     n = int(atoms.identity.residue.max(initial=-1)) + 1
     grids = Grids.of(maps, crystal) if isinstance(maps, MapCoefficients) else maps
     tasks: list[Callable[[], Any]] = [
         lambda: None if grids is None else _fit(atoms, grids.best, grids.model, n),
-        lambda: (_besides(atoms, grids), _Stereochemistry.of(atoms, restraints, crystal, at_nuclei, n)),
+        lambda: (_besides(atoms, grids), _Stereochemistry.of(atoms, restraints, crystal, n)),
     ]
     fit, ((peaks, blobs), stereochemistry) = gathered(tasks)
     clashes = stereochemistry.clashes
@@ -116,9 +111,10 @@ class _Stereochemistry(NamedTuple):
     side_chains: Mapping[int, SideChain]
 
     @classmethod
-    def of(cls, atoms: Atoms, restraints: Restraints, crystal: Crystal, at_nuclei: bool, n: int) -> _Stereochemistry:
+    def of(cls, atoms: Atoms, restraints: Restraints, crystal: Crystal, n: int) -> _Stereochemistry:
         outliers, worst, counts = find_outliers(atoms, restraints, n)
-        clashes = find_clashes(atoms, restraints.bonds, restraints.non_bonded, crystal, at_nuclei=at_nuclei)
+        r = restraints
+        clashes = find_clashes(atoms, r.bonds, r.non_bonded, crystal, at_nuclei=r.at_nuclei)
         residues = residues_of(atoms)
         backbone = classify_backbone(atoms, restraints.bonds.index, residues)
         return cls(outliers, worst, counts, clashes, backbone, classify_side_chains(atoms, residues))
