@@ -24,7 +24,7 @@ SEPARATOR = "|"
 """Between the selections of groups that exclude each other."""
 _ONE_PLACE = 0.3
 """Å; H and D as near as this, of one residue, are one hydrogen that exchanges."""
-_ROOM = 0.1
+_ROOM = 0.02
 """What the occupancies of a ligand's conformers lack of 1, at least, where it is there in part."""
 _FULL = 0.995
 """Share of its site from which an atom counts as fully there."""

@@ -34,6 +34,8 @@ METHODS: dict[Radiation, str] = {
     "xray": "X-RAY DIFFRACTION", "electron": "ELECTRON CRYSTALLOGRAPHY", "neutron": "NEUTRON DIFFRACTION"
 }  # fmt: skip
 """As headers of models name them."""
+_ALSO: dict[str, Radiation] = {"ELECTRON DIFFRACTION": "electron"}
+"""As others name them."""
 
 _GAUSSIANS: dict[Radiation, int] = {"xray": 4, "electron": 5, "neutron": 0}
 _SAMPLES = 48
@@ -44,6 +46,13 @@ _RELUCTANCE = 0.03
 """What a shift of 1 Å² costs in the fit, in units of the tolerance."""
 _FIT_STEPS, _DIFFERENCE = 12, 1e-3
 """Most steps of the fit of the shifts, and the difference (Å²) from which it takes derivatives."""
+
+
+def named_radiations(header: str) -> tuple[Radiation, ...]:
+    """What the method of a header (EXPDTA, `_exptl.method`) names: kinds of data, none of microscopy or NMR."""
+    said = header.upper()
+    names = {method: kind for kind, method in METHODS.items()} | _ALSO
+    return tuple(dict.fromkeys(kind for method, kind in names.items() if method in said))
 
 
 def it92(elements: ArrayLike) -> tuple[NDArray[np.str_], NDArray[np.int64], Float]:

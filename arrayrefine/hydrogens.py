@@ -67,7 +67,7 @@ class Hydrogens:
     bare : Model or None
         The model without riding hydrogens.
     had : bool
-        Whether the model as read had hydrogens.
+        Whether the model as read had hydrogens, or must have them.
     """
 
     own: Int

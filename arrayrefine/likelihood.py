@@ -271,7 +271,7 @@ def target(
         data, source.crystal, columns=options.columns, free=options.free, d_min=options.d_min, seed=options.seed
     )
     reflections, radiation_notes = with_radiation(reflections, options.radiation, source)
-    options, _ = with_hydrogens_for(options, reflections.radiation, source.atoms)
+    options, of_hydrogens = with_hydrogens_for(options, reflections.radiation, source.atoms)
     source = in_crystal(source, reflections.crystal)
     if options.anisotropic == "none":
         atoms = source.atoms
@@ -292,7 +292,7 @@ def target(
         notes += [*library.notes, *link_notes]
         if hydrogens == "riding":
             source, placed, more = add_hydrogens(source, reflections.crystal, library, options.riding)
-            notes += more
+            notes += [*of_hydrogens, *more]
         restraints = Restraints.none(len(source.atoms))
         if restrained:
             restraints = _restraints(source, reflections, library, options)

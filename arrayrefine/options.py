@@ -285,7 +285,7 @@ class Options:
     """Hydrogens: add the dictionary's, riding on their parents; keep the model's, riding where they sit; refine the
     model's like other atoms; or strip. auto: add, but refine for neutrons where the model has hydrogens."""
     write_hydrogens: Literal["auto", "yes", "no"] = "auto"
-    """Write riding hydrogens to the output; auto: if the model had hydrogens."""
+    """Write riding hydrogens to the output; auto: if the model had hydrogens, and for neutrons."""
     columns: str | None = None
     """Data columns, such as FP,SIGFP (default: found by type and name); FP,SIGFP=intensity or I,SIGI=amplitude where
     their types are wrong; FP,5% where there are no sigmas."""

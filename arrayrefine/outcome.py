@@ -58,9 +58,10 @@ def wide_gap(problem: Problem, last: State, steps: tuple[Step, ...]) -> list[str
     if not steps or r_free is None or r_free - r_work < _WIDE + 2.0 * doubt(problem.reflections, r_free):
         return []
     few = f"{int((~problem.reflections.free).sum())} work reflections"
+    fewer = ". See whether R-free rises with fewer: --anisotropic none" if last.atoms.anisotropic.any() else ""
     return [Caution(
         f"R-free ended {r_free - r_work:.3f} above R-work ({r_work:.4f}, {r_free:.4f}): {few} bear few of the numbers "
-        "that were refined. See whether R-free says that fewer do as well (--anisotropic none, --tls chain)"
+        f"that were refined{fewer}"
     )]
 
 

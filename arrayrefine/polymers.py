@@ -85,15 +85,18 @@ def aligned(one: list[Residue], two: list[Residue]) -> list[tuple[Residue, Resid
     pairs = [(residue, number[residue.key]) for residue in one if residue.key in number]
     if not _alike(pairs, one, two):
         pairs = _by_sequence(one, two)
-    return [(a, b) for a, b in pairs if a.name == b.name] if _alike(pairs, one, two) else []
+        if not (_alike(pairs, one, two) and _compact(pairs)):
+            return []
+    return [(a, b) for a, b in pairs if a.name == b.name]
 
 
 def _alike(pairs: list[tuple[Residue, Residue]], one: list[Residue], two: list[Residue]) -> bool:
-    """Whether two chains are alike: enough equal residues, not too far between. An alignment finds those of a short
-    peptide scattered over any long chain."""
     same = sum(a.name == b.name for a, b in pairs)
-    if same < max(IDENTITY * len(pairs), 0.5 * min(len(one), len(two)), LEAST):
-        return False
+    return same >= max(IDENTITY * len(pairs), 0.5 * min(len(one), len(two)), LEAST)
+
+
+def _compact(pairs: list[tuple[Residue, Residue]]) -> bool:
+    """Whether aligned residues are not too far between: those of a short peptide are found scattered over any chain."""
     spans = [max(numbers) - min(numbers) + 1 for numbers in zip(*((a.number, b.number) for a, b in pairs))]
     return bool(len(pairs) >= COMPACT * max(spans))
 

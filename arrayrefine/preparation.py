@@ -207,6 +207,8 @@ def prepare(
     model = dataclasses.replace(model, atoms=atoms)
     model, link_notes = with_found_links(model, crystal, library.monlib)
     model, hydrogens, hydrogen_notes = with_hydrogens(model, crystal, library, options)
+    if reflections.radiation == "neutron":  # they are part of the model: which are H or D, nobody finds again
+        hydrogens = dataclasses.replace(hydrogens, had=True)
     made, group_notes = _targets(model, reflections, library, options, restraint_tables)
     restraints, groups = made["restraints"], made["occupancy"]
     problem = Problem(

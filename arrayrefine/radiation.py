@@ -7,12 +7,13 @@ import dataclasses
 import numpy as np
 
 from arrayrefine.atoms import WATERS, Atoms
-from arrayrefine.form_factors import METHODS, Radiation
+from arrayrefine.form_factors import METHODS, Radiation, named_radiations
 from arrayrefine.io.model import Model
 from arrayrefine.options import Options
 from arrayrefine.reflections import Reflections
 from arrayrefine.wording import Caution
 
+_CALLED: dict[str, str] = {"xray": "X-rays", "electron": "electrons", "neutron": "neutrons"}
 _SAID: dict[Radiation, str] = {
     "xray": "the form factors are those of X-rays",
     "electron": "the form factors are those of electrons",
@@ -46,20 +47,22 @@ def chosen_radiation(asked: str, model: Model) -> tuple[Radiation, tuple[str, ..
     notes : tuple of str
     """
     header = dict(model.structure.info.items()).get("_exptl.method", "").upper()
-    named: list[Radiation] = [kind for kind, method in METHODS.items() if method in header]
+    named = named_radiations(header)
     if asked != "auto":
         kind = next(kind for kind in METHODS if kind == asked)
         return kind, () if kind == "xray" else (f"{_SAID[kind]} (--radiation {kind})",)
-    if not named or named == ["xray"]:
-        return "xray", ()
-    others = [METHODS[kind] for kind in named if kind != "xray"]
-    if "xray" in named or len(named) > 1:
-        said = f"the header of the model says {header}: {_SAID['xray']}; for data of {others[0].split()[0].lower()}s"
-        return "xray", (Caution(f"{said} give --radiation {next(kind for kind in named if kind != 'xray')}"),)
-    return named[0], (Caution(
-        f"the header of the model says {others[0]}: {_SAID[named[0]]}; with data that were measured with X-rays give "
-        "--radiation xray"
-    ),)  # fmt: skip
+    taken = implied(header)
+    others = [kind for kind in named if kind != taken]
+    if not others and taken == "xray":
+        return taken, ()
+    instead = ", ".join(f"of {_CALLED[kind]} give --radiation {kind}" for kind in others or ["xray"])
+    return taken, (Caution(f"the header of the model says {header}: {_SAID[taken]}; for data {instead}"),)
+
+
+def implied(header: str) -> Radiation:
+    """What data are taken to be of by a header alone: X-rays where it names them or nothing, or else the first."""
+    named = named_radiations(header)
+    return named[0] if named and "xray" not in named else "xray"
 
 
 def with_hydrogens_for(options: Options, radiation: Radiation, atoms: Atoms) -> tuple[Options, tuple[str, ...]]:
@@ -89,6 +92,14 @@ def with_hydrogens_for(options: Options, radiation: Radiation, atoms: Atoms) -> 
         distance = "electron" if radiation == "xray" else "nucleus"
     riding = dataclasses.replace(options.riding, distance=distance)
     notes = []
+    if riding.deuterium != "none" and (radiation != "neutron" or hydrogens != "add"):
+        why = "the data are not of neutrons" if radiation != "neutron" else "no hydrogens are added"
+        notes.append(Caution(f"--riding.deuterium has no effect: {why}"))
+        riding = dataclasses.replace(riding, deuterium="none")
+    if radiation == "neutron" and options.waters != "keep":
+        notes.append(Caution(
+            f"--waters {options.waters} puts O alone where neutrons see H or D of a water as well: look at each"
+        ))
     if radiation == "neutron" and hydrogens in ("add", "strip"):
         added = {"none": "all of them H", "exchangeable": "D on N, O and S, H elsewhere", "all": "all of them D"}
         said = "there are none" if hydrogens == "strip" else f"{added[riding.deuterium]} (--riding.deuterium)"
@@ -98,9 +109,8 @@ def with_hydrogens_for(options: Options, radiation: Radiation, atoms: Atoms) -> 
 
 
 def with_method(model: Model, radiation: Radiation) -> Model:
-    """The model with a header that says what its data were measured with, where it is not X-rays."""
-    header = dict(model.structure.info.items()).get("_exptl.method", "")
-    if radiation == "xray" or METHODS[radiation] in header.upper():
+    """The model with a header that says what its data were measured with, where it does not, or names others too."""
+    if implied(dict(model.structure.info.items()).get("_exptl.method", "")) == radiation:
         return model
     structure = model.structure.clone()
     structure.info["_exptl.method"] = METHODS[radiation]

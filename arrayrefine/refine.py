@@ -150,12 +150,13 @@ def run(
     late += summaries.extra_sentences(own_targets)
     late += [*course.answers, *state.scale.notes, *state.sigma_a.notes, *state.outliers.sentence(problem.reflections)]
     late += [*outcome.limits(problem, state), *outcome.chosen_weights(problem, steps)]
-    late += outcome.hindsight(problem, state, steps)
-    late += outcome.wide_gap(problem, state, steps)
-    late += [*verdicts.worse_than_start(problem, first, state), *verdicts.out_of_band(problem, first, state, steps)]
+    doubts = [*outcome.hindsight(problem, state, steps), *verdicts.worse_than_start(problem, first, state)]
+    late += doubts
+    late += verdicts.out_of_band(problem, first, state, steps)
     late += verdicts.hands(problem, first, state)
     late += twisted_peptides.at_end(problem.restraints.torsions, state.atoms)
-    late += outcome.not_placed(problem, first, state, steps, bare(state.atoms))
+    doubts += (misplaced := outcome.not_placed(problem, first, state, steps, bare(state.atoms)))
+    late += misplaced or ([] if doubts else outcome.wide_gap(problem, state, steps))
     late += twin_choice.at_end(state.twin.twin) if state.twin is not None else []
     late += [] if extra else outcome.waterless(problem, state)  # beside targets of one's own none can be added
     late += free_uncertainty.sentences(problem.reflections, state.statistics)

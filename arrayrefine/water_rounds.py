@@ -113,7 +113,7 @@ def water_rounds(
         model, course = new_model, after
     if not rows and not any(not isinstance(note, Caution) for note in notes):
         say("no water was added or left out: there is none by which log p gains enough, or too little")
-    if ours and course.maps is not None:
+    if ours and course.maps is not None and course.problem.reflections.radiation != "neutron":
         atoms = course.state.atoms
         odd = more_than_waters(course.state, course.maps, np.arange(len(atoms) - ours, len(atoms)))
         if odd:

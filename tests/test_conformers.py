@@ -92,10 +92,10 @@ def test_what_belongs_together_and_what_excludes_what() -> None:
 
 
 def test_conformers_of_a_ligand_that_is_there_in_part_are_not_made_to_fill_its_place() -> None:
-    """As of fragments, 0.15 and 0.15; those of a residue of a chain are, and of a water that adds up to 0.95."""
+    """As of fragments, 0.15 and 0.15; those of a residue of a chain are, and of a water that adds up to 0.99."""
     atoms = model()
     occupancy = atoms.occupancy.copy()
-    occupancy[[16, 17]], occupancy[[18, 19]], occupancy[[5, 6]] = (0.15, 0.2), (0.55, 0.4), (0.3, 0.2)
+    occupancy[[16, 17]], occupancy[[18, 19]], occupancy[[5, 6]] = (0.15, 0.2), (0.59, 0.4), (0.3, 0.2)
     atoms = atoms.replace(occupancy=occupancy)
     groups, notes = build_occupancy_groups(atoms)
     (empty,) = groups.empty

@@ -89,6 +89,26 @@ def test_an_operator_of_the_crystal_makes_no_copy(count: int) -> None:
     assert any("not applied: the copies are there already" in note for note in model.notes)
 
 
+def test_an_operator_to_where_a_copy_is_makes_none(case: Callable[[str], Path]) -> None:
+    """The same again, and the same followed by a symmetry of the crystal, as files list all of a virus."""
+    _, half = _one_chain(case("3g70"))
+    operator = half.ncs[1].tr
+    cell, (_, op) = half.cell, list(gemmi.SpaceGroup(half.spacegroup_hm).operations())[:2]
+    orth, frac = np.array(cell.orth.mat.tolist()), np.array(cell.frac.mat.tolist())
+    turn = orth @ (np.array(op.rot) / gemmi.Op.DEN) @ frac
+    shift = orth @ (np.array(op.tran) / gemmi.Op.DEN)
+    mat = turn @ np.array(operator.mat.tolist())
+    vec = turn @ np.array(operator.vec.tolist()) + shift
+    mate = gemmi.Transform(gemmi.Mat33(mat.tolist()), gemmi.Vec3(*vec))
+    half.ncs.append(gemmi.NcsOp(mate, "3", False))
+    half.ncs.append(gemmi.NcsOp(operator, "4", False))
+    model = read_model(half)
+    assert set(model.atoms.identity.chain.tolist()) == {"A", "B"}
+    said = " ".join(note for note in model.notes if "non-crystallographic" in note)
+    assert "1 operator of" in said
+    assert "2 operators of non-crystallographic symmetry (MTRIX, _struct_ncs_oper) are not applied" in said
+
+
 def test_many_copies_of_a_small_chain(halved: dict[str, Path]) -> None:
     structure = gemmi.read_structure(str(example.MODEL))
     for k in range(1, 4):

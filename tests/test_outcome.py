@@ -128,10 +128,14 @@ def test_r_free_in_hindsight_is_that_of_the_end() -> None:
      (0.15, 0.31, 30, True, False), (0.15, 0.31, 1000, False, False), (0.15, None, 0, True, False)],
 )  # fmt: skip
 def test_a_wide_gap_is_said(r_work: float, r_free: float | None, count: int, refined: bool, is_said: bool) -> None:
-    found = outcome.wide_gap(with_free(count), ended(r_work, r_free), (None,) if refined else ())  # type: ignore[arg-type]
-    assert len(found) == is_said
-    if is_said:
-        assert f"R-free ended 0.160 above R-work (0.1500, 0.3100): {5000 - count} work reflections" in found[0]
+    for anisotropic in (True, False):
+        last = ended(r_work, r_free)
+        last.atoms = types.SimpleNamespace(anisotropic=np.array([anisotropic]))
+        found = outcome.wide_gap(with_free(count), last, (None,) if refined else ())  # type: ignore[arg-type]
+        assert len(found) == is_said
+        if is_said:
+            assert f"R-free ended 0.160 above R-work (0.1500, 0.3100): {5000 - count} work reflections" in found[0]
+            assert ("--anisotropic none" in found[0]) == anisotropic
 
 
 def test_b_at_the_ends_are_said() -> None:

@@ -14,7 +14,7 @@ import pytest
 import arrayrefine as ar
 from arrayrefine import example
 from arrayrefine.errors import InputError
-from arrayrefine.form_factors import Radiation, form_factors, scattering
+from arrayrefine.form_factors import METHODS, Radiation, form_factors, scattering
 from arrayrefine.io.model import Model, read_model
 from arrayrefine.io.reflections import read_reflections
 from arrayrefine.options import Options, RidingHydrogens
@@ -122,6 +122,8 @@ def _model_of(method: str) -> Model:
         ("auto", "SOLUTION NMR", "xray", ""),
         ("xray", "NEUTRON DIFFRACTION", "xray", ""),
         ("neutron", "X-RAY DIFFRACTION; NEUTRON DIFFRACTION", "neutron", "note: atoms scatter by their coherent"),
+        ("auto", "ELECTRON DIFFRACTION", "electron", "warning: the header of the model says ELECTRON DIFFRACTION"),
+        ("auto", "NEUTRON DIFFRACTION; ELECTRON CRYSTALLOGRAPHY", "electron", "of neutrons give --radiation neutron"),
         ("electron", "", "electron", "note: the form factors are those of electrons"),
     ],
 )
@@ -261,12 +263,64 @@ def test_hydrogens_added_for_neutrons_may_be_deuterium(crystal_in_d2o: Path, tmp
 
 
 @pytest.mark.parametrize("method", ["xray", "electron", "neutron"])
-def test_output_says_what_was_asked_for(tmp_path: Path, method: Radiation) -> None:
-    """1RX2, of X-rays, as if it were of something else: what is written is read as that."""
-    result = ar.refine(example.MODEL, example.DATA, Options(cycles=0, d_min=3.5, radiation=method, report=False))
+@pytest.mark.parametrize("header", [METHODS["xray"], METHODS["neutron"], "X-RAY DIFFRACTION; NEUTRON DIFFRACTION", ""])
+@pytest.mark.parametrize("kind", ["pdb", "cif"])
+def test_output_says_what_was_asked_for(tmp_path: Path, method: Radiation, header: str, kind: str) -> None:
+    """1RX2, as if it were of something else: what is written is read as that, whatever the header said."""
+    structure = gemmi.read_structure(str(example.MODEL))
+    structure.info["_exptl.method"] = header
+    path = tmp_path / f"model.{kind}"
+    if kind == "pdb":
+        structure.write_pdb(str(path))
+    else:
+        structure.setup_entities()
+        document = structure.make_mmcif_document()
+        if header:
+            loop = document.sole_block().init_loop("_exptl.", ["entry_id", "method"])
+            for one in header.split("; "):
+                loop.add_row(["1RX2", gemmi.cif.quote(one)])
+        document.write_file(str(path))
+    options = Options(cycles=0, d_min=4.5, radiation=method, report=False, hydrogens="strip")
+    result = ar.refine(path, example.DATA, options)
     result.write(tmp_path)
     for name in ("refined.cif", "refined.pdb"):
         assert chosen_radiation("auto", read_model(tmp_path / name))[0] == method
+    block = gemmi.cif.read(str(tmp_path / "refined.cif")).sole_block()
+    assert {gemmi.cif.as_string(one) for one in block.find_values("_refine.pdbx_refine_id")} == {METHODS[method]}
+
+
+def test_hydrogens_added_for_neutrons_are_written(tmp_path: Path) -> None:
+    """Nobody finds again which of them are H and which D."""
+    riding = RidingHydrogens(deuterium="exchangeable")
+    options = Options(cycles=0, d_min=4.0, radiation="neutron", report=False, riding=riding)
+    result = ar.refine(example.MODEL, example.DATA, options)
+    result.write(tmp_path)
+    for name in ("refined.cif", "refined.pdb"):
+        element = read_model(tmp_path / name).atoms.element
+        assert (element == "D").sum() > 200
+        assert (element == "H").sum() > 800
+
+
+def test_what_neutrons_alone_have_no_effect_elsewhere() -> None:
+    """Deuterium with X-rays or where nothing is added; waters without their hydrogens."""
+    atoms = read_model(example.MODEL).atoms
+    asked = Options(riding=RidingHydrogens(deuterium="all"), waters="add")
+    for radiation, hydrogens, said in (
+        ("xray", "auto", "the data are not of neutrons"), ("neutron", "keep", "no hydrogens are added"),
+        ("neutron", "add", ""),
+    ):  # fmt: skip
+        options, notes = with_hydrogens_for(dataclasses.replace(asked, hydrogens=hydrogens), radiation, atoms)  # type: ignore[arg-type]
+        assert [note for note in notes if "--riding.deuterium has no effect" in note] == (
+            [f"--riding.deuterium has no effect: {said}"] if said else []
+        )
+        assert options.riding.deuterium == ("none" if said else "all")
+        assert any("--waters add puts O alone" in note for note in notes) == (radiation == "neutron")
+
+
+def test_a_target_says_what_its_hydrogens_are() -> None:
+    options = Options(radiation="neutron", d_min=4.0)
+    target = ar.target(example.MODEL, example.DATA, options, hydrogens="riding")
+    assert any("neutrons see hydrogens as well as other atoms: all of them H" in note for note in target.notes)
 
 
 def test_command_line(crystal_in_d2o: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

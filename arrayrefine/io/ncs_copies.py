@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import gemmi
 from gemmi import cif
 
 from arrayrefine.wording import Caution, are, counted
 
 _ALIKE = 1.5
-"""Å; a copy of which most atoms are nearer to others than this is there already."""
+"""Å; a copy with atoms nearer to those of others than this is there already."""
+_PART = 0.25
+"""Of the model: an operator that takes one chain to another takes that one to where nothing need be."""
+_TRACE = ("CA", "P", "C1'")
+"""Atoms of amino acids and nucleotides that are looked at."""
 _SAMPLE = 300
 """Atoms of which it is looked at."""
 
@@ -38,9 +44,12 @@ def with_copies(
     open_operators = [op for op in structure.ncs if not op.given]
     if not open_operators:
         return document
-    fresh = [op for op in open_operators if not _is_there(structure, op.tr)]
-    there = len(open_operators) - len(fresh)
+    fresh: list[gemmi.NcsOp] = []
     before = len(structure[0])
+    for operator in open_operators:  # the next may make a copy of this one
+        if not _is_there(structure, fresh, operator.tr):
+            fresh.append(operator)
+    there = len(open_operators) - len(fresh)
     structure.ncs = gemmi.NcsOpList([op for op in structure.ncs if op.given] + fresh)
     structure.expand_ncs(gemmi.HowToNameCopiedChain.Short)
     _name_subchains(structure)
@@ -90,14 +99,33 @@ def _name_subchains(structure: gemmi.Structure) -> None:
         entity.subchains = [named.get(name, name) for name in entity.subchains]
 
 
-def _is_there(structure: gemmi.Structure, operator: gemmi.Transform) -> bool:
-    """Whether most of the model lies on other atoms, symmetry mates included, after an operator."""
+def _is_there(structure: gemmi.Structure, copies: Sequence[gemmi.NcsOp], operator: gemmi.Transform) -> bool:
+    """Whether a part of the model's trace lies on that of others, copies and symmetry mates included, after an operator.
+
+    Any atom would be near others by chance, in a crystal as full as most are.
+    """
     alone = structure.clone()
+    alone.ncs = gemmi.NcsOpList(copies)
+    if copies:
+        alone.expand_ncs(gemmi.HowToNameCopiedChain.Dup)
     alone.ncs.clear()  # or the images would be those by the operators, too
     alone.setup_cell_images()
-    search = gemmi.NeighborSearch(alone[0], alone.cell, _ALIKE).populate(include_h=False)
-    sites = [site for chain in alone[0] for residue in chain for site in residue if not site.is_hydrogen()]
-    sample = sites[:: max(1, len(sites) // _SAMPLE)]
+    search = gemmi.NeighborSearch(alone[0], alone.cell, _ALIKE)
+    trace = _trace(structure)
+    for n_chain, chain in enumerate(alone[0]):
+        for n_residue, residue in enumerate(chain):
+            for n_atom, atom in enumerate(residue):
+                if _of_trace(atom):
+                    search.add_atom(atom, n_chain, n_residue, n_atom)
+    sample = trace[:: max(1, len(trace) // _SAMPLE)]
     moved = [gemmi.Position(operator.apply(site.pos)) for site in sample]
     close = sum(bool(search.find_atoms(place, "\0", radius=_ALIKE)) for place in moved)
-    return 2 * close > len(sample)
+    return close > _PART * len(sample)
+
+
+def _of_trace(atom: gemmi.Atom) -> bool:
+    return atom.element.name in ("C", "P") and atom.name in _TRACE
+
+
+def _trace(structure: gemmi.Structure) -> list[gemmi.Atom]:
+    return [site for chain in structure[0] for residue in chain for site in residue if _of_trace(site)]

@@ -5,9 +5,13 @@ from __future__ import annotations
 import gemmi
 import numpy as np
 
+from arrayrefine.wording import Caution
+
 TOLERANCE = 0.01
 """Relative change of a length or an angle beyond which cell and space group do not belong together: that between the
 cells of model and data."""
+_SLIGHT = 1e-3
+"""Relative change that is worth no warning."""
 _ROUNDING = 1e-5
 """Relative change that is none."""
 
@@ -42,11 +46,12 @@ def regular_cell(cell: gemmi.UnitCell, group: gemmi.SpaceGroup) -> gemmi.UnitCel
 
 
 def made_regular(whose: str, cell: gemmi.UnitCell, regular: gemmi.UnitCell, group: gemmi.SpaceGroup) -> str:
-    """A note on a cell that was replaced."""
-    return (
-        f"{whose}: cell {format_cell(cell)} does not obey {group.xhm()} in its last digits and is taken for "
-        f"{format_cell(regular)}"
-    )
+    """A note on a cell that was replaced; a warning where it is off by more than its last digits."""
+    off = float(np.max(np.abs(np.array(regular.parameters) / np.array(cell.parameters) - 1.0)))
+    how = "in its last digits" if off < _SLIGHT else f"by {100.0 * off:.2f} %"
+    taken = f"does not obey {group.xhm()} {how} and is taken for {format_cell(regular)}"
+    said = f"{whose}: cell {format_cell(cell)} {taken}"
+    return said if off < _SLIGHT else Caution(said)
 
 
 def format_cell(cell: gemmi.UnitCell) -> str:

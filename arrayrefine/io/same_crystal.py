@@ -60,7 +60,12 @@ def common_crystal(table: Table, model: Crystal, notes: list[str]) -> tuple[Crys
         ))
     if table.cell is None:
         return model, "model"
-    regular = regular_cell(cell, model.gemmi_space_group) or model.gemmi_cell
+    regular = regular_cell(cell, model.gemmi_space_group)
+    if regular is None:
+        notes.append(Caution(
+            f"cell of '{path}' ({format_cell(cell)}) does not fit {model.space_group}: the model's is used"
+        ))
+        return model, "model"
     if regular is not cell:
         notes.append(made_regular(f"'{path}'", cell, regular, model.gemmi_space_group))
     return Crystal.from_gemmi(regular, model.gemmi_space_group), "data"

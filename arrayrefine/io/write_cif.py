@@ -11,7 +11,7 @@ from typing import Any
 import gemmi
 from gemmi import cif
 
-from arrayrefine.form_factors import METHODS
+from arrayrefine.form_factors import METHODS, Radiation, named_radiations
 from arrayrefine.io import refinement_items as items
 from arrayrefine.io.entities import name_for_nameless
 from arrayrefine.io.files import IN_MEMORY
@@ -190,7 +190,7 @@ def _write_refinement(block: cif.Block, content: Mapping[str, Any]) -> None:
         block.find_mmcif_category("_pdbx_refine_tls.").erase()
         block.find_mmcif_category("_pdbx_refine_tls_group.").erase()
     _write_experiment(block, entry, content)
-    _name_method(block, METHODS[content["data"].get("radiation", "xray")])
+    _name_method(block, content["data"].get("radiation", "xray"))
 
 
 def old_verdicts(block: cif.Block) -> list[str]:
@@ -224,16 +224,17 @@ def _write_experiment(block: cif.Block, entry: str, content: Mapping[str, Any]) 
             block.set_mmcif_category(category, {name: [value] for name, value in row.items()})
 
 
-def _name_method(block: cif.Block, method: str) -> None:
-    """Say what the data were measured with: in the rows of this refinement, and where the model says nothing of it."""
+def _name_method(block: cif.Block, radiation: Radiation) -> None:
+    """Say what the data were measured with: in the rows of this refinement, and where the model says it otherwise."""
     for name in block.get_mmcif_category_names():
         for row in block.find(name, ["pdbx_refine_id"]):
-            row[0] = cif.quote(method)
-    known = [cif.as_string(row[0]).upper() for row in block.find("_exptl.", ["method"])]
-    if method not in known and method != METHODS["xray"]:
+            row[0] = cif.quote(METHODS[radiation])
+    named = named_radiations("; ".join(cif.as_string(row[0]) for row in block.find("_exptl.", ["method"])))
+    if named != (radiation,) and (named or radiation != "xray"):
         block.find_mmcif_category("_exptl.").erase()
         entry = cif.as_string(block.find_value("_entry.id") or block.name or "refined")
-        block.set_mmcif_category("_exptl.", {"entry_id": [entry], "method": [method], "crystals_number": ["1"]})
+        items_of = {"entry_id": [entry], "method": [METHODS[radiation]], "crystals_number": ["1"]}
+        block.set_mmcif_category("_exptl.", items_of)
 
 
 def _write_row(block: cif.Block, category: str, row: items.Row) -> None:
