@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.name_symmetry import Skeleton
+from arrayrefine.nonbonded import metal_flags
 from arrayrefine.restraints import Chiralities, Int
 from arrayrefine.topology_terms import TopologyModel, mixed
 from arrayrefine.wording import Caution, are, counted, listed
@@ -31,7 +32,8 @@ def read_chiralities(
 ) -> Chiralities:  # fmt: skip
     """Chiral volumes with their signs; a centre of which the dictionary has both hands keeps that of the model.
 
-    Components with metals are left out: the atom names of FeS clusters are arbitrary, so are their signs. Where names
+    Centres with metals are left out, and others of components that have some keep the hand that they have: the atom
+    names of FeS clusters are arbitrary, so are their signs. Where names
     could be exchanged without a change of the compound, such as those of the arms of citrate, a sign only says which
     of them has which name, and a model named the other way cannot get there without tearing: such centres keep the
     sign that they have. So do amines, which invert by themselves.
@@ -40,17 +42,18 @@ def read_chiralities(
     across = model.across(gemmi.RKind.Chirality)
     centres = [c for number, c in enumerate(topology.chirs) if number not in across]
     table = model.rows(centres, 4)
-    known, in_metal = ~held[table].all(axis=1), metal_parts[table].any(axis=1)
+    known, of_metals = ~held[table].all(axis=1), metal_parts[table].any(axis=1)
+    in_metal = of_metals & metal_flags(atoms.element)[table].any(axis=1)
     volume = np.array([topology.ideal_chiral_abs_volume(centre) for centre in centres], dtype=float)
     positive = np.array([centre.restr.sign == gemmi.ChiralityType.Positive for centre in centres], dtype=bool)
-    either = np.array([centre.restr.sign == both for centre in centres], dtype=bool)
+    either = of_metals | np.array([centre.restr.sign == both for centre in centres], dtype=bool)
     sound = np.isfinite(volume) & (volume > 0)
     skipped = int((known & in_metal).sum())
     unknown = int((known & ~in_metal & ~sound).sum())
     if unknown:
         notes.append(f"{unknown} chiral centres without an ideal volume are not restrained")
     if skipped:
-        notes.append(f"{skipped} chiral centres of components with metals are not restrained: names are arbitrary")
+        notes.append(f"{skipped} chiral centres with metals are not restrained: names are arbitrary")
     fine = known & ~in_metal & sound & ~mixed(model.altloc, table)
     table, value = table[fine], np.where(positive, volume, -volume)[fine]
     names: list[Centre] = [tuple(site.name for site in centres[k].atoms) for k in np.flatnonzero(fine)]  # type: ignore[misc]

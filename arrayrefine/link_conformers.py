@@ -8,6 +8,8 @@ import gemmi
 
 from arrayrefine.wording import are, counted, listed
 
+_SHORTEST = 0.5
+"""Of the largest distance: conformers as near as this are in each other's place, and not joined."""
 _NEAR = 1.2
 """Times the covalent radii of both atoms; conformers that an SSBOND record does not name are bonded up to here."""
 
@@ -95,7 +97,8 @@ def _wanted(structure: gemmi.Structure, link: gemmi.Connection) -> list[tuple[st
         if one.altloc != two.altloc and "\0" not in pair:
             continue
         reach = _NEAR * (one.element.covalent_r + two.element.covalent_r)
-        near = structure.cell.find_nearest_image(one.pos, two.pos, link.asu).dist() < reach
+        distance = structure.cell.find_nearest_image(one.pos, two.pos, link.asu).dist()
+        near = _SHORTEST * reach < distance < reach  # nearer they are in each other's place
         if near or not silent or pair == _altlocs(link):
             found.append(pair)
     return found

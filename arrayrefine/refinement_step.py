@@ -28,13 +28,16 @@ from arrayrefine.problem import Problem
 from arrayrefine.remedy import remedy
 from arrayrefine.rendezvous import Evaluated
 from arrayrefine.report import Step
-from arrayrefine.state import State, evaluate
+from arrayrefine.state import State, evaluate, work_nll
 from arrayrefine.targets.geometry_curvature import normal_matrix
 from arrayrefine.tls_motion import sensible
 from arrayrefine.weight_schemes import displacements_tell, find_weights
 from arrayrefine.weights import Steering, Weights
 
 _RETRIES = 2
+_SLIGHT = 0.002
+"""A first step with anisotropic atoms that lowers R-work by less is tried with looser restraints on them, too."""
+_LOOSER = 1.0 / 3.0
 _SAID_B = 0.05
 """Å²; a smaller common shift of B is not worth a note."""
 _SAID_FIRMNESS = 0.95
@@ -177,15 +180,26 @@ def run_step(problem: Problem, path: Path, cycle: int, target: str, stop: Callab
     notes: list[str] = []
     trial, evaluations, gain, changed = path, 0, 0.0, Steering()
     retries = _RETRIES if problem.options.weights in _STEERED else 0
+    spare: _Reached | None = None
     for attempt in range(retries + 1):
         reached = _refine_in_band(problem, trial, path.state, parameters, stop, steer=attempt == 0)
         candidate, found = reached.path, reached.weights
         evaluations += reached.evaluations
         states = path.state, candidate.state
         objected = objection(problem, *states, found, parameters, path.adp, path.freed) if guarded else ""
+        if spare is not None and (objected or not _fits_better(spare.path.state, candidate.state)):
+            notes += [reached.reason, "fits no better: the one before is kept"]
+            reached, candidate, found, objected = spare, spare.path, spare.weights, ""
         if reached.solution.reason == INTERRUPTED and (objected or not reached.gain > 0.0):
             notes += [reached.reason, "the model was not better yet: that of the step before is kept"]
             break
+        slight = states[0].statistics.r_work - states[1].statistics.r_work < _SLIGHT
+        first = guarded and path.freed and found.adp is not None and bool(parameters.displaced.any())
+        if not objected and slight and first and spare is None and attempt < retries and not stop():
+            spare, looser = reached, Steering(adp=_LOOSER)
+            notes += [reached.reason, f"anisotropic atoms fit hardly better: tried again with {_said(looser)}"]
+            trial = dataclasses.replace(trial, steering=_times(candidate.steering, looser), last=candidate.last)
+            continue
         if not objected:
             path, gain = candidate, reached.gain
             notes.insert(0, reached.reason)
@@ -203,6 +217,12 @@ def run_step(problem: Problem, path: Path, cycle: int, target: str, stop: Callab
         problem, path, cycle, target, parameters.size, found.as_dict(), evaluations, began, "; ".join(notes),
         gain,
     )  # fmt: skip
+
+
+def _fits_better(one: State, two: State) -> bool:
+    """Whether the second model fits the data better, by R-work and likelihood both."""
+    start, end = work_nll(one, two)
+    return two.statistics.r_work < one.statistics.r_work and end < start
 
 
 def _between_scale_and_atoms(problem: Problem, state: State) -> list[str]:

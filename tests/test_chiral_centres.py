@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from drawn import built
 
+from arrayrefine import topology
 from arrayrefine.atoms import Atoms
 from arrayrefine.chiral_centres import _best_signs
 from arrayrefine.kernels.geometry import chirality
@@ -44,6 +45,16 @@ def test_the_mirror_image_of_a_compound_that_has_none_is_as_good(name: str) -> N
     assert as_built(atoms, restraints).all()
     (note,) = (note for note in restraints.notes if "the hand of the model is kept" in note)
     assert f"A/{name} 1/{CENTRES[name]}" in note
+
+
+def test_centres_of_a_component_with_a_metal_keep_their_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of the phytyl of a chlorophyll, far from its magnesium: left free they would flatten and invert."""
+    atoms, restraints = built("NAG", mirrored=True)
+    assert not as_built(atoms, restraints).any()
+    monkeypatch.setattr(topology, "_components_with_metals", lambda _, atoms: np.ones(len(atoms), dtype=bool))
+    atoms, restraints = built("NAG", mirrored=True)
+    assert len(restraints.chiralities.ideal) == 5
+    assert as_built(atoms, restraints).all()
 
 
 def test_an_amine_has_the_hand_of_the_model() -> None:

@@ -166,10 +166,42 @@ def test_the_first_step_with_tensors_is_asked_whether_it_fits_better(
     problem, state = real
     asked: list[bool] = []
     monkeypatch.setattr(refinement_step, "objection", lambda *given: asked.append(given[-1]) or "")
+    monkeypatch.setattr(refinement_step, "_SLIGHT", -1.0)  # once is enough
     path = Path(state, Steering(), freed=True)
     for target in ("xyz", "b", "b"):
         path, _ = run_step(problem, path, 2, target, lambda: False)
     assert asked == [True, True, False]
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_a_first_step_with_tensors_that_gains_little_is_tried_with_looser_restraints(
+    real: tuple[Problem, State], monkeypatch: pytest.MonkeyPatch, better: bool
+) -> None:
+    """The model that fits better is kept; a step that gains enough is not tried again."""
+    problem, state = real
+    monkeypatch.setattr(refinement_step, "objection", lambda *_: "")
+    ends, told = {}, {}
+    for slight in (-1.0, 1.0):
+        monkeypatch.setattr(refinement_step, "_SLIGHT", slight)
+        monkeypatch.setattr(refinement_step, "_fits_better", lambda *_: better)
+        path, step = run_step(problem, Path(state, Steering(), freed=True), 2, "b", lambda: False)
+        ends[slight], told[slight] = path.state.atoms.b_iso, step.note
+    assert "fit hardly better" not in told[-1.0]
+    assert "anisotropic atoms fit hardly better: tried again with ADP weight x 0.33" in told[1.0]
+    assert ("fits no better: the one before is kept" in told[1.0]) == (not better)
+    assert np.array_equal(ends[-1.0], ends[1.0]) == (not better)
+    if better:
+        assert np.std(np.log(ends[1.0])) > np.std(np.log(ends[-1.0]))
+
+
+def test_what_fits_better(real: tuple[Problem, State]) -> None:
+    problem, state = real
+    rng = np.random.default_rng(0)
+    b_iso = state.atoms.b_iso * np.exp(0.2 * rng.normal(size=len(state.atoms)))
+    worse = ar.evaluate(problem, state.atoms.replace(b_iso=b_iso), absorb_b=False, before=state)
+    assert refinement_step._fits_better(worse, state)
+    assert not refinement_step._fits_better(state, worse)
+    assert not refinement_step._fits_better(state, state)
 
 
 def test_the_restraints_that_were_paid_are_loosened_and_no_others(real: tuple[Problem, State]) -> None:

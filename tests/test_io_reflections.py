@@ -20,6 +20,7 @@ from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
 from arrayrefine.io.model import read_model
 from arrayrefine.io.reflections import read_reflections
+from arrayrefine.io.tables import read_table
 from arrayrefine.reflections import Reflections
 from arrayrefine.wording import Caution
 
@@ -916,3 +917,66 @@ def test_unmerged_data_without_headers_of_batches_are_refused(tmp_path: Path) ->
     message = refused(path)
     assert "unmerged observations (columns BATCH and M/ISYM)" in message
     assert "scale and merge first" in message
+
+
+def test_columns_have_the_cell_of_their_data_set(tmp_path: Path) -> None:
+    """Of a native and a derivative in one file, as scaling leaves them; the global cell is that of the first."""
+    mtz = gemmi.Mtz(with_base=True)
+    mtz.spacegroup = CRYSTAL.gemmi_space_group
+    a, b, c, *angles = CRYSTAL.cell
+    mtz.set_cell_for_all(gemmi.UnitCell(a * 1.006, b * 1.006, c * 1.006, *angles))
+    for name, scale in (("derivative", 1.006), ("native", 1.0)):
+        dataset = mtz.add_dataset(name)
+        dataset.cell = gemmi.UnitCell(a * scale, b * scale, c * scale, *angles)
+        for label, kind in ((f"F_{name}", "F"), (f"SIGF_{name}", "Q")):
+            mtz.add_column(label, kind)
+    mtz.add_column("FreeR_flag", "I")
+    mtz.set_data(np.column_stack([HKL, F, SIGMA, F, SIGMA, CCP4]).astype(np.float32))
+    path = tmp_path / "both.mtz"
+    mtz.write_to_file(str(path))
+    for name, scale in (("native", 1.0), ("derivative", 1.006)):
+        found, notes = read_reflections(path, CRYSTAL, columns=f"F_{name},SIGF_{name}")
+        assert found.crystal.cell[:3] == pytest.approx((a * scale, b * scale, c * scale), rel=1e-5)
+        assert any("cells of model" in note for note in notes) == (scale > 1.0)
+
+
+def test_sets_of_few_reflections_come_last(tmp_path: Path) -> None:
+    """An anomalous or a derivative's set that covers a part of reciprocal space, ahead of the native in the file."""
+    part = np.where(np.arange(COUNT) % 3 == 0, F, NAN)
+    columns: dict[str, tuple[str, Any]] = {
+        "F_Hg": ("F", part), "SIGF_Hg": ("Q", np.where(np.isnan(part), NAN, SIGMA)), "FP": ("F", F),
+        "SIGFP": ("Q", SIGMA), "FreeR_flag": ("I", CCP4),
+    }  # fmt: skip
+    found, notes = read_reflections(write_mtz(tmp_path / "a.mtz", columns), CRYSTAL)
+    assert found.source["columns"] == ["FP", "SIGFP"]
+    assert any("also there: F_Hg,SIGF_Hg" in note for note in notes)
+    most = np.where(np.arange(COUNT) % 3 > 0, F, NAN)  # two thirds of it is enough to keep its place
+    columns["F_Hg"], columns["SIGF_Hg"] = ("F", most), ("Q", np.where(np.isnan(most), NAN, SIGMA))
+    found, _ = read_reflections(write_mtz(tmp_path / "b.mtz", columns), CRYSTAL)
+    assert found.source["columns"] == ["F_Hg", "SIGF_Hg"]
+
+
+@pytest.mark.parametrize("how", ["number", "operators", "neither"])
+def test_space_group_without_a_symbol(tmp_path: Path, how: str) -> None:
+    """As old programs of CCP4 write it."""
+    block = gemmi.cif.Document().add_new_block("r")
+    names = ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")
+    for name, value in zip(names, CRYSTAL.cell):
+        block.set_pair(f"_cell.{name}", f"{value}")
+    if how == "number":
+        block.set_pair("_symmetry.Int_Tables_number", str(CRYSTAL.gemmi_space_group.number))
+    elif how == "operators":
+        loop = block.init_loop("_symmetry_equiv.", ["id", "pos_as_xyz"])
+        for number, op in enumerate(CRYSTAL.gemmi_space_group.operations(), 1):
+            loop.add_row([str(number), gemmi.cif.quote(op.triplet())])
+    loop = block.init_loop("_refln.", ["index_h", "index_k", "index_l", "F_meas_au", "F_meas_sigma_au", "status"])
+    for index, value, sigma, flag in zip(HKL.tolist(), F, SIGMA, CCP4):
+        loop.add_row([*map(str, index), f"{value:.3f}", f"{sigma:.3f}", "f" if flag == 0 else "o"])
+    path = tmp_path / "r.cif"
+    block.write_file(str(path))
+    table = read_table(path, [])
+    if how == "neither":
+        assert table.space_group is None
+    else:
+        assert table.space_group is not None
+        assert table.space_group.xhm() == CRYSTAL.space_group

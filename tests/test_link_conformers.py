@@ -79,6 +79,15 @@ def _joined(model: Model, restraints: Restraints) -> list[tuple[str, str]]:
     return sorted((str(who.altloc[a]), str(who.altloc[b])) for a, b in np.sort(rows, axis=1))
 
 
+def test_conformers_on_each_other_are_not_joined(tmp_path: Path) -> None:
+    """A disulfide of A, found or named without conformers, says nothing of B, of which the sulfurs are at one place."""
+    model = _model(tmp_path / "a.pdb", _SSBOND, apart=0.9)
+    for end in (model.structure.connections[0].partner1, model.structure.connections[0].partner2):
+        end.altloc = "A"
+    model, _, restraints = _read(model)
+    assert _joined(model, restraints) == [("A", "A")]
+
+
 @pytest.mark.parametrize(
     ("record", "told"),
     [

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 from pathlib import Path
+from types import ModuleType
 
 import gemmi
 import numpy as np
@@ -18,7 +19,10 @@ from arrayrefine.form_factors import METHODS, Radiation, form_factors, scatterin
 from arrayrefine.io.model import Model, read_model
 from arrayrefine.io.reflections import read_reflections
 from arrayrefine.options import Options, RidingHydrogens
+from arrayrefine.overlaps import Overlaps
 from arrayrefine.radiation import chosen_radiation, with_hydrogens_for, with_radiation
+from arrayrefine.sampling import Errors
+from arrayrefine.state import evaluate
 from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.wording import kind_of
 
@@ -343,3 +347,41 @@ def test_waters_with_hydrogens_before_other_atoms_do_not_shift_parents(crystal_i
     assert np.linalg.norm(atoms.xyz[child] - atoms.xyz[parent], axis=1).max() < 1.2
     np.testing.assert_array_equal(who.residue[child], who.residue[parent])
     assert np.isin(who.residue_name[atoms.is_hydrogen], "DOD").any()
+
+
+@pytest.mark.parametrize("radiation", ["electron", "neutron"])
+@pytest.mark.parametrize("method", ["fft", "direct"])
+def test_the_device_computes_the_same(
+    emulated_cuda: ModuleType, crystal_in_d2o: Path, radiation: Radiation, method: str
+) -> None:
+    model = read_model(crystal_in_d2o / "model.cif")
+    hkl, atoms = _some_hkl(model)[::3], model.atoms
+    plans = [
+        StructureFactors(
+            model.crystal, hkl, atoms, method=method, precision="double", radiation=radiation, device=device  # type: ignore[arg-type]
+        )
+        for device in ("cpu", "cuda")
+    ]
+    f_calc = [plan(atoms) for plan in plans]
+    assert np.linalg.norm(f_calc[1] - f_calc[0]) < 3e-3 * np.linalg.norm(f_calc[0])
+    by_f = f_calc[0] / np.abs(f_calc[0])
+    gradients = [plan.pullback(by_f, atoms) for plan in plans]
+    for name in ("xyz", "b_iso", "occupancy"):
+        one, two = (getattr(gradient, name) for gradient in gradients)
+        assert np.linalg.norm(two - one) < 1e-2 * np.linalg.norm(one)
+
+
+def test_what_is_reckoned_with_carbon_is_reckoned_with_that_radiation(crystal_in_d2o: Path) -> None:
+    """The errors of a grid, and how sharp an atom is seen: nuclei scatter alike at all resolutions."""
+    model = read_model(crystal_in_d2o / "model.cif")
+    carbon = {kind: Errors(model.crystal, _some_hkl(model), radiation=kind)._carbon for kind in ("xray", "neutron")}  # type: ignore[arg-type]
+    assert np.ptp(carbon["neutron"]) == 0.0
+    assert np.ptp(carbon["xray"]) > 1.0
+    table = {}
+    for kind in ("xray", "neutron"):
+        options = Options(radiation=kind, anisotropic="none", tls=("none",), hydrogens="refine")  # type: ignore[arg-type]
+        _, problem, atoms, _ = ar.prepare(crystal_in_d2o / "model.cif", crystal_in_d2o / "norm.mtz", options)
+        overlaps = Overlaps(evaluate(problem, atoms).xray, atoms)
+        width = overlaps(np.array([0.0, 0.7]), np.array([20.0, 20.0]))
+        table[kind] = width[1] / width[0]
+    assert table["neutron"] < table["xray"] - 0.02  # sharper

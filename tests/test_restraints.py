@@ -168,7 +168,7 @@ def test_iron_sulphur_clusters_have_no_hand(built: Callable[..., Built]) -> None
     assert cluster[r.bonds.index].all(axis=1).sum() == 24
     links = cluster[r.bonds.index].sum(axis=1) == 1
     assert links.sum() == 8
-    assert any("components with metals" in note for note in r.notes)
+    assert any("8 chiral centres with metals are not restrained" in note for note in r.notes)
 
 
 def test_iron_sulphur_clusters_fit_their_restraints(built: Callable[..., Built]) -> None:

@@ -79,7 +79,7 @@ def choose_columns(table: Table, columns: str | None) -> tuple[Columns, tuple[st
         given = _given(table, columns)
         return given, _assumption(table, given)
     candidates = sorted(_candidates(table), key=lambda ranked: ranked[0])
-    usable = [c for _, c in candidates if c.sigma]
+    usable = _fullest_first(table, [ranked for ranked in candidates if ranked[1].sigma])
     if usable:
         others = [",".join(c.labels) for c in usable[1:]]
         note = (f"data columns {','.join(usable[0].labels)} are used; also there: {'; '.join(others)}",)
@@ -96,6 +96,13 @@ def choose_columns(table: Table, columns: str | None) -> tuple[Columns, tuple[st
         "expected types F or J with Q, G with L, or K with M: name two columns with --columns F,SIGF if "
         "they are there under another type"
     )
+
+
+def _fullest_first(table: Table, ranked: list[tuple[int, Columns]]) -> list[Columns]:
+    """Sets of columns by rank, those with less than half the values of the fullest of their rank behind the others."""
+    count = {id(c): int(np.isfinite(table.values[c.labels[0]]).sum()) for _, c in ranked}
+    most = {rank: max(count[id(c)] for other, c in ranked if other == rank) for rank, _ in ranked}
+    return [c for _, c in sorted(ranked, key=lambda one: (one[0], 2 * count[id(one[1])] < most[one[0]]))]
 
 
 def _candidates(table: Table) -> list[tuple[int, Columns]]:

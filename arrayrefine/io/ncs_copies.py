@@ -100,7 +100,7 @@ def _name_subchains(structure: gemmi.Structure) -> None:
 
 
 def _is_there(structure: gemmi.Structure, copies: Sequence[gemmi.NcsOp], operator: gemmi.Transform) -> bool:
-    """Whether a part of the model's trace lies on that of others, copies and symmetry mates included, after an operator.
+    """Whether a part of the model's trace lies on that of others, copies and mates included, after an operator.
 
     Any atom would be near others by chance, in a crystal as full as most are.
     """

@@ -98,8 +98,9 @@ def read_reflections(
     if isinstance(source, Reflections):
         return _as_read(source, crystal, d_min, account), account.all_notes()
     table = read_table(source, account.notes, partial(fits, crystal))
-    common, cell_source = common_crystal(table, crystal, account.notes)
     chosen, notes = choose_columns(table, columns)
+    table = table.with_cell_of(chosen.labels[0])
+    common, cell_source = common_crystal(table, crystal, account.notes)
     elsewhere = flags_of_another_file(table, free, common)
     table, column = elsewhere.table, elsewhere.column
     account.notes += (*notes, *elsewhere.notes)

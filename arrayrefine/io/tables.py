@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import gemmi
@@ -52,6 +52,8 @@ class Table:
     space_group : gemmi.SpaceGroup or None
     blocks : tuple of str
         Names of the blocks of a CIF file that have data, where there are several; the one that was read first.
+    cells : dict
+        Cell of the data set of each column, by its label, where a file has several data sets.
     """
 
     file: InputFile
@@ -62,6 +64,11 @@ class Table:
     cell: gemmi.UnitCell | None
     space_group: gemmi.SpaceGroup | None
     blocks: tuple[str, ...] = ()
+    cells: dict[str, gemmi.UnitCell] = field(default_factory=dict)
+
+    def with_cell_of(self, label: str) -> Table:
+        """The same with the cell of the data set that a column belongs to, where that is known."""
+        return dataclasses.replace(self, cell=self.cells[label]) if label in self.cells else self
 
     def listing(self) -> str:
         """What is there: labels with their types."""
@@ -154,11 +161,13 @@ def _mtz_table(file: InputFile, mtz: gemmi.Mtz) -> Table:
     if labels[:3] != ["H", "K", "L"] or [c.type for c in mtz.columns[:3]] != ["H", "H", "H"]:
         raise InputError(f"data '{file.path}': the first columns are {labels[:3]}; expected H, K, L: write it again")
     data = np.array(mtz.array, dtype=float).reshape(-1, len(labels))
-    types, values = {}, {}
+    types, values, own = {}, {}, {}
     for i, column in enumerate(mtz.columns):
         if column.label not in types:
             types[column.label] = column.type
             values[column.label] = data[:, i]
+            if usable_cell(column.dataset.cell):
+                own[column.label] = column.dataset.cell
     cells = [mtz.cell, *(dataset.cell for dataset in mtz.datasets)]
     return Table(
         file,
@@ -168,6 +177,7 @@ def _mtz_table(file: InputFile, mtz: gemmi.Mtz) -> Table:
         None,
         next((c for c in cells if usable_cell(c)), None),
         mtz.spacegroup,
+        cells=own,
     )
 
 
@@ -202,7 +212,7 @@ def _table_of_document(
             hint = "; it holds unmerged observations: scale and merge first"
         raise InputError(f"data '{file.path}' is a CIF file without a _refln category; expected {_EXPECTED}{hint}")
     measured = [b for b in filled if _has_observations(b)] or filled
-    fitting = [b for b in measured if fits is None or fits(_cell(b), b.spacegroup)]
+    fitting = [b for b in measured if fits is None or fits(_cell(b), _space_group(b))]
     chosen = (fitting or measured)[0]
     if len(filled) > 1:
         whose = "" if chosen is measured[0] else " of the model's cell and space group"
@@ -213,6 +223,21 @@ def _table_of_document(
     table = _cif_table(file, chosen)
     others = [b.block.name for b in measured if b is not chosen]
     return dataclasses.replace(table, blocks=(chosen.block.name, *others)) if others else table
+
+
+def _space_group(block: gemmi.ReflnBlock) -> gemmi.SpaceGroup | None:
+    """Of a block: by its symbol, or else by its number, or by its operators."""
+    named: gemmi.SpaceGroup | None = block.spacegroup
+    if named is not None:
+        return named
+    for tag in ("_symmetry.Int_Tables_number", "_space_group.IT_number"):
+        number = block.block.find_value(tag)
+        if number and number.isdigit() and (found := gemmi.find_spacegroup_by_number(int(number))):
+            return found
+    operators = [gemmi.cif.as_string(one) for one in block.block.find_values("_symmetry_equiv.pos_as_xyz")]
+    if not operators:
+        return None
+    return gemmi.find_spacegroup_by_ops(gemmi.GroupOps([gemmi.Op(one) for one in operators]))
 
 
 def _cell(block: gemmi.ReflnBlock) -> gemmi.UnitCell | None:
@@ -244,4 +269,4 @@ def _cif_table(file: InputFile, block: gemmi.ReflnBlock) -> Table:
     if "status" in labels:
         column = block.block.find_values("_refln.status")
         status = np.array([gemmi.cif.as_string(v).strip() for v in column], dtype=np.str_)
-    return Table(file, miller.astype(np.int32), types, values, status, _cell(block), block.spacegroup)
+    return Table(file, miller.astype(np.int32), types, values, status, _cell(block), _space_group(block))
