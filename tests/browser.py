@@ -47,7 +47,7 @@ def requests(driver: Any) -> list[str]:
     """Addresses that were asked for since the last call; those of the browser's own first page aside."""
     messages = (json.loads(entry["message"])["message"] for entry in driver.get_log("performance"))
     urls = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-    return [url for url in urls if not url.startswith("chrome:")]
+    return [url for url in urls if not url.startswith(("chrome:", "chrome-untrusted:"))]
 
 
 def resize(driver: Any, width: int) -> None:

@@ -299,7 +299,7 @@ def test_keep_and_strip(case: Case) -> None:
 
 
 def test_deuterated_neutron_model_and_unknown_component(case: Case) -> None:
-    for name, options in (("1v9g", {}), ("5orl", {"unknown": "hold"})):
+    for name, options in (("1v9g", {"hydrogens": "add"}), ("5orl", {"unknown": "hold"})):
         folder = case(name)
         start = next(p for p in (folder / "shaken.pdb", folder / "shaken.cif") if p.exists())
         _, problem, atoms, _ = _prepared(folder, start.name, **options)

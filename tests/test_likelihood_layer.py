@@ -88,7 +88,7 @@ def test_gradients_with_riding_hydrogens(model: Any) -> None:
     target = ar.target(model, DATA, options, hydrogens="riding")
     assert len(target.atoms) == 1503
     assert len(target.state.atoms) > 2500
-    check_gradients(target, 1e-6, 1e-6)
+    check_gradients(target, 1e-5, 1e-6)  # with steps of 1e-6 rounding of the value alone is 2e-6 of the slope by B
 
 
 def test_default_precision_is_close(model: Any, double: ar.LikelihoodTarget) -> None:

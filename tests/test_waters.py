@@ -368,12 +368,14 @@ def test_waters_lower_r_free(kept: ar.Result, added: tuple[ar.Result, list[ar.St
     assert kept.report.waters == ()
     # steps are numbered on, the first of each round says what came, and listeners heard of all
     assert [step.cycle for step in result.history] == [*range(1, len(result.history) + 1)]
-    assert [step.cycle for step in steps] == [step.cycle for step in result.history]
+    refused = any("are not kept" in sentence for sentence in said)  # a last round of which the model is that before it
+    assert [step.cycle for step in steps][: len(result.history)] == [step.cycle for step in result.history]
+    assert (len(steps) > len(result.history)) == refused
     coming = sum(row["added"] > 0 for row in rows)
     assert sum("added where log p" in step.note for step in result.history) == coming
     assert sum("added where log p" in sentence for sentence in said) == coming
     assert sum("added where log p" in sentence for sentence in result.report.warnings) == coming
-    assert atoms[-1] - atoms[0] == count
+    assert atoms[len(result.history) - 1] - atoms[0] == count
     assert result.report.start.r_work == kept.report.start.r_work
     new = result.atoms.identity.chain == "W"
     assert int(new.sum()) == count
