@@ -55,11 +55,6 @@ def named_radiations(header: str) -> tuple[Radiation, ...]:
     return tuple(dict.fromkeys(kind for method, kind in names.items() if method in said))
 
 
-def it92(elements: ArrayLike) -> tuple[NDArray[np.str_], NDArray[np.int64], Float]:
-    """Four Gaussians and a constant for each element of a list of atoms; see `form_factors`."""
-    return form_factors(elements, "xray")
-
-
 def form_factors(
     elements: ArrayLike, radiation: Radiation = "xray"
 ) -> tuple[NDArray[np.str_], NDArray[np.int64], Float]:

@@ -25,7 +25,7 @@ from arrayrefine.overlapping import with_overlaps
 from arrayrefine.parameters import Parameters
 from arrayrefine.preconditioner import ChangeOfVariable
 from arrayrefine.problem import Problem
-from arrayrefine.remedy import remedy
+from arrayrefine.remedy import FACTOR, remedy
 from arrayrefine.rendezvous import Evaluated
 from arrayrefine.report import Step
 from arrayrefine.state import State, evaluate, work_nll
@@ -37,7 +37,6 @@ from arrayrefine.weights import Steering, Weights
 _RETRIES = 2
 _SLIGHT = 0.002
 """A first step with anisotropic atoms that lowers R-work by less is tried with looser restraints on them, too."""
-_LOOSER = 1.0 / 3.0
 _SAID_B = 0.05
 """Å²; a smaller common shift of B is not worth a note."""
 _SAID_FIRMNESS = 0.95
@@ -196,7 +195,7 @@ def run_step(problem: Problem, path: Path, cycle: int, target: str, stop: Callab
         slight = states[0].statistics.r_work - states[1].statistics.r_work < _SLIGHT
         first = guarded and path.freed and found.adp is not None and bool(parameters.displaced.any())
         if not objected and slight and first and spare is None and attempt < retries and not stop():
-            spare, looser = reached, Steering(adp=_LOOSER)
+            spare, looser = reached, Steering(adp=1.0 / FACTOR)
             notes += [reached.reason, f"anisotropic atoms fit hardly better: tried again with {_said(looser)}"]
             trial = dataclasses.replace(trial, steering=_times(candidate.steering, looser), last=candidate.last)
             continue

@@ -9,7 +9,8 @@ from arrayrefine.state import State
 from arrayrefine.targets import Target
 from arrayrefine.weights import Steering, Weights
 
-_FACTOR = 3.0
+FACTOR = 3.0
+"""By which a weight is changed for another try."""
 
 
 def remedy(problem: Problem, before: State, refused: State, reached: Atoms, found: Weights) -> Steering | None:
@@ -30,7 +31,7 @@ def remedy(problem: Problem, before: State, refused: State, reached: Atoms, foun
     found : Weights
     """
     if strains(problem, before, refused) and found.geometry is not None:
-        return Steering(geometry=_FACTOR)
+        return Steering(geometry=FACTOR)
 
     def rise(target: Target) -> float:
         return target(reached)[0] - target(before.atoms)[0]
@@ -40,4 +41,4 @@ def remedy(problem: Problem, before: State, refused: State, reached: Atoms, foun
     by_geometry, by_adp = (found.geometry or 0.0) * rise(problem.geometry), (found.adp or 0.0) * rise(problem.adp)
     if not min(by_geometry, by_adp) < 0.0:
         return None
-    return Steering(geometry=1.0 / _FACTOR) if by_geometry < by_adp else Steering(adp=1.0 / _FACTOR)
+    return Steering(geometry=1.0 / FACTOR) if by_geometry < by_adp else Steering(adp=1.0 / FACTOR)

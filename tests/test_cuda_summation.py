@@ -12,7 +12,7 @@ import pytest
 from checks import check_direction, dot_test
 from synthetic import crystal, random_atoms, random_hkl
 
-from arrayrefine.form_factors import it92, scattering
+from arrayrefine.form_factors import form_factors, scattering
 from arrayrefine.kernels import summation, summation_cuda
 from arrayrefine.kernels.backend import launch_counts, reset_launch_counts, to_device, to_host
 
@@ -25,7 +25,7 @@ def problem(group: str, n_atoms: int = 12, n_reflections: int = 60, d_min: float
     atoms = random_atoms(box, max(1, n_atoms))
     hkl = np.concatenate([[[0, 0, 0]], random_hkl(box, d_min, max(1, n_reflections))])[:n_reflections].astype(np.int32)
     s_squared = box.inverse_d_squared(hkl)
-    _, element, coefficients = it92(atoms.element)
+    _, element, coefficients = form_factors(atoms.element)
     fractional = box.fractional(atoms.xyz)
     fractional[0] = 0.0
     return {

@@ -20,7 +20,7 @@ from arrayrefine.device_memory import Sizes, fitted, parts
 from arrayrefine.device_objective import DeviceObjective, Member
 from arrayrefine.device_restraints import DeviceRestraints
 from arrayrefine.errors import DeviceError
-from arrayrefine.form_factors import it92, scattering
+from arrayrefine.form_factors import form_factors, scattering
 from arrayrefine.kernels.contacts_tables import Symmetry
 from arrayrefine.kernels.density_cuda import expected_pairs
 from arrayrefine.parameters import Parameters
@@ -41,7 +41,7 @@ def sizes(space_group: str, heavy: int, d_min: float, b_iso: float = 30.0, chann
     hkl = np.vstack([few, np.diag([farthest] * 3)])
     n = 2 * heavy
     b = np.full(n, b_iso)
-    strength = np.repeat(scattering(it92(["C", "H"])[2], [0.0])[:, 0] ** 2, heavy)
+    strength = np.repeat(scattering(form_factors(["C", "H"])[2], [0.0])[:, 0] ** 2, heavy)
     sampling = choose_sampling(Errors(box, hkl, SPHERE_TAIL), b, strength, channels, 1.8e-4)
     radius = np.sqrt(-math.log(sampling.cutoff) * (b + sampling.blur)) / (2.0 * np.pi)
     reflections = int(4.0 / 3.0 * np.pi * box.volume / d_min**3 / 2.0 / (operators / len(box.centring)))

@@ -13,7 +13,7 @@ from checks import check_direction, dot_test
 from synthetic import crystal, random_atoms
 
 from arrayrefine.atoms import Gradient, Riding
-from arrayrefine.form_factors import it92, scattering
+from arrayrefine.form_factors import form_factors, scattering
 from arrayrefine.hydrogen_sources import add_hydrogens
 from arrayrefine.kernels import frames, geometry
 from arrayrefine.minimize import Objective
@@ -190,7 +190,7 @@ def test_turning_groups_find_their_hydrogen_bonds_and_lower_the_target(case: Cas
 
 def test_hydrogens_scatter_as_bonded_ones() -> None:
     """Contracted by the bond, as a 1s orbital of exponent 1.16 instead of 1 is."""
-    _, _, table = it92(["H"])
+    _, _, table = form_factors(["H"])
     s = np.linspace(0.0, 0.6, 7)  # sin θ / λ, Å⁻¹
     x = 2.0 * np.pi * 0.529177 * s
     free, bonded = (1.0 + x**2) ** -2, (1.0 + (x / 1.16) ** 2) ** -2

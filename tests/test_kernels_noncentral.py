@@ -46,7 +46,7 @@ def test_derivatives() -> None:
 def test_density_and_moments(order: float, x: float) -> None:
     """⟨F²⟩ = x² + hΣ and var F² = 2x²Σ + hΣ²."""
     sigma = 1.5
-    f = np.linspace(1e-9, x + 14.0, 40_001)
+    f = np.linspace(1e-9, x + 14.0, 400_001)
     p = np.exp(-chi_ml(f, np.full_like(f, x), np.full_like(f, sigma), np.full_like(f, order))[0])
     assert np.trapezoid(p, f) == pytest.approx(1.0, abs=1e-4)
     mean = np.trapezoid(p * f**2, f)

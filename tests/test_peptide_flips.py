@@ -228,7 +228,7 @@ def test_a_crystal_with_wrong_peptides(case: Case, tmp_path: Path) -> None:
     model = tmp_path / "model.pdb"
     structure.write_pdb(str(model))
     reports = {}
-    common = ["--cycles", "2", "--no-report", "--anisotropic", "none", "--d-min", "2.4"]
+    common = ["--cycles", "2", "--no-report", "--anisotropic", "none", "--d-min", "2"]
     for how in ("auto", "keep"):
         out = tmp_path / how
         options = ["--out", str(out), "--peptides", how, *common]

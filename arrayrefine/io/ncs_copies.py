@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import gemmi
 from gemmi import cif
 
+from arrayrefine.io.documents import copied
 from arrayrefine.wording import Caution, are, counted
 
 _ALIKE = 1.5
@@ -67,10 +68,7 @@ def with_copies(
 
 def _with_chains(document: cif.Document, structure: gemmi.Structure) -> cif.Document:
     """A copy of the document with the chains, and the operators, of the structure."""
-    new = cif.Document()
-    for old in document:
-        new.add_copied_block(old)
-    block = next((b for b in new if b.find_values("_atom_site.id")), new[0])
+    new, block = copied(document)
     groups = gemmi.MmcifOutputGroups(False)
     groups.struct_asym = groups.ncs = True
     structure.update_mmcif_block(block, groups)

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-METHOD = "X-RAY DIFFRACTION"
+from arrayrefine.form_factors import METHODS
+
+METHOD = METHODS["xray"]
 
 Row = dict[str, str | None]
 

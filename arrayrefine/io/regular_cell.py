@@ -7,7 +7,7 @@ import numpy as np
 
 from arrayrefine.wording import Caution
 
-TOLERANCE = 0.01
+CELL_TOLERANCE = 0.01
 """Relative change of a length or an angle beyond which cell and space group do not belong together: that between the
 cells of model and data."""
 _SLIGHT = 1e-3
@@ -27,7 +27,7 @@ def regular_cell(cell: gemmi.UnitCell, group: gemmi.SpaceGroup) -> gemmi.UnitCel
     Returns
     -------
     gemmi.UnitCell or None
-        `cell` itself where it obeys; None where it is off by more than `TOLERANCE`.
+        `cell` itself where it obeys; None where it is off by more than `CELL_TOLERANCE`.
     """
     a, b, c, *angles = cell.parameters
     bc, ca, ab = np.cos(np.radians(angles))
@@ -42,7 +42,7 @@ def regular_cell(cell: gemmi.UnitCell, group: gemmi.SpaceGroup) -> gemmi.UnitCel
     change = float(np.max(np.abs(regular / np.array(cell.parameters) - 1.0)))
     if change <= _ROUNDING:
         return cell
-    return gemmi.UnitCell(*regular) if change <= TOLERANCE else None
+    return gemmi.UnitCell(*regular) if change <= CELL_TOLERANCE else None
 
 
 def made_regular(whose: str, cell: gemmi.UnitCell, regular: gemmi.UnitCell, group: gemmi.SpaceGroup) -> str:

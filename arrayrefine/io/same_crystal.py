@@ -10,13 +10,9 @@ from numpy.typing import NDArray
 
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
-from arrayrefine.io.regular_cell import format_cell, made_regular, regular_cell
+from arrayrefine.io.regular_cell import CELL_TOLERANCE, format_cell, made_regular, regular_cell
 from arrayrefine.io.tables import Table
 from arrayrefine.wording import Caution, are, counted
-
-CELL_TOLERANCE = 0.01
-"""Relative difference of a length or an angle above which the cells of model and data are not the same
-crystal."""
 
 _CELL_REMARK = 0.001
 _PRESENT = 3.0

@@ -11,6 +11,8 @@ import numpy as np
 from gemmi import cif
 from numpy.typing import NDArray
 
+from arrayrefine.io.documents import copied
+
 Float = NDArray[np.float64]
 
 _NAMES = (*"WSXYZ", *string.ascii_uppercase, *string.digits, *string.ascii_lowercase)
@@ -106,10 +108,7 @@ def waters_in_document(document: cif.Document | None, structure: gemmi.Structure
     """
     if document is None:
         return None
-    new = cif.Document()
-    for old in document:
-        new.add_copied_block(old)
-    block = next((b for b in new if b.find_values("_atom_site.id")), new[0])
+    new, block = copied(document)
     waters = [(chain, residue) for chain in structure[0] for residue in chain if residue.is_water()]
     entities = {sub: entity.name for entity in structure.entities for sub in entity.subchains}
     rows = [(chain.name, residue, entities.get(residue.subchain, _ABSENT)) for chain, residue in waters]

@@ -13,6 +13,7 @@ from gemmi import cif
 
 from arrayrefine.form_factors import METHODS, Radiation, named_radiations
 from arrayrefine.io import refinement_items as items
+from arrayrefine.io.documents import copied
 from arrayrefine.io.entities import name_for_nameless
 from arrayrefine.io.files import IN_MEMORY
 from arrayrefine.io.padded_names import strip_rows_of_links
@@ -77,10 +78,7 @@ def cif_text(
         new = complete.make_mmcif_document()
         block = new.sole_block()
     else:
-        new = cif.Document()
-        for old in document:
-            new.add_copied_block(old)
-        block = next((b for b in new if b.find_values("_atom_site.id")), new[0])
+        new, block = copied(document)
         groups = gemmi.MmcifOutputGroups(False)
         groups.atoms = groups.auth_all = groups.group_pdb = True
         _write_symmetry(block, structure)
