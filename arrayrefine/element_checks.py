@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import gemmi
 
+from arrayrefine.io.dummy_atoms import UNKNOWN_ATOM
 from arrayrefine.wording import Caution, are, counted, listed
 
 _UNTOLD = ("X", "D")
 """Symbols that are not compared: of an unknown element, and of deuterium, which dictionaries name in several ways."""
-
-_UNKNOWN = "UNX"
-"""Component of an atom that may be any; its dictionary has nitrogen for it."""
 
 
 def other_elements(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str]:
@@ -26,7 +24,7 @@ def other_elements(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str
     found = []
     for chain in structure[0]:
         for residue in chain:
-            if residue.name == _UNKNOWN or residue.name not in monlib.monomers:
+            if residue.name == UNKNOWN_ATOM or residue.name not in monlib.monomers:
                 continue
             if residue.name not in expected:
                 expected[residue.name] = {atom.id: atom.el.name for atom in monlib.monomers[residue.name].atoms}

@@ -1,11 +1,15 @@
-"""Dummy atoms of ARP/wARP are oxygens, never deuterium, and are named in a warning."""
+"""Dummy atoms of ARP/wARP are oxygens, never deuterium; unknown atoms scatter as oxygens; warnings name both."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import gemmi
+import numpy as np
 import pytest
 
+import arrayrefine as ar
 from arrayrefine.errors import MonomerError
 from arrayrefine.io.model import Model, read_model
 from arrayrefine.monomers import load_monomers, missing_components_message
@@ -59,3 +63,26 @@ def test_the_error_says_what_an_unknown_ligand_is() -> None:
         "hold keeps it, or remove it from the model, or name it."
     )
     assert "UNL is" not in missing_components_message({"Q0Q": ["A 1"]})
+
+
+def test_unknown_atoms_on_a_crystal(case: Callable[[str], Path], tmp_path: Path) -> None:
+    """1RX2 with a third of its waters as unknown atoms, two of them as near as atoms of a ligand: they move, too."""
+    folder = case("1rx2")
+    structure = gemmi.read_structure(str(next(folder.glob("shaken.cif"))))
+    waters = [r for chain in structure[0] for r in chain if r.is_water() and len(r) == 1][:40]
+    for water in waters:
+        water.name, water[0].name, water[0].element = "UNX", "UNK", gemmi.Element("X")
+    first, second = (residue[0] for residue in waters[:2])
+    second.pos = first.pos + gemmi.Position(1.2, 0.0, 0.0)
+    structure.make_mmcif_document().write_file(str(tmp_path / "model.cif"))
+    result = ar.refine(tmp_path / "model.cif", folder / "norm.mtz", ar.Options(cycles=1, hydrogens="strip"))
+    said = [w for w in result.report.warnings if w.startswith("40 unknown atoms (UNX, element X) scatter as ox")]
+    assert [isinstance(w, Caution) for w in said] == [True]
+    assert result.r_free < result.report.start.r_free - 0.03
+    result.write(tmp_path / "out")
+    refined = gemmi.read_structure(str(tmp_path / "out" / "refined.pdb"))
+    written = [r[0] for chain in refined[0] for r in chain if r.name == "UNX"]
+    assert [a.element.name for a in written] == ["X"] * 40
+    moved = np.array([a.pos.dist(r[0].pos) for a, r in zip(written, waters)])
+    assert np.median(moved) > 0.05
+    assert written[0].pos.dist(written[1].pos) < 1.7  # contacts would hold them 2.5 Å apart and more

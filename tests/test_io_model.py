@@ -303,12 +303,13 @@ def test_unknown_element(tmp_path: Path, element: str) -> None:
 
 
 def test_atoms_that_the_depositor_did_not_know(tmp_path: Path) -> None:
-    """Their component, UNX, has an entry in the dictionary, so that `unknown` does not concern it."""
+    """They are a component of their own, in which alone the element may be unknown."""
     unx = atom("UNK", residue="UNX", number="   2 ", xyz=(5, 5, 5), element=" X")
-    with pytest.raises(InputError, match=r"A/UNX 2/UNK.*--unknown hold neither.*as of UNX, remove these atoms"):
-        read(tmp_path, atom(), unx)
-    model = read(tmp_path, atom(), unx[:76] + " O" + unx[78:])  # as the error says
+    with pytest.raises(InputError, match=r"A/LIG 2/UNK.*--unknown hold neither.*name the residue UNX"):
+        read(tmp_path, atom(), unx.replace("UNX", "LIG"))
+    model = read(tmp_path, atom(), unx)
     assert model.atoms.element.tolist()[1] == "O"
+    assert model.structure[0]["A"][1][0].element.name == "X"
 
 
 @pytest.mark.parametrize("field", [" " * 8, "     nan", "********"])

@@ -1,15 +1,21 @@
-"""What stands for density that nobody could name: dummy atoms of ARP/wARP, and unknown ligands of the PDB."""
+"""What stands for density that nobody could name: dummy atoms of ARP/wARP, unknown atoms and ligands of the PDB."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
 import gemmi
+import numpy as np
+from numpy.typing import NDArray
 
+from arrayrefine.atoms import Identity
 from arrayrefine.wording import Caution, are, counted, listed
 
 _NAME = "DUM"
 _UNKNOWN = "UNL"
+UNKNOWN_ATOM = "UNX"
+"""Component of one atom that may be of any element; dictionaries have nitrogen for it."""
+_STAND_IN = "O"
 _UNTOLD = ("X", "D")
 """What gemmi takes for the element of an atom named DUM whose file gives none, by where its name stands."""
 _REMEDY = "remove them from the model, or rename those that are waters to HOH"
@@ -35,8 +41,8 @@ def take_dummies_for_oxygen(structure: gemmi.Structure) -> list[str]:
                 continue
             for atom in residue:
                 if atom.element.name in _UNTOLD:
-                    atom.element = gemmi.Element("O")
-            if residue[0].element.name == "O":
+                    atom.element = gemmi.Element(_STAND_IN)
+            if residue[0].element.name == _STAND_IN:
                 found.append(f"{chain.name} {residue.seqid}")
     if not found:
         return []
@@ -44,6 +50,38 @@ def take_dummies_for_oxygen(structure: gemmi.Structure) -> list[str]:
     return [Caution(
         f"{counted(n, 'dummy atom')} ({_NAME}), as ARP/wARP marks density without a model, {are(n)} taken for oxygen: "
         f"{listed(found)}. Better {_REMEDY}"
+    )]
+
+
+def unknown_atoms(identity: Identity) -> NDArray[np.int64]:
+    """(u,) rows of atoms that are components of the PDB for one atom of which nobody knows what it is."""
+    return np.flatnonzero(identity.residue_name == UNKNOWN_ATOM)
+
+
+def with_unknown_as_oxygen(identity: Identity, element: NDArray[np.str_]) -> tuple[NDArray[np.str_], list[str]]:
+    """Let unknown atoms without an element scatter as oxygen; what is written keeps the symbol of the file.
+
+    Parameters
+    ----------
+    identity : Identity
+    element : (N,) str
+
+    Returns
+    -------
+    element : (N,) str
+    notes : list of str
+        A warning that there are such atoms, or none.
+    """
+    rows = unknown_atoms(identity)
+    rows = rows[element[rows] == "X"]
+    if not len(rows):
+        return element, []
+    element = element.copy()
+    element[rows] = _STAND_IN
+    n, names = len(rows), listed([identity.label(int(i)) for i in rows])
+    return element, [Caution(
+        f"{counted(n, 'unknown atom')} ({UNKNOWN_ATOM}, element X) {'scatters' if n == 1 else 'scatter'} as oxygen, "
+        f"without contacts between each other: {names}. Where it is known what they are, name it"
     )]
 
 

@@ -17,7 +17,7 @@ from arrayrefine.crystal import Crystal
 from arrayrefine.displacement import parted, total_u
 from arrayrefine.errors import InputError
 from arrayrefine.io import model_checks as checks
-from arrayrefine.io.dummy_atoms import take_dummies_for_oxygen
+from arrayrefine.io.dummy_atoms import take_dummies_for_oxygen, with_unknown_as_oxygen
 from arrayrefine.io.files import KIND_NAMES, InputFile, load
 from arrayrefine.io.in_memory import ModelSource, is_path, label_of, stand_in
 from arrayrefine.io.inner_end import read_through
@@ -184,10 +184,10 @@ def _atoms(
     before: Crystal | None = None,
 ) -> tuple[Atoms, tuple[str, ...]]:
     """Atoms of a structure, checked and on their sites; with `before`, the sites that they had in another cell."""
-    notes: list[str] = []
     identity = identity_of(structure)
     xyz, b_iso, occupancy, element, u_aniso, anisotropic = _values(structure)
     checks.check_coordinates(path, identity, xyz)
+    element, notes = with_unknown_as_oxygen(identity, element)
     checks.check_elements(path, identity, element)
     checks.check_duplicates(path, identity)
     b_iso, u_aniso, anisotropic, tls_notes = with_header_tls(

@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 from arrayrefine.atoms import Identity
 from arrayrefine.displacement import B_BOUNDS, EIGHT_PI_SQUARED, U_LIMITS, large_b
 from arrayrefine.errors import InputError
+from arrayrefine.io.dummy_atoms import UNKNOWN_ATOM
 from arrayrefine.kernels import symmetric
 from arrayrefine.wording import Caution, are, counted, listed
 
@@ -49,8 +50,8 @@ def check_elements(path: object, identity: Identity, element: NDArray[np.str_]) 
         raise InputError(
             f"model '{path}': {counted(len(bad), 'atom')} of unknown element: {named(identity, bad)}; expected a "
             "symbol of the periodic table, without which nothing says how they scatter, with --unknown hold neither. "
-            "Correct the element (PDB columns 77-78, mmCIF _atom_site.type_symbol) or, where nobody knows it, as of "
-            "UNX, remove these atoms from the model"
+            "Correct the element (PDB columns 77-78, mmCIF _atom_site.type_symbol) or, where nobody knows it, name the "
+            f"residue {UNKNOWN_ATOM}, of which each atom is one, or remove these atoms from the model"
         )
 
 
