@@ -152,6 +152,7 @@ def run(
     late += [*outcome.limits(problem, state), *outcome.chosen_weights(problem, steps)]
     doubts = [*outcome.hindsight(problem, state, steps), *verdicts.worse_than_start(problem, first, state)]
     late += doubts
+    late += [] if doubts else outcome.known_test_set(problem, first, state)
     late += verdicts.out_of_band(problem, first, state, steps)
     late += verdicts.hands(problem, first, state)
     late += twisted_peptides.at_end(problem.restraints.torsions, state.atoms)

@@ -138,6 +138,29 @@ def test_a_wide_gap_is_said(r_work: float, r_free: float | None, count: int, ref
             assert ("--anisotropic none" in found[0]) == anisotropic
 
 
+@pytest.mark.parametrize(
+    ("start", "end", "count", "is_said"),
+    [
+        ((0.1739, 0.1804), (0.1226, 0.1708), 1000, True),  # 1CBS as deposited
+        ((0.1389, 0.1683), (0.1283, 0.1605), 1000, False),  # 4XOF as deposited
+        ((0.2739, 0.2804), (0.1226, 0.1708), 1000, False),  # shaken
+        ((0.1739, 0.1804), (0.1226, 0.1708), 10, False),
+        ((0.1739, None), (0.1226, 0.1708), 1000, False),
+        ((0.1739, 0.1804), (0.1226, None), 1000, False),
+    ],
+)
+def test_a_test_set_that_the_start_knew_is_said(
+    start: tuple[float, float | None], end: tuple[float, float | None], count: int, is_said: bool
+) -> None:
+    first, last = ended(*start), ended(*end)
+    for new in (False, True):
+        problem = with_free(count)
+        problem.reflections.has_new_test_set = new
+        found = outcome.known_test_set(problem, first, last)  # type: ignore[arg-type]
+        assert len(found) == (is_said and not new)
+        assert all("started only 0.007 above R-work and ended 0.048 above it" in sentence for sentence in found)
+
+
 def test_b_at_the_ends_are_said() -> None:
     atoms = ar.read_model(MODEL).atoms
     problem = types.SimpleNamespace(hydrogens=Hydrogens.none(len(atoms)))
