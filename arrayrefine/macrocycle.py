@@ -12,10 +12,11 @@ from typing import NamedTuple
 from arrayrefine import incomplete, search, tensors
 from arrayrefine.convergence import KEPT, foreseen, settled
 from arrayrefine.errors import InputError
+from arrayrefine.nqh_flips import with_flipped_ends
 from arrayrefine.parameters import KINDS
 from arrayrefine.peptide_flips import with_flipped_peptides
 from arrayrefine.problem import Problem
-from arrayrefine.refinement_step import Path, run_step
+from arrayrefine.refinement_step import Moved, Path, run_step
 from arrayrefine.report import Step
 from arrayrefine.rotamers import with_better_rotamers
 from arrayrefine.state import State, evaluate
@@ -173,11 +174,11 @@ def _run_cycle(
     for target in _targets(problem, path):
         if stop():
             break
-        news, turned, flipped = path.news, path.side_chains, path.peptides
-        here = dataclasses.replace(path, news="", side_chains=(), peptides=(), left=math.inf)
+        news, moved = path.news, path.moved
+        here = dataclasses.replace(path, news="", moved=Moved(), left=math.inf)
         path, step = run_step(problem, here, cycle, target, stop)
         note = "; ".join(filter(None, (news, step.note)))
-        step = dataclasses.replace(step, note=note, side_chains=turned, peptides=flipped)
+        step = dataclasses.replace(step, note=note, **moved._asdict())
         steps.append(step)
         on_step(step, path.state)
     return path, steps
@@ -222,21 +223,20 @@ def _with_better_places(problem: Problem, path: Path, cycle: int) -> tuple[Path,
     """The path with peptides and side chains where the data want them, and what to say of those that turned, if any."""
     state, flipped = with_flipped_peptides(problem, path.state)
     state, turned = with_better_rotamers(problem, state)
+    state, ends = with_flipped_ends(problem, state)
     news = []
-    if flipped:
-        names = listed([f"{residue} (+{gain:.0f})" for residue, gain in flipped])
-        news.append(
-            f"{counted(len(flipped), 'peptide')} turned round, for the gain in log p and torsions, by the residue of "
-            f"O: {names}"
-        )
-    if turned:
-        names = listed([f"{residue} (+{gain:.0f})" for residue, gain in turned])
-        news.append(f"{counted(len(turned), 'side chain')} turned to another rotamer, for the gain in log p: {names}")
+    for found, what, why in (
+        (flipped, "peptide", "turned round, for the gain in log p and torsions, by the residue of O"),
+        (turned, "side chain", "turned to another rotamer, for the gain in log p"),
+        (ends, "end", "of Asn, Gln or His turned by half, for the gain in hydrogen bonds, contacts and log p"),
+    ):
+        if found:
+            names = listed([f"{residue} (+{gain:.0f})" for residue, gain in found])
+            news.append(f"{counted(len(found), what)} {why}: {names}")
     if not news:
         return path, []
-    path = dataclasses.replace(
-        path, state=state, news="; ".join(filter(None, (path.news, *news))), side_chains=turned, peptides=flipped
-    )
+    said = "; ".join(filter(None, (path.news, *news)))
+    path = dataclasses.replace(path, state=state, news=said, moved=Moved(turned, flipped, ends))
     return path, [f"before cycle {cycle}, {one}" for one in news]
 
 

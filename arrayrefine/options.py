@@ -241,6 +241,9 @@ class Options:
     peptides: Literal["auto", "keep"] = "auto"
     """Peptides of proteins: between cycles, turn those round of which the data and the torsions on either side show O
     on the other side, or keep each as it is. What turned is listed."""
+    nqh_flips: Literal["auto", "keep"] = "auto"
+    """Asn, Gln and His: between cycles, turn the ends of side chains by half where hydrogen bonds, contacts and the
+    data say that O is N (or C is), or keep each as it is. What turned is listed."""
     waters: Literal["keep", "add", "update"] = "keep"
     """Ordered waters: keep those of the model; add, once the cycles are done, those that data and hydrogen bonds call
     for, and go on refining; update: leave out, too, those that the data do not bear out. What changed is listed."""

@@ -72,7 +72,8 @@ def wide_gap(problem: Problem, last: State, steps: tuple[Step, ...]) -> list[str
 def known_test_set(problem: Problem, first: State, last: State) -> list[str]:
     """A sentence where the gap between R-free and R-work of a start that was well refined opens in a refinement.
 
-    Of models as deposited 1CBS starts with 0.13 of the gap that it ends with, 1DUR with 0.20, 4XOF with 0.91, 3G70 with 0.85.
+    Of models as deposited 1CBS starts with 0.13 of the gap that it ends with, 1DUR with 0.20, 4XOF with
+    0.91, 3G70 with 0.85.
     """
     was, now = first.statistics, last.statistics
     if was.r_free is None or now.r_free is None or problem.reflections.has_new_test_set:

@@ -51,6 +51,17 @@ _MENDINGS = 5
 """And times that it may where the guard would refuse its geometry: better mended there than all of it lost."""
 
 
+class Moved(NamedTuple):
+    """What was turned between steps, as `report.Step` has it: residues, and what was to be gained by each."""
+
+    side_chains: tuple[tuple[str, float], ...] = ()
+    peptides: tuple[tuple[str, float], ...] = ()
+    nqh_flips: tuple[tuple[str, float], ...] = ()
+
+
+_STILL = Moved()
+
+
 @dataclass(frozen=True)
 class Path:
     """Where a refinement stands between two steps.
@@ -69,10 +80,8 @@ class Path:
         What happened since the last step, to be said with the next.
     adp : float or None
         Weight of the restraints that displacements of the kind that atoms have now were refined with last.
-    side_chains : tuple of (str, float)
-        Residues whose side chains turned since the last step, and what log p was to gain.
-    peptides : tuple of (str, float)
-        The same of peptides, by the residue of their O.
+    moved : Moved
+        What turned since the last step.
     left : float
         What another step like the last would gain; infinite where that cannot be told.
     freed : bool
@@ -86,8 +95,7 @@ class Path:
     refined: bool = False
     news: str = ""
     adp: float | None = None
-    side_chains: tuple[tuple[str, float], ...] = ()
-    peptides: tuple[tuple[str, float], ...] = ()
+    moved: Moved = _STILL
     left: float = math.inf
     freed: bool = False
 

@@ -98,6 +98,8 @@ class Step:
         Residues whose side chains were turned to another rotamer before the step, and by how much log p was to rise.
     peptides : tuple of (str, float)
         Residues whose peptides were turned round, by that of O, and what spoke for it in log p and torsions.
+    nqh_flips : tuple of (str, float)
+        Asn, Gln and His whose ends were turned by half, and what spoke for it in hydrogen bonds, contacts and log p.
     launches : int or None
         Kernels launched on a device per evaluation of the objective, FFTs and copies aside; None without a device.
     """
@@ -120,6 +122,7 @@ class Step:
     gain: float = 0.0
     side_chains: tuple[tuple[str, float], ...] = ()
     peptides: tuple[tuple[str, float], ...] = ()
+    nqh_flips: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ Both are near the noise.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,9 +36,9 @@ _ANGLES = 24
 _BARRIER = {"O": 1.8, "S": 2.1}
 _BARRIER_OTHER, _BARRIER_FLAT = 5.0, 5.7
 """kT at 300 K, of methanol, methanethiol, ethane and phenol: Lowe (1968), Prog. Phys. Org. Chem. 6, 1-80."""
-_BOND_DEPTH, _BOND_LENGTH, _BOND_WIDTH = 6.0, 1.9, 0.35
+BOND_DEPTH, BOND_LENGTH, BOND_WIDTH = 6.0, 1.9, 0.35
 """Of a straight hydrogen bond: kT, and Å from the hydrogen to the acceptor."""
-_SIGMA = 0.2
+SIGMA = 0.2
 """Å; of a contact distance."""
 _REACH = 4.4
 """Å; what is further from the parent does not meet the hydrogen."""
@@ -46,6 +47,16 @@ _ROUNDING = 1e-3
 _WORTH = 0.5
 """kT; a group stays where it is for less."""
 _SWEEPS = 3
+
+
+class Met(NamedTuple):
+    """Pairs of atoms near each other: one, another, the operator that brings it there (Å), whether it is a mate's."""
+
+    first: Int
+    other: Int
+    rotation: Float
+    shift: Float
+    image: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -88,14 +99,14 @@ class _Meetings:
         """Energy (n, A) of each hydrogen at the places `tried` (n, A, 3) on its `parent` (n, 3); others at `xyz`."""
         to = self.places(xyz)[:, None] - tried[self.row]
         distance = np.sqrt(np.einsum("pai,pai->pa", to, to))
-        short = np.minimum(distance - self.d0[:, None], 0.0) / _SIGMA
+        short = np.minimum(distance - self.d0[:, None], 0.0) / SIGMA
         energy = 0.5 * short**2
         bonds = np.flatnonzero(self.bonding)
         arm = tried[self.row[bonds]] - parent[self.row[bonds]][:, None]
         length = np.maximum(distance[bonds] * np.sqrt(np.einsum("pai,pai->pa", arm, arm)), 1e-6)
         straight = np.maximum(np.einsum("pai,pai->pa", arm, to[bonds]) / length, 0.0)
-        well = np.exp(-0.5 * ((distance[bonds] - _BOND_LENGTH) / _BOND_WIDTH) ** 2)
-        energy[bonds] -= _BOND_DEPTH * well * straight**2
+        well = np.exp(-0.5 * ((distance[bonds] - BOND_LENGTH) / BOND_WIDTH) ** 2)
+        energy[bonds] -= BOND_DEPTH * well * straight**2
         return _summed(self.row, energy, n)
 
 
@@ -173,17 +184,7 @@ def _meetings(
     atoms: Atoms, nb: NonBonded, crystal: Crystal, child: Int, parent: Int, group: Int
 ) -> _Meetings:
     """All that hydrogens may meet, but those that turn with them or are held by bonds."""
-    near = pairs_of(
-        np.unique(parent), atoms.xyz, crystal.rotations, crystal.translations, crystal.orth, crystal.frac, _REACH
-    )
-    cartesian = np.einsum("ij,gjk,kl->gil", crystal.orth, crystal.rotations.astype(float), crystal.frac)
-    rotation, shift = cartesian[near.op], crystal.cartesian(near.shift)
-    back = np.transpose(rotation, (0, 2, 1))
-    first = np.concatenate([near.i, near.j])
-    other = np.concatenate([near.j, near.i])
-    rotation = np.concatenate([rotation, back])
-    shift = np.concatenate([shift, -np.einsum("pij,pj->pi", back, shift)])
-    image = np.concatenate([near.image, near.image])
+    first, other, rotation, shift, image = met_by(np.unique(parent), atoms, crystal, _REACH)
     # Each pair of a parent becomes one of each of its hydrogens.
     order = np.argsort(parent, kind="stable")
     begin, end = (np.searchsorted(parent[order], first, side=side) for side in ("left", "right"))
@@ -202,6 +203,18 @@ def _meetings(
     away = every.places(atoms.xyz) - atoms.xyz[parent[every.row]]
     short = np.einsum("pi,pi->p", away, away) < (every.d0 + arm[every.row] + _ROUNDING) ** 2
     return every.chosen(short | every.bonding | (number[every.other] >= 0))  # what turns may come nearer
+
+
+def met_by(rows: Int, atoms: Atoms, crystal: Crystal, reach: float) -> Met:
+    """All that some atoms (n,) have within `reach` (Å), each pair as each of its atoms sees the other."""
+    near = pairs_of(rows, atoms.xyz, crystal.rotations, crystal.translations, crystal.orth, crystal.frac, reach)
+    cartesian = np.einsum("ij,gjk,kl->gil", crystal.orth, crystal.rotations.astype(float), crystal.frac)
+    rotation, shift = cartesian[near.op], crystal.cartesian(near.shift)
+    back = np.transpose(rotation, (0, 2, 1))
+    return Met(
+        np.concatenate([near.i, near.j]), np.concatenate([near.j, near.i]), np.concatenate([rotation, back]),
+        np.concatenate([shift, -np.einsum("pij,pj->pi", back, shift)]), np.concatenate([near.image, near.image]),
+    )  # fmt: skip
 
 
 def may_meet(atoms: Atoms, nb: NonBonded, h: Int, other: Int, image: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -1,0 +1,234 @@
+"""Ends of Asn, Gln and His side chains, each as it is and turned by half: where their atoms are, and what these meet.
+
+Density shows O and N, or C and N, much alike; what they bind tells them apart (Word, Lovell, Richardson & Richardson
+(1999), J. Mol. Biol. 285, 1735-1747). Energies are in units of kT, as for hydrogens that turn (`turning`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arrayrefine.atoms import Atoms
+from arrayrefine.hydrogens import Hydrogens
+from arrayrefine.polymers import Residue
+from arrayrefine.problem import Problem
+from arrayrefine.targets.contacts import POLAR_HYDROGEN, pair_distances
+from arrayrefine.turning import BOND_DEPTH, BOND_LENGTH, BOND_WIDTH, SIGMA, may_meet, met_by
+
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+
+ENDS = {
+    "ASN": (("CB", "CG"), (("OD1", "ND2"),)),
+    "GLN": (("CG", "CD"), (("OE1", "NE2"),)),
+    "HIS": (("CB", "CG"), (("ND1", "CD2"), ("CE1", "NE2"))),
+}
+"""The bond about which an end turns, and the atoms that take each other's place."""
+
+_REACH = 7.5
+"""Å; hydrogens go as far as 4.3 Å when an end turns, and what they meet there is no further from where they were."""
+_HEAVY_BOND = 2.85
+"""Å; from the N of NH3 to its acceptor."""
+_HARD = 2.0
+"""Sigmas of a contact beyond which its energy rises no faster: what meets there gives way."""
+_ACCEPTED = 1.55 + POLAR_HYDROGEN
+"""Å; from a bare N of histidine to the hydrogen that it accepts, at least."""
+_CHARGED = 1.0
+"""kT; of a histidine with both its protons."""
+
+
+@dataclass(frozen=True)
+class End:
+    """Atoms (M,) of one end, the heavy ones first.
+
+    Attributes
+    ----------
+    residue : Residue
+    rows : (M,) int
+        The heavy atoms, partner beside partner, then their hydrogens.
+    partner : (M,) int
+        Of heavy atoms the row of the one whose place it would take; of hydrogens their own.
+    parent : (M,) int
+        Position in `rows` of what a hydrogen rides on; of heavy atoms their own.
+    here, there : (M, 3)
+        Places as they are, and as they would be: heavy atoms in each other's, hydrogens on them, with their bonds
+        turned by half about that of the end.
+    """
+
+    residue: Residue
+    rows: Int
+    partner: Int
+    parent: Int
+    here: Float
+    there: Float
+
+    @property
+    def heavy(self) -> int:
+        """Number of heavy atoms."""
+        return int((self.parent == np.arange(len(self.rows))).sum())
+
+
+def end_of(residue: Residue, atoms: Atoms) -> End | None:
+    """The end of a residue that has one, with hydrogens on its N; None for others."""
+    (one, two), pairs = ENDS.get(residue.name, (("", ""), ()))
+    names = [name for pair in pairs for name in pair]
+    if not pairs or not residue.atoms.keys() >= {one, two, *names}:
+        return None
+    heavy = np.array([residue.atoms[name] for name in names])
+    riding = atoms.riding
+    mine = np.flatnonzero(np.isin(riding.parent, heavy))
+    parents = riding.parent[mine]
+    if not (atoms.element[parents] == "N").any():
+        return None
+    xyz, hydrogens = atoms.xyz, riding.child[mine]
+    swapped = np.arange(len(heavy)).reshape(-1, 2)[:, ::-1].ravel()
+    axis = xyz[residue.atoms[two]] - xyz[residue.atoms[one]]
+    axis /= np.linalg.norm(axis)
+    arm = xyz[hydrogens] - xyz[parents]
+    rows = np.append(heavy, hydrogens)
+    position = {row: k for k, row in enumerate(heavy.tolist())}
+    turned = 2.0 * np.outer(arm @ axis, axis) - arm
+    parent = np.append(np.arange(len(heavy)), [position[row] for row in parents.tolist()]).astype(np.int64)
+    return End(
+        residue, rows, np.append(heavy[swapped], hydrogens), parent, xyz[rows],
+        np.concatenate([xyz[heavy[swapped]], xyz[heavy[swapped][parent[len(heavy) :]]] + turned]),
+    )  # fmt: skip
+
+
+def gained_by_contacts(problem: Problem, atoms: Atoms, ends: Sequence[End]) -> Float:
+    """By how much (E,) the energy of what each end meets is lower the other way round, kT."""
+    if not ends:
+        return np.zeros(0)
+    rows = np.concatenate([end.rows for end in ends])
+    owner = np.repeat(np.arange(len(ends)), [len(end.rows) for end in ends])
+    first = np.searchsorted(owner, np.arange(len(ends)))
+    parent = np.concatenate([end.parent + k for end, k in zip(ends, first)])
+    met = _Met.of(problem, atoms, rows, owner)
+    here = met.energies(np.concatenate([end.here for end in ends]), parent)
+    there = met.energies(np.concatenate([end.there for end in ends]), parent)
+    gained = []
+    for end, k in zip(ends, first.tolist()):
+        mine = slice(k, k + len(end.rows))
+        gained.append(_total(end, atoms, here[:, mine]) - _total(end, atoms, there[:, mine]))
+    return np.array(gained)
+
+
+def _total(end: End, atoms: Atoms, energy: Float) -> float:
+    """Energy of an end from those of its atoms (2, M), as they are and as N without hydrogen.
+
+    Of a histidine the protons are where they serve best.
+    """
+    nitrogens = np.flatnonzero(atoms.element[end.rows[: end.heavy]] == "N").tolist()
+    if len(nitrogens) < 2:
+        return float(energy[0].sum())
+    charged = float(energy[0].sum()) + _CHARGED
+    return min(
+        charged,
+        *(
+            float(energy[0, end.parent != n].sum() + energy[1, n])
+            for n in nitrogens
+        ),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Met:
+    """P pairs of an atom of an end with another one.
+
+    Attributes
+    ----------
+    number : (P,) int
+        The atom of the end, among the `count` of all ends.
+    there, carrier : (P, 3)
+        Where the other one is met, and what it rides on.
+    limit : (P,)
+        Distance below which they repel, Å.
+    own_hydrogen, accepts : (P,) bool
+        Whether the atom of the end is a polar hydrogen, or accepts some.
+    takes, gives, ammonium : (P,) bool
+        Whether the other one accepts hydrogens alone, is a polar hydrogen that does not turn, or N of some that do.
+    """
+
+    number: Int
+    there: Float
+    carrier: Float
+    limit: Float
+    own_hydrogen: NDArray[np.bool_]
+    accepts: NDArray[np.bool_]
+    takes: NDArray[np.bool_]
+    gives: NDArray[np.bool_]
+    ammonium: NDArray[np.bool_]
+    count: int
+
+    @classmethod
+    def of(cls, problem: Problem, atoms: Atoms, rows: Int, owner: Int) -> _Met:
+        """Of the atoms `rows` (M,) of ends `owner` (M,).
+
+        Hydrogens that turn about the bond of O or S give way, and are left out. What can take a hydrogen and give one,
+        as waters, serves an end either way round.
+        """
+        nb, n = problem.restraints.non_bonded, len(atoms)
+        met = met_by(rows, atoms, problem.reflections.crystal, _REACH)
+        number, whose = np.full(n, -1), np.full(n, -1)
+        number[rows], whose[rows] = np.arange(len(rows)), owner
+        turning, ammonium = _turning(problem.hydrogens, atoms)
+        first, other = met.first, met.other
+        keep = (number[first] >= 0) & (met.image | (whose[first] != whose[other]))
+        keep &= may_meet(atoms, nb, first, other, met.image) & ~turning[other]
+        first, other, rotation, shift = first[keep], other[keep], met.rotation[keep], met.shift[keep]
+        carrier = np.arange(n)
+        carrier[atoms.riding.child] = atoms.riding.parent
+
+        def placed(which: Int) -> Float:
+            return np.asarray(np.einsum("pij,pj->pi", rotation, atoms.xyz[which]) + shift)
+
+        takes, gives = nb.acceptor & ~nb.donor & ~atoms.is_hydrogen, nb.hydrogen & ~ammonium[carrier]
+        limit = pair_distances(nb, first, other, np.zeros(len(first), dtype=bool))
+        return cls(
+            number[first], placed(other), placed(carrier[other]), limit, nb.hydrogen[first],
+            takes[first], takes[other], gives[other], ammonium[other], len(rows),
+        )  # fmt: skip
+
+    def energies(self, xyz: Float, parent: Int) -> Float:
+        """Energies (2, M) of atoms at `xyz` (M, 3) that ride on `parent` (M,): as they are, and as bare acceptors."""
+        to = self.there - xyz[self.number]
+        distance = np.linalg.norm(to, axis=1)
+        arm = (xyz - xyz[parent])[self.number]
+        given = _well(distance, BOND_LENGTH) * _straight(arm, to)
+        taken = _well(distance, BOND_LENGTH) * _straight(self.there - self.carrier, -to)
+        taken = np.where(self.gives, taken, np.where(self.ammonium, _well(distance, _HEAVY_BOND), 0.0))
+        repelled = _repulsion(distance - self.limit)
+        bare = np.where(self.gives, _repulsion(distance - self.limit.clip(max=_ACCEPTED)), repelled) + taken
+        plain = repelled + np.where(self.own_hydrogen & self.takes, given, 0.0) + np.where(self.accepts, taken, 0.0)
+        return np.array([np.bincount(self.number, one, self.count) for one in (plain, bare)])
+
+
+def _turning(hydrogens: Hydrogens, atoms: Atoms) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Atoms (N,) that are hydrogens which turn on O or S; and N of which they do."""
+    turning, ammonium = np.zeros(len(atoms), dtype=bool), np.zeros(len(atoms), dtype=bool)
+    if hydrogens.rotors is not None:
+        rows = hydrogens.rotors.rows
+        child, parent = atoms.riding.child[rows], atoms.riding.parent[rows]
+        turning[child[np.isin(atoms.element[parent], ("O", "S"))]] = True
+        ammonium[parent[atoms.element[parent] == "N"]] = True
+    return turning, ammonium
+
+
+def _well(distance: Float, length: float) -> Float:
+    return np.asarray(-BOND_DEPTH * np.exp(-0.5 * ((distance - length) / BOND_WIDTH) ** 2))
+
+
+def _straight(arm: Float, to: Float) -> Float:
+    """cos² (P,) between bonds to hydrogens and where these point to; 0 where they point away, or are no hydrogens."""
+    length = np.maximum(np.linalg.norm(arm, axis=1) * np.linalg.norm(to, axis=1), 1e-6)
+    return np.asarray(np.maximum(np.einsum("pi,pi->p", arm, to) / length, 0.0) ** 2)
+
+
+def _repulsion(beyond: Float) -> Float:
+    """Of distances (P,) over what contacts allow, Å."""
+    short = np.maximum(-beyond, 0.0) / SIGMA
+    return np.where(short < _HARD, 0.5 * short**2, _HARD * short - 0.5 * _HARD**2)

@@ -1,0 +1,293 @@
+"""Ends of Asn, Gln and His: how they turn, what speaks for it, and what turns in a refinement."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import gemmi
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_limits
+
+import arrayrefine as ar
+from arrayrefine import nqh_ends, nqh_flips
+from arrayrefine.__main__ import main
+from arrayrefine.atoms import Atoms
+from arrayrefine.example import DATA, MODEL
+from arrayrefine.nqh_ends import ENDS, End, end_of, gained_by_contacts
+from arrayrefine.nqh_flips import WORTH, with_flipped_ends
+from arrayrefine.options import Options, Xray
+from arrayrefine.polymers import Residue, residues_of
+from arrayrefine.problem import Problem
+from arrayrefine.state import State, evaluate
+from arrayrefine.targets.contacts import pair_distances
+
+Case = Callable[[str], Path]
+
+CLEAR = (45, 59, 102, 114, 141, 147)
+"""Residues of the example that meet enough to be told: three His, two Asn and a Gln."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """As in a refinement: many small products are slow with several."""
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def deposited() -> tuple[Problem, State]:
+    _, problem, atoms, _ = ar.prepare(MODEL, DATA, Options(d_min=2.0))
+    return problem, evaluate(problem, atoms)
+
+
+@pytest.fixture(scope="module")
+def start(deposited: tuple[Problem, State]) -> tuple[Problem, State]:
+    """The example as it should be."""
+    problem, state = deposited
+    return problem, with_flipped_ends(problem, state)[0]
+
+
+@pytest.fixture(scope="module")
+def wrong(start: tuple[Problem, State]) -> tuple[Problem, State]:
+    """All clear ends turned, and B as they were: nothing has followed yet."""
+    problem, state = start
+    return problem, evaluate(problem, turned(problem, state.atoms, CLEAR))
+
+
+def ends_of(atoms: Atoms, numbers: Sequence[int] | None = None) -> list[End]:
+    found = (end_of(residue, atoms) for residue in residues_of(atoms))
+    return [end for end in found if end is not None and (numbers is None or end.residue.key[0] in numbers)]
+
+
+def turned(problem: Problem, atoms: Atoms, numbers: Sequence[int]) -> Atoms:
+    xyz = atoms.xyz.copy()
+    ends = ends_of(atoms, numbers)
+    assert len(ends) == len(numbers)
+    for end in ends:
+        xyz[end.rows] = end.there
+    return problem.hydrogens.place(atoms.replace(xyz=xyz))
+
+
+def numbers_of(names: Sequence[tuple[str, float]]) -> list[int]:
+    return [int(name.split()[1]) for name, _ in names]
+
+
+def test_the_example_as_deposited(deposited: tuple[Problem, State]) -> None:
+    """N of Gln 102 is at N6 of an adenine, and O at N7; Asn 18 has a hydrogen in CB of His 45."""
+    problem, state = deposited
+    after, found = with_flipped_ends(problem, state)
+    assert [name for name, _ in found] == ["A/ASN 18", "A/GLN 102"]
+    assert found[1].gain > 30.0
+    who = state.atoms.identity
+    n6 = np.flatnonzero((who.residue_name == "NAP") & (who.atom_name == "N6A"))[0]
+    oxygen, nitrogen = ends_of(state.atoms, [102])[0].rows[:2]
+    for atoms, near in ((state.atoms, nitrogen), (after.atoms, oxygen)):
+        assert np.linalg.norm(atoms.xyz[near] - atoms.xyz[n6]) < 2.9
+
+
+def test_two_half_turns_are_none(start: tuple[Problem, State]) -> None:
+    atoms = start[1].atoms
+    ends = ends_of(atoms)
+    assert {end.residue.name for end in ends} == set(ENDS)
+    there = atoms.xyz.copy()
+    for end in ends:
+        names = atoms.identity.atom_name[end.rows[: end.heavy]].tolist()
+        assert names == [name for pair in ENDS[end.residue.name][1] for name in pair]
+        there[end.rows] = end.there
+        hydrogens = np.arange(end.heavy, len(end.rows))
+        assert atoms.is_hydrogen[end.rows[hydrogens]].all()
+        arms = [np.linalg.norm(x[hydrogens] - x[end.parent[hydrogens]], axis=1) for x in (end.here, end.there)]
+        np.testing.assert_allclose(*arms, atol=1e-9)
+    again = atoms.replace(xyz=there)
+    for end, back in zip(ends, ends_of(again), strict=True):
+        np.testing.assert_allclose(back.there, end.here, atol=1e-9)
+
+
+def test_residues_without_an_end(start: tuple[Problem, State]) -> None:
+    atoms = start[1].atoms
+    residues = residues_of(atoms)
+    assert all((end_of(r, atoms) is not None) == (r.name in ENDS) for r in residues)
+    asn = next(r for r in residues if r.name == "ASN")
+    short = dataclasses.replace(asn, atoms={k: v for k, v in asn.atoms.items() if k != "OD1"})
+    assert end_of(short, atoms) is None
+    _, bare, atoms, _ = ar.prepare(MODEL, DATA, Options(hydrogens="strip"))
+    assert ends_of(atoms) == []
+    assert with_flipped_ends(bare, evaluate(bare, atoms))[1] == ()
+
+
+def energy_by_hand(problem: Problem, atoms: Atoms, end: End, xyz: np.ndarray) -> float:
+    """Energy of an amide at `xyz`, pair by pair, symmetry mates by all near translations."""
+    nb, crystal = problem.restraints.non_bonded, problem.reflections.crystal
+    parent = dict(zip(atoms.riding.child.tolist(), atoms.riding.parent.tolist()))
+    assert problem.hydrogens.rotors is not None
+    rotors = problem.hydrogens.rotors.rows
+    turning = set(atoms.riding.child[rotors].tolist())
+    ammonium = {parent[h] for h in turning if atoms.element[parent[h]] == "N"}
+    apart = {tuple(sorted(pair)) for pair in np.concatenate([nb.excluded, nb.one_four]).tolist()}
+    total = 0.0
+    shifts = np.array(list(itertools.product((-1, 0, 1), repeat=3)))
+    for (rotation, translation), shift in itertools.product(zip(crystal.rotations, crystal.translations), shifts):
+        fractional = crystal.fractional(atoms.xyz) @ rotation.T + translation
+        mates = crystal.cartesian(fractional - np.rint(fractional - crystal.fractional(xyz[0])) + shift)
+        same = np.linalg.norm(mates - atoms.xyz, axis=1) < 1e-3
+        near = np.flatnonzero(np.linalg.norm(mates - xyz.mean(axis=0), axis=1) < 8.0)
+        carriers = np.array([parent.get(k, k) for k in range(len(atoms))])
+        for (m, row), other in itertools.product(enumerate(end.rows.tolist()), near.tolist()):
+            if same[other] and (other in end.rows or tuple(sorted((row, other))) in apart):
+                continue
+            if atoms.occupancy[other] <= 0 or len({nb.conformer[row], nb.conformer[other], 0}) > 2:
+                continue
+            if other in turning and atoms.element[parent[other]] in "OS":
+                continue
+            to = mates[other] - xyz[m]
+            distance = np.linalg.norm(to)
+            d0 = pair_distances(nb, np.array([row]), np.array([other]), np.zeros(1, dtype=bool))[0]
+            short = max(d0 - distance, 0.0) / 0.2
+            total += 0.5 * short**2 if short < 2.0 else 2.0 * short - 2.0
+            if nb.hydrogen[row] and nb.acceptor[other] and not nb.donor[other] and not atoms.is_hydrogen[other]:
+                arm = xyz[m] - xyz[end.parent[m]]
+                cosine = max(arm @ to / np.linalg.norm(arm) / distance, 0.0)
+                total -= 6.0 * np.exp(-0.5 * ((distance - 1.9) / 0.35) ** 2) * cosine**2
+            if atoms.element[row] == "O" and nb.hydrogen[other] and parent[other] not in ammonium:
+                arm = mates[other] - mates[carriers[other]]
+                cosine = max(-(arm @ to) / np.linalg.norm(arm) / distance, 0.0)
+                total -= 6.0 * np.exp(-0.5 * ((distance - 1.9) / 0.35) ** 2) * cosine**2
+            if atoms.element[row] == "O" and other in ammonium:
+                total -= 6.0 * np.exp(-0.5 * ((distance - 2.85) / 0.35) ** 2)
+    return total
+
+
+def test_energies_pair_by_pair(start: tuple[Problem, State]) -> None:
+    problem, state = start
+    amides = [end for end in ends_of(state.atoms) if end.residue.name != "HIS"]
+    found = gained_by_contacts(problem, state.atoms, amides)
+    for end, gain in zip(amides, found.tolist()):
+        here, there = (energy_by_hand(problem, state.atoms, end, xyz) for xyz in (end.here, end.there))
+        assert gain == pytest.approx(here - there, abs=1e-6)
+    assert np.abs(found).max() > 20.0
+    assert gained_by_contacts(problem, state.atoms, []).shape == (0,)
+
+
+def test_a_histidine_has_its_protons_where_they_serve() -> None:
+    """Of two N one faces an acceptor and one a donor: turned by half, both face what they should not."""
+    residue, rows, parent = Residue(0, "A", "HIS", (1, ""), {}), np.arange(8), np.array([0, 1, 2, 3, 0, 1, 2, 3])
+    end = End(residue, rows, rows, parent, np.zeros((8, 3)), np.zeros((8, 3)))
+    element = np.array(["N", "C", "C", "N", "H", "H", "H", "H"])
+    atoms: Any = type("Some", (), {"element": element})()
+    plain, bare = np.zeros(8), np.zeros(8)
+    plain[4], bare[0], plain[7], bare[3] = -6.0, 0.5, 8.0, -5.0
+    assert nqh_ends._total(end, atoms, np.array([plain, bare])) == pytest.approx(-11.0)  # ND1 gives, NE2 takes
+    plain[7], bare[3] = -4.0, 0.0
+    assert nqh_ends._total(end, atoms, np.array([plain, bare])) == pytest.approx(-9.0)  # both give: charged
+    plain[4], plain[7] = 7.0, 7.0
+    assert nqh_ends._total(end, atoms, np.array([plain, bare])) == pytest.approx(7.0)  # one proton is there at least
+
+
+def test_what_the_data_gain_agrees_with_the_likelihood(
+    start: tuple[Problem, State], wrong: tuple[Problem, State], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one end turned back, with B in their places and nothing else moved."""
+    monkeypatch.setattr(nqh_flips, "_LEFT", 1.0)  # no B follows here
+    problem, state = wrong
+    ends = ends_of(state.atoms)
+    expected = nqh_flips._Evidence(state).gained(ends)
+    true = []
+    for end in ends:
+        atoms = nqh_flips._flipped(problem, state.atoms, [end])
+        xyz = atoms.xyz.copy()
+        xyz[end.rows] = end.there  # hydrogens as they were turned, not placed anew
+        f_calc = problem.structure_factors(atoms)(atoms.replace(xyz=xyz))
+        true.append(float((state.xray.values(state.f_calc) - state.xray.values(f_calc))[state.xray.work].sum()))
+    np.testing.assert_allclose(expected, true, atol=1.5, rtol=0.2)
+    assert nqh_flips._Evidence(state).gained([]).shape == (0,)
+
+
+def test_wrong_ends_turn_back_and_right_ones_stay(start: tuple[Problem, State], wrong: tuple[Problem, State]) -> None:
+    problem, state = wrong
+    after, found = with_flipped_ends(problem, state)
+    assert numbers_of(found) == list(CLEAR)
+    assert all(gain > WORTH for _, gain in found)
+    off = np.linalg.norm(after.atoms.xyz - start[1].atoms.xyz, axis=1)
+    assert off.max() < 0.05
+    assert after.nll_work < state.nll_work
+    assert with_flipped_ends(*start) == (start[1], ())
+
+
+def test_displacements_stay_where_they_were(start: tuple[Problem, State]) -> None:
+    problem, state = start
+    (end,) = ends_of(state.atoms, [59])
+    oxygen, nitrogen = end.rows[:2]
+    u = np.random.default_rng(0).normal(0.0, 0.01, state.atoms.u_aniso.shape)
+    atoms = state.atoms.replace(u_aniso=u)
+    after = nqh_flips._flipped(problem, atoms, [end])
+    assert after.b_iso[oxygen] == atoms.b_iso[nitrogen]
+    assert after.b_iso[nitrogen] == atoms.b_iso[oxygen]
+    np.testing.assert_array_equal(after.u_aniso[[oxygen, nitrogen]], u[[nitrogen, oxygen]])
+    frozen = dataclasses.replace(problem, options=dataclasses.replace(problem.options, freeze=("b: 59",)))
+    assert nqh_flips._flipped(frozen, atoms, [end]).b_iso[oxygen] == atoms.b_iso[oxygen]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"nqh_flips": "keep"}, {"reference": Path("other.pdb")}, {"xray": Xray(target="gaussian")}, {"targets": ("b",)}],
+)
+def test_they_stay_where_that_is_asked_for(wrong: tuple[Problem, State], options: dict[str, Any]) -> None:
+    problem, state = wrong
+    changed = dataclasses.replace(problem, options=dataclasses.replace(problem.options, **options))
+    if "xray" in options:
+        state = evaluate(changed, state.atoms)
+    assert with_flipped_ends(changed, state) == (state, ())
+
+
+def test_frozen_ones_and_conformers_stay(wrong: tuple[Problem, State]) -> None:
+    problem, state = wrong
+    frozen = dataclasses.replace(problem, options=dataclasses.replace(problem.options, freeze=("xyz: 59",)))
+    assert numbers_of(with_flipped_ends(frozen, state)[1]) == [n for n in CLEAR if n != 59]
+    who = state.atoms.identity
+    altloc = who.altloc.copy()
+    altloc[ends_of(state.atoms, [141])[0].rows[0]] = "A"
+    atoms = dataclasses.replace(state.atoms, identity=dataclasses.replace(who, altloc=altloc))
+    split = dataclasses.replace(state, atoms=atoms)
+    assert numbers_of(with_flipped_ends(problem, split)[1]) == [n for n in CLEAR if n != 141]
+
+
+def test_of_ends_near_each_other_one_turns(start: tuple[Problem, State]) -> None:
+    ends = ends_of(start[1].atoms)
+    gain = np.full(len(ends), 7.0)
+    assert len(nqh_flips._independent(ends, gain)) > 1
+    moved = [dataclasses.replace(end, here=ends[0].here) for end in ends]
+    gain[3] = 8.0
+    assert nqh_flips._independent(moved, gain) == [3]
+    assert nqh_flips._independent(ends, np.full(len(ends), WORTH)) == []
+
+
+def test_a_crystal_with_wrong_ends(case: Case, tmp_path: Path) -> None:
+    """1CBS with four ends turned: all turn back, and with them every other that is not asked to keep."""
+    folder = case("1cbs")
+    structure = gemmi.read_structure(str(folder / "shaken.pdb"))
+    numbers = (14, 25, 45, 74)
+    for residue in structure[0]["A"]:
+        if residue.seqid.num in numbers:
+            for one, two in ENDS[residue.name][1]:
+                a, b = residue.find_atom(one, "*"), residue.find_atom(two, "*")
+                a.pos, b.pos = gemmi.Position(*b.pos.tolist()), gemmi.Position(*a.pos.tolist())
+    model = tmp_path / "model.pdb"
+    structure.write_pdb(str(model))
+    reports = {}
+    for how in ("auto", "keep"):
+        out = tmp_path / how
+        options = ["--nqh-flips", how, "--cycles", "2", "--no-report", "--anisotropic", "none", "--d-min", "2"]
+        assert main(["refine", str(model), str(folder / "norm.mtz"), "--out", str(out), *options]) == 0
+        reports[how] = json.loads((out / "report.json").read_text())
+    auto, keep = reports["auto"], reports["keep"]
+    found = [pair for step in auto["steps"] for pair in step["nqh_flips"]]
+    assert numbers_of(found) == list(numbers)
+    assert any(f"{len(numbers)} ends of Asn, Gln or His turned by half" in text for text in auto["warnings"])
+    assert not any(step["nqh_flips"] for step in keep["steps"])
+    assert auto["final"]["r_work"] < keep["final"]["r_work"]
