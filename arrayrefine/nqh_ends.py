@@ -29,6 +29,8 @@ ENDS = {
 }
 """The bond about which an end turns, and the atoms that take each other's place."""
 
+_BARE = ("ND1", "NE2")
+"""N of histidines, of which hydrogens are there or not (their occupancy is 0)."""
 _REACH = 7.5
 """Å; hydrogens go as far as 4.3 Å when an end turns, and what they meet there is no further from where they were."""
 _HEAVY_BOND = 2.85
@@ -169,7 +171,7 @@ class _Met:
         """Of the atoms `rows` (M,) of ends `owner` (M,).
 
         Hydrogens that turn about the bond of O or S give way, and are left out. What can take a hydrogen and give one,
-        as waters, serves an end either way round.
+        as waters, serves an end either way round; so does N of another histidine, which is left out, as it may be bare.
         """
         nb, n = problem.restraints.non_bonded, len(atoms)
         met = met_by(rows, atoms, problem.reflections.crystal, _REACH)
@@ -178,7 +180,8 @@ class _Met:
         turning, ammonium = _turning(problem.hydrogens, atoms)
         first, other = met.first, met.other
         keep = (number[first] >= 0) & (met.image | (whose[first] != whose[other]))
-        keep &= may_meet(atoms, nb, first, other, met.image) & ~turning[other]
+        bare = (atoms.identity.residue_name == "HIS") & np.isin(atoms.identity.atom_name, _BARE)
+        keep &= may_meet(atoms, nb, first, other, met.image) & ~(turning | bare)[other]
         first, other, rotation, shift = first[keep], other[keep], met.rotation[keep], met.shift[keep]
         carrier = np.arange(n)
         carrier[atoms.riding.child] = atoms.riding.parent

@@ -50,6 +50,7 @@ def run(
     monkeypatch.setattr(macrocycle, "_turned", lambda _, path: path)
     monkeypatch.setattr(macrocycle, "with_better_rotamers", lambda _, state: (state, ()))
     monkeypatch.setattr(macrocycle, "with_flipped_peptides", lambda _, state: (state, ()))
+    monkeypatch.setattr(macrocycle, "with_flipped_ends", lambda _, state: (state, ()))
     problem: Any = types.SimpleNamespace(
         options=Options(cycles=len(gains), targets=targets, external=External(jelly_body="off"), **options),
         occupancy=None, undecided=None, geometry=types.SimpleNamespace(),

@@ -123,7 +123,7 @@ def test_residues_without_an_end(start: tuple[Problem, State]) -> None:
 
 def energy_by_hand(problem: Problem, atoms: Atoms, end: End, xyz: np.ndarray) -> float:
     """Energy of an amide at `xyz`, pair by pair, symmetry mates by all near translations."""
-    nb, crystal = problem.restraints.non_bonded, problem.reflections.crystal
+    nb, crystal, who = problem.restraints.non_bonded, problem.reflections.crystal, atoms.identity
     parent = dict(zip(atoms.riding.child.tolist(), atoms.riding.parent.tolist()))
     assert problem.hydrogens.rotors is not None
     rotors = problem.hydrogens.rotors.rows
@@ -144,6 +144,8 @@ def energy_by_hand(problem: Problem, atoms: Atoms, end: End, xyz: np.ndarray) ->
             if atoms.occupancy[other] <= 0 or len({nb.conformer[row], nb.conformer[other], 0}) > 2:
                 continue
             if other in turning and atoms.element[parent[other]] in "OS":
+                continue
+            if who.residue_name[other] == "HIS" and who.atom_name[other] in ("ND1", "NE2"):
                 continue
             to = mates[other] - xyz[m]
             distance = np.linalg.norm(to)
@@ -259,10 +261,10 @@ def test_frozen_ones_and_conformers_stay(wrong: tuple[Problem, State]) -> None:
 
 def test_of_ends_near_each_other_one_turns(start: tuple[Problem, State]) -> None:
     ends = ends_of(start[1].atoms)
-    gain = np.full(len(ends), 7.0)
+    gain = np.full(len(ends), WORTH + 1.0)
     assert len(nqh_flips._independent(ends, gain)) > 1
     moved = [dataclasses.replace(end, here=ends[0].here) for end in ends]
-    gain[3] = 8.0
+    gain[3] = WORTH + 2.0
     assert nqh_flips._independent(moved, gain) == [3]
     assert nqh_flips._independent(ends, np.full(len(ends), WORTH)) == []
 
