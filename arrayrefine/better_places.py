@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from arrayrefine.atoms import Atoms
+from arrayrefine.bound import bound
 from arrayrefine.displacement import least_b
 from arrayrefine.guard import lost
 from arrayrefine.kernels.contacts import pairs_of
@@ -44,8 +45,6 @@ _PASSES = 3
 """Times that side chains are looked at, where those that turn are near each other, or need each other's place."""
 _NEAR = 3.5
 """Å; side chains that are or were nearer to each other do not turn at the same time."""
-_METAL = 3.2
-"""Å; side chains this near to a metal bind it."""
 
 
 class Trial(NamedTuple):
@@ -125,30 +124,8 @@ def held(problem: Problem, atoms: Atoms, aside: Int | None = None) -> NDArray[np
 
     Bonds `aside` (b, 2), first atom and second, do not count.
     """
-    who, n = atoms.identity, len(atoms)
     stays = ~problem.parameters(atoms, "xyz").xyz | (atoms.multiplicity > 1) | (atoms.occupancy <= 0.0)
-    bonds = problem.restraints.bonds.index
-    other = who.residue[bonds[:, 0]] != who.residue[bonds[:, 1]]
-    if aside is not None:
-        keys = np.sort(bonds, axis=1) @ np.array([n, 1])
-        other &= ~np.isin(keys, np.sort(aside, axis=1) @ np.array([n, 1]))
-    stays[bonds[other]] = True
-    across = problem.restraints.across
-    stays[np.append(np.arange(n), across.mates.source)[across.bonds.index]] = True
-    metal = np.flatnonzero(problem.restraints.non_bonded.metal)
-    crystal = problem.reflections.crystal
-    near = pairs_of(
-        metal, atoms.xyz, crystal.rotations, crystal.translations, crystal.orth, crystal.frac, _METAL
-    )
-    stays[near.i] = stays[near.j] = True
-    return stays
-
-
-def uneven(atoms: Atoms) -> set[int]:
-    """Running numbers of residues with alternates, or with hydrogens of their own, which would stay behind."""
-    who = atoms.identity
-    loose = atoms.is_hydrogen & ~atoms.riding.mask(len(atoms))
-    return set(who.residue[(who.altloc != "") | loose].tolist())
+    return stays | bound(atoms, problem.restraints, problem.reflections.crystal, aside)
 
 
 def _best(state: State, search: Search) -> list[Trial]:

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
-from arrayrefine.hydrogens import Hydrogens
+from arrayrefine.bound import uneven
+from arrayrefine.crystal import Crystal
 from arrayrefine.polymers import Residue
-from arrayrefine.problem import Problem
+from arrayrefine.restraints import NonBonded
 from arrayrefine.targets.contacts import POLAR_HYDROGEN, pair_distances
 from arrayrefine.turning import BOND_DEPTH, BOND_LENGTH, BOND_WIDTH, SIGMA, may_meet, met_by
 
@@ -31,6 +32,8 @@ ENDS = {
 
 _BARE = ("ND1", "NE2")
 """N of histidines, of which hydrogens are there or not (their occupancy is 0)."""
+WORTH = 7.0
+"""What must be gained where an end turns, in units of kT and log p: a little more than by a good hydrogen bond."""
 _REACH = 7.5
 """Å; hydrogens go as far as 4.3 Å when an end turns, and what they meet there is no further from where they were."""
 _HEAVY_BOND = 2.85
@@ -101,7 +104,14 @@ def end_of(residue: Residue, atoms: Atoms) -> End | None:
     )  # fmt: skip
 
 
-def gained_by_contacts(problem: Problem, atoms: Atoms, ends: Sequence[End]) -> Float:
+def ends_of(atoms: Atoms, residues: Sequence[Residue], stays: NDArray[np.bool_]) -> list[End]:
+    """Ends that may turn: of one conformer, and none of their atoms among those that stay (N,)."""
+    left = uneven(atoms)
+    found = [end_of(residue, atoms) for residue in residues if residue.number not in left]
+    return [end for end in found if end is not None and not stays[end.rows[: end.heavy]].any()]
+
+
+def gained_by_contacts(atoms: Atoms, non_bonded: NonBonded, crystal: Crystal, ends: Sequence[End]) -> Float:
     """By how much (E,) the energy of what each end meets is lower the other way round, kT."""
     if not ends:
         return np.zeros(0)
@@ -109,7 +119,7 @@ def gained_by_contacts(problem: Problem, atoms: Atoms, ends: Sequence[End]) -> F
     owner = np.repeat(np.arange(len(ends)), [len(end.rows) for end in ends])
     first = np.searchsorted(owner, np.arange(len(ends)))
     parent = np.concatenate([end.parent + k for end, k in zip(ends, first)])
-    met = _Met.of(problem, atoms, rows, owner)
+    met = _Met.of(atoms, non_bonded, crystal, rows, owner)
     here = met.energies(np.concatenate([end.here for end in ends]), parent)
     there = met.energies(np.concatenate([end.there for end in ends]), parent)
     gained = []
@@ -167,17 +177,17 @@ class _Met:
     count: int
 
     @classmethod
-    def of(cls, problem: Problem, atoms: Atoms, rows: Int, owner: Int) -> _Met:
+    def of(cls, atoms: Atoms, nb: NonBonded, crystal: Crystal, rows: Int, owner: Int) -> _Met:
         """Of the atoms `rows` (M,) of ends `owner` (M,).
 
         Hydrogens that turn about the bond of O or S give way, and are left out. What can take a hydrogen and give one,
         as waters, serves an end either way round; so does N of another histidine, which is left out, as it may be bare.
         """
-        nb, n = problem.restraints.non_bonded, len(atoms)
-        met = met_by(rows, atoms, problem.reflections.crystal, _REACH)
+        n = len(atoms)
+        met = met_by(rows, atoms, crystal, _REACH)
         number, whose = np.full(n, -1), np.full(n, -1)
         number[rows], whose[rows] = np.arange(len(rows)), owner
-        turning, ammonium = _turning(problem.hydrogens, atoms)
+        turning, ammonium = _turning(atoms)
         first, other = met.first, met.other
         keep = (number[first] >= 0) & (met.image | (whose[first] != whose[other]))
         bare = (atoms.identity.residue_name == "HIS") & np.isin(atoms.identity.atom_name, _BARE)
@@ -210,15 +220,12 @@ class _Met:
         return np.array([np.bincount(self.number, one, self.count) for one in (plain, bare)])
 
 
-def _turning(hydrogens: Hydrogens, atoms: Atoms) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Atoms (N,) that are hydrogens which turn on O or S; and N of which they do."""
-    turning, ammonium = np.zeros(len(atoms), dtype=bool), np.zeros(len(atoms), dtype=bool)
-    if hydrogens.rotors is not None:
-        rows = hydrogens.rotors.rows
-        child, parent = atoms.riding.child[rows], atoms.riding.parent[rows]
-        turning[child[np.isin(atoms.element[parent], ("O", "S"))]] = True
-        ammonium[parent[atoms.element[parent] == "N"]] = True
-    return turning, ammonium
+def _turning(atoms: Atoms) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Atoms (N,) that are hydrogens which turn on O or S; and N of which three do."""
+    child, parent = atoms.riding.child, atoms.riding.parent
+    turning = np.zeros(len(atoms), dtype=bool)
+    turning[child[np.isin(atoms.element[parent], ("O", "S"))]] = True
+    return turning, (atoms.element == "N") & (np.bincount(parent, minlength=len(atoms)) >= 3)
 
 
 def _well(distance: Float, length: float) -> Float:

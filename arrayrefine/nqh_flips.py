@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from arrayrefine.atoms import Atoms
-from arrayrefine.better_places import held, moves, uneven
+from arrayrefine.better_places import held, moves
 from arrayrefine.form_factors import form_factors, scattering
-from arrayrefine.nqh_ends import End, end_of, gained_by_contacts
+from arrayrefine.nqh_ends import WORTH, End, end_of, ends_of, gained_by_contacts
 from arrayrefine.polymers import residues_of
 from arrayrefine.probes import Probes
 from arrayrefine.problem import Problem
@@ -26,8 +26,6 @@ from arrayrefine.state import State, evaluate
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
-WORTH = 7.0
-"""What must be gained, in units of kT and log p, which are added: a little more than by a good hydrogen bond."""
 _LEFT = 0.35
 """Of the curvature of log p by what changes, what is left once B have followed. In eight refined crystals the gradient
 came to 0.29 to 0.50 of the curvature where ends were wrong, and to 0.00 to 0.15 where they were right."""
@@ -91,10 +89,7 @@ def with_flipped_ends(problem: Problem, state: State) -> tuple[State, tuple[Turn
     options = problem.options
     if options.nqh_flips == "keep" or options.reference is not None or not moves(problem, state):
         return state, ()
-    stays, left = held(problem, state.atoms), uneven(state.atoms)
-    residues = [residue for residue in residues_of(state.atoms) if residue.number not in left]
-    ends = [end for end in (end_of(residue, state.atoms) for residue in residues) if end is not None]
-    ends = [end for end in ends if not stays[end.rows[: end.heavy]].any()]
+    ends = ends_of(state.atoms, residues_of(state.atoms), held(problem, state.atoms))
     if not ends:
         return state, ()
     by_data = dict(zip([end.residue.number for end in ends], _Evidence(state).gained(ends).tolist()))
@@ -103,7 +98,8 @@ def with_flipped_ends(problem: Problem, state: State) -> tuple[State, tuple[Turn
     for _ in range(_PASSES):
         ends = [end for end in (end_of(end.residue, atoms) for end in ends) if end is not None]
         ends = [end for end in ends if end.residue.number not in turned]
-        gain = gained_by_contacts(problem, atoms, ends) + [by_data[end.residue.number] for end in ends]
+        gain = gained_by_contacts(atoms, problem.restraints.non_bonded, problem.reflections.crystal, ends)
+        gain += [by_data[end.residue.number] for end in ends]
         chosen = _independent(ends, gain)
         if not chosen:
             break

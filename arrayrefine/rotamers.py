@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
-from arrayrefine.better_places import WORTH, Search, held, moves, uneven, with_better_places
+from arrayrefine.better_places import WORTH, Search, held, moves, with_better_places
+from arrayrefine.bound import uneven
 from arrayrefine.polymers import Residue, residues_of
 from arrayrefine.problem import Problem
 from arrayrefine.side_chain_scores import Candidates, Movable

@@ -18,14 +18,17 @@ import arrayrefine as ar
 from arrayrefine import nqh_ends, nqh_flips
 from arrayrefine.__main__ import main
 from arrayrefine.atoms import Atoms
+from arrayrefine.commands.tables import validation_lines
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.nqh_ends import ENDS, End, end_of, gained_by_contacts
 from arrayrefine.nqh_flips import WORTH, with_flipped_ends
 from arrayrefine.options import Options, Xray
+from arrayrefine.page.findings import tables
 from arrayrefine.polymers import Residue, residues_of
 from arrayrefine.problem import Problem
 from arrayrefine.state import State, evaluate
 from arrayrefine.targets.contacts import pair_distances
+from arrayrefine.validation import validate
 
 Case = Callable[[str], Path]
 
@@ -63,6 +66,10 @@ def wrong(start: tuple[Problem, State]) -> tuple[Problem, State]:
 def ends_of(atoms: Atoms, numbers: Sequence[int] | None = None) -> list[End]:
     found = (end_of(residue, atoms) for residue in residues_of(atoms))
     return [end for end in found if end is not None and (numbers is None or end.residue.key[0] in numbers)]
+
+
+def gained(problem: Problem, atoms: Atoms, ends: Sequence[End]) -> np.ndarray:
+    return gained_by_contacts(atoms, problem.restraints.non_bonded, problem.reflections.crystal, ends)
 
 
 def turned(problem: Problem, atoms: Atoms, numbers: Sequence[int]) -> Atoms:
@@ -168,12 +175,12 @@ def energy_by_hand(problem: Problem, atoms: Atoms, end: End, xyz: np.ndarray) ->
 def test_energies_pair_by_pair(start: tuple[Problem, State]) -> None:
     problem, state = start
     amides = [end for end in ends_of(state.atoms) if end.residue.name != "HIS"]
-    found = gained_by_contacts(problem, state.atoms, amides)
+    found = gained(problem, state.atoms, amides)
     for end, gain in zip(amides, found.tolist()):
         here, there = (energy_by_hand(problem, state.atoms, end, xyz) for xyz in (end.here, end.there))
         assert gain == pytest.approx(here - there, abs=1e-6)
     assert np.abs(found).max() > 20.0
-    assert gained_by_contacts(problem, state.atoms, []).shape == (0,)
+    assert gained(problem, state.atoms, []).shape == (0,)
 
 
 def test_a_histidine_has_its_protons_where_they_serve() -> None:
@@ -267,6 +274,22 @@ def test_of_ends_near_each_other_one_turns(start: tuple[Problem, State]) -> None
     gain[3] = WORTH + 2.0
     assert nqh_flips._independent(moved, gain) == [3]
     assert nqh_flips._independent(ends, np.full(len(ends), WORTH)) == []
+
+
+def test_validation_names_them(deposited: tuple[Problem, State], start: tuple[Problem, State]) -> None:
+    problem, state = deposited
+    found = validate(problem, state)
+    assert [row.residue for row in found.nqh_flips] == ["A 102 GLN", "A 18 ASN"]
+    lines = validation_lines(found, 10)
+    title = next(k for k, line in enumerate(lines) if "wrong way round" in line)
+    assert lines[title + 2].split() == [f"{found.nqh_flips[0].gain:.1f}", "A", "102", "GLN"]
+    named = tables(found.as_dict(), lambda label: None)["nqh_flips"]
+    assert named is not None
+    assert "A 102 GLN" in str(named.rows)
+    right = validate(*start)
+    assert right.nqh_flips == ()
+    assert tables(right.as_dict(), lambda label: None)["nqh_flips"] is None
+    assert not any("wrong way round" in line for line in validation_lines(right, 10))
 
 
 def test_a_crystal_with_wrong_ends(case: Case, tmp_path: Path) -> None:

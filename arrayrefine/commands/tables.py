@@ -54,6 +54,7 @@ def validation_lines(found: Validation, show: int) -> list[str]:
     """The validation as text: totals, then the worst of each kind."""
     return [
         *_totals(found), *_torsions(found, show), *_fit(found, show), *_restraints(found, show), *_clashes(found, show),
+        *_flips(found, show),
         *peak_table("mFo-DFc peaks and holes", found.peaks, show), *blob_table(found.blobs, show),
     ]  # fmt: skip
 
@@ -126,3 +127,9 @@ def _clashes(found: Validation, show: int) -> list[str]:
         (number(c.overlap, 2), number(c.distance, 2), " – ".join(c.atoms), c.symmetry or "") for c in found.clashes
     ]  # fmt: skip
     return table("Clashes", ("overlap, Å ", "distance, Å ", "atoms", "symmetry of the second"), rows, show)
+
+
+def _flips(found: Validation, show: int) -> list[str]:
+    rows = [(number(row.gain, 1), row.residue) for row in found.nqh_flips]
+    title = "Ends of Asn, Gln and His that look the wrong way round, by hydrogen bonds and contacts"
+    return table(title, ("gained by a half turn, kT ", "residue"), rows, show)

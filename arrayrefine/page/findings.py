@@ -1,4 +1,4 @@
-"""Tables of what validation has found: residues, outliers, clashes, peaks, blobs."""
+"""Tables of what validation has found: residues, outliers, clashes, flips, peaks, blobs."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ def tables(validation: Mapping[str, Any], where: Find) -> dict[str, Table | None
         "residues": _residues(validation["residues"], where),
         "outliers": _outliers(validation.get("outliers") or (), where),
         "clashes": _clashes(validation.get("clashes") or (), where),
+        "nqh_flips": _flips(validation.get("nqh_flips") or (), where),
         "peaks": _peaks(validation.get("peaks") or ()),
         "blobs": _blobs(validation.get("blobs") or ()),
     }
@@ -117,6 +118,13 @@ def _clashes(rows: Sequence[Row], where: Find) -> Table:
         for one, two in [row["atoms"]]
     ]  # fmt: skip
     return table(_limited(rows, "Pairs of atoms that overlap by 0.4 Å or more"), columns, made)
+
+
+def _flips(rows: Sequence[Row], where: Find) -> Table:
+    columns = (Column("Residue", numeric=False), Column("Gained by a half turn, kT"))
+    made = [(Cell(row["residue"], where=where(row["residue"])), number(row["gain"], 1)) for row in rows[:MOST]]
+    title = "Ends of Asn, Gln and His that look the wrong way round, by hydrogen bonds and contacts"
+    return table(_limited(rows, title), columns, made)
 
 
 def _peaks(rows: Sequence[Row]) -> Table:

@@ -104,6 +104,14 @@ class ClashRow:
 
 
 @dataclass(frozen=True)
+class FlipRow:
+    """Asn, Gln or His whose end looks the wrong way round: what hydrogen bonds and contacts gain the other way, kT."""
+
+    residue: str
+    gain: float
+
+
+@dataclass(frozen=True)
 class PeakRow:
     """A peak or hole of the difference map, with the nearest atom; see `peaks.Peak`.
 
@@ -154,6 +162,8 @@ class Validation:
         The largest first.
     restraints : dict
         Number of outliers beyond 4 sigma, and of restraints, by kind.
+    nqh_flips : tuple of FlipRow
+        The largest gain first; none without hydrogens.
     r_work, r_free : float or None
         None without data, or without a test set.
     """
@@ -168,6 +178,7 @@ class Validation:
     peaks: tuple[PeakRow, ...] = ()
     blobs: tuple[BlobRow, ...] = ()
     restraints: dict[str, dict[str, int]] = field(default_factory=dict)
+    nqh_flips: tuple[FlipRow, ...] = ()
     r_work: float | None = None
     r_free: float | None = None
 

@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import WATERS, Atoms
+from arrayrefine.bound import bound
 from arrayrefine.crystal import Crystal
 from arrayrefine.kernels.processes import gathered
 from arrayrefine.map_grids import Grids, MapGrid
 from arrayrefine.maps import MapCoefficients
 from arrayrefine.model_maps import maps_of
+from arrayrefine.nqh_ends import WORTH, ends_of, gained_by_contacts
 from arrayrefine.peaks import Blob, Peak, find_blobs, find_peaks
 from arrayrefine.polymers import residues_of
 from arrayrefine.problem import Problem
@@ -29,6 +31,7 @@ from arrayrefine.validation.labels import atom_label, residue_label
 from arrayrefine.validation.result import (
     BlobRow,
     ClashRow,
+    FlipRow,
     OutlierRow,
     PeakRow,
     ResidueKind,
@@ -97,6 +100,7 @@ def validate_model(
         peaks,
         blobs,
         stereochemistry.counts,
+        _flip_rows(atoms, restraints, crystal),
     )
 
 
@@ -223,6 +227,13 @@ def _clash_rows(clashes: Clashes, atoms: Atoms) -> tuple[ClashRow, ...]:
         ClashRow((atom_label(who, i), atom_label(who, j)), d, overlap, symmetry)
         for i, j, d, overlap, symmetry in zip(*columns, clashes.symmetry)
     )
+
+
+def _flip_rows(atoms: Atoms, restraints: Restraints, crystal: Crystal) -> tuple[FlipRow, ...]:
+    ends = ends_of(atoms, residues_of(atoms), bound(atoms, restraints, crystal))
+    gains = zip(ends, gained_by_contacts(atoms, restraints.non_bonded, crystal, ends).tolist())
+    found = [(residue_label(atoms.identity, int(end.rows[0])), gain) for end, gain in gains if gain > WORTH]
+    return tuple(FlipRow(*row) for row in sorted(found, key=lambda row: -row[1]))
 
 
 def peak_rows(peaks: Sequence[Peak], atoms: Atoms) -> tuple[PeakRow, ...]:
