@@ -36,6 +36,8 @@ WORTH = 7.0
 """What must be gained where an end turns, in units of kT and log p: a little more than by a good hydrogen bond."""
 _REACH = 7.5
 """Å; hydrogens go as far as 4.3 Å when an end turns, and what they meet there is no further from where they were."""
+_BLOCK = 256
+"""Ends at a time: each meets a thousand atoms or so, for which operators are kept."""
 _HEAVY_BOND = 2.85
 """Å; from the N of NH3 to its acceptor."""
 _HARD = 2.0
@@ -113,8 +115,11 @@ def ends_of(atoms: Atoms, residues: Sequence[Residue], stays: NDArray[np.bool_])
 
 def gained_by_contacts(atoms: Atoms, non_bonded: NonBonded, crystal: Crystal, ends: Sequence[End]) -> Float:
     """By how much (E,) the energy of what each end meets is lower the other way round, kT."""
-    if not ends:
-        return np.zeros(0)
+    blocks = [ends[k : k + _BLOCK] for k in range(0, len(ends), _BLOCK)]
+    return np.concatenate([np.zeros(0), *(_gained(atoms, non_bonded, crystal, block) for block in blocks)])
+
+
+def _gained(atoms: Atoms, non_bonded: NonBonded, crystal: Crystal, ends: Sequence[End]) -> list[float]:
     rows = np.concatenate([end.rows for end in ends])
     owner = np.repeat(np.arange(len(ends)), [len(end.rows) for end in ends])
     first = np.searchsorted(owner, np.arange(len(ends)))
@@ -126,7 +131,7 @@ def gained_by_contacts(atoms: Atoms, non_bonded: NonBonded, crystal: Crystal, en
     for end, k in zip(ends, first.tolist()):
         mine = slice(k, k + len(end.rows))
         gained.append(_total(end, atoms, here[:, mine]) - _total(end, atoms, there[:, mine]))
-    return np.array(gained)
+    return gained
 
 
 def _total(end: End, atoms: Atoms, energy: Float) -> float:

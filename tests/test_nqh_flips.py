@@ -172,7 +172,8 @@ def energy_by_hand(problem: Problem, atoms: Atoms, end: End, xyz: np.ndarray) ->
     return total
 
 
-def test_energies_pair_by_pair(start: tuple[Problem, State]) -> None:
+def test_energies_pair_by_pair(start: tuple[Problem, State], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nqh_ends, "_BLOCK", 3)
     problem, state = start
     amides = [end for end in ends_of(state.atoms) if end.residue.name != "HIS"]
     found = gained(problem, state.atoms, amides)
