@@ -26,8 +26,9 @@ FOUND = "found"
 LONE = "lone"
 """And of those between conformers of different letters with this."""
 _MARGIN = 1.3
-"""Times its length; up to here a link that the library has for groups of components is found, as by Servalcat. One for
-these two components and atoms hardly comes by chance, and is found up to `LONGEST` times its length."""
+"""Times its length; up to here a link that the library has is found, as by Servalcat. Disulfides, and links of just two
+components of which one is no common residue, hardly come by chance: they are found up to `LONGEST` times theirs."""
+_DISULFIDE = "disulf"
 _UNLIKE = 0.5
 """Å; conformers of neighbours whose bond would be so much too long or too short do not belong together."""
 _BY_GROUP = {
@@ -44,9 +45,10 @@ def complete_links(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str
     """Check the connections of a structure in place and add the covalent links that it lacks.
 
     Connections that cannot be used are removed. An unnamed link is added where the library knows a link between two
-    atoms that are closer than 1.3 times its ideal length, as Servalcat does, or 1.5 times where it is a link of just
-    these two components; but not where they are closer than 0.75 times that, or are atoms of a backbone with all their
-    bonds: those are clashes, as wrong models have them between molecules.
+    atoms that are closer than 1.3 times its ideal length, as Servalcat does, or 1.5 times where it is a disulfide,
+    or a link of just these two components of which one is no common residue; but not where they are closer than 0.75
+    times that, or are atoms of a backbone with all their bonds: those are clashes, as wrong models have them between
+    molecules.
 
     Parameters
     ----------
@@ -245,7 +247,7 @@ def _find_links(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str]:
             continue
         known.add(key)
         full |= filled(structure, ends)
-        connection.type = gemmi.ConnectionType.Disulf if link.id == "disulf" else gemmi.ConnectionType.Covale
+        connection.type = gemmi.ConnectionType.Disulf if link.id == _DISULFIDE else gemmi.ConnectionType.Covale
         same = contact.image_idx == 0 and a.pos.dist(b.pos) < contact.dist + 0.01
         connection.asu = gemmi.Asu.Same if same else gemmi.Asu.Different
         structure.connections.append(connection)
@@ -265,7 +267,9 @@ def _find_links(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str]:
 
 def _reach(link: gemmi.ChemLink) -> float:
     """How many times its length a link may have that the model does not name."""
-    return LONGEST if link.side1.comp and link.side2.comp else _MARGIN
+    ends = link.side1.comp, link.side2.comp
+    rare = all(ends) and not all(gemmi.find_tabulated_residue(name).is_standard() for name in ends)
+    return LONGEST if rare or link.id == _DISULFIDE else _MARGIN
 
 
 def _address(chain: gemmi.Chain, residue: gemmi.Residue, atom: gemmi.Atom) -> gemmi.AtomAddress:

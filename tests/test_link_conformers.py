@@ -135,3 +135,17 @@ def test_conformers_that_are_never_there_together(tmp_path: Path) -> None:
     assert not _joined(model, restraints)
     (note,) = [note for note in restraints.notes if "left out" in note]
     assert note == "1 link left out, of atoms that have no conformer in common: A/CYS 1/SG - B/BME 1/S2"
+
+
+def test_conformers_that_are_elsewhere_are_not_joined(tmp_path: Path) -> None:
+    """The other one of a LINK that names none may be far off: it is not drawn there."""
+    model = _model(tmp_path / "model.pdb", _BLANK, apart=_S_S + 1.3)
+    linked, notes, restraints = _read(model)
+    assert _joined(linked, restraints) == [("A", "A")]
+    (note,) = (note for note in notes if "not joined by a link that names none" in note)
+    assert "SG.B" in note
+    assert "(3.3 Å)" in note
+    for record, apart in ((_BLANK, _S_S + 0.7), (_LINK.format("B", "B"), _S_S + 0.7)):
+        linked, notes, restraints = _read(_model(tmp_path / "model.pdb", record, apart=apart))
+        assert ("B", "B") in _joined(linked, restraints)
+        assert not any("not joined" in note for note in notes)

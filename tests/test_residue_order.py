@@ -207,3 +207,27 @@ def test_waters_and_ligands_that_a_structure_in_memory_has_for_polymer(tmp_path:
     assert types[-2:] == [gemmi.EntityType.NonPolymer, gemmi.EntityType.Water]
     assert set(types[:-2]) == {gemmi.EntityType.Polymer}
     assert any("1 residue before TER" in note for note in model.notes)
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_common_residues_in_hetatm_records_are_of_the_chain(case: Case, tmp_path: Path, ends: bool) -> None:
+    """Without TER behind the chain, gemmi would end it at the first of them, and link all that follows."""
+    structure = gemmi.read_structure(str(next(case("1cbs").glob("model.*"))))
+    structure.setup_entities()
+    chain = structure[0][0]
+    expected = len(chain.get_polymer())
+    wrong = [residue for residue in chain.get_polymer() if residue.name in ("LEU", "CYS")]
+    for residue in wrong:
+        residue.het_flag = "H"
+    lines = structure.make_pdb_string(gemmi.PdbWriteOptions(minimal=True, ter_records=False)).splitlines()
+    if ends:
+        lines.insert(-1, "TER")
+    model = read("\n".join(lines), tmp_path)
+    set_up_entities(model.structure)
+    polymer = model.structure[0][0].get_polymer()
+    assert len(polymer) == expected
+    assert {residue.het_flag for residue in polymer} == {"A"}
+    (note,) = (note for note in model.notes if "HETATM" in note and "ATOM: A/" in note)
+    assert note.startswith(f"{len(wrong)} common residues of chains, given as HETATM, are read and written as ATOM")
+    every = "\n".join(line.replace("ATOM  ", "HETATM") for line in lines)
+    assert not [note for note in read(every, tmp_path).notes if "written as ATOM" in note]

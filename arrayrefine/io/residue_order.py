@@ -34,12 +34,14 @@ def take_polymers_together(structure: gemmi.Structure) -> list[str]:
     """
     notes: list[str] = []
     ligands: list[str] = []
+    renamed: list[str] = []
     for chain in structure[0]:
         if structure.input_format != gemmi.CoorFormat.Pdb and any(residue.subchain for residue in chain):
             continue
         residues = list(chain)
         following = _following(residues)
         of_file = _polymer(residues, following)
+        renamed += [f"{chain.name}/{residue.name} {residue.seqid}" for residue in _read_as_atoms(residues, of_file)]
         entity = structure.get_entity(chain.name)
         parted = _part_ligands(chain, of_file, set(entity.full_sequence) if entity is not None else set())
         ligands += [f"{chain.name}/{residue.name} {residue.seqid}" for residue in parted]
@@ -58,6 +60,12 @@ def take_polymers_together(structure: gemmi.Structure) -> list[str]:
                 f"else the chain has: its {counted(len(order), 'residue')} are taken together, in the order of "
                 f"{'their numbers' if numbered else 'the file'}, and written so"
             )
+    if renamed:
+        n = len(renamed)
+        notes.append(
+            f"{counted(n, 'common residue')} of chains, given as HETATM, {are(n)} read and written as ATOM: "
+            f"{listed(renamed)}"
+        )
     if ligands:
         n = len(ligands)
         notes.append(
@@ -111,6 +119,19 @@ def _polymer(residues: Sequence[gemmi.Residue], following: set[tuple[int, int]])
             before, number, behind = map(_number, residues[i - 1 : i + 2])
             members |= {i} if before < number < behind else set()
     return sorted(members)
+
+
+def _read_as_atoms(residues: Sequence[gemmi.Residue], polymer: Sequence[int]) -> list[gemmi.Residue]:
+    """Say of common residues of a polymer that are HETATM among ATOM that they are ATOM, and return them.
+
+    Gemmi would end a polymer there that no TER ends.
+    """
+    flags = {residues[i].het_flag for i in polymer}
+    common = [residues[i] for i in polymer if gemmi.find_tabulated_residue(residues[i].name).is_standard()]
+    wrong = [residue for residue in common if residue.het_flag == "H"] if "A" in flags else []
+    for residue in wrong:
+        residue.het_flag = "A"
+    return wrong
 
 
 def _part_ligands(chain: gemmi.Chain, polymer: Sequence[int], sequence: set[str]) -> list[gemmi.Residue]:
