@@ -31,6 +31,7 @@ from arrayrefine.result import Result
 from arrayrefine.state import State
 from arrayrefine.targets.extra import ExtraTarget
 from arrayrefine.unmodelled import bare
+from arrayrefine.unplaced import check_placed
 from arrayrefine.water_rounds import water_rounds
 
 
@@ -139,6 +140,7 @@ def run(
     notes += [flags.note] if flags is not None and flags.note else []
     for note in notes:
         say(note)
+    check_placed(problem, atoms, label_of(model))
     course = run_course(problem, atoms, listeners)
     source, course, rounds, said = water_rounds(source, course, listeners, restraint_tables)
     problem, first, state, steps = course.problem, course.first, course.state, course.steps

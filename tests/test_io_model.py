@@ -312,6 +312,16 @@ def test_atoms_that_the_depositor_did_not_know(tmp_path: Path) -> None:
     assert model.structure[0]["A"][1][0].element.name == "X"
 
 
+@pytest.mark.parametrize("value", [9999.0, 0.0])
+def test_atoms_that_were_never_placed(tmp_path: Path, value: float) -> None:
+    """As X-PLOR and others mark them; one atom may well be at the origin, and hydrogens are placed anew."""
+    lost = [atom(name, xyz=(value,) * 3) for name in ("CB", "CG")]
+    with pytest.raises(InputError, match=r"2 atoms without usable coordinates: A/GLY 1/CB, A/GLY 1/CG; .* 9999 .* 0 0"):
+        read(tmp_path, atom("CA"), *lost)
+    at_origin = [atom("CB", xyz=(0.0, 0.0, 0.0)), atom("HB1", xyz=(0.0, 0.0, 0.0), element=" H")]
+    assert len(read(tmp_path, atom("CA"), *at_origin).atoms) == 3
+
+
 @pytest.mark.parametrize("field", [" " * 8, "     nan", "********"])
 def test_missing_coordinates(tmp_path: Path, field: str) -> None:
     record = atom("CB", xyz=(5, 5, 5))

@@ -21,8 +21,8 @@ LAYERS = [
     {"course"},
     {"result", "preparation"},
     {
-        "macrocycle", "rigid_body", "summaries", "outcome", "verdicts", "mask_search", "option_effects", "omit_maps",
-        "page",
+        "macrocycle", "rigid_body", "unplaced", "summaries", "outcome", "verdicts", "mask_search", "option_effects",
+        "omit_maps", "page",
     },
     {"nqh_flips"},
     {"rotamers", "peptide_flips"},

@@ -18,6 +18,7 @@ from arrayrefine.displacement import parted, total_u
 from arrayrefine.errors import InputError
 from arrayrefine.io import model_checks as checks
 from arrayrefine.io.dummy_atoms import take_dummies_for_oxygen, with_unknown_as_oxygen
+from arrayrefine.io.far_parts import bring_back
 from arrayrefine.io.files import KIND_NAMES, InputFile, load
 from arrayrefine.io.in_memory import ModelSource, is_path, label_of, stand_in
 from arrayrefine.io.inner_end import read_through
@@ -122,6 +123,7 @@ def read_model(source: ModelSource, otherwise: Callable[[gemmi.Structure], Cryst
     if otherwise is not None and not (has_cell(structure) and structure.find_spacegroup()):
         take_crystal(file, structure, otherwise(structure), notes)
     crystal = crystal_named(file, structure, notes, asked=otherwise is not None)
+    notes += bring_back(structure)
     atoms, atom_notes = _atoms(file.path, structure, document, crystal)
     every = (*notes, *atom_notes)
     header = header_records(read_through(file.text(), file.path).text) if file.kind == "pdb" else ()
@@ -186,7 +188,7 @@ def _atoms(
     """Atoms of a structure, checked and on their sites; with `before`, the sites that they had in another cell."""
     identity = identity_of(structure)
     xyz, b_iso, occupancy, element, u_aniso, anisotropic = _values(structure)
-    checks.check_coordinates(path, identity, xyz)
+    checks.check_coordinates(path, identity, xyz, element)
     element, notes = with_unknown_as_oxygen(identity, element)
     checks.check_elements(path, identity, element)
     checks.check_duplicates(path, identity)

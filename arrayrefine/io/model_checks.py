@@ -23,6 +23,9 @@ B_MIN = B_BOUNDS[0]
 DEFAULT_B = 30.0
 """B where a model holds not one usable value, Å²."""
 
+_UNKNOWN = 9999.0 - 1e-3
+"""Å; three coordinates like that are how X-PLOR and CNS write that they are unknown."""
+
 OVERLAP = 0.1
 """Distance below which two atoms are on top of each other, Å."""
 
@@ -33,13 +36,16 @@ def named(identity: Identity, indices: Sequence[int] | NDArray[np.int64], limit:
     return listed if len(indices) <= limit else f"{listed} and {len(indices) - limit} more"
 
 
-def check_coordinates(path: object, identity: Identity, xyz: Float) -> None:
-    """Raise `InputError` for coordinates that are missing or not finite."""
-    bad = np.flatnonzero(~np.isfinite(xyz).all(axis=1))
+def check_coordinates(path: object, identity: Identity, xyz: Float, element: NDArray[np.str_]) -> None:
+    """Raise `InputError` for coordinates that are missing, not finite, or say that nobody knows."""
+    unknown = (xyz >= _UNKNOWN).all(axis=1)
+    origin = (xyz == 0.0).all(axis=1) & ~np.isin(element, ("H", "D"))
+    bad = np.flatnonzero(~np.isfinite(xyz).all(axis=1) | unknown | (origin & (origin.sum() > 1)))
     if len(bad):
         raise InputError(
             f"model '{path}': {counted(len(bad), 'atom')} without usable coordinates: {named(identity, bad)}; "
-            "expected three numbers (Å): complete or remove these atoms"
+            "expected three numbers (Å), other than 9999 or, for more than one atom, 0 0 0, by which programs mark "
+            "atoms without a place: complete or remove these atoms"
         )
 
 
