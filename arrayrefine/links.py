@@ -26,9 +26,8 @@ FOUND = "found"
 LONE = "lone"
 """And of those between conformers of different letters with this."""
 _MARGIN = 1.3
-"""Times its length; up to here a link that the library has is found, as by Servalcat. Disulfides, and links of just two
-components of which one is no common residue, hardly come by chance: they are found up to `LONGEST` times theirs."""
-_DISULFIDE = "disulf"
+"""Times its length; up to here a link that the library has is found, as by Servalcat. One of just two
+components of which one is no common residue hardly comes by chance, and is found up to `LONGEST` times its length."""
 _UNLIKE = 0.5
 """Å; conformers of neighbours whose bond would be so much too long or too short do not belong together."""
 _BY_GROUP = {
@@ -45,10 +44,9 @@ def complete_links(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str
     """Check the connections of a structure in place and add the covalent links that it lacks.
 
     Connections that cannot be used are removed. An unnamed link is added where the library knows a link between two
-    atoms that are closer than 1.3 times its ideal length, as Servalcat does, or 1.5 times where it is a disulfide,
-    or a link of just these two components of which one is no common residue; but not where they are closer than 0.75
-    times that, or are atoms of a backbone with all their bonds: those are clashes, as wrong models have them between
-    molecules.
+    atoms that are closer than 1.3 times its ideal length, as Servalcat does, or 1.5 times where it is a link of
+    just these two components of which one is no common residue; but not where they are closer than 0.75 times that, or
+    are atoms of a backbone with all their bonds: those are clashes, as wrong models have them between molecules.
 
     Parameters
     ----------
@@ -247,7 +245,7 @@ def _find_links(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str]:
             continue
         known.add(key)
         full |= filled(structure, ends)
-        connection.type = gemmi.ConnectionType.Disulf if link.id == _DISULFIDE else gemmi.ConnectionType.Covale
+        connection.type = gemmi.ConnectionType.Disulf if link.id == "disulf" else gemmi.ConnectionType.Covale
         same = contact.image_idx == 0 and a.pos.dist(b.pos) < contact.dist + 0.01
         connection.asu = gemmi.Asu.Same if same else gemmi.Asu.Different
         structure.connections.append(connection)
@@ -269,7 +267,7 @@ def _reach(link: gemmi.ChemLink) -> float:
     """How many times its length a link may have that the model does not name."""
     ends = link.side1.comp, link.side2.comp
     rare = all(ends) and not all(gemmi.find_tabulated_residue(name).is_standard() for name in ends)
-    return LONGEST if rare or link.id == _DISULFIDE else _MARGIN
+    return LONGEST if rare else _MARGIN
 
 
 def _address(chain: gemmi.Chain, residue: gemmi.Residue, atom: gemmi.Atom) -> gemmi.AtomAddress:

@@ -1,4 +1,4 @@
-"""Links that the library has for just two components are found where the bond is stretched; others are not."""
+"""Links of just two components with a rare one are found where the bond is stretched; others are not."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from arrayrefine.links import with_found_links
 from arrayrefine.monomers import load_monomers
 
 RETINAL = ("LYS", "NZ", "HZ1"), ("RET", "C15", "O1")
+LYS_CYS = ("LYS", "NZ", "HZ1"), ("CYS", "SG", "HG")
 SUGARS = ("NAG", "O4", "HO4"), ("NAG", "C1", "O1")
 
 
@@ -24,6 +25,8 @@ def _no_library_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         (RETINAL, 1.67, 1),
         (RETINAL, 1.85, 1),
         (RETINAL, 1.95, 0),
+        (LYS_CYS, 2.10, 1),
+        (LYS_CYS, 2.34, 0),  # as side chains meet by chance
         (SUGARS, 1.80, 1),
         (SUGARS, 1.95, 0),  # the library has it for any two sugars
     ],

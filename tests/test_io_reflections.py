@@ -849,6 +849,23 @@ def test_cif_blocks(tmp_path: Path) -> None:
     assert said(notes, "2 blocks of reflections; block 'r1abcsf' is used, as the first with data")
 
 
+def test_blocks_of_maps_and_without_flags_are_passed_over(tmp_path: Path) -> None:
+    tags = "F_meas_au F_meas_sigma_au status"
+    own = cif(tmp_path / "a.cif", tags, rows(lambda i: "fooooo"[i % 6]), CIF_HEADER).read_text()
+    maps = cif(tmp_path / "b.cif", "pdbx_FWT pdbx_PHWT", ["1 2 3 10.0 90.0"], CIF_HEADER).read_text()
+    peak = cif(tmp_path / "b.cif", "F_meas_au F_meas_sigma_au", ["1 2 3 10.0 1.0"], CIF_HEADER).read_text()
+    path = tmp_path / "c.cif"
+    for first, why in ((maps, "as the first with data"), (peak, "as the first with data and free flags")):
+        path.write_text(first.replace("r1abcsf", "rpeak") + own)
+        data, notes = read_reflections(path, CRYSTAL)
+        assert len(data) == COUNT
+        assert any(note.endswith(f"block 'r1abcsf' is used, {why}") for note in notes)
+    unflagged = [row.rsplit(maxsplit=1)[0] for row in rows()]
+    bare = cif(tmp_path / "b.cif", "F_meas_au F_meas_sigma_au", unflagged, CIF_HEADER)
+    path.write_text(peak.replace("r1abcsf", "rpeak") + bare.read_text())
+    assert said(read_reflections(path, CRYSTAL, free="random")[1], "block 'rpeak' is used, as the first with data")
+
+
 def test_of_several_blocks_with_data_that_of_the_model_is_read(tmp_path: Path) -> None:
     tags = "F_meas_au F_meas_sigma_au status"
     own = cif(tmp_path / "a.cif", tags, rows(), CIF_HEADER).read_text()

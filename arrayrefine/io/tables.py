@@ -91,7 +91,8 @@ def read_table(source: DataSource, notes: list[str], fits: Fits | None = None) -
     notes : list of str
         What was chosen is added.
     fits : callable, optional
-        Decides between blocks of one file: the first with data that fits is read; where none does, the first with data.
+        Decides between blocks of one file: the first with data that fits is read, or, where that names no test set, the
+        first of these that does; where none fits, the same of all with data.
 
     Raises
     ------
@@ -217,9 +218,11 @@ def _table_of_document(
         raise InputError(f"data '{file.path}' is a CIF file without a _refln category; expected {_EXPECTED}{hint}")
     measured = [b for b in filled if _has_observations(b)] or filled
     fitting = [b for b in measured if fits is None or fits(_cell(b), _space_group(b))]
-    chosen = (fitting or measured)[0]
+    among = fitting or measured
+    chosen = next((b for b in among if _has_flags(b)), among[0])
     if len(filled) > 1:
-        whose = "" if chosen is measured[0] else " of the model's cell and space group"
+        whose = " of the model's cell and space group" if fitting and fitting[0] is not measured[0] else ""
+        whose += " and free flags" if chosen is not among[0] else ""
         notes.append(Caution(
             f"'{file.path}' has {len(filled)} blocks of reflections; block '{chosen.block.name}' is used, as "
             f"the first with data{whose}"
@@ -249,7 +252,13 @@ def _cell(block: gemmi.ReflnBlock) -> gemmi.UnitCell | None:
 
 
 def _has_observations(block: gemmi.ReflnBlock) -> bool:
-    return any(_CIF_TYPES.get(label, "") in ("F", "J", "G", "K") for label in block.column_labels())
+    labels = block.column_labels()
+    return any(label.startswith("F_meas") or _CIF_TYPES.get(label) in ("J", "G", "K") for label in labels)
+
+
+def _has_flags(block: gemmi.ReflnBlock) -> bool:
+    """Whether a block names a test set."""
+    return "pdbx_r_free_flag" in block.column_labels() or "f" in block.block.find_values("_refln.status")
 
 
 def _cif_table(file: InputFile, block: gemmi.ReflnBlock) -> Table:
