@@ -128,6 +128,13 @@ def held(problem: Problem, atoms: Atoms, aside: Int | None = None) -> NDArray[np
     return stays | bound(atoms, problem.restraints, problem.reflections.crystal, aside)
 
 
+def displaced(problem: Problem, atoms: Atoms) -> NDArray[np.bool_]:
+    """Atoms (N,) whose displacements are refined."""
+    free = problem.parameters(atoms, "b")
+    steps = {kind for target in problem.options.targets for kind in target.split("+")}
+    return np.asarray((free.b | free.u) & bool({"b", "tls"} & steps))
+
+
 def _best(state: State, search: Search) -> list[Trial]:
     """The best other pose of each one that has one which is worth it."""
     scores, xyz, kinds, worth = Scores(state), state.atoms.xyz, search.kinds, search.least
@@ -169,9 +176,7 @@ def _promising(candidates: Candidates, value: Float, least: Float) -> Candidates
 def _moved(problem: Problem, atoms: Atoms, chosen: list[Trial]) -> Atoms:
     """The atoms with what moves where it is to be, their hydrogens with them."""
     xyz, b_iso, u_aniso = atoms.xyz.copy(), atoms.b_iso.copy(), atoms.u_aniso.copy()
-    riding, free = atoms.riding, problem.parameters(atoms, "b")
-    steps = {kind for target in problem.options.targets for kind in target.split("+")}
-    refined = (free.b | free.u) & bool({"b", "tls"} & steps)
+    riding, refined = atoms.riding, displaced(problem, atoms)
     own = atoms.tls.group < 0  # what is anisotropic about the others is their group's
     least = np.where(own, 0.0, least_b(atoms))
     for trial in chosen:

@@ -37,8 +37,12 @@ def bound(atoms: Atoms, restraints: Restraints, crystal: Crystal, aside: Int | N
     return found
 
 
-def uneven(atoms: Atoms) -> set[int]:
-    """Running numbers of residues with alternates, or with hydrogens of their own, which would stay behind."""
+def loose_hydrogens(atoms: Atoms) -> NDArray[np.bool_]:
+    """Hydrogens (N,) that do not ride: they would stay behind where what they are on is put elsewhere."""
+    return np.asarray(atoms.is_hydrogen & ~atoms.riding.mask(len(atoms)))
+
+
+def split_or_loose(atoms: Atoms) -> set[int]:
+    """Running numbers of residues with alternates, or with hydrogens that would stay behind."""
     who = atoms.identity
-    loose = atoms.is_hydrogen & ~atoms.riding.mask(len(atoms))
-    return set(who.residue[(who.altloc != "") | loose].tolist())
+    return set(who.residue[(who.altloc != "") | loose_hydrogens(atoms)].tolist())

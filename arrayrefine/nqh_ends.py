@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
-from arrayrefine.bound import uneven
+from arrayrefine.bound import loose_hydrogens
 from arrayrefine.crystal import Crystal
+from arrayrefine.kernels.contacts import pairs_of
 from arrayrefine.polymers import Residue
 from arrayrefine.restraints import NonBonded
-from arrayrefine.targets.contacts import POLAR_HYDROGEN, pair_distances
+from arrayrefine.targets.contacts import POLAR_HYDROGEN, TOGETHER, pair_distances
 from arrayrefine.turning import BOND_DEPTH, BOND_LENGTH, BOND_WIDTH, SIGMA, may_meet, met_by
 
 Float = NDArray[np.float64]
@@ -32,10 +33,12 @@ ENDS = {
 
 _BARE = ("ND1", "NE2")
 """N of histidines, of which hydrogens are there or not (their occupancy is 0)."""
-WORTH = 7.0
+WORTH_TURNING = 7.0
 """What must be gained where an end turns, in units of kT and log p: a little more than by a good hydrogen bond."""
-_REACH = 7.5
+_REACH = 8.5
 """Å; hydrogens go as far as 4.3 Å when an end turns, and what they meet there is no further from where they were."""
+_NEAR = 4.0
+"""Å; ends of which heavy atoms are nearer to each other meet."""
 _BLOCK = 256
 """Ends at a time: each meets a thousand atoms or so, for which operators are kept."""
 _HEAVY_BOND = 2.85
@@ -78,6 +81,11 @@ class End:
         """Number of heavy atoms."""
         return int((self.parent == np.arange(len(self.rows))).sum())
 
+    @property
+    def heavy_rows(self) -> Int:
+        """The heavy atoms."""
+        return self.rows[: self.heavy]
+
 
 def end_of(residue: Residue, atoms: Atoms) -> End | None:
     """The end of a residue that has one, with hydrogens on its N; None for others."""
@@ -106,11 +114,37 @@ def end_of(residue: Residue, atoms: Atoms) -> End | None:
     )  # fmt: skip
 
 
-def ends_of(atoms: Atoms, residues: Sequence[Residue], stays: NDArray[np.bool_]) -> list[End]:
-    """Ends that may turn: of one conformer, and none of their atoms among those that stay (N,)."""
-    left = uneven(atoms)
-    found = [end_of(residue, atoms) for residue in residues if residue.number not in left]
-    return [end for end in found if end is not None and not stays[end.rows[: end.heavy]].any()]
+def ends_of(
+    atoms: Atoms, residues: Sequence[Residue], crystal: Crystal, stays: NDArray[np.bool_]
+) -> list[End]:
+    """Ends that may turn: there, of one conformer, off axes, and none of their atoms among those that stay (N,).
+
+    Those that meet a mate of themselves do not, as it would turn with them; nor do those with hydrogens that would stay
+    behind.
+    """
+    stays = stays | (atoms.occupancy <= 0.0) | (atoms.multiplicity > 1)
+    behind = set(atoms.identity.residue[loose_hydrogens(atoms)].tolist())
+    found = [end_of(residue, atoms) for residue in residues if residue.number not in behind]
+    whole = [
+        end for end in found
+        if end is not None and not (stays[end.heavy_rows].any() or (atoms.identity.altloc[end.rows] != "").any())
+    ]  # fmt: skip
+    near = near_each_other(atoms, crystal, whole)
+    return [end for k, end in enumerate(whole) if (k, k) not in near]
+
+
+def near_each_other(atoms: Atoms, crystal: Crystal, ends: Sequence[End]) -> set[tuple[int, int]]:
+    """Pairs of ends, by their numbers, in both orders, of which heavy atoms are near, mates included."""
+    if not ends:
+        return set()
+    rows = np.concatenate([end.heavy_rows for end in ends])
+    number = np.full(len(atoms), -1)
+    number[rows] = np.repeat(np.arange(len(ends)), [end.heavy for end in ends])
+    near = pairs_of(rows, atoms.xyz, crystal.rotations, crystal.translations, crystal.orth, crystal.frac, _NEAR)
+    one, two = number[near.i], number[near.j]
+    keep = (one >= 0) & (two >= 0) & (near.image | (one != two))
+    found = set(zip(one[keep].tolist(), two[keep].tolist()))
+    return found | {(b, a) for a, b in found}
 
 
 def gained_by_contacts(atoms: Atoms, non_bonded: NonBonded, crystal: Crystal, ends: Sequence[End]) -> Float:
@@ -137,19 +171,16 @@ def _gained(atoms: Atoms, non_bonded: NonBonded, crystal: Crystal, ends: Sequenc
 def _total(end: End, atoms: Atoms, energy: Float) -> float:
     """Energy of an end from those of its atoms (2, M), as they are and as N without hydrogen.
 
-    Of a histidine the protons are where they serve best.
+    Of a histidine with hydrogens on both N the protons are where they serve best; with one, it is there.
     """
-    nitrogens = np.flatnonzero(atoms.element[end.rows[: end.heavy]] == "N").tolist()
+    nitrogens = np.flatnonzero(atoms.element[end.heavy_rows] == "N").tolist()
     if len(nitrogens) < 2:
         return float(energy[0].sum())
-    charged = float(energy[0].sum()) + _CHARGED
-    return min(
-        charged,
-        *(
-            float(energy[0, end.parent != n].sum() + energy[1, n])
-            for n in nitrogens
-        ),
-    )  # fmt: skip
+    without = {n: float(energy[0, end.parent != n].sum() + energy[1, n]) for n in nitrogens}
+    bare = [n for n in nitrogens if (end.parent == n).sum() == 1]
+    if bare:
+        return without[bare[0]]
+    return min(float(energy[0].sum()) + _CHARGED, *without.values())
 
 
 @dataclass(frozen=True)
@@ -167,7 +198,9 @@ class _Met:
     own_hydrogen, accepts : (P,) bool
         Whether the atom of the end is a polar hydrogen, or accepts some.
     takes, gives, ammonium : (P,) bool
-        Whether the other one accepts hydrogens alone, is a polar hydrogen that does not turn, or N of some that do.
+        Whether the other one accepts hydrogens alone, is a polar hydrogen that does not turn, or N of three that do.
+    weight : (P,)
+        Share of the end that the other one is there with.
     """
 
     number: Int
@@ -179,16 +212,17 @@ class _Met:
     takes: NDArray[np.bool_]
     gives: NDArray[np.bool_]
     ammonium: NDArray[np.bool_]
+    weight: Float
     count: int
 
     @classmethod
     def of(cls, atoms: Atoms, nb: NonBonded, crystal: Crystal, rows: Int, owner: Int) -> _Met:
         """Of the atoms `rows` (M,) of ends `owner` (M,).
 
-        Hydrogens that turn about the bond of O or S give way, and are left out. What can take a hydrogen and give one,
+        Hydrogens that turn give way, and are left out. What can take a hydrogen and give one,
         as waters, serves an end either way round; so does N of another histidine, which is left out, as it may be bare.
         """
-        n = len(atoms)
+        n, occupancy = len(atoms), atoms.occupancy
         met = met_by(rows, atoms, crystal, _REACH)
         number, whose = np.full(n, -1), np.full(n, -1)
         number[rows], whose[rows] = np.arange(len(rows)), owner
@@ -197,6 +231,10 @@ class _Met:
         keep = (number[first] >= 0) & (met.image | (whose[first] != whose[other]))
         bare = (atoms.identity.residue_name == "HIS") & np.isin(atoms.identity.atom_name, _BARE)
         keep &= may_meet(atoms, nb, first, other, met.image) & ~(turning | bare)[other]
+        own = occupancy[rows[np.searchsorted(owner, np.arange(owner[-1] + 1))]]  # of the first heavy atom of each
+        share = own[whose[first]]
+        keep &= ~met.image | (share + occupancy[other] > TOGETHER)
+        weight = np.minimum(1.0, occupancy[other] / share)[keep]
         first, other, rotation, shift = first[keep], other[keep], met.rotation[keep], met.shift[keep]
         carrier = np.arange(n)
         carrier[atoms.riding.child] = atoms.riding.parent
@@ -204,11 +242,11 @@ class _Met:
         def placed(which: Int) -> Float:
             return np.asarray(np.einsum("pij,pj->pi", rotation, atoms.xyz[which]) + shift)
 
-        takes, gives = nb.acceptor & ~nb.donor & ~atoms.is_hydrogen, nb.hydrogen & ~ammonium[carrier]
+        takes, gives = nb.acceptor & ~nb.donor & ~atoms.is_hydrogen, nb.hydrogen
         limit = pair_distances(nb, first, other, np.zeros(len(first), dtype=bool))
         return cls(
             number[first], placed(other), placed(carrier[other]), limit, nb.hydrogen[first],
-            takes[first], takes[other], gives[other], ammonium[other], len(rows),
+            takes[first], takes[other], gives[other], ammonium[other], weight, len(rows),
         )  # fmt: skip
 
     def energies(self, xyz: Float, parent: Int) -> Float:
@@ -222,15 +260,18 @@ class _Met:
         repelled = _repulsion(distance - self.limit)
         bare = np.where(self.gives, _repulsion(distance - self.limit.clip(max=_ACCEPTED)), repelled) + taken
         plain = repelled + np.where(self.own_hydrogen & self.takes, given, 0.0) + np.where(self.accepts, taken, 0.0)
-        return np.array([np.bincount(self.number, one, self.count) for one in (plain, bare)])
+        return np.array([np.bincount(self.number, one * self.weight, self.count) for one in (plain, bare)])
 
 
 def _turning(atoms: Atoms) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Atoms (N,) that are hydrogens which turn on O or S; and N of which three do."""
+    """Atoms (N,) that are hydrogens which turn, on O, S or NH3; and N of the last."""
     child, parent = atoms.riding.child, atoms.riding.parent
+    names = {(k, name) for k, name in zip(parent.tolist(), atoms.identity.atom_name[child].tolist())}
+    count = np.bincount([k for k, _ in names], minlength=len(atoms))  # conformers of one hydrogen are one
+    ammonium = (atoms.element == "N") & (count >= 3)
     turning = np.zeros(len(atoms), dtype=bool)
-    turning[child[np.isin(atoms.element[parent], ("O", "S"))]] = True
-    return turning, (atoms.element == "N") & (np.bincount(parent, minlength=len(atoms)) >= 3)
+    turning[child[np.isin(atoms.element[parent], ("O", "S")) | ammonium[parent]]] = True
+    return turning, ammonium
 
 
 def _well(distance: Float, length: float) -> Float:

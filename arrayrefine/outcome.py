@@ -82,8 +82,9 @@ def known_test_set(problem: Problem, first: State, last: State) -> list[str]:
     off = uncertainty(now.r_free, int(problem.reflections.free.sum()))
     if was.r_work - now.r_work > _AS_GOOD or before > _MEMORY * after or after - before < 2.0 * off:
         return []
+    started = f"only {before:.3f} above R-work" if before > 0.0 else f"{-before:.3f} below R-work"
     return [Caution(
-        f"R-free started only {before:.3f} above R-work and ended {after:.3f} above it: the model was probably refined "
+        f"R-free started {started} and ended {after:.3f} above it: the model was probably refined "
         "against this test set before, and R-free started too low, and may still be. Check that the flags are those "
         "that it was refined with; --perturb 0.3 has it forget part of what it knows of them"
     )]

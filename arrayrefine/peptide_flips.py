@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.better_places import WORTH, Search, Trial, held, moves, with_better_places
-from arrayrefine.bound import uneven
+from arrayrefine.bound import split_or_loose
 from arrayrefine.peptides import peptides_of
 from arrayrefine.polymers import Residue, residues_of
 from arrayrefine.problem import Problem
@@ -53,7 +53,7 @@ def with_flipped_peptides(problem: Problem, state: State) -> tuple[State, tuple[
     every = peptides_of(residues, bonds)
     if every is None:
         return state, ()
-    stays, left = held(problem, atoms, every.rows[:, [0, 2]]), uneven(atoms)
+    stays, left = held(problem, atoms, every.rows[:, [0, 2]]), split_or_loose(atoms)
     one, two = (atoms.identity.residue[every.rows[:, k]].tolist() for k in (0, 2))
     free = [k for k, rows in enumerate(every.rows) if not stays[rows].any() and not left & {one[k], two[k]}]
     after = dict(zip(one, two))

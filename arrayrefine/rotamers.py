@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.better_places import WORTH, Search, held, moves, with_better_places
-from arrayrefine.bound import uneven
+from arrayrefine.bound import split_or_loose
 from arrayrefine.polymers import Residue, residues_of
 from arrayrefine.problem import Problem
 from arrayrefine.side_chain_scores import Candidates, Movable
@@ -66,7 +66,7 @@ def label(residue: Residue) -> str:
 
 def _free(problem: Problem, atoms: Atoms) -> list[Residue]:
     """Residues whose side chains may turn: free, in one conformer, off axes, and bound to nothing else."""
-    stays, left = held(problem, atoms), uneven(atoms)
+    stays, left = held(problem, atoms), split_or_loose(atoms)
     return [
         residue
         for residue in residues_of(atoms)

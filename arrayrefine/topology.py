@@ -15,8 +15,9 @@ from arrayrefine.chiral_centres import read_chiralities
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError, MonomerError
 from arrayrefine.hydrogen_lengths import give_both_distances
-from arrayrefine.io.dummy_atoms import unknown_atoms
+from arrayrefine.io.dummy_atoms import UNKNOWN_REACH, unknown_atoms
 from arrayrefine.io.entities import set_up_entities
+from arrayrefine.kernels.distances import close_pairs
 from arrayrefine.link_angles import with_link_angles
 from arrayrefine.link_lengths import use_typical_lengths
 from arrayrefine.links import complete_links, lone_links, warnings_of_lone_links
@@ -130,7 +131,9 @@ def build_restraints(
         notes.append(f"energy types unknown to the library, replaced by element: {', '.join(sorted(unknown_types))}")
     coordination, coordination_across = coordination_pairs(atoms, crystal, metal_flags(atoms.element))
     all_edges = np.vstack([edges, guessed, coordination])
-    groups = [*np.split(planes.index, np.flatnonzero(np.diff(planes.plane)) + 1), unknown_atoms(atoms.identity)]
+    unknown_rows = unknown_atoms(atoms.identity)
+    near = unknown_rows[close_pairs(atoms.xyz[unknown_rows], UNKNOWN_REACH)]
+    groups = [*np.split(planes.index, np.flatnonzero(np.diff(planes.plane)) + 1), *near]
     excluded, one_four = topological_pairs(all_edges, rigid, groups, n)
     excluded_images = image_pairs(image_links(model), coordination_across, all_edges, n)
     non_bonded = build_non_bonded(atoms, kinds, all_edges, (excluded, excluded_images, one_four))

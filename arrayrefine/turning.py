@@ -210,10 +210,12 @@ def met_by(rows: Int, atoms: Atoms, crystal: Crystal, reach: float) -> Met:
     near = pairs_of(rows, atoms.xyz, crystal.rotations, crystal.translations, crystal.orth, crystal.frac, reach)
     cartesian = np.einsum("ij,gjk,kl->gil", crystal.orth, crystal.rotations.astype(float), crystal.frac)
     rotation, shift = cartesian[near.op], crystal.cartesian(near.shift)
-    back = np.transpose(rotation, (0, 2, 1))
+    two = near.i != near.j  # an atom's own images are listed in both directions
+    back = np.transpose(rotation[two], (0, 2, 1))
     return Met(
-        np.concatenate([near.i, near.j]), np.concatenate([near.j, near.i]), np.concatenate([rotation, back]),
-        np.concatenate([shift, -np.einsum("pij,pj->pi", back, shift)]), np.concatenate([near.image, near.image]),
+        np.concatenate([near.i, near.j[two]]), np.concatenate([near.j, near.i[two]]), np.concatenate([rotation, back]),
+        np.concatenate([shift, -np.einsum("pij,pj->pi", back, shift[two])]),
+        np.concatenate([near.image, near.image[two]]),
     )  # fmt: skip
 
 

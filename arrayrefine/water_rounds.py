@@ -207,7 +207,10 @@ def _said(state: State, change: Change, sites: Sites) -> str:
         )
     if len(change.left_out):
         names = [state.atoms.identity.label(i).rsplit("/", 1)[0] for i in change.left_out.tolist()]
-        parts.append(f"{counted(len(names), 'water')} left out, by which log p gains too little: {listed(names)}")
+        parts.append(
+            f"{counted(len(names), 'water')} left out, by which log p gains too little, or less than by one too near "
+            f"to it: {listed(names)}"
+        )
     return "; ".join(parts)
 
 

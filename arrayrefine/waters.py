@@ -43,6 +43,8 @@ _TO_STAY = 2.0
 follow it. Waters put at random into the solvent of 1RX2 come to 1 to 9, its own to 10 to 30, all but a few."""
 _LEAST_OCCUPANCY = 0.3
 """Of a full water, at the best: less is not one."""
+_NEARER = 0.1
+"""Å; waters that have been refined may be nearer by this to what binds them than new ones."""
 _REMAINS, _AT_WATER = 6.0, 1.2
 """Sigma, and Å: difference density as high and as near as this that stays at a refined water is of something else."""
 _SAME = 0.01
@@ -176,8 +178,35 @@ def find_waters(state: State, maps: MapCoefficients, options: OrderedSolvent) ->
 
 
 def unsupported_waters(state: State, rows: Int, options: OrderedSolvent) -> Int:
-    """Those of some atoms (n,) of the model by which log p gains too little, twice as much as is asked of a new one."""
-    return rows[_Gains(state).by_old(rows) < _TO_STAY * options.gain] if len(rows) else rows
+    """Those of some waters (n,) of the model by which log p gains too little, twice as much as is asked of a new one,
+    and of two that have come too near to each other, or to another atom that binds waters, the one that gains less.
+    """
+    if not len(rows):
+        return rows
+    gain = np.full(len(state.atoms), np.inf)
+    gain[rows] = _Gains(state).by_old(rows)
+    gone = gain < _TO_STAY * options.gain
+    i, j = _too_near(state, rows, options.shortest - _NEARER)
+    for one, two in sorted(zip(i.tolist(), j.tolist()), key=lambda pair: -max(gain[list(pair)])):
+        if not gone[[one, two]].any():
+            gone[one if gain[one] < gain[two] else two] = True
+    return np.flatnonzero(gone)
+
+
+def _too_near(state: State, rows: Int, shortest: float) -> tuple[Int, Int]:
+    """Pairs of an atom among `rows` (n,) and N or O, both there and nearer than that; symmetry mates included."""
+    atoms, crystal = state.atoms, state.xray.reflections.crystal
+    pairs = pairs_of(
+        rows, atoms.xyz, crystal.rotations, crystal.translations, crystal.orth, crystal.frac, shortest
+    )
+    polar = np.isin(atoms.element, ("N", "O"))
+    keep = polar[pairs.i] & polar[pairs.j] & (pairs.i != pairs.j)
+    keep &= (atoms.occupancy * atoms.multiplicity)[pairs.i] + (atoms.occupancy * atoms.multiplicity)[pairs.j] > 1.0
+    keep &= (atoms.occupancy[pairs.i] > 0.0) & (atoms.occupancy[pairs.j] > 0.0)
+    letters = atoms.identity.altloc
+    one, two = letters[pairs.i], letters[pairs.j]
+    keep &= (one == two) | (one == "") | (two == "")
+    return pairs.i[keep], pairs.j[keep]
 
 
 def more_than_waters(state: State, maps: MapCoefficients, rows: Int) -> tuple[tuple[int, Peak], ...]:

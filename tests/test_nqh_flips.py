@@ -15,13 +15,13 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 import arrayrefine as ar
-from arrayrefine import nqh_ends, nqh_flips
+from arrayrefine import better_places, nqh_ends, nqh_flips
 from arrayrefine.__main__ import main
 from arrayrefine.atoms import Atoms
 from arrayrefine.commands.tables import validation_lines
 from arrayrefine.example import DATA, MODEL
-from arrayrefine.nqh_ends import ENDS, End, end_of, gained_by_contacts
-from arrayrefine.nqh_flips import WORTH, with_flipped_ends
+from arrayrefine.nqh_ends import ENDS, WORTH_TURNING, End, end_of, gained_by_contacts
+from arrayrefine.nqh_flips import with_flipped_ends
 from arrayrefine.options import Options, Xray
 from arrayrefine.page.findings import tables
 from arrayrefine.polymers import Residue, residues_of
@@ -68,6 +68,12 @@ def ends_of(atoms: Atoms, numbers: Sequence[int] | None = None) -> list[End]:
     return [end for end in found if end is not None and (numbers is None or end.residue.key[0] in numbers)]
 
 
+def free_ends(problem: Problem, atoms: Atoms) -> list[End]:
+    """Those that are not bound to a metal or another residue."""
+    stays = better_places.held(problem, atoms)
+    return nqh_ends.ends_of(atoms, residues_of(atoms), problem.reflections.crystal, stays)
+
+
 def gained(problem: Problem, atoms: Atoms, ends: Sequence[End]) -> np.ndarray:
     return gained_by_contacts(atoms, problem.restraints.non_bonded, problem.reflections.crystal, ends)
 
@@ -79,6 +85,14 @@ def turned(problem: Problem, atoms: Atoms, numbers: Sequence[int]) -> Atoms:
     for end in ends:
         xyz[end.rows] = end.there
     return problem.hydrogens.place(atoms.replace(xyz=xyz))
+
+
+def flipped(problem: Problem, atoms: Atoms, ends: Sequence[End]) -> Atoms:
+    return nqh_flips._flipped(problem, atoms, ends, better_places.displaced(problem, atoms))
+
+
+def evidence(state: State) -> nqh_flips._Evidence:
+    return nqh_flips._Evidence(state, np.ones(len(state.atoms), dtype=bool))
 
 
 def numbers_of(names: Sequence[tuple[str, float]]) -> list[int]:
@@ -129,59 +143,87 @@ def test_residues_without_an_end(start: tuple[Problem, State]) -> None:
 
 
 def energy_by_hand(problem: Problem, atoms: Atoms, end: End, xyz: np.ndarray) -> float:
-    """Energy of an amide at `xyz`, pair by pair, symmetry mates by all near translations."""
+    """Energy of an end at `xyz`, pair by pair, symmetry mates by all near translations."""
     nb, crystal, who = problem.restraints.non_bonded, problem.reflections.crystal, atoms.identity
     parent = dict(zip(atoms.riding.child.tolist(), atoms.riding.parent.tolist()))
     assert problem.hydrogens.rotors is not None
-    rotors = problem.hydrogens.rotors.rows
-    turning = set(atoms.riding.child[rotors].tolist())
+    turning = set(atoms.riding.child[problem.hydrogens.rotors.rows].tolist())
     ammonium = {parent[h] for h in turning if atoms.element[parent[h]] == "N"}
+    turning = {h for h, k in parent.items() if atoms.element[k] in "OS" or k in ammonium}
     apart = {tuple(sorted(pair)) for pair in np.concatenate([nb.excluded, nb.one_four]).tolist()}
-    total = 0.0
+    carriers = np.array([parent.get(k, k) for k in range(len(atoms))])
+    plain, bare = np.zeros(len(end.rows)), np.zeros(len(end.rows))
     shifts = np.array(list(itertools.product((-1, 0, 1), repeat=3)))
     for (rotation, translation), shift in itertools.product(zip(crystal.rotations, crystal.translations), shifts):
         fractional = crystal.fractional(atoms.xyz) @ rotation.T + translation
         mates = crystal.cartesian(fractional - np.rint(fractional - crystal.fractional(xyz[0])) + shift)
         same = np.linalg.norm(mates - atoms.xyz, axis=1) < 1e-3
         near = np.flatnonzero(np.linalg.norm(mates - xyz.mean(axis=0), axis=1) < 8.0)
-        carriers = np.array([parent.get(k, k) for k in range(len(atoms))])
         for (m, row), other in itertools.product(enumerate(end.rows.tolist()), near.tolist()):
             if same[other] and (other in end.rows or tuple(sorted((row, other))) in apart):
                 continue
             if atoms.occupancy[other] <= 0 or len({nb.conformer[row], nb.conformer[other], 0}) > 2:
                 continue
-            if other in turning and atoms.element[parent[other]] in "OS":
+            if other in turning or (who.residue_name[other] == "HIS" and who.atom_name[other] in ("ND1", "NE2")):
                 continue
-            if who.residue_name[other] == "HIS" and who.atom_name[other] in ("ND1", "NE2"):
-                continue
+            share = min(atoms.occupancy[other], 1.0)  # ends are whole here
             to = mates[other] - xyz[m]
             distance = np.linalg.norm(to)
             d0 = pair_distances(nb, np.array([row]), np.array([other]), np.zeros(1, dtype=bool))[0]
-            short = max(d0 - distance, 0.0) / 0.2
-            total += 0.5 * short**2 if short < 2.0 else 2.0 * short - 2.0
-            if nb.hydrogen[row] and nb.acceptor[other] and not nb.donor[other] and not atoms.is_hydrogen[other]:
-                arm = xyz[m] - xyz[end.parent[m]]
-                cosine = max(arm @ to / np.linalg.norm(arm) / distance, 0.0)
-                total -= 6.0 * np.exp(-0.5 * ((distance - 1.9) / 0.35) ** 2) * cosine**2
-            if atoms.element[row] == "O" and nb.hydrogen[other] and parent[other] not in ammonium:
-                arm = mates[other] - mates[carriers[other]]
-                cosine = max(-(arm @ to) / np.linalg.norm(arm) / distance, 0.0)
-                total -= 6.0 * np.exp(-0.5 * ((distance - 1.9) / 0.35) ** 2) * cosine**2
-            if atoms.element[row] == "O" and other in ammonium:
-                total -= 6.0 * np.exp(-0.5 * ((distance - 2.85) / 0.35) ** 2)
-    return total
+            gives, accepts = nb.hydrogen[other], nb.acceptor[other] and not nb.donor[other]
+            plain[m] += share * repelled(distance, d0)
+            bare[m] += share * repelled(distance, min(d0, 1.65) if gives else d0)
+            if nb.hydrogen[row] and accepts and not atoms.is_hydrogen[other]:
+                plain[m] += share * bond(distance, 1.9, xyz[m] - xyz[end.parent[m]], to)
+            taken = 0.0
+            if gives:
+                taken = share * bond(distance, 1.9, mates[other] - mates[carriers[other]], -to)
+            elif other in ammonium:
+                taken = -share * 6.0 * np.exp(-0.5 * ((distance - 2.85) / 0.35) ** 2)
+            bare[m] += taken
+            plain[m] += taken if atoms.element[row] == "O" else 0.0
+    whole = float(plain.sum())
+    if end.residue.name != "HIS":
+        return whole
+    (nd1,), (ne2,) = (np.flatnonzero(atoms.identity.atom_name[end.rows] == name) for name in ("ND1", "NE2"))
+    return min(whole + 1.0, *(whole - plain[end.parent == n].sum() + bare[n] for n in (nd1, ne2)))
+
+
+def repelled(distance: float, limit: float) -> float:
+    short = max(limit - distance, 0.0) / 0.2
+    return 0.5 * short**2 if short < 2.0 else 2.0 * short - 2.0
+
+
+def bond(distance: float, length: float, arm: np.ndarray, to: np.ndarray) -> float:
+    cosine = max(arm @ to / np.linalg.norm(arm) / np.linalg.norm(to), 0.0)
+    return float(-6.0 * np.exp(-0.5 * ((distance - length) / 0.35) ** 2) * cosine**2)
 
 
 def test_energies_pair_by_pair(start: tuple[Problem, State], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nqh_ends, "_BLOCK", 3)
     problem, state = start
-    amides = [end for end in ends_of(state.atoms) if end.residue.name != "HIS"]
-    found = gained(problem, state.atoms, amides)
-    for end, gain in zip(amides, found.tolist()):
+    ends = free_ends(problem, state.atoms)
+    found = gained(problem, state.atoms, ends)
+    for end, gain in zip(ends, found.tolist()):
         here, there = (energy_by_hand(problem, state.atoms, end, xyz) for xyz in (end.here, end.there))
         assert gain == pytest.approx(here - there, abs=1e-6)
     assert np.abs(found).max() > 20.0
     assert gained(problem, state.atoms, []).shape == (0,)
+
+
+def test_what_is_there_in_part_counts_in_part(start: tuple[Problem, State]) -> None:
+    """A neighbour in two conformers makes one bond, and not two."""
+    problem, state = start
+    atoms = state.atoms
+    (end,) = ends_of(atoms, [59])
+    whole = gained(problem, atoms, [end])[0]
+    occupancy = 0.5 * atoms.occupancy
+    occupancy[end.rows] = 1.0
+    assert gained(problem, atoms.replace(occupancy=occupancy), [end])[0] == pytest.approx(0.5 * whole, rel=1e-9)
+    occupancy[end.rows] = 0.5  # all that is here is there with it, and no mate need be
+    alone = gained(problem, atoms.replace(occupancy=occupancy), [end])[0]
+    assert alone == pytest.approx(whole, abs=3.0)
+    assert atoms.occupancy[end.rows[0]] == 1.0
 
 
 def test_a_histidine_has_its_protons_where_they_serve() -> None:
@@ -197,6 +239,9 @@ def test_a_histidine_has_its_protons_where_they_serve() -> None:
     assert nqh_ends._total(end, atoms, np.array([plain, bare])) == pytest.approx(-9.0)  # both give: charged
     plain[4], plain[7] = 7.0, 7.0
     assert nqh_ends._total(end, atoms, np.array([plain, bare])) == pytest.approx(7.0)  # one proton is there at least
+    one = End(residue, rows[:7], rows[:7], parent[:7], np.zeros((7, 3)), np.zeros((7, 3)))  # the file has none on NE2
+    plain[4], bare[0], bare[3] = 7.0, -9.0, -5.0
+    assert nqh_ends._total(one, atoms, np.array([plain, bare])[:, :7]) == pytest.approx(2.0)
 
 
 def test_what_the_data_gain_agrees_with_the_likelihood(
@@ -206,23 +251,40 @@ def test_what_the_data_gain_agrees_with_the_likelihood(
     monkeypatch.setattr(nqh_flips, "_LEFT", 1.0)  # no B follows here
     problem, state = wrong
     ends = ends_of(state.atoms)
-    expected = nqh_flips._Evidence(state).gained(ends)
+    expected = evidence(state).gained(ends)
     true = []
     for end in ends:
-        atoms = nqh_flips._flipped(problem, state.atoms, [end])
+        atoms = flipped(problem, state.atoms, [end])
         xyz = atoms.xyz.copy()
         xyz[end.rows] = end.there  # hydrogens as they were turned, not placed anew
         f_calc = problem.structure_factors(atoms)(atoms.replace(xyz=xyz))
         true.append(float((state.xray.values(state.f_calc) - state.xray.values(f_calc))[state.xray.work].sum()))
     np.testing.assert_allclose(expected, true, atol=1.5, rtol=0.2)
-    assert nqh_flips._Evidence(state).gained([]).shape == (0,)
+    assert evidence(state).gained([]).shape == (0,)
+    kept = nqh_flips._Evidence(state, np.zeros(len(state.atoms), dtype=bool)).gained(ends)  # B stay with their atoms
+    assert np.abs(kept - expected).max() > 0.5
+
+
+def test_data_and_contacts_are_added(wrong: tuple[Problem, State], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ends that meet nothing turn where the data say so; those that meet something stay where the data want that."""
+    problem, state = wrong
+    ends = free_ends(problem, state.atoms)
+    by_data = dict(zip([end.residue.key[0] for end in ends], evidence(state).gained(ends).tolist()))
+    assert max(by_data.values()) > WORTH_TURNING + 1.0
+    assert min(by_data.values()) < -3.0
+    for contacts in (0.0, WORTH_TURNING + 2.0):
+        monkeypatch.setattr(nqh_flips, "gained_by_contacts", lambda *_, c=contacts: np.full(len(_[-1]), c))
+        monkeypatch.setattr(nqh_flips, "_PASSES", 1)
+        turned = dict(zip(numbers_of(found := with_flipped_ends(problem, state)[1]), [gain for _, gain in found]))
+        assert set(turned) == {n for n, gain in by_data.items() if gain + contacts > WORTH_TURNING}
+        assert turned == pytest.approx({n: by_data[n] + contacts for n in turned})
 
 
 def test_wrong_ends_turn_back_and_right_ones_stay(start: tuple[Problem, State], wrong: tuple[Problem, State]) -> None:
     problem, state = wrong
     after, found = with_flipped_ends(problem, state)
     assert numbers_of(found) == list(CLEAR)
-    assert all(gain > WORTH for _, gain in found)
+    assert all(gain > WORTH_TURNING for _, gain in found)
     off = np.linalg.norm(after.atoms.xyz - start[1].atoms.xyz, axis=1)
     assert off.max() < 0.05
     assert after.nll_work < state.nll_work
@@ -235,12 +297,20 @@ def test_displacements_stay_where_they_were(start: tuple[Problem, State]) -> Non
     oxygen, nitrogen = end.rows[:2]
     u = np.random.default_rng(0).normal(0.0, 0.01, state.atoms.u_aniso.shape)
     atoms = state.atoms.replace(u_aniso=u)
-    after = nqh_flips._flipped(problem, atoms, [end])
+    after = flipped(problem, atoms, [end])
     assert after.b_iso[oxygen] == atoms.b_iso[nitrogen]
     assert after.b_iso[nitrogen] == atoms.b_iso[oxygen]
     np.testing.assert_array_equal(after.u_aniso[[oxygen, nitrogen]], u[[nitrogen, oxygen]])
-    frozen = dataclasses.replace(problem, options=dataclasses.replace(problem.options, freeze=("b: 59",)))
-    assert nqh_flips._flipped(frozen, atoms, [end]).b_iso[oxygen] == atoms.b_iso[oxygen]
+    for options in ({"freeze": ("b: 59",)}, {"targets": ("xyz",)}):
+        kept = dataclasses.replace(problem, options=dataclasses.replace(problem.options, **options))
+        after = flipped(kept, atoms, [end])
+        assert after.b_iso[oxygen] == atoms.b_iso[oxygen]
+        np.testing.assert_array_equal(after.u_aniso, u)
+    anisotropic = atoms.anisotropic.copy()
+    anisotropic[oxygen] = not anisotropic[nitrogen]
+    after = flipped(problem, dataclasses.replace(atoms, anisotropic=anisotropic), [end])
+    assert after.b_iso[oxygen] == atoms.b_iso[nitrogen]
+    np.testing.assert_array_equal(after.u_aniso, u)  # a tensor is of no use to an isotropic atom
 
 
 @pytest.mark.parametrize(
@@ -267,14 +337,78 @@ def test_frozen_ones_and_conformers_stay(wrong: tuple[Problem, State]) -> None:
     assert numbers_of(with_flipped_ends(problem, split)[1]) == [n for n in CLEAR if n != 141]
 
 
-def test_of_ends_near_each_other_one_turns(start: tuple[Problem, State]) -> None:
-    ends = ends_of(start[1].atoms)
-    gain = np.full(len(ends), WORTH + 1.0)
-    assert len(nqh_flips._independent(ends, gain)) > 1
-    moved = [dataclasses.replace(end, here=ends[0].here) for end in ends]
-    gain[3] = WORTH + 2.0
-    assert nqh_flips._independent(moved, gain) == [3]
-    assert nqh_flips._independent(ends, np.full(len(ends), WORTH)) == []
+def test_ends_that_meet_across_symmetry_are_near(start: tuple[Problem, State]) -> None:
+    problem, state = start
+    crystal, atoms = problem.reflections.crystal, state.atoms
+    one, two = ends_of(atoms, [59, 147])
+    assert nqh_ends.near_each_other(atoms, crystal, [one, two]) == set()
+    xyz = atoms.xyz.copy()
+    xyz[two.heavy_rows] = xyz[one.heavy_rows] + crystal.orth @ (1.0, 0.0, -1.0) + 2.0
+    moved = atoms.replace(xyz=xyz)
+    assert nqh_ends.near_each_other(moved, crystal, [one, two]) == {(0, 1), (1, 0)}
+    gain = np.array([WORTH_TURNING + 1.0, WORTH_TURNING + 2.0])
+    assert nqh_flips._independent(atoms, crystal, [one, two], gain) == [1, 0]
+    assert nqh_flips._independent(moved, crystal, [one, two], gain) == [1]
+    assert nqh_flips._independent(atoms, crystal, [one, two], np.full(2, WORTH_TURNING)) == []
+
+
+def test_which_ends_may_turn(start: tuple[Problem, State]) -> None:
+    problem, state = start
+    crystal, atoms = problem.reflections.crystal, state.atoms
+    residues, stays = residues_of(atoms), np.zeros(len(atoms), dtype=bool)
+
+    def numbers(atoms: Atoms) -> set[int]:
+        return {end.residue.key[0] for end in nqh_ends.ends_of(atoms, residues, crystal, stays)}
+
+    every = numbers(atoms)
+    assert set(CLEAR) < every
+    (end,) = ends_of(atoms, [59])
+    for name, value in (("occupancy", 0.0), ("multiplicity", 2)):
+        changed = getattr(atoms, name).copy()
+        changed[end.rows[1]] = value
+        assert numbers(dataclasses.replace(atoms, **{name: changed})) == every - {59}
+    stays[end.rows[0]] = True
+    assert numbers(atoms) == every - {59}
+    stays[:] = False
+    # a hydrogen on the backbone that its neighbour's conformers split does not matter; one that does not ride does
+    backbone = next(r for r in residues if r.key[0] == 59).atoms["N"]
+    riding = atoms.riding
+    amide = riding.child[riding.parent == backbone]
+    altloc = atoms.identity.altloc.copy()
+    altloc[amide] = "A"
+    assert numbers(dataclasses.replace(atoms, identity=dataclasses.replace(atoms.identity, altloc=altloc))) == every
+    rides = ~np.isin(riding.child, amide)
+    fewer = dataclasses.replace(riding, child=riding.child[rides], parent=riding.parent[rides])
+    assert numbers(dataclasses.replace(atoms, riding=fewer)) == every - {59}
+
+
+def test_an_end_that_meets_its_own_mate_stays(case: Case) -> None:
+    """N of His 187 of 5ORL is at a twofold axis: what it meets would turn with it."""
+    folder = case("5orl")
+    _, problem, atoms, _ = ar.prepare(next(folder.glob("model.*")), folder / "norm.mtz", Options(unknown="hold"))
+    crystal = problem.reflections.crystal
+    residues = [residue for residue in residues_of(atoms) if residue.name == "HIS"]
+    whole = [end for end in ends_of(atoms) if end.residue.name == "HIS"]
+    own = {a for a, b in nqh_ends.near_each_other(atoms, crystal, whole) if a == b}
+    assert {whole[k].residue.key[0] for k in own} == {187}
+    free = nqh_ends.ends_of(atoms, residues, crystal, np.zeros(len(atoms), dtype=bool))
+    assert 187 not in {end.residue.key[0] for end in free}
+
+
+def test_of_two_that_gain_by_a_turn_one_turns(case: Case) -> None:
+    """Gln 38 and 39 of the two chains of an antibody face each other: with one turned, the other is right."""
+    folder = case("2r4r")
+    _, problem, atoms, _ = ar.prepare(next(folder.glob("model.*")), folder / "norm.mtz", Options())
+    state = evaluate(problem, atoms)
+    facing = (("L", 38), ("H", 39))
+    pair = [end for end in ends_of(atoms, [38, 39]) if (end.residue.chain, end.residue.key[0]) in facing]
+    assert gained(problem, atoms, pair).min() > WORTH_TURNING + 5.0
+    after, turned = with_flipped_ends(problem, state)
+    names = [name for name, _ in turned]
+    assert "L/GLN 38" in names
+    assert "H/GLN 39" not in names
+    assert len(names) == len(set(names))
+    assert gained(problem, after.atoms, free_ends(problem, after.atoms)).max() < 12.0
 
 
 def test_validation_names_them(deposited: tuple[Problem, State], start: tuple[Problem, State]) -> None:

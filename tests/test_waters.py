@@ -198,6 +198,30 @@ def test_the_gain_by_waters_of_the_model(short: tuple[Model, Problem, State]) ->
     assert not len(unsupported_waters(state, rows[:0], LIMITS))
 
 
+@pytest.mark.parametrize(("apart", "letters", "occupancy", "count"), [
+    (2.0, "", 1.0, 1), (2.25, "", 1.0, 0), (2.0, "AB", 1.0, 0), (2.0, "A", 1.0, 1), (2.0, "", 0.5, 0),
+])  # fmt: skip
+def test_of_two_waters_in_each_others_way_one_goes(
+    short: tuple[Model, Problem, State], apart: float, letters: str, occupancy: float, count: int
+) -> None:
+    _, _, state = short
+    rows = lone_waters(state.atoms)
+    gain = waters._Gains(state).by_old(rows)
+    best = rows[np.argsort(-gain)]
+    kept, other = best[0], best[len(best) // 2]
+    xyz, q, altloc = state.atoms.xyz.copy(), state.atoms.occupancy.copy(), state.atoms.identity.altloc.copy()
+    xyz[other] = xyz[kept] + (0.0, 0.0, apart)
+    q[[kept, other]] *= occupancy
+    for row, letter in zip((kept, other), letters):
+        altloc[row] = letter
+    atoms = state.atoms.replace(xyz=xyz, occupancy=q)
+    atoms = dataclasses.replace(atoms, identity=dataclasses.replace(atoms.identity, altloc=altloc))
+    gone = unsupported_waters(dataclasses.replace(state, atoms=atoms), rows, OrderedSolvent(gain=-1e9))
+    assert gone.tolist() == [other] * count
+    alone = unsupported_waters(dataclasses.replace(state, atoms=atoms), rows[rows == kept], OrderedSolvent(gain=-1e9))
+    assert alone.tolist() == [kept] * count  # where the other one is not to be touched
+
+
 def small(xyz: list[list[float]], group: str, cell: tuple[float, ...]) -> gemmi.Structure:
     """A glycine, and waters at some places."""
     structure = gemmi.Structure()

@@ -15,6 +15,8 @@ _NAME = "DUM"
 _UNKNOWN = "UNL"
 UNKNOWN_ATOM = "UNX"
 """Component of one atom that may be of any element; dictionaries have nitrogen for it."""
+UNKNOWN_REACH = 6.0
+"""Å; such atoms that start nearer to each other have no contact: they may be of one ligand."""
 _STAND_IN = "O"
 _UNTOLD = ("X", "D")
 """What gemmi takes for the element of an atom named DUM whose file gives none, by where its name stands."""
@@ -81,7 +83,7 @@ def with_unknown_as_oxygen(identity: Identity, element: NDArray[np.str_]) -> tup
     n, names = len(rows), listed([identity.label(int(i)) for i in rows])
     return element, [Caution(
         f"{counted(n, 'unknown atom')} ({UNKNOWN_ATOM}, element X) {'scatters' if n == 1 else 'scatter'} as oxygen, "
-        f"without contacts between each other: {names}. Where it is known what they are, name it"
+        f"without contacts between those near each other: {names}. Where it is known what they are, name it"
     )]
 
 

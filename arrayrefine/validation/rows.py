@@ -18,7 +18,7 @@ from arrayrefine.kernels.processes import gathered
 from arrayrefine.map_grids import Grids, MapGrid
 from arrayrefine.maps import MapCoefficients
 from arrayrefine.model_maps import maps_of
-from arrayrefine.nqh_ends import WORTH, ends_of, gained_by_contacts
+from arrayrefine.nqh_ends import WORTH_TURNING, ends_of, gained_by_contacts
 from arrayrefine.peaks import Blob, Peak, find_blobs, find_peaks
 from arrayrefine.polymers import residues_of
 from arrayrefine.problem import Problem
@@ -230,9 +230,9 @@ def _clash_rows(clashes: Clashes, atoms: Atoms) -> tuple[ClashRow, ...]:
 
 
 def _flip_rows(atoms: Atoms, restraints: Restraints, crystal: Crystal) -> tuple[FlipRow, ...]:
-    ends = ends_of(atoms, residues_of(atoms), bound(atoms, restraints, crystal))
+    ends = ends_of(atoms, residues_of(atoms), crystal, bound(atoms, restraints, crystal))
     gains = zip(ends, gained_by_contacts(atoms, restraints.non_bonded, crystal, ends).tolist())
-    found = [(residue_label(atoms.identity, int(end.rows[0])), gain) for end, gain in gains if gain > WORTH]
+    found = [(residue_label(atoms.identity, int(end.rows[0])), gain) for end, gain in gains if gain > WORTH_TURNING]
     return tuple(FlipRow(*row) for row in sorted(found, key=lambda row: -row[1]))
 
 
