@@ -69,3 +69,27 @@ def test_insertion_codes_behind_residue_numbers(text: str, tmp_path: Path) -> No
         assert int((again.atoms.identity.insertion_code == "A").sum()) == changed
     rows = gemmi.cif.read(str(tmp_path / "out" / "refined.cif")).sole_block().find("_entity_poly_seq.", ["num"])
     assert [row[0] for row in rows] == ["1", "2", "3"]
+
+
+def test_residues_that_no_author_numbers(tmp_path: Path) -> None:
+    """What is of no sequence has no label_seq_id: each water still is a residue, and so is each ligand."""
+    structure = gemmi.read_structure(str(example.MODEL))
+    structure.setup_entities()
+    structure.assign_label_seq_id()
+    whole = read_model(example.MODEL).atoms.identity
+    block = structure.make_mmcif_document().sole_block()
+    rows = block.get_mmcif_category("_atom_site.")
+    kept = {name: values for name, values in rows.items() if not name.startswith(("auth_", "pdbx_PDB_ins_code"))}
+    block.set_mmcif_category("_atom_site.", kept)
+    block.write_file(str(tmp_path / "model.cif"))
+    model = read_model(tmp_path / "model.cif")
+    who = model.atoms.identity
+    assert len(set(who.residue.tolist())) == len(set(whole.residue.tolist()))
+    (note,) = (note for note in model.notes if "auth_seq_id is missing" in note)
+    others = len(set(whole.residue[whole.sequence_number > 159].tolist()))  # behind the chain of 159
+    assert f"{others} residues outside the sequences of polymers are numbered" in note
+    for name in ("HOH", "FOL", "NAP"):
+        mine = who.residue_name == name
+        numbers = set(zip(who.chain[mine].tolist(), who.sequence_number[mine].tolist()))
+        assert len(numbers) == len(set(whole.residue[whole.residue_name == name].tolist()))
+    assert "auth_seq_id" not in " ".join(read_model(example.MODEL).notes)

@@ -6,7 +6,7 @@ import re
 
 from gemmi import cif
 
-from arrayrefine.wording import counted
+from arrayrefine.wording import are, counted
 
 _NUMBER_AND_LETTER = re.compile(r"(-?\d+)([A-Za-z])")
 _COUNTS = ("_exptl.crystals_number",)
@@ -17,7 +17,8 @@ def mend(block: cif.Block, notes: list[str]) -> None:
     """Mend what would keep a model from being read, in place.
 
     Counts in quotes lose them, residue numbers lose the insertion code that some programs write behind them, and
-    sequences that are numbered like that are counted anew.
+    sequences that are numbered like that are counted anew. Where no author numbers the residues, those outside the
+    sequences of polymers, which have no number then, are counted in their chains.
 
     Parameters
     ----------
@@ -38,6 +39,7 @@ def mend(block: cif.Block, notes: list[str]) -> None:
         for row in steps:
             length[row[0]] = length.get(row[0], 0) + 1
             row[1] = str(length[row[0]])
+    _number_all(block, notes)
     mended = 0
     for row in block.find("_atom_site.", ["auth_seq_id", "?pdbx_PDB_ins_code"]):
         found = _NUMBER_AND_LETTER.fullmatch(cif.as_string(row[0]))
@@ -51,4 +53,34 @@ def mend(block: cif.Block, notes: list[str]) -> None:
         notes.append(
             f"_atom_site.auth_seq_id holds an insertion code for {counted(mended, 'atom')}: it is read as a number and "
             "that code"
+        )
+
+
+def _number_all(block: cif.Block, notes: list[str]) -> None:
+    """Give residues the numbers of their sequences, and others running ones, where there is no auth_seq_id."""
+    loop = block.find_loop("_atom_site.label_seq_id").get_loop()
+    if loop is None or "_atom_site.auth_seq_id" in loop.tags:
+        return
+    loop.add_columns(["_atom_site.auth_seq_id"], "?")
+    names = ["label_asym_id", "label_comp_id", "label_seq_id", "label_atom_id", "label_alt_id", "auth_seq_id"]
+    count, seen = 0, set[tuple[str, str]]()
+    last = ("", "")
+    numbered = 0
+    for row in block.find("_atom_site.", names):
+        chain, component, number = row[0], row[1], row[2]
+        if not cif.is_null(number):
+            row[5] = number
+            continue
+        atom = row[3], row[4]
+        if chain != last[0]:
+            count, seen = 0, set()
+        if (chain, component) != last or atom in seen:
+            count, seen = count + 1, set()
+            numbered += 1
+        seen.add(atom)
+        last, row[5] = (chain, component), str(count)
+    if numbered:
+        notes.append(
+            f"_atom_site.auth_seq_id is missing: {counted(numbered, 'residue')} outside the sequences of polymers "
+            f"{are(numbered)} numbered in each chain"
         )
