@@ -82,7 +82,7 @@ def choose_anisotropic(
         notes.append(f"{counted(int(chosen.sum()), 'atom')} refined with anisotropic displacements{why}")
     if lost:
         anew = " for the start; shapes are found anew where the data are enough (--anisotropic keep keeps the file's)"
-        what = f"ANISOU of {counted(lost, 'atom')} is taken to its isotropic equivalent"
+        what = f"anisotropy of {counted(lost, 'atom')}, of ANISOU or of TLS, is taken to its isotropic equivalent"
         notes.append(what + (anew if option == "auto" else ""))
     u_aniso = np.where(chosen[:, None], atoms.u_aniso, 0.0)
     # Rounding would choose which of the file's tensors that are round come out again where no step changes them.

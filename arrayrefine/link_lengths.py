@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import gemmi
+import numpy as np
 
-LENGTHS = {"S S": 2.03, "C S": 1.81, "C C": 1.52, "C O": 1.43, "C N": 1.47}
+LENGTHS = {
+    "S S": 2.03, "C S": 1.81, "C C": 1.52, "C O": 1.43, "C N": 1.47, "O P": 1.60, "N P": 1.65, "O S": 1.58,
+}  # fmt: skip
 """Å; single bonds between elements in order of the alphabet: International Tables for Crystallography C (2006), table
-9.5.1.1, for sp³ carbon; S-S as in disulfides of proteins, Engh & Huber (1991) Acta Cryst. A47, 392-400."""
+9.5.1.1, for sp³ carbon and for esters and amides of phosphoric and sulfuric acid; S-S as in disulfides of proteins,
+Engh & Huber (1991) Acta Cryst. A47, 392-400."""
+ESTER = 1.34
+"""Å; between O and a carbon that has a double bond to another O, the same table."""
+_FLAT = 0.25
+"""Å; an acyl carbon is no further from the plane of its three neighbours. It is half an Å where O has been added to it,
+as in a hemiacetal."""
 AMIDE = 1.33
 """Å; between N and a carbon that has a double bond to O, Engh & Huber."""
 
@@ -38,9 +47,30 @@ def use_typical_lengths(topology: gemmi.Topo, known_links: Collection[str], monl
             elements = " ".join(sorted(atom.element.name for atom in bond.atoms))
             length = LENGTHS.get(elements, bond.restr.value)
             names = [(link.res1, bond.restr.id1.atom), (link.res2, bond.restr.id2.atom)]
-            if elements == "C N" and any(is_carbonyl(residue.name, name, monlib) for residue, name in names):
+            acyl = [
+                (residue, atom, other) for (residue, name), atom, other in zip(names, bond.atoms, bond.atoms[::-1])
+                if is_carbonyl(residue.name, name, monlib)
+            ]  # fmt: skip
+            if elements == "C N" and acyl:
                 length = AMIDE
+            if elements == "C O" and any(_is_flat(residue, atom, other, monlib) for residue, atom, other in acyl):
+                length = ESTER
             bond.restr.value = length
+
+
+def _is_flat(residue: gemmi.Residue, atom: gemmi.Atom, other: gemmi.Atom, monlib: gemmi.MonLib) -> bool:
+    """Whether an atom has three neighbours, `other` among them, in a plane with it, hydrogens aside."""
+    ends = [(bond.id1.atom, bond.id2.atom) for bond in monlib.monomers[residue.name].rt.bonds]
+    names = {two if one == atom.name else one for one, two in ends if atom.name in (one, two)}
+    near = [
+        site.pos for site in residue
+        if site.name in names and not site.is_hydrogen() and site.altloc in ("\0", atom.altloc)
+    ]  # fmt: skip
+    if len(near) != 2:
+        return False
+    first, second, third = (np.array((pos - atom.pos).tolist()) for pos in (*near, other.pos))
+    normal = np.cross(second - first, third - first)
+    return bool(abs(normal @ first) < _FLAT * np.linalg.norm(normal))
 
 
 def typical_length(one: gemmi.Element, two: gemmi.Element) -> float:

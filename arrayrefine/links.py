@@ -66,8 +66,13 @@ def complete_links(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str
 
 
 def _mend_peptides(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str]:
-    """Bond neighbours in sequence whose peptide bond is stretched, as models from building and bending have them."""
-    known = {pair_key(c.partner1, c.partner2) for c in structure.connections}
+    """Bond neighbours in sequence whose peptide bond is stretched, as models from building and bending have them.
+
+    Not where the model bonds one of the two atoms to another: an ester or an isopeptide has the place of the peptide.
+    """
+    covalent = (gemmi.ConnectionType.Covale, gemmi.ConnectionType.Unknown)
+    named = [link for link in structure.connections if link.type in covalent and link.link_id != "gap"]
+    elsewhere = {place(end) for link in named for end in (link.partner1, link.partner2)}
     mended: list[str] = []
     for chain in structure[0]:
         for residue, following in itertools.pairwise(chain.get_polymer()):
@@ -79,7 +84,7 @@ def _mend_peptides(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str
                 continue
             ends = _address(chain, residue, c), _address(chain, following, n)
             link_id = _peptide_link(residue, following, monlib)
-            if link_id not in monlib.links or pair_key(*ends) in known:
+            if link_id not in monlib.links or elsewhere & {place(end) for end in ends}:
                 continue
             _join(structure, f"mended{len(mended) + 1}", ends, link_id)
             mended.append(f"{chain.name} {residue.seqid}-{following.seqid} ({length:.2f} Å)")

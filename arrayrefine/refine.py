@@ -156,7 +156,7 @@ def run(
     late += doubts
     late += [] if doubts else outcome.known_test_set(problem, first, state)
     late += verdicts.out_of_band(problem, first, state, steps)
-    late += verdicts.hands(problem, first, state)
+    late += [*verdicts.contradicted(problem, state), *verdicts.hands(problem, first, state)]
     late += twisted_peptides.at_end(problem.restraints.torsions, state.atoms)
     doubts += (misplaced := outcome.not_placed(problem, first, state, steps, bare(state.atoms)))
     late += misplaced or ([] if doubts else outcome.wide_gap(problem, state, steps))

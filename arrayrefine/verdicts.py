@@ -3,6 +3,8 @@ centres of the wrong hand."""
 
 from __future__ import annotations
 
+import numpy as np
+
 from arrayrefine.anisotropy import ATOMIC_D_MIN
 from arrayrefine.free_uncertainty import doubt, uncertainty
 from arrayrefine.problem import Problem
@@ -106,6 +108,20 @@ def _of_weights(problem: Problem) -> str:
     if scheme in ("stale", "literal"):
         return f". --weights {scheme} does not steer it, --weights robust does"
     return ". arrayrefine validate names the restraints that are furthest off"
+
+
+def contradicted(problem: Problem, last: State) -> list[str]:
+    """A sentence on components that miss their restraints by far more than the rest of the model does."""
+    who = last.atoms.identity
+    odd = problem.geometry.odd_residues(last.atoms).tolist()
+    names = [who.label(int(np.flatnonzero(who.residue == k)[0])).rsplit("/", 1)[0] for k in odd]
+    if not names:
+        return []
+    return [Caution(
+        f"the model contradicts the restraints of {counted(len(names), 'component')}: {listed(names)}. Bonds and "
+        "angles there do not count in the band of the geometry. See whether the dictionary is of this compound, and in "
+        "this state (--restraints)"
+    )]
 
 
 def hands(problem: Problem, first: State, last: State) -> list[str]:

@@ -318,7 +318,10 @@ def test_atoms_that_were_never_placed(tmp_path: Path, value: float) -> None:
     lost = [atom(name, xyz=(value,) * 3) for name in ("CB", "CG")]
     with pytest.raises(InputError, match=r"2 atoms without usable coordinates: A/GLY 1/CB, A/GLY 1/CG; .* 9999 .* 0 0"):
         read(tmp_path, atom("CA"), *lost)
-    at_origin = [atom("CB", xyz=(0.0, 0.0, 0.0)), atom("HB1", xyz=(0.0, 0.0, 0.0), element=" H")]
+    origin = (0.0, 0.0, 0.0)  # where an ion may well be, in two conformers, too
+    at_origin = [atom("CB", xyz=origin, altloc=altloc) for altloc in "AB"]
+    assert len(read(tmp_path, atom("CA"), *at_origin).atoms) == 3
+    at_origin = [atom("CB", xyz=origin), atom("HB1", xyz=origin, element=" H")]
     assert len(read(tmp_path, atom("CA"), *at_origin).atoms) == 3
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gemmi
+import numpy as np
 import pytest
+from joined import joined
 
 from arrayrefine.io.model import read_model
 from arrayrefine.monomers import EMBEDDED, load_monomers
@@ -69,13 +71,33 @@ def _length(restraints: Restraints) -> float:
         (("LYS", "NZ"), ("EDO", "C1"), 1.47),
         (("LYS", "NZ"), ("BTN", "C11"), 1.33),
         (("BTN", "C11"), ("LYS", "NZ"), 1.33),
-        (("PO4", "P"), ("GOL", "O1"), 1.73),  # no typical length: the sum of radii
+        (("PO4", "P"), ("GOL", "O1"), 1.60),
+        (("PO4", "P"), ("LYS", "NZ"), 1.65),
+        (("SO4", "S"), ("GOL", "O1"), 1.58),
+        (("GOL", "O1"), ("BTN", "C11"), 1.43),  # with both its oxygens, it is no ester
+        (("PO4", "P"), ("CYS", "SG"), 2.12),  # no typical length: the sum of radii
     ],
 )
 def test_lengths_follow_what_is_joined(one: tuple[str, str], two: tuple[str, str], length: float) -> None:
     restraints = _joined(one, two)
     assert _length(restraints) == pytest.approx(length, abs=0.006)
     assert any(abs(ideal - length) < 0.006 for ideal in restraints.bonds.ideal)
+
+
+@pytest.mark.parametrize(("out_of_plane", "length"), [(0.0, 1.34), (0.4, 1.34), (1.2, 1.43)])
+def test_an_acyl_carbon_is_told_by_its_plane(out_of_plane: float, length: float) -> None:
+    """A serine on biotin's carboxyl: an ester where the carbon stays flat, and else as a hemiacetal has it."""
+    structure, _ = joined(("SER", "OG", "HG"), ("BTN", "C11", "O12"), 1.38)
+    acid = structure[0]["B"][0]
+    carbon, first, second = (np.array(acid[name][0].pos.tolist()) for name in ("C11", "O11", "C10"))
+    normal = np.cross(first - carbon, second - carbon)
+    shift = gemmi.Position(*(out_of_plane * normal / np.linalg.norm(normal)))
+    for atom in structure[0]["A"][0]:
+        atom.pos += shift
+    model = read_model(structure)
+    library = load_monomers(["SER", "BTN"])
+    restraints = build_restraints(model.structure, model.atoms, model.crystal, library)
+    assert _length(restraints) == pytest.approx(length)
 
 
 def test_a_component_without_a_dictionary_has_no_carbonyl() -> None:

@@ -336,6 +336,37 @@ def test_a_stretched_peptide_between_neighbours_is_bonded(case: Callable[[str], 
     assert len(whole.restraints.torsions.index) == len(built.restraints.torsions.index)
 
 
+@pytest.mark.parametrize(("end", "bonded"), [("C", False), ("N", False), ("O", True)])
+def test_a_stretched_peptide_gives_way_to_a_link_of_the_model(
+    case: Callable[[str], Path], tmp_path: Path, end: str, bonded: bool
+) -> None:
+    """As of an ester in a depsipeptide: C or N is bonded to another atom by name, and is not bonded twice."""
+    structure = gemmi.read_structure(str(case("1aba") / "model.pdb"))
+    structure.setup_entities()
+    chain = structure[0]["A"]
+    carbon, nitrogen = chain["39"][0].sole_atom("C"), chain["40"][0].sole_atom("N")
+    step = (nitrogen.pos - carbon.pos) * (1.5 / carbon.pos.dist(nitrogen.pos))
+    for residue in chain.get_polymer():
+        if residue.seqid.num >= 40:
+            for atom in residue:
+                atom.pos += step
+    link = gemmi.Connection()
+    link.name, link.type = "covale1", gemmi.ConnectionType.Covale
+    water = next(residue for residue in chain if residue.name == "HOH")
+    holder = {"C": "39", "N": "40", "O": "39"}[end]
+    site = chain[holder][0].sole_atom(end)
+    water[0].pos = site.pos + gemmi.Position(0.0, 0.0, 1.4)
+    link.partner1 = gemmi.AtomAddress("A", chain[holder][0].seqid, chain[holder][0].name, end)
+    link.partner2 = gemmi.AtomAddress("A", water.seqid, "HOH", "O")
+    structure.connections.append(link)
+    model = read_model(structure)
+    library = load_monomers(structure[0].get_all_residue_names())
+    built = Built(model.atoms, model.crystal, build_restraints(structure, model.atoms, model.crystal, library))
+    assert any("stretched peptide" in note for note in stretched_or_broken(built)) == bonded
+    c, n = _atom(built, 39, "C"), _atom(built, 40, "N")
+    assert ((min(c, n), max(c, n)) in _pairs(built.restraints.bonds.index)) == bonded
+
+
 @pytest.mark.parametrize(("by", "jump"), [(2.5, 0), (1.5, 1), (1.5, 4)])
 def test_what_is_far_apart_or_not_next_in_sequence_is_not(case: Callable[[str], Path], by: float, jump: int) -> None:
     built, c, n = pulled_apart(case, by, jump=jump)

@@ -129,3 +129,33 @@ def test_the_file_has_them_and_a_warning_says_so(case: Case, tmp_path: Path, cha
     result.write(tmp_path)
     written = gemmi.read_structure(str(tmp_path / "refined.cif"))
     assert None not in places(written)
+
+
+def test_residues_that_share_a_place_share_the_sequence(case: Case, tmp_path: Path) -> None:
+    """SEQRES names one of two residues of microheterogeneity; mmCIF names both."""
+    structure = gemmi.read_structure(str(case("1aba") / "model.pdb"))
+    structure.setup_entities()
+    chain = structure[0]["A"]
+    position = next(k for k, residue in enumerate(chain) if residue.name == "SER")
+    other = chain[position].clone()
+    other.name = "ALA"
+    for k in reversed(range(len(other))):
+        if other[k].name == "OG":
+            del other[k]
+    for letter, residue in (("A", chain[position]), ("B", other)):
+        for atom in residue:
+            atom.altloc, atom.occ = letter, 0.5
+    chain.add_residue(other, position + 1)
+    seqid = str(other.seqid)
+    assert number_by_sequence(structure) == []
+    place = chain[position].label_seq
+    assert [residue.label_seq for residue in chain if str(residue.seqid) == seqid] == [place, place]
+    entity = structure.get_entity_of(chain.get_polymer())
+    assert entity.full_sequence[place - 1] == "SER,ALA"
+    steps = structure.make_mmcif_document().sole_block().find("_entity_poly_seq.", ["num", "mon_id"])
+    assert [row[1] for row in steps if row[0] == str(place)] == ["SER", "ALA"]
+    chain[position].name = "THR"  # one that the sequence does not name either
+    chain[position + 1].name = "GLY"
+    again = gemmi.read_structure(str(case("1aba") / "model.pdb"))
+    structure.entities = again.entities
+    assert any("has others than the model for 2 residues" in note for note in number_by_sequence(structure))

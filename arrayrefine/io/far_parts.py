@@ -27,7 +27,7 @@ def bring_back(structure: gemmi.Structure) -> list[str]:
     list of str
         A note on what was moved, or none.
     """
-    parts = [(name, residues, _middle(residues)) for name, residues in _parts(structure)]
+    parts = [(name, residues, _middle(residues)) for name, residues in _parts(structure) if any(residues)]
     parts = [part for part in parts if np.isfinite(part[2]).all()]
     if not parts:
         return []

@@ -40,7 +40,8 @@ def check_coordinates(path: object, identity: Identity, xyz: Float, element: NDA
     """Raise `InputError` for coordinates that are missing, not finite, or say that nobody knows."""
     unknown = (xyz >= _UNKNOWN).all(axis=1)
     origin = (xyz == 0.0).all(axis=1) & ~np.isin(element, ("H", "D"))
-    bad = np.flatnonzero(~np.isfinite(xyz).all(axis=1) | unknown | (origin & (origin.sum() > 1)))
+    sites = set(zip(identity.residue[origin].tolist(), identity.atom_name[origin].tolist()))
+    bad = np.flatnonzero(~np.isfinite(xyz).all(axis=1) | unknown | (origin & (len(sites) > 1)))
     if len(bad):
         raise InputError(
             f"model '{path}': {counted(len(bad), 'atom')} without usable coordinates: {named(identity, bad)}; "

@@ -45,6 +45,7 @@ def number_by_sequence(structure: gemmi.Structure) -> list[str]:
         if any(residue.label_seq is None for residue in polymer.first_conformer()):
             _align(polymer, entity)
         other = []
+        _name_alternatives(polymer, entity)
         for residue in polymer:
             place = residue.label_seq
             names = () if place is None else entity.full_sequence[place - 1].split(",")
@@ -62,6 +63,20 @@ def number_by_sequence(structure: gemmi.Structure) -> list[str]:
             "in refined.cif it is that of the residues that are there, without those missing in gaps and at ends"
         )
     return notes
+
+
+def _name_alternatives(polymer: gemmi.ResidueSpan, entity: gemmi.Entity) -> None:
+    """Let the sequence name all residues that share a place with one that it names, as SEQRES records cannot."""
+    sequence = list(entity.full_sequence)
+    shared: dict[int, list[str]] = {}
+    for residue in polymer:
+        if residue.label_seq is not None:
+            shared.setdefault(residue.label_seq, []).append(residue.name)
+    for place, names in shared.items():
+        known = sequence[place - 1].split(",")
+        if len(set(names)) > 1 and set(known) & set(names):
+            sequence[place - 1] = ",".join(dict.fromkeys([*known, *names]))
+    entity.full_sequence = sequence
 
 
 def _number_by_order(polymer: gemmi.ResidueSpan, entity: gemmi.Entity) -> None:

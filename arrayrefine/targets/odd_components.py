@@ -1,0 +1,52 @@
+"""Components whose restraints contradict what they are restrained to be: a dictionary of another compound, as a rule.
+
+What such a component misses says nothing of the weight that the rest of the model needs, and no weight mends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arrayrefine.atoms import Atoms
+from arrayrefine.polymers import is_polymer
+
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+
+_LEAST, _TIMES = 3.0, 2.0
+"""RMSZ of bonds or angles of a component from which it is odd, and over that of the rest."""
+_COUNT = 6
+"""Restraints of a kind from which its RMSZ says something."""
+
+
+def odd_residues(
+    atoms: Atoms, terms: Sequence[tuple[Int, Float]], left_out: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """Running numbers of residues that are no links of a polymer, and miss their restraints by far more than all else.
+
+    Parameters
+    ----------
+    atoms : Atoms
+    terms : sequence of (index (n, k) int, z (n,))
+        Bonds and angles with how far they are from their ideals, in sigma.
+    left_out : (N,) bool
+        Atoms of which no restraint counts.
+    """
+    residue, names = atoms.identity.residue, atoms.identity.residue_name
+    size = int(residue.max(initial=-1)) + 1
+    polymer = {name for name in set(names.tolist()) if is_polymer(name)}
+    alone = np.zeros(size, dtype=bool)
+    alone[residue[~np.isin(names, sorted(polymer))]] = True
+    odd = np.zeros(size, dtype=bool)
+    for index, z in terms:
+        rows = residue[index]
+        own = (rows == rows[:, :1]).all(axis=1) & ~left_out[index].any(axis=1)
+        count = np.bincount(rows[own, 0], minlength=size)
+        squares = np.bincount(rows[own, 0], z[own] ** 2, size)
+        rest = np.maximum((squares.sum() - squares) / np.maximum(count.sum() - count, 1), 1e-12)
+        mean = squares / np.maximum(count, 1)
+        odd |= alone & (count >= _COUNT) & (mean > np.maximum(_LEAST**2, _TIMES**2 * rest))
+    return np.flatnonzero(odd)
