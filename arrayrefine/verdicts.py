@@ -118,9 +118,9 @@ def contradicted(problem: Problem, last: State) -> list[str]:
     if not names:
         return []
     return [Caution(
-        f"the model contradicts the restraints of {counted(len(names), 'component')}: {listed(names)}. Bonds and "
-        "angles there do not count in the band of the geometry. See whether the dictionary is of this compound, and in "
-        "this state (--restraints)"
+        f"the model contradicts the restraints of {counted(len(names), 'component')}: {listed(names)}. See whether the "
+        "dictionary is of this compound, and in this state (--restraints); as long as it is not, --freeze keeps the "
+        "component as it is"
     )]
 
 

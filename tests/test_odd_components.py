@@ -1,8 +1,7 @@
-"""Components whose dictionary contradicts the model neither steer the weight nor are drawn to it more firmly."""
+"""Components that miss their restraints by far more than all else at the end are named."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,23 +47,6 @@ def test_which_are_odd(ligand: float, chain: float, count: int, found: bool) -> 
     assert not len(odd_residues(atoms, [(index[rows], z)], who.residue_name == "FOL"))
 
 
-def test_what_they_do_not_do(case: Case, tmp_path: Path) -> None:
-    """Retinoate of 1CBS with bonds 0.1 Å too long and too short."""
-    folder = case("1cbs")
-    model = next(folder.glob("model.*"))
-    wrong = ar.Options(restraints=(wrong_dictionary(tmp_path, "REA", 0.1),), anisotropic="none", d_min=2.2, cycles=1)
-    _, problem, atoms, _ = ar.prepare(model, folder / "norm.mtz", wrong)
-    _, right, same, _ = ar.prepare(model, folder / "norm.mtz", dataclasses.replace(wrong, restraints=()))
-    odd = problem.geometry.odd_residues(atoms)
-    assert set(atoms.identity.residue_name[np.isin(atoms.identity.residue, odd)].tolist()) == {"REA"}
-    whole, before = (g.terms(a, ("bond",))["bond"].rmsz for g, a in ((problem.geometry, atoms), (right.geometry, same)))
-    assert whole > 1.2 * before
-    assert problem.geometry.core_rmsz(atoms)[0] == pytest.approx(right.geometry.core_rmsz(same)[0], abs=0.02)
-    limits = problem.geometry.firmed(atoms).limits
-    assert set(np.flatnonzero(np.isin(atoms.identity.residue, odd)).tolist()) <= set(limits.exempt)
-    assert not set(limits.exempt) & set(np.flatnonzero(atoms.identity.residue_name == "LEU").tolist())
-
-
 @pytest.mark.parametrize("longer", [0.3, 0.0])
 def test_they_are_named(case: Case, tmp_path: Path, longer: float) -> None:
     folder = case("1cbs")
@@ -74,4 +56,4 @@ def test_they_are_named(case: Case, tmp_path: Path, longer: float) -> None:
     result = ar.refine(next(folder.glob("model.*")), folder / "norm.mtz", options)
     said = [w for w in result.report.warnings if "contradicts the restraints" in w]
     assert [isinstance(w, Caution) for w in said] == [True] * (longer > 0)
-    assert all("of 1 component: A/REA 200. Bonds" in w for w in said)
+    assert all("of 1 component: A/REA 200. See" in w for w in said)

@@ -258,7 +258,7 @@ def test_a_crystal_gets_anisotropic_atoms(case: Case, tmp_path: Path) -> None:
     options = Options(d_min=1.8)
     _, problem, atoms, notes = prepare(folder / "model.pdb", folder / "norm.mtz", options)
     assert not atoms.anisotropic.any()
-    assert any("ANISOU of" in note and "isotropic equivalent" in note for note in notes)
+    assert any("anisotropy of" in note and "isotropic equivalent" in note for note in notes)
     still = dataclasses.replace(options, freeze=("b: 1-20",))
     _, problem, atoms, _ = prepare(folder / "model.pdb", folder / "norm.mtz", still)
     low = atoms.identity.sequence_number <= 20

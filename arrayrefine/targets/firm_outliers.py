@@ -34,26 +34,19 @@ class Limits:
         Times as far as the options say: 1, or RMSZ of bonds or of angles, whichever is larger, where that is above 1;
         infinite where all is strained.
     exempt : tuple of int
-        Centres of the wrong hand and their neighbours, and components whose restraints contradict the model: what they
-        belong to is no outlier.
+        Centres of the wrong hand and their neighbours: what they belong to is no outlier.
     """
 
     spread: float = 1.0
     exempt: tuple[int, ...] = ()
 
     @classmethod
-    def at(
-        cls, atoms: Atoms, restraints: Restraints, rmsz: tuple[float | None, float | None], odd: Int | None = None
-    ) -> Limits:
-        """Those of a step that starts at `atoms`, where bonds and angles have these `rmsz`.
-
-        Atoms that are `odd` (n,) are of components whose restraints contradict the model.
-        """
+    def at(cls, atoms: Atoms, restraints: Restraints, rmsz: tuple[float | None, float | None]) -> Limits:
+        """Those of a step that starts at `atoms`, where bonds and angles have these `rmsz`."""
         chiral = restraints.chiralities
         wrong = chiral.index[chiral.is_wrong(atoms.xyz)]
         spread = max(1.0, *(value or 0.0 for value in rmsz))
-        exempt = np.unique(wrong) if odd is None else np.union1d(wrong, odd)
-        return cls(spread if spread < _STRAINED else np.inf, tuple(exempt.tolist()))
+        return cls(spread if spread < _STRAINED else np.inf, tuple(np.unique(wrong).tolist()))
 
     def firm(self, options: Geometry, index: Int) -> Firm:
         """How restraints on the atoms `index` (n, k) are held."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
@@ -109,9 +109,7 @@ class GeometryTarget:
         """This target for a step that starts at `atoms`: outliers are what is far from its ideal for these."""
         if self.options.outlier_weight == 0.0:
             return self
-        odd = np.isin(atoms.identity.residue, self.odd_residues(atoms))
-        limits = Limits.at(atoms, self.restraints, self.core_rmsz(atoms), np.flatnonzero(odd))
-        return dataclasses.replace(self, limits=limits)
+        return dataclasses.replace(self, limits=Limits.at(atoms, self.restraints, self.core_rmsz(atoms)))
 
     def excess(self, atoms: Atoms) -> float:
         """What outliers add to the target for being one."""
@@ -231,13 +229,13 @@ class GeometryTarget:
 
         Without those between atoms that are all `frozen` (N,): nothing that is done to a weight changes them. And
         without those at chiral centres of the wrong hand: they are strained by the restraint of the other hand, the
-        more the higher the weight; nor those of components whose restraints contradict the model.
+        more the higher the weight.
         """
+        residue = atoms.identity.residue
+        left_out = atoms.is_hydrogen | np.isin(residue, residue[self.restraints.non_bonded.metal])
+        left_out[self.restraints.chiralities.of_wrong_hand(atoms.xyz)] = True
         found: dict[str, float | None] = {"bond": None, "angle": None}
-        terms = list(self._terms(atoms, found))
-        left_out = self._aside(atoms)
-        left_out |= np.isin(atoms.identity.residue, self._odd(atoms, terms, left_out))
-        for term in terms:
+        for term in self._terms(atoms, found):
             some = ~left_out[term.index].any(axis=1)
             if frozen is not None:
                 some &= ~frozen[term.index].all(axis=1)
@@ -246,18 +244,9 @@ class GeometryTarget:
         return found["bond"], found["angle"]
 
     def odd_residues(self, atoms: Atoms) -> Int:
-        """Running numbers of components whose restraints contradict the model, see `odd_components`."""
-        return self._odd(atoms, list(self._terms(atoms, ("bond", "angle"))), atoms.is_hydrogen)
-
-    def _odd(self, atoms: Atoms, terms: Sequence[_Evaluated], left_out: NDArray[np.bool_]) -> Int:
-        return odd_residues(atoms, [(term.index, term.z) for term in terms], left_out)
-
-    def _aside(self, atoms: Atoms) -> NDArray[np.bool_]:
-        """Atoms (N,) of which bonds and angles say nothing of the weight: hydrogens, of metals, of the wrong hand."""
-        residue = atoms.identity.residue
-        aside = atoms.is_hydrogen | np.isin(residue, residue[self.restraints.non_bonded.metal])
-        aside[self.restraints.chiralities.of_wrong_hand(atoms.xyz)] = True
-        return np.asarray(aside)
+        """Running numbers of components that miss their restraints by far more than all else, see `odd_components`."""
+        terms = [(term.index, term.z) for term in self._terms(atoms, ("bond", "angle"))]
+        return odd_residues(atoms, terms, atoms.is_hydrogen)
 
     def outliers(self, atoms: Atoms, z: float = 5.0) -> list[Outlier]:
         """Restraints with \\|z\\| above a limit, the worst first."""
