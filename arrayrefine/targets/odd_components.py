@@ -1,8 +1,8 @@
 """Components that miss their restraints by far more than all else, even once they are refined.
 
-By a wrong dictionary, as a rule: of another compound, or another state of it. Before refinement it may be the model that
-is wrong: bonds of the buffer in 1ABA as deposited have an RMSZ of 10, and end as the dictionary has them. So what is odd
-steers no weight, and is held as all else is; it is named at the end.
+By a wrong dictionary, as a rule: of another compound, or another state of it. Before refinement it may be the model
+that is wrong: bonds of the buffer in 1ABA as deposited have an RMSZ of 10, and end as the dictionary has them. So what
+is odd steers no weight, and is held as all else is; it is named at the end.
 """
 
 from __future__ import annotations
