@@ -47,6 +47,10 @@ class Identity:
             f"/{self.atom_name[i]}{alt}"
         )
 
+    def residue_label(self, i: int) -> str:
+        """Residue of an atom for messages: "A/ALA 10"."""
+        return self.label(i).rsplit("/", 1)[0]
+
 
 @dataclass(frozen=True)
 class Riding:

@@ -19,7 +19,7 @@ from arrayrefine.kernels.contacts import pairs_of
 from arrayrefine.polymers import Residue
 from arrayrefine.restraints import NonBonded
 from arrayrefine.targets.contacts import POLAR_HYDROGEN, TOGETHER, pair_distances
-from arrayrefine.turning import BOND_DEPTH, BOND_LENGTH, BOND_WIDTH, SIGMA, may_meet, met_by
+from arrayrefine.turning import SIGMA, bond_energy, may_meet, met_by, straightness
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -219,8 +219,8 @@ class _Met:
     def of(cls, atoms: Atoms, nb: NonBonded, crystal: Crystal, rows: Int, owner: Int) -> _Met:
         """Of the atoms `rows` (M,) of ends `owner` (M,).
 
-        Hydrogens that turn give way, and are left out. What can take a hydrogen and give one,
-        as waters, serves an end either way round; so does N of another histidine, which is left out, as it may be bare.
+        Hydrogens that turn give way, and are left out. What can take a hydrogen and give one, as waters, serves an end
+        either way round; so does N of another histidine, which is left out, as it may be bare.
         """
         n, occupancy = len(atoms), atoms.occupancy
         met = met_by(rows, atoms, crystal, _REACH)
@@ -254,9 +254,9 @@ class _Met:
         to = self.there - xyz[self.number]
         distance = np.linalg.norm(to, axis=1)
         arm = (xyz - xyz[parent])[self.number]
-        given = _well(distance, BOND_LENGTH) * _straight(arm, to)
-        taken = _well(distance, BOND_LENGTH) * _straight(self.there - self.carrier, -to)
-        taken = np.where(self.gives, taken, np.where(self.ammonium, _well(distance, _HEAVY_BOND), 0.0))
+        given = bond_energy(distance) * straightness(arm, to)
+        taken = bond_energy(distance) * straightness(self.there - self.carrier, -to)
+        taken = np.where(self.gives, taken, np.where(self.ammonium, bond_energy(distance, _HEAVY_BOND), 0.0))
         repelled = _repulsion(distance - self.limit)
         bare = np.where(self.gives, _repulsion(distance - self.limit.clip(max=_ACCEPTED)), repelled) + taken
         plain = repelled + np.where(self.own_hydrogen & self.takes, given, 0.0) + np.where(self.accepts, taken, 0.0)
@@ -272,16 +272,6 @@ def _turning(atoms: Atoms) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     turning = np.zeros(len(atoms), dtype=bool)
     turning[child[np.isin(atoms.element[parent], ("O", "S")) | ammonium[parent]]] = True
     return turning, ammonium
-
-
-def _well(distance: Float, length: float) -> Float:
-    return np.asarray(-BOND_DEPTH * np.exp(-0.5 * ((distance - length) / BOND_WIDTH) ** 2))
-
-
-def _straight(arm: Float, to: Float) -> Float:
-    """cos² (P,) between bonds to hydrogens and where these point to; 0 where they point away, or are no hydrogens."""
-    length = np.maximum(np.linalg.norm(arm, axis=1) * np.linalg.norm(to, axis=1), 1e-6)
-    return np.asarray(np.maximum(np.einsum("pi,pi->p", arm, to) / length, 0.0) ** 2)
 
 
 def _repulsion(beyond: Float) -> Float:

@@ -86,7 +86,7 @@ def known_test_set(problem: Problem, first: State, last: State) -> list[str]:
     return [Caution(
         f"R-free started {started} and ended {after:.3f} above it: the model was probably refined "
         "against this test set before, and R-free started too low, and may still be. Check that the flags are those "
-        "that it was refined with; --perturb 0.3 has it forget part of what it knows of them"
+        "that it was refined with"
     )]
 
 

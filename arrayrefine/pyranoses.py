@@ -38,7 +38,7 @@ def read_chairs(model: TopologyModel, held: Mask, atoms: Atoms, monlib: gemmi.Mo
                 if held[ring].all():
                     continue
                 if _away(atoms.xyz[ring], chair) > _BASIN:
-                    other.append(atoms.identity.label(int(ring[0])).rsplit("/", 1)[0])
+                    other.append(atoms.identity.residue_label(int(ring[0])))
                     continue
                 found.append(_around(ring))
                 ideals.append(_torsions(chair))

@@ -36,7 +36,7 @@ _ANGLES = 24
 _BARRIER = {"O": 1.8, "S": 2.1}
 _BARRIER_OTHER, _BARRIER_FLAT = 5.0, 5.7
 """kT at 300 K, of methanol, methanethiol, ethane and phenol: Lowe (1968), Prog. Phys. Org. Chem. 6, 1-80."""
-BOND_DEPTH, BOND_LENGTH, BOND_WIDTH = 6.0, 1.9, 0.35
+_BOND_DEPTH, _BOND_LENGTH, _BOND_WIDTH = 6.0, 1.9, 0.35
 """Of a straight hydrogen bond: kT, and Å from the hydrogen to the acceptor."""
 SIGMA = 0.2
 """Å; of a contact distance."""
@@ -103,10 +103,7 @@ class _Meetings:
         energy = 0.5 * short**2
         bonds = np.flatnonzero(self.bonding)
         arm = tried[self.row[bonds]] - parent[self.row[bonds]][:, None]
-        length = np.maximum(distance[bonds] * np.sqrt(np.einsum("pai,pai->pa", arm, arm)), 1e-6)
-        straight = np.maximum(np.einsum("pai,pai->pa", arm, to[bonds]) / length, 0.0)
-        well = np.exp(-0.5 * ((distance[bonds] - BOND_LENGTH) / BOND_WIDTH) ** 2)
-        energy[bonds] -= BOND_DEPTH * well * straight**2
+        energy[bonds] += bond_energy(distance[bonds]) * straightness(arm, to[bonds])
         return _summed(self.row, energy, n)
 
 
@@ -203,6 +200,18 @@ def _meetings(
     away = every.places(atoms.xyz) - atoms.xyz[parent[every.row]]
     short = np.einsum("pi,pi->p", away, away) < (every.d0 + arm[every.row] + _ROUNDING) ** 2
     return every.chosen(short | every.bonding | (number[every.other] >= 0))  # what turns may come nearer
+
+
+def bond_energy(distance: Float, length: float = _BOND_LENGTH) -> Float:
+    """Of straight hydrogen bonds, kT; `length` is the best distance, Å."""
+    return np.asarray(-_BOND_DEPTH * np.exp(-0.5 * ((distance - length) / _BOND_WIDTH) ** 2))
+
+
+def straightness(arm: Float, to: Float) -> Float:
+    """cos² between bonds to hydrogens (..., 3) and where these point to; 0 where they point away, or are none."""
+    length = np.sqrt(np.einsum("...i,...i->...", to, to)) * np.sqrt(np.einsum("...i,...i->...", arm, arm))
+    cosine = np.einsum("...i,...i->...", arm, to) / np.maximum(length, 1e-6)
+    return np.asarray(np.maximum(cosine, 0.0) ** 2)
 
 
 def met_by(rows: Int, atoms: Atoms, crystal: Crystal, reach: float) -> Met:

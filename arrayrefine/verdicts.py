@@ -114,7 +114,7 @@ def contradicted(problem: Problem, last: State) -> list[str]:
     """A sentence on components that miss their restraints by far more than the rest of the model does."""
     who = last.atoms.identity
     odd = problem.geometry.odd_residues(last.atoms).tolist()
-    names = [who.label(int(np.flatnonzero(who.residue == k)[0])).rsplit("/", 1)[0] for k in odd]
+    names = [who.residue_label(int(np.flatnonzero(who.residue == k)[0])) for k in odd]
     if not names:
         return []
     return [Caution(

@@ -206,7 +206,7 @@ def _said(state: State, change: Change, sites: Sites) -> str:
             f"by each: {span}"
         )
     if len(change.left_out):
-        names = [state.atoms.identity.label(i).rsplit("/", 1)[0] for i in change.left_out.tolist()]
+        names = [state.atoms.identity.residue_label(i) for i in change.left_out.tolist()]
         parts.append(
             f"{counted(len(names), 'water')} left out, by which log p gains too little, or less than by one too near "
             f"to it: {listed(names)}"

@@ -40,11 +40,16 @@ def test_which_are_odd(ligand: float, chain: float, count: int, found: bool) -> 
     others = np.flatnonzero(inside & np.isin(names, ("LEU", "VAL")))
     rows = np.concatenate([mine, others])
     z = np.concatenate([np.full(count, ligand), np.full(len(others), -chain)])
-    odd = odd_residues(atoms, [(index[rows], z)], np.zeros(len(atoms), dtype=bool))
+    odd = odd_residues(atoms, [(index[rows], z)])
     assert set(who.residue_name[np.isin(who.residue, odd)].tolist()) == ({"FOL"} if found else set())
     swapped = np.where(z > 0, chain, ligand)  # residues of chains are never odd
-    assert not len(odd_residues(atoms, [(index[rows], swapped)], np.zeros(len(atoms), dtype=bool)))
-    assert not len(odd_residues(atoms, [(index[rows], z)], who.residue_name == "FOL"))
+    assert not len(odd_residues(atoms, [(index[rows], swapped)]))
+    to_hydrogens = np.column_stack([atoms.riding.parent, atoms.riding.child])
+    to_hydrogens = to_hydrogens[who.residue_name[to_hydrogens[:, 0]] == "FOL"]
+    pairs = np.concatenate([to_hydrogens, index[others]])
+    z = np.concatenate([np.full(len(to_hydrogens), 9.0), np.full(len(others), chain)])
+    assert len(to_hydrogens) >= 10
+    assert not len(odd_residues(atoms, [(pairs, z)]))
 
 
 @pytest.mark.parametrize("longer", [0.3, 0.0])

@@ -245,8 +245,7 @@ class GeometryTarget:
 
     def odd_residues(self, atoms: Atoms) -> Int:
         """Running numbers of components that miss their restraints by far more than all else, see `odd_components`."""
-        terms = [(term.index, term.z) for term in self._terms(atoms, ("bond", "angle"))]
-        return odd_residues(atoms, terms, atoms.is_hydrogen)
+        return odd_residues(atoms, [(term.index, term.z) for term in self._terms(atoms, ("bond", "angle"))])
 
     def outliers(self, atoms: Atoms, z: float = 5.0) -> list[Outlier]:
         """Restraints with \\|z\\| above a limit, the worst first."""

@@ -24,18 +24,14 @@ _COUNT = 6
 """Restraints of a kind from which its RMSZ says something."""
 
 
-def odd_residues(
-    atoms: Atoms, terms: Sequence[tuple[Int, Float]], left_out: NDArray[np.bool_]
-) -> NDArray[np.int64]:
+def odd_residues(atoms: Atoms, terms: Sequence[tuple[Int, Float]]) -> Int:
     """Running numbers of residues that are no links of a polymer, and miss their restraints by far more than all else.
 
     Parameters
     ----------
     atoms : Atoms
     terms : sequence of (index (n, k) int, z (n,))
-        Bonds and angles with how far they are from their ideals, in sigma.
-    left_out : (N,) bool
-        Atoms of which no restraint counts.
+        Bonds and angles with how far they are from their ideals, in sigma; those of hydrogens do not count.
     """
     residue, names = atoms.identity.residue, atoms.identity.residue_name
     size = int(residue.max(initial=-1)) + 1
@@ -45,7 +41,7 @@ def odd_residues(
     odd = np.zeros(size, dtype=bool)
     for index, z in terms:
         rows = residue[index]
-        own = (rows == rows[:, :1]).all(axis=1) & ~left_out[index].any(axis=1)
+        own = (rows == rows[:, :1]).all(axis=1) & ~atoms.is_hydrogen[index].any(axis=1)
         count = np.bincount(rows[own, 0], minlength=size)
         squares = np.bincount(rows[own, 0], z[own] ** 2, size)
         rest = np.maximum((squares.sum() - squares) / np.maximum(count.sum() - count, 1), 1e-12)
