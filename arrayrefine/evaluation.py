@@ -23,7 +23,7 @@ from arrayrefine.model_maps import maps_of
 from arrayrefine.monomers import library_for
 from arrayrefine.omit_maps import RADIUS, OmitMap, omit_map
 from arrayrefine.options import External, Options
-from arrayrefine.peaks import LIMIT, Blob, Peak, find_blobs, find_peaks
+from arrayrefine.peaks import LIMIT, Blob, Peak, anomalous_peaks, find_blobs, find_peaks
 from arrayrefine.preparation import prepare
 from arrayrefine.problem import Problem
 from arrayrefine.radiation import chosen_radiation, with_hydrogens_for
@@ -140,7 +140,7 @@ def validate_files(
 
 @dataclass(frozen=True)
 class Findings:
-    """Peaks and holes of the difference map, blobs, and the model that they are next to.
+    """Peaks and holes of the difference map, blobs, what scatters anomalously, and the model that they are next to.
 
     Attributes
     ----------
@@ -150,6 +150,8 @@ class Findings:
         `Peak.atom` and `Blob.atom` are positions in these.
     difference : MapGrid
     notes : tuple of str
+    anomalous : tuple of Peak
+        See `peaks.anomalous_peaks`; none without Friedel pairs.
     """
 
     peaks: tuple[Peak, ...]
@@ -157,12 +159,13 @@ class Findings:
     atoms: Atoms
     difference: MapGrid
     notes: tuple[str, ...]
+    anomalous: tuple[Peak, ...] = ()
 
 
 def peaks_of_files(
     model: ModelSource, data: DataSource, options: Options | None = None, limit: float = LIMIT
 ) -> Findings:
-    """Find peaks and holes of the mFo-DFc map beyond `limit` sigma, and regions of density without a model.
+    """Find peaks and holes of the mFo-DFc map beyond `limit` sigma, density without a model, and anomalous scatterers.
 
     Raises
     ------
@@ -175,7 +178,10 @@ def peaks_of_files(
     crystal, atoms = found.problem.reflections.crystal, found.state.atoms
     best, difference = (map_grid(found.maps, crystal, kind) for kind in ("2mFo-DFc", "mFo-DFc"))
     peaks, blobs = find_peaks(difference, atoms, limit), find_blobs(best, difference, atoms)
-    return Findings(peaks, blobs, atoms, difference, found.notes)
+    anomalous: tuple[Peak, ...] = ()
+    if found.maps.anomalous is not None:
+        anomalous = anomalous_peaks(map_grid(found.maps, crystal, "anomalous"), atoms)
+    return Findings(peaks, blobs, atoms, difference, found.notes, anomalous)
 
 
 def omit_files(

@@ -21,11 +21,16 @@ from arrayrefine.kernels.processes import gathered
 from arrayrefine.maps import MapCoefficients
 
 Float = NDArray[np.float64]
-Kind = Literal["2mFo-DFc", "mFo-DFc", "Fc"]
-KINDS: Mapping[Kind, str] = MappingProxyType({"2mFo-DFc": "fwt", "mFo-DFc": "delfwt", "Fc": "fc"})
+Kind = Literal["2mFo-DFc", "mFo-DFc", "Fc", "anomalous"]
+KINDS: Mapping[Kind, str] = MappingProxyType(
+    {"2mFo-DFc": "fwt", "mFo-DFc": "delfwt", "Fc": "fc", "anomalous": "anomalous"}
+)
 """Maps by name, and where their coefficients are in `MapCoefficients`."""
 FILES: Mapping[Kind, str] = MappingProxyType(
-    {"2mFo-DFc": "refined_2mFo-DFc.ccp4", "mFo-DFc": "refined_mFo-DFc.ccp4"}
+    {
+        "2mFo-DFc": "refined_2mFo-DFc.ccp4", "mFo-DFc": "refined_mFo-DFc.ccp4",
+        "anomalous": "refined_anomalous.ccp4",
+    }
 )
 """Maps that go with a refinement, and the files that hold them."""
 SAMPLING = 3.0
@@ -34,11 +39,14 @@ MARGIN = 5.0
 """Å around the model that a map of its surroundings covers."""
 
 
-def wanted_maps(extent: Literal["none", "model", "asu"]) -> tuple[dict[str, Any], ...]:
+def wanted_maps(extent: Literal["none", "model", "asu"], maps: MapCoefficients) -> tuple[dict[str, Any], ...]:
     """What the report says of the map files that go with a refinement: file, map, extent."""
     if extent == "none":
         return ()
-    return tuple({"file": name, "map": kind, "extent": extent} for kind, name in FILES.items())
+    return tuple(
+        {"file": name, "map": kind, "extent": extent}
+        for kind, name in FILES.items() if getattr(maps, KINDS[kind]) is not None
+    )
 
 
 @dataclass(frozen=True)
@@ -115,17 +123,19 @@ def map_grid(maps: MapCoefficients, crystal: Crystal, kind: Kind = "2mFo-DFc", s
     maps : MapCoefficients
         Terms that are nan are left out.
     crystal : Crystal
-    kind : "2mFo-DFc", "mFo-DFc" or "Fc"
+    kind : "2mFo-DFc", "mFo-DFc", "Fc" or "anomalous"
     sampling : float
         Grid points per d_min at least.
 
     Raises
     ------
     InputError
-        No map of that name.
+        No map of that name, or no anomalous differences.
     """
     if kind not in KINDS:
         raise InputError(f"map '{kind}' is not known; expected one of {', '.join(KINDS)}")
+    if getattr(maps, KINDS[kind]) is None:
+        raise InputError(f"map '{kind}': expected data with Friedel pairs, of X-rays and no twin; found no differences")
     return MapGrid(kind, _values(maps, crystal, kind, sampling), crystal, _d_min(maps, crystal))
 
 
@@ -147,14 +157,17 @@ def _d_min(maps: MapCoefficients, crystal: Crystal) -> float:
 
 
 class Grids(NamedTuple):
-    """The maps that a model is looked at in, on one grid: 2mFo-DFc, mFo-DFc, and that of the model."""
+    """The maps that a model is looked at in, on one grid: 2mFo-DFc, mFo-DFc, that of the model, the anomalous one."""
 
     best: MapGrid
     difference: MapGrid
     model: MapGrid
+    anomalous: MapGrid | None = None
 
     @classmethod
     def of(cls, maps: MapCoefficients, crystal: Crystal) -> Grids:
         """Transform the coefficients to all of them."""
-        values = gathered([partial(_values, maps, crystal, kind) for kind in KINDS])
-        return cls(*(MapGrid(kind, grid, crystal, _d_min(maps, crystal)) for kind, grid in zip(KINDS, values)))
+        wanted: tuple[Kind, ...] = ("2mFo-DFc", "mFo-DFc", "Fc")
+        wanted += ("anomalous",) if maps.anomalous is not None else ()
+        values = gathered([partial(_values, maps, crystal, kind) for kind in wanted])
+        return cls(*(MapGrid(kind, grid, crystal, _d_min(maps, crystal)) for kind, grid in zip(wanted, values)))

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from arrayrefine.reflections import positions
+
 Float = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
@@ -32,6 +34,8 @@ class MapCoefficients:
         As `fwt`, but nan wherever that holds DFc, so that no term comes from the model alone.
     fom : (M,) float64
         Figure of merit m; nan where not measured.
+    anomalous : (M,) complex128 or None
+        Of the anomalous difference map; nan for reflections without a measured pair. None where there are no pairs.
     """
 
     hkl: NDArray[np.int32]
@@ -43,6 +47,7 @@ class MapCoefficients:
     delfwt: Complex
     fwt_nofill: Complex
     fom: Float
+    anomalous: Complex | None = None
 
     def __len__(self) -> int:
         return len(self.fom)
@@ -122,3 +127,30 @@ def map_coefficients(
     nofill = fwt.copy()
     nofill[~work] = complex(np.nan, np.nan)
     return MapCoefficients(index, amplitude, uncertainty, test, fc, fwt, delfwt, nofill, merit)
+
+
+def anomalous_coefficients(
+    maps: MapCoefficients, hkl: NDArray[np.int32], difference: Float, weight: Float
+) -> Complex:
+    """Coefficients (M,) of the anomalous difference map, nan where there is no difference.
+
+    Parameters
+    ----------
+    maps : MapCoefficients
+        Phases and figures of merit.
+    hkl : (A, 3) int32
+    difference : (A,) float64
+        F(h) − F(−h).
+    weight : (A,) float64
+        Share of each that is signal.
+
+    Notes
+    -----
+    With an atom whose f″ adds i a to F and −i a to that of the mate, F(h) − F(−h) is −2 Im(a exp(−iφ)), and
+    (F(h) − F(−h)) exp(i(φ − π/2)) is a and its image by the phase: a map of f″ at its full height, and noise.
+    Kraut, J. (1968), J. Mol. Biol. 35, 511-512.
+    """
+    row = positions(maps.hkl, hkl)
+    value = np.where(row >= 0, (weight * difference)[row], np.nan)
+    phase = np.exp(1j * (np.angle(maps.fc) - 0.5 * np.pi))
+    return np.asarray(value * maps.fom * phase)

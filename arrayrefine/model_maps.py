@@ -6,14 +6,14 @@ import dataclasses
 
 import numpy as np
 
-from arrayrefine.maps import MapCoefficients, map_coefficients
+from arrayrefine.maps import MapCoefficients, anomalous_coefficients, map_coefficients
 from arrayrefine.problem import Problem
 from arrayrefine.reflections import positions
 from arrayrefine.state import State
 
 
 def maps_of(problem: Problem, state: State, *, filled: bool = True) -> MapCoefficients:
-    """Map coefficients of all reflections to d_min, measured or not.
+    """Map coefficients of all reflections to d_min, measured or not; of anomalous differences where there are any.
 
     Parameters
     ----------
@@ -55,4 +55,9 @@ def maps_of(problem: Problem, state: State, *, filled: bool = True) -> MapCoeffi
         crystal.centric(hkl),
         np.concatenate([left_out, nowhere]),
     )
-    return dataclasses.replace(maps, f_obs=np.concatenate([measured.f_obs, gap]))
+    pairs = data.anomalous if filled and state.twin is None else None
+    return dataclasses.replace(
+        maps,
+        f_obs=np.concatenate([measured.f_obs, gap]),
+        anomalous=None if pairs is None else anomalous_coefficients(maps, pairs.hkl, pairs.difference, pairs.weight),
+    )

@@ -20,6 +20,10 @@ Int = NDArray[np.int64]
 
 LIMIT = 4.0
 """Sigma of a difference map beyond which a peak or a hole is worth a look."""
+_NOISE = 5.0
+"""Sigma of an anomalous difference map that noise reaches anywhere."""
+_RIPPLE = 1.5
+"""Of d_min: how far from a peak the first ripples about it are."""
 _MOST = 500
 """Peaks that are kept of each sign."""
 BLOB_LEVEL = 1.2
@@ -111,6 +115,22 @@ def find_peaks(grid: MapGrid, atoms: Atoms, limit: float = LIMIT, most: int = _M
     order = np.argsort(-np.abs(height), kind="stable")
     columns = (height[order], xyz[order], atom[order], distance[order])
     return tuple(Peak(h, (x[0], x[1], x[2]), a, d) for h, x, a, d in zip(*(column.tolist() for column in columns)))
+
+
+def anomalous_peaks(grid: MapGrid, atoms: Atoms) -> tuple[Peak, ...]:
+    """Peaks of an anomalous difference map that are higher than noise makes them: than its deepest hole, and 5 sigma.
+
+    f″ is positive, so that whatever is below zero is noise, which has as many peaks as holes; or a ripple about a high
+    peak, of both signs, where the series ends: what is so near to one four times as high is left out.
+    """
+    found = find_peaks(grid, atoms)
+    if not found:
+        return ()
+    height, xyz = np.array([peak.height for peak in found]), np.array([peak.xyz for peak in found])
+    near = np.linalg.norm(xyz[:, None] - xyz, axis=-1) < _RIPPLE * grid.d_min
+    ripple = (near & (height > 4.0 * np.abs(height)[:, None])).any(axis=1)
+    noise = max(_NOISE, -float(height[~ripple].min(initial=0.0)))
+    return tuple(peak for peak, alone in zip(found, ~ripple) if alone and peak.height > noise)
 
 
 def _maxima(grid: MapGrid, sign: float, limit: float) -> tuple[Float, Float]:

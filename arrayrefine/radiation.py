@@ -24,11 +24,15 @@ _SAID: dict[Radiation, str] = {
 def with_radiation(
     reflections: Reflections, asked: str, model: Model
 ) -> tuple[Reflections, tuple[str, ...]]:
-    """The reflections, which know what was scattered; see `chosen_radiation`. What they know already stays."""
+    """The reflections, which know what was scattered; see `chosen_radiation`. What they know already stays.
+
+    Differences of Friedel mates are those of an anomalous map for X-rays alone.
+    """
     if asked == "auto" and reflections.radiation != "xray":
         asked = reflections.radiation
     radiation, notes = chosen_radiation(asked, model)
-    return dataclasses.replace(reflections, radiation=radiation), notes
+    pairs = reflections.anomalous if radiation == "xray" else None
+    return dataclasses.replace(reflections, radiation=radiation, anomalous=pairs), notes
 
 
 def chosen_radiation(asked: str, model: Model) -> tuple[Radiation, tuple[str, ...]]:

@@ -162,6 +162,8 @@ def run(
     late += misplaced or ([] if doubts else outcome.wide_gap(problem, state, steps))
     late += twin_choice.at_end(state.twin.twin) if state.twin is not None else []
     late += [] if extra else outcome.waterless(problem, state)  # beside targets of one's own none can be added
+    assert course.maps is not None
+    late += summaries.anomalous(problem, state, course.maps)
     late += free_uncertainty.sentences(problem.reflections, state.statistics)
     late += tls_motion.sentences(motion)
     for note in late:
@@ -191,9 +193,8 @@ def run(
         mode=problem.device.mode(options) | ({"memory": memory.as_dict()} if memory else {}),
         stopped=listeners.reason(course.stopped),
         extra=own_targets,
-        maps=wanted_maps(options.maps),
+        maps=wanted_maps(options.maps, course.maps),
         waters=rounds,
     )
     written, output = output_atoms(source, problem.hydrogens, refined, options.write_hydrogens)
-    assert course.maps is not None
     return Result(written, output, problem.reflections, course.maps, report, refined, problem.restraints)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from arrayrefine.anomalous import AnomalousDifferences
 from arrayrefine.crystal import Crystal
 from arrayrefine.form_factors import Radiation
 
@@ -76,6 +77,8 @@ class Reflections:
         Others that were measured but have no part in anything; they are written to `refined.mtz`.
     radiation : "xray", "electron" or "neutron"
         What was scattered.
+    anomalous : AnomalousDifferences or None
+        Of the Friedel mates whose means these are; also of reflections that were left out since.
     """
 
     crystal: Crystal
@@ -89,6 +92,7 @@ class Reflections:
     flags: FreeFlags | None = None
     set_aside: Reflections | None = None
     radiation: Radiation = "xray"
+    anomalous: AnomalousDifferences | None = None
 
     def __len__(self) -> int:
         return len(self.f_obs)

@@ -9,6 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
+from arrayrefine.map_grids import map_grid
+from arrayrefine.maps import MapCoefficients
+from arrayrefine.peaks import anomalous_peaks
 from arrayrefine.problem import Problem
 from arrayrefine.scaling import r_factor
 from arrayrefine.solvent import MaskShape
@@ -17,6 +20,7 @@ from arrayrefine.wording import counted
 
 _SHELLS = 10
 _LEAST_IN_SHELL = 30
+_NAMED = 5
 
 _FUNCTION, _ROBUST = "harmonic", "robust"
 _NAMES = {
@@ -100,6 +104,8 @@ def data(problem: Problem, state: State) -> dict[str, Any]:
             {"operator": law, "fraction": float(fraction)}
             for law, fraction in zip(("h,k,l", *twin.laws), twin.fractions)
         ]
+    if measured.anomalous is not None:
+        row["anomalous"] = measured.anomalous.as_dict()
     return row | {"outliers": state.outliers.describe(measured, state.amplitude)}
 
 
@@ -162,3 +168,18 @@ def extra_sentences(rows: tuple[dict[str, Any], ...]) -> list[str]:
     return [
         f"extra target {row['name']}: weight {row['weight']}, {row['start']:.4g} -> {row['final']:.4g}" for row in rows
     ]
+
+
+def anomalous(problem: Problem, state: State, maps: MapCoefficients) -> list[str]:
+    """A sentence on anomalous differences, and where their map is high; none where there are none."""
+    pairs = problem.reflections.anomalous
+    if pairs is None:
+        return []
+    if maps.anomalous is None:
+        return [f"{pairs.sentence()}; there is no map of them, as the crystal is refined as a twin"]
+    peaks = anomalous_peaks(map_grid(maps, problem.reflections.crystal, "anomalous"), state.atoms)
+    label = state.atoms.identity.label
+    named = [f"{peak.height:.1f} sigma {peak.distance:.1f} Å from {label(peak.atom)}" for peak in peaks[:_NAMED]]
+    where = f"{counted(len(peaks), 'peak')} above its noise: {', '.join(named)}" if peaks else "no peak above its noise"
+    more = f" and {len(peaks) - _NAMED} more" if len(peaks) > _NAMED else ""
+    return [f"{pairs.sentence()}; their map (FAN PHAN) has {where}{more}"]

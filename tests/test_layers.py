@@ -132,6 +132,7 @@ LAYERS = [
         "riding",
         "tls",
         "crystal",
+        "anomalous",
         "reflections",
         "intensity_statistics",
         "form_factors",

@@ -16,7 +16,7 @@ from arrayrefine.options import Reading
 
 @dataclass(frozen=True)
 class Peaks:
-    """List peaks, holes and blobs of the difference map."""
+    """List peaks, holes and blobs of the difference map, and anomalous peaks."""
 
     model: Annotated[Positional[Path], arg(metavar="MODEL")]
     """Model: PDB or mmCIF, .gz too."""
@@ -49,7 +49,9 @@ class Peaks:
         what = f"{len(up)} peaks and {len(down)} holes beyond {self.limit:g} sigma, {len(blobs)} blobs"
         print(f"mFo-DFc map: sigma {found.difference.sigma:.3g} on the scale of the data; {what}")
         lines = [*peak_table("Peaks", up, self.show), *peak_table("Holes", down, self.show)]
-        print("\n".join(lines + blob_table(blobs, self.show)))
+        anomalous = peak_rows(found.anomalous, found.atoms)
+        lines += [*blob_table(blobs, self.show), *peak_table("Anomalous differences", anomalous, self.show)]
+        print("\n".join(lines))
         if self.out is not None:
             content: dict[str, Any] = {
                 "schema": "arrayrefine.peaks/1",
@@ -57,6 +59,7 @@ class Peaks:
                 "limit": self.limit,
                 "peaks": [dataclasses.asdict(peak) for peak in peaks],
                 "blobs": [dataclasses.asdict(blob) for blob in blobs],
+                "anomalous_peaks": [dataclasses.asdict(peak) for peak in anomalous],
             }
             print(f"wrote {write_json(self.out, content, inputs)}")
         return 0

@@ -56,6 +56,7 @@ def validation_lines(found: Validation, show: int) -> list[str]:
         *_totals(found), *_torsions(found, show), *_fit(found, show), *_restraints(found, show), *_clashes(found, show),
         *_flips(found, show),
         *peak_table("mFo-DFc peaks and holes", found.peaks, show), *blob_table(found.blobs, show),
+        *peak_table("Anomalous differences", found.anomalous_peaks, show),
     ]  # fmt: skip
 
 

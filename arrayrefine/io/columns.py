@@ -23,7 +23,7 @@ _KINDS: dict[str, Literal["amplitude", "intensity"]] = {
 # labels of CCP4, phenix, Servalcat, BUSTER and mmCIF for what was computed from a model
 _CALCULATED = re.compile(
     r"(pdbx_)?(2?m?fo-?d?fc|2?fofc|fc$|fc[^a-z]|fcalc|f[-_]?calc|f[-_]?model|fwt|delfwt|f[-_]?mask|f[-_]?bulk"
-    r"|f[-_]?part|f[-_]?sol|fdm|fbp|anom$|phanom|ph)",
+    r"|f[-_]?part|f[-_]?sol|fdm|fbp|fan$|anom$|phanom|ph)",
     re.IGNORECASE,
 )
 _DERIVED = re.compile(r"filtered", re.IGNORECASE)
@@ -121,9 +121,15 @@ def _candidates(table: Table) -> list[tuple[int, Columns]]:
                 continue
             else:
                 values = (label, mate)
-        sigmas = tuple(s for s in (_sigma_of(table, v) for v in values) if s)
+        sigmas = tuple(s for s in (sigma_of(table, v) for v in values) if s)
         found.append((rank, Columns(_KINDS[kind], values, sigmas if len(sigmas) == len(values) else ())))
     return found
+
+
+def pairs_of_columns(table: Table, chosen: Columns) -> list[Columns]:
+    """Sets of columns with (+) and (-) apart: those chosen, then those of the same kind, then others."""
+    found = [(columns != chosen, columns.kind != chosen.kind, rank, columns) for rank, columns in _candidates(table)]
+    return [row[3] for row in sorted(found, key=lambda row: row[:3]) if len(row[3].value) == len(row[3].sigma) == 2]
 
 
 def _is_minus(label: str) -> bool:
@@ -141,8 +147,8 @@ def friedel_mate(table: Table, label: str) -> str | None:
     return None
 
 
-def _sigma_of(table: Table, label: str) -> str | None:
-    """Label of the sigmas of column `label`: by name, else the next column if its type fits."""
+def sigma_of(table: Table, label: str) -> str | None:
+    """Label of the sigmas of column `label`: by name, else the next column if its type fits; None for none."""
     by_lower = {name.lower(): name for name in table.types}
     low = label.lower()
     stem = low.replace("_meas", "") if low.startswith(("intensity", "f_squared")) else low
@@ -201,7 +207,7 @@ def _given(table: Table, columns: str) -> Columns:
             f"amplitudes (F, G) or intensities (J, K); found {table.listing()}: name two of these"
         )
     if not sigmas:
-        sigma = _sigma_of(table, values[0])
+        sigma = sigma_of(table, values[0])
         if sigma is None:
             raise InputError(
                 f"data '{table.file.path}': no column of standard uncertainties belongs to {values[0]}; "

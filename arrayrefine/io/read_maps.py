@@ -24,7 +24,7 @@ def read_maps(path: Path) -> tuple[Crystal, dict[str, NDArray[Any]]]:
     -------
     crystal : Crystal
     columns : dict
-        The fields of `MapCoefficients` by name.
+        The fields of `MapCoefficients` by name; "anomalous" where there are FAN and PHAN.
 
     Raises
     ------
@@ -59,4 +59,6 @@ def read_maps(path: Path) -> tuple[Crystal, dict[str, NDArray[Any]]]:
         "fwt_nofill": complex_of("FWT_nofill", "PHWT_nofill"),
         "fom": found["FOM"],
     }
+    if "FAN" in found and "PHAN" in found:
+        columns["anomalous"] = complex_of("FAN", "PHAN")
     return crystal, {name: values[in_maps] for name, values in columns.items()}

@@ -19,6 +19,7 @@ from arrayrefine.io.files import IN_MEMORY
 from arrayrefine.io.flag_file import flags_of_another_file
 from arrayrefine.io.free_flags import FreeColumn, check_share, choose_random, find_free_column, resolve
 from arrayrefine.io.french_wilson import REJECT_BELOW, french_wilson
+from arrayrefine.io.friedel_pairs import anomalous_differences
 from arrayrefine.io.in_memory import DataSource, label_of
 from arrayrefine.io.merging import Observations, merge, own_rows_of_mates, to_asu
 from arrayrefine.io.same_crystal import absent_note, common_crystal, fits, require_same, screws_note, without_screws
@@ -128,6 +129,7 @@ def read_reflections(
     _check_test_set(table, column, reflections, account)
     if column is not None:
         reflections = dataclasses.replace(reflections, flags=carried_flags(table, column, reflections))
+    reflections = dataclasses.replace(reflections, anomalous=anomalous_differences(table, chosen, reflections))
     return reflections, account.all_notes()
 
 

@@ -32,6 +32,7 @@ _CIF_TYPES = {
     "intensity_meas": "J", "intensity_sigma": "Q", "F_squared_meas": "J", "F_squared_sigma": "Q",
     "pdbx_F_plus": "G", "pdbx_F_plus_sigma": "L", "pdbx_F_minus": "G", "pdbx_F_minus_sigma": "L",
     "pdbx_I_plus": "K", "pdbx_I_plus_sigma": "M", "pdbx_I_minus": "K", "pdbx_I_minus_sigma": "M",
+    "pdbx_anom_difference": "D", "pdbx_anom_difference_sigma": "Q",
     "F_calc": "F", "F_calc_au": "F", "pdbx_FWT": "F", "pdbx_DELFWT": "F", "pdbx_F_calc_with_solvent": "F",
     "phase_calc": "P", "phase_meas": "P", "pdbx_PHWT": "P", "pdbx_DELPHWT": "P", "fom": "W",
     "pdbx_r_free_flag": "I",

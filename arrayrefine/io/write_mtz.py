@@ -35,6 +35,8 @@ class Coefficients(Protocol):
     def fwt_nofill(self) -> Complex: ...
     @property
     def fom(self) -> Float: ...
+    @property
+    def anomalous(self) -> Complex | None: ...
 
 
 def test_value(reflections: Reflections) -> float:
@@ -55,10 +57,11 @@ def mtz_bytes(reflections: Reflections, maps: Coefficients, history: str) -> byt
 def mtz_of(reflections: Reflections, maps: Coefficients, history: str) -> gemmi.Mtz:
     """Return what `refined.mtz` holds.
 
-    Columns: H K L, FP SIGFP, I SIGI (where the amplitudes came from intensities), FREE, FC PHIC, FWT PHWT, FWT_nofill
-    PHWT_nofill, DELFWT PHDELWT, FOM. Amplitudes are on the scale of the input, phases in degrees, missing values nan.
-    Coot opens FWT and DELFWT by their names. FREE holds the values of the input, where that has flags, in rows of their
-    own for reflections that are in no map; else 0 for the test set and 1 for the work set.
+    Columns: H K L, FP SIGFP, I SIGI (where the amplitudes came from intensities), FREE, FC PHIC, FWT PHWT,
+    FWT_nofill PHWT_nofill, DELFWT PHDELWT, FAN PHAN (of anomalous differences, where there are any), FOM.
+    Amplitudes are on the scale of the input, phases in degrees, missing values nan. Coot opens FWT and DELFWT by
+    their names. FREE holds the values of the input, where that has flags, in rows of their own for reflections that
+    are in no map; else 0 for the test set and 1 for the work set.
 
     Parameters
     ----------
@@ -84,12 +87,14 @@ def mtz_of(reflections: Reflections, maps: Coefficients, history: str) -> gemmi.
         row = positions(maps.hkl, every.hkl)
         columns += [("I", "J", _pick(every.i_obs, row)), ("SIGI", "Q", _pick(every.sigma_i, row))]
     columns.append(("FREE", "I", flags[: len(maps.hkl)]))
-    for f_name, phase_name, value in (
+    coefficients = [
         ("FC", "PHIC", maps.fc),
         ("FWT", "PHWT", maps.fwt),
         ("FWT_nofill", "PHWT_nofill", maps.fwt_nofill),
         ("DELFWT", "PHDELWT", maps.delfwt),
-    ):
+    ]
+    coefficients += [("FAN", "PHAN", maps.anomalous)] if maps.anomalous is not None else []
+    for f_name, phase_name, value in coefficients:
         columns += [(f_name, "F", np.abs(value)), (phase_name, "P", np.degrees(np.angle(value)))]
     columns.append(("FOM", "W", maps.fom))
 

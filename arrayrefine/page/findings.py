@@ -1,4 +1,4 @@
-"""Tables of what validation has found: residues, outliers, clashes, flips, peaks, blobs."""
+"""Tables of what validation has found: residues, outliers, clashes, flips, peaks, blobs, anomalous peaks."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ Find = Callable[[str], Place | None]
 
 MOST = 150
 """Rows of a table; what is left out is said."""
+_ANOMALOUS = "Peaks of the anomalous difference map that are higher than its deepest hole"
 
 
 def tables(validation: Mapping[str, Any], where: Find) -> dict[str, Table | None]:
@@ -22,7 +23,8 @@ def tables(validation: Mapping[str, Any], where: Find) -> dict[str, Table | None
         "outliers": _outliers(validation.get("outliers") or (), where),
         "clashes": _clashes(validation.get("clashes") or (), where),
         "nqh_flips": _flips(validation.get("nqh_flips") or (), where),
-        "peaks": _peaks(validation.get("peaks") or ()),
+        "peaks": _peaks(validation.get("peaks") or (), "Peaks (+) and holes (−) of the mFo−DFc map"),
+        "anomalous": _peaks(validation.get("anomalous_peaks") or (), _ANOMALOUS),
         "blobs": _blobs(validation.get("blobs") or ()),
     }
     return {name: found if found.rows else None for name, found in made.items()}
@@ -127,7 +129,7 @@ def _flips(rows: Sequence[Row], where: Find) -> Table:
     return table(_limited(rows, title), columns, made)
 
 
-def _peaks(rows: Sequence[Row]) -> Table:
+def _peaks(rows: Sequence[Row], title: str) -> Table:
     columns = (
         Column("Nearest atom", numeric=False), Column("Height, σ"), Column("Distance, Å"), Column("x"), Column("y"),
         Column("z"),
@@ -138,7 +140,7 @@ def _peaks(rows: Sequence[Row]) -> Table:
          number(row["distance"], 2), *(number(value, 1) for value in row["xyz"]))
         for row in rows[:MOST]
     ]  # fmt: skip
-    return table(_limited(rows, "Peaks (+) and holes (−) of the mFo−DFc map"), columns, made)
+    return table(_limited(rows, title), columns, made)
 
 
 def _blobs(rows: Sequence[Row]) -> Table:

@@ -164,6 +164,8 @@ class Validation:
         Number of outliers beyond 4 sigma, and of restraints, by kind.
     nqh_flips : tuple of FlipRow
         The largest gain first; none without hydrogens.
+    anomalous_peaks : tuple of PeakRow
+        Of the anomalous difference map, see `peaks.anomalous_peaks`; the highest first.
     r_work, r_free : float or None
         None without data, or without a test set.
     """
@@ -179,6 +181,7 @@ class Validation:
     blobs: tuple[BlobRow, ...] = ()
     restraints: dict[str, dict[str, int]] = field(default_factory=dict)
     nqh_flips: tuple[FlipRow, ...] = ()
+    anomalous_peaks: tuple[PeakRow, ...] = ()
     r_work: float | None = None
     r_free: float | None = None
 

@@ -19,7 +19,7 @@ from arrayrefine.map_grids import Grids, MapGrid
 from arrayrefine.maps import MapCoefficients
 from arrayrefine.model_maps import maps_of
 from arrayrefine.nqh_ends import WORTH_TURNING, ends_of, gained_by_contacts
-from arrayrefine.peaks import Blob, Peak, find_blobs, find_peaks
+from arrayrefine.peaks import Blob, Peak, anomalous_peaks, find_blobs, find_peaks
 from arrayrefine.polymers import residues_of
 from arrayrefine.problem import Problem
 from arrayrefine.restraints import Restraints
@@ -85,7 +85,7 @@ def validate_model(
         lambda: None if grids is None else _fit(atoms, grids.best, grids.model, n),
         lambda: (_besides(atoms, grids), _Stereochemistry.of(atoms, restraints, crystal, n)),
     ]
-    fit, ((peaks, blobs), stereochemistry) = gathered(tasks)
+    fit, ((peaks, blobs, anomalous), stereochemistry) = gathered(tasks)
     clashes = stereochemistry.clashes
     there = atoms.occupancy > 0.0
     alone = sum(symmetry is None for symmetry in clashes.symmetry)
@@ -101,6 +101,7 @@ def validate_model(
         blobs,
         stereochemistry.counts,
         _flip_rows(atoms, restraints, crystal),
+        anomalous,
     )
 
 
@@ -124,12 +125,15 @@ class _Stereochemistry(NamedTuple):
         return cls(outliers, worst, counts, clashes, backbone, classify_side_chains(atoms, residues))
 
 
-def _besides(atoms: Atoms, grids: Grids | None) -> tuple[tuple[PeakRow, ...], tuple[BlobRow, ...]]:
-    """What maps show besides the model: peaks and blobs."""
+def _besides(
+    atoms: Atoms, grids: Grids | None
+) -> tuple[tuple[PeakRow, ...], tuple[BlobRow, ...], tuple[PeakRow, ...]]:
+    """What maps show besides the model: peaks, blobs, and what scatters anomalously."""
     if grids is None:
-        return (), ()
+        return (), (), ()
     peaks = peak_rows(find_peaks(grids.difference, atoms), atoms)
-    return peaks, blob_rows(find_blobs(grids.best, grids.difference, atoms), atoms)
+    anomalous = () if grids.anomalous is None else peak_rows(anomalous_peaks(grids.anomalous, atoms), atoms)
+    return peaks, blob_rows(find_blobs(grids.best, grids.difference, atoms), atoms), anomalous
 
 
 @dataclass(frozen=True)
