@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from arrayrefine.errors import ArrayRefineError
-from arrayrefine.map_grids import MARGIN, MapGrid, map_grid
+from arrayrefine.map_grids import MARGIN, Kind, MapGrid, map_grid
 from arrayrefine.page.folder import Folder
 from arrayrefine.page.render import NAME, view_page
 
@@ -99,9 +99,11 @@ def make_site(folder: Folder) -> Site:
     molstar = molstar_folder()
     report = folder.path / NAME
     label, place = folder.first_place()
-    best = map_grid(folder.maps, folder.crystal, "2mFo-DFc", _SAMPLING)
-    difference = map_grid(folder.maps, folder.crystal, "mFo-DFc", _SAMPLING)
-    sigma = {"best": best.sigma, "difference": difference.sigma}
+    shown: dict[str, Kind] = {"best": "2mFo-DFc", "difference": "mFo-DFc"}
+    if folder.maps.anomalous is not None:
+        shown["anomalous"] = "anomalous"
+    grids = {name: map_grid(folder.maps, folder.crystal, kind, _SAMPLING) for name, kind in shown.items()}
+    sigma = {name: grid.sigma for name, grid in grids.items()}
     files: dict[str, Callable[[], bytes]] = {
         "": lambda: view_page(folder.path.resolve().name, label, place, sigma, report.is_file()).encode(),
         "refined.cif": (folder.path / "refined.cif").read_bytes,
@@ -109,7 +111,7 @@ def make_site(folder: Folder) -> Site:
     }
     if report.is_file():
         files[NAME] = report.read_bytes
-    return Site(files, {"2mFo-DFc.ccp4": best, "mFo-DFc.ccp4": difference})
+    return Site(files, {f"{shown[name]}.ccp4": grid for name, grid in grids.items()})
 
 
 class Server(ThreadingHTTPServer):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import threading
 import time
 import urllib.error
@@ -195,5 +196,34 @@ def test_places_of_the_report_lead_to_the_viewer(server: viewer.Server, tmp_path
         assert volumes[-1][3] == pytest.approx([3.0 * sigma, -3.0 * sigma])
         asked = browser.requests(driver)
         assert all(url.startswith((server.url, "data:")) for url in asked), asked
+        errors = [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
+        assert errors == []
+
+
+def test_a_map_of_anomalous_differences_is_shown_where_there_is_one(
+    out: Path, server: viewer.Server, tmp_path: Path
+) -> None:
+    assert b"anomalous" not in get(server.url).split(b"<script")[0]
+    folder = shutil.copytree(out, tmp_path / "anomalous")
+    mtz = gemmi.read_mtz_file(str(folder / "refined.mtz"))
+    for label, like in (("FAN", "DELFWT"), ("PHAN", "PHDELWT")):
+        mtz.copy_column(-1, mtz.column_with_label(like)).label = label
+    mtz.write_to_file(str(folder / "refined.mtz"))
+    server.site = viewer.make_site(Folder(folder))
+    sigma = server.site.maps["anomalous.ccp4"].sigma
+    assert sigma == pytest.approx(server.site.maps["mFo-DFc.ccp4"].sigma, rel=1e-4)
+    assert b'id="anomalous"' in get(server.url)
+    if reason := browser.unavailable_reason():
+        pytest.skip(reason)
+    with browser.chromium(tmp_path / "profile") as driver:
+        driver.get(server.url)
+        deadline = time.monotonic() + 20
+        drawn: list[list[Any]] = []
+        while not drawn and time.monotonic() < deadline:
+            found = driver.execute_script("return window.calls ?? []")
+            drawn = [call for call in found if call[0] == "volume" and call[1].startswith("anomalous.ccp4")]
+            time.sleep(0.1)
+        assert drawn
+        assert drawn[0][3] == pytest.approx([5.0 * sigma])
         errors = [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
         assert errors == []

@@ -112,7 +112,7 @@ def view_page(title: str, label: str, first: Place, sigma: Mapping[str, float], 
     label, first
         Name and position (Å) of the place to begin with.
     sigma : mapping
-        Root mean squares of the maps "best" and "difference".
+        Root mean squares of the maps "best" and "difference", and of "anomalous" where there is one.
     report : bool
     """
     content = {"title": title, "label": label, "first": list(first), "sigma": dict(sigma), "report": report}

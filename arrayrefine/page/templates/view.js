@@ -6,7 +6,7 @@
   const control = (name) => document.getElementById(name);
   const number = (name) => Number(control(name).value);
   const dark = matchMedia("(prefers-color-scheme: dark)").matches;
-  const colours = { best: 0x3b7dc4, plus: 0x00a070, minus: 0xd9541e };
+  const colours = { best: 0x3b7dc4, plus: 0x00a070, minus: 0xd9541e, anomalous: 0xa03bc4 };
   let viewer;
   let centre = first;
   let turn = Promise.resolve();
@@ -34,6 +34,7 @@
     const load = (kind, file, levels) => viewer.loadVolumeFromUrl({ url: file + where, format: "ccp4", isBinary: true }, levels);
     await load("best", "2mFo-DFc.ccp4", [level("best", "best", 1)]);
     await load("difference", "mFo-DFc.ccp4", [level("plus", "difference", 1), level("minus", "difference", -1)]);
+    if (sigma.anomalous) await load("anomalous", "anomalous.ccp4", [level("anomalous", "anomalous", 1)]);
     const update = state.build();
     for (const cell of old) update.delete(cell.transform.ref);
     await update.commit();
@@ -69,7 +70,8 @@
     throw error;
   }
 
-  for (const [name, unit, digits] of [["best", "σ", 1], ["difference", "σ", 1], ["radius", "Å", 0]]) {
+  for (const [name, unit, digits] of [["best", "σ", 1], ["difference", "σ", 1], ["anomalous", "σ", 1], ["radius", "Å", 0]]) {
+    if (!control(name)) continue;
     control(name).addEventListener("input", (event) => {
       event.target.nextElementSibling.textContent = `${number(name).toFixed(digits)} ${unit}`;
     });
