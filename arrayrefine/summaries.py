@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from arrayrefine.atoms import Atoms
+from arrayrefine.atoms import WATERS, Atoms
 from arrayrefine.map_grids import map_grid
 from arrayrefine.maps import MapCoefficients
 from arrayrefine.peaks import anomalous_peaks
@@ -16,11 +16,13 @@ from arrayrefine.problem import Problem
 from arrayrefine.scaling import r_factor
 from arrayrefine.solvent import MaskShape
 from arrayrefine.state import State
-from arrayrefine.wording import counted
+from arrayrefine.wording import Caution, counted
 
 _SHELLS = 10
 _LEAST_IN_SHELL = 30
 _NAMED = 5
+_AT = 0.8
+"""Å from an atom within which an anomalous peak is its own."""
 
 _FUNCTION, _ROBUST = "harmonic", "robust"
 _NAMES = {
@@ -182,4 +184,14 @@ def anomalous(problem: Problem, state: State, maps: MapCoefficients) -> list[str
     named = [f"{peak.height:.1f} sigma {peak.distance:.1f} Å from {label(peak.atom)}" for peak in peaks[:_NAMED]]
     where = f"{counted(len(peaks), 'peak')} above its noise: {', '.join(named)}" if peaks else "no peak above its noise"
     more = f" and {len(peaks) - _NAMED} more" if len(peaks) > _NAMED else ""
-    return [f"{pairs.sentence()}; their map (FAN PHAN) has {where}{more}"]
+    said = [f"{pairs.sentence()}; their map (FAN PHAN) has {where}{more}"]
+    name = state.atoms.identity.residue_name
+    waters = [peak for peak in peaks if name[peak.atom] in WATERS and peak.distance < _AT]
+    if waters:
+        listed = ", ".join(f"{label(peak.atom)} ({peak.height:.1f} sigma)" for peak in waters)
+        one = len(waters) == 1
+        said.append(Caution(
+            f"{counted(len(waters), 'water')} {'scatters' if one else 'scatter'} anomalously, as oxygen hardly does: "
+            f"{listed}. See whether {'it is an ion' if one else 'they are ions'}, such as chloride or a metal"
+        ))
+    return said

@@ -23,6 +23,7 @@ from arrayrefine.maps import MapCoefficients, anomalous_coefficients
 from arrayrefine.page.findings import tables
 from arrayrefine.peaks import anomalous_peaks, find_peaks
 from arrayrefine.radiation import with_radiation
+from arrayrefine.wording import Caution
 
 CELL = (31.0, 38.0, 45.0, 90.0, 97.0, 90.0)
 CRYSTAL = Crystal.from_gemmi(gemmi.UnitCell(*CELL), gemmi.SpaceGroup("P 1 21 1"))
@@ -275,6 +276,30 @@ def test_the_command_lists_them(
     text = capsys.readouterr().out
     assert "A 105 MET SD" in text[text.index("Anomalous differences") :]
     assert '"anomalous_peaks"' in (tmp_path / "peaks.json").read_text()
+
+
+def test_waters_that_scatter_anomalously_are_warned_of(case: Callable[[str], Path]) -> None:
+    """Sulphur that a model takes for water."""
+    folder = case("hewl_ssad")
+    structure = gemmi.read_structure(str(folder / "model.pdb"))
+    residue = structure[0]["A"]["12"]["MET"]
+    place = residue.sole_atom("SD").pos
+    for name in ("SD", "CE"):
+        residue.remove_atom(name, "\0")
+    assert not [atom for atom in residue if atom.name == "SD"]
+    chain = structure[0].add_chain("W")
+    water = gemmi.Residue()
+    water.name, water.seqid = "HOH", gemmi.SeqId("1")
+    atom = gemmi.Atom()
+    atom.name, atom.element, atom.pos, atom.b_iso = "O", gemmi.Element("O"), place, 15.0
+    water.add_atom(atom)
+    chain.add_residue(water)
+    _, problem, atoms, _ = ar.prepare(structure, folder / "data.mtz", ar.Options(d_min=2.2))
+    state = ar.evaluate(problem, atoms)
+    said = summaries.anomalous(problem, state, ar.maps_of(problem, state))
+    assert len(said) == 2
+    assert isinstance(said[1], Caution)
+    assert said[1].startswith("1 water scatters anomalously, as oxygen hardly does: W/HOH 1/O (")
 
 
 def test_neutrons_have_no_such_map(case: Callable[[str], Path]) -> None:
