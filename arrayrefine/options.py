@@ -301,8 +301,11 @@ class Options:
     """What the data were measured with, for the form factors; auto: what the header of the model says, or else
     X-rays."""
     maps: Literal["none", "model", "asu"] = "none"
-    """Write CCP4 files of the 2mFo-DFc and mFo-DFc maps too: of the surroundings of the model, or of an asymmetric
-    unit."""
+    """Write CCP4 files of the 2mFo-DFc and mFo-DFc maps too, and of anomalous differences where there are any: of the
+    surroundings of the model, or of an asymmetric unit."""
+    uncertainties: bool = False
+    """Estimate the standard uncertainty of each coordinate at the end, by the curvature of data and restraints:
+    refined.cif has them (Cartn_x_esd)."""
     report: bool = True
     """Write report.html beside the other files: one page with charts, validation and pictures of the density."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -10,7 +10,16 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
-from arrayrefine import free_uncertainty, outcome, summaries, tls_motion, twin_choice, twisted_peptides, verdicts
+from arrayrefine import (
+    coordinate_uncertainty,
+    free_uncertainty,
+    outcome,
+    summaries,
+    tls_motion,
+    twin_choice,
+    twisted_peptides,
+    verdicts,
+)
 from arrayrefine.atoms import Atoms
 from arrayrefine.callbacks import Listeners
 from arrayrefine.course import run_course
@@ -164,6 +173,12 @@ def run(
     late += [] if extra else outcome.waterless(problem, state)  # beside targets of one's own none can be added
     assert course.maps is not None
     late += summaries.anomalous(problem, state, course.maps)
+    uncertainty, uncertain = None, {}
+    if options.uncertainties:
+        weight = coordinate_uncertainty.last_weight(steps)
+        uncertainty = coordinate_uncertainty.standard_uncertainties(problem, state, weight, options.seed)
+        uncertain = {"coordinate_uncertainty": coordinate_uncertainty.describe(state.atoms, uncertainty)}
+        late.append(coordinate_uncertainty.sentence(uncertain["coordinate_uncertainty"]))
     late += free_uncertainty.sentences(problem.reflections, state.statistics)
     late += tls_motion.sentences(motion)
     for note in late:
@@ -183,7 +198,7 @@ def run(
         steps=steps,
         warnings=tuple(dict.fromkeys(notes)),
         seconds=time.perf_counter() - began,
-        data=summaries.data(problem, state) | {"n_riding": len(state.atoms.riding.child)},
+        data=summaries.data(problem, state) | {"n_riding": len(state.atoms.riding.child)} | uncertain,
         scaling=summaries.scaling(problem, state),
         shells=summaries.shells(problem, state),
         restraints=summaries.restraint_classes(problem, state),
@@ -197,4 +212,8 @@ def run(
         waters=rounds,
     )
     written, output = output_atoms(source, problem.hydrogens, refined, options.write_hydrogens)
-    return Result(written, output, problem.reflections, course.maps, report, refined, problem.restraints)
+    if uncertainty is not None and len(output) < len(refined):
+        uncertainty = uncertainty[problem.hydrogens.own]
+    return Result(
+        written, output, problem.reflections, course.maps, report, refined, problem.restraints, uncertainty
+    )

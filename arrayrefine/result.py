@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from arrayrefine.atoms import Atoms
 from arrayrefine.errors import InputError
 from arrayrefine.io import exports
@@ -20,6 +23,8 @@ from arrayrefine.report import Report, Step
 from arrayrefine.restraints import Restraints
 from arrayrefine.validation import Validation, validate_model
 from arrayrefine.version import version
+
+Float = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,9 @@ class Result:
         As `atoms`, with the riding hydrogens that are not written.
     restraints : Restraints
         On these.
+    uncertainty : (N, 3) float64 or None
+        Standard uncertainties of the coordinates of `atoms`, Å, with the option `uncertainties`; nan where a coordinate
+        is not refined.
     """
 
     model: Model
@@ -48,6 +56,7 @@ class Result:
     report: Report
     every_atom: Atoms
     restraints: Restraints
+    uncertainty: Float | None = None
 
     @property
     def r_work(self) -> float:
@@ -127,7 +136,9 @@ class Result:
         for row in self.report.maps:
             around = self.atoms.xyz if row["extent"] == "model" else None
             more[row["file"]] = self.map_grid(row["map"]).ccp4_bytes(around)
-        return write_outputs(Path(folder), self.model, self.atoms, self.reflections, self.maps, self.report, more)
+        return write_outputs(
+            Path(folder), self.model, self.atoms, self.reflections, self.maps, self.report, more, self.uncertainty
+        )
 
     def validate(self, grids: Grids | None = None) -> Validation:
         """Look at the refined model from all sides: fit to the map, geometry, torsions, clashes, peaks, blobs.

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from arrayrefine import coordinate_uncertainty
 from arrayrefine.atoms import WATERS, Atoms
 from arrayrefine.map_grids import map_grid
 from arrayrefine.maps import MapCoefficients
@@ -106,6 +107,7 @@ def data(problem: Problem, state: State) -> dict[str, Any]:
             {"operator": law, "fraction": float(fraction)}
             for law, fraction in zip(("h,k,l", *twin.laws), twin.fractions)
         ]
+    row |= coordinate_uncertainty.precision_indices(problem, state)
     if measured.anomalous is not None:
         row["anomalous"] = measured.anomalous.as_dict()
     return row | {"outliers": state.outliers.describe(measured, state.amplitude)}

@@ -32,7 +32,7 @@ LAYERS = [
     {"nqh_ends"},
     {"model_maps", "wilson_outliers", "other_indexing", "twin_evidence"},
     {"refinement_step"},
-    {"remedy", "convergence", "foresight", "incomplete"},
+    {"remedy", "convergence", "foresight", "incomplete", "coordinate_uncertainty"},
     {"nearness", "guard", "search", "tensors", "weight_schemes"},
     {"device_batch"},
     {"callbacks"},

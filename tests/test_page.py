@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import json
 import re
+import time
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -71,6 +72,9 @@ def shown(driver: Any, folder: Path) -> Any:
     browser.resize(driver, 1280)
     browser.emulate(driver, prefers_color_scheme="light")
     driver.get((folder / "report.html").as_uri())
+    deadline = time.monotonic() + 30  # on a machine with much other work `get` has come back in the middle of a page
+    while driver.execute_script("return document.readyState") != "complete" and time.monotonic() < deadline:
+        time.sleep(0.05)
     return driver
 
 

@@ -52,6 +52,8 @@ def refine_row(entry: str, content: Mapping[str, Any]) -> Row:
         "ls_R_factor_R_free": text(final["r_free"], 5),
         "correlation_coeff_Fo_to_Fc": text(data.get("cc_work"), 4),
         "correlation_coeff_Fo_to_Fc_free": text(data.get("cc_free"), 4),
+        "pdbx_overall_ESU_R": text(data.get("esu_r"), 4),
+        "pdbx_overall_ESU_R_Free": text(data.get("esu_r_free"), 4),
         "overall_FOM_work_R_set": text(data.get("fom_work"), 4),
         "overall_FOM_free_R_set": text(data.get("fom_free"), 4),
         "ls_number_restraints": text(sum(r.get("count") or 0 for r in content["restraints"])),

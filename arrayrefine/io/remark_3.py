@@ -32,6 +32,7 @@ def remark_3(content: Mapping[str, Any], software: str) -> list[str]:
         ("B VALUES.", [("MEAN B VALUE      (OVERALL, A**2)", _text(content["final"]["b_mean"], 2))]),
         ("OVERALL ANISOTROPIC B VALUE.", _anisotropic_scale(content)),
         ("BULK SOLVENT MODELLING.", _solvent(content)),
+        ("ESTIMATED OVERALL COORDINATE ERROR.", _coordinates(content)),
         ("CORRELATION COEFFICIENTS.", _correlations(content)),
         ("RMS DEVIATIONS FROM IDEAL VALUES.", _geometry(content)),
         ("WEIGHTS OF THE RESTRAINTS.", _weights(content)),
@@ -107,6 +108,14 @@ def _solvent(content: Mapping[str, Any]) -> Lines:
         ("METHOD USED", "MASK"),
         ("VDW PROBE RADIUS", _text(scaling.get("solvent_probe"), 2)),
         ("SHRINKAGE RADIUS", _text(scaling.get("solvent_shrink"), 2)),
+    ]
+
+
+def _coordinates(content: Mapping[str, Any]) -> Lines:
+    data = content["data"]
+    return [
+        (f"{label:<47s} (A)", _text(data.get(name), 3))
+        for label, name in (("ESU BASED ON R VALUE", "esu_r"), ("ESU BASED ON FREE R VALUE", "esu_r_free"))
     ]
 
 

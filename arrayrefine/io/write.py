@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.errors import ArrayRefineError, InputError
@@ -28,6 +29,8 @@ from arrayrefine.io.write_pdb import has_remark_500, pdb_obstacle, pdb_text
 from arrayrefine.reflections import Reflections
 from arrayrefine.version import version as program_version
 from arrayrefine.wording import Caution, counted, listed
+
+Float = NDArray[np.float64]
 
 NAMES = ("refined.cif", "refined.pdb", "refined.mtz", "report.json")
 """Files that a refinement writes."""
@@ -51,6 +54,7 @@ def write_outputs(
     maps: Coefficients,
     report: Account,
     more: Mapping[str, bytes] | None = None,
+    uncertainty: Float | None = None,
 ) -> tuple[Path, ...]:
     """Write `refined.cif`, `refined.pdb` (where the model fits that format), `refined.mtz` and `report.json`.
 
@@ -69,6 +73,8 @@ def write_outputs(
     report : Report
     more : mapping of file name to content, optional
         Other files that belong to the result, such as maps.
+    uncertainty : (N, 3) float64, optional
+        Standard uncertainties of the coordinates, Å, nan where there is none.
 
     Returns
     -------
@@ -89,7 +95,7 @@ def write_outputs(
     version = program_version()
 
     structure = with_atoms(model, atoms)
-    files = {"refined.cif": cif_text(model.document, structure, content, version).encode()}
+    files = {"refined.cif": cif_text(model.document, structure, content, version, uncertainty).encode()}
     fits = pdb_obstacle(atoms) is None
     if fits:
         files["refined.pdb"] = pdb_text(structure, content, f"arrayrefine {version}", model.header).encode()

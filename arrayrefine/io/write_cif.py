@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import gemmi
+import numpy as np
 from gemmi import cif
+from numpy.typing import NDArray
 
 from arrayrefine.form_factors import METHODS, Radiation, named_radiations
 from arrayrefine.io import refinement_items as items
@@ -18,6 +20,8 @@ from arrayrefine.io.entities import name_for_nameless
 from arrayrefine.io.files import IN_MEMORY
 from arrayrefine.io.padded_names import strip_rows_of_links
 from arrayrefine.io.sequence_numbers import number_by_sequence
+
+Float = NDArray[np.float64]
 
 # What an earlier refinement said about its own model. The items stay, their values would be false now.
 STALE_CATEGORIES = (
@@ -47,8 +51,9 @@ CELL_PRECISION = 6e-4
 
 
 def cif_text(
-    document: cif.Document | None, structure: gemmi.Structure, content: Mapping[str, Any], version: str
-) -> str:
+    document: cif.Document | None, structure: gemmi.Structure, content: Mapping[str, Any], version: str,
+    uncertainty: Float | None = None,
+) -> str:  # fmt: skip
     """Return the content of `refined.cif`.
 
     Parameters
@@ -62,6 +67,8 @@ def cif_text(
         `Report.as_dict`, with the counts of reflections in `content["data"]`.
     version : str
         Version of arrayrefine.
+    uncertainty : (N, 3) float64, optional
+        Standard uncertainties of the coordinates, Å, nan where there is none.
     """
     if document is None:
         complete = structure.clone()
@@ -89,12 +96,26 @@ def cif_text(
         structure.update_mmcif_block(block, groups)
         strip_rows_of_links(block)
         _write_distances(block, structure)
+    if uncertainty is not None:
+        _write_uncertainty(block, uncertainty)
     _write_refinement(block, content)
     _write_software(block, version)
     options = cif.WriteOptions(cif.Style.Pdbx)
     options.align_pairs = 33
     options.align_loops = 30
     return str(new.as_string(options))
+
+
+def _write_uncertainty(block: cif.Block, uncertainty: Float) -> None:
+    """Add the standard uncertainties (N, 3) of the coordinates, Å, to the atoms, which are in the same order."""
+    names = [f"_atom_site.Cartn_{axis}_esd" for axis in "xyz"]
+    table = block.find("_atom_site.", ["id"])
+    assert len(table) == len(uncertainty)
+    table.loop.add_columns([name for name in names if name not in table.loop.tags], "?")
+    for name, column in zip(names, uncertainty.T):
+        cells = block.find_values(name)
+        for k, value in enumerate(column.tolist()):
+            cells[k] = "?" if np.isnan(value) else f"{value:.4f}"
 
 
 def _entry_name(structure: gemmi.Structure, content: Mapping[str, Any]) -> str:

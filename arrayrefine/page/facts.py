@@ -198,6 +198,7 @@ def facts(account: Account, crystal: Crystal, version: str) -> list[tuple[str, l
         ]),
         ("Model", [
             ("Atoms", f"{data['n_atoms']:,} written, displacements {data['displacements']}"),
+            ("Uncertainty of coordinates", _precision(data)),
             ("TLS groups", ", ".join(group["name"] for group in account["tls"]) or "none"),
         ]),
         ("Run", [
@@ -211,6 +212,16 @@ def facts(account: Account, crystal: Crystal, version: str) -> list[tuple[str, l
         ]),
     ]  # fmt: skip
     return groups
+
+
+def _precision(data: Mapping[str, Any]) -> str:
+    """Of an atom of the mean B, by Cruickshank's index, and what each was found to have in the median."""
+    names = (("R-work", "esu_r"), ("R-free", "esu_r_free"))
+    by = [f"{plain(data[name], 2)} Å by {label}" for label, name in names if data.get(name) is not None]
+    said = f"{' and '.join(by)} (Cruickshank's index)" if by else "–"
+    found = data.get("coordinate_uncertainty") or {}
+    parts = [f"{name} {plain(row['median'], 3)} Å" for name, row in found.items()]
+    return f"{said}; atom by atom, in the median: {', '.join(parts)}" if parts else said
 
 
 def _rejected(outliers: Mapping[str, Any]) -> str:
