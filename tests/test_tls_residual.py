@@ -161,3 +161,11 @@ def test_other_files_are_read_as_they_are(tmp_path: Path, text: str) -> None:
     assert model.atoms.b_iso.tolist() == pytest.approx([20.0] * 4, abs=0.01)
     assert not model.atoms.u_aniso.any()
     assert not [note for note in model.notes if "header" in note]
+
+
+def test_groups_of_a_model_that_was_moved_since_move_nothing(tmp_path: Path) -> None:
+    there = _text()
+    model = _read(tmp_path, there.replace(f"{ORIGIN[0]:9.4f}", f"{ORIGIN[0] + 40.0:9.4f}"))
+    assert not model.atoms.anisotropic.any()
+    assert model.atoms.b_iso.tolist() == [20.0] * 4
+    assert any("in 1 group these B are taken for whole ones" in note and "moved since" in note for note in model.notes)
