@@ -27,6 +27,7 @@ from arrayrefine.io.model_crystal import crystal_named, has_cell, take_crystal, 
 from arrayrefine.io.ncs_copies import with_copies
 from arrayrefine.io.padded_names import without_padding
 from arrayrefine.io.pdb_header import header_records
+from arrayrefine.io.record_columns import in_columns
 from arrayrefine.io.refmac_links import name_disulfides
 from arrayrefine.io.regular_cell import format_cell
 from arrayrefine.io.residue_order import take_polymers_together
@@ -126,7 +127,7 @@ def read_model(source: ModelSource, otherwise: Callable[[gemmi.Structure], Cryst
     notes += bring_back(structure)
     atoms, atom_notes = _atoms(file.path, structure, document, crystal)
     every = (*notes, *atom_notes)
-    header = header_records(read_through(file.text(), file.path).text) if file.kind == "pdb" else ()
+    header = header_records(read_through(in_columns(file.text(), []), file.path).text) if file.kind == "pdb" else ()
     return Model(file.path, file.sha256, crystal, atoms, structure, document, every, tuple(notes), header)
 
 
@@ -290,7 +291,7 @@ def _checked_pdb(source: InputFile, notes: list[str]) -> str:
 
     gemmi takes blanks and words for zero: an atom would be put to the origin, or vanish, without a word.
     """
-    whole = read_through(source.text(), source.path)
+    whole = read_through(in_columns(source.text(), notes), source.path)
     notes += whole.notes
     lines = whole.text.splitlines()
     blank = 0

@@ -1,0 +1,50 @@
+"""Columns of PDB files that are not what the format has there now: names of entries, and tables of other programs."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+_ENTRY = re.compile(r"([0-9][0-9A-Z]{3}) *[0-9]{1,5} *")
+"""Columns 73-80 as the PDB had them until 1996: the entry and the number of the line."""
+_ATOMS = ("ATOM  ", "HETATM")
+_TABLE = re.compile(r"(?:atom|heta)[a-z_]", re.IGNORECASE)
+"""What the parser takes for a record of an atom by its first four letters, as `atom_pair_constraint 0` of Rosetta."""
+
+
+def in_columns(text: str, notes: list[str]) -> str:
+    """A PDB file without what the parser would take for elements, charges or atoms and is none.
+
+    Parameters
+    ----------
+    text : str
+        The file.
+    notes : list of str
+        Is added to.
+
+    Returns
+    -------
+    str
+        With as many lines as before: messages about others tell where they are.
+    """
+    lines = text.splitlines()
+    entries = Counter(_entry(line) for line in lines if line[:6] in _ATOMS)
+    entry, count = entries.most_common(1)[0] if entries else ("", 0)
+    if entry and count == entries.total():
+        lines = [line[:72] if _entry(line) == entry else line for line in lines]
+        notes.append(
+            f"columns 73-80 hold the entry ({entry}) and numbers of lines, as in files of before 1996, and are not "
+            "read: elements are those that the names of atoms say, charges none"
+        )
+    tables = [i for i, line in enumerate(lines) if _TABLE.match(line) and line[:6].upper() not in _ATOMS]
+    for i in tables:
+        lines[i] = ""
+    if tables:
+        where = f"{len(tables)}, the first is {tables[0] + 1}"
+        notes.append(f"lines that begin like atoms and are none are not read: {where}")
+    return "\n".join([*lines, ""]) if entry or tables else text
+
+
+def _entry(line: str) -> str:
+    found = _ENTRY.fullmatch(line, 72)
+    return found[1] if found else ""

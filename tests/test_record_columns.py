@@ -1,0 +1,35 @@
+"""PDB files with other things where the format has elements and charges, or with lines that only begin like atoms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from test_io_model import CRYST, atom, read, said
+
+from arrayrefine.io.record_columns import in_columns
+
+
+def _numbered(*lines: str) -> list[str]:
+    return [f"{line[:72]:72}1ABC{number:4d}" for number, line in enumerate(lines, 35)]
+
+
+def test_entries_and_numbers_of_lines_are_no_elements_and_charges(tmp_path: Path) -> None:
+    model = read(tmp_path, *_numbered("COMPND    A PROTEIN", atom(" CA "), atom("ND2", xyz=(4, 5, 6))))
+    assert model.atoms.element.tolist() == ["C", "N"]
+    assert [line.rstrip() for line in model.header] == [CRYST.rstrip(), "COMPND    A PROTEIN"]
+    assert said(model, r"columns 73-80 hold the entry \(1ABC\)")
+
+
+@pytest.mark.parametrize("columns", ["      C ", "A     C ", "1ABC  C ", "          ", ""])
+def test_segments_and_elements_stay(columns: str) -> None:
+    notes: list[str] = []
+    text = f"{CRYST}\n{atom()[:72]}{columns}\n"
+    assert in_columns(text, notes) is text
+    assert not notes
+
+
+def test_tables_of_other_programs_are_no_atoms(tmp_path: Path) -> None:
+    model = read(tmp_path, atom(), "TER", "# scores", "atom_pair_constraint 0")
+    assert len(model.atoms) == 1
+    assert said(model, "lines that begin like atoms and are none are not read: 1, the first is 5")
