@@ -114,11 +114,12 @@ def hindsight(problem: Problem, last: State, steps: tuple[Step, ...]) -> list[st
 
 
 def not_placed(
-    problem: Problem, first: State, last: State, steps: tuple[Step, ...], alone: str = ""
+    problem: Problem, first: State, last: State, steps: tuple[Step, ...], alone: str = "", reindexed: str = ""
 ) -> list[str]:
     """Say so where R-free is what a model in a wrong place ends with, or R-work where there is no test set to tell.
 
-    `alone` is what the model has alone, such as waters, where R says nothing of its place.
+    `alone` is what the model has alone, such as waters, where R says nothing of its place; `reindexed` is what was said
+    of its indices at the start (`other_indexing`), if anything.
     """
     was, now = first.statistics, last.statistics
     name, start, end = "R-free", was.r_free, now.r_free
@@ -131,6 +132,11 @@ def not_placed(
     if alone:
         unknown = f"the model has no atoms but {alone}, and whether these are in their place R does not tell"
         return [Caution(f"{numbers}: {unknown}")]
+    if reindexed:
+        return [Caution(
+            f"{numbers}: data and model are indexed in different ways, as the start told, and what was refined was "
+            "fitted to noise: reindex the data, and refine the model that was given anew"
+        )]
     checks = (
         "Check that the data are of this crystal, that the solution of molecular replacement stands out from others, "
         "and that the space group is right (try those with the same rotations, the enantiomorph first)"

@@ -31,6 +31,7 @@ from arrayrefine.io.files import IN_MEMORY
 from arrayrefine.io.in_memory import DataSource, ModelSource, is_path, label_of
 from arrayrefine.map_grids import wanted_maps
 from arrayrefine.options import Options
+from arrayrefine.other_indexing import other_indexing
 from arrayrefine.preparation import prepare
 from arrayrefine.problem import Problem
 from arrayrefine.rendezvous import Evaluated, Place
@@ -167,7 +168,8 @@ def run(
     late += verdicts.out_of_band(problem, first, state, steps)
     late += [*verdicts.contradicted(problem, state), *verdicts.hands(problem, first, state)]
     late += twisted_peptides.at_end(problem.restraints.torsions, state.atoms)
-    doubts += (misplaced := outcome.not_placed(problem, first, state, steps, bare(state.atoms)))
+    reindexed = other_indexing(problem.reflections, first.f_calc, first.statistics.r_work)
+    doubts += (misplaced := outcome.not_placed(problem, first, state, steps, bare(state.atoms), reindexed))
     late += misplaced or ([] if doubts else outcome.wide_gap(problem, state, steps))
     late += twin_choice.at_end(state.twin.twin) if state.twin is not None else []
     late += [] if extra else outcome.waterless(problem, state)  # beside targets of one's own none can be added

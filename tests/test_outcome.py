@@ -25,11 +25,12 @@ def with_free(count: int) -> Any:
 
 
 def said(
-    start: tuple[float, float | None], end: tuple[float, float | None], steps: Any = (None,), count: int = 1000
+    start: tuple[float, float | None], end: tuple[float, float | None], steps: Any = (None,), count: int = 1000,
+    reindexed: str = "",
 ) -> list[str]:
     """What is said of R-work and R-free at start and end."""
     first, last = (types.SimpleNamespace(statistics=Statistics(*r, 0.01, 0.6, 1.5, 0.9, 20.0)) for r in (start, end))
-    return outcome.not_placed(with_free(count), first, last, steps)  # type: ignore[arg-type]
+    return outcome.not_placed(with_free(count), first, last, steps, reindexed=reindexed)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -46,6 +47,13 @@ def test_a_model_that_is_not_placed_is_said(start: tuple[float, float | None], e
     assert sentence.startswith(f"{name} {values[0]:.4f} -> {values[1]:.4f}")
     assert "probably is not where the crystal has it" in sentence
     assert "enantiomorph" in sentence
+
+
+def test_data_that_are_indexed_otherwise_are_to_be_reindexed() -> None:
+    (sentence,) = said((0.53, 0.53), (0.47, 0.54), reindexed="with indices changed by h,-k,-l the data fit the model")
+    assert sentence.startswith("R-free 0.5300 -> 0.5400")
+    assert "reindex the data" in sentence
+    assert "enantiomorph" not in sentence
 
 
 @pytest.mark.parametrize(("start", "end"), [((0.45, 0.48), (0.38, 0.47)), ((0.43, 0.45), (0.36, 0.48))])
