@@ -110,7 +110,7 @@ def metal_coordination(
         Whose symmetry mates may be donors too.
     """
     n = len(atoms)
-    conformer = restraints.non_bonded.conformer
+    conformer, peptide = restraints.non_bonded.conformer, _peptide_nitrogens(atoms, restraints)
     metals = np.isin(atoms.element, [*_IDEAL, *_POLAR]) & (atoms.occupancy > 0.0)
     lone = _alone(atoms)
     ions = np.flatnonzero(metals & lone)
@@ -118,7 +118,7 @@ def metal_coordination(
     if crystal is not None and len(ions):
         mates, names = _donor_mates(atoms, ions, crystal, restraints.across)
         atoms = _with_mates(atoms, mates)
-        conformer = np.concatenate([conformer, conformer[mates.source]])
+        conformer, peptide = (np.concatenate([of, of[mates.source]]) for of in (conformer, peptide))
     found: list[tuple[int, int, float, float]] = []
     angles: list[tuple[int, int, float, float]] = []
     labels: Counter[str] = Counter()
@@ -127,7 +127,7 @@ def metal_coordination(
         metal, alone = str(atoms.element[ion]), bool(lone[ion])
         if not alone:
             donors = [d for d in donors if d < n and atoms.identity.residue[d] != atoms.identity.residue[ion]]
-        expected = {d: ideal for d in donors if (ideal := _ideal(atoms, ion, d, alone)) is not None}
+        expected = {d: ideal for d in donors if not peptide[d] and (ideal := _ideal(atoms, ion, d, alone)) is not None}
         distances, both = _of_groups(atoms, ion, {d: ideal.length for d, ideal in expected.items()})
         found += [(ion, d, ideal, expected[d].looseness * sigma) for d, ideal in distances.items()]
         found += [(ion, d, ideal, _ESTIMATED * sigma) for d, ideal in both.items()]
@@ -240,6 +240,19 @@ def _alone(atoms: Atoms) -> NDArray[np.bool_]:
     return np.asarray(np.bincount(named)[row] == 1)
 
 
+def _peptide_nitrogens(atoms: Atoms, restraints: Restraints) -> NDArray[np.bool_]:
+    """(N,) True for N of main chains that bind no metal: all but the amines that chains begin with."""
+    who, index = atoms.identity, restraints.bonds.index
+    amino = [k for k in np.unique(who.residue_name) if gemmi.find_tabulated_residue(str(k)).is_amino_acid()]
+    nitrogen = (who.atom_name == "N") & (atoms.element == "N") & np.isin(who.residue_name, amino)
+    carbon = index[(atoms.element[index] == "C").any(axis=1)]
+    inside = who.residue[carbon[:, 0]] == who.residue[carbon[:, 1]]
+    amine = np.zeros(len(atoms), dtype=bool)
+    amine[carbon[inside].ravel()] = True
+    amine[carbon[~inside].ravel()] = False
+    return np.asarray(nitrogen & ~amine)
+
+
 def _donors(atoms: Atoms, restraints: Restraints, ions: Int, conformer: Int) -> dict[int, list[int]]:
     """Donors near each ion, in conformers that can be there together, without those bonded by the dictionary."""
     if not len(ions):
@@ -271,14 +284,12 @@ class _Expected(NamedTuple):
 
 
 def _ideal(atoms: Atoms, ion: int, donor: int, alone: bool = True) -> _Expected | None:
-    """Distance to be expected; None where the atom is too far to be a donor, or N of a main chain.
+    """Distance to be expected; None where the atom is too far to be a donor.
 
     Metals that are not `alone` have donors in their component, and bind others only where these are near.
     """
     who, metal = atoms.identity, str(atoms.element[ion])
     residue, name, element = str(who.residue_name[donor]), str(who.atom_name[donor]), str(atoms.element[donor])
-    if name == "N" and gemmi.find_tabulated_residue(residue).is_amino_acid():
-        return None
     kind, typical = _kind(residue, name, element, metal)
     known = _IDEAL[metal][kind] if metal in _IDEAL and kind is not None else None
     length = _sum_of_radii(metal, element) if known is None else known

@@ -363,6 +363,21 @@ def test_a_metal_that_the_literature_leaves_out_is_held_by_radii(tmp_path: Path)
     assert "sums of covalent radii (Cd)" in note
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_the_amine_that_a_chain_begins_with_binds_metals_and_peptides_do_not(tmp_path: Path, first: bool) -> None:
+    text = ZINC.replace("ZN   ", "CU   ").replace(" ZN A", " CU A").replace("          ZN", "          CU")
+    sites = [("N", 12, 2.2, 0.0, "N"), ("CA", 12, 3.0, 1.2, "C"), ("C", 12, 4.4, 1.0, "C")]
+    if not first:
+        sites += [("C", 11, 3.0, -1.0, "C"), ("O", 11, 4.2, -1.1, "O"), ("CA", 11, 2.3, -2.4, "C")]
+    for k, (name, m, x, y, element) in enumerate(sorted(sites, key=lambda site: site[1])):
+        text += SITE.format(n=k + 2, name=name, residue="ALA", m=m, x=20 + x, y=20 + y, z=20.0, element=element)
+    path = tmp_path / "copper.pdb"
+    path.write_text(text + "END\n")
+    atoms, _, restraints = load(path)
+    found = merged(metal_coordination(atoms, restraints, 0.05, 1.0).classes)
+    assert atoms.identity.atom_name[found.index[:, 1]].tolist() == (["N"] if first else [])
+
+
 @pytest.mark.parametrize(("ion", "name", "residue", "element", "distance", "expected"), [
     ("PT", "CL", "CL", "CL", 2.33, (2.38, 0.10)), ("PT", "CL", "CL", "CL", 2.75, None),
     ("ZN", "BR", "BR", "BR", 2.4, (2.42, 0.10)),
