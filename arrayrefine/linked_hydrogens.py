@@ -1,4 +1,4 @@
-"""Hydrogens of atoms that a link joins to another residue: how many are left, by valence, and where they are."""
+"""Hydrogens of atoms that a link joins to another residue, or to a metal: how many are left, by valence, and where."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ LONGEST_TO_HYDROGEN = 1.6
 """Å; a hydrogen further from all atoms than this has no parent."""
 _DOUBLE = 1.32
 """Å; between C=O (1.23) and C-O (1.43)."""
+_METAL = 2.6
+"""Å; N this near to a metal binds it."""
 _HALF_TETRAHEDRAL = np.arccos(-1.0 / 3.0) / 2.0
 
 
@@ -136,13 +138,60 @@ def settle(
         _place(grown, parent, near, ordered[:allowed], lengths)
         lost += [key for key in ordered[:allowed] if len(near) > 1 and not grown.has_place(key)]
     gone = {*taken, *lost}
+    displaced = _clear_metals(grown, groups, gone, topology, distance)
+    gone |= {*displaced}
     lost += [key for key in grown.found if key not in gone and grown.is_astray(key)]
     notes = [
         f"{counted(len(keys), 'hydrogen')} {are(len(keys))} left out, {why}: {listed(list(map(grown.label, keys)))}"
-        for keys, why in ((taken, "as a link takes the place"), (lost, "without a definite place"))
+        for keys, why in (
+            (taken, "as a link takes the place"), (displaced, "as a metal is there"),
+            (lost, "without a definite place"),
+        )
         if keys
     ]
-    return {*taken, *lost}, notes
+    return {*taken, *displaced, *lost}, notes
+
+
+def _clear_metals(
+    grown: Grown, groups: dict[tuple[int, str], list[Key]], gone: set[Key], topology: gemmi.Topo,
+    distance: Literal["auto", "electron", "nucleus"],
+) -> list[Key]:
+    """Put hydrogens of N that point to a metal which it binds, mates aside, elsewhere; returns those without room.
+
+    An amine has one less than it has in the ammonium of dictionaries, and N of a peptide none. Hydrogens that the
+    dictionary gives no place, as those of histidines, stay out of it.
+    """
+    metals = [k for k, site in enumerate(grown.sites) if site.element.is_metal]
+    if not metals:
+        return []
+    xyz = np.array([site.pos.tolist() for site in grown.sites])
+    near_metal = {
+        int(k): metal for metal in metals for k in np.flatnonzero(np.linalg.norm(xyz - xyz[metal], axis=1) < _METAL)
+    }
+    lengths: dict[int, float] = {}
+    left_out: list[Key] = []
+    for (parent, altloc), keys in groups.items():
+        site, metal = grown.sites[parent], near_metal.get(parent)
+        keys = [key for key in keys if key not in gone and grown.has_place(key)]
+        if metal is None or site.element.name != "N" or not keys:
+            continue
+        one = grown.sites[metal]
+        if "\0" not in (altloc, one.altloc) and altloc != one.altloc:
+            continue
+        if min(grown.found[key].pos.dist(one.pos) for key in keys) > site.pos.dist(one.pos):
+            continue
+        near = grown.near(parent, altloc)
+        lengths = lengths or _lengths(topology, distance)
+        residue = grown.homes[parent][1].name
+        drawn_flat = is_planar(residue, site.name, grown.monlib)
+        if site.name == "N" and gemmi.find_tabulated_residue(residue).is_amino_acid():
+            drawn_flat = False  # some dictionaries draw the amine as if it were in a peptide
+        flat = drawn_flat or any(_carbonyl(grown, k) for k in near)
+        allowed = max(0, (2 if flat else 3) - len(near))
+        ordered = sorted(keys, key=lambda key: -grown.found[key].pos.dist(one.pos))
+        left_out += ordered[allowed:]
+        _place(grown, parent, [*near, metal], ordered[:allowed], lengths)
+    return left_out
 
 
 def _join_unknown(grown: Grown) -> set[int]:

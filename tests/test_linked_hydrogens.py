@@ -183,3 +183,37 @@ def test_a_carbonyl_of_a_component_without_a_dictionary_is_told_by_its_length() 
     atoms, _ = grown(structure)
     assert "HN2" not in atoms.identity.atom_name
     assert np.linalg.norm(atoms.xyz[row(atoms, "OCS", "HN1")] - atoms.xyz[row(atoms, "OCS", "N")]) < 1.1
+
+
+def _with_metal(structure: gemmi.Structure, nitrogen: gemmi.Atom, towards: np.ndarray) -> gemmi.Structure:
+    """The structure with a manganese 2.2 Å from an atom."""
+    arm = towards - np.array(nitrogen.pos.tolist())
+    ion, residue, chain = gemmi.Atom(), gemmi.Residue(), gemmi.Chain("M")
+    ion.name, ion.element = "MN", gemmi.Element("Mn")
+    ion.pos = nitrogen.pos + gemmi.Position(*(2.2 * arm / np.linalg.norm(arm)).tolist())
+    residue.name, residue.seqid, residue.het_flag = "MN", gemmi.SeqId("1"), "H"
+    residue.add_atom(ion)
+    chain.add_residue(residue)
+    structure[0].add_chain(chain)
+    return structure
+
+
+@pytest.mark.parametrize(("number", "name", "left"), [(0, "H2", 2), (0, "H3", 2), (1, "H", 0)])
+def test_a_metal_takes_the_place_of_a_hydrogen_of_the_nitrogen_that_binds_it(number: int, name: str, left: int) -> None:
+    structure = strand(gemmi.read_structure(str(MODEL))[0]["A"]["85"][0].name)
+    structure.setup_entities()
+    atoms, notes = grown(structure)
+    assert not any("as a metal is there" in note for note in notes)
+    who, which = atoms.identity, 84 + number
+    towards = atoms.xyz[(who.sequence_number == which) & (who.atom_name == name)][0]
+    atoms, notes = grown(_with_metal(structure, structure[0]["A"][number]["N"][0], towards))
+    assert any("left out, as a metal is there" in note for note in notes)
+    who = atoms.identity
+    n, metal = (atoms.xyz[np.flatnonzero(at)[0]] for at in (
+        (who.sequence_number == which) & (who.atom_name == "N"), who.atom_name == "MN",
+    ))  # fmt: skip
+    bonds = atoms.xyz[atoms.is_hydrogen & (np.linalg.norm(atoms.xyz - n, axis=1) < 1.2)] - n
+    assert len(bonds) == left
+    for bond in bonds:
+        cosine = bond @ (metal - n) / np.linalg.norm(bond) / np.linalg.norm(metal - n)
+        assert np.degrees(np.arccos(cosine)) == pytest.approx(109.5, abs=8.0)
