@@ -48,6 +48,8 @@ _SMALLEST = 50
 """Atoms, hydrogens and waters aside, from which a chain is a group of its own; smaller ones go with their neighbour."""
 _LEAST_GAIN = 10.0
 """-log p; a zone that gains less has nothing left to move."""
+_FARTHEST = 15.0
+"""Å; groups that end further away were not led there by gradients, but ran away on data that they do not fit."""
 _SMALL_ANGLE = 1e-4
 """Radians; below it the series of the Jacobian is used."""
 
@@ -363,12 +365,13 @@ def move_groups(problem: Problem, state: State, stop: Callable[[], bool]) -> tup
         now = evaluate(problem, solution.atoms, before=now)
     was, after = state.statistics, now.statistics
     before, behind = work_nll(state, now)
-    if after.r_work < was.r_work and behind < before:
-        xyz = state.atoms.xyz, now.atoms.xyz
-        far = ", ".join(
-            f"{label} by {shift:.2f} Å rms, turned by {turn:.1f}°"
-            for label, (shift, turn) in zip(bodies.labels, (_moved(*xyz, mask) for mask in bodies.groups))
-        )
+    moves = [_moved(state.atoms.xyz, now.atoms.xyz, mask) for mask in bodies.groups]
+    if (away := max(shift for shift, _ in moves)) > _FARTHEST:
+        now = state
+        notes.append(f"no rigid group moved: they went {away:.0f} Å, further than data lead a model that fits them")
+    elif after.r_work < was.r_work and behind < before:
+        named = zip(bodies.labels, moves)
+        far = ", ".join(f"{label} by {shift:.2f} Å rms, turned by {turn:.1f}°" for label, (shift, turn) in named)
         notes.append(f"{counted(len(bodies.groups), 'rigid group')} moved: {far}")
     else:
         now = state

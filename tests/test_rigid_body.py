@@ -14,6 +14,7 @@ import pytest
 from checks import check_direction
 from synthetic import atoms_from
 
+from arrayrefine import rigid_body
 from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.displacement import parted
 from arrayrefine.errors import InputError
@@ -144,6 +145,19 @@ def test_a_displaced_molecule_is_found_again_and_one_in_place_is_left_alone(case
     assert found.statistics.r_work < start.statistics.r_work + 0.01
     left = np.sqrt(((found.atoms.xyz - start.atoms.xyz) ** 2).sum(axis=1).mean())
     assert left < 0.1
+
+
+def test_groups_that_ran_away_stay_where_they_were(
+    case: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = case("1dur")
+    _, problem, atoms, _ = prepare(folder / "model.pdb", folder / "norm.mtz", Options())
+    displaced = evaluate(problem, find_groups(atoms, ()).unpack(np.array([0.03, -0.03, 0.02, 0.6, 0.5, -0.6])))
+    monkeypatch.setattr(rigid_body, "_FARTHEST", 0.4)
+    found, step = move_groups(problem, displaced, lambda: False)
+    assert step is not None
+    assert step.note.startswith("no rigid group moved: they went 1 Å, further than data lead")
+    np.testing.assert_array_equal(found.atoms.xyz, displaced.atoms.xyz)
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.6])
