@@ -329,7 +329,7 @@ def _test_set(
             advice = f"; flags reach to {limit:.2f} Å (--d-min {limit:.2f} leaves out what is beyond)"
         said = (
             f"{int(missing.sum())} reflections ({100 * missing.mean():.1f} %, {d.max():.2f}-{d.min():.2f} Å) "
-            f"have no free flag in {column.label} and count as work{advice}"
+            f"have no free flag in {column.label} and count as work, in refined.mtz too{advice}"
         )
         account.notes.append(Caution(said) if many else said)
     return np.asarray(flag == 0.0)
