@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gc
-import io
 import logging
 import os
 import signal
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 from tyro.conf import Positional, arg, subcommand
 
+from arrayrefine import standard_streams
 from arrayrefine.command_help import with_examples
 from arrayrefine.commands.omit import Omit
 from arrayrefine.commands.peaks import Peaks
@@ -157,9 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         0; 2 when the input cannot be used as given; 130 or 143 after SIGINT or SIGTERM.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # Å and ° cannot be written in every locale
-            stream.reconfigure(errors="replace")
+    standard_streams.prepare()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments and arguments[0] in ("--version", "-V"):
         print(f"arrayrefine {version()}")
@@ -173,8 +171,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        standard_streams.give_up_output()
         return 141
+    except OSError as error:
+        if not standard_streams.output_refused():
+            raise
+        print(
+            f"arrayrefine: error: standard output could not be written: {error.strerror}; files that were written are "
+            "complete; send it elsewhere",
+            file=sys.stderr,
+        )
+        return USER_ERROR
 
 
 def parse(arguments: Sequence[str]) -> Refine | Demo | Report | View | Validate | Peaks | Omit | Doctor | Completion:

@@ -141,7 +141,7 @@ LAYERS = [
         "example",
     },
     {"interchange"},
-    {"errors", "wording", "notebook", "command_help"},
+    {"errors", "wording", "notebook", "command_help", "standard_streams"},
     {"kernels"},
 ]
 RANK = {name: i for i, layer in enumerate(LAYERS) for name in layer}

@@ -206,3 +206,23 @@ def test_starts_on_bad_input_leave_nothing_behind(case: Case, tmp_path: Path) ->
     assert status == 2
     assert "is a file" in err
     assert [p.name for p in out.iterdir()] == ["1"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's device that is always full")
+def test_standard_output_that_is_closed_or_takes_nothing(tmp_path: Path) -> None:
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    command = f"'{sys.executable}' -m arrayrefine demo --cycles 0 --d-min 3 --device cpu --out"
+    for name, where, status, said in (
+        ("closed", ">&-", 0, ""),
+        ("full", ">/dev/full", 2, "standard output could not be written: No space left on device"),
+    ):
+        run = subprocess.run(
+            f"{command} '{tmp_path / name}' {where}", shell=True, text=True, stderr=subprocess.PIPE, timeout=100,
+            env={**os.environ, "PYTHONPATH": path},
+        )  # fmt: skip
+        assert (run.returncode, said in run.stderr, "Traceback" in run.stderr) == (status, True, False)
+        assert sorted(p.name for p in (tmp_path / name).iterdir()) == FILES
+    # all three closed: files that are opened must not get their numbers
+    command = f"{command} '{tmp_path / 'none'}' <&- >&- 2>&-"
+    assert subprocess.run(command, shell=True, env={**os.environ, "PYTHONPATH": path}, timeout=100).returncode == 0
+    assert sorted(p.name for p in (tmp_path / "none").iterdir()) == FILES
