@@ -20,9 +20,20 @@ Mask = NDArray[np.bool_]
 
 # What has a slash is gemmi's, with the parentheses inside it, as in //A/(HOH).
 _TOKEN = re.compile(r"[^\s()]*/(?:\([^\s()]*\)|[^\s()])*|[()]|[^\s()]+")
+_BACKBONE = ("N", "CA", "C", "O")
 NAMELESS = "''"
 """The chain without a name, in a selection."""
 _RANGE = re.compile(r"^(-?\d+)(?:[-:](-?\d+))?$")
+
+
+def _backbone(atoms: Atoms) -> Mask:
+    """N, CA, C and O of residues that have the first three: O of waters and calcium have the names alone."""
+    who = atoms.identity
+    residue = np.unique(who.residue, return_inverse=True)[1].reshape(-1)
+    has = [np.bincount(residue, who.atom_name == name) > 0 for name in _BACKBONE[:3]]
+    whole: Mask = np.logical_and.reduce(has)
+    return whole[residue] & np.isin(who.atom_name, _BACKBONE)
+
 
 _BY_NAME: dict[str, Callable[[Atoms], NDArray[np.str_]]] = {
     "chain": lambda atoms: atoms.identity.chain,
@@ -36,7 +47,7 @@ _FLAGS: dict[str, Callable[[Atoms], Mask]] = {
     "none": lambda atoms: np.zeros(len(atoms), dtype=bool),
     "water": lambda atoms: np.isin(atoms.identity.residue_name, WATERS),
     "hydrogen": lambda atoms: atoms.is_hydrogen,
-    "backbone": lambda atoms: np.isin(atoms.identity.atom_name, ("N", "CA", "C", "O")),
+    "backbone": _backbone,
 }
 _GRAMMAR = (
     "expected terms such as 'chain A', 'resname HOH', 'name CA', 'element Zn', 'altloc B', a residue number or range "

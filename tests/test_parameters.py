@@ -113,11 +113,21 @@ def test_wrong_kind_and_wrong_length(atoms) -> None:
         ("altloc '' and chain B and resid 3", [7]),
         ("all and not chain A and not water", [6, 7]),
         ("none", []),
-        ("backbone", [0, 1, 3, 4, 5]),
     ],
 )
 def test_selection(atoms, text: str, expected: list[int]) -> None:
     assert np.flatnonzero(select(atoms, text)).tolist() == expected
+
+
+def test_waters_and_calcium_are_no_backbone(atoms) -> None:
+    identity = dataclasses.replace(
+        atoms.identity,
+        atom_name=np.array(["N", "CA", "C", "O", "CB", "O", "CA", "C"]),
+        residue_name=np.array(["ALA", "ALA", "ALA", "ALA", "ALA", "HOH", "CA", "LIG"]),
+        residue=np.array([0, 0, 0, 0, 0, 1, 2, 3]),
+    )
+    renamed = dataclasses.replace(atoms, identity=identity)
+    assert np.flatnonzero(select(renamed, "backbone")).tolist() == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("text", ["", "chain", "chain A and", "(chain A", "10-", "colour red", "chain A chain B"])
