@@ -46,6 +46,26 @@ def test_peaks_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "A 116 ASP" in content["peaks"][0]["atom"]
 
 
+@pytest.mark.parametrize(
+    ("command", "out", "file"),
+    [
+        (["validate"], "found.json", "found.json"),
+        (["peaks"], "found.json", "found.json"),
+        (["omit", "--selection", "resname FOL"], "", "omit.json"),
+    ],
+)
+def test_what_was_found_is_written_though_nobody_reads_to_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], out: str, file: str
+) -> None:
+    def gone(*text: object, **how: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("builtins.print", gone)
+    monkeypatch.setattr(cli.standard_streams, "give_up_output", lambda: None)
+    assert cli.main([*command, str(MODEL), str(DATA), "--d-min", "3", "--out", str(tmp_path / out)]) == 141
+    assert json.loads((tmp_path / file).read_text())["schema"].startswith("arrayrefine.")
+
+
 def test_omit_writes_maps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "omit"
     assert cli.main(["omit", str(MODEL), str(DATA), "--selection", "element Mn", "--out", str(out)]) == 0

@@ -50,19 +50,18 @@ class Omit:
         check_folder(self.out)
         options = options_of(self.reading, self.config)
         found, evaluated = omit_files(self.model, self.data, self.selection, options, self.radius)
-        print_notes(evaluated.notes)
         atoms = evaluated.state.atoms
         own = omitted_atoms(atoms, found.omitted)
         content = self._content(found, evaluated.state.statistics.r_work)
-        print("\n".join(_lines(content)))
         history = f"arrayrefine {version()}: omit map without {self.selection}"
         files = {
             FILES[0]: mtz_bytes(evaluated.problem.reflections, found.maps, history),
             FILES[1]: found.difference.ccp4_bytes(atoms.xyz[own]),
             FILES[2]: (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode(),
         }
-        for path in replace_files(self.out, files):
-            print(f"wrote {path}")
+        paths = replace_files(self.out, files)  # before a word is said: `head` need not read to the end
+        print_notes(evaluated.notes)
+        print("\n".join([*_lines(content), *(f"wrote {path}" for path in paths)]))
         return 0
 
     def _content(self, found: OmitMap, r_work: float) -> dict[str, Any]:

@@ -43,15 +43,13 @@ class Peaks:
             check_output(self.out, inputs)
         found = peaks_of_files(self.model, self.data, options_of(self.reading, self.config), self.limit)
         peaks, blobs = peak_rows(found.peaks, found.atoms), blob_rows(found.blobs, found.atoms)
-        print_notes(found.notes)
+        anomalous = peak_rows(found.anomalous, found.atoms)
         up = [peak for peak in peaks if peak.height > 0]
         down = [peak for peak in peaks if peak.height < 0]
         what = f"{len(up)} peaks and {len(down)} holes beyond {self.limit:g} sigma, {len(blobs)} blobs"
-        print(f"mFo-DFc map: sigma {found.difference.sigma:.3g} on the scale of the data; {what}")
-        lines = [*peak_table("Peaks", up, self.show), *peak_table("Holes", down, self.show)]
-        anomalous = peak_rows(found.anomalous, found.atoms)
+        lines = [f"mFo-DFc map: sigma {found.difference.sigma:.3g} on the scale of the data; {what}"]
+        lines += [*peak_table("Peaks", up, self.show), *peak_table("Holes", down, self.show)]
         lines += [*blob_table(blobs, self.show), *peak_table("Anomalous differences", anomalous, self.show)]
-        print("\n".join(lines))
         if self.out is not None:
             content: dict[str, Any] = {
                 "schema": "arrayrefine.peaks/1",
@@ -61,5 +59,8 @@ class Peaks:
                 "blobs": [dataclasses.asdict(blob) for blob in blobs],
                 "anomalous_peaks": [dataclasses.asdict(peak) for peak in anomalous],
             }
-            print(f"wrote {write_json(self.out, content, inputs)}")
+            # before a word is said: `head` need not read to the end
+            lines.append(f"wrote {write_json(self.out, content, inputs)}")
+        print_notes(found.notes)
+        print("\n".join(lines))
         return 0

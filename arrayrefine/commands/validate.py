@@ -37,7 +37,7 @@ class Validate:
         check_show(self.show)
         check_output(self.out, inputs)
         found, notes = validate_files(self.model, self.data, options_of(self.reading, self.config))
+        path = write_json(self.out, found.as_dict(), inputs)  # before a word is said: `head` need not read to the end
         print_notes(notes)
-        print("\n".join(validation_lines(found, self.show)))
-        print(f"wrote {write_json(self.out, found.as_dict(), inputs)}")
+        print("\n".join([*validation_lines(found, self.show), f"wrote {path}"]))
         return 0
