@@ -482,6 +482,22 @@ def test_refused_rename_is_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert_old_files(tmp_path)
 
 
+def test_interrupt_between_renames_is_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old_files(tmp_path)
+    real = os.replace
+
+    def interrupt(source: Path, target: Path) -> None:
+        real(source, target)
+        if target.name == "new.txt" and source.suffix == ".part":
+            raise SystemExit(143)
+
+    monkeypatch.setattr(os, "replace", interrupt)
+    with pytest.raises(SystemExit):
+        replace_files(tmp_path, {"refined.cif": b"new", "new.txt": b"new", "refined.mtz": b"new"})
+    (tmp_path / "new.txt").unlink(missing_ok=True)  # renamed, and not yet known to be
+    assert_old_files(tmp_path)
+
+
 def test_interrupt_while_writing_removes_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old_files(tmp_path)
 

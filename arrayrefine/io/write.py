@@ -257,7 +257,7 @@ def _rename(parts: Mapping[Path, Path]) -> None:
         for target, part in parts.items():
             os.replace(part, target)
             done.append(target)
-    except OSError:
+    except BaseException:  # a second Ctrl-C, too
         for target in done:
             if target in saved:
                 os.replace(saved[target], target)
