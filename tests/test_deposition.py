@@ -20,6 +20,7 @@ import pytest
 from gemmi import cif
 from test_write import FINAL, make_data, make_report, small_pdb
 
+from arrayrefine.io import write_cif
 from arrayrefine.io.model import read_model
 from arrayrefine.io.write import write_outputs
 from arrayrefine.report import Report
@@ -143,6 +144,31 @@ def test_real_models_keep_to_the_dictionary(case: Callable[[str], Path], tmp_pat
         new = {line for line in told[1] - told[0] if "refine" in line or "tls" in line or "software" in line}
         # items of the dictionary of today, see `pdbx/extract.py`
         assert {line for line in new if "correlation_coeff_Fo_to_Fc" not in line} == set()
+
+
+def test_elements_that_came_with_the_refinement_are_named(tmp_path: Path) -> None:
+    structure = gemmi.read_structure(str(small_pdb(tmp_path)))
+    structure.setup_entities()
+    structure.make_mmcif_document().write_file(str(tmp_path / "model.cif"))
+    model = read_model(tmp_path / "model.cif")
+    model.structure[0][0][0][0].element = gemmi.Element("H")
+    write_outputs(tmp_path / "out", model, model.atoms, *make_data(model.crystal), full_report())
+    block = cif.read(str(tmp_path / "out" / "refined.cif")).sole_block()
+    symbols = list(block.find_values("_atom_type.symbol"))
+    assert "H" in symbols
+    assert set(symbols) >= set(block.find_values("_atom_site.type_symbol"))
+    assert len(symbols) == len(set(symbols))
+
+
+def test_the_radiation_of_the_experiment_follows_the_method() -> None:
+    block = cif.Block("X")
+    block.set_pair("_exptl.method", "'X-RAY DIFFRACTION'")
+    block.set_pair("_diffrn_radiation.pdbx_scattering_type", "x-ray")
+    write_cif._name_method(block, "xray")
+    assert block.find_value("_diffrn_radiation.pdbx_scattering_type") == "x-ray"
+    write_cif._name_method(block, "neutron")
+    assert block.find_value("_exptl.method") == "'NEUTRON DIFFRACTION'"
+    assert block.find_value("_diffrn_radiation.pdbx_scattering_type") == "neutron"
 
 
 def verdicts(path: Path) -> list[str]:

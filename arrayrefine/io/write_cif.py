@@ -94,6 +94,7 @@ def cif_text(
         # Links that were found are added; else those of the document stay as they are, with all their items.
         groups.conn = len(structure.connections) > len(block.find_values("_struct_conn.id"))
         structure.update_mmcif_block(block, groups)
+        _add_atom_types(block)
         strip_rows_of_links(block)
         _write_distances(block, structure)
     if uncertainty is not None:
@@ -147,6 +148,18 @@ def _write_symmetry(block: cif.Block, structure: gemmi.Structure) -> None:
     for other in ("_space_group.name_H-M_alt", "_space_group.IT_number", "_cell.Z_PDB"):
         if block.find_value(other):
             block.set_pair(other, "?")
+
+
+def _add_atom_types(block: cif.Block) -> None:
+    """Name elements that the atoms have and `_atom_type` has not, as hydrogens that were added."""
+    known = block.find_values("_atom_type.symbol")
+    new = dict.fromkeys(block.find_values("_atom_site.type_symbol"))
+    lacking = [symbol for symbol in new if symbol not in set(known)] if known else []
+    if lacking:
+        table = block.get_mmcif_category("_atom_type.")
+        for name, values in table.items():
+            values += lacking if name == "symbol" else [None] * len(lacking)
+        block.set_mmcif_category("_atom_type.", table)
 
 
 def _write_distances(block: cif.Block, structure: gemmi.Structure) -> None:
@@ -254,6 +267,8 @@ def _name_method(block: cif.Block, radiation: Radiation) -> None:
         entry = cif.as_string(block.find_value("_entry.id") or block.name or "refined")
         items_of = {"entry_id": [entry], "method": [METHODS[radiation]], "crystals_number": ["1"]}
         block.set_mmcif_category("_exptl.", items_of)
+        for row in block.find("_diffrn_radiation.", ["pdbx_scattering_type"]):
+            row[0] = "x-ray" if radiation == "xray" else radiation
 
 
 def _write_row(block: cif.Block, category: str, row: items.Row) -> None:
