@@ -27,7 +27,7 @@ from arrayrefine.commands.report import Report
 from arrayrefine.commands.validate import Validate
 from arrayrefine.commands.view import View
 from arrayrefine.configuration import check_options, read_config
-from arrayrefine.errors import ArrayRefineError, InputError
+from arrayrefine.errors import ArrayRefineError, InputError, message
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.options import Options
 from arrayrefine.version import version
@@ -165,8 +165,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         command = parse(arguments)
         return command()
-    except ArrayRefineError as error:
-        print(f"arrayrefine: error: {error}", file=sys.stderr)
+    except (ArrayRefineError, MemoryError) as error:
+        print(f"arrayrefine: error: {message(error)}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

@@ -25,3 +25,13 @@ class DeviceError(ArrayRefineError):
 
 class StopRefinement(Exception):  # noqa: N818 - like StopIteration, it is no error
     """Raised by a callback, it ends a refinement with the best model so far."""
+
+
+def message(error: ArrayRefineError | MemoryError) -> str:
+    """What the command line says of an error."""
+    if isinstance(error, ArrayRefineError):
+        return str(error)
+    return (
+        f"there is less memory than the refinement asks for{f' ({error})' if str(error) else ''}; nothing was written. "
+        "Give it more, use one process (--threads 1), or cut the resolution (--d-min)"
+    )

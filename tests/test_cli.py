@@ -338,6 +338,20 @@ def test_errors_are_one_message_and_status_2(
     assert not (tmp_path / "new").exists()
 
 
+def test_too_little_memory_is_a_message(
+    fake: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def body(*_: object, **__: object) -> Report:
+        raise MemoryError("Unable to allocate 13.7 MiB")
+
+    fake(body)
+    assert cli.main(["refine", "m.pdb", "d.mtz", "--out", str(tmp_path / "new")]) == 2
+    said = capsys.readouterr().err
+    assert "less memory than the refinement asks for (Unable to allocate 13.7 MiB)" in said
+    assert "--threads 1" in said
+    assert not (tmp_path / "new").exists()
+
+
 def test_bad_value_and_bad_folder_are_found_before_refining(
     fake: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
