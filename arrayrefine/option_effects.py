@@ -16,7 +16,9 @@ _SWITCHES = ("secondary_structure", "ramachandran", "rotamers", "ncs", "metals",
 """Classes of restraints of `External`, each with a sigma, a weight or both."""
 
 _OF_ADP = ("adp_distance", "shape_ratio", "rigid_ratio", "sphericity_sigma")
-"""Options of `Geometry` on restraints of displacements."""
+"""Options of `Geometry` on restraints of displacements; all but the first act between tensors."""
+_OF_ROBUST = ("ratio", "ratio_adp", "evidence_adp", "clamp")
+"""Options of `Weighting` that only --weights robust, and search after it, measure with."""
 
 
 def refines(options: Options, *kinds: str) -> bool:
@@ -109,6 +111,10 @@ def _beside_a_switch(options: Options) -> list[str]:
     if options.adp == "none":
         changed = [name for name in _OF_ADP if name in _changed(options.geometry)]
         out += [f"--geometry.{_flag(name)} has no effect: --adp is none" for name in changed]
+    elif options.anisotropic == "none":
+        changed = [name for name in _OF_ADP[1:] if name in _changed(options.geometry)]
+        out += [f"--geometry.{_flag(name)} has no effect: --anisotropic is none" for name in changed]
+    out += _of_weights(options)
     if options.hydrogens == "strip":
         out += [f"--riding.{_flag(name)} has no effect: --hydrogens is strip" for name in _changed(options.riding)]
     if options.waters == "keep":
@@ -120,6 +126,19 @@ def _beside_a_switch(options: Options) -> list[str]:
         changed = [name for name in _changed(options.solvent) if name != "model"]
         out += [f"--solvent.{_flag(name)} has no effect: --solvent.model is none" for name in changed]
     return out
+
+
+def _of_weights(options: Options) -> list[str]:
+    """Sentences about options of weights that the scheme, or the target, leaves no use for."""
+    changed = [name for name in _OF_ROBUST if name in _changed(options.weighting)]
+    if options.weights not in ("robust", "search"):
+        return [f"--weighting.{_flag(name)} has no effect: --weights is {options.weights}" for name in changed]
+    why = {}
+    if options.adp != "kl":
+        why["evidence_adp"] = f"--adp is {options.adp}"
+    if options.xray.target != "ml":
+        why = dict.fromkeys(("evidence_adp", "clamp"), f"--xray.target is {options.xray.target}")
+    return [f"--weighting.{_flag(name)} has no effect: {why[name]}" for name in changed if name in why]
 
 
 def _changed(group: Any, prefix: str = "") -> list[str]:

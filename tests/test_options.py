@@ -14,6 +14,8 @@ import pytest
 from arrayrefine import example
 from arrayrefine.configuration import _LIMITS, check_options, read_config
 from arrayrefine.errors import InputError
+from arrayrefine.io.model import read_model
+from arrayrefine.option_effects import without_effect
 from arrayrefine.options import (
     External,
     Geometry,
@@ -272,3 +274,35 @@ def test_numpy_numbers_and_whole_numbers_are_numbers() -> None:
 
 def test_defaults_are_usable() -> None:
     check_options(Options())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            Options(weights="fixed", weighting=Weighting(ratio=0.3)),
+            "--weighting.ratio has no effect: --weights is fixed",
+        ),
+        (
+            Options(weights="stale", weighting=Weighting(clamp=2.0)),
+            "--weighting.clamp has no effect: --weights is stale",
+        ),
+        (
+            Options(adp="variance", weighting=Weighting(evidence_adp=0.7)),
+            "--weighting.evidence-adp has no effect: --adp is variance",
+        ),
+        (
+            Options(xray=Xray(target="gaussian"), weighting=Weighting(clamp=2.0)),
+            "--weighting.clamp has no effect: --xray.target is gaussian",
+        ),
+        (
+            Options(anisotropic="none", geometry=Geometry(rigid_ratio=0.3)),
+            "--geometry.rigid-ratio has no effect: --anisotropic is none",
+        ),
+    ],
+)
+def test_options_of_weights_and_tensors_that_nothing_asks_for_are_named(options: Options, said: str) -> None:
+    atoms = read_model(example.MODEL).atoms
+    assert without_effect(options, atoms) == [said]
+    asked = dataclasses.replace(options, weights="search", adp="kl", anisotropic="auto", xray=Xray())
+    assert without_effect(asked, atoms) == []
