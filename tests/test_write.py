@@ -19,7 +19,7 @@ from arrayrefine.errors import ArrayRefineError, InputError
 from arrayrefine.io import write
 from arrayrefine.io.model import Model, in_crystal, read_model
 from arrayrefine.io.write import check_folder, replace_files, write_outputs
-from arrayrefine.io.write_pdb import pdb_obstacle
+from arrayrefine.io.write_pdb import pdb_obstacle, pdb_text
 from arrayrefine.maps import MapCoefficients, map_coefficients
 from arrayrefine.options import Options
 from arrayrefine.reflections import Reflections
@@ -276,6 +276,21 @@ def test_conformers_of_small_letters_keep_them(tmp_path: Path) -> None:
     for record in ("ATOM  ", "ANISOU"):
         assert [line[16] for line in text.splitlines() if line[:6] == record and "CB" in line[12:16]] == ["A", "a", "b"]
     assert [line[46] for line in text.splitlines() if line.startswith("LINK  ")] == ["A", "b"]
+
+
+def test_rounded_occupancies_of_conformers_add_up(tmp_path: Path) -> None:
+    structure = gemmi.read_structure(str(small_pdb(tmp_path)))
+    residue = structure[0][0][0]
+    for letter, occupancy in zip("BC", (0.335, 0.33)):
+        atom = residue[0].clone()
+        atom.altloc, atom.occ = letter, occupancy
+        residue.add_atom(atom)
+    for atom, occupancy in zip(residue, (0.335, 0.346)):
+        atom.altloc, atom.occ = "A", occupancy
+    again = gemmi.read_pdb_string(pdb_text(structure, make_report().as_dict() | {"data": {}}, "arrayrefine"))[0][0][0]
+    assert [atom.occ for atom in again if atom.name == "N"] == pytest.approx([0.34, 0.33, 0.33])
+    assert next(atom.occ for atom in again if atom.name == "CA") == pytest.approx(0.35)
+    assert residue[0].occ == pytest.approx(0.335)  # the model itself keeps its digits
 
 
 def test_mmcif_of_a_model_without_entry_is_named_after_its_file(tmp_path: Path) -> None:

@@ -68,8 +68,32 @@ def pdb_text(
     before = [_resolution(line, content["data"].get("d_min")) for number, line in numbered if number < 3]
     after = [line for number, line in numbered if number > 3]
     copy.raw_remarks = [*before, *remark_3(content, software), *after]
+    _round_shares(copy)
     copy.add_entity_types()  # TER stands behind what is known to be a polymer
     return with_carried(_with_small_letters(str(copy.make_pdb_string()), copy), header)
+
+
+def _round_shares(structure: gemmi.Structure) -> None:
+    """Round occupancies of conformers to the two digits of the format so that they add up to what they did.
+
+    Each by itself may make 1.01 of three that add up to 1. Those that lose most by rounding down get what is left.
+    """
+    places: dict[tuple[str, str, str], list[gemmi.Atom]] = {}
+    for chain in structure[0]:
+        for residue in chain:
+            for atom in residue:
+                if atom.has_altloc():
+                    places.setdefault((chain.name, str(residue.seqid), atom.name), []).append(atom)
+    for atoms in places.values():
+        shares = 100.0 * np.array([atom.occ for atom in atoms])
+        total = round(float(shares.sum()))
+        if np.round(shares).sum() == total:
+            continue
+        down = np.floor(shares + 1e-4)
+        order = np.argsort(down - shares, kind="stable")
+        down[order[: int(total - down.sum())]] += 1.0
+        for atom, share in zip(atoms, down.tolist()):
+            atom.occ = share / 100.0
 
 
 def _with_small_letters(text: str, structure: gemmi.Structure) -> str:
