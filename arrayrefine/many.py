@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -163,6 +164,12 @@ def refine_many(
 def _side_by_side(jobs: Mapping[int, Job], caller: _Caller, ended: _Ended) -> None:
     """Run jobs in threads of this process."""
     rendezvous = Rendezvous(len(jobs), together)
+    interrupted, over = threading.Event(), [threading.Event() for _ in jobs]
+
+    def stop() -> int | None:
+        if interrupted.is_set():
+            return signal.SIGINT
+        return None if caller.stop is None else caller.stop()
 
     def work(place: int, number: int, job: Job) -> None:
         try:
@@ -171,7 +178,7 @@ def _side_by_side(jobs: Mapping[int, Job], caller: _Caller, ended: _Ended) -> No
                     job.model, job.data, job.options,
                     partial(caller.on_step, number) if caller.on_step else None,
                     partial(caller.on_message, number) if caller.on_message else None,
-                    caller.stop, partial(rendezvous.join, place),
+                    stop, partial(rendezvous.join, place),
                     partial(caller.on_state, number) if caller.on_state else None, job.extra, job.restraint_tables,
                 )  # fmt: skip
             except ArrayRefineError as error:
@@ -181,14 +188,24 @@ def _side_by_side(jobs: Mapping[int, Job], caller: _Caller, ended: _Ended) -> No
             ended.failures.append(error)
         finally:
             rendezvous.over()
+            over[place].set()
 
     threads = [
         threading.Thread(target=work, args=(place, number, job), name=f"job {number}")
         for place, (number, job) in enumerate(jobs.items())
     ]
     with threadpool_limits(limits=1, user_api="blas"):
-        for thread in threads:
-            thread.start()
+        try:
+            for thread in threads:
+                thread.start()
+            for one in over:  # Ctrl-C in the middle of a join would make Python take the thread for ended
+                one.wait()
+        except BaseException:  # it comes to this thread alone; the others would go on for nobody
+            interrupted.set()
+            for thread, one in zip(threads, over):
+                if thread.ident is not None:
+                    one.wait()
+            raise
         for thread in threads:
             thread.join()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,6 +58,22 @@ def test_stopping_ends_every_job_with_its_model(case: Callable[[str], Path]) -> 
     for result in ar.refine_many([job, job], stop=lambda: 2):
         assert isinstance(result, ar.Result)
         assert "interrupted" in result.report.stopped
+
+
+def test_ctrl_c_leaves_no_job_behind(case: Callable[[str], Path]) -> None:
+    folder = case("1dur")
+    job = ar.Job(next(folder.glob("shaken.*")), folder / "norm.mtz", ar.Options(cycles=9, targets=("xyz", "b")))
+    before, steps = threading.active_count(), []
+
+    def press(number: int, step: object) -> None:
+        steps.append(step)
+        if len(steps) == 1:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        ar.refine_many([job, job], on_step=press)
+    assert threading.active_count() == before
+    assert len(steps) < 8
 
 
 def test_no_jobs_are_refused() -> None:
