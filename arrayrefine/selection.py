@@ -27,12 +27,11 @@ _RANGE = re.compile(r"^(-?\d+)(?:[-:](-?\d+))?$")
 
 
 def _backbone(atoms: Atoms) -> Mask:
-    """N, CA, C and O of residues that have the first three: O of waters and calcium have the names alone."""
+    """N, CA, C and O of residues that have a carbon CA: O of waters and calcium have the names alone."""
     who = atoms.identity
     residue = np.unique(who.residue, return_inverse=True)[1].reshape(-1)
-    has = [np.bincount(residue, who.atom_name == name) > 0 for name in _BACKBONE[:3]]
-    whole: Mask = np.logical_and.reduce(has)
-    return whole[residue] & np.isin(who.atom_name, _BACKBONE)
+    of_amino_acid = np.bincount(residue, (who.atom_name == "CA") & (atoms.element == "C")) > 0
+    return np.asarray(of_amino_acid[residue] & np.isin(who.atom_name, _BACKBONE))
 
 
 _BY_NAME: dict[str, Callable[[Atoms], NDArray[np.str_]]] = {

@@ -122,12 +122,13 @@ def test_selection(atoms, text: str, expected: list[int]) -> None:
 def test_waters_and_calcium_are_no_backbone(atoms) -> None:
     identity = dataclasses.replace(
         atoms.identity,
-        atom_name=np.array(["N", "CA", "C", "O", "CB", "O", "CA", "C"]),
-        residue_name=np.array(["ALA", "ALA", "ALA", "ALA", "ALA", "HOH", "CA", "LIG"]),
+        atom_name=np.array(["N", "CA", "C", "O", "CB", "O", "CA", "CA"]),
+        residue_name=np.array(["ALA", "ALA", "ALA", "ALA", "ALA", "HOH", "CA", "GLY"]),
         residue=np.array([0, 0, 0, 0, 0, 1, 2, 3]),
     )
-    renamed = dataclasses.replace(atoms, identity=identity)
-    assert np.flatnonzero(select(renamed, "backbone")).tolist() == [0, 1, 2, 3]
+    element = np.array(["N", "C", "C", "O", "C", "O", "Ca", "C"])
+    renamed = dataclasses.replace(atoms, identity=identity, element=element)
+    assert np.flatnonzero(select(renamed, "backbone")).tolist() == [0, 1, 2, 3, 7]  # the last of a trace of CA alone
 
 
 @pytest.mark.parametrize("text", ["", "chain", "chain A and", "(chain A", "10-", "colour red", "chain A chain B"])
