@@ -86,7 +86,8 @@ def write_outputs(
     InputError
         If the folder cannot be made or written to, or if an input of this refinement would be replaced.
     ArrayRefineError
-        If writing fails half-way, as on a full disk; older files are then as they were.
+        If writing fails half-way, as on a full disk; older files are then as they were, and the new ones are in a
+        temporary folder that the message names, where that has room.
     """
     folder = Path(folder)
     content = account_of(report, model, atoms, reflections, maps)
@@ -103,7 +104,10 @@ def write_outputs(
     files["report.json"] = (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
     files.update(more or {})
-    written = replace_files(folder, files)
+    try:
+        written = replace_files(folder, files)
+    except ArrayRefineError as error:
+        raise ArrayRefineError(f"{error}{_elsewhere(files)}") from error
     for name in OPTIONAL:
         outdated = folder / name
         if name not in files and outdated.exists():
@@ -240,6 +244,19 @@ def replace_files(folder: Path, files: Mapping[str, bytes]) -> tuple[Path, ...]:
     return tuple(parts)
 
 
+def _elsewhere(files: Mapping[str, bytes]) -> str:
+    """Write the files into a temporary folder, as a refinement may have taken hours; a sentence that says where."""
+    place = None
+    try:
+        place = Path(tempfile.mkdtemp(prefix="arrayrefine-"))
+        replace_files(place, files)
+    except (OSError, ArrayRefineError):
+        if place is not None:
+            shutil.rmtree(place, ignore_errors=True)
+        return ""
+    return f". What was to be written ({', '.join(files)}) is in '{place}': move it where it belongs"
+
+
 def _write(path: Path, data: bytes) -> None:
     with path.open("wb") as stream:
         stream.write(data)
@@ -255,14 +272,14 @@ def _rename(parts: Mapping[Path, Path]) -> None:
         for target, copy in saved.items():
             _keep(target, copy)
         for target, part in parts.items():
+            done.append(target)  # before it is: an interrupt may come right after
             os.replace(part, target)
-            done.append(target)
     except BaseException:  # a second Ctrl-C, too
         for target in done:
             if target in saved:
                 os.replace(saved[target], target)
             else:
-                target.unlink()
+                target.unlink(missing_ok=True)
         raise
     finally:
         for copy in saved.values():
