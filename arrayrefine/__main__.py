@@ -174,6 +174,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         standard_streams.give_up_output()
         return 141
     except OSError as error:
+        if standard_streams.folder_gone():
+            print("arrayrefine: error: the working folder does not exist any more: go to another", file=sys.stderr)
+            return USER_ERROR
         if not standard_streams.output_refused():
             raise
         print(

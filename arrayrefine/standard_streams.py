@@ -1,4 +1,4 @@
-"""Standard input, output and error of the command line, whatever the caller has made of them."""
+"""Standard input, output and error of the command line, and its folder, whatever the caller has made of them."""
 
 from __future__ import annotations
 
@@ -41,3 +41,12 @@ def give_up_output() -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stdout.fileno())
     os.close(null)
+
+
+def folder_gone() -> bool:
+    """Whether the working folder has been removed."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False

@@ -15,6 +15,7 @@ import gemmi
 import numpy as np
 import pytest
 
+from arrayrefine import __main__ as cli
 from arrayrefine import device
 from arrayrefine.example import DATA, MODEL
 
@@ -206,6 +207,18 @@ def test_starts_on_bad_input_leave_nothing_behind(case: Case, tmp_path: Path) ->
     assert status == 2
     assert "is a file" in err
     assert [p.name for p in out.iterdir()] == ["1"]
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="needs a system on which a folder in use can be removed")
+def test_a_working_folder_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (gone := tmp_path / "gone").mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert cli.main(["refine", str(MODEL), str(DATA), "--out", "refined"]) == 2
+    assert capfd.readouterr().err == "arrayrefine: error: the working folder does not exist any more: go to another\n"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's device that is always full")

@@ -491,7 +491,7 @@ def test_what_a_full_disk_does_not_take_is_in_a_temporary_folder(
     assert {path.name for path in place.iterdir()} == FILES
     assert len(gemmi.read_structure(str(place / "refined.cif"))[0]) == len(model.structure[0])
     full.append(elsewhere)
-    with pytest.raises(ArrayRefineError, match="run again$"):
+    with pytest.raises(ArrayRefineError, match=r"run again$"):
         write_outputs(out, model, model.atoms, reflections, maps, make_report())
     assert [*elsewhere.iterdir()] == [place]
 
