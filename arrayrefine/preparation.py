@@ -38,6 +38,7 @@ from arrayrefine.reflections import Reflections
 from arrayrefine.restraint_tables import TableSource, as_tables, with_tables
 from arrayrefine.riding import follow
 from arrayrefine.rigid_body import find_groups
+from arrayrefine.selection import select
 from arrayrefine.targets.adp import AdpTarget
 from arrayrefine.targets.extra import ExtraTarget, check_extra
 from arrayrefine.targets.geometry import GeometryTarget
@@ -192,7 +193,7 @@ def prepare(
     model = in_crystal(model, crystal)
     library = library_for(model.structure, options.restraints, options.monomers, options.unknown)
     n_work = int(reflections.work.sum())
-    header = header_groups(model.structure, model.atoms)
+    header = header_groups(model.structure, model.atoms, select)
     shapes = "none" if options.anisotropic == "auto" and wants_groups(options.tls) else options.anisotropic
     frozen = Parameters.frozen_atoms(model.atoms, "b", options.freeze)
     atoms, aniso_notes = choose_anisotropic(

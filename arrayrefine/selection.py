@@ -24,6 +24,9 @@ _BACKBONE = ("N", "CA", "C", "O")
 NAMELESS = "''"
 """The chain without a name, in a selection."""
 _RANGE = re.compile(r"^(-?\d+)(?:[-:](-?\d+))?$")
+_QUOTED = re.compile(r"^(['\"])(.+)\1$")
+_NUMBERS = ("resid", "residue", "resseq", "resi")
+"""May stand before residue numbers, as in PHENIX's language."""
 
 
 def _backbone(atoms: Atoms) -> Mask:
@@ -111,10 +114,13 @@ class _Parser:
         if token in _FLAGS:
             return _FLAGS[token](self.atoms)
         if token in _BY_NAME:
-            wanted = self.take().split(",")
+            wanted = [_QUOTED.sub(r"\2", value) for value in self.take().split(",")]
             return np.isin(_BY_NAME[token](self.atoms), ["" if w in (NAMELESS, '""') else w for w in wanted])
-        if token in ("resid", "residue"):
+        if token in _NUMBERS:
             token = self.take()
+            if self.peek() == "through":
+                self.take()
+                token = f"{token}:{self.take()}"
         match = _RANGE.match(token)
         if match is None:
             raise self.fail(f"'{token}' is not understood")
@@ -131,9 +137,9 @@ def select(atoms: Atoms, selection: str | GemmiSelection, option: str = "") -> M
     ----------
     atoms : Atoms
     selection : str or gemmi.Selection
-        Terms: ``chain A``, ``resname HOH``, ``name CA,CB``, ``element Zn``, ``altloc B``, residue numbers (``10-40``),
-        ``water``, ``hydrogen``, ``backbone``, ``all``, ``none``; gemmi's, known by their slash (``//A/10-40/CA``);
-        joined by ``and``, ``or``, ``not``, parentheses.
+        Terms: ``chain A``, ``resname HOH``, ``name CA,CB``, ``element Zn``, ``altloc B``, residue numbers
+        (``10-40``, or ``resid 10 through 40``), ``water``, ``hydrogen``, ``backbone``, ``all``, ``none``; gemmi's,
+        known by their slash (``//A/10-40/CA``); joined by ``and``, ``or``, ``not``, parentheses.
     option : str
         Where the selection comes from, to be named in the error: "--anisotropic".
 

@@ -112,6 +112,8 @@ def test_wrong_kind_and_wrong_length(atoms) -> None:
         ("altloc B", [6]),
         ("altloc '' and chain B and resid 3", [7]),
         ("all and not chain A and not water", [6, 7]),
+        ("chain 'A' and resid 10 through 40", [1, 2, 3]),
+        ("chain 'A','B' and (resseq 10:40 or resi 3)", [1, 2, 3, 6, 7]),
         ("none", []),
     ],
 )

@@ -29,6 +29,7 @@ from arrayrefine.preparation import prepare
 from arrayrefine.problem import Problem
 from arrayrefine.refine import refine
 from arrayrefine.result import Result
+from arrayrefine.selection import select
 from arrayrefine.state import State, evaluate
 from arrayrefine.tls import Tls
 from arrayrefine.tls_groups import choose_tls, polymer_residues, residue_rows
@@ -236,11 +237,11 @@ def test_groups_of_a_header_that_are_none_are_named_where_others_are_made(
     assert "" not in choose_tls(atoms, (option,), n_work, u)[1]
 
 
-def test_text_for_groups_of_a_header_is_named_in_the_log(case: Callable[[str], Path]) -> None:
+def test_text_for_groups_of_a_header_is_read(case: Callable[[str], Path]) -> None:
     peptide = case("5e5z")
     _, _, atoms, notes = prepare(peptide / "model.pdb", peptide / "norm.mtz", Options(tls=("segments",)))
-    assert len(atoms.tls) > 0
-    assert "1 TLS group of the model's header is not taken: given as text, which is not read" in notes
+    assert "the TLS groups are those of the model's header; atoms in none of them are in none" in notes
+    assert len(atoms.tls) == 1
 
 
 HEADER = """\
@@ -266,8 +267,8 @@ REMARK   3
 @pytest.mark.parametrize(
     ("group", "reason"),
     [
-        ("SELECTION: CHAIN 'A' AND (RESID 9 THROUGH 55 )", "given as text, which is not read"),
-        ("SELECTION: { B|1 - B|55 }", "given as text, which is not read"),
+        ("SELECTION: CHAIN 'Z' AND (RESID 9 THROUGH 55 )", "given as text that is not understood, or names no atoms"),
+        ("SELECTION: { B|1 - B|55 }", "given as text that is not understood, or names no atoms"),
         ("RESIDUE RANGE :   Z     1        Z     9", "no atom is in the ranges of residues"),
         ("RESIDUE RANGE :   A     1        B     9", "no range of residues within one chain is given"),
     ],
@@ -275,8 +276,30 @@ REMARK   3
 def test_why_groups_of_a_header_are_not_taken(group: str, reason: str) -> None:
     structure = gemmi.read_pdb_string(HEADER.format(group, group))
     complete_groups(structure)
-    assert header_groups(structure, peptides()) == ()
+    assert header_groups(structure, peptides(), select) == ()
     assert why_no_groups(structure) == f"2 TLS groups of the model's header are not taken: {reason}"
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("CHAIN 'A' AND (RESID 2 THROUGH 5 )", "chain A and 2-5"),
+        ("CHAIN A AND RESSEQ 2:5", "chain A and 2-5"),
+        ("(CHAIN B AND (RESID 1:3 OR RESID 7)) AND NOT NAME CA", "chain B and (1-3 or 7) and not name CA"),
+        ("ALL", "all"),
+    ],
+)
+def test_groups_of_a_header_are_what_its_text_says(text: str, same: str) -> None:
+    """As PHENIX writes them; a second group that cannot be read leaves none."""
+    atoms = peptides(residues=12)
+    for other, count in (("CHAIN B AND RESID 9 THROUGH 9", 2), ("{ B|1 - B|55 }", 0)):
+        structure = gemmi.read_pdb_string(HEADER.format(f"SELECTION: {text}", f"SELECTION: {other}"))
+        complete_groups(structure)
+        assert header_groups(structure, atoms) == ()
+        groups = header_groups(structure, atoms, select)
+        assert len(groups) == count
+        if count:
+            np.testing.assert_array_equal(groups[0], select(atoms, same))
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms, Identity
+from arrayrefine.errors import InputError
 from arrayrefine.wording import are, counted
 
+_WORD = re.compile(r"\b(?:CHAIN|RES(?:ID|SEQ|I|NAME)|THROUGH|AND|OR|NOT|ALL|NAME|ELEMENT|ALTLOC|WATER)\b")
 _GROUP = re.compile(r"REMARK   3\s+TLS GROUP\s*:\s*(\S+)")
 _RANGE = re.compile(r"REMARK   3\s+RESIDUE RANGE\s*:\s*(\S+)\s+(-?\d+[A-Za-z]?)\s+\1\s+(-?\d+[A-Za-z]?)\s*")
 
@@ -40,8 +43,10 @@ def complete_groups(structure: gemmi.Structure) -> None:
             group.selections = stated
 
 
-def header_groups(structure: gemmi.Structure, atoms: Atoms) -> tuple[NDArray[np.bool_], ...]:
-    """Atoms (N,) of each group of REMARK 3 or `_pdbx_refine_tls_group`; nothing if none is given by ranges of residues.
+def header_groups(
+    structure: gemmi.Structure, atoms: Atoms, read: Callable[[Atoms, str], NDArray[np.bool_]] | None = None
+) -> tuple[NDArray[np.bool_], ...]:
+    """Atoms (N,) of each group of REMARK 3 or `_pdbx_refine_tls_group`; nothing if none has any, or one cannot be read.
 
     Parameters
     ----------
@@ -49,12 +54,23 @@ def header_groups(structure: gemmi.Structure, atoms: Atoms) -> tuple[NDArray[np.
         As read.
     atoms : Atoms
         Of that structure.
+    read : callable, optional
+        Gives the mask (N,) of a selection as text, such as `chain 'A' and (resid 9 through 55)`, or raises
+        `InputError`. By default no text is read.
 
     Returns
     -------
     tuple of (N,) bool
     """
     found = tuple(members(group, atoms.identity) for group in _groups(structure))
+    for group, inside in zip(_groups(structure), found):
+        for run in group.selections:
+            if read is None or not run.details or _has_numbers(run):
+                continue
+            try:  # the PDB has what PHENIX wrote in capitals, names of chains too
+                inside |= read(atoms, _WORD.sub(lambda word: word[0].lower(), run.details))
+            except InputError:
+                return ()
     return found if any(inside.any() for inside in found) else ()
 
 
@@ -77,7 +93,7 @@ def why_no_groups(structure: gemmi.Structure) -> str:
     if any(_has_numbers(run) for run in runs):
         reason = "no atom is in the ranges of residues"
     elif any(run.details for run in runs):
-        reason = "given as text, which is not read"
+        reason = "given as text that is not understood, or names no atoms"
     else:
         reason = "no range of residues within one chain is given"
     return f"{counted(len(groups), 'TLS group')} of the model's header {are(len(groups))} not taken: {reason}"
