@@ -12,7 +12,8 @@ from synthetic import crystal, random_atoms
 
 from arrayrefine.errors import InputError
 from arrayrefine.example import DATA, MODEL
-from arrayrefine.map_grids import MARGIN, MapGrid, map_grid
+from arrayrefine.io.write import OPTIONAL
+from arrayrefine.map_grids import FILES, MARGIN, MapGrid, map_grid
 from arrayrefine.maps import MapCoefficients
 from arrayrefine.options import Options
 from arrayrefine.refine import refine
@@ -103,6 +104,7 @@ def test_maps_on_request(tmp_path: Path) -> None:
     grid = result.map_grid("mFo-DFc")
     written = gemmi.read_ccp4_map(str(files["refined_mFo-DFc.ccp4"]), setup=True)
     np.testing.assert_allclose(np.array(written.grid), grid.values, atol=1e-5)
+    assert {*FILES.values()} < {*OPTIONAL}
     # a later run without maps does not leave those of another model beside its own
     report = dataclasses.replace(result.report, maps=())
     again = dataclasses.replace(result, report=report).write(tmp_path)

@@ -34,7 +34,7 @@ Float = NDArray[np.float64]
 
 NAMES = ("refined.cif", "refined.pdb", "refined.mtz", "report.json")
 """Files that a refinement writes."""
-OPTIONAL = ("refined.pdb", "refined_2mFo-DFc.ccp4", "refined_mFo-DFc.ccp4")
+OPTIONAL = ("refined.pdb", "refined_2mFo-DFc.ccp4", "refined_mFo-DFc.ccp4", "refined_anomalous.ccp4")
 """Files that it writes only where they are wanted and can be."""
 
 
