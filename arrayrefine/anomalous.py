@@ -18,6 +18,8 @@ _OUTLIER = 5.0
 """Differences beyond this many times what is usual in their bin are left out: one of them shows in all of a map."""
 _MEDIAN = 0.4549
 """Of the square of a normal deviate."""
+_OTHER = 0.1
+"""R beyond which means are of another crystal or wavelength than the amplitudes."""
 _LEAST_SIGNAL = 0.1
 """Of the noise: what a bin is taken to have at least, as how much is noise is not known well."""
 
@@ -38,6 +40,8 @@ class AnomalousDifferences:
         Where they are from.
     bins : tuple of dict
         By resolution: d_max, d_min, count, and mean square of the differences over that of their `sigma`.
+    apart : float
+        R of the means of the mates with the amplitudes used.
     """
 
     hkl: NDArray[np.int32]
@@ -46,22 +50,27 @@ class AnomalousDifferences:
     weight: Float
     columns: tuple[str, ...]
     bins: tuple[dict[str, Any], ...]
+    apart: float = 0.0
 
     def __len__(self) -> int:
         return len(self.difference)
 
     def as_dict(self) -> dict[str, Any]:
         """What the report says of them."""
-        return {"columns": [*self.columns], "pairs": len(self), "by_resolution": [*self.bins]}
+        return {"columns": [*self.columns], "pairs": len(self), "r_of_means": self.apart, "by_resolution": [*self.bins]}
 
     def sentence(self) -> str:
         """How many there are, and of what."""
-        return f"{counted(len(self), 'anomalous difference')} ({', '.join(self.columns)})"
+        said = f"{counted(len(self), 'anomalous difference')} ({', '.join(self.columns)})"
+        if self.apart <= _OTHER:
+            return said
+        return f"{said}, of another crystal or wavelength, as means are not the amplitudes (R {self.apart:.2f})"
 
 
 def weighed(
-    crystal: Crystal, hkl: NDArray[np.int32], difference: Float, sigma: Float, columns: tuple[str, ...]
-) -> AnomalousDifferences:
+    crystal: Crystal, hkl: NDArray[np.int32], difference: Float, sigma: Float, columns: tuple[str, ...],
+    apart: float = 0.0,
+) -> AnomalousDifferences:  # fmt: skip
     """Differences with the share of each that is signal.
 
     In a bin of resolution the mean square of the signal S² is that of the differences less that of their errors, and
@@ -74,6 +83,8 @@ def weighed(
     hkl : (A, 3) int32
     difference, sigma : (A,) float64
     columns : tuple of str
+    apart : float
+        See `AnomalousDifferences`.
     """
     s_squared = crystal.inverse_d_squared(hkl)
     order = np.argsort(s_squared, kind="stable")
@@ -92,7 +103,7 @@ def weighed(
         d = s_squared[rows[[0, -1]]] ** -0.5
         ratio = float(mean / error) * error_scale
         bins.append({"d_max": float(d[0]), "d_min": float(d[1]), "count": len(rows), "ratio": ratio})
-    return AnomalousDifferences(hkl, difference, sigma, weight, columns, tuple(bins))
+    return AnomalousDifferences(hkl, difference, sigma, weight, columns, tuple(bins), apart)
 
 
 def _usual_mean(squares: Float) -> float:

@@ -23,6 +23,7 @@ from arrayrefine.maps import MapCoefficients, anomalous_coefficients
 from arrayrefine.page.findings import tables
 from arrayrefine.peaks import anomalous_peaks, find_peaks
 from arrayrefine.radiation import with_radiation
+from arrayrefine.reflections import positions
 from arrayrefine.wording import Caution
 
 CELL = (31.0, 38.0, 45.0, 90.0, 97.0, 90.0)
@@ -330,3 +331,70 @@ def test_twins_have_no_such_map_and_it_is_said(case: Callable[[str], Path]) -> N
     maps = ar.maps_of(problem, state)
     assert maps.anomalous is None
     assert "refined as a twin" in summaries.anomalous(problem, state, maps)[0]
+
+
+def test_amplitudes_of_zero_and_mates_that_are_the_same_do_no_harm(
+    tmp_path: Path, summed: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+) -> None:
+    hkl, plus, minus = summed[0], abs(summed[1]), abs(summed[2])
+    ones, free = np.ones(len(hkl)), ("I", np.arange(len(hkl)) % 20.0)
+    mean = 0.5 * (plus + minus)
+    none = np.arange(len(hkl)) % 100 == 7
+    i_pair = {
+        "I(+)": ("K", np.where(none, 1.0, plus**2)), "SIGI(+)": ("M", 2.0 * plus + 1.0),
+        "I(-)": ("K", np.where(none, -1.0, minus**2)), "SIGI(-)": ("M", 2.0 * minus + 1.0),
+    }  # fmt: skip
+    zeros = {"FREE": free, "FP": ("F", np.where(none, 0.0, mean)), "SIGFP": ("Q", ones), **i_pair}
+    found = _read(_file(tmp_path / "zeros.mtz", hkl, zeros))
+    assert found is not None
+    assert np.isfinite(found.difference).all()
+    wanted = np.where(none, 0.0, plus - minus)[np.lexsort(hkl.T[::-1])]
+    assert np.corrcoef(found.difference, wanted[positions(found.hkl, hkl[np.lexsort(hkl.T[::-1])])])[0, 1] > 0.99
+
+    # at low resolution one mate was measured, and taken for both
+    low = CRYSTAL.inverse_d_squared(hkl) < 0.05
+    f_pair = {
+        "F(+)": ("G", plus), "SIGF(+)": ("L", ones), "F(-)": ("G", np.where(low, plus, minus)), "SIGF(-)": ("L", ones),
+    }  # fmt: skip
+    found = _read(_file(tmp_path / "low.mtz", hkl, {"FREE": free, **f_pair}))
+    assert found is not None
+    assert len(found) <= (~low).sum()
+    # one value of both, but for the last digit, as where means are averaged over different rows
+    rows = {
+        "FREE": ("I", np.tile(free[1], 2)), "F": ("F", np.concatenate([plus, plus * (1.0 + 1e-6)])),
+        "SIGF": ("Q", np.tile(ones, 2)),
+    }  # fmt: skip
+    assert _read(_file(tmp_path / "digits.mtz", np.concatenate([hkl, -hkl]), rows)) is None
+
+
+def test_pairs_are_of_the_data_that_are_used_where_a_file_has_others_too(
+    tmp_path: Path, summed: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+) -> None:
+    hkl, plus, minus = summed[0], abs(summed[1]), abs(summed[2])
+    ones, free = np.ones(len(hkl)), ("I", np.arange(len(hkl)) % 20.0)
+    noise = np.exp(0.4 * np.random.default_rng(2).standard_normal(len(hkl)))
+    one = {"FREE": free, "FP": ("F", 0.5 * (plus + minus)), "SIGFP": ("Q", ones)}
+    other = {
+        "F_Hg(+)": ("G", noise * minus), "SIGF_Hg(+)": ("L", ones),
+        "F_Hg(-)": ("G", noise * plus), "SIGF_Hg(-)": ("L", ones),
+    }  # fmt: skip
+    own = {"F(+)": ("G", plus), "SIGF(+)": ("L", ones), "F(-)": ("G", minus), "SIGF(-)": ("L", ones)}
+    found = _read(_file(tmp_path / "both.mtz", hkl, {**other, **one, **own}))
+    assert found is not None
+    assert found.columns == tuple(own)
+    assert "another" not in found.sentence()
+    found = _read(_file(tmp_path / "other.mtz", hkl, {**one, **other}))
+    assert found is not None
+    assert found.columns == tuple(other)
+    assert "of another crystal or wavelength" in found.sentence()
+
+    # differences on the scale of another data set
+    dano = {"DANO": ("D", plus - minus), "SIGDANO": ("Q", ones)}
+    path = _file(tmp_path / "dano.mtz", hkl, {**one, **dano})
+    assert _read(path) is not None
+    mtz = gemmi.read_mtz_file(str(path))
+    mtz.add_dataset("Hg")
+    for label in dano:
+        mtz.column_with_label(label).dataset_id = 2
+    mtz.write_to_file(str(path))
+    assert _read(path) is None

@@ -21,6 +21,13 @@ Bool = NDArray[np.bool_]
 
 _FEWEST = 50
 """Pairs below which no map is made of them."""
+_SAME = 1e-6
+"""Of the sum of both: a difference below this is none, but of one value that was averaged in another order."""
+_NEAR = 0.05
+"""R of means with the amplitudes used by which those of another crystal or wavelength are beyond those of the same."""
+_TINY = float(np.finfo(float).tiny)
+_STRONG = 3.0
+"""Sigma of a mean from which it tells how near the means are to the amplitudes."""
 
 
 def anomalous_differences(table: Table, chosen: Columns, reflections: Reflections) -> AnomalousDifferences | None:
@@ -35,12 +42,17 @@ def anomalous_differences(table: Table, chosen: Columns, reflections: Reflection
 
     Notes
     -----
-    Of intensities the difference of amplitudes is (I(+) − I(−)) / 2F, and needs no root of what may be negative.
+    Of intensities the difference of amplitudes is (I(+) − I(−)) / 2F, and needs no root of what may be negative. F is
+    taken for no less than the root of half the uncertainty of F², as it may be zero. Of several pairs of columns those
+    are taken whose means are the amplitudes, by R, as a file may hold other crystals and wavelengths.
     """
-    for source in [*pairs_of_columns(table, chosen), chosen]:
-        if (found := _of_mates(_sides(table, source, reflections.crystal), source, reflections)) is not None:
-            return found
-    return _given(table, chosen, reflections)
+    sources = [*pairs_of_columns(table, chosen), chosen]
+    every = [_of_mates(_sides(table, source, reflections.crystal), source, reflections) for source in sources]
+    found = [one for one in every if one is not None]
+    if not found:
+        return _given(table, chosen, reflections)
+    nearest = min(one.apart for one in found)
+    return next(one for one in found if one.apart <= nearest + _NEAR)
 
 
 def _sides(table: Table, source: Columns, crystal: Crystal) -> tuple[Observations, Observations]:
@@ -87,19 +99,33 @@ def _of_mates(
     both = (mate >= 0) & (row >= 0)
     plus, minus, row = plus.select(both), minus.select(mate[both]), row[both]
     difference, sigma = plus.value - minus.value, np.hypot(plus.sigma, minus.sigma)
-    if len(row) < _FEWEST or not difference.any():
+    told = np.abs(difference) > _SAME * (np.abs(plus.value) + np.abs(minus.value))
+    if int(told.sum()) < _FEWEST:
         return None
     f, mean = reflections.f_obs[row], 0.5 * (plus.value + minus.value)
+    strong = mean > _STRONG * 0.5 * sigma
     if source.kind == "intensity":
         mean = np.sqrt(np.maximum(mean, 0.0))
-    scale = float(f @ mean / (mean @ mean))
-    per = scale if source.kind == "amplitude" else scale**2 / (2.0 * f)
-    return weighed(reflections.crystal, plus.hkl, per * difference, per * sigma, tuple(source.labels))
+    scale = float(f @ mean) / max(float(mean @ mean), _TINY)
+    strong = strong if int(strong.sum()) >= _FEWEST else np.ones(len(f), dtype=bool)
+    apart = float(np.abs(f - scale * mean)[strong].sum()) / max(float(f[strong].sum()), _TINY)
+    per = np.full(len(f), scale)
+    if source.kind == "intensity":
+        per = scale**2 / (2.0 * np.maximum(f, scale * np.sqrt(0.25 * sigma)))
+    difference, sigma = (per * difference)[told], (per * sigma)[told]
+    return weighed(reflections.crystal, plus.hkl[told], difference, sigma, tuple(source.labels), apart)
 
 
 def _given(table: Table, chosen: Columns, reflections: Reflections) -> AnomalousDifferences | None:
-    """Differences that the file has as such (type D, as DANO): of amplitudes, on the scale of those beside them."""
-    labels = [label for label, kind in table.types.items() if kind == "D" and sigma_of(table, label)]
+    """Differences that the file has as such (type D, as DANO): of amplitudes, on the scale of those beside them.
+
+    Those of other data sets are on scales of their own, and may be of other crystals.
+    """
+    own = table.data_sets.get(chosen.value[0])
+    labels = [
+        label for label, kind in table.types.items()
+        if kind == "D" and sigma_of(table, label) and table.data_sets.get(label) == own
+    ]
     if not labels or chosen.kind != "amplitude":
         return None
     label, crystal = labels[0], reflections.crystal
@@ -108,8 +134,8 @@ def _given(table: Table, chosen: Columns, reflections: Reflections) -> Anomalous
     good = observed_rows(table)[0] & np.isfinite(value) & np.isfinite(sigma) & (sigma > 0.0)
     moved, as_given = _in_asu(table.hkl[good], value[good], sigma[good], crystal)
     signed = dataclasses.replace(moved, value=np.where(as_given, moved.value, -moved.value))
-    signed = signed.select(positions(moved.hkl, reflections.hkl) >= 0)
-    if len(signed.value) < _FEWEST or not signed.value.any():
+    signed = signed.select((signed.value != 0.0) & (positions(moved.hkl, reflections.hkl) >= 0))
+    if len(signed.value) < _FEWEST:
         return None
     one = merge(signed)[0]
     return weighed(crystal, one.hkl, one.value, one.sigma, (label, sigmas))

@@ -59,6 +59,8 @@ class Table:
         Names of the blocks of a CIF file that have data, where there are several; the one that was read first.
     cells : dict
         Cell of the data set of each column, by its label, where a file has several data sets.
+    data_sets : dict
+        Number of the data set of each column, by its label, in MTZ files.
     """
 
     file: InputFile
@@ -70,6 +72,7 @@ class Table:
     space_group: gemmi.SpaceGroup | None
     blocks: tuple[str, ...] = ()
     cells: dict[str, gemmi.UnitCell] = field(default_factory=dict)
+    data_sets: dict[str, int] = field(default_factory=dict)
 
     def with_cell_of(self, label: str) -> Table:
         """The same with the cell of the data set that a column belongs to, where that is known."""
@@ -167,11 +170,12 @@ def _mtz_table(file: InputFile, mtz: gemmi.Mtz) -> Table:
     if labels[:3] != ["H", "K", "L"] or [c.type for c in mtz.columns[:3]] != ["H", "H", "H"]:
         raise InputError(f"data '{file.path}': the first columns are {labels[:3]}; expected H, K, L: write it again")
     data = np.array(mtz.array, dtype=float).reshape(-1, len(labels))
-    types, values, own = {}, {}, {}
+    types, values, own, data_sets = {}, {}, {}, {}
     for i, column in enumerate(mtz.columns):
         if column.label not in types:
             types[column.label] = column.type
             values[column.label] = data[:, i]
+            data_sets[column.label] = column.dataset_id
             if usable_cell(column.dataset.cell):
                 own[column.label] = column.dataset.cell
     cells = [mtz.cell, *(dataset.cell for dataset in mtz.datasets)]
@@ -184,6 +188,7 @@ def _mtz_table(file: InputFile, mtz: gemmi.Mtz) -> Table:
         next((c for c in cells if usable_cell(c)), None),
         mtz.spacegroup,
         cells=own,
+        data_sets=data_sets,
     )
 
 
