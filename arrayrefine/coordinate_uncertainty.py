@@ -38,6 +38,8 @@ _APART = 12.0
 """Å between atoms whose columns are computed together: covariances hardly reach that far (0.1 % rms, 5 % at most)."""
 _COLUMNS = 96
 """Columns that are solved for at a time."""
+_LISTED = 2000
+"""Atoms whose neighbours are listed at a time: some hundred each."""
 _MAIN = ("N", "CA", "C", "O", "P", "O3'", "O5'", "C3'", "C4'", "C5'")
 
 
@@ -148,9 +150,10 @@ def _inverse_diagonal(factor: SuperLU, xyz: Float, seed: int) -> Float:
 
 def _colours(xyz: Float) -> Int:
     """Numbers (n,) that atoms nearer to each other than `_APART` do not share, as few as it takes."""
-    near = cKDTree(xyz).query_ball_point(xyz, _APART)
+    tree = cKDTree(xyz)
     colour = np.full(len(xyz), -1)
-    for atom, others in enumerate(near):
-        taken = set(colour[others].tolist())
-        colour[atom] = next(k for k in range(len(others) + 1) if k not in taken)
+    for first in range(0, len(xyz), _LISTED):
+        for atom, others in enumerate(tree.query_ball_point(xyz[first : first + _LISTED], _APART), first):
+            taken = set(colour[others].tolist())
+            colour[atom] = next(k for k in range(len(others) + 1) if k not in taken)
     return colour

@@ -9,10 +9,12 @@ import gemmi
 import numpy as np
 import pytest
 import scipy.sparse as sparse
+from scipy.spatial import cKDTree
 
 import arrayrefine as ar
 from arrayrefine import coordinate_uncertainty
 from arrayrefine.coordinate_uncertainty import (
+    _colours,
     describe,
     last_weight,
     precision_index,
@@ -175,3 +177,10 @@ def test_a_refinement_writes_them(tmp_path: Path, form: str) -> None:
 
 def test_without_steps_the_weight_is_that_of_the_resolution() -> None:
     assert last_weight([]) is None
+
+
+def test_atoms_that_share_a_column_are_apart_however_many_there_are() -> None:
+    xyz = np.random.default_rng(3).uniform(0.0, 40.0, (2100, 3))
+    colour = _colours(xyz)
+    for k in range(colour.max() + 1):
+        assert len(cKDTree(xyz[colour == k]).query_pairs(12.0)) == 0
