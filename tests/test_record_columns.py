@@ -33,3 +33,10 @@ def test_tables_of_other_programs_are_no_atoms(tmp_path: Path) -> None:
     model = read(tmp_path, atom(), "TER", "# scores", "atom_pair_constraint 0")
     assert len(model.atoms) == 1
     assert said(model, "lines that begin like atoms and are none are not read: 1, the first is 5")
+
+
+def test_atoms_that_were_added_since_do_not_bring_the_numbers_back(tmp_path: Path) -> None:
+    added = f"{atom(' ZN ', xyz=(7, 8, 9))[:72]:72}    ZN"
+    model = read(tmp_path, *_numbered(atom(" CA "), atom("ND2", xyz=(4, 5, 6))), added)
+    assert model.atoms.element.tolist() == ["C", "N", "Zn"]
+    assert said(model, r"columns 73-80 of 2 of 3 atoms hold the entry \(1ABC\)")

@@ -30,11 +30,13 @@ def in_columns(text: str, notes: list[str]) -> str:
     lines = text.splitlines()
     entries = Counter(_entry(line) for line in lines if line[:6] in _ATOMS)
     entry, count = entries.most_common(1)[0] if entries else ("", 0)
-    if entry and count == entries.total():
+    old = bool(entry) and 2 * count > entries.total()
+    if old:
         lines = [line[:72] if _entry(line) == entry else line for line in lines]
+        where = "" if count == entries.total() else f" of {count} of {entries.total()} atoms"
         notes.append(
-            f"columns 73-80 hold the entry ({entry}) and numbers of lines, as in files of before 1996, and are not "
-            "read: elements are those that the names of atoms say, charges none"
+            f"columns 73-80{where} hold the entry ({entry}) and numbers of lines, as in files of before 1996, and are "
+            "not read: elements are those that the names of atoms say, charges none"
         )
     tables = [i for i, line in enumerate(lines) if _TABLE.match(line) and line[:6].upper() not in _ATOMS]
     for i in tables:
@@ -42,7 +44,7 @@ def in_columns(text: str, notes: list[str]) -> str:
     if tables:
         where = f"{len(tables)}, the first is {tables[0] + 1}"
         notes.append(f"lines that begin like atoms and are none are not read: {where}")
-    return "\n".join([*lines, ""]) if entry or tables else text
+    return "\n".join([*lines, ""]) if old or tables else text
 
 
 def _entry(line: str) -> str:
