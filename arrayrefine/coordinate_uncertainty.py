@@ -32,6 +32,10 @@ Int = NDArray[np.int64]
 
 _LARGEST = 5.0
 """Å; the standard uncertainty of a coordinate of which neither data nor restraints say anything."""
+_HELD = 1e8
+"""Å⁻²; the curvature along displacements that the symmetry of a site forbids."""
+_FIXED = 1e-6
+"""Of the displacements along an axis: a site that allows less of them has none."""
 _EXACT = 3000
 """Coordinates up to which every column of the inverse is computed; of more, those of far atoms together."""
 _APART = 12.0
@@ -75,6 +79,8 @@ def precision_indices(problem: Problem, state: State) -> dict[str, float | None]
 def standard_uncertainties(problem: Problem, state: State, weight: float | None = None, seed: int = 0) -> Float:
     """Standard uncertainties (N, 3) of the coordinates, Å; nan for those that are not refined or ride.
 
+    Coordinates that the symmetry of a special position fixes have none: 0.
+
     Parameters
     ----------
     problem : Problem
@@ -93,8 +99,13 @@ def standard_uncertainties(problem: Problem, state: State, weight: float | None 
     weight = geometry_prior(problem.reflections.d_min) if weight is None else weight
     h = state.xray.curvature(atoms).xyz[free].reshape(-1) + _LARGEST**-2
     restraints = normal_matrix(problem.geometry.firmed(atoms), atoms, free)
-    variance = _inverse_diagonal(symmetric_factor(sparse.diags_array(h) + weight * restraints), atoms.xyz[free], seed)
-    found[free] = np.sqrt(variance).reshape(-1, 3)
+    allowed = atoms.site_projection[free]
+    places = np.arange(len(allowed) + 1)
+    forbidden = sparse.bsr_array((_HELD * (np.eye(3) - allowed), places[:-1], places))
+    matrix = sparse.diags_array(h) + weight * restraints + forbidden
+    variance = _inverse_diagonal(symmetric_factor(matrix), atoms.xyz[free], seed).reshape(-1, 3)
+    fixed = np.diagonal(allowed, axis1=1, axis2=2) < _FIXED
+    found[free] = np.where(fixed, 0.0, np.sqrt(variance))
     return found
 
 
@@ -114,6 +125,9 @@ def describe(atoms: Atoms, uncertainty: Float) -> dict[str, Any]:
     classes = {
         "main chain": of_polymer & main, "side chain": of_polymer & ~main, "water": water,
         "other": ~of_polymer & ~water,
+    }
+    classes = {name: of_class & ~atoms.is_hydrogen for name, of_class in classes.items()} | {
+        "hydrogen": atoms.is_hydrogen
     }  # fmt: skip
     return {
         name: {"count": int(here.sum()), "median": float(np.median(one[here])), "largest": float(one[here].max())}

@@ -184,3 +184,24 @@ def test_atoms_that_share_a_column_are_apart_however_many_there_are() -> None:
     colour = _colours(xyz)
     for k in range(colour.max() + 1):
         assert len(cKDTree(xyz[colour == k]).query_pairs(12.0)) == 0
+
+
+def test_what_the_symmetry_of_a_site_fixes_has_no_uncertainty(example: tuple[Problem, State]) -> None:
+    """On an axis along x = y, for one."""
+    problem, state = example
+    default = standard_uncertainties(problem, state)
+    one = int(np.flatnonzero(np.isfinite(default[:, 0]))[7])
+    projection = state.atoms.site_projection.copy()
+    projection[one] = [[0.5, 0.5, 0.0], [0.5, 0.5, 0.0], [0.0, 0.0, 0.0]]
+    sited = dataclasses.replace(state, atoms=dataclasses.replace(state.atoms, site_projection=projection))
+    found = standard_uncertainties(problem, sited)[one]
+    assert found[2] == 0.0
+    assert found[0] == pytest.approx(found[1], rel=1e-6)
+    assert 0.3 < found[0] / default[one, 0] < 0.9
+
+
+def test_hydrogens_are_a_class_of_their_own(example: tuple[Problem, State]) -> None:
+    atoms = example[1].atoms
+    found = describe(atoms, np.ones((len(atoms), 3)))
+    assert found["hydrogen"]["count"] == atoms.is_hydrogen.sum() > 0
+    assert sum(row["count"] for row in found.values()) == len(atoms)
