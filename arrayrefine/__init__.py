@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from arrayrefine.omit_maps import omit_map
     from arrayrefine.options import Options
     from arrayrefine.parameters import Parameters
-    from arrayrefine.peaks import find_blobs, find_peaks
+    from arrayrefine.peaks import anomalous_peaks, find_blobs, find_peaks
     from arrayrefine.preparation import prepare
     from arrayrefine.problem import Problem
     from arrayrefine.refine import refine
@@ -62,7 +62,7 @@ _HOMES = {
     "Validation": "validation", "validate": "validation",
     "validate_files": "evaluation", "evaluate_files": "evaluation", "peaks_of_files": "evaluation",
     "omit_files": "evaluation", "maps_of": "model_maps", "map_grid": "map_grids", "MapGrid": "map_grids",
-    "find_peaks": "peaks", "find_blobs": "peaks", "omit_map": "omit_maps",
+    "find_peaks": "peaks", "anomalous_peaks": "peaks", "find_blobs": "peaks", "omit_map": "omit_maps",
 }  # fmt: skip
 
 __all__ = [  # noqa: RUF022 - grouped as the documentation is
@@ -70,8 +70,8 @@ __all__ = [  # noqa: RUF022 - grouped as the documentation is
     "read_model", "read_reflections", "Atoms", "Gradient", "Crystal", "Reflections",
     "Problem", "State", "evaluate", "StructureFactors", "Parameters", "Weights", "find_weights", "minimise_step",
     "target", "LikelihoodTarget", "ExtraTarget", "select", "StopRefinement",
-    "maps_of", "map_grid", "MapGrid", "find_peaks", "find_blobs", "omit_map", "validate", "Validation",
-    "evaluate_files", "validate_files", "peaks_of_files", "omit_files",
+    "maps_of", "map_grid", "MapGrid", "find_peaks", "anomalous_peaks", "find_blobs", "omit_map",
+    "validate", "Validation", "evaluate_files", "validate_files", "peaks_of_files", "omit_files",
     "ArrayRefineError", "InputError", "MonomerError", "StaleWeightsError", "DeviceError",
 ]  # fmt: skip
 
