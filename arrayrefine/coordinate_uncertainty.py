@@ -32,6 +32,8 @@ Int = NDArray[np.int64]
 
 _LARGEST = 5.0
 """Å; the standard uncertainty of a coordinate of which neither data nor restraints say anything."""
+_UNKNOWN = 0.9
+"""Of that; what an atom has of which little more is known, as at occupancy 0, is no estimate."""
 _HELD = 1e8
 """Å⁻²; the curvature along displacements that the symmetry of a site forbids."""
 _FIXED = 1e-6
@@ -62,24 +64,29 @@ def precision_index(
 
 
 def precision_indices(problem: Problem, state: State) -> dict[str, float | None]:
-    """Cruickshank's index from R-work ("esu_r") and from R-free ("esu_r_free"), Å."""
+    """Cruickshank's index from R-work ("esu_r") and from R-free ("esu_r_free"), Å.
+
+    Of tensors restraints hold so much that the number of parameters means nothing: then there is none from R-work.
+    """
     data, atoms = problem.reflections, state.atoms
     count = int((~atoms.is_hydrogen & (atoms.occupancy > 0.0)).sum())
     observed = len(data) / max(1, len(data.possible))
     n_work = int(data.work.sum())
-    free = [problem.parameters(atoms, kind) for kind in ("xyz", "b")]
-    parameters = sum(sum(part.sizes) for part in free)
+    free = [problem.parameters(atoms, kind).sizes for kind in ("xyz", "b")]
     statistics = state.statistics
-    index = precision_index(count, n_work, parameters, observed, statistics.r_work, data.d_min)
+    index = None
+    if not any(sizes.u for sizes in free):
+        index = precision_index(count, n_work, sum(map(sum, free)), observed, statistics.r_work, data.d_min)
     r_free = statistics.r_free
     of_free = None if r_free is None else precision_index(count, n_work, 0, observed, r_free, data.d_min)
     return {"esu_r": index, "esu_r_free": of_free}
 
 
 def standard_uncertainties(problem: Problem, state: State, weight: float | None = None, seed: int = 0) -> Float:
-    """Standard uncertainties (N, 3) of the coordinates, Å; nan for those that are not refined or ride.
+    """Standard uncertainties (N, 3) of the coordinates, Å.
 
-    Coordinates that the symmetry of a special position fixes have none: 0.
+    nan for those that are not refined, that ride, or of which neither data nor restraints say anything. Coordinates
+    that the symmetry of a special position fixes have none: 0.
 
     Parameters
     ----------
@@ -92,7 +99,8 @@ def standard_uncertainties(problem: Problem, state: State, weight: float | None 
         Of random signs, where atoms are many.
     """
     atoms = state.atoms
-    free = problem.parameters(atoms, "xyz").xyz
+    refined = any("xyz" in target.split("+") for target in problem.options.targets)
+    free = problem.parameters(atoms, "xyz").xyz & refined
     found = np.full((len(atoms), 3), np.nan)
     if not free.any():
         return found
@@ -106,6 +114,7 @@ def standard_uncertainties(problem: Problem, state: State, weight: float | None 
     variance = _inverse_diagonal(symmetric_factor(matrix), atoms.xyz[free], seed).reshape(-1, 3)
     fixed = np.diagonal(allowed, axis1=1, axis2=2) < _FIXED
     found[free] = np.where(fixed, 0.0, np.sqrt(variance))
+    found[(found > _UNKNOWN * _LARGEST).any(axis=1)] = np.nan
     return found
 
 

@@ -258,6 +258,16 @@ def test_sulphur_of_lysozyme_is_where_the_model_has_it(case: Callable[[str], Pat
     assert again.anomalous is not None
     assert result.maps.anomalous is not None
     assert np.isfinite(again.anomalous).sum() == np.isfinite(result.maps.anomalous).sum() > 3000
+    # given as data, what was written has the same differences
+    anew = read_reflections(tmp_path / "refined.mtz", crystal)[0].anomalous
+    own = result.reflections.anomalous
+    assert anew is not None
+    assert own is not None
+    assert anew.columns == ("DANO", "SIGDANO")
+    assert len(anew) == np.isfinite(again.anomalous).sum()
+    here = positions(anew.hkl, own.hkl)
+    np.testing.assert_allclose(anew.difference, own.difference[here], rtol=1e-4)
+    np.testing.assert_allclose(anew.sigma, own.sigma[here], rtol=1e-4)
     found = result.validate().anomalous_peaks
     assert len(found) == 10
     assert found[0].height > 12.0

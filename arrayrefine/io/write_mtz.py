@@ -57,11 +57,11 @@ def mtz_bytes(reflections: Reflections, maps: Coefficients, history: str) -> byt
 def mtz_of(reflections: Reflections, maps: Coefficients, history: str) -> gemmi.Mtz:
     """Return what `refined.mtz` holds.
 
-    Columns: H K L, FP SIGFP, I SIGI (where the amplitudes came from intensities), FREE, FC PHIC, FWT PHWT,
-    FWT_nofill PHWT_nofill, DELFWT PHDELWT, FAN PHAN (of anomalous differences, where there are any), FOM.
-    Amplitudes are on the scale of the input, phases in degrees, missing values nan. Coot opens FWT and DELFWT by
-    their names. FREE holds the values of the input, where that has flags, in rows of their own for reflections that
-    are in no map; else 0 for the test set and 1 for the work set.
+    Columns: H K L, FP SIGFP, I SIGI (where the amplitudes came from intensities), FREE, DANO SIGDANO (where the
+    data have Friedel pairs), FC PHIC, FWT PHWT, FWT_nofill PHWT_nofill, DELFWT PHDELWT, FAN PHAN (of anomalous
+    differences, where there are any), FOM. Amplitudes are on the scale of the input, phases in degrees, missing
+    values nan. Coot opens FWT and DELFWT by their names. FREE holds the values of the input, where that has flags,
+    in rows of their own for reflections that are in no map; else 0 for the test set and 1 for the work set.
 
     Parameters
     ----------
@@ -87,6 +87,9 @@ def mtz_of(reflections: Reflections, maps: Coefficients, history: str) -> gemmi.
         row = positions(maps.hkl, every.hkl)
         columns += [("I", "J", _pick(every.i_obs, row)), ("SIGI", "Q", _pick(every.sigma_i, row))]
     columns.append(("FREE", "I", flags[: len(maps.hkl)]))
+    if (pairs := reflections.anomalous) is not None:
+        row = positions(maps.hkl, pairs.hkl)
+        columns += [("DANO", "D", _pick(pairs.difference, row)), ("SIGDANO", "Q", _pick(pairs.sigma, row))]
     coefficients = [
         ("FC", "PHIC", maps.fc),
         ("FWT", "PHWT", maps.fwt),
