@@ -123,8 +123,42 @@ def test_what_the_model_has_no_atoms_for_is_no_row(tmp_path: Path) -> None:
     assert len(block.find_values("_struct_conf.id")) == 1
     warnings = json.loads((tmp_path / "out" / "report.json").read_text())["warnings"]
     assert [w for w in warnings if "helices" in w] == [
-        "1 record of helices and strands left out of refined.cif, as the model lacks the first or last residue: "
-        "A/1(ALA) - A/5(ALA)"
+        "1 record of helices, strands and cis peptides left out of the output, as the model lacks the first or last "
+        "residue: A/1(ALA) - A/5(ALA)"
+    ]
+    assert len(gemmi.read_structure(str(tmp_path / "out" / "refined.pdb")).helices) == 1
+
+
+def test_rows_of_residues_that_an_edit_took_are_left_out_of_mmcif(tmp_path: Path) -> None:
+    """A helix, a cis peptide and a link, with one end in a residue that is gone, beside others that stay."""
+    small = read_model(small_pdb(tmp_path))
+    out = tmp_path / "out"
+    write_outputs(out, small, small.atoms, *make_data(small.crystal), make_report())
+    document = gemmi.cif.read(str(out / "refined.cif"))
+    block = document.sole_block()
+    chain, number, code = "auth_asym_id", "auth_seq_id", "PDB_ins_code"
+    helix = {"id": ["H1", "H2"], "conf_type_id": ["HELX_P"] * 2}
+    for end, numbers in (("beg", ["1", "1"]), ("end", ["1", "5"])):
+        helix |= {f"{end}_{chain}": ["A"] * 2, f"{end}_{number}": numbers, f"pdbx_{end}_{code}": [False] * 2}
+    cis = {"pdbx_id": ["1"], chain: ["A"], number: ["5"], f"pdbx_{chain}_2": ["A"], f"pdbx_{number}_2": ["6"]}
+    link = {"id": ["covale1"], "conn_type_id": ["covale"]}
+    for n, name, place in ((1, "CB", "1"), (2, "SG", "9")):
+        link |= {f"ptnr{n}_{chain}": ["A"], f"ptnr{n}_{number}": [place], f"ptnr{n}_label_atom_id": [name]}
+    for category, table in (("_struct_conf.", helix), ("_struct_mon_prot_cis.", cis), ("_struct_conn.", link)):
+        block.set_mmcif_category(category, table)
+    source = tmp_path / "edited.cif"
+    document.write_file(str(source))
+    model = read_model(source)
+    write_outputs(out, model, model.atoms, *make_data(model.crystal), make_report())
+    block = gemmi.cif.read(str(out / "refined.cif")).sole_block()
+    assert list(block.find_values("_struct_conf.id")) == ["H1"]
+    assert not block.find_values("_struct_mon_prot_cis.pdbx_id")
+    assert not block.find_values("_struct_conn.id")
+    assert "CISPEP" not in (out / "refined.pdb").read_text()
+    warnings = json.loads((out / "report.json").read_text())["warnings"]
+    assert [w for w in warnings if "helices" in w] == [
+        "2 records of helices, strands and cis peptides left out of the output, as the model lacks the first or last "
+        "residue: A/1 - A/5, A/5 - A/6"
     ]
 
 

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.errors import ArrayRefineError, InputError
+from arrayrefine.io.absent import drop_from_structure, lost_ends
 from arrayrefine.io.composition import composition
 from arrayrefine.io.entities import name_for_nameless
 from arrayrefine.io.files import IN_MEMORY
 from arrayrefine.io.model import Model, with_atoms
 from arrayrefine.io.pdb_header import not_in_cif, not_in_pdb
 from arrayrefine.io.sequence_numbers import number_by_sequence
-from arrayrefine.io.write_cif import cif_text, old_verdicts, without_ends
+from arrayrefine.io.write_cif import cif_text, old_verdicts
 from arrayrefine.io.write_mtz import Coefficients, history_line, mtz_bytes, test_value
 from arrayrefine.io.write_pdb import has_remark_500, pdb_obstacle, pdb_text
 from arrayrefine.reflections import Reflections
@@ -96,6 +97,7 @@ def write_outputs(
     version = program_version()
 
     structure = with_atoms(model, atoms)
+    drop_from_structure(structure)
     files = {"refined.cif": cif_text(model.document, structure, content, version, uncertainty).encode()}
     fits = pdb_obstacle(atoms) is None
     if fits:
@@ -137,13 +139,16 @@ def left_out(model: Model, atoms: Atoms) -> tuple[str, ...]:
     if has_remark_500(model.structure):
         verdicts.append("REMARK 500")
     if model.document is None:
+        lost = drop_from_structure(model.structure.clone())
+    else:
+        lost = [ends for block in blocks for ends in lost_ends(block, model.structure)]
+    if lost:
+        sentences.append(
+            f"{counted(len(lost), 'record')} of helices, strands and cis peptides left out of the output, as the model "
+            f"lacks the first or last residue: {listed(lost)}"
+        )
+    if model.document is None:
         sentences += number_by_sequence(model.structure.clone())
-        if lost := without_ends(model.structure):
-            what = counted(len(lost), "record")
-            sentences.append(
-                f"{what} of helices and strands left out of refined.cif, as the model lacks the first or last residue: "
-                f"{listed(lost)}"
-            )
         name = name_for_nameless(model.structure)
         if name is not None:
             sentences.append(

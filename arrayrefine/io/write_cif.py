@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.form_factors import METHODS, Radiation, named_radiations
 from arrayrefine.io import refinement_items as items
+from arrayrefine.io.absent import absent_links, drop_from_block
 from arrayrefine.io.documents import copied
 from arrayrefine.io.entities import name_for_nameless
 from arrayrefine.io.files import IN_MEMORY
@@ -77,10 +78,8 @@ def cif_text(
             complete.rename_chain("", name)
             content = _with_chain_named(content, name)
         number_by_sequence(complete)
-        for k in reversed(range(len(complete.connections))):  # a row of a link needs both atoms
-            link = complete.connections[k]
-            if None in [complete[0].find_cra(end, ignore_segment=True).atom for end in (link.partner1, link.partner2)]:
-                complete.connections.pop(k)
+        for k in absent_links(complete)[::-1]:
+            complete.connections.pop(k)
         complete.name = _entry_name(structure, content)
         new = complete.make_mmcif_document()
         block = new.sole_block()
@@ -91,8 +90,10 @@ def cif_text(
         _write_symmetry(block, structure)
         _write_cell(block, structure)
         block.find_mmcif_category("_atom_site_anisotrop.").erase()
+        drop_from_block(block, structure)
         # Links that were found are added; else those of the document stay as they are, with all their items.
-        groups.conn = len(structure.connections) > len(block.find_values("_struct_conn.id"))
+        links = len(structure.connections) - len(absent_links(structure))
+        groups.conn = links > len(block.find_values("_struct_conn.id"))
         structure.update_mmcif_block(block, groups)
         _add_atom_types(block)
         strip_rows_of_links(block)
@@ -231,17 +232,6 @@ def old_verdicts(block: cif.Block) -> list[str]:
     """
     old = ("_pdbx_validate_", "_pdbx_struct_conn_angle.")
     return [name for name in block.get_mmcif_category_names() if name.startswith(old)]
-
-
-def without_ends(structure: gemmi.Structure) -> list[str]:
-    """Helices and strands whose first or last residue the model does not have: no row can describe them."""
-    ends = [(h.start, h.end) for h in structure.helices]
-    ends += [(strand.start, strand.end) for sheet in structure.sheets for strand in sheet.strands]
-    return [
-        f"{one.chain_name}/{one.res_id} - {two.chain_name}/{two.res_id}"
-        for one, two in ends
-        if None in [structure[0].find_cra(end, ignore_segment=True).residue for end in (one, two)]
-    ]
 
 
 def _write_experiment(block: cif.Block, entry: str, content: Mapping[str, Any]) -> None:
