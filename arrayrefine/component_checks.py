@@ -19,10 +19,13 @@ def check_values(name: str, block: gemmi.cif.Block, path: Path) -> None:
         )
 
 
-def check_connected(monlib: gemmi.MonLib, name: str, path: Path) -> None:
+def check_connected(monlib: gemmi.MonLib, name: str, block: gemmi.cif.Block, path: Path) -> None:
     """Refuse a component with several heavy atoms of which some have no usable bond."""
     if name not in monlib.monomers:
-        raise InputError(f"{path}: component {name} cannot be read as restraints")
+        raise InputError(
+            f"{path}: component {name} cannot be read as restraints: its block is data_{block.name}; expected "
+            f"data_comp_{name}: name block, _chem_comp.id and comp_id alike, also where a component is renamed"
+        )
     component = monlib.monomers[name]
     heavy = [atom.id for atom in component.atoms if not atom.is_hydrogen()]
     bonded = set()

@@ -323,8 +323,8 @@ def _read_user_file(monlib: gemmi.MonLib, path: Path, notes: list[str]) -> tuple
     _rename_modifications(document, [m for m in modifications if m in monlib.modifications], monlib)
     _read_document(monlib, path, document)
     _set_groups(monlib, document)
-    for name in names:
-        check_connected(monlib, name, path)
+    for name, block in names.items():
+        check_connected(monlib, name, block, path)
     return list(names), links
 
 

@@ -97,6 +97,14 @@ def test_search_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_monomers(["ACT"]).sources["ACT"].startswith(str(EMBEDDED))
 
 
+def test_a_component_that_was_renamed_in_part_is_named_with_its_block(tmp_path: Path) -> None:
+    """As by a search for whole words, which leaves the name of the block."""
+    path = tmp_path / "user.cif"
+    path.write_text(re.sub(r"\bACT\b", "A1LZZ", component("ACT")))
+    with pytest.raises(InputError, match=r"A1LZZ cannot be .*: its block is data_comp_ACT; expected data_comp_A1LZZ"):
+        load_monomers(["A1LZZ"], [path])
+
+
 def test_a_file_of_a_library_that_cannot_be_read_gives_way_to_the_next_one(tmp_path: Path) -> None:
     """Of the libraries that are in use one has a stray letter before the first block of HIS.cif."""
     text = (EMBEDDED / "h" / "HIS.cif").read_text()
