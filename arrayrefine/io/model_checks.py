@@ -154,7 +154,7 @@ def fix_occupancy(
         )
     hydrogen = np.isin(element[zero], ("H", "D"))
     for rows, kind, unless in (
-        (zero[~hydrogen], "atom", ""), (zero[hydrogen], "hydrogen", ", unless hydrogens are placed anew")
+        (zero[~hydrogen], "atom", ""), (zero[hydrogen], "hydrogen", ", unless hydrogens are placed anew or stripped")
     ):  # fmt: skip
         if len(rows):
             what = f"{counted(len(rows), kind)} of zero occupancy {are(len(rows))} kept, without scattering{unless}"
