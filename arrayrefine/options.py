@@ -294,7 +294,8 @@ class Options:
     their types are wrong; FP,5% where there are no sigmas."""
     free: str | None = None
     """Free-flag column and the value of the test set, such as FreeR_flag=0 (default: found); a file that has the flags,
-    such as free.mtz or free.mtz:FREER=0; or 'random': choose a new test set by the seed."""
+    such as free.mtz or free.mtz:FREER=0; or 'random': choose a new test set by the seed. +random behind a column or a
+    file keeps its flags and chooses among reflections that have none, as beyond an earlier limit of resolution."""
     d_min: float | None = None
     """Cut the data at this resolution, Å."""
     radiation: Literal["auto", "xray", "electron", "neutron"] = "auto"

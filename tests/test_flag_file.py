@@ -89,6 +89,27 @@ def test_reflections_without_a_flag_there_are_of_the_work_set(data: Path, tmp_pa
     assert any(f"have no free flag in FREER of '{path}' and count as work" in note for note in notes)
 
 
+def test_reflections_without_a_flag_there_get_one_at_random_where_wanted(data: Path, tmp_path: Path) -> None:
+    half = HKL[: len(HKL) // 2]
+    path = _mtz(tmp_path / "free.mtz", {"FREER": ("I", FLAG[: len(half)])}, half)
+    old, _ = read_reflections(data, CRYSTAL, free=str(path))
+    new, notes = read_reflections(data, CRYSTAL, free=f"{path}:FREER=0+random")
+    known = {tuple(one) for one in half.tolist()}
+    assert {one for one in _free(new) if one in known} == _free(old)
+    beyond = [one for one in map(tuple, new.hkl.tolist()) if one not in known]
+    share = old.free.sum() / (len(old) - len(beyond))
+    assert len(_free(new) - known) == round(share * len(beyond)) > 0
+    assert any(f"{len(_free(new) - known)} of them are chosen for the test set at random" in note for note in notes)
+    assert not any("count as work" in note for note in notes)
+
+
+def test_there_may_be_nothing_to_extend(data: Path, tmp_path: Path) -> None:
+    path = _flags(tmp_path / "free.mtz")
+    reflections, notes = read_reflections(data, CRYSTAL, free=f"{path}+random")
+    assert _free(reflections) == {tuple(one) for one in HKL[MEASURED & (FLAG == 0)].tolist()}
+    assert any(note.startswith("+random has no effect") for note in notes)
+
+
 def test_the_status_of_an_mmcif_file_will_do(data: Path, tmp_path: Path) -> None:
     status = np.where(FLAG == 0, "f", "o").tolist()
     rows = [f"{' '.join(map(str, index))} 10 1 {said}" for index, said in zip(HKL.tolist(), status)]

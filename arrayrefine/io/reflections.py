@@ -15,6 +15,7 @@ from arrayrefine.errors import InputError
 from arrayrefine.intensity_statistics import anisotropy
 from arrayrefine.io.carried_flags import carried_flags
 from arrayrefine.io.columns import Columns, choose_columns
+from arrayrefine.io.extended_flags import extended, without_extension
 from arrayrefine.io.files import IN_MEMORY
 from arrayrefine.io.flag_file import flags_of_another_file
 from arrayrefine.io.free_flags import FreeColumn, check_share, choose_random, find_free_column, resolve
@@ -80,7 +81,8 @@ def read_reflections(
         ``"F,SIGF"``, or ``"F,5%"`` where there are no sigmas; found by type and name otherwise.
     free : str, optional
         ``"NAME"`` or ``"NAME=VALUE"`` of the test set, or ``"random"`` to choose a new one; found otherwise. Flags of
-        another file are ``"FILE"``, ``"FILE:NAME"`` or ``"FILE:NAME=VALUE"``.
+        another file are ``"FILE"``, ``"FILE:NAME"`` or ``"FILE:NAME=VALUE"``. With ``"+random"`` behind it, reflections
+        without a flag get the same share of test reflections.
     d_min : float, optional
         High-resolution cut, Å.
     seed, free_fraction : int, float
@@ -102,6 +104,7 @@ def read_reflections(
     chosen, notes = choose_columns(table, columns)
     table = table.with_cell_of(chosen.labels[0])
     common, cell_source = common_crystal(table, crystal, account.notes)
+    free, extend = without_extension(free)
     elsewhere = flags_of_another_file(table, free, common)
     table, column = elsewhere.table, elsewhere.column
     account.notes += (*notes, *elsewhere.notes)
@@ -117,6 +120,10 @@ def read_reflections(
     if column is None:
         test_set, flag_source = _random_test_set(table, s_squared, free_fraction, seed, account)
     else:
+        if extend:
+            flag, note = extended(column.label, observed.flag, s_squared, seed)
+            observed = dataclasses.replace(observed, flag=flag)
+            account.notes.append(note)
         test_set = _test_set(table, column, flag_source, observed.flag, s_squared, account)
     origin: dict[str, object] = {"file": label_of(source), "sha256": table.file.sha256, "cell": cell_source}
     origin |= {"columns": chosen.labels, "kind": chosen.kind, "merged": account.merged}
@@ -326,7 +333,8 @@ def _test_set(
         end = float(s_squared[~missing].max())
         if many and np.mean(s_squared[missing] > end) > _BEYOND:
             limit = end**-0.5
-            advice = f"; flags reach to {limit:.2f} Å (--d-min {limit:.2f} leaves out what is beyond)"
+            advice = f"; flags reach to {limit:.2f} Å (--d-min {limit:.2f} leaves out what is beyond"
+            advice += f"; +{RANDOM} behind what --free names gives it test reflections, too)"
         said = (
             f"{int(missing.sum())} reflections ({100 * missing.mean():.1f} %, {d.max():.2f}-{d.min():.2f} Å) "
             f"have no free flag in {column.label} and count as work, in refined.mtz too{advice}"
