@@ -11,6 +11,7 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 from arrayrefine import (
+    absorbers,
     coordinate_uncertainty,
     free_uncertainty,
     outcome,
@@ -174,7 +175,7 @@ def run(
     late += twin_choice.at_end(state.twin.twin) if state.twin is not None else []
     late += [] if extra else outcome.waterless(problem, state)  # beside targets of one's own none can be added
     assert course.maps is not None
-    late += summaries.anomalous(problem, state, course.maps)
+    late += absorbers.sentences(problem, state, course.maps)
     uncertainty, uncertain = None, {}
     if options.uncertainties:
         weight = coordinate_uncertainty.last_weight(steps)

@@ -13,7 +13,7 @@ from scipy import ndimage
 from synthetic import atoms_from
 
 import arrayrefine as ar
-from arrayrefine import summaries
+from arrayrefine import absorbers
 from arrayrefine.anomalous import AnomalousDifferences, weighed
 from arrayrefine.commands.peaks import Peaks
 from arrayrefine.crystal import Crystal
@@ -307,7 +307,7 @@ def test_waters_that_scatter_anomalously_are_warned_of(case: Callable[[str], Pat
     chain.add_residue(water)
     _, problem, atoms, _ = ar.prepare(structure, folder / "data.mtz", ar.Options(d_min=2.2))
     state = ar.evaluate(problem, atoms)
-    said = summaries.anomalous(problem, state, ar.maps_of(problem, state))
+    said = absorbers.sentences(problem, state, ar.maps_of(problem, state))
     assert len(said) == 2
     assert isinstance(said[1], Caution)
     assert said[1].startswith("1 water scatters anomalously, as oxygen hardly does: W/HOH 1/O (")
@@ -324,7 +324,7 @@ def test_neutrons_have_no_such_map(case: Callable[[str], Path]) -> None:
     state = ar.evaluate(problem, atoms)
     maps = ar.maps_of(problem, state)
     assert maps.anomalous is None
-    assert summaries.anomalous(problem, state, maps) == []
+    assert absorbers.sentences(problem, state, maps) == []
     with pytest.raises(ar.InputError, match="Friedel pairs"):
         ar.map_grid(maps, problem.reflections.crystal, "anomalous")
 
@@ -340,7 +340,7 @@ def test_twins_have_no_such_map_and_it_is_said(case: Callable[[str], Path]) -> N
     assert state.twin is not None
     maps = ar.maps_of(problem, state)
     assert maps.anomalous is None
-    assert "refined as a twin" in summaries.anomalous(problem, state, maps)[0]
+    assert "refined as a twin" in absorbers.sentences(problem, state, maps)[0]
 
 
 def test_amplitudes_of_zero_and_mates_that_are_the_same_do_no_harm(

@@ -22,7 +22,7 @@ LAYERS = [
     {"result", "preparation"},
     {
         "macrocycle", "rigid_body", "unplaced", "summaries", "outcome", "verdicts", "mask_search", "option_effects",
-        "omit_maps", "page",
+        "absorbers", "omit_maps", "page",
     },
     {"nqh_flips"},
     {"rotamers", "peptide_flips"},
