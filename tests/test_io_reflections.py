@@ -655,8 +655,13 @@ def test_no_flags_are_chosen_with_the_seed(tmp_path: Path) -> None:
 def test_different_cell(tmp_path: Path) -> None:
     path = simple(tmp_path / "a.mtz")
     model = Crystal((20.0, 30.5, 40.0, 90.0, 90.0, 90.0), "P 21 21 21")
-    with pytest.raises(InputError, match=r"cells of model and data differ.*20 30\.5 40.*20 30 40"):
+    with pytest.raises(InputError, match=r"cells of model and data differ.*20 30\.5 40.*20 30 40") as caught:
         read_reflections(path, model)
+    form = "another crystal of the same form, remove the cell of the model"
+    assert form in str(caught.value)
+    with pytest.raises(InputError, match="cells of model and data differ") as caught:
+        read_reflections(path, Crystal((20.0, 33.0, 40.0, 90.0, 90.0, 90.0), "P 21 21 21"))
+    assert form not in str(caught.value)
     near = Crystal((20.0, 30.2, 40.0, 90.0, 90.0, 90.0), "P 21 21 21")
     data, notes = read_reflections(path, near)
     assert data.crystal.cell == CRYSTAL.cell

@@ -15,6 +15,8 @@ from arrayrefine.io.tables import Table
 from arrayrefine.wording import Caution, are, counted
 
 _CELL_REMARK = 0.001
+_SAME_FORM = 0.05
+"""Difference of cells up to which crystals may be of one form."""
 _PRESENT = 3.0
 """Mean of value over sigma above which reflections that should be absent are there."""
 
@@ -104,6 +106,11 @@ def require_same(
             "reindex the data, correct the header of the model, or solve the structure anew if this is another crystal "
             "form"
         )
+        if wrong == ["cells"] and difference <= _SAME_FORM:
+            remedy = (
+                "where this is another crystal of the same form, remove the cell of the model (CRYST1, _cell), which "
+                "then takes that of the data, and move it there as a rigid body (--rigid-body yes); else "
+            ) + remedy
         if wrong == ["space groups"] and _no_translations(group) == _no_translations(own):
             remedy = (
                 "they have the same rotations and differ in screw axes or glide planes only; give the data the space "
