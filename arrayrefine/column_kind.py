@@ -10,7 +10,8 @@ one for another reason is not as low in both.
 from __future__ import annotations
 
 from arrayrefine.reflections import Reflections
-from arrayrefine.twinning import l_test, second_moment
+from arrayrefine.twinning import TOO_EVEN, l_test, second_moment
+from arrayrefine.wording import Caution
 
 _FEWEST = 500  # strong acentric reflections; with these the mean |L| is good to 0.013
 _EVEN = (0.345, 1.4)
@@ -21,11 +22,17 @@ moment 4.1."""
 
 
 def wrong_kind(reflections: Reflections) -> list[str]:
-    """A sentence where intensities seem to be amplitudes, or amplitudes intensities, with the remedy."""
+    """A sentence where intensities seem to be amplitudes, or amplitudes intensities, or neither, with the remedy."""
     mean, count = l_test(reflections)
     moment = second_moment(reflections)
     if count < _FEWEST:
         return []
+    if mean < TOO_EVEN:
+        return [Caution(
+            f"intensities are more even than those of any crystal: mean |L| of the L-test is {mean:.2f}, <I²>/<I>² is "
+            f"{moment:.2f}; expected 0.5 and 2 (0.38 and 1.5 of a perfect twin, 0.27 and 1.25 of four equal domains). "
+            "See where the data come from, and whether they are what was measured: R factors of such say little"
+        )]
     intensities = reflections.i_obs is not None
     if intensities and mean < _EVEN[0] and moment < _EVEN[1]:
         read, really, usual = "intensities", "amplitude", "0.31 and 1.27"

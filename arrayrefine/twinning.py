@@ -16,6 +16,9 @@ Float = NDArray[np.float64]
 
 TWINNED_BELOW = 0.44
 """Mean |L|: 0.5 of acentric reflections without twinning, 0.375 of a perfect twin (Padilla & Yeates 2003)."""
+TOO_EVEN = 0.19
+"""Mean |L| below which intensities are of no crystal: four equal domains have 0.27, and amplitudes of a perfect twin
+that are taken for intensities 0.22."""
 RELATED_ABOVE = 0.2
 """Correlation of twin mates that bears out a low mean |L|: 2α(1-α)/(α²+(1-α)²) of a twin of fraction α, so that one of
 0.1 has 0.22. The untwinned crystals that were tried have at most 0.10."""
@@ -180,7 +183,7 @@ class Suspicion(NamedTuple):
 
 
 def suspicion(reflections: Reflections) -> Suspicion | None:
-    """What speaks for twinning; None where nothing does.
+    """What speaks for twinning; None where nothing does, or intensities are too even even for that.
 
     Twin mates that correlate and intensities that are too even, by the L-test, are twinning. The L-test alone is not:
     it is low for other reasons too, such as how weak data were processed, and a twin that it sees has mates that
@@ -188,7 +191,7 @@ def suspicion(reflections: Reflections) -> Suspicion | None:
     even. But pseudo-symmetry relates mates as well.
     """
     mean, count = l_test(reflections)
-    if count < _FEWEST:
+    if count < _FEWEST or mean < TOO_EVEN:
         return None
     even = mean < TWINNED_BELOW
     least = RELATED_ABOVE if even else STRONGLY_RELATED_ABOVE

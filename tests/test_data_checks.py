@@ -17,7 +17,8 @@ from arrayrefine.intensity_statistics import anisotropy
 from arrayrefine.io.model import read_model
 from arrayrefine.io.reflections import read_reflections
 from arrayrefine.reflections import Reflections
-from arrayrefine.twinning import l_test, second_moment, twin_laws
+from arrayrefine.twinning import l_test, second_moment, suspicion, twin_laws
+from arrayrefine.wording import Caution
 
 TETRAGONAL = Crystal((60.0, 60.0, 80.0, 90.0, 90.0, 90.0), "P 43")
 TRIGONAL = Crystal((60.0, 60.0, 80.0, 90.0, 90.0, 120.0), "P 31")
@@ -101,6 +102,19 @@ def test_even_intensities_without_related_mates_are_no_twin() -> None:
         data = wilson(crystal, 2)
         assert l_test(data)[0] < 0.4
         assert check_data(data) == ()
+
+
+def test_intensities_more_even_than_those_of_any_twin_are_warned_of() -> None:
+    """And are no twin, whatever their mates have in common."""
+    assert check_data(wilson(ORTHORHOMBIC, 4, amplitudes=True)) == ()  # as four equal domains would have them
+    data = wilson(TETRAGONAL, 16)
+    alike = np.minimum(np.arange(len(data)), np.where(mates(data, "-h,k,-l") < 0, len(data), mates(data, "-h,k,-l")))
+    related = with_intensities(data, data.i_obs[alike])
+    assert twin_laws(related)[0].correlation > 0.9
+    assert suspicion(related) is None
+    (note,) = check_data(related)
+    assert isinstance(note, Caution)
+    assert note.startswith("intensities are more even than those of any crystal: mean |L| of the L-test is 0.")
 
 
 def test_related_mates_with_intensities_as_uneven_as_ever_are_named() -> None:
