@@ -95,13 +95,13 @@ def weighed(
     error_scale = min(1.0, float((usual / noise).min()))
     weight = np.zeros(len(order))
     bins = []
-    for rows, mean, error in zip(parts, usual, error_scale * noise):
+    for rows, mean, given in zip(parts, usual, noise):
+        error, own = error_scale * given, error_scale * errors[rows]
         signal = max(mean - error, _LEAST_SIGNAL * error)
-        own = error_scale * errors[rows]
         kept = squares[rows] <= _OUTLIER**2 * (signal + np.maximum(own, error))
         weight[rows] = np.where(kept, signal / (signal + own), 0.0)
         d = s_squared[rows[[0, -1]]] ** -0.5
-        ratio = float(mean / error) * error_scale
+        ratio = float(mean / given)
         bins.append({"d_max": float(d[0]), "d_min": float(d[1]), "count": len(rows), "ratio": ratio})
     return AnomalousDifferences(hkl, difference, sigma, weight, columns, tuple(bins), apart)
 

@@ -70,14 +70,9 @@ def precision_indices(problem: Problem, state: State) -> dict[str, float | None]
     """
     data, atoms = problem.reflections, state.atoms
     count = int((~atoms.is_hydrogen & (atoms.occupancy > 0.0)).sum())
-    observed = len(data) / max(1, len(data.possible))
-    n_work = int(data.work.sum())
-    free = [problem.parameters(atoms, kind).sizes for kind in ("xyz", "b")]
-    statistics = state.statistics
-    index = None
-    if not any(sizes.u for sizes in free):
-        index = precision_index(count, n_work, sum(map(sum, free)), observed, statistics.r_work, data.d_min)
-    r_free = statistics.r_free
+    n_work, observed, sizes = int(data.work.sum()), data.completeness, problem.parameters(atoms, "xyz+b").sizes
+    r_work, r_free = state.statistics.r_work, state.statistics.r_free
+    index = None if sizes.u else precision_index(count, n_work, sum(sizes), observed, r_work, data.d_min)
     of_free = None if r_free is None else precision_index(count, n_work, 0, observed, r_free, data.d_min)
     return {"esu_r": index, "esu_r_free": of_free}
 
@@ -130,13 +125,10 @@ def describe(atoms: Atoms, uncertainty: Float) -> dict[str, Any]:
     names, known = atoms.identity.residue_name, np.isfinite(one)
     of_polymer = np.isin(names, [name for name in sorted(set(names.tolist())) if is_polymer(name)])
     water = np.isin(names, WATERS)
-    main = np.isin(atoms.identity.atom_name, _MAIN)
+    main, heavy = np.isin(atoms.identity.atom_name, _MAIN), ~atoms.is_hydrogen
     classes = {
-        "main chain": of_polymer & main, "side chain": of_polymer & ~main, "water": water,
-        "other": ~of_polymer & ~water,
-    }
-    classes = {name: of_class & ~atoms.is_hydrogen for name, of_class in classes.items()} | {
-        "hydrogen": atoms.is_hydrogen
+        "main chain": of_polymer & main & heavy, "side chain": of_polymer & ~main & heavy, "water": water & heavy,
+        "other": ~of_polymer & ~water & heavy, "hydrogen": ~heavy,
     }  # fmt: skip
     return {
         name: {"count": int(here.sum()), "median": float(np.median(one[here])), "largest": float(one[here].max())}

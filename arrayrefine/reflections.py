@@ -145,6 +145,11 @@ class Reflections:
         return self.crystal.unique_reflections(self.d_min, self.d_max)
 
     @property
+    def completeness(self) -> float:
+        """Share of the unique reflections between the resolution limits of these that are there."""
+        return min(1.0, len(self) / max(1, len(self.possible)))
+
+    @property
     def work(self) -> NDArray[np.bool_]:
         """True for the work set (R,)."""
         return ~self.free

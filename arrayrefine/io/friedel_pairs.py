@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from arrayrefine.anomalous import AnomalousDifferences, weighed
 from arrayrefine.crystal import Crystal
 from arrayrefine.io.columns import Columns, pairs_of_columns, sigma_of
-from arrayrefine.io.merging import Observations, merge, to_asu
+from arrayrefine.io.merging import Observations, merge, to_asu, without_friedel
 from arrayrefine.io.status import observed_rows
 from arrayrefine.io.tables import Table
 from arrayrefine.reflections import Reflections, positions
@@ -67,7 +66,7 @@ def _sides(table: Table, source: Columns, crystal: Crystal) -> tuple[Observation
             as_given = ~as_given
         plus.append(moved.select(as_given))
         minus.append(moved.select(~as_given))
-    return _joined(plus), _joined(minus)
+    return Observations.joined(plus), Observations.joined(minus)
 
 
 def _in_asu(hkl: NDArray[np.int32], value: Float, sigma: Float, crystal: Crystal) -> tuple[Observations, Bool]:
@@ -76,15 +75,7 @@ def _in_asu(hkl: NDArray[np.int32], value: Float, sigma: Float, crystal: Crystal
     hkl = hkl[used]
     nothing = np.full(len(hkl), np.nan)
     moved = to_asu(Observations(hkl, value[used], sigma[used], nothing, np.arange(len(hkl))), crystal)
-    as_given = np.zeros(len(hkl), dtype=bool)
-    for rotation in crystal.primitive_rotations:
-        as_given |= (hkl @ rotation == moved.hkl).all(axis=1)
-    return moved, as_given
-
-
-def _joined(parts: Sequence[Observations]) -> Observations:
-    names = ("hkl", "value", "sigma", "flag", "row")
-    return Observations(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+    return moved, without_friedel(moved, hkl, crystal)
 
 
 def _of_mates(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import gemmi
@@ -32,6 +33,12 @@ class Observations:
     sigma: Float
     flag: Float
     row: NDArray[np.int64]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Observations]) -> Observations:
+        """Those of all parts, one after the other."""
+        names = ("hkl", "value", "sigma", "flag", "row")
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
     def select(self, mask: NDArray[np.bool_] | NDArray[np.int64]) -> Observations:
         """The measurements where `mask` is True, or by index."""
@@ -68,6 +75,14 @@ class Merging:
     conflicts: int
 
 
+def without_friedel(observed: Observations, hkl: NDArray[np.int32], crystal: Crystal) -> NDArray[np.bool_]:
+    """Whether rotations alone bring the indices of the file (M, 3) to those in the asymmetric unit (M,)."""
+    turned = np.zeros(len(hkl), dtype=bool)
+    for rotation in crystal.primitive_rotations:
+        turned |= (hkl @ rotation == observed.hkl).all(axis=1)
+    return turned
+
+
 def own_rows_of_mates(observed: Observations, hkl: NDArray[np.int32], crystal: Crystal) -> int:
     """Number of reflections of which both Friedel mates are there, each with the indices that belong to it.
 
@@ -79,10 +94,7 @@ def own_rows_of_mates(observed: Observations, hkl: NDArray[np.int32], crystal: C
         Their indices in the file.
     crystal : Crystal
     """
-    turned = np.zeros(len(hkl), dtype=bool)
-    for rotation in crystal.primitive_rotations:
-        turned |= (hkl @ rotation == observed.hkl).all(axis=1)
-    turned |= crystal.centric(observed.hkl)
+    turned = without_friedel(observed, hkl, crystal) | crystal.centric(observed.hkl)
     unique, place = np.unique(observed.hkl, axis=0, return_inverse=True)
     sides = np.zeros((len(unique), 2), dtype=bool)
     sides[place.reshape(-1), turned.astype(int)] = True

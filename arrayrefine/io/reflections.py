@@ -132,7 +132,7 @@ def read_reflections(
     if chosen.kind == "intensity":
         reflections = _to_amplitudes(reflections, account)
     origin["dropped"] = account.dropped
-    origin["completeness"] = _completeness(reflections)
+    origin["completeness"] = reflections.completeness
     _check_test_set(table, column, reflections, account)
     if column is not None:
         reflections = dataclasses.replace(reflections, flags=carried_flags(table, column, reflections))
@@ -183,9 +183,7 @@ def _usable_observations(table: Table, chosen: Columns, crystal: Crystal, accoun
         parts.append(
             Observations(table.hkl[here], value[here], sigma[here], flag[here], rows[here])
         )
-    observed = Observations(
-        *(np.concatenate([getattr(p, name) for p in parts]) for name in ("hkl", "value", "sigma", "flag", "row"))
-    )
+    observed = Observations.joined(parts)
     good_sigma = np.isfinite(observed.sigma) & (observed.sigma > 0.0)
     negative = observed.value < 0.0 if chosen.kind == "amplitude" else np.zeros(len(observed.value), dtype=bool)
     absent = crystal.absent(observed.hkl) if len(observed.hkl) else negative
@@ -387,8 +385,3 @@ def _to_amplitudes(reflections: Reflections, account: _Account) -> Reflections:
         sigma_i=sigma_i,
     )
     return converted if keep.all() else converted.select(keep)
-
-
-def _completeness(reflections: Reflections) -> float:
-    """Share of the unique reflections between the resolution limits of the data that are there."""
-    return min(1.0, len(reflections) / max(1, len(reflections.possible)))
