@@ -8,7 +8,6 @@ measurement and those of the rest of the model in it, and J the Jacobian of the 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,6 @@ from arrayrefine.atoms import WATERS, Atoms
 from arrayrefine.polymers import is_polymer
 from arrayrefine.preconditioner import symmetric_factor
 from arrayrefine.problem import Problem
-from arrayrefine.report import Step
 from arrayrefine.state import State
 from arrayrefine.targets.geometry_curvature import normal_matrix
 from arrayrefine.weights import geometry_prior
@@ -111,12 +109,6 @@ def standard_uncertainties(problem: Problem, state: State, weight: float | None 
     found[free] = np.where(fixed, 0.0, np.sqrt(variance))
     found[(found > _UNKNOWN * _LARGEST).any(axis=1)] = np.nan
     return found
-
-
-def last_weight(steps: Sequence[Step]) -> float | None:
-    """Weight of the geometry in the last step that had one."""
-    known = [step.weights.get("geometry") for step in steps]
-    return next((float(weight) for weight in reversed(known) if weight), None)
 
 
 def describe(atoms: Atoms, uncertainty: Float) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from arrayrefine.device_memory import Budget
 from arrayrefine.hydrogens import output_atoms
 from arrayrefine.io.files import IN_MEMORY
 from arrayrefine.io.in_memory import DataSource, ModelSource, is_path, label_of
+from arrayrefine.io.refinement_items import last_weights
 from arrayrefine.map_grids import wanted_maps
 from arrayrefine.options import Options
 from arrayrefine.other_indexing import other_indexing
@@ -178,7 +179,7 @@ def run(
     late += absorbers.sentences(problem, state, course.maps)
     uncertainty, uncertain = None, {}
     if options.uncertainties:
-        weight = coordinate_uncertainty.last_weight(steps)
+        weight = last_weights(step.weights for step in steps)["geometry"]
         uncertainty = coordinate_uncertainty.standard_uncertainties(problem, state, weight, options.seed)
         uncertain = {"coordinate_uncertainty": coordinate_uncertainty.describe(state.atoms, uncertainty)}
         late.append(coordinate_uncertainty.sentence(uncertain["coordinate_uncertainty"]))

@@ -16,13 +16,13 @@ from arrayrefine import coordinate_uncertainty
 from arrayrefine.coordinate_uncertainty import (
     _colours,
     describe,
-    last_weight,
     precision_index,
     precision_indices,
     sentence,
     standard_uncertainties,
 )
 from arrayrefine.example import DATA, MODEL
+from arrayrefine.io.refinement_items import last_weights
 from arrayrefine.preconditioner import symmetric_factor
 from arrayrefine.problem import Problem
 from arrayrefine.state import State
@@ -154,7 +154,8 @@ def test_a_refinement_writes_them(tmp_path: Path, form: str) -> None:
     water = result.atoms.identity.residue_name == "HOH"
     assert np.isnan(result.uncertainty[water]).all()
     assert np.isfinite(result.uncertainty[~water]).all()
-    assert last_weight(result.history) == result.history[-1].weights["geometry"]
+    weights = last_weights(step.weights for step in result.history)
+    assert weights["geometry"] == result.history[-1].weights["geometry"]
     told = result.report.data["coordinate_uncertainty"]
     assert set(told) == {"main chain", "side chain", "other"}
     assert told["main chain"]["median"] < told["side chain"]["median"] < told["side chain"]["largest"]
@@ -183,8 +184,8 @@ def test_a_refinement_writes_them(tmp_path: Path, form: str) -> None:
     assert "Cartn_x_esd" not in (tmp_path / "again" / "refined.cif").read_text()
 
 
-def test_without_steps_the_weight_is_that_of_the_resolution() -> None:
-    assert last_weight([]) is None
+def test_without_steps_there_is_no_last_weight() -> None:
+    assert last_weights([]) == {"geometry": None, "adp": None}
 
 
 def test_atoms_that_share_a_column_are_apart_however_many_there_are() -> None:

@@ -5,7 +5,7 @@ Names, units and allowed values are those of the PDBx/mmCIF dictionary. A value 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from arrayrefine.form_factors import METHODS
@@ -99,19 +99,20 @@ def twin_rows(content: Mapping[str, Any]) -> list[Row]:
     ]  # fmt: skip
 
 
-def last_weights(content: Mapping[str, Any]) -> dict[str, float | None]:
-    """Weights of the geometry and of the restraints on B in the last steps that used them."""
+def last_weights(steps: Iterable[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Weights of the geometry and of the restraints on B in the last steps that used them, of the weights of each."""
     found: dict[str, float | None] = {"geometry": None, "adp": None}
-    for step in content["steps"]:
+    for weights in steps:
         for name in found:
-            value = step["weights"].get(name)
+            value = weights.get(name)
             if isinstance(value, (int, float)):
                 found[name] = float(value)
     return found
 
 
 def _weighting(content: Mapping[str, Any]) -> str | None:
-    said = [f"{name.upper()} {value:.4g}" for name, value in last_weights(content).items() if value is not None]
+    found = last_weights(step["weights"] for step in content["steps"])
+    said = [f"{name.upper()} {value:.4g}" for name, value in found.items() if value is not None]
     scheme = str(content["options"].get("weights", "")).upper()
     return f"WEIGHTS OF THE RESTRAINTS ({scheme}): {', '.join(said)}" if said else None
 
@@ -170,7 +171,7 @@ def reflns_row(entry: str, content: Mapping[str, Any]) -> Row:
 
 def restraint_rows(content: Mapping[str, Any]) -> list[Row]:
     """Rows of `_refine_ls_restr`: the weight is that of the last step, times that of the class within the geometry."""
-    geometry = last_weights(content)["geometry"]
+    geometry = last_weights(step["weights"] for step in content["steps"])["geometry"]
     rows = []
     for restraint in content["restraints"]:
         weight = None if geometry is None else geometry * float(restraint.get("weight") or 1.0)

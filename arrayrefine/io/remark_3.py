@@ -136,7 +136,7 @@ def _geometry(content: Mapping[str, Any]) -> Lines:
 
 
 def _weights(content: Mapping[str, Any]) -> Lines:
-    found = last_weights(content)
+    found = last_weights(step["weights"] for step in content["steps"])
     scheme = str(content["options"].get("weights", "")).upper()
     rows: Lines = [(f"{name.upper()} WEIGHT", f"{value:.4g}") for name, value in found.items() if value is not None]
     return [("SCHEME", scheme), *rows] if rows else []

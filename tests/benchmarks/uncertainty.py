@@ -18,7 +18,8 @@ import numpy as np
 from programs import DATA, ligand_files, start_of
 
 import arrayrefine as ar
-from arrayrefine.coordinate_uncertainty import last_weight, standard_uncertainties
+from arrayrefine.coordinate_uncertainty import standard_uncertainties
+from arrayrefine.io.refinement_items import last_weights
 from arrayrefine.problem import Problem
 from arrayrefine.state import State
 
@@ -43,7 +44,7 @@ def run(case: str, sets: int, d_min: float | None) -> str:
     options = ar.Options(restraints=tuple(ligand_files(folder)), d_min=d_min)
     result = ar.refine(start, data, options)
     _, problem, _, _ = ar.prepare(start, data, options)
-    atoms, weight = result.every_atom, last_weight(result.history)
+    atoms, weight = result.every_atom, last_weights(step.weights for step in result.history)["geometry"]
     state = ar.evaluate(problem, atoms, absorb_b=False)
     free = problem.parameters(atoms, "xyz")
     weights = dataclasses.replace(ar.find_weights(problem, state, free), geometry=weight)
