@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import gc
-import logging
-import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from tyro.conf import Positional, arg, subcommand
@@ -22,19 +16,18 @@ from tyro.conf import Positional, arg, subcommand
 from arrayrefine import standard_streams
 from arrayrefine.command_help import with_examples
 from arrayrefine.commands.omit import Omit
+from arrayrefine.commands.pages import loading, write_page
 from arrayrefine.commands.peaks import Peaks
 from arrayrefine.commands.report import Report
+from arrayrefine.commands.starts import refine_starts
+from arrayrefine.commands.stopping import StopRequest
 from arrayrefine.commands.validate import Validate
 from arrayrefine.commands.view import View
 from arrayrefine.configuration import check_options, read_config
-from arrayrefine.errors import ArrayRefineError, InputError, message
+from arrayrefine.errors import ArrayRefineError, message
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.options import Options
 from arrayrefine.version import version
-from arrayrefine.wording import Caution
-
-if TYPE_CHECKING:
-    from arrayrefine.result import Result
 
 # Whatever reads a file or computes is imported inside the commands, so that help and version come at once.
 
@@ -71,7 +64,7 @@ class Refine:
     def __call__(self) -> int:
         """Run the command; returns the exit status."""
         if self.starts != 1:
-            return _refine_starts(self.model, self.data, self.out, self.options, self.starts)
+            return refine_starts(self.model, self.data, self.out, self.options, self.starts)
         return _refine(self.model, self.data, self.out, self.options, f"{self.model} against {self.data}")
 
 
@@ -115,38 +108,6 @@ class Completion:
         with contextlib.suppress(SystemExit):
             parse(("--tyro-print-completion", self.shell))
         return 0
-
-
-class StopRequest:
-    """Catches SIGINT and SIGTERM within a `with` block: the first asks for a stop, the second exits at once.
-
-    Called, it returns the number of the signal that asked for a stop, or None.
-    """
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-        self._previous: dict[int, Any] = {}
-
-    def __call__(self) -> int | None:
-        return self.signal
-
-    def __enter__(self) -> StopRequest:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._handle)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None:
-            raise SystemExit(128 + number)
-        self.signal = number
-        # os.write and not print: the signal may have come in the middle of one
-        os.write(2, b"\narrayrefine: stopping; the best model so far is written (again: exit at once)\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -269,23 +230,10 @@ def _config_path(arguments: Sequence[str]) -> Path | None:
     return found
 
 
-@contextlib.contextmanager
-def _loading() -> Iterator[None]:
-    """Import without collecting garbage; what was imported stays, and later collections need not look at it."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-        gc.freeze()
-    finally:
-        if enabled:
-            gc.enable()
-
-
 def _refine(model: Path, data: Path, out: Path, options: Options, what: str) -> int:
     with StopRequest() as stop:
         check_options(options)
-        with _loading():
+        with loading():
             from arrayrefine.io.write import check_folder, check_inputs, left_out
             from arrayrefine.progress import Progress
             from arrayrefine.refine import refine
@@ -303,94 +251,9 @@ def _refine(model: Path, data: Path, out: Path, options: Options, what: str) -> 
                 with contextlib.suppress(OSError):
                     out.rmdir()
             raise
-        page, failures = _page(result, out, options.report)
+        page, failures = write_page(result, out, options.report)
         report = result.report.with_warnings(*left_out(result.model, result.atoms), *failures)
         progress.summary(report, (*files, *page), options.timings)
-        return 0 if stop.signal is None else 128 + stop.signal
-
-
-def _page(result: Result, out: Path, wanted: bool) -> tuple[tuple[Path, ...], tuple[str, ...]]:
-    """Write report.html; the model is on the disk already, and what goes wrong with its page must not look worse."""
-    from arrayrefine.page.write import retire
-
-    if not wanted:
-        retire(out)
-        return (), ()
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it has much to say of folders that it may not write to
-    try:
-        with _loading():
-            return (result.write_report(out),), ()
-    except BaseException as error:
-        retire(out)
-        if not isinstance(error, Exception):
-            raise
-        said = f"report.html is not written: {type(error).__name__}: {error}; the other files are complete"
-        return (), (Caution(said),)
-
-
-def _pages(results: dict[Path, Result], options: Options) -> dict[Path, tuple[str, ...]]:
-    """Write report.html into every folder, each by one of several processes; what went wrong with each."""
-    from arrayrefine.kernels.crew import Ask, crew
-    from arrayrefine.kernels.processes import possible
-
-    found: dict[Path, tuple[str, ...]] = {}
-
-    def work(folders: list[Path], ask: Ask) -> None:
-        for folder in folders:
-            ask((folder, _page(results[folder], folder, options.report)[1]))
-
-    def add(done: tuple[Path, tuple[str, ...]]) -> None:
-        found[done[0]] = done[1]
-
-    folders = list(results)
-    count = min(len(folders), options.threads) if possible() else 1
-    if count > 1:
-        crew([partial(work, folders[first::count]) for first in range(count)], add)
-    for folder in folders:
-        if folder not in found:  # all, or those of a process that was lost
-            found[folder] = _page(results[folder], folder, options.report)[1]
-    return found
-
-
-def _refine_starts(model: Path, data: Path, out: Path, options: Options, count: int) -> int:
-    if count < 1:
-        raise InputError(f"--starts {count}: expected 1 or more")
-    if options.perturb <= 0.0:
-        raise InputError(f"--starts {count} would refine the same start again and again; give --perturb, such as 0.2")
-    with StopRequest() as stop:
-        check_options(options)
-        from arrayrefine.io.write import check_folder, check_inputs, left_out
-        from arrayrefine.many import Job, refine_many
-        from arrayrefine.progress import Progress
-
-        folders = {options.start + k: out / str(options.start + k) for k in range(count)}
-        for folder in folders.values():
-            check_inputs(folder, (model, data, *options.other_files))
-        new = [folder for folder in (out, *folders.values()) if not folder.exists()]
-        progress = Progress()
-        try:
-            for folder in folders.values():
-                check_folder(folder)
-            progress.start(f"arrayrefine {version()}: {count} starts of {model} against {data}")
-            jobs = [Job(model, data, dataclasses.replace(options, start=start)) for start in folders]
-            results = refine_many(jobs, on_step=progress.step_of, on_message=progress.message_of, stop=stop)
-            found = {start: r for start, r in zip(folders, results) if not isinstance(r, ArrayRefineError)}
-            for start, refined in found.items():
-                refined.write(folders[start])
-            failures = _pages({folders[start]: refined for start, refined in found.items()}, options)
-            reports = {
-                start: refined.report.with_warnings(*left_out(refined.model, refined.atoms), *failures[folders[start]])
-                for start, refined in found.items()
-            }
-        finally:
-            for folder in reversed(new):
-                with contextlib.suppress(OSError):
-                    folder.rmdir()  # only where nothing was written
-        if reports:
-            progress.starts(reports, out, options.timings)
-        for result in results:
-            if isinstance(result, ArrayRefineError):
-                raise result
         return 0 if stop.signal is None else 128 + stop.signal
 
 

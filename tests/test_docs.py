@@ -93,7 +93,7 @@ def short() -> Iterator[dict[str, int]]:
     with pytest.MonkeyPatch.context() as patch:
         for module in modules:
             patch.setattr(module, "run", run)
-        patch.setattr(cli, "_page", lambda result, out, wanted: ((), ()))  # `arrayrefine report` writes one
+        patch.setattr(cli, "write_page", lambda result, out, wanted: ((), ()))  # `arrayrefine report` writes one
         yield limits
 
 

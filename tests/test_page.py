@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from arrayrefine import __main__ as cli
+from arrayrefine.commands.pages import write_page
 from arrayrefine.errors import InputError
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.io.write import account_of
@@ -182,7 +183,7 @@ def test_a_page_that_fails_costs_nothing_but_the_page(
         result.write_report(tmp_path)
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "report.html").write_text("of an older run")
-    written, failures = cli._page(result, tmp_path, True)
+    written, failures = write_page(result, tmp_path, True)
     assert written == ()
     assert failures == ("report.html is not written: ZeroDivisionError: no scale; the other files are complete",)
     assert [path.name for path in tmp_path.iterdir()] == ["report.html.old"]
@@ -199,12 +200,12 @@ def test_a_page_that_is_broken_off_leaves_none_of_an_older_model(
     monkeypatch.setattr("arrayrefine.page.places.pictures", end)
     (tmp_path / "report.html").write_text("of an older run")
     with pytest.raises(SystemExit):
-        cli._page(result, tmp_path, True)
+        write_page(result, tmp_path, True)
     assert [path.name for path in tmp_path.iterdir()] == ["report.html.old"]
 
 
 def test_no_page_where_none_is_wanted(result: Result, tmp_path: Path) -> None:
-    assert cli._page(result, tmp_path, False) == ((), ())
+    assert write_page(result, tmp_path, False) == ((), ())
     assert list(tmp_path.iterdir()) == []
     assert cli.parse(["demo", "--no-report"]).options.report is False  # type: ignore[union-attr]
 

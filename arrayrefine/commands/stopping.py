@@ -1,0 +1,40 @@
+"""How a command is stopped: by a signal, gently at first."""
+
+from __future__ import annotations
+
+import os
+import signal
+from types import FrameType, TracebackType
+from typing import Any
+
+
+class StopRequest:
+    """Catches SIGINT and SIGTERM within a `with` block: the first asks for a stop, the second exits at once.
+
+    Called, it returns the number of the signal that asked for a stop, or None.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    def __call__(self) -> int | None:
+        return self.signal
+
+    def __enter__(self) -> StopRequest:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None:
+            raise SystemExit(128 + number)
+        self.signal = number
+        # os.write and not print: the signal may have come in the middle of one
+        os.write(2, b"\narrayrefine: stopping; the best model so far is written (again: exit at once)\n")
