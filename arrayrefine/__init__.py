@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from arrayrefine.atoms import Atoms, Gradient
+    from arrayrefine.cross_validation import CrossValidation, cross_validate
     from arrayrefine.crystal import Crystal
     from arrayrefine.errors import (
         ArrayRefineError,
@@ -63,10 +64,11 @@ _HOMES = {
     "validate_files": "evaluation", "evaluate_files": "evaluation", "peaks_of_files": "evaluation",
     "omit_files": "evaluation", "maps_of": "model_maps", "map_grid": "map_grids", "MapGrid": "map_grids",
     "find_peaks": "peaks", "anomalous_peaks": "peaks", "find_blobs": "peaks", "omit_map": "omit_maps",
+    "cross_validate": "cross_validation", "CrossValidation": "cross_validation",
 }  # fmt: skip
 
 __all__ = [  # noqa: RUF022 - grouped as the documentation is
-    "refine", "refine_many", "Job", "prepare", "Result", "Options",
+    "refine", "refine_many", "Job", "cross_validate", "CrossValidation", "prepare", "Result", "Options",
     "read_model", "read_reflections", "Atoms", "Gradient", "Crystal", "Reflections",
     "Problem", "State", "evaluate", "StructureFactors", "Parameters", "Weights", "find_weights", "minimise_step",
     "target", "LikelihoodTarget", "ExtraTarget", "select", "StopRefinement",

@@ -1,4 +1,4 @@
-"""The command line: refine, demo, report, view, validate, peaks, omit, doctor, completion."""
+"""The command line: refine, demo, crossvalidate, report, view, validate, peaks, omit, doctor, completion."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import tyro
 from tyro.conf import Positional, arg, subcommand
 
 from arrayrefine import standard_streams
 from arrayrefine.command_help import with_examples
+from arrayrefine.commands.crossvalidate import CrossValidate
+from arrayrefine.commands.inputs import output_folders
 from arrayrefine.commands.omit import Omit
 from arrayrefine.commands.pages import loading, write_page
 from arrayrefine.commands.peaks import Peaks
@@ -26,7 +28,7 @@ from arrayrefine.commands.view import View
 from arrayrefine.configuration import check_options, read_config
 from arrayrefine.errors import ArrayRefineError, message
 from arrayrefine.example import DATA, MODEL
-from arrayrefine.options import Options
+from arrayrefine.options import DISPLACED, Options
 from arrayrefine.version import version
 
 # Whatever reads a file or computes is imported inside the commands, so that help and version come at once.
@@ -35,8 +37,6 @@ DESCRIPTION = """Refine a macromolecular crystal structure against its diffracti
 'arrayrefine COMMAND --help' shows the options of a command and an example;
 'arrayrefine --version' prints the version."""
 USER_ERROR = 2
-DEMO = Options(perturb=0.2)
-"""What `arrayrefine demo` does unless told otherwise."""
 LISTS = (
     "--targets", "--rigid-groups", "--tls", "--twin", "--occupancy-groups", "--freeze", "--restraints",
     "--restraint-tables",
@@ -76,7 +76,7 @@ class Demo:
     """Folder for refined.cif, refined.pdb, refined.mtz, report.json and report.html."""
     config: Path | None = None
     """TOML file with options; flags override it."""
-    options: Annotated[Options, arg(name="")] = DEMO
+    options: Annotated[Options, arg(name="")] = DISPLACED
 
     def __call__(self) -> int:
         """Run the command; returns the exit status."""
@@ -108,6 +108,11 @@ class Completion:
         with contextlib.suppress(SystemExit):
             parse(("--tyro-print-completion", self.shell))
         return 0
+
+
+Command: TypeAlias = (
+    Refine | Demo | CrossValidate | Report | View | Validate | Peaks | Omit | Doctor | Completion
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -148,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return USER_ERROR
 
 
-def parse(arguments: Sequence[str]) -> Refine | Demo | Report | View | Validate | Peaks | Omit | Doctor | Completion:
+def parse(arguments: Sequence[str]) -> Command:
     """Turn arguments into a command; values of `--config` are the defaults that flags override.
 
     Raises
@@ -162,10 +167,12 @@ def parse(arguments: Sequence[str]) -> Refine | Demo | Report | View | Validate 
     config = _config_path(arguments)
     unknown: Any = tyro.MISSING
     refine = Refine(unknown, unknown, options=read_config(config) if config else Options())
-    demo = Demo(options=read_config(config, DEMO) if config else DEMO)
+    displaced = read_config(config, DISPLACED) if config else DISPLACED
+    demo, cross = Demo(options=displaced), CrossValidate(unknown, unknown, options=displaced)
     commands: Any = (
         Annotated[Refine, subcommand("refine", default=refine, prefix_name=False)]
         | Annotated[Demo, subcommand("demo", default=demo, prefix_name=False)]
+        | Annotated[CrossValidate, subcommand("crossvalidate", default=cross, prefix_name=False)]
         | Annotated[Report, subcommand("report", prefix_name=False)]
         | Annotated[View, subcommand("view", prefix_name=False)]
         | Annotated[Validate, subcommand("validate", prefix_name=False)]
@@ -174,18 +181,18 @@ def parse(arguments: Sequence[str]) -> Refine | Demo | Report | View | Validate 
         | Annotated[Doctor, subcommand("doctor", prefix_name=False)]
         | Annotated[Completion, subcommand("completion", prefix_name=False)]
     )
-    parsed: Refine | Demo | Report | View | Validate | Peaks | Omit | Doctor | Completion
+    parsed: Command
     with with_examples(arguments):
         parsed = tyro.cli(commands, args=list(arguments), prog="arrayrefine", description=DESCRIPTION)
     return parsed
 
 
 def _files_first(arguments: Sequence[str]) -> list[str]:
-    """Put MODEL and DATA of `refine` before the flags where they follow the list of a flag that takes several values.
+    """Put MODEL and DATA of a refinement before the flags where they follow a flag that takes several values.
 
     Such a list ends at the next flag only, so that `--targets xyz b MODEL DATA --cycles 3` would lose both files.
     """
-    if not arguments or arguments[0] != "refine":
+    if not arguments or arguments[0] not in ("refine", "crossvalidate"):
         return list(arguments)
     rest = list(arguments[1:])
     files, i = 0, 0
@@ -206,7 +213,7 @@ def _files_first(arguments: Sequence[str]) -> list[str]:
     if files or len(long) != 1:
         return list(arguments)
     _, end = long[0]
-    return ["refine", *rest[end - 2 : end], *rest[: end - 2], *rest[end:]]
+    return [arguments[0], *rest[end - 2 : end], *rest[: end - 2], *rest[end:]]
 
 
 def _is_switch(flag: str) -> bool:
@@ -234,23 +241,16 @@ def _refine(model: Path, data: Path, out: Path, options: Options, what: str) -> 
     with StopRequest() as stop:
         check_options(options)
         with loading():
-            from arrayrefine.io.write import check_folder, check_inputs, left_out
+            from arrayrefine.io.write import check_inputs, left_out
             from arrayrefine.progress import Progress
             from arrayrefine.refine import refine
 
         check_inputs(out, (model, data, *options.other_files))
-        new_folder = not out.exists()
-        check_folder(out)
         progress = Progress()
-        progress.start(f"arrayrefine {version()}: {what}")
-        try:
+        with output_folders(out):
+            progress.start(f"arrayrefine {version()}: {what}")
             result = refine(model, data, options, on_step=progress.step, on_message=progress.message, stop=stop)
             files = result.write(out)
-        except BaseException:
-            if new_folder:
-                with contextlib.suppress(OSError):
-                    out.rmdir()
-            raise
         page, failures = write_page(result, out, options.report)
         report = result.report.with_warnings(*left_out(result.model, result.atoms), *failures)
         progress.summary(report, (*files, *page), options.timings)

@@ -15,6 +15,7 @@ EXAMPLES = {
         "arrayrefine refine model.cif data.mtz --restraints ligand.cif --cycles 8",
     ),
     "demo": ("arrayrefine demo --cycles 1",),
+    "crossvalidate": ("arrayrefine crossvalidate model.pdb data.mtz --folds 10 --threads 4",),
     "report": ("arrayrefine report refined/",),
     "view": ("arrayrefine view refined/",),
     "validate": (

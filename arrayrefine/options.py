@@ -336,6 +336,10 @@ class Options:
         return (*self.restraints, *self.restraint_tables, *([] if self.reference is None else [self.reference]))
 
 
+DISPLACED = Options(perturb=0.2)
+"""What the demo and cross-validation do unless told otherwise."""
+
+
 @dataclass(frozen=True)
 class Reading:
     """How a model and its data are read where nothing is refined: the options of these names, None or () for theirs."""

@@ -219,5 +219,6 @@ def run(
     if uncertainty is not None and len(output) < len(refined):
         uncertainty = uncertainty[problem.hydrogens.own]
     return Result(
-        written, output, problem.reflections, course.maps, report, refined, problem.restraints, uncertainty
-    )
+        written, output, problem.reflections, state.amplitude, course.maps, report, refined, problem.restraints,
+        uncertainty,
+    )  # fmt: skip

@@ -38,6 +38,8 @@ class Result:
     atoms : Atoms
         Refined.
     reflections : Reflections
+    f_model : (R,) float64
+        Amplitude of the model, on the scale of `reflections.f_obs`; of a twin as it is measured.
     maps : MapCoefficients
     report : Report
     every_atom : Atoms
@@ -52,6 +54,7 @@ class Result:
     model: Model
     atoms: Atoms
     reflections: Reflections
+    f_model: Float
     maps: MapCoefficients
     report: Report
     every_atom: Atoms

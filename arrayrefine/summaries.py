@@ -34,9 +34,7 @@ _NAMES = {
 def shells(problem: Problem, state: State) -> tuple[dict[str, Any], ...]:
     """R factors, correlations and completeness in up to ten shells of equal d*³ width, lowest resolution first."""
     data = problem.reflections
-    volume = data.s_squared**1.5
-    n = int(np.clip(len(data) // _LEAST_IN_SHELL, 1, _SHELLS))
-    edges = np.linspace(volume.min(), volume.max() * (1 + 1e-9), n + 1)
+    volume, edges = data.s_squared**1.5, shell_edges(data.s_squared)
     possible = _possible(problem, edges)
     amplitude = state.amplitude
     rows = []
@@ -47,10 +45,17 @@ def shells(problem: Problem, state: State) -> tuple[dict[str, Any], ...]:
             some = bool(chosen.any())
             row[f"n_{name}"] = int(chosen.sum())
             row[f"r_{name}"] = r_factor(data.f_obs[chosen], amplitude[chosen]) if some else None
-            row[f"cc_{name}"] = _correlation(data.f_obs[chosen], amplitude[chosen])
+            row[f"cc_{name}"] = correlation(data.f_obs[chosen], amplitude[chosen])
         row["completeness"] = min(1.0, int(inside.sum()) / count) if count else None
         rows.append(row)
     return tuple(rows)
+
+
+def shell_edges(s_squared: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Edges (S + 1,), Å⁻³, of up to ten shells of equal d*³ width, of reflections (R,) of these 1/d²."""
+    volume = s_squared**1.5
+    n = int(np.clip(len(volume) // _LEAST_IN_SHELL, 1, _SHELLS))
+    return np.linspace(volume.min(), volume.max() * (1 + 1e-9), n + 1)
 
 
 def _possible(problem: Problem, edges: NDArray[np.float64]) -> list[int]:
@@ -63,7 +68,8 @@ def _possible(problem: Problem, edges: NDArray[np.float64]) -> list[int]:
     return counts
 
 
-def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float | None:
+def correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float | None:
+    """Of two arrays (n,); None for fewer than three values, or where one has no other."""
     if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return None
     return float(np.corrcoef(a, b)[0, 1])
@@ -93,7 +99,7 @@ def data(problem: Problem, state: State) -> dict[str, Any]:
     fom = state.fom
     row: dict[str, Any] = {"radiation": measured.radiation, "r_all": r_factor(measured.f_obs, amplitude)}
     for name, chosen in (("work", measured.work), ("free", measured.free)):
-        row[f"cc_{name}"] = _correlation(measured.f_obs[chosen], amplitude[chosen])
+        row[f"cc_{name}"] = correlation(measured.f_obs[chosen], amplitude[chosen])
         row[f"fom_{name}"] = float(np.mean(fom[chosen])) if chosen.any() else None
     if state.twin is not None:
         twin = state.twin.twin

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
     {"__main__"},
     {"commands"},
+    {"cross_validation"},
     {"doctor", "progress", "many", "evaluation", "viewer"},
     {"refine", "likelihood"},
     {"water_rounds"},
@@ -61,7 +62,7 @@ LAYERS = [
         "data_checks",
         "twinning",
         "twin",
-        "twin_choice",
+        "twin_choice", "folds",
         "twin_likelihood",
         "detwinning",
         "column_kind",

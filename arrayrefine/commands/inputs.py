@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,34 @@ def write_json(path: Path, content: dict[str, Any], inputs: Iterable[Path | None
 
     check_output(path, inputs)
     check_folder(path.parent, "give another file with --out")
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    return replace_files(path.parent, {path.name: text.encode()})[0]
+    return replace_files(path.parent, {path.name: json_bytes(content)})[0]
+
+
+def json_bytes(content: dict[str, Any]) -> bytes:
+    """The content of a JSON file."""
+    return (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+@contextlib.contextmanager
+def output_folders(*folders: Path) -> Iterator[None]:
+    """Make folders that files can be written to; those that are new are gone after it if nothing was written there.
+
+    Raises
+    ------
+    InputError
+        A folder cannot be made or written to.
+    """
+    from arrayrefine.io.write import check_folder
+
+    new = [folder for folder in folders if not folder.exists()]
+    try:
+        for folder in folders:
+            check_folder(folder)
+        yield
+    finally:
+        for folder in reversed(new):
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # refuses where something was written
 
 
 def check_output(path: Path, inputs: Iterable[Path | None]) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from arrayrefine.commands.inputs import check_output, options_of, print_notes
+from arrayrefine.commands.inputs import check_output, json_bytes, options_of, output_folders, print_notes
 from arrayrefine.commands.tables import number, table
 from arrayrefine.options import Reading
 
@@ -40,26 +39,26 @@ class Omit:
     def __call__(self) -> int:
         """Run the command; returns the exit status."""
         from arrayrefine.evaluation import omit_files
-        from arrayrefine.io.write import check_folder, replace_files
+        from arrayrefine.io.write import replace_files
         from arrayrefine.io.write_mtz import mtz_bytes
         from arrayrefine.omit_maps import omitted_atoms
         from arrayrefine.version import version
 
         for name in FILES:
             check_output(self.out / name, (self.model, self.data, self.config))
-        check_folder(self.out)
-        options = options_of(self.reading, self.config)
-        found, evaluated = omit_files(self.model, self.data, self.selection, options, self.radius)
-        atoms = evaluated.state.atoms
-        own = omitted_atoms(atoms, found.omitted)
-        content = self._content(found, evaluated.state.statistics.r_work)
-        history = f"arrayrefine {version()}: omit map without {self.selection}"
-        files = {
-            FILES[0]: mtz_bytes(evaluated.problem.reflections, found.maps, history),
-            FILES[1]: found.difference.ccp4_bytes(atoms.xyz[own]),
-            FILES[2]: (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode(),
-        }
-        paths = replace_files(self.out, files)  # before a word is said: `head` need not read to the end
+        with output_folders(self.out):
+            options = options_of(self.reading, self.config)
+            found, evaluated = omit_files(self.model, self.data, self.selection, options, self.radius)
+            atoms = evaluated.state.atoms
+            own = omitted_atoms(atoms, found.omitted)
+            content = self._content(found, evaluated.state.statistics.r_work)
+            history = f"arrayrefine {version()}: omit map without {self.selection}"
+            files = {
+                FILES[0]: mtz_bytes(evaluated.problem.reflections, found.maps, history),
+                FILES[1]: found.difference.ccp4_bytes(atoms.xyz[own]),
+                FILES[2]: json_bytes(content),
+            }
+            paths = replace_files(self.out, files)  # before a word is said: `head` need not read to the end
         print_notes(evaluated.notes)
         print("\n".join([*_lines(content), *(f"wrote {path}" for path in paths)]))
         return 0

@@ -16,7 +16,7 @@ from arrayrefine.options import Reading
 
 @dataclass(frozen=True)
 class Peaks:
-    """List peaks, holes and blobs of the difference map, and anomalous peaks."""
+    """List peaks and holes of the difference map, and blobs."""
 
     model: Annotated[Positional[Path], arg(metavar="MODEL")]
     """Model: PDB or mmCIF, .gz too."""

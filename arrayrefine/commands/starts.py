@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from pathlib import Path
 
+from arrayrefine.commands.inputs import output_folders
 from arrayrefine.commands.pages import write_pages
 from arrayrefine.commands.stopping import StopRequest
 from arrayrefine.configuration import check_options
@@ -22,18 +22,15 @@ def refine_starts(model: Path, data: Path, out: Path, options: Options, count: i
         raise InputError(f"--starts {count} would refine the same start again and again; give --perturb, such as 0.2")
     with StopRequest() as stop:
         check_options(options)
-        from arrayrefine.io.write import check_folder, check_inputs, left_out
+        from arrayrefine.io.write import check_inputs, left_out
         from arrayrefine.many import Job, refine_many
         from arrayrefine.progress import Progress
 
         folders = {options.start + k: out / str(options.start + k) for k in range(count)}
         for folder in folders.values():
             check_inputs(folder, (model, data, *options.other_files))
-        new = [folder for folder in (out, *folders.values()) if not folder.exists()]
         progress = Progress()
-        try:
-            for folder in folders.values():
-                check_folder(folder)
+        with output_folders(out, *folders.values()):
             progress.start(f"arrayrefine {version()}: {count} starts of {model} against {data}")
             jobs = [Job(model, data, dataclasses.replace(options, start=start)) for start in folders]
             results = refine_many(jobs, on_step=progress.step_of, on_message=progress.message_of, stop=stop)
@@ -45,10 +42,6 @@ def refine_starts(model: Path, data: Path, out: Path, options: Options, count: i
                 start: refined.report.with_warnings(*left_out(refined.model, refined.atoms), *failures[folders[start]])
                 for start, refined in found.items()
             }
-        finally:
-            for folder in reversed(new):
-                with contextlib.suppress(OSError):
-                    folder.rmdir()  # only where nothing was written
         if reports:
             progress.starts(reports, out, options.timings)
         for result in results:

@@ -15,7 +15,7 @@ from arrayrefine.options import Reading
 
 @dataclass(frozen=True)
 class Validate:
-    """Validate a model: density fit, geometry, torsions, clashes."""
+    """Validate a model: fit, geometry, torsions, clashes."""
 
     model: Annotated[Positional[Path], arg(metavar="MODEL")]
     """Model: PDB or mmCIF, .gz too."""

@@ -86,7 +86,7 @@ def read_reflections(
     d_min : float, optional
         High-resolution cut, Å.
     seed, free_fraction : int, float
-        Of a test set chosen at random.
+        Of a test set chosen at random; a share of 0 chooses none.
 
     Returns
     -------
@@ -133,7 +133,8 @@ def read_reflections(
         reflections = _to_amplitudes(reflections, account)
     origin["dropped"] = account.dropped
     origin["completeness"] = reflections.completeness
-    _check_test_set(table, column, reflections, account)
+    if column is not None or free_fraction > 0.0:
+        _check_test_set(table, column, reflections, account)
     if column is not None:
         reflections = dataclasses.replace(reflections, flags=carried_flags(table, column, reflections))
     reflections = dataclasses.replace(reflections, anomalous=anomalous_differences(table, chosen, reflections))
@@ -307,8 +308,11 @@ def _random_test_set(
     table: Table, s_squared: Float, fraction: float, seed: int, account: _Account
 ) -> tuple[Bool, dict[str, object]]:
     """Flags (R,) of a new test set, and where it came from."""
-    if not 0.0 < fraction < 1.0:
+    if not 0.0 <= fraction < 1.0:
         raise InputError(f"free_fraction = {fraction:g}; expected a number between 0 and 1, such as 0.05")
+    if fraction == 0.0:
+        no_set: dict[str, object] = {"free_column": None, "free_convention": "none", "free_file_value": None}
+        return np.zeros(len(s_squared), dtype=bool), no_set
     test_set = choose_random(s_squared, fraction, seed)
     account.notes.append(Caution(
         f"no free flags are taken from '{table.file.path}': {int(test_set.sum())} of {len(test_set)} "

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
+from arrayrefine.crystal import Crystal
 from arrayrefine.reflections import Reflections, positions
 
 Float = NDArray[np.float64]
@@ -71,15 +73,7 @@ def mtz_of(reflections: Reflections, maps: Coefficients, history: str) -> gemmi.
     history : str
         One line about the origin of the file, at most 80 characters.
     """
-    crystal = reflections.crystal
-    mtz = gemmi.Mtz(with_base=True)
-    mtz.spacegroup = crystal.gemmi_space_group
-    mtz.set_cell_for_all(crystal.gemmi_cell)
-    mtz.title = "refined by arrayrefine"
-    mtz.history = [history[:80]]
-    mtz.add_dataset("arrayrefine")
-    mtz.set_cell_for_all(crystal.gemmi_cell)
-
+    mtz = _empty(reflections.crystal, history)
     unseen, flags = _flags(reflections, maps)
     columns: list[tuple[str, str, Float]] = [("FP", "F", maps.f_obs), ("SIGFP", "Q", maps.sigma)]
     every = reflections.measured
@@ -110,6 +104,30 @@ def mtz_of(reflections: Reflections, maps: Coefficients, history: str) -> gemmi.
     mtz.set_data(np.concatenate([table, below]).astype(np.float32))
     mtz.ensure_asu()
     mtz.sort()
+    return mtz
+
+
+def columns_bytes(
+    reflections: Reflections, columns: Sequence[tuple[str, str, NDArray[np.floating]]], history: str
+) -> bytes:
+    """Return the content of an MTZ with columns (label, type, values (R,)) of all reflections, nan where missing."""
+    mtz = _empty(reflections.crystal, history)
+    for label, kind, _ in columns:
+        mtz.add_column(label, kind)
+    values = [np.asarray(value, dtype=float) for _, _, value in columns]
+    mtz.set_data(np.column_stack([reflections.hkl.astype(float), *values]).astype(np.float32))
+    return bytes(mtz.write_to_bytes())
+
+
+def _empty(crystal: Crystal, history: str) -> gemmi.Mtz:
+    """An MTZ that has indices only."""
+    mtz = gemmi.Mtz(with_base=True)
+    mtz.spacegroup = crystal.gemmi_space_group
+    mtz.set_cell_for_all(crystal.gemmi_cell)
+    mtz.title = "refined by arrayrefine"
+    mtz.history = [history[:80]]
+    mtz.add_dataset("arrayrefine")
+    mtz.set_cell_for_all(crystal.gemmi_cell)
     return mtz
 
 

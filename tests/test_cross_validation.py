@@ -1,0 +1,167 @@
+"""Cross-validation: folds, R-complete, and the command."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+from pathlib import Path
+
+import gemmi
+import numpy as np
+import pytest
+
+from arrayrefine import __main__ as cli
+from arrayrefine.cross_validation import CrossValidation, cross_validate
+from arrayrefine.crystal import Crystal
+from arrayrefine.errors import InputError
+from arrayrefine.example import DATA, MODEL
+from arrayrefine.folds import cut, families
+from arrayrefine.options import Options
+from arrayrefine.refine import refine
+from arrayrefine.reflections import Reflections
+from arrayrefine.scaling import r_factor
+from arrayrefine.twinning import mates
+
+QUICK = Options(d_min=4.0, cycles=1, targets=("b",), perturb=0.1, hydrogens="strip", threads=2)
+
+
+def made(cell: tuple[float, ...], group: str, d_min: float = 2.0) -> Reflections:
+    hkl = gemmi.make_miller_array(gemmi.UnitCell(*cell), gemmi.SpaceGroup(group), d_min)
+    n = len(hkl)
+    return Reflections(Crystal(cell, group), hkl, np.ones(n), np.ones(n), np.zeros(n, bool))
+
+
+@pytest.fixture(scope="module")
+def found() -> CrossValidation:
+    return cross_validate(MODEL, DATA, QUICK, folds=2)
+
+
+@pytest.mark.parametrize("count", [2, 7, 20])
+def test_every_fold_has_its_share_of_every_resolution(count: int) -> None:
+    data = made((30.0, 41.0, 52.0, 90.0, 97.0, 90.0), "P 1 21 1")
+    fold = cut(data, count, 0)
+    assert sorted(set(fold.tolist())) == list(range(count))
+    by_resolution = fold[data.by_resolution]
+    whole = len(fold) // count * count
+    assert (np.sort(by_resolution[:whole].reshape(-1, count), axis=1) == np.arange(count)).all()
+    np.testing.assert_array_equal(fold, cut(data, count, 0))
+    assert (fold != cut(data, count, 1)).any()
+
+
+def test_no_fold_has_one_of_two_reflections_that_the_lattice_relates() -> None:
+    data = made((60.0, 60.0, 90.0, 90.0, 90.0, 120.0), "P 3", 3.0)
+    fold, family = cut(data, 5, 0), families(data)
+    laws = data.crystal.twin_laws
+    assert len(laws) == 3
+    for law in laws.values():
+        mate = mates(data.crystal, data.hkl, law)
+        there = mate >= 0
+        assert there.sum() > 0.9 * len(data)
+        np.testing.assert_array_equal(family[there], family[mate[there]])
+        np.testing.assert_array_equal(fold[there], fold[mate[there]])
+    assert np.bincount(family).max() == 4
+    counts = np.bincount(fold)
+    assert counts.min() > 0.9 * counts.max()
+
+
+def test_reflections_of_a_lattice_without_more_symmetry_are_families_of_one() -> None:
+    data = made((30.0, 41.0, 52.0, 80.0, 97.0, 101.0), "P 1", 3.0)
+    assert len(set(families(data).tolist())) == len(data)
+
+
+@pytest.mark.parametrize("count", [-1, 0, 1, 60])
+def test_folds_that_cannot_be_made_are_refused(count: int) -> None:
+    data = made((10.0, 11.0, 12.0, 90.0, 97.0, 90.0), "P 1 21 1", 2.5)
+    with pytest.raises(InputError, match=f"--folds {count}: expected 2 to "):
+        cut(data, count, 0)
+
+
+def test_each_reflection_is_judged_by_the_refinement_that_left_it_out(found: CrossValidation) -> None:
+    data = found.reflections
+    assert found.ended == (0, 1)
+    assert found.known.mean() > 0.99
+    free_sum = 0.0
+    for k, result in enumerate(found.results):
+        own = result.reflections
+        assert own.free.sum() == (found.known & (found.fold == k)).sum()
+        assert found.r_free[k] == pytest.approx(result.r_free, abs=1e-12)
+        free_sum += found.r_free[k] * own.f_obs[own.free].sum()
+    assert found.r_complete == pytest.approx(free_sum / data.f_obs[found.known].sum(), rel=1e-9)
+    assert found.r_complete > found.r_work == pytest.approx(np.mean([r.r_work for r in found.results]))
+    assert found.standard_error == pytest.approx(np.std(found.r_free, ddof=1) / 2**0.5)
+    assert data.free.sum() > 20  # the test set of the file
+    assert found.r_own == r_factor(data.f_obs[data.free & found.known], found.f_model[data.free & found.known])
+
+
+def test_shells_have_all_reflections_between_them(found: CrossValidation) -> None:
+    shells = found.shells()
+    assert sum(shell["n"] for shell in shells) == found.known.sum()
+    total = 0.0
+    volume = found.reflections.s_squared**1.5
+    for shell in shells:
+        low = 0.0 if shell["d_low"] is None else shell["d_low"] ** -3
+        inside = found.known & (volume >= low * (1 - 1e-9)) & (volume < shell["d_high"] ** -3 * (1 + 1e-9))
+        total += shell["r_complete"] * found.reflections.f_obs[inside].sum()
+        assert 0.5 < shell["cc_complete"] < 1.0
+    assert total / found.reflections.f_obs[found.known].sum() == pytest.approx(found.r_complete, rel=0.01)
+
+
+def test_a_refinement_by_itself_with_the_same_test_set_ends_alike(found: CrossValidation) -> None:
+    data = dataclasses.replace(found.reflections, free=found.fold == 1, flags=None)
+    alone = refine(MODEL, data, dataclasses.replace(QUICK, d_min=None))
+    assert alone.r_free == found.r_free[1]
+    np.testing.assert_array_equal(alone.atoms.b_iso, found.results[1].atoms.b_iso)
+
+
+def test_what_is_interrupted_has_no_part(found: CrossValidation) -> None:
+    cut_short = dataclasses.replace(found.results[0].report, stopped="interrupted: the best model so far was kept")
+    results = (dataclasses.replace(found.results[0], report=cut_short), found.results[1])
+    left = dataclasses.replace(found, results=results)
+    assert left.ended == (1,)
+    assert left.r_free == found.r_free[1:]
+    assert [row["fold"] for row in left.as_dict()["by_fold"]] == [2]
+    nothing = cross_validate(MODEL, DATA, dataclasses.replace(QUICK, threads=1), folds=2, stop=lambda: signal.SIGINT)
+    assert nothing.ended == ()
+    assert not nothing.known.any()
+    assert np.isnan([nothing.r_complete, nothing.r_work, nothing.standard_error]).all()
+    assert nothing.r_own is None
+
+
+def test_the_command_prints_and_writes_what_was_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--d-min", "4", "--cycles", "0", "--perturb", "0.1", "--hydrogens", "strip", "--folds", "2"]
+    out = tmp_path / "out"
+    assert cli.main(["crossvalidate", "--out", str(out), *flags, "--targets", "b", str(MODEL), str(DATA)]) == 0
+    printed = capsys.readouterr().out
+    content = json.loads((out / "crossvalidation.json").read_text())
+    error, own = content["standard_error"], content["own_test_set"]
+    assert f"R-complete {content['r_complete']:.4f} +- {error:.4f} of {content['n']} reflections" in printed
+    assert f"the {own['n']} of the file's test set: {own['r_complete']:.4f}" in printed
+    assert "note: the start was displaced by 0.1 Å rms" in printed  # all of them said it
+    mtz = gemmi.read_mtz_file(str(out / "crossvalidation.mtz"))
+    columns = {column.label: np.array(column) for column in mtz.columns}
+    assert list(columns) == ["H", "K", "L", "FP", "SIGFP", "FC", "FOLD"]
+    assert set(columns["FOLD"].tolist()) == {1.0, 2.0}
+    known = np.isfinite(columns["FC"])
+    assert known.sum() == content["n"]
+    assert r_factor(columns["FP"][known], columns["FC"][known]) == pytest.approx(content["r_complete"], rel=1e-5)
+    for row in content["by_fold"]:
+        inside = known & (columns["FOLD"] == row["fold"])
+        assert inside.sum() == row["n"]
+        assert r_factor(columns["FP"][inside], columns["FC"][inside]) == pytest.approx(row["r_free"], rel=1e-5)
+
+
+def test_the_command_leaves_nothing_where_it_cannot_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert cli.main(["crossvalidate", str(MODEL), str(DATA), "--out", str(out), "--folds", "1"]) == 2
+    assert "--folds 1: expected 2 to " in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_data_without_flags_need_none() -> None:
+    mtz = gemmi.read_mtz_file(str(DATA))
+    mtz.remove_column([column.label for column in mtz.columns].index("FREE"))
+    bare = cross_validate(MODEL, mtz, dataclasses.replace(QUICK, cycles=0, d_min=4.0), folds=2)
+    assert bare.r_own is None
+    assert not any("flags" in note for note in bare.notes)
+    assert 0.0 < bare.r_complete < 1.0
