@@ -31,5 +31,6 @@ def sentences(reflections: Reflections, end: Statistics) -> list[str]:
     off = uncertainty(end.r_free, count)
     return [Caution(
         f"R-free is of {counted(count, 'reflection')} and uncertain by {off:.2g} (R-free/√(2N)): a difference of less "
-        f"than {2.0 * off:.2g} means nothing. A test set of {FEW} or more would tell better"
+        f"than {2.0 * off:.2g} means nothing. A test set of {FEW} or more would tell better, and so does R of all "
+        "reflections, each left out of one refinement (arrayrefine crossvalidate)"
     )]

@@ -86,7 +86,8 @@ def known_test_set(problem: Problem, first: State, last: State) -> list[str]:
     return [Caution(
         f"R-free started {started} and ended {after:.3f} above it: the model was probably refined "
         "against this test set before, and R-free started too low, and may still be. Check that the flags are those "
-        "that it was refined with"
+        "that it was refined with; arrayrefine crossvalidate tells R of all reflections, each left out of one "
+        "refinement"
     )]
 
 
