@@ -41,9 +41,9 @@ def _limited(rows: Sequence[Any], what: str) -> str:
 
 def _residues(rows: Sequence[Row], where: Find) -> Table:
     """Residues with a problem, the most problems first, then the lowest correlation."""
-    chosen = [(row, problems(row)) for row in rows if row["kind"] != "water" or (row.get("rscc") or 1.0) < POOR_RSCC]
+    chosen = [(row, problems(row)) for row in rows if row["kind"] != "water" or _rscc(row) < POOR_RSCC]
     chosen = [(row, found) for row, found in chosen if found]
-    chosen.sort(key=lambda pair: (-len(pair[1]), pair[0]["kind"] == "water", _or(pair[0].get("rscc"), 2.0)))
+    chosen.sort(key=lambda pair: (-len(pair[1]), pair[0]["kind"] == "water", _rscc(pair[0])))
     columns = (
         Column("Residue", numeric=False), Column("Problems"), Column("Which", numeric=False),
         Column("RSCC", hint="real-space correlation with the 2mFo−DFc map"), Column("Mean B, Å²"),
@@ -68,8 +68,10 @@ def _verdict(text: str | None) -> Cell:
     return Cell(text or "–", flag="bad" if text == "outlier" else "")
 
 
-def _or(value: float | None, other: float) -> float:
-    return other if value is None else value
+def _rscc(row: Row) -> float:
+    """Where none is known, higher than any."""
+    found = row.get("rscc")
+    return 2.0 if found is None else float(found)
 
 
 def _padded(seqid: object) -> str:
