@@ -142,7 +142,7 @@ class Scale:
 
 
 def fit_scale(
-    reflections: Reflections, f_calc: Complex, f_mask: Complex, work_only: bool = True, start: Scale | None = None
+    reflections: Reflections, f_calc: Complex, f_mask: Complex, start: Scale | None = None
 ) -> Scale:
     """Fit the scale of the model to measured amplitudes.
 
@@ -156,8 +156,6 @@ def fit_scale(
     reflections : Reflections
     f_calc, f_mask : (R,) complex128
         Structure factors of the atoms and of the solvent mask, electrons.
-    work_only : bool
-        False fits to all reflections; for maps and tests only.
     start : Scale, optional
         Of nearly the same model and the same reflections: the fit begins there.
 
@@ -166,8 +164,7 @@ def fit_scale(
     InputError
         When there is nothing to fit: no work reflections, or structure factors that are zero or not finite.
     """
-    used = reflections.work if work_only else np.ones(len(reflections), dtype=np.bool_)
-    order = np.nonzero(used)[0]
+    order = np.nonzero(reflections.work)[0]
     order = order[np.argsort(reflections.s_squared[order], kind="stable")]
     _check(reflections, f_calc, f_mask, order)
     basis = reflections.crystal.anisotropy_basis

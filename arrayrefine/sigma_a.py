@@ -341,7 +341,7 @@ class _Fit:
         return gradient, hessian, ridge + np.diag(precision)
 
 
-def _maximise(fit: _Fit, n: int, start: Float | None = None, iterations: int = 60) -> tuple[Float, Float, float]:
+def _maximise(fit: _Fit, n: int, start: Float | None = None) -> tuple[Float, Float, float]:
     """D (K,), ln ratio (K,) and -log posterior at the maximum, by damped Newton steps within the limits.
 
     They begin at `start`, the maximum for nearly the same reflections or model, or else at the mean of the prior.
@@ -353,7 +353,7 @@ def _maximise(fit: _Fit, n: int, start: Float | None = None, iterations: int = 6
     p = fit.prior[0] if start is None else clip(start)
     value = fit.value(p)
     damping = 1.0 if start is None else 1e-2
-    for _ in range(iterations):
+    for _ in range(60):
         gradient, hessian, ridge = fit.newton(p)
         for _ in range(20):
             # The Hessian may be indefinite far from the maximum: a step that does not help is damped further.

@@ -158,14 +158,14 @@ def to_device(array: Any, dtype: Any = None) -> Any:
     return cupy.ascontiguousarray(cupy.asarray(array, dtype=dtype))
 
 
-def pinned(shape: tuple[int, ...], dtype: Any = np.float64) -> Any:
-    """NumPy array in memory that the device copies from and to without the host's help."""
+def pinned(shape: tuple[int, ...]) -> Any:
+    """NumPy array of float64 in memory that the device copies from and to without the host's help."""
     import cupy
 
     _use_device()
     size = int(np.prod(shape))
-    memory = cupy.cuda.alloc_pinned_memory(max(size, 1) * np.dtype(dtype).itemsize)
-    return np.frombuffer(memory, dtype, size).reshape(shape)
+    memory = cupy.cuda.alloc_pinned_memory(max(size, 1) * 8)
+    return np.frombuffer(memory, np.float64, size).reshape(shape)
 
 
 def to_host(array: Any) -> Any:
@@ -195,14 +195,7 @@ def _function(module: str, kernel: str) -> Any:
     return function
 
 
-def launch(
-    module: str,
-    kernel: str,
-    grid: tuple[int, ...],
-    block: tuple[int, ...],
-    args: Sequence[Any],
-    shared_mem: int = 0,
-) -> None:
+def launch(module: str, kernel: str, grid: tuple[int, ...], block: tuple[int, ...], args: Sequence[Any]) -> None:
     """Launch a kernel on the current stream; it is compiled at its first launch and kept.
 
     Parameters
@@ -215,14 +208,12 @@ def launch(
         Blocks, and threads of a block. A grid without blocks is an empty task: nothing is launched.
     args : sequence
         Device arrays (or None for a null pointer) and NumPy scalars of the declared types.
-    shared_mem : int
-        Dynamic shared memory, bytes.
     """
     if 0 in grid:
         return
     _use_device()
     values = tuple(_NULL if a is None else a for a in args)
-    _function(module, kernel)(grid, block, values, shared_mem=shared_mem)
+    _function(module, kernel)(grid, block, values)
     _launches[kernel] += 1
 
 

@@ -42,7 +42,7 @@ class Pairs(NamedTuple):
     image: NDArray[np.bool_]
 
 
-def _lattice_images(x: Float, image: Float, low: Float, high: Float) -> list[tuple[Float, Int]]:
+def _lattice_images(image: Float, low: Float, high: Float) -> list[tuple[Float, Int]]:
     """Lattice vectors, and the atoms that each of them brings into the box low..high (fractional)."""
     first = np.ceil(low - image.max(axis=0)).astype(int)
     last = np.floor(high - image.min(axis=0)).astype(int)
@@ -95,7 +95,7 @@ def neighbour_pairs(
     op_parts, shift_parts = [np.zeros(len(own), dtype=np.int64)], [np.zeros((len(own), 3))]
     for op, (rotation, translation) in enumerate(zip(rotations, translations)):
         image = x @ rotation.T.astype(float) + translation
-        blocks = _lattice_images(x, image, low, high)
+        blocks = _lattice_images(image, low, high)
         if op == 0:
             blocks = [block for block in blocks if block[0].any()]
         if not blocks:
@@ -147,7 +147,7 @@ def pairs_of(
 
     def add(first: bool, op: int, image: Float, to_shift: Float, offset: Float) -> None:
         """Pairs of chosen atoms at `image` (m, 3), fractional, plus lattice vectors v; shift = v·to_shift + offset."""
-        for vector, member in _lattice_images(x, image, low, high):
+        for vector, member in _lattice_images(image, low, high):
             if op == 0 and not vector.any() and not first:
                 continue
             images = cKDTree((image[member] + vector) @ orth.T)

@@ -46,23 +46,6 @@ class Plan:
         """Shape of one transform: the layers l >= 0."""
         return self.shape[0], self.shape[1], self.shape[2] // 2 + 1
 
-    @property
-    def work_bytes(self) -> int:
-        """Device memory that the plan holds for itself."""
-        return sum(_work_bytes(p) for p in (self.forward, self.backward))
-
-    @property
-    def buffer_bytes(self) -> int:
-        """Device memory of one stack of grids and one of transforms."""
-        transforms = int(np.prod(self.half)) * 2 * self.dtype.itemsize
-        return self.batch * (int(np.prod(self.shape)) * self.dtype.itemsize + transforms)
-
-
-def _work_bytes(made: Any) -> int:
-    area = getattr(made, "work_area", None)
-    memory = getattr(area, "mem", None)
-    return int(getattr(memory, "size", 0))
-
 
 def plan(shape: tuple[int, int, int], batch: int, dtype: Any = np.float32) -> Plan:
     """Plan of the transforms of `batch` grids, made at the first call; this may wait for the device.

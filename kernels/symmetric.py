@@ -133,11 +133,6 @@ def root(a: Float) -> Float:
     return _of_eigenvalues(a, lambda value: np.sqrt(np.maximum(value, 0.0)))
 
 
-def exponential(a: Float) -> Float:
-    """exp(A), (..., 6); positive definite whatever A is."""
-    return Exponential.of(a).value()
-
-
 def logarithm(a: Float) -> Float:
     """Symmetric logarithm (..., 6) of positive definite (..., 6)."""
     return _of_eigenvalues(a, np.log)
@@ -146,11 +141,6 @@ def logarithm(a: Float) -> Float:
 def within(a: Float, least: float, most: float = np.inf) -> Float:
     """(..., 6) with eigenvalues that lie below `least` or above `most` set to it."""
     return _of_eigenvalues(a, lambda value: np.clip(value, least, most))
-
-
-def exponential_adjoint(a: Float, gradient: Float) -> Float:
-    """Derivative by A from that by exp(A), both by independent entries (..., 6)."""
-    return Exponential.of(a).adjoint(gradient)
 
 
 class Exponential(NamedTuple):
@@ -168,7 +158,7 @@ class Exponential(NamedTuple):
         return cls(*np.linalg.eigh(matrices(a)))
 
     def value(self) -> Float:
-        """exp(A), (n, 6)."""
+        """exp(A), (n, 6); positive definite whatever A is."""
         return six((self.axes * np.exp(self.eigenvalues)[..., None, :]) @ np.swapaxes(self.axes, -1, -2))
 
     def adjoint(self, gradient: Float) -> Float:

@@ -254,7 +254,7 @@ def test_strain_matrix_is_the_second_derivative() -> None:
             s = np.zeros((n, 6))
             s[scalar, 0] = v[: len(scalar)]
             s[tensor] = v[len(scalar) :].reshape(-1, 6)
-            u = symmetric.product(root, symmetric.exponential(t * s @ symmetric.STRAINS))
+            u = symmetric.product(root, symmetric.Exponential.of(t * s @ symmetric.STRAINS).value())
             b, shape = parted(u)
             return target(flat.replace(b_iso=b, u_aniso=shape))[0]
 

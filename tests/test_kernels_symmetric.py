@@ -21,6 +21,10 @@ POSITIVE = symmetric.six((AXES * np.exp(VALUES)[:, None, :]) @ AXES.transpose(0,
 WEIGHT = RNG.normal(size=(12, 6))
 
 
+def exponential(a: np.ndarray) -> np.ndarray:
+    return symmetric.Exponential.of(a).value()
+
+
 def test_six_values_and_the_matrix() -> None:
     matrix = symmetric.matrices(np.arange(1.0, 7.0))
     assert matrix.tolist() == [[1, 4, 5], [4, 2, 6], [5, 6, 3]]
@@ -43,9 +47,9 @@ def test_inverse_determinant_and_eigenvalues() -> None:
 def test_root_exponential_and_logarithm() -> None:
     root = symmetric.matrices(symmetric.root(POSITIVE))
     np.testing.assert_allclose(root @ root, symmetric.matrices(POSITIVE), atol=1e-13)
-    np.testing.assert_allclose(symmetric.exponential(A), POSITIVE, atol=1e-13)
+    np.testing.assert_allclose(exponential(A), POSITIVE, atol=1e-13)
     np.testing.assert_allclose(symmetric.logarithm(POSITIVE), A, atol=1e-13)
-    np.testing.assert_allclose(symmetric.exponential(np.zeros((1, 6))), [[1, 1, 1, 0, 0, 0]])
+    np.testing.assert_allclose(exponential(np.zeros((1, 6))), [[1, 1, 1, 0, 0, 0]])
     lifted = np.linalg.eigvalsh(symmetric.matrices(symmetric.within(A, 0.2)))
     np.testing.assert_allclose(lifted, np.maximum(np.linalg.eigvalsh(symmetric.matrices(A)), 0.2), atol=1e-14)
 
@@ -54,10 +58,10 @@ def test_root_exponential_and_logarithm() -> None:
 def test_derivative_of_the_exponential(atom: int) -> None:
     """Also where two or three eigenvalues are equal, or nearly so."""
     a, weight = A[atom : atom + 1], WEIGHT[atom : atom + 1]
-    gradient = symmetric.exponential_adjoint(a, weight)
+    gradient = symmetric.Exponential.of(a).adjoint(weight)
     for direction in RNG.normal(size=(3, 1, 6)):
         check_direction(
-            lambda t, d=direction: float((weight * symmetric.exponential(a + t * d)).sum()),
+            lambda t, d=direction: float((weight * exponential(a + t * d)).sum()),
             float((gradient * direction).sum()), 1e-3, 1e-9,
         )  # fmt: skip
 
@@ -69,6 +73,6 @@ def test_derivative_of_the_product() -> None:
 
 
 def test_of_nothing() -> None:
-    for function in (symmetric.exponential, symmetric.root, symmetric.inverse, symmetric.eigenvalues):
+    for function in (exponential, symmetric.root, symmetric.inverse, symmetric.eigenvalues):
         assert function(np.zeros((0, 6))).shape[0] == 0
-    assert symmetric.exponential_adjoint(np.zeros((0, 6)), np.zeros((0, 6))).shape == (0, 6)
+    assert symmetric.Exponential.of(np.zeros((0, 6))).adjoint(np.zeros((0, 6))).shape == (0, 6)

@@ -32,7 +32,7 @@ class View:
     depth: float
 
     @classmethod
-    def onto(cls, xyz: Float, centre: Float | None = None, smallest: float = 4.5, largest: float = 12.0) -> View:
+    def onto(cls, xyz: Float, centre: Float | None = None) -> View:
         """Look at atoms (n, 3) from where they spread most."""
         middle = xyz.mean(axis=0) if centre is None else centre
         _, _, axes = np.linalg.svd(xyz - xyz.mean(axis=0)) if len(xyz) > 2 else (0, 0, np.eye(3))
@@ -40,7 +40,7 @@ class View:
         right, up = axes[0] * signs[0], axes[1] * signs[1]
         frame = np.array([right, up, np.cross(right, up)])
         apart = np.abs((xyz - middle) @ frame.T).max(axis=0)
-        half = float(np.clip(apart[:2].max() + 2.2, smallest, largest))
+        half = float(np.clip(apart[:2].max() + 2.2, 4.5, 12.0))
         return cls(middle, frame, half, float(min(apart[2], 4.0) + 2.0))
 
     def project(self, xyz: Float) -> Float:

@@ -116,11 +116,11 @@ class Contacts:
         )
         return z, jacobian, np.column_stack([pairs.i[active], pairs.j[active]]), pairs.weight[active]
 
-    def clashing(self, atoms: Atoms, least: float = CLASH) -> Int:
-        """Pairs (c, 2) that are too close by more than `least` (Å), symmetry mates aside."""
+    def clashing(self, atoms: Atoms) -> Int:
+        """Pairs (c, 2) that are too close by more than `CLASH`, symmetry mates aside."""
         pairs = self._pairs(atoms)
         delta = separations(atoms.xyz, pairs.i, pairs.j, pairs.rotation, pairs.shift, pairs.image)
-        close = np.linalg.norm(delta, axis=1) < pairs.d0 - least
+        close = np.linalg.norm(delta, axis=1) < pairs.d0 - CLASH
         close[pairs.image] = False
         return np.column_stack([pairs.i[close], pairs.j[close]])
 

@@ -27,7 +27,6 @@ class PlanNd:
         self.shape, self.dtype, self.axes, self.value_type = shape, np.dtype(dtype), axes, value_type
         self.last_size = last  # points along the last axis of the real side
         self.fft_type = _TYPES[value_type, self.dtype.itemsize]
-        self.work_area = None
 
     def __enter__(self) -> PlanNd:
         _plans.append(self)
