@@ -244,11 +244,9 @@ def _crowding(problem: Problem, atoms: Atoms, chosen: list[Trial], yielding: Int
         counts[yielding[owner[yielding] < 0]] = False
     heavy = counts[near.i] & counts[near.j]
     apart = near.image | (owner[near.i] != owner[near.j])
-    keep = np.flatnonzero(heavy & apart & may_meet(atoms, nb, near.i, near.j, near.image))
-    i, j = near.i[keep], near.j[keep]
-    fractional = crystal.fractional(xyz)
-    moved = np.einsum("pij,pj->pi", crystal.rotations[near.op[keep]], fractional[j]) + near.shift[keep]
-    distance = np.linalg.norm(crystal.cartesian(fractional[i] - moved), axis=1)
+    near = near.taken(heavy & apart & may_meet(atoms, nb, near.i, near.j, near.image))
+    i, j = near.i, near.j
+    distance = near.lengths(xyz, crystal.rotations, crystal.orth, crystal.frac)
     short = np.maximum(pair_distances(nb, i, j, np.zeros(len(i), dtype=bool)) - distance, 0.0)
     later = np.maximum(owner[i], owner[j])
     return np.asarray(np.bincount(later, 0.5 * (short / _CONTACT_SIGMA) ** 2, len(chosen)), dtype=np.float64)

@@ -235,9 +235,7 @@ def _near(crystal: Crystal, atoms: Atoms, xyz: Float, options: OrderedSolvent) -
     pairs = pairs_of(
         n + np.arange(m), every, crystal.rotations, crystal.translations, crystal.orth, crystal.frac, reach
     )
-    x = crystal.fractional(every)
-    moved = np.einsum("pij,pj->pi", crystal.rotations[pairs.op], x[pairs.j]) + pairs.shift
-    distance = np.linalg.norm(crystal.cartesian(x[pairs.i] - moved), axis=1)
+    distance = pairs.lengths(every, crystal.rotations, crystal.orth, crystal.frac)
     heavy = np.append(~atoms.is_hydrogen, np.ones(m, dtype=bool))
     apart = heavy[pairs.i] & heavy[pairs.j] & ((pairs.i != pairs.j) | (distance > _SAME))
     first, second = apart & (pairs.i >= n), apart & (pairs.j >= n)

@@ -41,6 +41,16 @@ class Pairs(NamedTuple):
     shift: Float
     image: NDArray[np.bool_]
 
+    def taken(self, keep: NDArray[np.bool_] | Int) -> Pairs:
+        """Some of them."""
+        return Pairs(self.i[keep], self.j[keep], self.op[keep], self.shift[keep], self.image[keep])
+
+    def lengths(self, xyz: Float, rotations: NDArray[np.integer], orth: Float, frac: Float) -> Float:
+        """Distances (p,), Å, of atoms at `xyz` (N, 3); for the others see `neighbour_pairs`."""
+        x = xyz @ frac.T
+        moved = np.einsum("pij,pj->pi", rotations[self.op], x[self.j]) + self.shift
+        return np.asarray(np.linalg.norm((x[self.i] - moved) @ orth.T, axis=1))
+
 
 def _lattice_images(image: Float, low: Float, high: Float) -> list[tuple[Float, Int]]:
     """Lattice vectors, and the atoms that each of them brings into the box low..high (fractional)."""

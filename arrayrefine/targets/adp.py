@@ -272,18 +272,16 @@ def _nearest_pairs(
     """Pairs i < j within the cut-off, each once, with the shortest distance between any of their images, and which."""
     pairs = neighbour_pairs(xyz, crystal.rotations, crystal.translations, crystal.orth, crystal.frac, cutoff)
     one, two = conformer[pairs.i], conformer[pairs.j]
-    keep = np.flatnonzero((pairs.i != pairs.j) & ((one == 0) | (two == 0) | (one == two)))
-    i, j = pairs.i[keep], pairs.j[keep]
-    fractional = crystal.fractional(xyz)
-    moved = np.einsum("pij,pj->pi", crystal.rotations[pairs.op[keep]], fractional[j]) + pairs.shift[keep]
-    distance = np.linalg.norm(crystal.cartesian(fractional[i] - moved), axis=1)
-    order = np.lexsort((distance, j, i))
-    i, j, distance, keep = i[order], j[order], distance[order], keep[order]
-    first = np.flatnonzero(np.r_[True, (np.diff(i) != 0) | (np.diff(j) != 0)][: len(i)])
-    turned = (crystal.rotations[pairs.op[keep[first]]] != np.eye(3)).any(axis=(1, 2))
-    moved_only = (np.abs(pairs.shift[keep[first]]) > 1e-9).any(axis=1)
+    pairs = pairs.taken((pairs.i != pairs.j) & ((one == 0) | (two == 0) | (one == two)))
+    distance = pairs.lengths(xyz, crystal.rotations, crystal.orth, crystal.frac)
+    order = np.lexsort((distance, pairs.j, pairs.i))
+    i, j = pairs.i[order], pairs.j[order]
+    nearest = order[np.r_[True, (np.diff(i) != 0) | (np.diff(j) != 0)][: len(i)]]
+    pairs = pairs.taken(nearest)
+    turned = (crystal.rotations[pairs.op] != np.eye(3)).any(axis=(1, 2))
+    moved_only = (np.abs(pairs.shift) > 1e-9).any(axis=1)
     image = np.where(turned, TURNED, np.where(moved_only, MOVED, LISTED)).astype(np.int8)
-    return i[first], j[first], distance[first], image
+    return pairs.i, pairs.j, distance[nearest], image
 
 
 def _sigmas(restraints: Restraints, i: Int, j: Int, n: int) -> Float:

@@ -228,9 +228,9 @@ class Contacts:
         d0 = pair_distances(nb, pairs.i, pairs.j, one_four)
         distance = self._distances(pairs, atoms)
         near = (distance < d0 + REACH) & ~((pairs.i == pairs.j) & (distance < SELF_CONTACT))
-        pairs, d0 = _select(pairs, near), d0[near]
+        pairs, d0 = pairs.taken(near), d0[near]
         allowed = self._allowed(pairs, atoms)
-        pairs, d0 = _select(pairs, allowed), d0[allowed]
+        pairs, d0 = pairs.taken(allowed), d0[allowed]
         image = np.flatnonzero(pairs.image)
         rotation, shift = self._operators(pairs, image)
         weight = pair_weights(pairs.i, pairs.j, atoms.multiplicity)
@@ -257,10 +257,6 @@ class Contacts:
         ok &= ~(~pairs.image & _found(pairs, nb.excluded, n))
         ok &= ~(pairs.image & _found(pairs, nb.excluded_images, n))
         return ok
-
-
-def _select(pairs: Pairs, keep: NDArray[np.bool_]) -> Pairs:
-    return Pairs(pairs.i[keep], pairs.j[keep], pairs.op[keep], pairs.shift[keep], pairs.image[keep])
 
 
 def _found(pairs: Pairs, table: Int, n: int) -> NDArray[np.bool_]:
