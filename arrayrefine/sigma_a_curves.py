@@ -53,14 +53,20 @@ def interpolation(x: Float, knots: Float) -> Float:
     return basis
 
 
+def _precision(knots: Float, rough: tuple[float, float], deviation: tuple[float, float]) -> Float:
+    """Inverse covariance (2K, 2K) of two curves, given how far each departs from a line, and from its mean."""
+    n = len(knots)
+    whole = np.zeros((2 * n, 2 * n))
+    for k in range(2):
+        part = slice(k * n, (k + 1) * n)
+        whole[part, part] = roughness(knots) / rough[k] ** 2 + np.eye(n) / (n * deviation[k] ** 2)
+    return whole
+
+
 def prior_at(knots: Float) -> tuple[Float, Float]:
     """Mean (2K,) and inverse covariance (2K, 2K) of [D, ln ratio] at the knots."""
-    n = len(knots)
-    rough = roughness(knots)
-    precision = np.zeros((2 * n, 2 * n))
-    precision[:n, :n] = rough / _D_ROUGHNESS**2 + np.eye(n) / (n * _D_PRIOR[1] ** 2)
-    precision[n:, n:] = rough / _LOG_RATIO_ROUGHNESS**2 + np.eye(n) / (n * _LOG_RATIO_PRIOR[1] ** 2)
-    return np.repeat([_D_PRIOR[0], _LOG_RATIO_PRIOR[0]], n), precision
+    precision = _precision(knots, (_D_ROUGHNESS, _LOG_RATIO_ROUGHNESS), (_D_PRIOR[1], _LOG_RATIO_PRIOR[1]))
+    return np.repeat([_D_PRIOR[0], _LOG_RATIO_PRIOR[0]], len(knots)), precision
 
 
 def widened(knots: Float, work: Float) -> tuple[Float, Float]:
@@ -69,10 +75,7 @@ def widened(knots: Float, work: Float) -> tuple[Float, Float]:
     What differs between the two is nearly linear in 1/d²: the model has been fitted to the work set.
     """
     n = len(knots)
-    rough = roughness(knots)
-    precision = np.zeros((2 * n, 2 * n))
-    precision[:n, :n] = rough / _D_GAP_ROUGHNESS**2 + np.eye(n) / (n * _D_GAP[1] ** 2)
-    precision[n:, n:] = rough / _LOG_RATIO_GAP_ROUGHNESS**2 + np.eye(n) / (n * LOG_RATIO_GAP[1] ** 2)
+    precision = _precision(knots, (_D_GAP_ROUGHNESS, _LOG_RATIO_GAP_ROUGHNESS), (_D_GAP[1], LOG_RATIO_GAP[1]))
     mean = work + np.repeat([_D_GAP[0], LOG_RATIO_GAP[0]], n)
     mean[:n] = np.clip(mean[:n], *D_LIMITS)
     mean[n:] = np.clip(mean[n:], *LOG_RATIO_LIMITS)
