@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from arrayrefine.kernels.adp_aniso import U_FLOOR
+from arrayrefine.kernels.adp_cuda import partners
 from arrayrefine.kernels.backend import array_module, launch, to_device
 
 Array: TypeAlias = Any
@@ -72,17 +73,15 @@ def plan(
     shapes : bool
         Whether `evaluate_kl` is to compare shapes only, as `adp_aniso.shape`.
     """
-    i, j, weight = to_device(i, np.int64), to_device(j, np.int64), to_device(weight, np.float64)
-    xp = array_module(i)
-    one, two = xp.concatenate([i, j]), xp.concatenate([j, i])
-    order = xp.argsort(one)
+    first, other, both, order = partners(n_atoms, i, j, weight)
+    xp = array_module(first)
     made = AnisoAdpPlan(
         n_atoms=n_atoms,
         n_models=n_models,
-        first=xp.searchsorted(one[order], xp.arange(n_atoms + 1)).astype(np.int32),
-        other=two[order].astype(np.int32),
-        weight=xp.concatenate([weight, weight])[order],
-        direction=None if direction is None else xp.zeros((n_models, 2 * len(i), 3)),
+        first=first,
+        other=other,
+        weight=both,
+        direction=None if direction is None else xp.zeros((n_models, len(order), 3)),
         order=order,
         both=xp.zeros((n_models, n_atoms, 12)),
         size=xp.zeros((n_models, n_atoms)) if shapes else None,

@@ -40,6 +40,16 @@ class AdpPlan:
     gradient: Array
 
 
+def partners(n_atoms: int, i: Array, j: Array, weight: Array) -> tuple[Array, Array, Array, Array]:
+    """Where the partners of each atom begin (N + 1,), partners and weights (2p,), and which of [i, j] each is."""
+    i, j, weight = to_device(i, np.int64), to_device(j, np.int64), to_device(weight, np.float64)
+    xp = array_module(i)
+    one, two = xp.concatenate([i, j]), xp.concatenate([j, i])
+    order = xp.argsort(one)
+    first = xp.searchsorted(one[order], xp.arange(n_atoms + 1)).astype(np.int32)
+    return first, two[order].astype(np.int32), xp.concatenate([weight, weight])[order], order
+
+
 def plan(n_atoms: int, i: Array, j: Array, weight: Array, n_models: int = 1) -> AdpPlan:
     """List the partners of each atom on the device, and allocate the memory of `evaluate`.
 
@@ -53,16 +63,14 @@ def plan(n_atoms: int, i: Array, j: Array, weight: Array, n_models: int = 1) -> 
     n_models : int
         M, models that share the pairs and have B of their own.
     """
-    i, j, weight = to_device(i, np.int64), to_device(j, np.int64), to_device(weight, np.float64)
-    xp = array_module(i)
-    one, two = xp.concatenate([i, j]), xp.concatenate([j, i])
-    order = xp.argsort(one)
+    first, other, both, _ = partners(n_atoms, i, j, weight)
+    xp = array_module(first)
     return AdpPlan(
         n_atoms=n_atoms,
         n_models=n_models,
-        first=xp.searchsorted(one[order], xp.arange(n_atoms + 1)).astype(np.int32),
-        other=two[order].astype(np.int32),
-        weight=xp.concatenate([weight, weight])[order],
+        first=first,
+        other=other,
+        weight=both,
         partial=xp.zeros((n_models, -(-n_atoms // _ATOMS_PER_BLOCK))),
         value=xp.zeros(n_models),
         gradient=xp.zeros((n_models, n_atoms)),
