@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.polymers import Residue
-from arrayrefine.side_chains import Poses, Upright, left_jacobian, rotated
+from arrayrefine.side_chains import Poses, Upright, axis_and_angle, left_jacobian, rotated
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -72,9 +72,7 @@ class Peptides:
         start = xyz[self.rows] if upright is None else upright.atoms
         one, two, middle = self._line(xyz)
         turned = rotated(start, one, two - one, np.radians(poses.chi[:, 0]))
-        angle = np.linalg.norm(poses.rotation, axis=1)
-        axis = np.where(angle[:, None] > 0.0, poses.rotation, (1.0, 0.0, 0.0))
-        return rotated(turned, middle, axis, angle) + poses.shift[:, None]
+        return rotated(turned, middle, *axis_and_angle(poses.rotation)) + poses.shift[:, None]
 
     def by_pose(self, xyz: Float, poses: Poses, placed: Float) -> Float:
         """Derivatives (R, m, 3, 7) of the `placed` atoms (R, m, 3) by rotation, shift and the turn (radians)."""
@@ -85,9 +83,7 @@ class Peptides:
         for k in range(3):
             found[..., k] = np.cross(jacobian[:, None, :, k], placed - pivot[:, None])
         found[..., 3:6] = np.eye(3)
-        angle = np.linalg.norm(poses.rotation, axis=1)
-        axis = np.where(angle[:, None] > 0.0, poses.rotation, (1.0, 0.0, 0.0))
-        line = rotated((two - one)[:, None], np.zeros_like(one), axis, angle)
+        line = rotated((two - one)[:, None], np.zeros_like(one), *axis_and_angle(poses.rotation))
         line /= np.linalg.norm(line, axis=2, keepdims=True)
         found[..., 6] = np.cross(line, placed - pivot[:, None])
         return found

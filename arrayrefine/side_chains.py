@@ -132,10 +132,9 @@ class SideChains:
     def posed(self, xyz: Float, poses: Poses, upright: Upright | None = None) -> Float:
         """Atoms (R, m, 3) of each side chain in its pose."""
         turned = self.turned(xyz, poses.chi, upright)
-        angle = np.linalg.norm(poses.rotation, axis=1)
+        axis, angle = axis_and_angle(poses.rotation)
         if not angle.any():
             return np.asarray(turned + poses.shift[:, None])
-        axis = np.where(angle[:, None] > 0.0, poses.rotation, (1.0, 0.0, 0.0))
         return rotated(turned, xyz[self.path[:, 1]], axis, angle) + poses.shift[:, None]
 
     def by_pose(self, xyz: Float, poses: Poses, placed: Float) -> Float:
@@ -199,6 +198,12 @@ def _between(one: Float, two: Float) -> tuple[Float, Float]:
     sine = np.linalg.norm(axis, axis=1)
     axis[sine == 0.0] = (1.0, 0.0, 0.0)
     return axis, np.arctan2(sine, np.einsum("ri,ri->r", one, two))
+
+
+def axis_and_angle(rotation: Float) -> tuple[Float, Float]:
+    """Axes (R, 3), not normalised, and angles (R,), radians, of rotation vectors (R, 3)."""
+    angle = np.linalg.norm(rotation, axis=1)
+    return np.where(angle[:, None] > 0.0, rotation, (1.0, 0.0, 0.0)), angle
 
 
 def rotated(xyz: Float, centre: Float, axis: Float, angle: Float) -> Float:
