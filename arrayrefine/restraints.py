@@ -1,9 +1,10 @@
-"""Restraints as index / ideal / sigma arrays, built from gemmi's topology."""
+"""Restraints as index / ideal / sigma arrays."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,12 @@ from arrayrefine.kernels.geometry import chirality
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
+_Rows = TypeVar("_Rows", "Bonds", "Angles", "Torsions", "Chiralities")
+
+
+def taken(rows: _Rows, keep: NDArray[np.bool_]) -> _Rows:
+    """Those restraints (n,) of one kind that a mask (n,) names."""
+    return type(rows)(*(getattr(rows, name.name)[keep] for name in dataclasses.fields(rows)))
 
 
 @dataclass(frozen=True)
@@ -26,7 +33,7 @@ class Bonds:
         """These but for some pairs (m, 2) of atoms, in either order."""
         gone = {frozenset(pair) for pair in pairs.tolist()}
         keep = np.array([frozenset(pair) not in gone for pair in self.index.tolist()], dtype=bool)
-        return Bonds(self.index[keep], self.ideal[keep], self.sigma[keep])
+        return taken(self, keep)
 
 
 @dataclass(frozen=True)
@@ -253,13 +260,12 @@ class Across:
         """The restraints that involve none of the atoms in `mask` (N,), nor their mates."""
         both = np.concatenate([mask, mask[self.mates.source]])
         b, a, t, p = self.bonds, self.angles, self.torsions, self.planes
-        kb, ka, kt = (~both[x.index].any(axis=1) for x in (b, a, t))
+        kb, ka, kt = (np.asarray(~both[x.index].any(axis=1)) for x in (b, a, t))
         planes, kp = _planes_without(p, both)
         keep = kb, ka, kt, kp
         return Across(
-            self.mates, Bonds(b.index[kb], b.ideal[kb], b.sigma[kb]), Angles(a.index[ka], a.ideal[ka], a.sigma[ka]),
-            Torsions(t.index[kt], t.ideal[kt], t.sigma[kt], t.period[kt]), planes,
-            tuple(share[k] for share, k in zip(self.shares, keep)),  # type: ignore[arg-type]
+            self.mates, taken(b, kb), taken(a, ka), taken(t, kt), planes,
+            tuple(share[k] for share, k in zip(self.shares, keep)),
             tuple(kept for d in self.distances if len(kept := d.select(np.flatnonzero(~both[d.index].any(axis=1))))),
         )  # fmt: skip
 
@@ -347,17 +353,15 @@ class Restraints:
     def without(self, mask: NDArray[np.bool_]) -> Restraints:
         """The restraints that involve none of the atoms in `mask` (N,); contacts are kept."""
 
-        def clear(index: Int) -> NDArray[np.bool_]:
-            return np.asarray(~mask[index].any(axis=1))
+        def clear(rows: _Rows) -> _Rows:
+            return taken(rows, np.asarray(~mask[rows.index].any(axis=1)))
 
-        b, a, t, c = self.bonds, self.angles, self.torsions, self.chiralities
-        kb, ka, kt, kc = clear(b.index), clear(a.index), clear(t.index), clear(c.index)
         return dataclasses.replace(
             self,
-            bonds=Bonds(b.index[kb], b.ideal[kb], b.sigma[kb]),
-            angles=Angles(a.index[ka], a.ideal[ka], a.sigma[ka]),
-            torsions=Torsions(t.index[kt], t.ideal[kt], t.sigma[kt], t.period[kt]),
-            chiralities=Chiralities(c.index[kc], c.ideal[kc], c.sigma[kc]),
+            bonds=clear(self.bonds),
+            angles=clear(self.angles),
+            torsions=clear(self.torsions),
+            chiralities=clear(self.chiralities),
             planes=_planes_without(self.planes, mask)[0],
             across=self.across.without(mask),
         )

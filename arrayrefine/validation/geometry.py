@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.kernels import geometry, mates
-from arrayrefine.restraints import Angles, Bonds, Planes, Restraints, Torsions
+from arrayrefine.restraints import Angles, Bonds, Planes, Restraints, Torsions, taken
 from arrayrefine.targets.geometry import TO_MATES
 
 Float = NDArray[np.float64]
@@ -91,7 +91,7 @@ def _without_proline_rings(torsions: Torsions, atoms: Atoms) -> Torsions:
     them, and its rotamer says more."""
     residue = atoms.identity.residue[torsions.index]
     ring = (residue == residue[:, :1]).all(axis=1) & (atoms.identity.residue_name[torsions.index[:, 0]] == "PRO")
-    return Torsions(torsions.index[~ring], torsions.ideal[~ring], torsions.sigma[~ring], torsions.period[~ring])
+    return taken(torsions, ~ring)
 
 
 def find_outliers(
