@@ -161,3 +161,10 @@ def backbone(residues: list[Residue], bonds: Int, n_atoms: int) -> tuple[list[Re
         peptide = (c >= 0) & (n >= 0) & (c != n)
         previous[n[peptide]] = c[peptide]
     return peptides, table, previous
+
+
+def following(previous: Int) -> Int:
+    """Which of them (n,) comes after each, -1 for none."""
+    after = np.full(len(previous), -1)
+    after[previous[previous >= 0]] = np.flatnonzero(previous >= 0)
+    return after

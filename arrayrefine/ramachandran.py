@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.kernels.geometry import dihedral
-from arrayrefine.polymers import Residue, backbone
-from arrayrefine.restraints import Restraints, Torsions
+from arrayrefine.polymers import Residue, backbone, following
+from arrayrefine.restraints import Restraints, Torsions, taken
 from arrayrefine.wording import counted
 
 Float = NDArray[np.float64]
@@ -46,8 +46,7 @@ def ramachandran(atoms: Atoms, restraints: Restraints, residues: list[Residue]) 
         How many residues there are, and how many were left alone.
     """
     peptides, table, previous = backbone(residues, restraints.bonds.index, len(atoms))
-    after = np.full(len(table), -1)
-    after[previous[previous >= 0]] = np.flatnonzero(previous >= 0)
+    after = following(previous)
     rows = np.flatnonzero((previous >= 0) & (after >= 0))
     n, ca, c = (table[rows, k] for k in range(3))
     phi = np.column_stack([table[previous[rows], 2], n, ca, c])
@@ -78,7 +77,7 @@ def rotamers(atoms: Atoms, restraints: Restraints, residues: list[Residue]) -> T
     number = atoms.identity.residue[t.index]
     protein = np.array([r.number for r in residues if "CA" in r.atoms and "CB" in r.atoms], dtype=np.int64)
     inside = (number == number[:, :1]).all(axis=1) & np.isin(number[:, 0], protein) & (t.period > 1)
-    return Torsions(t.index[inside], t.ideal[inside], t.sigma[inside], t.period[inside])
+    return taken(t, inside)
 
 
 def _nearest(found: Float, names: list[str]) -> tuple[Float, Float, NDArray[np.bool_]]:

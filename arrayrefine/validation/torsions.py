@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.kernels.geometry import dihedral
-from arrayrefine.polymers import Residue, backbone
+from arrayrefine.polymers import Residue, backbone, following
 from arrayrefine.validation.top8000 import interpolated, percentiles, tables
 
 Float = NDArray[np.float64]
@@ -91,16 +91,15 @@ def classify_backbone(atoms: Atoms, bonds: Int, residues: list[Residue]) -> dict
     peptides, table, previous = backbone(residues, bonds, len(atoms))
     if not peptides:
         return {}
-    after = np.full(len(table), -1)
-    after[previous[previous >= 0]] = np.flatnonzero(previous >= 0)
+    after = following(previous)
     n, ca, carbonyl = table[:, 0], table[:, 1], table[:, 2]
     phi = _angles(atoms, np.column_stack([table[previous, 2], n, ca, carbonyl]), previous >= 0)
     omega = _angles(atoms, np.column_stack([table[previous, 1], table[previous, 2], n, ca]), previous >= 0)
     psi = _angles(atoms, np.column_stack([n, ca, carbonyl, table[after, 0]]), after >= 0)
     whole = (previous >= 0) & (after >= 0)
-    following = [peptides[k].name if k >= 0 else "" for k in after.tolist()]
+    successors = [peptides[k].name if k >= 0 else "" for k in after.tolist()]
     cis = (np.abs(omega) < _CIS).tolist()
-    kinds = [_kind(residue.name, name, is_cis) for residue, name, is_cis in zip(peptides, following, cis)]
+    kinds = [_kind(residue.name, name, is_cis) for residue, name, is_cis in zip(peptides, successors, cis)]
     value = np.full(len(peptides), np.nan)
     for kind in sorted(set(kinds)):
         rows = np.flatnonzero(whole & (np.array(kinds) == kind))
