@@ -190,6 +190,15 @@ def _together(one: gemmi.Atom, two: gemmi.Atom) -> bool:
 
 def _neighbours(name: str, component: gemmi.ChemComp) -> set[str]:
     """Heavy atoms that the dictionary bonds to an atom."""
-    hydrogens = {atom.id for atom in component.atoms if atom.is_hydrogen()}
-    bonded = ({bond.id1.atom, bond.id2.atom} for bond in component.rt.bonds)
-    return {other for pair in bonded if name in pair for other in pair - {name} if other not in hydrogens}
+    return bonded_to(name, component) - hydrogens_of(component)
+
+
+def hydrogens_of(component: gemmi.ChemComp) -> set[str]:
+    """Names of its hydrogens."""
+    return {atom.id for atom in component.atoms if atom.is_hydrogen()}
+
+
+def bonded_to(name: str, component: gemmi.ChemComp) -> set[str]:
+    """Atoms that the dictionary bonds to an atom."""
+    pairs = ({bond.id1.atom, bond.id2.atom} for bond in component.rt.bonds)
+    return {other for pair in pairs if name in pair for other in pair - {name}}

@@ -9,6 +9,7 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
+from arrayrefine.atom_names import hydrogens_of
 from arrayrefine.atoms import Atoms
 from arrayrefine.link_lengths import is_carbonyl, is_planar
 from arrayrefine.restraints import Angles, Bonds
@@ -156,7 +157,7 @@ def _angles_at(
 def _ideal(home: gemmi.Residue, centre: gemmi.Atom, neighbour: str, monlib: gemmi.MonLib) -> float:
     """Degrees between a neighbour of an atom and what a link puts in the place of another."""
     component = monlib.monomers[home.name]
-    hydrogens = {atom.id for atom in component.atoms if atom.is_hydrogen()}
+    hydrogens = hydrogens_of(component)
     present = {atom.name for atom in home}
     ends = {
         ({angle.id1.atom, angle.id3.atom} - {neighbour}).pop(): angle.value

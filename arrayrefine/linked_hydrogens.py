@@ -10,6 +10,7 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
+from arrayrefine.atom_names import bonded_to, hydrogens_of
 from arrayrefine.carriers import LONGEST_BOND, Bonded
 from arrayrefine.hydrogen_lengths import bond_length
 from arrayrefine.link_lengths import is_carbonyl, is_planar
@@ -216,9 +217,7 @@ def _allowed(grown: Grown, parent: int, near: list[int], outside: list[int]) -> 
     """How many hydrogens an atom has beside its links."""
     site, (_, residue) = grown.sites[parent], grown.homes[parent]
     component = grown.monlib.monomers[residue.name]
-    hydrogens = {atom.id for atom in component.atoms if atom.is_hydrogen()}
-    pairs = ({bond.id1.atom, bond.id2.atom} for bond in component.rt.bonds)
-    drawn = [other for pair in pairs if site.name in pair for other in pair - {site.name}]
+    hydrogens, drawn = hydrogens_of(component), bonded_to(site.name, component)
     if site.element.name == "N":
         amide = any(_carbonyl(grown, k) for k in outside)
         return max(0, (3 if amide or len(drawn) <= 3 else 4) - len(near))
