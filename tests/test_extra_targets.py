@@ -180,10 +180,17 @@ def test_same_as_without_where_the_weight_is_zero(model: Any) -> None:
     assert np.array_equal(plain.atoms.xyz, zero.atoms.xyz)
 
 
+def move(atoms: Any) -> Any:
+    atoms.xyz[0] += 1.0
+    return atoms
+
+
 @pytest.mark.parametrize(
     ("function", "words"),
     [
         (lambda atoms: 1.0, r"'odd' returned float; expected a tuple \(value, arrayrefine.Gradient\)"),
+        (lambda atoms: (1.0, np.zeros(3)), r"returned tuple \(float, ndarray\); expected a tuple"),
+        (lambda atoms: even_b(move(atoms)), r"'odd' changed xyz of the atoms in place; expected that it moves a copy"),
         (lambda atoms: (np.nan, ar.Gradient.zeros(len(atoms))), "returned the value nan"),
         (lambda atoms: (np.ones(3), ar.Gradient.zeros(len(atoms))), "returned the value array"),
         (lambda atoms: (1j, ar.Gradient.zeros(len(atoms))), "returned the value 1j"),

@@ -59,16 +59,22 @@ class ExtraTarget:
         Raises
         ------
         InputError
-            The callable returned something else, or numbers that are not finite.
+            The callable returned something else, or numbers that are not finite, or it changed the atoms.
         """
         # Nobody knows what it keeps, or whether it can be forked: it is the first process that calls it.
         return told(lambda: self._checked(atoms))
 
     def _checked(self, atoms: Atoms) -> tuple[float, Gradient]:
         """What the callable returns, as numbers and arrays of NumPy."""
-        found = self.target(atoms)
+        before = {part: getattr(atoms, part).copy() for part in ("xyz", "b_iso", "occupancy", "u_aniso")}
+        found: object = self.target(atoms)
+        for part, array in before.items():
+            if not np.array_equal(getattr(atoms, part), array, equal_nan=True):
+                raise InputError(f"{self} changed {part} of the atoms in place; expected that it moves a copy")
         if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], Gradient)):
-            raise InputError(f"{self} returned {type(found).__name__}; expected a tuple (value, arrayrefine.Gradient)")
+            parts = ", ".join(type(part).__name__ for part in found) if isinstance(found, tuple) else ""
+            what = type(found).__name__ + (f" ({parts})" if parts else "")
+            raise InputError(f"{self} returned {what}; expected a tuple (value, arrayrefine.Gradient)")
         value, gradient = _scalar(found[0]), found[1]
         n = len(atoms)
         shapes = {"xyz": (n, 3), "b_iso": (n,), "occupancy": (n,), "u_aniso": (n, 6)}
