@@ -73,6 +73,26 @@ def test_documents_in(structure: gemmi.Structure, of_files: ar.Result, tmp_path:
     assert gemmi.cif.read(str(tmp_path / "refined.cif")).sole_block().find_value("_exptl.details") == "kept"
 
 
+@pytest.mark.parametrize(
+    ("part", "change", "words"),
+    [
+        ("free", lambda array: array.astype(int), r"free of Reflections is int64 \(\d+,\); expected bool"),
+        ("free", lambda array: array[1:], r"free of Reflections is bool .*; expected bool \(\d+,\)"),
+        ("sigma", lambda array: 0.0 * array, "amplitudes of Reflections are no numbers, or their sigma is not above 0"),
+    ],
+)
+def test_arrays_that_were_put_in_are_checked(of_files: ar.Result, part: str, change: Any, words: str) -> None:
+    changed = dataclasses.replace(of_files.reflections, **{part: change(getattr(of_files.reflections, part))})
+    with pytest.raises(ar.InputError, match=words):
+        ar.read_reflections(changed, changed.crystal)
+
+
+def test_a_test_set_is_not_chosen_among_reflections_that_were_read(of_files: ar.Result) -> None:
+    found, notes = ar.read_reflections(of_files.reflections, of_files.reflections.crystal, free="random", seed=3)
+    assert np.array_equal(found.free, of_files.reflections.free)
+    assert any(note.startswith("--free random: without effect") for note in notes)
+
+
 def test_what_was_read_before(of_files: ar.Result) -> None:
     model = ar.read_model(MODEL)
     assert ar.read_model(model) is model

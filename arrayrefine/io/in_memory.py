@@ -54,6 +54,29 @@ def is_frame(source: object) -> bool:
     return hasattr(source, "iloc") and hasattr(source, "columns")
 
 
+def require_sound(reflections: Reflections) -> None:
+    """Refuse `Reflections` of which arrays were put in that do not go with each other, or mean something else.
+
+    Raises
+    ------
+    InputError
+        An array has another shape or type, or not every amplitude is a number with a sigma above 0.
+    """
+    n = len(reflections.f_obs)
+    wanted = {"hkl": ("iu", "int"), "f_obs": ("f", "float"), "sigma": ("f", "float"), "free": ("b", "bool")}
+    optional = {name: ("f", "float") for name in ("i_obs", "sigma_i") if getattr(reflections, name) is not None}
+    for name, (kinds, kind) in (wanted | optional).items():
+        array, shape = np.asarray(getattr(reflections, name)), (n, 3) if name == "hkl" else (n,)
+        if array.shape != shape or array.dtype.kind not in kinds:
+            raise InputError(f"{name} of Reflections is {array.dtype} {array.shape}; expected {kind} {shape}")
+    bad = int((~np.isfinite(reflections.f_obs) | ~(np.isfinite(reflections.sigma) & (reflections.sigma > 0.0))).sum())
+    if bad:
+        raise InputError(
+            f"{bad} of {n} amplitudes of Reflections are no numbers, or their sigma is not above 0: take them out with "
+            "reflections.select(mask)"
+        )
+
+
 def label_of(source: object) -> str:
     """How a source is named in messages and in the report: its path, or its type."""
     if is_path(source):

@@ -21,7 +21,7 @@ from arrayrefine.io.flag_file import flags_of_another_file
 from arrayrefine.io.free_flags import FreeColumn, check_share, choose_random, find_free_column, resolve
 from arrayrefine.io.french_wilson import REJECT_BELOW, french_wilson
 from arrayrefine.io.friedel_pairs import anomalous_differences
-from arrayrefine.io.in_memory import DataSource, label_of
+from arrayrefine.io.in_memory import DataSource, label_of, require_sound
 from arrayrefine.io.merging import Observations, merge, own_rows_of_mates, to_asu
 from arrayrefine.io.same_crystal import absent_note, common_crystal, fits, require_same, screws_note, without_screws
 from arrayrefine.io.status import observed_rows
@@ -99,6 +99,13 @@ def read_reflections(
     """
     account = _Account()
     if isinstance(source, Reflections):
+        require_sound(source)
+        given = [f"--{name} {value}" for name, value in (("columns", columns), ("free", free)) if value is not None]
+        if given:
+            account.notes.append(
+                f"{' and '.join(given)}: without effect, as the reflections were read before; for another test set put "
+                "`free` into them with dataclasses.replace, or read the file anew"
+            )
         return _as_read(source, crystal, d_min, account), account.all_notes()
     table = read_table(source, account.notes, partial(fits, crystal))
     chosen, notes = choose_columns(table, columns)
