@@ -32,16 +32,14 @@ from arrayrefine.monomers import MonomerLibrary, library_for
 from arrayrefine.option_effects import frozen_groups, refines, tls_option, without_effect
 from arrayrefine.options import Options
 from arrayrefine.parameters import Parameters
-from arrayrefine.problem import Problem
+from arrayrefine.problem import Problem, targets_of
 from arrayrefine.radiation import with_hydrogens_for, with_method, with_radiation
 from arrayrefine.reflections import Reflections
 from arrayrefine.restraint_tables import TableSource, as_tables, with_tables
 from arrayrefine.riding import follow
 from arrayrefine.rigid_body import find_groups
 from arrayrefine.selection import select
-from arrayrefine.targets.adp import AdpTarget
 from arrayrefine.targets.extra import ExtraTarget, check_extra
-from arrayrefine.targets.geometry import GeometryTarget
 from arrayrefine.tensors import undecided
 from arrayrefine.tls_groups import choose_tls, wants_groups
 from arrayrefine.topology import build_restraints
@@ -94,14 +92,8 @@ def _targets(
     )
     timer: dict[str, float] = {}
     groups, notes = build_occupancy_groups(atoms, options.occupancy_groups)
-    made = {
-        "restraints": restraints,
-        "geometry": GeometryTarget.build(restraints, crystal, options.geometry, timer=timer),
-        "adp": AdpTarget.build(restraints, crystal, atoms, options.adp, options.geometry, timer=timer, skip=riding),
-        "timer": timer,
-        "occupancy": groups,
-    }
-    return made, [*notes]
+    made = targets_of(restraints, crystal, atoms, options, timer)
+    return {**made, "timer": timer, "occupancy": groups}, [*notes]
 
 
 def prepare_changed(

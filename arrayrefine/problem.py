@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
+from arrayrefine.crystal import Crystal
 from arrayrefine.device import CPU, Device
 from arrayrefine.device_density import Gridded
 from arrayrefine.device_memory import Budget, Sizes, fitted
 from arrayrefine.device_restraints import DeviceRestraints
+from arrayrefine.errors import InputError
 from arrayrefine.hydrogens import Hydrogens
 from arrayrefine.intensity_statistics import anisotropy
 from arrayrefine.occupancy_groups import OccupancyGroups
@@ -32,6 +35,18 @@ from arrayrefine.twin import Twin
 
 _JELLY_NEIGHBOURS = 20
 """Pairs of a jelly body for each atom, to reckon memory by; they are counted anew in every step."""
+
+
+def targets_of(
+    restraints: Restraints, crystal: Crystal, atoms: Atoms, options: Options, timer: dict[str, float]
+) -> dict[str, Any]:
+    """What a `Problem` has of its restraints, by the names of its attributes."""
+    riding = atoms.riding.mask(len(atoms))
+    return {
+        "restraints": restraints,
+        "geometry": GeometryTarget.build(restraints, crystal, options.geometry, timer=timer),
+        "adp": AdpTarget.build(restraints, crystal, atoms, options.adp, options.geometry, timer=timer, skip=riding),
+    }
 
 
 @dataclass(frozen=True)
@@ -83,6 +98,13 @@ class Problem:
     _on_device: list[DeviceRestraints] = field(default_factory=list, compare=False, repr=False)
     _plans: dict[str, StructureFactors] = field(default_factory=dict, compare=False, repr=False)
 
+    def __post_init__(self) -> None:
+        if self.geometry.restraints is not self.restraints:
+            raise InputError(
+                "Problem: its restraints are not those of its geometry target, which would go on with the others; "
+                "expected problem.with_restraints(restraints, atoms) where they are to be exchanged"
+            )
+
     def __repr__(self) -> str:
         return f"Problem({self.reflections}, {len(self.restraints.held)} atoms, {len(self.extra)} extra targets)"
 
@@ -93,6 +115,19 @@ class Problem:
         trials = self.device.kind == "cuda" and self.options.weights == "search"
         alone = self.meet is not None or self.options.xray.method == "direct" or trials
         return 1 if alone else self.options.threads
+
+    def with_restraints(self, restraints: Restraints, atoms: Atoms) -> Problem:
+        """The same with other restraints on the same atoms, by which its targets are built anew.
+
+        Parameters
+        ----------
+        restraints : Restraints
+            Such as ``problem.restraints.without(mask)``, or with bonds of which `dataclasses.replace` changed ideals.
+        atoms : Atoms
+            Their present values choose pairs for the restraints on B.
+        """
+        made = targets_of(restraints, self.reflections.crystal, atoms, self.options, self.timer)
+        return dataclasses.replace(self, **made, _on_device=[])
 
     def parameters(self, atoms: Atoms, target: str) -> Parameters:
         """What a step named `target` refines, such as "xyz" or "tls+b": all atoms but those that are held or frozen."""

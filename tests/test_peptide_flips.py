@@ -212,7 +212,7 @@ def test_frozen_ones_and_conformers_stay(wrong: tuple[Problem, State]) -> None:
 def test_a_model_without_peptides(start: tuple[Problem, State]) -> None:
     problem, state = start
     bonds = dataclasses.replace(problem.restraints.bonds, index=problem.restraints.bonds.index[:0])
-    bare = dataclasses.replace(problem, restraints=dataclasses.replace(problem.restraints, bonds=bonds))
+    bare = problem.with_restraints(dataclasses.replace(problem.restraints, bonds=bonds), state.atoms)
     assert with_flipped_peptides(bare, state) == (state, ())
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -135,6 +137,21 @@ def test_other_atoms_are_refused(prepared: tuple[Problem, State]) -> None:
         state.xray(bare)
     with pytest.raises(ar.InputError, match=r"parameters of 1503 atoms met \d+ atoms"):
         ar.find_weights(problem, state, ar.Parameters.frozen(bare).unfreeze("xyz"))
+
+
+def test_restraints_are_exchanged_in_every_target(prepared: tuple[Problem, State]) -> None:
+    problem, state = prepared
+    fewer = problem.restraints.without(ar.select(state.atoms, "resname FOL"))
+    assert len(fewer.bonds.index) < len(problem.restraints.bonds.index)
+    with pytest.raises(ar.InputError, match=r"expected problem\.with_restraints"):
+        dataclasses.replace(problem, restraints=fewer)
+    changed = problem.with_restraints(fewer, state.atoms)
+    assert changed.restraints is fewer
+    assert changed.geometry(state.atoms)[0] < problem.geometry(state.atoms)[0]
+    same = problem.with_restraints(problem.restraints, state.atoms)
+    assert same.geometry(state.atoms)[0] == problem.geometry(state.atoms)[0]
+    # pairs of the start, which was displaced since, are not quite the same
+    assert same.adp(state.atoms)[0] == pytest.approx(problem.adp(state.atoms)[0], rel=0.01)
 
 
 def test_options_are_checked_by_the_pieces_too() -> None:

@@ -309,7 +309,7 @@ def test_what_is_held_does_not_turn(wrong: tuple[Problem, State]) -> None:
     metal = problem.restraints.non_bonded.metal.copy()
     metal[residue(atoms, 103).atoms["CZ"]] = True
     non_bonded = dataclasses.replace(problem.restraints.non_bonded, metal=metal)
-    bound = dataclasses.replace(problem, restraints=dataclasses.replace(problem.restraints, non_bonded=non_bonded))
+    bound = problem.with_restraints(dataclasses.replace(problem.restraints, non_bonded=non_bonded), atoms)
     assert 103 in free() - free(bound)
     bonds = problem.restraints.bonds
     link = [[residue(atoms, 36).atoms["CD1"], residue(atoms, 88).atoms["CG1"]]]
@@ -317,7 +317,7 @@ def test_what_is_held_does_not_turn(wrong: tuple[Problem, State]) -> None:
         bonds, index=np.append(bonds.index, link, axis=0), ideal=np.append(bonds.ideal, 1.5),
         sigma=np.append(bonds.sigma, 0.02),
     )  # fmt: skip
-    linked = dataclasses.replace(problem, restraints=dataclasses.replace(problem.restraints, bonds=more))
+    linked = problem.with_restraints(dataclasses.replace(problem.restraints, bonds=more), atoms)
     assert free() - free(linked) == {36, 88}
 
 
