@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         StopRefinement,
     )
     from arrayrefine.evaluation import evaluate_files, omit_files, peaks_of_files, validate_files
+    from arrayrefine.intensity_statistics import normalised_intensities
     from arrayrefine.io.model import read_model
     from arrayrefine.io.reflections import read_reflections
     from arrayrefine.likelihood import LikelihoodTarget, target
@@ -65,11 +66,12 @@ _HOMES = {
     "omit_files": "evaluation", "maps_of": "model_maps", "map_grid": "map_grids", "MapGrid": "map_grids",
     "find_peaks": "peaks", "anomalous_peaks": "peaks", "find_blobs": "peaks", "omit_map": "omit_maps",
     "cross_validate": "cross_validation", "CrossValidation": "cross_validation",
+    "normalised_intensities": "intensity_statistics",
 }  # fmt: skip
 
 __all__ = [  # noqa: RUF022 - grouped as the documentation is
     "refine", "refine_many", "Job", "cross_validate", "CrossValidation", "prepare", "Result", "Options",
-    "read_model", "read_reflections", "Atoms", "Gradient", "Crystal", "Reflections",
+    "read_model", "read_reflections", "Atoms", "Gradient", "Crystal", "Reflections", "normalised_intensities",
     "Problem", "State", "evaluate", "StructureFactors", "Parameters", "Weights", "find_weights", "minimise_step",
     "target", "LikelihoodTarget", "ExtraTarget", "select", "StopRefinement",
     "maps_of", "map_grid", "MapGrid", "find_peaks", "anomalous_peaks", "find_blobs", "omit_map",

@@ -96,6 +96,15 @@ def mean_intensity(reflections: Reflections, f_obs: Float, weight: Float) -> tup
     return np.array(centres), np.array(means)
 
 
+def normalised_intensities(reflections: Reflections) -> Float:
+    """E² = F²/(ε k² Σ_N) (R,): over the mean at their resolution, interpolated, and in their direction (k²)."""
+    strength = reflections.crystal.anisotropic_factor(reflections.hkl, anisotropy(reflections))
+    f_obs = reflections.f_obs / strength
+    shells, log_mean = mean_intensity(reflections, f_obs, strength**2)
+    mean = np.exp(np.interp(reflections.s_squared, shells, log_mean))
+    return np.asarray(f_obs**2 / (reflections.epsilon * mean))
+
+
 def strong(reflections: Reflections) -> NDArray[np.bool_]:
     """(R,) True for all reflections of the shells with enough signal: single ones are not chosen by their size."""
     _, ratio = intensities(reflections)

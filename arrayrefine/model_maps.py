@@ -22,6 +22,11 @@ def maps_of(problem: Problem, state: State, *, filled: bool = True) -> MapCoeffi
         Of a model and these data, see `evaluate`. Of a twin the maps are those of its first domain.
     filled : bool
         False: the measured reflections only, which is all that a difference map is made of.
+
+    Returns
+    -------
+    MapCoefficients
+        The reflections of the problem first, in their order.
     """
     data = problem.reflections
     crystal = data.crystal

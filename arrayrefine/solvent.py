@@ -232,13 +232,17 @@ class SolventModel:
         factor = np.full((1, len(hkl)), self.crystal.volume / self._points)
         return look_up(self._transform, factor, self._table)
 
+    def mask(self, atoms: Atoms) -> NDArray[np.bool_]:
+        """Mask (nu, nv, nw) over the unit cell, True in the solvent."""
+        return mask_of(atoms, self.crystal, self.d_min, self.shape, self.device, self.kept_out)
+
     def _remember(self, atoms: Atoms) -> None:
         """Make the mask of these atoms and transform it, unless that was done last."""
         counted = ~atoms.is_hydrogen & (atoms.occupancy > 0.0)
         made_for = (atoms.xyz[counted], atoms.occupancy)
         if self._made_for is not None and all(np.array_equal(a, b) for a, b in zip(made_for, self._made_for)):
             return
-        mask = mask_of(atoms, self.crystal, self.d_min, self.shape, self.device, self.kept_out)
+        mask = self.mask(atoms)
         stored = fft.kept((mask.shape[0], mask.shape[1], mask.shape[2]), reach(self.crystal, self.d_min))
         self._transform = fft.rfftn(mask.astype(np.float32)[None], stored, self.threads)
         self._points, self._made_for = mask.size, made_for

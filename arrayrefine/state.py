@@ -51,9 +51,13 @@ class State:
 
     Attributes
     ----------
+    atoms : Atoms
     xray : XrayTarget
         With scale, solvent and sigma_A of these atoms.
+    scale : Scale
+    sigma_a : SigmaA
     f_calc, f_mask, f_model : (R,) complex128
+        Of the atoms and of the mask, electrons; of both, on the scale of the data. In the order of the reflections.
     statistics : Statistics
     nll_work : float
         Mean -log p per reflection that the target sees.

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
-from arrayrefine.intensity_statistics import OUTLIER, anisotropy, mean_intensity
+from arrayrefine.intensity_statistics import OUTLIER, normalised_intensities
 from arrayrefine.problem import Problem
 from arrayrefine.reflections import Reflections
 from arrayrefine.scaling import fit_scale
@@ -28,15 +28,6 @@ _EXPLAINED = 0.25
 at the limit has as much by chance in 15 cases of 100; `outliers` judges those that stay, with a model that fits."""
 _TOO_MANY = 0.01  # more than this is no outlier but an unusual crystal, or a model that is not in its place
 _NAMED = 5
-
-
-def over_mean(reflections: Reflections) -> Float:
-    """F²/(ε k² Σ_N) (R,): intensities over the mean at their resolution, interpolated, and in their direction (k²)."""
-    strength = reflections.crystal.anisotropic_factor(reflections.hkl, anisotropy(reflections))
-    f_obs = reflections.f_obs / strength
-    shells, log_mean = mean_intensity(reflections, f_obs, strength**2)
-    mean = np.exp(np.interp(reflections.s_squared, shells, log_mean))
-    return np.asarray(f_obs**2 / (reflections.epsilon * mean))
 
 
 def without_outliers(problem: Problem, atoms: Atoms) -> tuple[Problem, tuple[str, ...]]:
@@ -59,7 +50,7 @@ def without_outliers(problem: Problem, atoms: Atoms) -> tuple[Problem, tuple[str
     notes : tuple of str
     """
     data = problem.reflections
-    ratio = over_mean(data)
+    ratio = normalised_intensities(data)
     strong = ratio > np.where(data.centric, _CENTRIC_LIMIT, _ACENTRIC_LIMIT)
     if not strong.any() or not (data.work & ~strong).any():
         return problem, ()

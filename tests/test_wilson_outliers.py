@@ -12,6 +12,7 @@ from arrayrefine import Options, evaluate, prepare
 from arrayrefine import target as likelihood
 from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
+from arrayrefine.intensity_statistics import normalised_intensities
 from arrayrefine.io.model import read_model
 from arrayrefine.io.reflections import read_reflections
 from arrayrefine.io.write_mtz import mtz_of
@@ -19,7 +20,7 @@ from arrayrefine.model_maps import maps_of
 from arrayrefine.options import Xray
 from arrayrefine.problem import Problem
 from arrayrefine.reflections import positions
-from arrayrefine.wilson_outliers import over_mean, without_outliers
+from arrayrefine.wilson_outliers import without_outliers
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def with_f_obs(problem: Problem, f_obs: np.ndarray) -> Problem:
 
 def strongest_work(problem: Problem) -> int:
     data = problem.reflections
-    return int(np.argmax(np.where(data.work & ~data.centric, over_mean(data), 0.0)))
+    return int(np.argmax(np.where(data.work & ~data.centric, normalised_intensities(data), 0.0)))
 
 
 @pytest.mark.parametrize("factor", [30.0, 1e4])
@@ -68,7 +69,7 @@ def test_what_the_model_explains_stays(small) -> None:
         f_obs = f_model.copy()
         f_obs[row] *= factor
         spoilt = with_f_obs(problem, f_obs)
-        assert over_mean(spoilt.reflections)[row] > 40.0
+        assert normalised_intensities(spoilt.reflections)[row] > 40.0
         kept, notes = without_outliers(spoilt, atoms)
         assert (len(kept.reflections) == len(f_obs)) == stays
         assert (notes == ()) == stays
@@ -154,7 +155,7 @@ def test_the_likelihood_layer_leaves_them_out_too(case) -> None:
 def test_means_follow_resolution_and_direction() -> None:
     """Intensities as Wilson has them reach 10 to 15 times their mean, however steeply and unevenly that falls off."""
     data = wilson(ORTHORHOMBIC, tensor=np.diag([40.0, -70.0, 30.0]), amplitudes=True)
-    assert 5.0 < over_mean(data)[~data.centric].max() < 20.0
+    assert 5.0 < normalised_intensities(data)[~data.centric].max() < 20.0
     shells = [data.f_obs[rows] ** 2 for rows in np.array_split(data.by_resolution, 20)]
     assert max(float(np.max(i) / np.mean(i)) for i in shells) > 25.0
 
@@ -164,5 +165,5 @@ def test_ordinary_data_have_none(case, name: str) -> None:
     folder = case(name)
     model = read_model(next(p for p in (folder / "model.pdb", folder / "model.cif") if p.exists()))
     data, _ = read_reflections(folder / "norm.mtz", model.crystal)
-    assert over_mean(data)[~data.centric].max() < 30.0
-    assert over_mean(data).max() < 50.0
+    assert normalised_intensities(data)[~data.centric].max() < 30.0
+    assert normalised_intensities(data).max() < 50.0
