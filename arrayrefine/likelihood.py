@@ -14,21 +14,16 @@ from arrayrefine.configuration import check_options
 from arrayrefine.device import choose_device
 from arrayrefine.displacement import least_b
 from arrayrefine.errors import InputError
-from arrayrefine.external import with_external
 from arrayrefine.hydrogen_sources import add_hydrogens
 from arrayrefine.hydrogens import Hydrogens, strip_hydrogens
 from arrayrefine.interchange import Back, received
 from arrayrefine.io.in_memory import DataSource, ModelSource
-from arrayrefine.io.model import Model, in_crystal, read_model
-from arrayrefine.io.reflections import crystal_of, read_reflections
-from arrayrefine.io.twin_header import header_laws
 from arrayrefine.links import with_found_links
-from arrayrefine.monomers import MonomerLibrary, library_for
+from arrayrefine.monomers import library_for
 from arrayrefine.notebook import table
 from arrayrefine.options import Options
+from arrayrefine.preparation import read_inputs, restraints_of
 from arrayrefine.problem import Problem
-from arrayrefine.radiation import with_hydrogens_for, with_radiation
-from arrayrefine.reflections import Reflections
 from arrayrefine.report import Statistics
 from arrayrefine.restraints import Restraints
 from arrayrefine.riding import fold, follow
@@ -36,8 +31,7 @@ from arrayrefine.state import State, evaluate
 from arrayrefine.targets import Target
 from arrayrefine.targets.adp import AdpTarget
 from arrayrefine.targets.geometry import GeometryTarget
-from arrayrefine.topology import build_restraints
-from arrayrefine.twin_choice import as_twin, chosen_laws, with_whole_groups
+from arrayrefine.twin_choice import as_twin
 from arrayrefine.twinning import twinning
 from arrayrefine.weights import geometry_prior
 from arrayrefine.wilson_outliers import without_outliers
@@ -266,21 +260,14 @@ def target(
     if hydrogens not in _HYDROGENS:
         raise InputError(f"target(hydrogens={hydrogens!r}): expected one of {', '.join(map(repr, _HYDROGENS))}")
     device = choose_device(options)
-    source = read_model(model, lambda _: crystal_of(data))
-    reflections, data_notes = read_reflections(
-        data, source.crystal, columns=options.columns, free=options.free, d_min=options.d_min, seed=options.seed
-    )
-    reflections, radiation_notes = with_radiation(reflections, options.radiation, source)
-    options, of_hydrogens = with_hydrogens_for(options, reflections.radiation, source.atoms)
-    source = in_crystal(source, reflections.crystal)
+    found = read_inputs(model, data, options)
+    source, reflections, options = found.model, found.reflections, found.options
+    notes = [*found.of_data, *found.of_radiation, *found.of_twin]
     if options.anisotropic == "none":
         atoms = source.atoms
         none = np.zeros(len(atoms), dtype=bool)
         atoms = dataclasses.replace(atoms, u_aniso=np.zeros((len(atoms), 6)), anisotropic=none)
         source = dataclasses.replace(source, atoms=atoms)
-    laws, twin_notes = chosen_laws(reflections, options.twin, header_laws(source.structure, source.document))
-    reflections, set_notes = with_whole_groups(reflections, laws)
-    notes = [*data_notes, *radiation_notes, *twin_notes, *set_notes]
     if hydrogens == "strip":
         source, more = strip_hydrogens(source)
         notes += more
@@ -292,10 +279,10 @@ def target(
         notes += [*library.notes, *link_notes]
         if hydrogens == "riding":
             source, placed, more = add_hydrogens(source, reflections.crystal, library, options.riding)
-            notes += [*of_hydrogens, *more]
+            notes += [*found.of_hydrogens, *more]
         restraints = Restraints.none(len(source.atoms))
         if restrained:
-            restraints = _restraints(source, reflections, library, options)
+            restraints = restraints_of(source, reflections, library, options)
             notes += restraints.notes
     terms = dataclasses.replace(options.geometry, contacts=options.geometry.contacts and geometry is not None)
     crystal, atoms = reflections.crystal, source.atoms
@@ -308,8 +295,8 @@ def target(
         options, placed, device=device,
     )  # fmt: skip
     problem, more = without_outliers(problem, atoms)
-    problem = dataclasses.replace(problem, twin=as_twin(problem.reflections, laws))
-    notes += [*more, *twinning(problem.reflections, laws)]
+    problem = dataclasses.replace(problem, twin=as_twin(problem.reflections, found.laws))
+    notes += [*more, *twinning(problem.reflections, found.laws)]
     prior = geometry_prior(reflections.d_min)
     state = evaluate(problem, atoms, absorb_b=False)
     return LikelihoodTarget(
@@ -318,17 +305,6 @@ def target(
         options.weighting.adp_prior if adp == "prior" else adp,
         tuple(dict.fromkeys((*source.notes, *notes))),
     )  # fmt: skip
-
-
-def _restraints(model: Model, reflections: Reflections, library: MonomerLibrary, options: Options) -> Restraints:
-    found = build_restraints(
-        model.structure, model.atoms, reflections.crystal, library, unknown=options.unknown,
-        at_nuclei=options.riding.distance == "nucleus",
-    )  # fmt: skip
-    found = found.without(model.atoms.riding.mask(len(model.atoms)))
-    work = int(reflections.work.sum())
-    crystal = reflections.crystal
-    return with_external(found, model.atoms, reflections.d_min, options.external, options.reference, work, crystal)
 
 
 def _require_weight(name: str, given: object) -> None:

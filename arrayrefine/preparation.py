@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import gc
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,6 +36,7 @@ from arrayrefine.problem import Problem, targets_of
 from arrayrefine.radiation import with_hydrogens_for, with_method, with_radiation
 from arrayrefine.reflections import Reflections
 from arrayrefine.restraint_tables import TableSource, as_tables, with_tables
+from arrayrefine.restraints import Restraints
 from arrayrefine.riding import follow
 from arrayrefine.rigid_body import find_groups
 from arrayrefine.selection import select
@@ -75,21 +76,70 @@ def _no_collections() -> Iterator[None]:
             gc.enable()
 
 
+class Inputs(NamedTuple):
+    """A model and its data as they were read.
+
+    Attributes
+    ----------
+    model : Model
+        In the crystal of the data.
+    reflections : Reflections
+    options : Options
+        With what their kind of radiation asks of hydrogens.
+    laws : tuple of str
+        Twin laws, see `chosen_laws`.
+    of_data, of_radiation, of_hydrogens, of_twin : list of str
+        Notes.
+    """
+
+    model: Model
+    reflections: Reflections
+    options: Options
+    laws: tuple[str, ...]
+    of_data: list[str]
+    of_radiation: list[str]
+    of_hydrogens: list[str]
+    of_twin: list[str]
+
+
+def read_inputs(source: ModelSource, data: DataSource, options: Options) -> Inputs:
+    """Read a model and its data, each in the light of the other; see `prepare`."""
+    model = read_model(source, lambda _: crystal_of(data))
+    reflections, of_data = read_reflections(
+        data, model.crystal, columns=options.columns, free=options.free, d_min=options.d_min, seed=options.seed
+    )
+    reflections, of_radiation = with_radiation(reflections, options.radiation, model)
+    model = with_method(model, reflections.radiation)
+    options, of_hydrogens = with_hydrogens_for(options, reflections.radiation, model.atoms)
+    laws, of_twin = chosen_laws(reflections, options.twin, header_laws(model.structure, model.document))
+    reflections, more = with_whole_groups(reflections, laws)
+    model = in_crystal(model, reflections.crystal)
+    return Inputs(
+        model, reflections, options, laws, [*of_data], [*of_radiation], [*of_hydrogens], [*of_twin, *more]
+    )
+
+
+def restraints_of(
+    model: Model, reflections: Reflections, library: MonomerLibrary, options: Options,
+    tables: Sequence[TableSource] = (),
+) -> Restraints:  # fmt: skip
+    """All that is known about the geometry of a model: of the dictionary, other sources, and tables."""
+    crystal, atoms = reflections.crystal, model.atoms
+    nuclei = options.riding.distance == "nucleus"
+    found = build_restraints(model.structure, atoms, crystal, library, unknown=options.unknown, at_nuclei=nuclei)
+    found = with_external(
+        found.without(atoms.riding.mask(len(atoms))), atoms, reflections.d_min, options.external, options.reference,
+        int(reflections.work.sum()), crystal,
+    )  # fmt: skip
+    return with_tables(found, atoms, (*options.restraint_tables, *as_tables(tables)), options.external.loss)
+
+
 def _targets(
     model: Model, reflections: Reflections, library: MonomerLibrary, options: Options, tables: Sequence[TableSource]
 ) -> tuple[dict[str, Any], list[str]]:
     """What a `Problem` has of the atoms and their order, by the names of its attributes; and notes on occupancies."""
     crystal, atoms = reflections.crystal, model.atoms
-    riding = atoms.riding.mask(len(atoms))
-    nuclei = options.riding.distance == "nucleus"
-    restraints = build_restraints(model.structure, atoms, crystal, library, unknown=options.unknown, at_nuclei=nuclei)
-    restraints = with_external(
-        restraints.without(riding), atoms, reflections.d_min, options.external, options.reference,
-        int(reflections.work.sum()), crystal,
-    )  # fmt: skip
-    restraints = with_tables(
-        restraints, atoms, (*options.restraint_tables, *as_tables(tables)), options.external.loss
-    )
+    restraints = restraints_of(model, reflections, library, options, tables)
     timer: dict[str, float] = {}
     groups, notes = build_occupancy_groups(atoms, options.occupancy_groups)
     made = targets_of(restraints, crystal, atoms, options, timer)
@@ -169,20 +219,9 @@ def prepare(
             "with waters one after the other"
         )
     device = choose_device(options)
-    model = read_model(source, lambda _: crystal_of(data))
-    reflections, data_notes = read_reflections(
-        data, model.crystal, columns=options.columns, free=options.free, d_min=options.d_min, seed=options.seed
-    )
+    asked, found = options, read_inputs(source, data, options)
+    model, reflections, options, laws = found.model, found.reflections, found.options, found.laws
     crystal = reflections.crystal
-    reflections, radiation_notes = with_radiation(reflections, options.radiation, model)
-    model = with_method(model, reflections.radiation)
-    asked = options
-    options, hydrogen_choice = with_hydrogens_for(options, reflections.radiation, model.atoms)
-    radiation_notes += hydrogen_choice
-    laws, twin_notes = chosen_laws(reflections, options.twin, header_laws(model.structure, model.document))
-    reflections, more = with_whole_groups(reflections, laws)
-    twin_notes += more
-    model = in_crystal(model, crystal)
     library = library_for(model.structure, options.restraints, options.monomers, options.unknown)
     n_work = int(reflections.work.sum())
     header = header_groups(model.structure, model.atoms, select)
@@ -211,9 +250,10 @@ def prepare(
     problem = dataclasses.replace(
         problem, undecided=undecided(problem, model.atoms), twin=as_twin(problem.reflections, laws)
     )
-    notes = [*model.notes, *radiation_notes, *without_effect(asked, model.atoms, on_cpu=device.kind == "cpu")]
-    notes += [*aniso_notes, *frozen_groups(options, model.atoms), *hydrogen_notes, *data_notes, *outlier_notes]
-    notes += [*check_data(problem.reflections, laws), *twin_notes, *few_for_model(problem.reflections, model.atoms)]
+    notes = [*model.notes, *found.of_radiation, *found.of_hydrogens]
+    notes += [*without_effect(asked, model.atoms, on_cpu=device.kind == "cpu")]
+    notes += [*aniso_notes, *frozen_groups(options, model.atoms), *hydrogen_notes, *found.of_data, *outlier_notes]
+    notes += [*check_data(problem.reflections, laws), *found.of_twin, *few_for_model(problem.reflections, model.atoms)]
     if any("occupancy" in target.split("+") for target in options.targets):
         notes += group_notes
     else:

@@ -203,6 +203,14 @@ def test_weights_that_cannot_be_used(model: Any, weight: Any) -> None:
         ar.target(model, DATA, ar.Options(d_min=6.0), geometry=weight)
 
 
+def test_tables_of_restraints_are_among_them(model: Any, tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text("kind,atom1,atom2,ideal,sigma\ndistance,A/10/CA,A/30/CA,3.0,0.1\n")
+    options = ar.Options(d_min=5.0, restraint_tables=(table,))
+    target = ar.target(model, DATA, options, geometry=1.0)
+    assert any("1 distance" in note for note in target.notes)
+
+
 def test_options_that_are_none(model: Any) -> None:
     with pytest.raises(ar.InputError, match=r"hydrogens='add'\): expected one of 'file', 'strip', 'riding'"):
         ar.target(model, DATA, COARSE, hydrogens="add")  # type: ignore[arg-type]
