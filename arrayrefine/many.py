@@ -131,6 +131,8 @@ def refine_many(
     InputError
         There is no job, or something else is among them.
     """
+    if isinstance(jobs, Job):
+        raise InputError("refine_many: found one Job; expected a list of them, or arrayrefine.refine for one")
     if not jobs:
         raise InputError("refine_many: the list of jobs is empty; give at least one Job(model, data, options)")
     other = next((job for job in jobs if not isinstance(job, Job)), None)

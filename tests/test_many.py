@@ -84,5 +84,7 @@ def test_ctrl_c_leaves_no_job_behind(case: Callable[[str], Path]) -> None:
 def test_no_jobs_are_refused() -> None:
     with pytest.raises(ar.InputError, match="list of jobs is empty"):
         ar.refine_many([])
+    with pytest.raises(ar.InputError, match="found one Job; expected a list"):
+        ar.refine_many(ar.Job("model.pdb", "data.mtz"))  # type: ignore[arg-type]
     with pytest.raises(ar.InputError, match="found a str; expected Job"):
         ar.refine_many(["model.pdb"])  # type: ignore[list-item]
