@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +21,15 @@ LONGEST = (
 )  # fmt: skip
 """Files that come first, the longest before the others: no process is to wait at the end for one of them."""
 DATA = Path(os.environ.get("ARRAYREFINE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+
+
+if sys.dont_write_bytecode:
+    # Every process of the tests would compile all that it imports, and rewrite all assertions: they keep it where
+    # nobody looks.
+    sys.dont_write_bytecode = False
+    sys.pycache_prefix = str(Path(tempfile.gettempdir()) / f"arrayrefine-bytecode-{os.getuid()}")
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
