@@ -12,6 +12,7 @@ from types import ModuleType
 
 import emulator
 import pytest
+from threadpoolctl import threadpool_limits
 
 LONGEST = (
     "test_processes.py", "test_waters.py", "test_docs.py", "test_rotamers.py", "test_twin_refine.py",
@@ -60,6 +61,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("emulator") or item.path.name == "test_emulator.py":
                 item.add_marker(pytest.mark.skip(reason="of the emulator alone"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """As in a refinement: threads of one process would spin on the cores of others, and all take twice the time."""
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import gemmi
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_limits
 
 import arrayrefine as ar
 from arrayrefine import better_places, nqh_ends, nqh_flips
@@ -34,13 +33,6 @@ Case = Callable[[str], Path]
 
 CLEAR = (45, 59, 102, 114, 141, 147)
 """Residues of the example that meet enough to be told: three His, two Asn and a Gln."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """As in a refinement: many small products are slow with several."""
-    with threadpool_limits(limits=1, user_api="blas"):
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import gemmi
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_limits
 
 import arrayrefine as ar
 from arrayrefine import better_places, peptide_flips
@@ -32,13 +31,6 @@ Case = Callable[[str], Path]
 
 WRONG = (7, 30, 90, 110)
 """Residues of the example whose O tests put on the other side."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """As in a refinement: many small products are slow with several."""
-    with threadpool_limits(limits=1, user_api="blas"):
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import gemmi
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_limits
 
 import arrayrefine as ar
 from arrayrefine import better_places, macrocycle, rotamers
@@ -34,13 +33,6 @@ Case = Callable[[str], Path]
 
 WRONG = {36: "LEU", 41: "ILE", 103: "PHE", 88: "VAL", 69: "ASP"}
 """Residues of the example, all well in the density, that tests turn by 120 degrees."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """As in a refinement: many small products are slow with several."""
-    with threadpool_limits(limits=1, user_api="blas"):
-        yield
 
 
 @pytest.fixture(scope="module")

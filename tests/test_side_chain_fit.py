@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_limits
 
 import arrayrefine as ar
 from arrayrefine.example import DATA, MODEL
@@ -19,12 +17,6 @@ from arrayrefine.side_chain_scores import Candidates, Scores
 from arrayrefine.side_chains import Poses, SideChains, side_chains_of
 from arrayrefine.state import State, evaluate
 from arrayrefine.structure_factors import StructureFactors
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    with threadpool_limits(limits=1, user_api="blas"):
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from gemmi import cif
 from synthetic import as_data
-from threadpoolctl import threadpool_limits
 
 import arrayrefine as ar
 from arrayrefine import water_rounds, waters
@@ -49,13 +48,6 @@ def example(taken: tuple[int, ...] | None = TAKEN) -> gemmi.Structure:
             if chain[k].is_water() and (taken is None or chain[k].seqid.num in taken):
                 del chain[k]
     return structure
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """As in a refinement."""
-    with threadpool_limits(limits=1, user_api="blas"):
-        yield
 
 
 @pytest.fixture(scope="module")
