@@ -18,6 +18,7 @@ from arrayrefine.hydrogen_sources import add_hydrogens
 from arrayrefine.hydrogens import Hydrogens, strip_hydrogens
 from arrayrefine.interchange import Back, received
 from arrayrefine.io.in_memory import DataSource, ModelSource
+from arrayrefine.kernels.blas import one_blas_thread
 from arrayrefine.links import with_found_links
 from arrayrefine.monomers import library_for
 from arrayrefine.notebook import table
@@ -94,6 +95,7 @@ class LikelihoodTarget:
     adp: float | None = None
     notes: tuple[str, ...] = ()
 
+    @one_blas_thread
     def __call__(
         self, xyz: Array, b: Array | None = None, occupancy: Array | None = None
     ) -> tuple[float, Gradients]:
@@ -130,6 +132,7 @@ class LikelihoodTarget:
         parts = (gradient.xyz[own], gradient.b_iso[own], gradient.occupancy[own])
         return total, Gradients(*(make(part) for make, part in zip(back, parts)))
 
+    @one_blas_thread
     def terms(self, xyz: Array, b: Array | None = None, occupancy: Array | None = None) -> dict[str, float]:
         """The value by its parts, "xray", "geometry" and "adp", each with its weight; arrays as in a call."""
         complete, _ = self._taken(xyz, b, occupancy)
@@ -218,6 +221,7 @@ def _sealed(atoms: Atoms) -> Atoms:
     return copy
 
 
+@one_blas_thread
 def target(
     model: ModelSource,
     data: DataSource,

@@ -26,6 +26,7 @@ from arrayrefine.io.model import Model, in_crystal, read_model
 from arrayrefine.io.reflections import crystal_of, read_reflections
 from arrayrefine.io.tls_header import header_groups, is_ours, why_no_groups
 from arrayrefine.io.twin_header import header_laws
+from arrayrefine.kernels.blas import one_blas_thread
 from arrayrefine.links import with_found_links
 from arrayrefine.macrocycle import check_targets
 from arrayrefine.monomers import MonomerLibrary, library_for
@@ -171,6 +172,7 @@ def prepare_changed(
     return changed
 
 
+@one_blas_thread
 @_no_collections()
 def prepare(
     source: ModelSource,

@@ -18,6 +18,7 @@ from arrayrefine.device_batch import Share
 from arrayrefine.device_objective import Member
 from arrayrefine.foresight import foreseen_gain
 from arrayrefine.guard import objection, strains
+from arrayrefine.kernels.blas import one_blas_thread
 from arrayrefine.kernels.processes import size
 from arrayrefine.minimize import INTERRUPTED, Objective, Solution, minimise
 from arrayrefine.nearness import nearness
@@ -100,6 +101,7 @@ class Path:
     freed: bool = False
 
 
+@one_blas_thread
 def minimise_step(
     problem: Problem, state: State, parameters: Parameters, found: Weights, stop: Callable[[], bool] = lambda: False
 ) -> Solution:

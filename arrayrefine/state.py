@@ -17,6 +17,7 @@ from arrayrefine.crystal import Crystal
 from arrayrefine.displacement import B_BOUNDS, EIGHT_PI_SQUARED, least_b, sharpest
 from arrayrefine.errors import InputError
 from arrayrefine.kernels import symmetric
+from arrayrefine.kernels.blas import one_blas_thread
 from arrayrefine.outliers import Outliers, find_outliers
 from arrayrefine.parameters import Parameters, frozen_kinds
 from arrayrefine.problem import Problem
@@ -270,6 +271,7 @@ def _require_atoms(problem: Problem, atoms: Atoms) -> None:
         raise InputError(f"evaluate: nan or infinity in xyz, B or occupancy of {first}; expected finite numbers")
 
 
+@one_blas_thread
 def evaluate(
     problem: Problem, atoms: Atoms, *, absorb_b: bool = True, before: State | None = None, refit: bool = True
 ) -> State:

@@ -6,6 +6,7 @@ import dataclasses
 
 from arrayrefine import extra_weights, weights
 from arrayrefine.adp_evidence import Evidence, evidence, restraints_curvature
+from arrayrefine.kernels.blas import one_blas_thread
 from arrayrefine.kernels.processes import size
 from arrayrefine.options import Options
 from arrayrefine.parameters import Parameters
@@ -14,6 +15,7 @@ from arrayrefine.state import State
 from arrayrefine.weights import Steering, Weights
 
 
+@one_blas_thread
 def find_weights(
     problem: Problem,
     state: State,
