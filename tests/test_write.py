@@ -129,6 +129,28 @@ def test_what_the_model_has_no_atoms_for_is_no_row(tmp_path: Path) -> None:
     assert len(gemmi.read_structure(str(tmp_path / "out" / "refined.pdb")).helices) == 1
 
 
+def test_helices_name_what_a_mutation_made_of_their_ends(tmp_path: Path) -> None:
+    """PDB and mmCIF: the record stays, with the new name, unless it is a water that has the number now."""
+    source = small_pdb(tmp_path)
+    helix = "HELIX    1   1 LYS A    1  LYS A    {}  1                                   1\n"
+    water = "HETATM   50  O   HOH A   2       9.000   9.000   9.000  1.00 20.00           O  \nEND"
+    text = source.read_text().replace("CRYST1", helix.format(1) + helix.format(2) + "CRYST1")
+    source.write_text(text.replace("END", water))
+    out, names = tmp_path / "out", [f"_struct_conf.{end}_label_comp_id" for end in ("beg", "end")]
+    for _ in range(2):
+        model = read_model(source)
+        write_outputs(out, model, model.atoms, *make_data(model.crystal), make_report())
+        helices = gemmi.read_structure(str(out / "refined.pdb")).helices
+        assert [(h.start.res_id.name, h.end.res_id.name) for h in helices] == [("ALA", "ALA")]
+        document = gemmi.cif.read(str(out / "refined.cif"))
+        block = document.sole_block()
+        assert [list(block.find_values(name)) for name in names] == [["ALA"], ["ALA"]]
+        source = tmp_path / "edited.cif"
+        for name in names:
+            block.find_values(name)[0] = "LYS"
+        document.write_file(str(source))
+
+
 def test_rows_of_residues_that_an_edit_took_are_left_out_of_mmcif(tmp_path: Path) -> None:
     """A helix, a cis peptide and a link, with one end in a residue that is gone, beside others that stay."""
     small = read_model(small_pdb(tmp_path))

@@ -1,4 +1,4 @@
-"""Records of the input that name residues or atoms which the model lacks, as after an edit: none can describe them."""
+"""Records of the input that name residues or atoms which an edit took away, and go, or mutated, and follow."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 import gemmi
 from gemmi import cif
+
+from arrayrefine.polymers import is_polymer
 
 Row = dict[str, str]
 Residues = dict[tuple[str, str], set[str]]
@@ -25,10 +27,16 @@ _PEPTIDE = (
 )
 _ENDS = {"_struct_conf.": _SPAN, "_struct_sheet_range.": _SPAN, "_struct_mon_prot_cis.": _PEPTIDE}
 """Categories whose rows name two residues, and the items that do."""
+_SPAN_NAMES = (("beg_auth_comp_id", "beg_label_comp_id"), ("end_auth_comp_id", "end_label_comp_id"))
+_PEPTIDE_NAMES = (("auth_comp_id", "label_comp_id"), ("pdbx_auth_comp_id_2", "pdbx_label_comp_id_2"))
+_NAMES = {category: _PEPTIDE_NAMES if ends is _PEPTIDE else _SPAN_NAMES for category, ends in _ENDS.items()}
+"""And those that say what components these are."""
 
 
 def drop_from_structure(structure: gemmi.Structure) -> list[str]:
     """Take out helices, strands and cis peptides of which the model lacks the first or last residue, in place.
+
+    Where that residue was mutated, they name what it is now.
 
     Returns
     -------
@@ -38,7 +46,7 @@ def drop_from_structure(structure: gemmi.Structure) -> list[str]:
     dropped: list[str] = []
 
     def lacks(one: gemmi.AtomAddress, two: gemmi.AtomAddress) -> bool:
-        if None not in [structure[0].find_cra(end, ignore_segment=True).residue for end in (one, two)]:
+        if all(_follow(structure, end) for end in (one, two)):
             return False
         dropped.append(f"{one.chain_name}/{one.res_id} - {two.chain_name}/{two.res_id}")
         return True
@@ -49,6 +57,19 @@ def drop_from_structure(structure: gemmi.Structure) -> list[str]:
     _filter(structure.sheets, lambda sheet: not len(sheet.strands))
     structure.cispeps = [cis for cis in structure.cispeps if not lacks(cis.partner_c, cis.partner_n)]
     return dropped
+
+
+def _follow(structure: gemmi.Structure, end: gemmi.AtomAddress) -> bool:
+    """Whether the model has the residue of an address, which gets the name that a mutation gave to that of a chain."""
+    if structure[0].find_cra(end, ignore_segment=True).residue is not None:
+        return True
+    for chain in structure[0]:
+        if chain.name == end.chain_name:
+            for residue in chain:
+                if residue.seqid == end.res_id.seqid and is_polymer(residue.name):
+                    end.res_id.name = residue.name
+                    return True
+    return False
 
 
 def absent_links(structure: gemmi.Structure) -> list[int]:
@@ -72,7 +93,7 @@ def lost_ends(block: cif.Block, structure: gemmi.Structure) -> list[str]:
 
 
 def drop_from_block(block: cif.Block, structure: gemmi.Structure) -> None:
-    """Take the same out of an mmCIF block, in place, and links to atoms that the model lacks."""
+    """Do the same in an mmCIF block, in place, and take out links to atoms that the model lacks."""
     is_there = _presence(block, structure)
 
     def is_linked(row: Row) -> bool:
@@ -83,6 +104,26 @@ def drop_from_block(block: cif.Block, structure: gemmi.Structure) -> None:
         changed = _keep(block, category, lambda row, ends=ends: all(is_there(row, items) for items in ends))
         if changed and category == "_struct_sheet_range.":
             _drop_of_lost_strands(block)
+        _rename_mutated(block, structure, category)
+
+
+def _rename_mutated(block: cif.Block, structure: gemmi.Structure, category: str) -> None:
+    """Have rows name what the residues of chains at their ends are now."""
+    table = block.get_mmcif_category(category)
+    there: dict[tuple[str, str], list[str]] = {}
+    for chain in structure[0]:
+        for residue in (one for one in chain if is_polymer(one.name)):
+            there.setdefault((chain.name, str(residue.seqid)), []).append(residue.name)
+    changed = False
+    for k, row in enumerate(_rows(table)):
+        for (chain_item, number, code), names in zip(_ENDS[category], _NAMES[category]):
+            now = there.get((row.get(chain_item, ""), row.get(number, "") + row.get(code, "")), [])
+            for item in names:
+                if now and row.get(item, now[0]) not in now:
+                    table[item][k] = now[0]
+                    changed = True
+    if changed:
+        block.set_mmcif_category(category, table)
 
 
 def _presence(block: cif.Block, structure: gemmi.Structure) -> Callable[..., bool]:
