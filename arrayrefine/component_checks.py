@@ -1,13 +1,18 @@
-"""Components of the user that cannot hold a molecule together."""
+"""Components of the user that cannot hold a molecule together, or in shape."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import gemmi
 
 from arrayrefine.errors import InputError, MonomerError
-from arrayrefine.wording import listed
+from arrayrefine.wording import Caution, listed
+
+_STIFF = (gemmi.BondType.Double, gemmi.BondType.Aromatic, gemmi.BondType.Deloc)
+_FLAT = 3
+"""Neighbours of a carbon with such a bond that lie in a plane with it."""
 
 
 def check_values(name: str, block: gemmi.cif.Block, path: Path) -> None:
@@ -39,3 +44,45 @@ def check_connected(monlib: gemmi.MonLib, name: str, block: gemmi.cif.Block, pat
             f"without any restrained bond ({listed(loose)}); "
             "they would drift apart. Make complete restraints with AceDRG, grade2 or eLBOW"
         )
+
+
+def shapeless(monlib: gemmi.MonLib, sources: Mapping[str, str]) -> list[str]:
+    """Sentences on components, with the files they come from, that lack angles or planes that hold their shape."""
+    out: list[str] = []
+    for name, path in sources.items():
+        component = monlib.monomers[name]
+        between = [
+            atom.id for atom in component.atoms
+            if not atom.el.is_metal and len(_heavy_bonds(component, atom.id)) > 1
+        ]  # fmt: skip
+        known = {angle.id2.atom for angle in component.rt.angles if angle.esd > 0}
+        bent = [atom for atom in between if atom not in known]
+        lacks = []
+        if bent:
+            lacks.append(f"angles at {len(bent)} of its {len(between)} atoms between others ({listed(bent)})")
+        flat = _trigonal_carbons(component)
+        if flat and not any(plane.esd > 0 for plane in component.rt.planes):
+            lacks.append(f"planes with a positive sigma, where {listed(flat)} should be flat")
+        if lacks:
+            out.append(Caution(
+                f"{path}: component {name} has no {', and no '.join(lacks)}: nothing holds its shape there. "
+                "Make complete restraints with AceDRG, grade2 or eLBOW"
+            ))
+    return out
+
+
+def _heavy_bonds(component: gemmi.ChemComp, atom: str) -> list[gemmi.Restraints.Bond]:
+    """Bonds of an atom to others than hydrogens."""
+    hydrogens = {one.id for one in component.atoms if one.is_hydrogen()}
+    bonds = [bond for bond in component.rt.bonds if atom in (bond.id1.atom, bond.id2.atom)]
+    return [bond for bond in bonds if not hydrogens & {bond.id1.atom, bond.id2.atom}]
+
+
+def _trigonal_carbons(component: gemmi.ChemComp) -> list[str]:
+    """Carbons between three atoms, with a bond that is more than single."""
+    found = []
+    for atom in component.atoms:
+        bonds = _heavy_bonds(component, atom.id)
+        if atom.el == gemmi.Element("C") and len(bonds) == _FLAT and any(bond.type in _STIFF for bond in bonds):
+            found.append(atom.id)
+    return found

@@ -22,7 +22,7 @@ from arrayrefine.atom_names import (
 )
 from arrayrefine.chain_ends import complete_ends
 from arrayrefine.clusters import mend_clusters
-from arrayrefine.component_checks import check_connected, check_values
+from arrayrefine.component_checks import check_connected, check_values, shapeless
 from arrayrefine.element_checks import other_elements
 from arrayrefine.errors import InputError, MonomerError
 from arrayrefine.heavy_water import mend_heavy_water
@@ -126,6 +126,7 @@ def load_monomers(
             if name in sources:
                 notes.append(f"component {name} is defined in {sources[name]} and in {path}: the latter is used")
             sources[name] = str(path)
+    notes += shapeless(monlib, {name: path for name, path in sources.items() if name in residue_names})
     missing, here = [], []
     for name in dict.fromkeys(residue_names):
         if name in sources:

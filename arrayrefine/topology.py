@@ -123,7 +123,7 @@ def build_restraints(
     torsions = torsions.and_also(read_chairs(model, held, atoms, monlib, notes))
     notes += twisted_peptides.at_start(torsions, atoms)
     chiralities = read_chiralities(model, held, metal_parts, edges, atoms, monlib, notes)
-    planes = read_planes(model, held)
+    planes = read_planes(model, held, notes)
     across = read_across(model, known_links, held, atoms, crystal, notes)
 
     kinds, unknown_types = energy_types(types, atoms.element, library.energy)

@@ -275,11 +275,15 @@ def read_torsions(
     return torsions, index[is_rigid, 1:3]
 
 
-def read_planes(model: TopologyModel, held: Mask) -> Planes:
+def read_planes(model: TopologyModel, held: Mask, notes: list[str]) -> Planes:
     """Planes of at least four atoms with a positive sigma."""
     row, across = model.row, model.across(gemmi.RKind.Plane)
     every = [(k, plane.atoms, plane.restr.esd) for k, plane in enumerate(model.topology.planes)]
-    planes = [one for one in every if one[0] not in across and len(one[1]) >= 4 and one[2] > 0]
+    large = [one for one in every if one[0] not in across and len(one[1]) >= 4]
+    planes = [one for one in large if one[2] > 0]
+    if no_sigma := len(large) - len(planes):
+        what = counted(no_sigma, "plane")
+        notes.append(Caution(f"{what} without a positive sigma in the dictionary {are(no_sigma)} not restrained"))
     index = np.array([row[atom.serial] for _, atoms, _ in planes for atom in atoms], dtype=np.int64)
     if not len(index):
         return Planes(index, index, np.zeros(0))

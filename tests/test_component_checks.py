@@ -1,0 +1,71 @@
+"""Tests of arrayrefine.component_checks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gemmi
+import numpy as np
+import pytest
+
+from arrayrefine.io.model import read_model
+from arrayrefine.monomers import EMBEDDED, load_monomers
+from arrayrefine.topology import build_restraints
+from arrayrefine.wording import Caution
+
+
+@pytest.mark.parametrize(
+    ("category", "item", "said"),
+    [
+        ("_chem_comp_angle.", None, "no angles at 9 of its 9 atoms between others"),
+        ("_chem_comp_angle.", "value_angle_esd", "no angles at 9 of its 9 atoms between others"),
+        ("_chem_comp_plane_atom.", None, "no planes with a positive sigma, where C"),
+        ("_chem_comp_plane_atom.", "dist_esd", "no planes with a positive sigma, where C"),
+        ("_chem_comp_tree.", None, ""),
+    ],
+)
+def test_a_dictionary_without_angles_or_planes_is_named(
+    tmp_path: Path, category: str, item: str | None, said: str
+) -> None:
+    """Gone, or without sigmas; where no residue has the component nothing is said."""
+    document = gemmi.cif.read(str(EMBEDDED / "t" / "TYR.cif"))
+    block = document.find_block("comp_TYR")
+    table = block.get_mmcif_category(category)
+    if item is None:
+        block.find_mmcif_category(category).erase()
+    else:
+        block.set_mmcif_category(category, table | {item: [None] * len(table[item])})
+    path = tmp_path / "TYR.cif"
+    document.write_file(str(path))
+    notes = [note for note in load_monomers(["TYR"], [path]).notes if "holds its shape" in note]
+    assert len(notes) == bool(said)
+    assert all(isinstance(note, Caution) and said in note and str(path) in note for note in notes)
+    assert not [note for note in load_monomers(["ALA"], [path]).notes if "holds its shape" in note]
+
+
+def test_a_plane_without_a_sigma_is_left_out_and_said(tmp_path: Path) -> None:
+    document = gemmi.cif.read(str(EMBEDDED / "a" / "ACT.cif"))
+    block = document.find_block("comp_ACT")
+    residue = gemmi.Residue()
+    residue.name, residue.seqid, residue.het_flag = "ACT", gemmi.SeqId("1"), "H"
+    for name, element, *xyz in block.find("_chem_comp_atom.", ["atom_id", "type_symbol", "x", "y", "z"]):
+        if element != "H":
+            atom = gemmi.Atom()
+            atom.name, atom.element, atom.pos = name, gemmi.Element(element), gemmi.Position(*map(float, xyz))
+            residue.add_atom(atom)
+    structure = gemmi.Structure()
+    structure.cell = gemmi.UnitCell(30.0, 30.0, 30.0, 90.0, 90.0, 90.0)
+    structure.spacegroup_hm = "P 1"
+    structure.add_model(gemmi.Model(1))
+    structure[0].add_chain("A").add_residue(residue)
+    structure.setup_entities()
+    model = read_model(structure)
+    for sigma, planes in (("0.02", 1), (".", 0)):
+        for row in block.find("_chem_comp_plane_atom.", ["dist_esd"]):
+            row[0] = sigma
+        document.write_file(str(tmp_path / "ACT.cif"))
+        library = load_monomers(["ACT"], [tmp_path / "ACT.cif"])
+        restraints = build_restraints(model.structure, model.atoms, model.crystal, library)
+        assert len(np.unique(restraints.planes.plane)) == planes
+        said = [note for note in restraints.notes if "1 plane without a positive sigma" in note]
+        assert len(said) == 1 - planes
