@@ -28,6 +28,7 @@ from arrayrefine.errors import InputError, MonomerError
 from arrayrefine.heavy_water import mend_heavy_water
 from arrayrefine.io.dummy_atoms import dummies_among
 from arrayrefine.io.entities import set_up_entities
+from arrayrefine.io.files import KIND_NAMES, Kind, as_utf8, kind_of
 from arrayrefine.porphyrins import mend_porphyrins
 from arrayrefine.wording import Caution, listed
 
@@ -302,10 +303,7 @@ def _read_user_file(monlib: gemmi.MonLib, path: Path, notes: list[str]) -> tuple
     """Read a user's restraint CIF, replacing what was known; returns the names of its components and of its links."""
     if not path.is_file():
         raise InputError(f"{path}: no such file (--restraints expects a restraint CIF)")
-    try:
-        document = gemmi.cif.read(str(path))
-    except (ValueError, RuntimeError, OSError) as error:
-        raise InputError(f"{path}: cannot be read as a restraint CIF: {error}") from error
+    document = _user_document(path)
     names, links, modifications = _contents(document)
     if not (names or links or modifications):
         what = "coordinates" if any(b.find_values("_atom_site.id") for b in document) else "no restraints"
@@ -327,6 +325,22 @@ def _read_user_file(monlib: gemmi.MonLib, path: Path, notes: list[str]) -> tuple
     for name, block in names.items():
         check_connected(monlib, name, block, path)
     return list(names), links
+
+
+def _user_document(path: Path) -> gemmi.cif.Document:
+    """Read a CIF, in whatever encoding it says to be."""
+    kind: Kind = "cif"
+    try:
+        content = path.read_bytes()
+        kind = kind_of(content)
+        text = as_utf8(content)
+        return gemmi.cif.read(str(path)) if text == content else gemmi.cif.read_string(text)
+    except (ValueError, RuntimeError, OSError) as error:
+        what = "" if kind == "cif" else f" (it is {KIND_NAMES[kind]})"
+        raise InputError(
+            f"{path}: cannot be read as a restraint CIF: {error}{what}; --restraints expects one as made by AceDRG, "
+            "grade2 or eLBOW"
+        ) from error
 
 
 def _contents(document: gemmi.cif.Document) -> tuple[dict[str, gemmi.cif.Block], list[str], list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import hashlib
 import os
@@ -21,6 +22,9 @@ _PDB_RECORD = re.compile(
     re.MULTILINE,
 )
 _CIF_BLOCK = re.compile(rb"^\s*(data_|_[A-Za-z]\S*[.\s]|loop_)", re.MULTILINE | re.IGNORECASE)
+
+_ENCODINGS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+"""What programs of Windows put before text, PowerShell's redirection UTF-16."""
 
 IN_MEMORY = "in memory"
 """How the names of inputs begin that were in no file, and what is said instead of their hash."""
@@ -44,7 +48,7 @@ class InputFile:
     sha256 : str
         Of the file as it lies on the disk, compressed or not.
     content : bytes
-        Decompressed.
+        Decompressed, text as UTF-8.
     kind : str
         "mtz", "pdb", "cif", "text" or "binary".
     """
@@ -95,12 +99,25 @@ def load(path: str | os.PathLike[str], role: str, expected: str) -> InputFile:
             raise InputError(
                 f"{role} file '{path}' is gzip-compressed but damaged or cut short ({error}); fetch or copy it again"
             ) from error
+    content = as_utf8(content)
     if not content.strip():
         raise InputError(f"{role} file '{path}' is empty; expected {expected}: fetch or copy it again")
-    return InputFile(path, hashlib.sha256(raw).hexdigest(), content, _kind(content))
+    return InputFile(path, hashlib.sha256(raw).hexdigest(), content, kind_of(content))
 
 
-def _kind(content: bytes) -> Kind:
+def as_utf8(content: bytes) -> bytes:
+    """Text that begins with the mark of another encoding, in UTF-8 and without a mark; all else as it is."""
+    for mark, encoding in _ENCODINGS:
+        if content.startswith(mark):
+            try:
+                return content.decode(encoding).encode()
+            except UnicodeDecodeError:
+                return content
+    return content
+
+
+def kind_of(content: bytes) -> Kind:
+    """What decompressed content is."""
     if content[:4] == b"MTZ ":
         return "mtz"
     head = content[:65536]

@@ -1,0 +1,33 @@
+"""Tests of arrayrefine.io.files."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from arrayrefine.errors import InputError
+from arrayrefine.io.files import load
+from arrayrefine.monomers import EMBEDDED, load_monomers
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_text_in_the_encodings_of_windows_is_read(tmp_path: Path, encoding: str) -> None:
+    text = (EMBEDDED / "a" / "ACT.cif").read_text().replace("\n", "\r\n") + "# Å\r\n"
+    path = tmp_path / "ACT.cif"
+    path.write_bytes(text.encode(encoding))
+    found = load(path, "model", "a CIF file")
+    assert (found.kind, found.text()) == ("cif", text)
+    assert found.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert load_monomers(["ACT"], [path]).sources == {"ACT": str(path)}
+
+
+@pytest.mark.parametrize(
+    ("content", "what"), [(b"ATOM      1\n", "a PDB coordinate file"), (b"\xff\xfe\x00", "a binary file")]
+)
+def test_what_is_no_restraint_cif_is_said(tmp_path: Path, content: bytes, what: str) -> None:
+    path = tmp_path / "LIG.cif"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"LIG.cif: cannot be read .*it is {what}.*AceDRG"):
+        load_monomers(["LIG"], [path])
