@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
 from arrayrefine.intensity_statistics import anisotropy
+from arrayrefine.io.beyond_data import rows_beyond
 from arrayrefine.io.carried_flags import carried_flags
 from arrayrefine.io.columns import Columns, choose_columns
 from arrayrefine.io.extended_flags import extended, without_extension
@@ -184,7 +185,8 @@ def _usable_observations(table: Table, chosen: Columns, crystal: Crystal, accoun
         account.drop(reason, count)
     values = np.stack([table.values[label] for label in chosen.value])
     # a pair adds two measurements per row; a row is missing only where both are
-    account.drop("without a measured value", int((active & ~np.isfinite(values).any(axis=0)).sum()))
+    unmeasured = active & ~np.isfinite(values).any(axis=0)
+    account.drop("without a measured value", int(unmeasured.sum()))
     parts = []
     for value, sigma in zip(values, chosen.sigmas(table)):
         here = active & np.isfinite(value)
@@ -221,6 +223,7 @@ def _usable_observations(table: Table, chosen: Columns, crystal: Crystal, accoun
             f"{len(rows)} ({listed}); expected positive sigmas and measured values: choose other columns "
             "with --columns F,SIGF"
         )
+    account.notes += rows_beyond(table.file.path, crystal, table.hkl[unmeasured], observed.hkl[keep])
     return to_asu(observed.select(keep), crystal)
 
 
