@@ -27,6 +27,11 @@ LARGEST_SHARE = 0.5
 _FEW_CONFLICTS = 0.1
 """Reflections with copies that disagree, as a share of those in the first column of flags: another one is better."""
 
+_SHARES = 0.01, 0.2
+"""Of a test set; what has another share is none."""
+_UNEVEN = 3.0
+"""Counts of the values of CCP4's flags are less apart than this."""
+
 _REMEDY = (
     "name column and value with --free NAME=VALUE, or have a new test set chosen with --free random "
     "(Options.free in Python)"
@@ -95,6 +100,22 @@ def find_free_column(
         said.append(f"also there: {', '.join(others)}")
     column = columns[chosen]
     return column, ("; ".join((f"free flags of {column.label} are used", *said)),) if said else ()
+
+
+def possible_flags(table: Table) -> list[str]:
+    """Labels of columns of integers that look like free flags but for their names."""
+    return [label for label, kind in table.types.items() if kind == "I" and _is_like_flags(table, label)]
+
+
+def _is_like_flags(table: Table, label: str) -> bool:
+    flags = table.values[label][np.isfinite(table.values[label])]
+    found, counts = np.unique(flags, return_counts=True)
+    try:
+        resolved, *_ = resolve(table.file.path, FreeColumn(label, flags, None), flags)
+    except InputError:
+        return False
+    even = len(found) == 2 or bool(counts.max() < _UNEVEN * counts.min())
+    return even and _SHARES[0] <= float(np.mean(resolved == 0.0)) <= _SHARES[1]
 
 
 def _agreeing(table: Table, columns: Mapping[str, FreeColumn], observed: Observations) -> tuple[str, list[str]]:

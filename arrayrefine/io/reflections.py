@@ -19,7 +19,7 @@ from arrayrefine.io.columns import Columns, choose_columns
 from arrayrefine.io.extended_flags import extended, without_extension
 from arrayrefine.io.files import IN_MEMORY
 from arrayrefine.io.flag_file import flags_of_another_file
-from arrayrefine.io.free_flags import FreeColumn, check_share, choose_random, find_free_column, resolve
+from arrayrefine.io.free_flags import FreeColumn, check_share, choose_random, find_free_column, possible_flags, resolve
 from arrayrefine.io.french_wilson import REJECT_BELOW, french_wilson
 from arrayrefine.io.friedel_pairs import anomalous_differences
 from arrayrefine.io.in_memory import DataSource, label_of, require_sound
@@ -126,7 +126,8 @@ def read_reflections(
     observed = _cut(table, common, observed, d_min, account)
     s_squared = common.inverse_d_squared(observed.hkl)
     if column is None:
-        test_set, flag_source = _random_test_set(table, s_squared, free_fraction, seed, account)
+        overlooked = possible_flags(table) if free is None else []
+        test_set, flag_source = _random_test_set(table, s_squared, free_fraction, seed, account, overlooked)
     else:
         if extend:
             flag, note = extended(column.label, observed.flag, s_squared, seed)
@@ -315,7 +316,7 @@ def _inside(path: Path, s_squared: Float, d_min: float, account: _Account) -> Bo
 
 
 def _random_test_set(
-    table: Table, s_squared: Float, fraction: float, seed: int, account: _Account
+    table: Table, s_squared: Float, fraction: float, seed: int, account: _Account, overlooked: list[str]
 ) -> tuple[Bool, dict[str, object]]:
     """Flags (R,) of a new test set, and where it came from."""
     if not 0.0 <= fraction < 1.0:
@@ -324,11 +325,12 @@ def _random_test_set(
         no_set: dict[str, object] = {"free_column": None, "free_convention": "none", "free_file_value": None}
         return np.zeros(len(s_squared), dtype=bool), no_set
     test_set = choose_random(s_squared, fraction, seed)
+    others = f". Column {overlooked[0]} looks like flags: --free {overlooked[0]} takes them" if overlooked else ""
     account.notes.append(Caution(
         f"no free flags are taken from '{table.file.path}': {int(test_set.sum())} of {len(test_set)} "
         f"reflections ({100 * test_set.mean():.1f} %) are chosen at random with seed {seed} and "
         "written out with the result; use those flags from now on. R-free starts too low where the model was refined "
-        "against all of them before. Flags of another file are taken with --free FILE"
+        f"against all of them before. Flags of another file are taken with --free FILE{others}"
     ))
     return test_set, {"free_column": None, "free_convention": f"{RANDOM}, seed {seed}", "free_file_value": None}
 
