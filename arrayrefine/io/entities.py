@@ -8,12 +8,19 @@ import gemmi
 def set_up_entities(structure: gemmi.Structure) -> None:
     """Set up the entities of a structure in place, those of polymers in chains without a name too.
 
-    gemmi names the entity of a polymer by its chain. A chain with a blank name got none, and no links within it.
+    gemmi names the entity of a polymer by its chain. A chain with a blank name got none, and no links within it. Where
+    one label_asym_id is that of a polymer and of its ligands or waters, as programs without entities write it, these
+    get others.
 
     Parameters
     ----------
     structure : gemmi.Structure
     """
+    structure.add_entity_types()
+    if _mixes_polymers(structure):
+        for residue in (residue for model in structure for chain in model for residue in chain):
+            residue.entity_id = ""
+        structure.assign_subchains(force=True)
     structure.setup_entities()
     nameless = [chain.get_polymer() for model in structure for chain in model if not chain.name]
     taken = {entity.name for entity in structure.entities}
@@ -25,6 +32,16 @@ def set_up_entities(structure: gemmi.Structure) -> None:
         entity.polymer_type = polymer.check_polymer_type()
         entity.subchains = [polymer.subchain_id()]
         structure.entities.append(entity)
+
+
+def _mixes_polymers(structure: gemmi.Structure) -> bool:
+    """Whether a subchain of the first model holds a polymer and something else."""
+    polymers: set[str] = set()
+    others: set[str] = set()
+    for chain in structure[0] if len(structure) else ():
+        for residue in chain:
+            (polymers if residue.entity_type == gemmi.EntityType.Polymer else others).add(residue.subchain)
+    return bool((polymers & others) - {""})
 
 
 def name_for_nameless(structure: gemmi.Structure) -> str | None:
