@@ -151,6 +151,36 @@ def test_helices_name_what_a_mutation_made_of_their_ends(tmp_path: Path) -> None
         document.write_file(str(source))
 
 
+def test_mmcif_without_entities_gets_them(tmp_path: Path) -> None:
+    """As Coot writes it: atoms alone, with one name for a chain and its waters."""
+    source = small_pdb(tmp_path)
+    water = "HETATM   50  O   HOH A   9       9.000   9.000   9.000  1.00 20.00           O  \nEND"
+    source.write_text(source.read_text().replace("END", water))
+    structure = gemmi.read_structure(str(source))
+    for number in (2, 3):
+        copy = structure[0]["A"][0].clone()
+        copy.seqid = gemmi.SeqId(number, " ")
+        for atom in copy:
+            atom.pos += gemmi.Position(0.0, 0.0, 4.0 * number)
+        structure[0]["A"].add_residue(copy, number - 1)
+    groups = gemmi.MmcifOutputGroups(False, atoms=True, cell=True, symmetry=True, auth_all=True)
+    document = structure.make_mmcif_document(groups)
+    for row in document.sole_block().find("_atom_site.", ["label_asym_id", "label_entity_id"]):
+        row[0], row[1] = "A", "1"
+    document.write_file(str(tmp_path / "bare.cif"))
+    out = tmp_path / "out"
+    for path, said in ((tmp_path / "bare.cif", True), (out / "refined.cif", False)):
+        model = read_model(path)
+        write_outputs(out, model, model.atoms, *make_data(model.crystal), make_report())
+        warnings = json.loads((out / "report.json").read_text())["warnings"]
+        assert any("has no entities (_entity)" in note for note in warnings) == said
+        block = gemmi.cif.read(str(out / "refined.cif")).sole_block()
+        assert sorted(block.find_values("_entity.type")) == ["polymer", "water"]
+        sequence = block.find_values("_entity_poly_seq.mon_id")
+        labels = block.find_values("_atom_site.label_asym_id")
+        assert (list(sequence), len(set(labels))) == (["ALA"] * 3, 2)
+
+
 def test_rows_of_residues_that_an_edit_took_are_left_out_of_mmcif(tmp_path: Path) -> None:
     """A helix, a cis peptide and a link, with one end in a residue that is gone, beside others that stay."""
     small = read_model(small_pdb(tmp_path))

@@ -11,3 +11,8 @@ def copied(document: cif.Document) -> tuple[cif.Document, cif.Block]:
     for old in document:
         new.add_copied_block(old)
     return new, next((block for block in new if block.find_values("_atom_site.id")), new[0])
+
+
+def lacks_entities(document: cif.Document | None) -> bool:
+    """Whether it is a document without `_entity`, as Coot writes it; an output of it needs them."""
+    return document is not None and not any(block.find_values("_entity.id") for block in document)

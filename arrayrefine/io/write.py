@@ -19,6 +19,7 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.errors import ArrayRefineError, InputError
 from arrayrefine.io.absent import drop_from_structure, lost_ends
 from arrayrefine.io.composition import composition
+from arrayrefine.io.documents import lacks_entities
 from arrayrefine.io.entities import name_for_nameless
 from arrayrefine.io.files import IN_MEMORY
 from arrayrefine.io.model import Model, with_atoms
@@ -147,8 +148,14 @@ def left_out(model: Model, atoms: Atoms) -> tuple[str, ...]:
             f"{counted(len(lost), 'record')} of helices, strands and cis peptides left out of the output, as the model "
             f"lacks the first or last residue: {listed(lost)}"
         )
-    if model.document is None:
+    if lacks_entities(model.document):
+        sentences.append(
+            "the model has no entities (_entity): refined.cif gets them, and a label_asym_id each for a chain and its "
+            "waters"
+        )
+    if model.document is None or lacks_entities(model.document):
         sentences += number_by_sequence(model.structure.clone())
+    if model.document is None:
         name = name_for_nameless(model.structure)
         if name is not None:
             sentences.append(

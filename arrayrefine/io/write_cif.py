@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from arrayrefine.form_factors import METHODS, Radiation, named_radiations
 from arrayrefine.io import refinement_items as items
 from arrayrefine.io.absent import absent_links, drop_from_block
-from arrayrefine.io.documents import copied
+from arrayrefine.io.documents import copied, lacks_entities
 from arrayrefine.io.entities import name_for_nameless
 from arrayrefine.io.files import IN_MEMORY
 from arrayrefine.io.padded_names import strip_rows_of_links
@@ -87,13 +87,19 @@ def cif_text(
         new, block = copied(document)
         groups = gemmi.MmcifOutputGroups(False)
         groups.atoms = groups.auth_all = groups.group_pdb = True
+        bare = lacks_entities(document)
+        if bare:
+            structure = structure.clone()
+            number_by_sequence(structure)
+            groups.entry = groups.entity = groups.entity_poly = groups.entity_poly_seq = groups.struct_asym = True
+            groups.chem_comp = groups.cis = groups.struct_conf = groups.struct_sheet = True
         _write_symmetry(block, structure)
         _write_cell(block, structure)
         block.find_mmcif_category("_atom_site_anisotrop.").erase()
         drop_from_block(block, structure)
         # Links that were found are added; else those of the document stay as they are, with all their items.
         links = len(structure.connections) - len(absent_links(structure))
-        groups.conn = links > len(block.find_values("_struct_conn.id"))
+        groups.conn = bare or links > len(block.find_values("_struct_conn.id"))
         structure.update_mmcif_block(block, groups)
         _add_atom_types(block)
         strip_rows_of_links(block)
