@@ -296,9 +296,10 @@ def _who_is_known(
         if mask.any():
             labels = listed([atoms.identity.label(int(i)) for i in np.flatnonzero(mask)])
             n = int(mask.sum())
-            notes.append(
-                f"{counted(n, 'atom')} that the dictionary does not name, or a link removes, {are(n)} {fate}: {labels}"
-            )
+            unknown = "that the dictionary does not name, or a link removes"
+            what = f"{counted(n, 'atom')} {unknown}, {are(n)} {fate}: {labels}"
+            remedy = ". Remove what is not there, such as OXT where the chain goes on"
+            notes.append(Caution(what + remedy) if mask is lost else what)
     return types, held | lost, loose
 
 

@@ -69,3 +69,20 @@ def test_a_plane_without_a_sigma_is_left_out_and_said(tmp_path: Path) -> None:
         assert len(np.unique(restraints.planes.plane)) == planes
         said = [note for note in restraints.notes if "1 plane without a positive sigma" in note]
         assert len(said) == 1 - planes
+
+
+def test_an_oxt_where_the_chain_goes_on_is_warned_of(tmp_path: Path) -> None:
+    """As Coot leaves one when residues are added to the end of a chain."""
+    path = tmp_path / "two.pdb"
+    rows = (("N", 1, -0.5, 1.4, 0.0), ("CA", 1, 0.0, 0.0, 0.0), ("C", 1, 1.5, 0.0, 0.0), ("O", 1, 2.2, 1.0, 0.0),
+            ("OXT", 1, 2.2, -1.0, 0.6), ("N", 2, 2.1, -1.2, 0.0), ("CA", 2, 3.5, -1.3, 0.0), ("C", 2, 4.1, -2.7, 0.0),
+            ("O", 2, 3.4, -3.7, 0.0))  # fmt: skip
+    path.write_text("CRYST1   40.000   40.000   40.000  90.00  90.00  90.00 P 1\n" + "".join(
+        f"ATOM  {k:5d}  {name:3s} GLY A{number:4d}    {x:8.3f}{y:8.3f}{z:8.3f}  1.00 10.00           {name[0]}\n"
+        for k, (name, number, x, y, z) in enumerate(rows, 1)
+    ))
+    model = read_model(path)
+    restraints = build_restraints(model.structure, model.atoms, model.crystal, load_monomers(["GLY"]))
+    (said,) = [note for note in restraints.notes if "held in place: A/GLY 1/OXT" in note]
+    assert isinstance(said, Caution)
+    assert "OXT where the chain goes on" in said
