@@ -8,8 +8,6 @@ from typing import Any
 import gemmi
 from gemmi import cif
 
-from arrayrefine.polymers import is_polymer
-
 Row = dict[str, str]
 Residues = dict[tuple[str, str], set[str]]
 """Names of the atoms of each residue, by chain and by number with insertion code."""
@@ -66,10 +64,16 @@ def _follow(structure: gemmi.Structure, end: gemmi.AtomAddress) -> bool:
     for chain in structure[0]:
         if chain.name == end.chain_name:
             for residue in chain:
-                if residue.seqid == end.res_id.seqid and is_polymer(residue.name):
+                if residue.seqid == end.res_id.seqid and _is_of_chains(residue.name):
                     end.res_id.name = residue.name
                     return True
     return False
+
+
+def _is_of_chains(name: str) -> bool:
+    """Whether a component is known as an amino acid or a nucleotide, and no ligand or water that has a number again."""
+    known = gemmi.find_tabulated_residue(name)
+    return known.is_amino_acid() or known.is_nucleic_acid()
 
 
 def absent_links(structure: gemmi.Structure) -> list[int]:
@@ -112,7 +116,7 @@ def _rename_mutated(block: cif.Block, structure: gemmi.Structure, category: str)
     table = block.get_mmcif_category(category)
     there: dict[tuple[str, str], list[str]] = {}
     for chain in structure[0]:
-        for residue in (one for one in chain if is_polymer(one.name)):
+        for residue in (one for one in chain if _is_of_chains(one.name)):
             there.setdefault((chain.name, str(residue.seqid)), []).append(residue.name)
     changed = False
     for k, row in enumerate(_rows(table)):
