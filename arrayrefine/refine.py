@@ -19,6 +19,7 @@ from arrayrefine import (
     tls_motion,
     twin_choice,
     twisted_peptides,
+    unseen,
     verdicts,
 )
 from arrayrefine.atoms import Atoms
@@ -177,6 +178,7 @@ def run(
     late += [] if extra else outcome.waterless(problem, state)  # beside targets of one's own none can be added
     assert course.maps is not None
     late += absorbers.sentences(problem, state, course.maps)
+    late += [] if misplaced else unseen.sentences(problem, state, course.maps)
     uncertainty, uncertain = None, {}
     if options.uncertainties:
         weight = last_weights(step.weights for step in steps)["geometry"]

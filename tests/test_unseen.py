@@ -1,0 +1,46 @@
+"""Tests of arrayrefine.unseen."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from arrayrefine import Options, unseen
+from arrayrefine.evaluation import Evaluated, evaluate_files
+from arrayrefine.example import DATA, MODEL
+from arrayrefine.map_grids import map_grid
+from arrayrefine.wording import Caution
+
+
+@pytest.fixture(scope="module")
+def found() -> Evaluated:
+    return evaluate_files(MODEL, DATA, Options(d_min=3.0, hydrogens="strip"))
+
+
+def test_nothing_is_said_of_a_model_that_is_seen(found: Evaluated) -> None:
+    assert not unseen.sentences(found.problem, found.state, found.maps)
+
+
+@pytest.mark.parametrize("what", ["NAP", "LYS 32", "water", "empty"])
+def test_what_lies_in_no_density_is_named(found: Evaluated, what: str) -> None:
+    """Not waters, which are seen to elsewhere, nor atoms of no occupancy."""
+    problem, atoms = found.problem, found.state.atoms
+    grid = map_grid(found.maps, problem.reflections.crystal)
+    hole = grid.step @ np.array(np.unravel_index(grid.values.argmin(), grid.values.shape))
+    who = atoms.identity
+    moved = who.residue_name == {"water": "HOH", "empty": "NAP", "LYS 32": "LYS"}.get(what, what)
+    if what == "LYS 32":
+        moved &= who.sequence_number == 32
+    xyz, occupancy = atoms.xyz.copy(), atoms.occupancy.copy()
+    xyz[moved] = hole
+    if what == "empty":
+        occupancy[moved] = 0.0
+    state = dataclasses.replace(found.state, atoms=dataclasses.replace(atoms, xyz=xyz, occupancy=occupancy))
+    said = unseen.sentences(problem, state, found.maps)
+    assert len(said) == (what in ("NAP", "LYS 32"))
+    for sentence in said:
+        assert isinstance(sentence, Caution)
+        assert sentence.startswith("1 component is where the 2mFo-DFc map shows nothing")
+        assert f"A/{'NAP 164' if what == 'NAP' else what} (-" in sentence
