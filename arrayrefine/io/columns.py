@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.errors import InputError
 from arrayrefine.io.tables import Table
+from arrayrefine.wording import Caution
 
 _SIGMA_TYPES = {"F": "Q", "J": "Q", "G": "LQ", "K": "MQ"}
 _KINDS: dict[str, Literal["amplitude", "intensity"]] = {
@@ -23,10 +24,12 @@ _KINDS: dict[str, Literal["amplitude", "intensity"]] = {
 # labels of CCP4, phenix, Servalcat, BUSTER and mmCIF for what was computed from a model
 _CALCULATED = re.compile(
     r"(pdbx_)?(2?m?fo-?d?fc|2?fofc|fc$|fc[^a-z]|fcalc|f[-_]?calc|f[-_]?model|fwt|delfwt|f[-_]?mask|f[-_]?bulk"
-    r"|f[-_]?part|f[-_]?sol|fdm|fbp|fan$|anom$|phanom|ph)",
+    r"|f[-_]?part|f[-_]?sol|f[-_]?diff|fdm|fbp|fan$|anom$|phanom|ph)",
     re.IGNORECASE,
 )
 _DERIVED = re.compile(r"filtered", re.IGNORECASE)
+_SAME = 0.01
+"""Mean difference of two sets of columns as a share of their values, at most, where they hold the same."""
 _LEAST_PERCENT, _MOST_PERCENT = 0.1, 50.0
 """Of an amplitude; what a sigma may be assumed to be."""
 
@@ -82,8 +85,15 @@ def choose_columns(table: Table, columns: str | None) -> tuple[Columns, tuple[st
     usable = _fullest_first(table, [ranked for ranked in candidates if ranked[1].sigma])
     if usable:
         others = [",".join(c.labels) for c in usable[1:]]
-        note = (f"data columns {','.join(usable[0].labels)} are used; also there: {'; '.join(others)}",)
-        return usable[0], note if others else ()
+        note = f"data columns {','.join(usable[0].labels)} are used; also there: {'; '.join(others)}"
+        rank = {c: number for number, c in candidates}
+        rival = next((c for c in usable[1:] if rank[c] == rank[usable[0]] and _differ(table, usable[0], c)), None)
+        if rival is not None:
+            note = Caution(
+                f"{note}. See which set is of the crystal that the model is of: --columns {','.join(rival.labels)} "
+                "takes the other"
+            )
+        return usable[0], (note,) if others else ()
     path = table.file.path
     if candidates:
         raise InputError(
@@ -96,6 +106,14 @@ def choose_columns(table: Table, columns: str | None) -> tuple[Columns, tuple[st
         "expected types F or J with Q, G with L, or K with M: name two columns with --columns F,SIGF if "
         "they are there under another type"
     )
+
+
+def _differ(table: Table, one: Columns, two: Columns) -> bool:
+    """Whether two sets of columns hold different measurements, and not the same twice."""
+    first, second = table.values[one.value[0]], table.values[two.value[0]]
+    both = np.isfinite(first) & np.isfinite(second)
+    difference = np.abs(first[both] - second[both]).sum()
+    return bool(not both.any() or difference > _SAME * np.abs(first[both]).sum())
 
 
 def _fullest_first(table: Table, ranked: list[tuple[int, Columns]]) -> list[Columns]:

@@ -1,0 +1,37 @@
+"""Choice between several sets of columns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_io_reflections import CRYSTAL, SIGMA, F, simple
+
+from arrayrefine.io.reflections import read_reflections
+from arrayrefine.wording import Caution
+
+OTHER = F * np.random.default_rng(2).normal(1.0, 0.1, len(F))
+
+
+@pytest.mark.parametrize(("name", "kind", "values", "asks"), [
+    ("F_lig", "F", OTHER, True),
+    ("F_lig", "F", F * 1.001, False),
+    ("I_lig", "J", OTHER**2, False),
+    ("F_filtered", "F", OTHER, False),
+])  # fmt: skip
+def test_two_sets_of_measurements_ask_for_a_look(
+    tmp_path: Path, name: str, kind: str, values: np.ndarray, asks: bool
+) -> None:
+    path = simple(tmp_path / "a.mtz", **{name: (kind, values), f"SIG{name}": ("Q", SIGMA)})
+    data, notes = read_reflections(path, CRYSTAL)
+    assert data.source["columns"] == ["FP", "SIGFP"]
+    (note,) = (note for note in notes if "data columns FP,SIGFP are used" in note)
+    assert isinstance(note, Caution) == asks
+    assert (f"--columns {name},SIG{name} takes the other" in note) == asks
+    assert not any(isinstance(note, Caution) for note in read_reflections(path, CRYSTAL, columns="FP")[1])
+
+
+def test_differences_of_amplitudes_are_not_measurements(tmp_path: Path) -> None:
+    path = simple(tmp_path / "a.mtz", FDIFF=("F", OTHER), SIGFDIFF=("Q", SIGMA))
+    assert not any("data columns" in note for note in read_reflections(path, CRYSTAL)[1])
