@@ -30,6 +30,7 @@ from arrayrefine.io.pdb_header import header_records
 from arrayrefine.io.record_columns import in_columns
 from arrayrefine.io.refmac_links import name_disulfides
 from arrayrefine.io.regular_cell import format_cell
+from arrayrefine.io.renamed import follow_renamed
 from arrayrefine.io.residue_order import take_polymers_together
 from arrayrefine.io.special_positions import Sites, find_sites, follow_sites
 from arrayrefine.io.tls_header import complete_groups
@@ -115,6 +116,7 @@ def read_model(source: ModelSource, otherwise: Callable[[gemmi.Structure], Cryst
     _keep_first_model(file, structure, notes)
     document = with_copies(structure, document, notes)
     without_padding(structure)
+    notes += follow_renamed(structure) if document is None else []
     name_disulfides(structure)
     complete_groups(structure)
     notes += use_pdb_names_of_waters(structure)
@@ -138,9 +140,8 @@ def _from_memory(file: InputFile, source: object) -> tuple[gemmi.Structure, gemm
     elif isinstance(source, gemmi.cif.Document):
         structure, document = gemmi.make_structure_from_block(_atom_block(file, source)), source
     else:
-        raise InputError(
-            f"the model is {label_of(source)}; expected a path, a gemmi.Structure or a gemmi.cif.Document"
-        )
+        expected = "a path, a gemmi.Structure or a gemmi.cif.Document"
+        raise InputError(f"the model is {label_of(source)}; expected {expected}")
     structure.merge_chain_parts()
     return structure, document
 
@@ -252,15 +253,14 @@ def _parse(source: InputFile, notes: list[str]) -> tuple[gemmi.Structure, gemmi.
     try:
         if source.kind == "pdb":
             structure = gemmi.read_pdb_string(_checked_pdb(source, notes))
-            structure.merge_chain_parts()
             structure.input_format = gemmi.CoorFormat.Pdb
         else:
             document = gemmi.cif.read_string(source.text())
             block = _atom_block(source, document)
             mend(block, notes)
             structure = gemmi.make_structure_from_block(block)
-            structure.merge_chain_parts()
             structure.input_format = gemmi.CoorFormat.Mmcif
+        structure.merge_chain_parts()
     except (RuntimeError, ValueError, IndexError) as error:
         raise InputError(
             f"model '{source.path}' looks like {found} but cannot be parsed: {error}; expected {_EXPECTED}: "
