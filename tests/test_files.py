@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from arrayrefine.errors import InputError
-from arrayrefine.io.files import load
+from arrayrefine.io.files import load, remedy
 from arrayrefine.monomers import EMBEDDED, load_monomers
 
 
@@ -31,3 +32,23 @@ def test_what_is_no_restraint_cif_is_said(tmp_path: Path, content: bytes, what: 
     path.write_bytes(content)
     with pytest.raises(InputError, match=rf"LIG.cif: cannot be read .*it is {what}.*AceDRG"):
         load_monomers(["LIG"], [path])
+
+
+@pytest.mark.parametrize(
+    ("content", "role", "said"),
+    [
+        ("TITL x\nCELL 0.9 30 40 50 90 90 90\nZERR 4 0 0 0 0 0 0\nSFAC C H\n", "model", "WPDB"),
+        ("some notes\n", "model", ""),
+        ("!FORMAT=XDS_ASCII    MERGE=FALSE\n", "data", "of XDS, merge it first"),
+        ("   1   0   0  100.00    2.00\n", "data", "convert it first"),
+        ("ATOM      1  CA  ALA A   1\n", "data", "give it as the model"),
+    ],
+)
+def test_files_of_other_programs_have_a_remedy(
+    tmp_path: Path, content: str, role: Literal["model", "data"], said: str
+) -> None:
+    path = tmp_path / "file"
+    path.write_text(content)
+    told = remedy(load(path, role, ""), role)
+    assert said in told
+    assert bool(told) == bool(said)

@@ -23,6 +23,9 @@ _PDB_RECORD = re.compile(
 )
 _CIF_BLOCK = re.compile(rb"^\s*(data_|_[A-Za-z]\S*[.\s]|loop_)", re.MULTILINE | re.IGNORECASE)
 
+_SHELX = re.compile(rb"^(ZERR|LATT|SFAC|UNIT)\s", re.MULTILINE)
+"""Cards of SHELXL."""
+
 _ENCODINGS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 """What programs of Windows put before text, PowerShell's redirection UTF-16."""
 
@@ -103,6 +106,23 @@ def load(path: str | os.PathLike[str], role: str, expected: str) -> InputFile:
     if not content.strip():
         raise InputError(f"{role} file '{path}' is empty; expected {expected}: fetch or copy it again")
     return InputFile(path, hashlib.sha256(raw).hexdigest(), content, kind_of(content))
+
+
+def remedy(file: InputFile, role: Literal["model", "data"]) -> str:
+    """What to do with a file of another kind, as the end of a sentence; empty where that is not known."""
+    if role == "model":
+        if file.kind == "mtz":
+            return ": give it as the data"
+        shelx = _SHELX.search(file.content) is not None
+        return ": of SHELXL, WPDB in the .ins file writes a PDB file" if shelx and file.kind == "text" else ""
+    if file.content.startswith(b"!FORMAT=XDS_ASCII"):
+        return ": of XDS, merge it first with pointless and aimless, or write it with XDSCONV for CCP4 and use f2mtz"
+    if file.kind == "pdb":
+        return ": give it as the model"
+    return (
+        ": convert it first: scalepack2mtz and f2mtz of CCP4, or phenix.reflection_file_converter, make MTZ of .sca, "
+        ".hkl and .cv files"
+    )
 
 
 def as_utf8(content: bytes) -> bytes:

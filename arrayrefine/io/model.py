@@ -19,7 +19,7 @@ from arrayrefine.errors import InputError
 from arrayrefine.io import model_checks as checks
 from arrayrefine.io.dummy_atoms import take_dummies_for_oxygen, with_unknown_as_oxygen
 from arrayrefine.io.far_parts import bring_back
-from arrayrefine.io.files import KIND_NAMES, InputFile, load
+from arrayrefine.io.files import KIND_NAMES, InputFile, load, remedy
 from arrayrefine.io.in_memory import ModelSource, is_path, label_of, stand_in
 from arrayrefine.io.inner_end import read_through
 from arrayrefine.io.mended_cif import mend
@@ -247,8 +247,7 @@ def with_atoms(model: Model, atoms: Atoms) -> gemmi.Structure:
 def _parse(source: InputFile, notes: list[str]) -> tuple[gemmi.Structure, gemmi.cif.Document | None]:
     found = KIND_NAMES[source.kind]
     if source.kind not in ("pdb", "cif"):
-        hint = ": give it as the data" if source.kind == "mtz" else ""
-        raise InputError(f"model '{source.path}' is {found}; expected {_EXPECTED}{hint}")
+        raise InputError(f"model '{source.path}' is {found}; expected {_EXPECTED}{remedy(source, 'model')}")
     document = None
     try:
         if source.kind == "pdb":

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.errors import InputError
-from arrayrefine.io.files import KIND_NAMES, InputFile, load
+from arrayrefine.io.files import KIND_NAMES, InputFile, load, remedy
 from arrayrefine.io.in_memory import DataSource, frame_parts, is_frame, is_path, label_of, stand_in
 from arrayrefine.wording import Caution
 
@@ -21,10 +21,6 @@ Fits: TypeAlias = Callable[["gemmi.UnitCell | None", "gemmi.SpaceGroup | None"],
 """Whether data of a cell and a space group, each None where it is not named, are of the crystal that is refined."""
 
 _EXPECTED = "merged reflection data as MTZ or sf-mmCIF (.gz too)"
-_OTHERS = (
-    ": convert it first: scalepack2mtz and f2mtz of CCP4, or phenix.reflection_file_converter, make MTZ of .sca, .hkl "
-    "and .cv files"
-)
 
 # MTZ column types for items of the mmCIF category _refln; what is not listed is "R" (any real number)
 _CIF_TYPES = {
@@ -111,7 +107,7 @@ def read_table(source: DataSource, notes: list[str], fits: Fits | None = None) -
     elif file.kind == "cif":
         table = _read_cif(file, notes, fits)
     else:
-        hint = ": give it as the model" if file.kind == "pdb" else _OTHERS
+        hint = remedy(file, "data")
         raise InputError(f"data '{file.path}' is {KIND_NAMES[file.kind]}; expected {_EXPECTED}{hint}")
     return _filled(table)
 
