@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from arrayrefine.intensity_statistics import over_shell_means
 from arrayrefine.reflections import Reflections
 from arrayrefine.twinning import mates
-from arrayrefine.wording import Caution
+from arrayrefine.wording import Caution, reindexed_by
 
 _FITS = 0.4
 """R-work below which nothing is asked."""
@@ -53,6 +53,5 @@ def other_indexing(reflections: Reflections, f_calc: NDArray[np.complex128], r_w
     return Caution(
         f"with indices changed by {name} the data fit the model: amplitudes correlate by {as_given + best:.2f}, by "
         f"{as_given:.2f} as they are indexed. Both are right for the lattice, but data and model must have the same: "
-        f"reindex the data, and the flags of the test set with them (with REINDEX of CCP4, or in Python "
-        f"mtz = gemmi.read_mtz_file(...); mtz.reindex(gemmi.Op('{name}')); mtz.ensure_asu(); mtz.write_to_file(...))"
+        f"{reindexed_by(name)}"
     )

@@ -43,3 +43,15 @@ def listed(items: Sequence[str], separator: str = ", ") -> str:
     """Join the first six items, and say how many more there are."""
     more = len(items) - SHOWN
     return separator.join(items[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def reindexed_by(operator: str, space_group: str = "") -> str:
+    """How data are given other indices, as an advice; by way of P 1 where a space group is to be given to them."""
+    before, after = ("", "")
+    if space_group:
+        before, after = (f"mtz.spacegroup = gemmi.SpaceGroup('{name}'); " for name in ("P 1", space_group))
+    return (
+        "reindex the data, and the flags of the test set with them (with REINDEX of CCP4, or in Python "
+        f"mtz = gemmi.read_mtz_file(...); {before}mtz.reindex(gemmi.Op('{operator}')); {after}mtz.ensure_asu(); "
+        "mtz.write_to_file(...))"
+    )

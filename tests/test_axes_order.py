@@ -1,0 +1,44 @@
+"""Data whose axes are those of the model in another order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gemmi
+import pytest
+
+from arrayrefine.crystal import Crystal
+from arrayrefine.errors import InputError
+from arrayrefine.io.same_crystal import require_same
+
+CELL = (30.0, 40.0, 55.0)
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "axes"),
+    [
+        ("P 21 21 21", "P 21 21 21", "bca"),
+        ("P 21 21 21", "P 21 21 21", "bac"),
+        ("P 21 21 2", "P 2 21 21", "cab"),
+        ("P 21 21 2", "P 21 2 21", "acb"),
+        ("C 2 2 21", "C 2 2 21", "bac"),
+        ("P 21 21 2", "P 21 21 2", "cab"),
+        ("P 21 21 2", "P 21 21 21", "cab"),
+    ],
+)
+def test_the_operator_that_brings_axes_in_order_is_named(model: str, data: str, axes: str) -> None:
+    """And none where the screw axes would be elsewhere than in the model. gemmi's reindexing is the judge."""
+    cell = gemmi.UnitCell(*(CELL["abc".index(axis)] for axis in axes), 90.0, 90.0, 90.0)
+    group = gemmi.SpaceGroup(data)
+    own = Crystal((*CELL, 90.0, 90.0, 90.0), model)
+    with pytest.raises(InputError) as error:
+        require_same(Path("a.mtz"), own, cell, group)
+    _, told, after = str(error.value).partition("mtz.reindex(gemmi.Op('")
+    assert bool(told) == ((model, data) not in (("P 21 21 2", "P 21 21 2"), ("P 21 21 2", "P 21 21 21")))
+    if told:
+        mtz = gemmi.Mtz(with_base=True)
+        mtz.spacegroup = gemmi.SpaceGroup("P 1")
+        mtz.set_cell_for_all(cell)
+        mtz.reindex(gemmi.Op(after.partition("'")[0]))
+        assert mtz.cell.parameters == pytest.approx((*CELL, 90.0, 90.0, 90.0))
+        assert f"SpaceGroup('{model}')" in str(error.value)
