@@ -13,6 +13,7 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.errors import InputError
 from arrayrefine.io.model import read_model
 from arrayrefine.io.model_crystal import box
+from arrayrefine.kernels.contacts import in_table
 from arrayrefine.kernels.distances import close_pairs
 from arrayrefine.polymers import LEAST, Residue, aligned, by_chain, corresponding, residues_of
 from arrayrefine.restraints import Distances, JellyBody, Restraints
@@ -30,9 +31,7 @@ def lengths(xyz: Float, pairs: Int) -> Float:
 
 def not_rigid(pairs: Int, restraints: Restraints, n: int) -> NDArray[np.bool_]:
     """(p,) True for pairs that bonds, angles and planes of the dictionary do not hold already."""
-    rigid = restraints.non_bonded.excluded
-    keys = pairs.min(axis=1) * n + pairs.max(axis=1)
-    return np.asarray(~np.isin(keys, rigid[:, 0] * n + rigid[:, 1]))
+    return ~in_table(pairs.min(axis=1), pairs.max(axis=1), restraints.non_bonded.excluded, n)
 
 
 def local_ncs(

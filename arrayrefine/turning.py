@@ -22,7 +22,7 @@ from scipy import sparse
 from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
 from arrayrefine.hydrogens import Hydrogens
-from arrayrefine.kernels.contacts import pairs_of
+from arrayrefine.kernels.contacts import in_table, pairs_of
 from arrayrefine.kernels.frames import Frames, on_cone, place
 from arrayrefine.restraints import NonBonded
 from arrayrefine.targets.contacts import pair_distances
@@ -231,9 +231,9 @@ def met_by(rows: Int, atoms: Atoms, crystal: Crystal, reach: float) -> Met:
 def may_meet(atoms: Atoms, nb: NonBonded, h: Int, other: Int, image: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Whether atoms are there together and no bonds hold them."""
     n = len(atoms)
-    keys = np.minimum(h, other) * n + np.maximum(h, other)
-    held = np.isin(keys, np.concatenate([nb.excluded, nb.one_four]) @ np.array([n, 1]))
-    across = np.isin(keys, nb.excluded_images @ np.array([n, 1]))
+    i, j = np.minimum(h, other), np.maximum(h, other)
+    held = in_table(i, j, nb.excluded, n) | in_table(i, j, nb.one_four, n)
+    across = in_table(i, j, nb.excluded_images, n)
     a, b = nb.conformer[h], nb.conformer[other]
     keep: NDArray[np.bool_] = (a == 0) | (b == 0) | (a == b)
     return keep & ~np.where(image, across, held) & (atoms.occupancy[other] > 0)

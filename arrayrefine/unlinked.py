@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import WATERS, Atoms, Identity
+from arrayrefine.kernels.contacts import in_table
 from arrayrefine.kernels.distances import close_pairs
 from arrayrefine.nonbonded import metal_flags
 from arrayrefine.restraints import NonBonded
@@ -53,7 +54,7 @@ def unlinked_contacts(atoms: Atoms, non_bonded: NonBonded) -> list[str]:
     chosen &= who.residue[i] != who.residue[j]
     chosen &= (conformer[i] == conformer[j]) | (conformer[i] == 0) | (conformer[j] == 0)
     chosen &= (conformer[i] != 0) | (conformer[j] != 0) | (atoms.occupancy[i] + atoms.occupancy[j] > 1.0)
-    chosen &= ~_of_neighbours(atoms, i, j) & ~np.isin(i * len(atoms) + j, non_bonded.excluded @ [len(atoms), 1])
+    chosen &= ~_of_neighbours(atoms, i, j) & ~in_table(i, j, non_bonded.excluded, len(atoms))
     found = np.flatnonzero(chosen)
     if not len(found):
         return []

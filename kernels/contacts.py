@@ -182,6 +182,30 @@ def pairs_of(
     return Pairs(*(np.concatenate(column) for column in zip(*parts)))
 
 
+def in_table(i: Int, j: Int, table: Int, n: int) -> NDArray[np.bool_]:
+    """Whether pairs are in a table of pairs.
+
+    Parameters
+    ----------
+    i, j : (p,) int
+        Atoms, i <= j.
+    table : (q, 2) int
+        Pairs i <= j. It is fastest in order, as sorting it again takes little time then.
+    n : int
+        Number of atoms.
+
+    Returns
+    -------
+    (p,) bool
+    """
+    if not len(table):
+        return np.zeros(len(i), dtype=bool)
+    keys = np.sort(table[:, 0] * n + table[:, 1])
+    wanted = i * n + j
+    found: NDArray[np.bool_] = keys[np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)] == wanted
+    return found
+
+
 def pair_weights(i: Int, j: Int, multiplicity: Int) -> Float:
     """Weights that make a sum over `neighbour_pairs` the energy of one asymmetric unit.
 

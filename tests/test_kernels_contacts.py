@@ -13,7 +13,15 @@ import pytest
 
 from arrayrefine.crystal import Crystal
 from arrayrefine.io.model import read_model, with_atoms
-from arrayrefine.kernels.contacts import Pairs, neighbour_pairs, pair_weights, pairs_of, repulsion_terms, separations
+from arrayrefine.kernels.contacts import (
+    Pairs,
+    in_table,
+    neighbour_pairs,
+    pair_weights,
+    pairs_of,
+    repulsion_terms,
+    separations,
+)
 from arrayrefine.kernels.geometry import accumulate
 
 SMALL = (
@@ -191,3 +199,11 @@ def test_a_single_atom() -> None:
     pairs = _find(close, np.array([[1.0, 1.0, 1.0]]))
     assert len(pairs.i) == 2
     assert pair_weights(pairs.i, pairs.j, np.ones(1, int)).sum() == pytest.approx(1.0)
+
+
+def test_pairs_are_found_in_a_table_in_any_order() -> None:
+    table = np.array([[3, 4], [0, 2], [1, 1]])
+    i, j = np.array([0, 0, 1, 3, 2, 4]), np.array([2, 3, 1, 4, 3, 4])
+    assert in_table(i, j, table, 5).tolist() == [True, False, True, True, False, False]
+    assert not in_table(i, j, table[:0], 5).any()
+    assert len(in_table(i[:0], j[:0], table, 5)) == 0

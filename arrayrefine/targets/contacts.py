@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
-from arrayrefine.kernels.contacts import Pairs, neighbour_pairs, pair_weights, pairs_of, repulsion_terms, separations
+from arrayrefine.kernels.contacts import (
+    Pairs,
+    in_table,
+    neighbour_pairs,
+    pair_weights,
+    pairs_of,
+    repulsion_terms,
+    separations,
+)
 from arrayrefine.kernels.contacts_tables import Rules, Symmetry
 from arrayrefine.kernels.processes import told
 from arrayrefine.restraints import NonBonded, Restraints
@@ -224,7 +232,7 @@ class Contacts:
     def _limited(self, pairs: Pairs, atoms: Atoms) -> _List:
         """Of pairs within the largest reach of all, those within their own that may repel."""
         nb = self.non_bonded
-        one_four = _found(pairs, nb.one_four, len(atoms)) & ~pairs.image
+        one_four = in_table(pairs.i, pairs.j, nb.one_four, len(atoms)) & ~pairs.image
         d0 = pair_distances(nb, pairs.i, pairs.j, one_four)
         distance = self._distances(pairs, atoms)
         near = (distance < d0 + REACH) & ~((pairs.i == pairs.j) & (distance < SELF_CONTACT))
@@ -254,20 +262,9 @@ class Contacts:
         i, j = pairs.i, pairs.j
         ok: NDArray[np.bool_] = (nb.conformer[i] == 0) | (nb.conformer[j] == 0) | (nb.conformer[i] == nb.conformer[j])
         ok &= ~(self.held[i] & self.held[j])
-        ok &= ~(~pairs.image & _found(pairs, nb.excluded, n))
-        ok &= ~(pairs.image & _found(pairs, nb.excluded_images, n))
+        ok &= ~(~pairs.image & in_table(i, j, nb.excluded, n))
+        ok &= ~(pairs.image & in_table(i, j, nb.excluded_images, n))
         return ok
-
-
-def _found(pairs: Pairs, table: Int, n: int) -> NDArray[np.bool_]:
-    """(p,) True for pairs that are in a table of pairs i <= j."""
-    if not len(table):
-        return np.zeros(len(pairs.i), dtype=bool)
-    keys = np.sort(table[:, 0] * n + table[:, 1])
-    wanted = pairs.i * n + pairs.j
-    place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    found: NDArray[np.bool_] = keys[place] == wanted
-    return found
 
 
 def pair_distances(nb: NonBonded, i: Int, j: Int, one_four: NDArray[np.bool_]) -> Float:

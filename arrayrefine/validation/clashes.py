@@ -11,7 +11,7 @@ from scipy import sparse
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
-from arrayrefine.kernels.contacts import Pairs, neighbour_pairs, separations
+from arrayrefine.kernels.contacts import Pairs, in_table, neighbour_pairs, separations
 from arrayrefine.nonbonded import COORDINATION
 from arrayrefine.restraints import Bonds, NonBonded
 
@@ -155,10 +155,10 @@ def _may_clash(atoms: Atoms, nb: NonBonded, edges: Int, pairs: Pairs, distance: 
     ok &= (q[i] > 0.0) & (q[j] > 0.0)
     ok &= ~image | (q[i] + q[j] > _TOGETHER)
     ok &= ~((i == j) & (distance < _SELF_CONTACT))
-    left_out = _among(i, j, nb.excluded, n) | _among(i, j, nb.one_four, n)
+    left_out = in_table(i, j, nb.excluded, n) | in_table(i, j, nb.one_four, n)
     left_out[left_out] = ~_beside_donors(atoms, nb, edges, i[left_out], j[left_out])
     ok &= ~(~image & left_out)
-    ok &= ~(image & _among(i, j, nb.excluded_images, n))
+    ok &= ~(image & in_table(i, j, nb.excluded_images, n))
     near = np.flatnonzero(ok & ~image)
     if len(near):
         ok[near] = ~_few_bonds_apart(i[near], j[near], edges, atoms.is_hydrogen)
@@ -184,10 +184,6 @@ def _beside_donors(atoms: Atoms, nb: NonBonded, edges: Int, i: Int, j: Int) -> M
         apart = np.linalg.norm(atoms.xyz[donors] - atoms.xyz[metal], axis=1)
         found[k] = len(near) > 1 and bool((apart < COORDINATION).any())
     return found
-
-
-def _among(i: Int, j: Int, table: Int, n: int) -> Mask:
-    return np.isin(i * n + j, table[:, 0] * n + table[:, 1])
 
 
 def _few_bonds_apart(i: Int, j: Int, edges: Int, hydrogen: Mask) -> Mask:
