@@ -64,12 +64,12 @@ class _Cholesky:
         factor = symmetric_factor(matrix)
         if not np.array_equal(factor.perm_r, factor.perm_c):
             raise ArithmeticError("the factorisation pivoted")
-        self._order = factor.perm_c
+        self._order = factor.perm_c.copy()  # itself a view, which keeps the whole factor
         self._root = np.sqrt(factor.U.diagonal())
+        lower = factor.L.tocsc()
+        del factor  # L, U and SuperLU's own of both: most of the memory of a large model
         # A triangular matrix is its own factor: SuperLU then only serves the two solves.
-        self._lower = splu(
-            factor.L.tocsc(), permc_spec="NATURAL", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
-        )
+        self._lower = splu(lower, permc_spec="NATURAL", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
 
     def forward(self, p: Float) -> Float:
         """Pᵀ L^{-T} D^{-1/2} P p."""

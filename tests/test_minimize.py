@@ -193,3 +193,11 @@ def test_start_at_the_minimum_ends_at_once(atoms: Atoms) -> None:
     solution = minimise(objective, change, Minimiser())
     assert solution.evaluations == 1
     assert "gradient is zero" in solution.reason
+
+
+def test_a_factor_keeps_no_more_than_its_lower_half() -> None:
+    matrix = sparse.diags_array([-1.0, 4.0, -1.0], offsets=[-1, 0, 1], shape=(6, 6)).tocsc()
+    factor = preconditioner._Cholesky(matrix)
+    assert factor._order.base is None  # a view would keep all that SuperLU has
+    p = np.arange(6.0)
+    np.testing.assert_allclose(factor.adjoint(matrix @ factor.forward(p)), p, atol=1e-12)
