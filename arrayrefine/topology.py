@@ -32,6 +32,7 @@ from arrayrefine.nonbonded import (
     metal_flags,
     topological_pairs,
 )
+from arrayrefine.overlapping_mates import overlapping_mates
 from arrayrefine.pyranoses import read_chairs
 from arrayrefine.restraints import Restraints
 from arrayrefine.topology_terms import (
@@ -137,7 +138,7 @@ def build_restraints(
     excluded, one_four = topological_pairs(all_edges, rigid, groups, n)
     excluded_images = image_pairs(image_links(model), coordination_across, all_edges, n)
     non_bonded = build_non_bonded(atoms, kinds, all_edges, (excluded, excluded_images, one_four))
-    notes += unlinked_contacts(atoms, non_bonded)
+    notes += unlinked_contacts(atoms, non_bonded) + overlapping_mates(atoms, non_bonded, crystal)
     return Restraints(
         bonds, angles, torsions, chiralities, planes, non_bonded, held, tuple(notes), across=across, at_nuclei=at_nuclei
     )

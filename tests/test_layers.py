@@ -101,6 +101,7 @@ LAYERS = [
         "link_conformers",
         "valence",
         "unbonded",
+        "overlapping_mates",
         "unlinked",
         "linked_hydrogens",
         "hydrogen_lengths",
