@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.column_kind import wrong_kind
@@ -101,11 +102,21 @@ def _sigmas(reflections: Reflections) -> list[str]:
     low = reflections.s_squared <= np.median(reflections.s_squared)
     ratio = float(np.median(value[low] / sigma[low]))
     if _USUAL[0] <= ratio <= _USUAL[1]:
-        return []
+        return _equal(sigma)
     size, follows = ("large", "the data hardly move the model") if ratio < _USUAL[0] else (
         "small", "weak reflections count like strong ones"
     )  # fmt: skip
     return [
         f"the sigmas look too {size}: the median {what} of the half at low resolution is {ratio:.2g}, expected 5 to "
         f"200, so that {follows}. Check which columns are read (--columns), or assume sigmas (--columns F,5%)"
+    ]
+
+
+def _equal(sigma: NDArray[np.float64]) -> list[str]:
+    """Sigmas of one value, as programs write where they have none."""
+    if len(sigma) < 2 or (sigma != sigma[0]).any():
+        return []
+    return [
+        f"the sigmas of all {len(sigma)} reflections are {sigma[0]:g}, as where none were measured: they do not tell "
+        "good reflections from bad ones. Check which columns are read (--columns), or assume sigmas (--columns F,5%)"
     ]

