@@ -12,6 +12,8 @@ from arrayrefine.wording import Caution, are, counted, listed
 
 _OF_ENDS = {"OXT", "OP3", "O3P", "P", "OP1", "OP2", "O1P", "O2P"}
 """Atoms of the dictionary that only residues at one end of a chain have, or that many chains begin without."""
+_UNKNOWN = "UNK"
+"""A residue whose side chain nobody knows: it has as much of it as was seen, whatever the dictionary has."""
 _LEAST = 3
 """Residues from which a model with CA alone is called so: fewer may well be the ends of something."""
 _WATERS, _TRACE = "waters", "CA atoms"
@@ -65,7 +67,7 @@ def bare(atoms: Atoms) -> str:
 
 def _heavy(name: str, library: MonomerLibrary) -> list[str]:
     """Names of the heavy atoms that a residue within a chain should have; none where its dictionary is not there."""
-    if name not in library.monlib.monomers:
+    if name == _UNKNOWN or name not in library.monlib.monomers:
         return []
     component = library.monlib.monomers[name]
     return [atom.id for atom in component.atoms if not atom.is_hydrogen() and atom.id not in _OF_ENDS]

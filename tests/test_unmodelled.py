@@ -49,6 +49,14 @@ def test_residues_of_deposited_models_that_lack_atoms(case: Callable[[str], Path
         assert said[0].endswith("and 1 more. Build them where the map shows them")
 
 
+def test_unknown_residues_lack_nothing() -> None:
+    structure = without(lambda residue, atom: residue.name == "HOH" or atom.name in ("N", "CA", "C", "O", "CB"))
+    assert told(structure)
+    for residue in (residue for chain in structure[0] for residue in chain if residue.name != "HOH"):
+        residue.name = "UNK"
+    assert not told(structure)
+
+
 def test_an_atom_with_another_name_is_not_taken_for_absent() -> None:
     def renamed(structure: gemmi.Structure) -> gemmi.Structure:
         for site in (site for chain in structure[0] for residue in chain for site in residue):
