@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -13,13 +12,15 @@ from numpy.typing import NDArray
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
 from arrayrefine.intensity_statistics import anisotropy
+from arrayrefine.io.account import Account
 from arrayrefine.io.beyond_data import rows_beyond
 from arrayrefine.io.carried_flags import carried_flags
 from arrayrefine.io.columns import Columns, choose_columns
 from arrayrefine.io.extended_flags import extended, without_extension
 from arrayrefine.io.files import IN_MEMORY
 from arrayrefine.io.flag_file import flags_of_another_file
-from arrayrefine.io.free_flags import FreeColumn, check_share, choose_random, find_free_column, possible_flags, resolve
+from arrayrefine.io.free_flags import FreeColumn, find_free_column, possible_flags, resolve
+from arrayrefine.io.free_sets import check_test_set, flagged_test_set, random_test_set
 from arrayrefine.io.french_wilson import REJECT_BELOW, french_wilson
 from arrayrefine.io.friedel_pairs import anomalous_differences
 from arrayrefine.io.in_memory import DataSource, label_of, require_sound
@@ -27,35 +28,14 @@ from arrayrefine.io.merging import Observations, merge, own_rows_of_mates, to_as
 from arrayrefine.io.same_crystal import absent_note, common_crystal, fits, require_same, screws_note, without_screws
 from arrayrefine.io.status import observed_rows
 from arrayrefine.io.tables import Table, read_table
-from arrayrefine.reflections import RANDOM, Reflections
+from arrayrefine.reflections import Reflections
 from arrayrefine.wording import Caution, are, counted, were
 
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
-_FEW_FLAGS = 0.05  # share of missing free flags above which the note asks for a look
-_BEYOND = 0.5  # share of them beyond all others above which it is a cut at high resolution that they ask for
 _SAME_LIMIT = 0.005
 """Å; a limit of resolution that lies beyond the data by less is theirs, in fewer digits."""
-
-
-@dataclass
-class _Account:
-    """What was dropped, merged and assumed."""
-
-    notes: list[str] = field(default_factory=list)
-    dropped: dict[str, int] = field(default_factory=dict)
-    merged: dict[str, int] = field(default_factory=dict)
-
-    def drop(self, reason: str, count: int) -> None:
-        if count:
-            self.dropped[reason] = self.dropped.get(reason, 0) + int(count)
-
-    def all_notes(self) -> tuple[str, ...]:
-        if not self.dropped:
-            return tuple(self.notes)
-        listed = ", ".join(f"{n} {reason}" for reason, n in self.dropped.items())
-        return (*self.notes, f"dropped reflections: {listed}")
 
 
 def read_reflections(
@@ -98,7 +78,7 @@ def read_reflections(
     InputError
         If the file cannot be used; the message says what was found and expected, and the remedy.
     """
-    account = _Account()
+    account = Account()
     if isinstance(source, Reflections):
         require_sound(source)
         given = [f"--{name} {value}" for name, value in (("columns", columns), ("free", free)) if value is not None]
@@ -127,13 +107,13 @@ def read_reflections(
     s_squared = common.inverse_d_squared(observed.hkl)
     if column is None:
         overlooked = possible_flags(table) if free is None else []
-        test_set, flag_source = _random_test_set(table, s_squared, free_fraction, seed, account, overlooked)
+        test_set, flag_source = random_test_set(table, s_squared, free_fraction, seed, account, overlooked)
     else:
         if extend:
             flag, note = extended(column.label, observed.flag, s_squared, seed)
             observed = dataclasses.replace(observed, flag=flag)
             account.notes.append(note)
-        test_set = _test_set(table, column, flag_source, observed.flag, s_squared, account)
+        test_set = flagged_test_set(table, column, flag_source, observed.flag, s_squared, account)
     origin: dict[str, object] = {"file": label_of(source), "sha256": table.file.sha256, "cell": cell_source}
     origin |= {"columns": chosen.labels, "kind": chosen.kind, "merged": account.merged}
     origin |= {**flag_source, **elsewhere.source}
@@ -143,7 +123,7 @@ def read_reflections(
     origin["dropped"] = account.dropped
     origin["completeness"] = reflections.completeness
     if column is not None or free_fraction > 0.0:
-        _check_test_set(table, column, reflections, account)
+        check_test_set(table, column, reflections, account)
     if column is not None:
         reflections = dataclasses.replace(reflections, flags=carried_flags(table, column, reflections))
     reflections = dataclasses.replace(reflections, anomalous=anomalous_differences(table, chosen, reflections))
@@ -160,7 +140,7 @@ def crystal_of(source: DataSource) -> Crystal | None:
     return Crystal.from_gemmi(table.cell, table.space_group)
 
 
-def _as_read(reflections: Reflections, model: Crystal, d_min: float | None, account: _Account) -> Reflections:
+def _as_read(reflections: Reflections, model: Crystal, d_min: float | None, account: Account) -> Reflections:
     """Reflections that were read before, cut at high resolution."""
     own = reflections.crystal
     origin = {"file": label_of(reflections), "sha256": IN_MEMORY} | reflections.source
@@ -177,7 +157,7 @@ def _as_read(reflections: Reflections, model: Crystal, d_min: float | None, acco
     return dataclasses.replace(reflections.select(kept), source=origin)
 
 
-def _usable_observations(table: Table, chosen: Columns, crystal: Crystal, account: _Account) -> Observations:
+def _usable_observations(table: Table, chosen: Columns, crystal: Crystal, account: Account) -> Observations:
     """Measurements that can be used, in the asymmetric unit; their flags are missing."""
     rows = np.arange(len(table.hkl))
     flag = np.full(len(rows), np.nan)
@@ -249,7 +229,7 @@ def _resolved(
 
 
 def _merged(
-    table: Table, observed: Observations, chosen: Columns, account: _Account, crystal: Crystal
+    table: Table, observed: Observations, chosen: Columns, account: Account, crystal: Crystal
 ) -> Observations:
     """Merge equivalent measurements, and say what was merged."""
     every = observed
@@ -284,7 +264,7 @@ def _as_mates(duplicates: int, mates: int) -> str:
 
 
 def _cut(
-    table: Table, crystal: Crystal, observed: Observations, d_min: float | None, account: _Account
+    table: Table, crystal: Crystal, observed: Observations, d_min: float | None, account: Account
 ) -> Observations:
     """Cut at high resolution."""
     if d_min is None:
@@ -298,7 +278,7 @@ def _cut(
     return kept
 
 
-def _inside(path: Path, s_squared: Float, d_min: float, account: _Account) -> Bool:
+def _inside(path: Path, s_squared: Float, d_min: float, account: Account) -> Bool:
     """Which reflections (R,) lie within a limit of resolution that some of them must lie in; the others are dropped."""
     d = s_squared**-0.5
     # headers print d_min with few digits; the reflection at the limit belongs to it
@@ -315,58 +295,7 @@ def _inside(path: Path, s_squared: Float, d_min: float, account: _Account) -> Bo
     return keep
 
 
-def _random_test_set(
-    table: Table, s_squared: Float, fraction: float, seed: int, account: _Account, overlooked: list[str]
-) -> tuple[Bool, dict[str, object]]:
-    """Flags (R,) of a new test set, and where it came from."""
-    if not 0.0 <= fraction < 1.0:
-        raise InputError(f"free_fraction = {fraction:g}; expected a number between 0 and 1, such as 0.05")
-    if fraction == 0.0:
-        no_set: dict[str, object] = {"free_column": None, "free_convention": "none", "free_file_value": None}
-        return np.zeros(len(s_squared), dtype=bool), no_set
-    test_set = choose_random(s_squared, fraction, seed)
-    others = f". Column {overlooked[0]} looks like flags: --free {overlooked[0]} takes them" if overlooked else ""
-    account.notes.append(Caution(
-        f"no free flags are taken from '{table.file.path}': {int(test_set.sum())} of {len(test_set)} "
-        f"reflections ({100 * test_set.mean():.1f} %) are chosen at random with seed {seed} and "
-        "written out with the result; use those flags from now on. R-free starts too low where the model was refined "
-        f"against all of them before. Flags of another file are taken with --free FILE{others}"
-    ))
-    return test_set, {"free_column": None, "free_convention": f"{RANDOM}, seed {seed}", "free_file_value": None}
-
-
-def _test_set(
-    table: Table, column: FreeColumn, source: dict[str, object], flag: Float, s_squared: Float, account: _Account
-) -> Bool:
-    """Flags (R,) of the test set of the file; `flag` is 0 in it, 1 in the work set, nan where missing."""
-    check_share(table.file.path, column, flag, float(str(source["free_file_value"])))
-    missing = ~np.isfinite(flag)
-    if missing.any():
-        d = s_squared[missing] ** -0.5
-        advice, many = "", bool(missing.mean() > _FEW_FLAGS)
-        end = float(s_squared[~missing].max())
-        if many and np.mean(s_squared[missing] > end) > _BEYOND:
-            limit = end**-0.5
-            advice = f"; flags reach to {limit:.2f} Å (--d-min {limit:.2f} leaves out what is beyond"
-            advice += f"; +{RANDOM} behind what --free names gives it test reflections, too)"
-        said = (
-            f"{int(missing.sum())} reflections ({100 * missing.mean():.1f} %, {d.max():.2f}-{d.min():.2f} Å) "
-            f"have no free flag in {column.label} and count as work, in refined.mtz too{advice}"
-        )
-        account.notes.append(Caution(said) if many else said)
-    return np.asarray(flag == 0.0)
-
-
-def _check_test_set(table: Table, column: FreeColumn | None, reflections: Reflections, account: _Account) -> None:
-    share = float(reflections.free.mean())
-    if column is not None and share > 0.2:
-        account.notes.append(Caution(f"the test set of '{table.file.path}' is unusually large: {100 * share:.0f} %"))
-    if not reflections.free.any():
-        said = f"too few reflections ({len(reflections)}) for a test set: there is no R-free"
-        account.notes.append(Caution(said))
-
-
-def _to_amplitudes(reflections: Reflections, account: _Account) -> Reflections:
+def _to_amplitudes(reflections: Reflections, account: Account) -> Reflections:
     """Convert intensities by French & Wilson."""
     i_obs, sigma_i = reflections.f_obs, reflections.sigma
     measured = dataclasses.replace(reflections, i_obs=i_obs, sigma_i=sigma_i)
