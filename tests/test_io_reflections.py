@@ -731,6 +731,21 @@ def test_data_may_name_the_space_group_without_its_screw_axes(tmp_path: Path, st
     assert not said(read_reflections(alone, CRYSTAL)[1], "systematically absent")
 
 
+@pytest.mark.parametrize("strength", [0.05, 1.0])
+def test_strong_reflections_that_both_groups_forbid_are_warned_of(tmp_path: Path, strength: float) -> None:
+    """Of C 1 2 1 half would be gone under the name of I 1 2 1; weak ones are no news."""
+    cell = (40.0, 50.0, 60.0, 90.0, 95.0, 90.0)
+    hkl = gemmi.make_miller_array(gemmi.UnitCell(*cell), gemmi.SpaceGroup("P 1 2 1"), 4.0)
+    crystal = Crystal(cell, "I 1 2 1")
+    absent = crystal.absent(hkl)
+    f = np.where(absent, 50.0 * strength, 50.0) + np.where(np.arange(len(hkl)) % 2, 0.001, -0.001)
+    columns = {"F": ("F", f), "SIGF": ("Q", np.full(len(f), 2.0)), "FREE": ("I", np.arange(len(f)) % 20)}
+    data, notes = read_reflections(write_mtz(tmp_path / "a.mtz", columns, hkl=hkl, crystal=crystal), crystal)
+    assert len(data) == (~absent).sum()
+    assert said(notes, "they seem to be there, and I 1 2 1 may be the wrong space group") == (strength == 1.0)
+    assert said(notes, f"{absent.sum()} measured reflections are systematically absent") == (strength == 1.0)
+
+
 def test_two_names_of_one_group_agree(tmp_path: Path) -> None:
     cell = (50.0, 60.0, 70.0, 90.0, 95.0, 90.0)
     crystal = Crystal(cell, "P 1 21 1")

@@ -178,9 +178,10 @@ def _usable_observations(table: Table, chosen: Columns, crystal: Crystal, accoun
     good_sigma = np.isfinite(observed.sigma) & (observed.sigma > 0.0)
     negative = observed.value < 0.0 if chosen.kind == "amplitude" else np.zeros(len(observed.value), dtype=bool)
     absent = crystal.absent(observed.hkl) if len(observed.hkl) else negative
-    if table.space_group is not None and without_screws(table.space_group, crystal.gemmi_space_group):
-        ratio = observed.value / np.where(good_sigma, observed.sigma, np.nan)
-        account.notes += absent_note(crystal, ratio, absent)
+    without = table.space_group is not None and without_screws(table.space_group, crystal.gemmi_space_group)
+    ratio = observed.value / np.where(good_sigma, observed.sigma, np.nan)
+    # where the data know of the space group, a few of them are no news unless they are strong
+    account.notes += (note for note in absent_note(crystal, ratio, absent) if without or isinstance(note, Caution))
     tests = (
         ("with the index 0 0 0", (observed.hkl == 0).all(axis=1)),
         ("with a sigma that is zero, negative or missing", ~good_sigma),

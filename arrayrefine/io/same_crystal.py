@@ -178,7 +178,7 @@ def screws_note(path: Path | str, group: gemmi.SpaceGroup, model: gemmi.SpaceGro
 
 
 def absent_note(crystal: Crystal, ratio: NDArray[np.float64], absent: NDArray[np.bool_]) -> tuple[str, ...]:
-    """A sentence about reflections that the space group of the model forbids, where the data did not know of it.
+    """A sentence about reflections that the space group of the model forbids; a warning where they seem to be there.
 
     Parameters
     ----------
