@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -25,10 +27,11 @@ DATA = Path(os.environ.get("ARRAYREFINE_DATA", Path(__file__).resolve().parents[
 
 
 if sys.dont_write_bytecode:
-    # Every process of the tests would compile all that it imports, and rewrite all assertions: they keep it where
-    # nobody looks.
+    # Every process of the tests would compile all that it imports, and rewrite all assertions: they keep it in a folder
+    # that goes with them.
     sys.dont_write_bytecode = False
-    sys.pycache_prefix = str(Path(tempfile.gettempdir()) / f"arrayrefine-bytecode-{os.getuid()}")
+    sys.pycache_prefix = tempfile.mkdtemp(prefix="arrayrefine-bytecode-")
+    atexit.register(shutil.rmtree, sys.pycache_prefix, ignore_errors=True)
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
 
