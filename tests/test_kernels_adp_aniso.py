@@ -79,7 +79,7 @@ def test_shapes_do_not_see_sizes() -> None:
 
 def test_small_differences_of_shapes_by_the_formula() -> None:
     one, two = 1e-3 * RNG.normal(size=(2, 6))
-    u = symmetric.exponential(np.array([one, two])) * np.array([[0.1], [0.4]])
+    u = symmetric.Exponential.of(np.array([one, two])).value() * np.array([[0.1], [0.4]])
     apart = symmetric.matrices(one - two)
     apart -= np.trace(apart) / 3.0 * np.eye(3)
     value, _ = adp_aniso.shape(u, np.array([0]), np.array([1]), np.array([9.0]))
@@ -168,7 +168,7 @@ def _second(function: Restraint, u: np.ndarray, s: np.ndarray) -> float:
     """Second derivative along S of the value at U = R exp(tS) R, at t = 0."""
     root = symmetric.root(u)
     h = 1e-3
-    f = [function(symmetric.product(root, symmetric.exponential(t * s)))[0] for t in (-h, 0.0, h)]
+    f = [function(symmetric.product(root, symmetric.Exponential.of(t * s).value()))[0] for t in (-h, 0.0, h)]
     return (f[0] - 2.0 * f[1] + f[2]) / h**2
 
 
