@@ -28,6 +28,8 @@ STRONGLY_RELATED_ABOVE = 0.5
 _FEWEST = 500  # strong acentric reflections; with these the mean |L| is good to 0.013
 _FEWEST_PAIRS = 200  # of twin mates; with these the correlation is good to 0.07
 _OFFSETS = tuple(o for o in itertools.product((-2, 0, 2), repeat=3) if o > (0, 0, 0))
+_SAME = 0.97
+"""Correlation of mates with uneven intensities above which they are equivalents, as a rule."""
 _WHOLE = 1e-6  # an index this close to a whole number is one
 
 
@@ -232,8 +234,12 @@ def twinning(reflections: Reflections, modelled: tuple[str, ...] = ()) -> list[s
         f"refined as a twin by {', '.join(modelled)}, as asked for" if modelled else
         f"twinning is not modelled (--twin={found.related[0].name} does)"
     )  # fmt: skip
-    return [
-        f"intensities are related by the twin law{plural} {named}, though {moments}: the crystal may be twinned, or of "
-        f"higher symmetry than {reflections.crystal.space_group}, or copies in it are related by axes parallel to "
-        f"that of the law; {done}"
-    ]
+    group = reflections.crystal.space_group
+    what = (
+        f"the crystal is probably of higher symmetry than {group}: merge and refine it in the space group that has "
+        "this symmetry too (POINTLESS or phenix.xtriage name it), with fewer copies; or it is twinned, or nearly so related"
+        if found.related[0].correlation > _SAME else
+        f"the crystal may be twinned, or of higher symmetry than {group}, or copies in it are related by axes parallel "
+        "to that of the law"
+    )  # fmt: skip
+    return [f"intensities are related by the twin law{plural} {named}, though {moments}: {what}; {done}"]

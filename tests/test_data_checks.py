@@ -134,6 +134,8 @@ def test_related_mates_with_intensities_as_uneven_as_ever_are_named() -> None:
     (note,) = check_data(pseudo)
     assert note.startswith(f"intensities are related by the twin law -h,k,-l (correlation {law.correlation:.2f}")
     assert "of higher symmetry than P 43" in note
+    (note,) = check_data(with_intensities(data, 900.0 * mean * np.abs(shared) ** 2))
+    assert "the crystal is probably of higher symmetry than P 43: merge and refine it in the space group that" in note
     weakly = with_intensities(data, 900.0 * mean * np.abs(np.sqrt(0.5) * (shared + own)) ** 2)
     assert twin_laws(weakly)[0].correlation > 0.2
     assert check_data(weakly) == ()

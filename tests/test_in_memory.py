@@ -93,6 +93,21 @@ def test_a_test_set_is_not_chosen_among_reflections_that_were_read(of_files: ar.
     assert any(note.startswith("--free random: without effect") for note in notes)
 
 
+def test_a_test_set_that_was_put_in_is_not_said_to_be_that_of_the_file() -> None:
+    crystal = ar.read_model(MODEL).crystal
+    data, _ = ar.read_reflections(DATA, crystal)
+    again, notes = ar.read_reflections(data, crystal)
+    assert (again.flags, notes) == (data.flags, ())
+    own = data.free.copy()
+    own[:30] = ~own[:30]
+    given, (note,) = ar.read_reflections(dataclasses.replace(data, free=own), crystal)
+    assert note.startswith("30 reflections are free as given and not by FREE, or the other way round")
+    assert np.array_equal(given.free, own)
+    assert given.flags is None
+    assert given.source["free_convention"] == "as given"
+    assert given.source["file"] == data.source["file"]
+
+
 def test_what_was_read_before(of_files: ar.Result) -> None:
     model = ar.read_model(MODEL)
     assert ar.read_model(model) is model

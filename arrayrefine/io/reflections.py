@@ -28,7 +28,7 @@ from arrayrefine.io.merging import Observations, merge, own_rows_of_mates, to_as
 from arrayrefine.io.same_crystal import absent_note, common_crystal, fits, require_same, screws_note, without_screws
 from arrayrefine.io.status import observed_rows
 from arrayrefine.io.tables import Table, read_table
-from arrayrefine.reflections import Reflections
+from arrayrefine.reflections import FreeFlags, Reflections, positions
 from arrayrefine.wording import Caution, are, counted, were
 
 Float = NDArray[np.float64]
@@ -151,10 +151,24 @@ def _as_read(reflections: Reflections, model: Crystal, d_min: float | None, acco
         account.notes.append(screws_note(str(origin["file"]), own.gemmi_space_group, model.gemmi_space_group))
         account.drop("systematically absent", int(absent.sum()))
         reflections = dataclasses.replace(reflections, crystal=crystal).select(~absent)
+    if reflections.flags is not None and (others := _other_than_flags(reflections, reflections.flags)):
+        account.notes.append(
+            f"{counted(others, 'reflection')} {are(others)} free as given and not by {origin.get('free_column')}, or "
+            "the other way round: the test set is the one given, and FREE in refined.mtz is 0 for it"
+        )
+        origin |= {"free_column": None, "free_convention": "as given", "free_file_value": None}
+        reflections = dataclasses.replace(reflections, flags=None)
     kept = np.ones(len(reflections), dtype=bool)
     if d_min is not None:
         kept = _inside(Path(str(origin["file"])), reflections.s_squared, d_min, account)
     return dataclasses.replace(reflections.select(kept), source=origin)
+
+
+def _other_than_flags(reflections: Reflections, flags: FreeFlags) -> int:
+    """How many reflections are in the test set and not by the flags that they came with, or the other way round."""
+    row = positions(reflections.hkl, flags.hkl)
+    value = np.where(row >= 0, flags.value[row], np.nan)
+    return int(((value == flags.test) != reflections.free)[np.isfinite(value)].sum())
 
 
 def _usable_observations(table: Table, chosen: Columns, crystal: Crystal, account: Account) -> Observations:
