@@ -237,8 +237,8 @@ def twinning(reflections: Reflections, modelled: tuple[str, ...] = ()) -> list[s
     group = reflections.crystal.space_group
     what = (
         f"the crystal is probably of higher symmetry than {group}: merge and refine it in the space group that has "
-        "this symmetry too (POINTLESS or phenix.xtriage name it), with fewer copies; or it is twinned, or nearly of that "
-        "symmetry"
+        "this symmetry too (POINTLESS or phenix.xtriage name it), with fewer copies; or it is twinned, or nearly of "
+        "that symmetry"
         if found.related[0].correlation > _SAME else
         f"the crystal may be twinned, or of higher symmetry than {group}, or copies in it are related by axes parallel "
         "to that of the law"
