@@ -6,7 +6,6 @@ import dataclasses
 from dataclasses import dataclass, field
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.configuration import check_options
@@ -16,6 +15,7 @@ from arrayrefine.hydrogen_sources import with_hydrogens
 from arrayrefine.io.in_memory import DataSource, ModelSource, label_of
 from arrayrefine.io.model import read_model
 from arrayrefine.io.model_crystal import box
+from arrayrefine.kernels.blas import one_blas_thread_throughout
 from arrayrefine.links import with_found_links
 from arrayrefine.map_grids import MapGrid, map_grid
 from arrayrefine.maps import MapCoefficients
@@ -73,7 +73,7 @@ def evaluate_files(model: ModelSource, data: DataSource, options: Options | None
     """
     check_options(options := options or Options())
     options = as_read(options)
-    with threadpool_limits(limits=1, user_api="blas"):
+    with one_blas_thread_throughout():
         _, problem, atoms, notes = prepare(model, data, options)
         state = evaluate(problem, atoms, absorb_b=False)
         return Evaluated(problem, state, maps_of(problem, state), tuple(dict.fromkeys(notes)))
@@ -212,5 +212,5 @@ def omit_files(
     if (chosen | ~there).all():
         name = label_of(model)
         raise InputError(f"selection '{selection}' names all atoms of '{name}'; expected some to be left for phases")
-    with threadpool_limits(limits=1, user_api="blas"):
+    with one_blas_thread_throughout():
         return omit_map(found.problem, found.state, np.asarray(chosen), radius), found

@@ -10,12 +10,12 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from arrayrefine.device_batch import together
 from arrayrefine.errors import ArrayRefineError, InputError, StopRefinement
 from arrayrefine.io.in_memory import DataSource, ModelSource
 from arrayrefine.kernels.backend import can_fork, share_device
+from arrayrefine.kernels.blas import one_blas_thread_throughout
 from arrayrefine.kernels.crew import Ask, RefusedError, crew
 from arrayrefine.kernels.processes import possible
 from arrayrefine.options import Options
@@ -196,7 +196,7 @@ def _side_by_side(jobs: Mapping[int, Job], caller: _Caller, ended: _Ended) -> No
         threading.Thread(target=work, args=(place, number, job), name=f"job {number}")
         for place, (number, job) in enumerate(jobs.items())
     ]
-    with threadpool_limits(limits=1, user_api="blas"):
+    with one_blas_thread_throughout():
         try:
             for thread in threads:
                 thread.start()

@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
 
-from threadpoolctl import threadpool_limits
-
 from arrayrefine import (
     absorbers,
     coordinate_uncertainty,
@@ -32,6 +30,7 @@ from arrayrefine.hydrogens import output_atoms
 from arrayrefine.io.files import IN_MEMORY
 from arrayrefine.io.in_memory import DataSource, ModelSource, is_path, label_of
 from arrayrefine.io.refinement_items import last_weights
+from arrayrefine.kernels.blas import one_blas_thread_throughout
 from arrayrefine.map_grids import wanted_maps
 from arrayrefine.options import Options
 from arrayrefine.other_indexing import other_indexing
@@ -121,7 +120,7 @@ def refine(
         The input cannot be used as given; the message says what to do.
     """
     # Threads share the blocks of a kernel; a BLAS that starts its own inside each would only get in their way.
-    with threadpool_limits(limits=1, user_api="blas"):
+    with one_blas_thread_throughout():
         return run(
             model, data, options or Options(), on_step, on_message, stop, None, on_state, extra, restraint_tables
         )

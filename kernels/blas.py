@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from contextlib import ContextDecorator
+from collections.abc import Iterator
+from contextlib import ContextDecorator, contextmanager
 
 from threadpoolctl import threadpool_limits
 
@@ -30,3 +31,14 @@ class _OneThread(ContextDecorator):
 
 
 one_blas_thread = _OneThread()
+
+
+@contextmanager
+def one_blas_thread_throughout() -> Iterator[None]:
+    """The same for a whole refinement, which other threads of a user's have with one, too."""
+    if threading.current_thread() is threading.main_thread():
+        with one_blas_thread:
+            yield
+    else:
+        with threadpool_limits(limits=1, user_api="blas"):
+            yield

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import arrayrefine as ar
 from arrayrefine.example import DATA, MODEL
-from arrayrefine.kernels.blas import one_blas_thread
+from arrayrefine.kernels.blas import one_blas_thread, one_blas_thread_throughout
 
 
 def most() -> int:
@@ -38,6 +40,30 @@ def test_it_is_left_as_it_was() -> None:
             raise KeyError
         assert most() == before
     assert elsewhere == [1]
+
+
+def test_throughout_is_for_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    @contextmanager
+    def spy(limits: int, user_api: str) -> Iterator[None]:
+        asked.append(f"{limits} {user_api}")
+        yield
+
+    def work() -> None:
+        with one_blas_thread_throughout():
+            asked.append(threading.current_thread().name)
+
+    with threadpool_limits(limits=3, user_api="blas"):
+        before = most()
+        with one_blas_thread_throughout():
+            assert most() == 1
+        assert most() == before
+    monkeypatch.setattr("arrayrefine.kernels.blas.threadpool_limits", spy)
+    other = threading.Thread(target=work, name="other")
+    other.start()
+    other.join()
+    assert asked == ["1 blas", "other"]
 
 
 def test_targets_are_called_with_one_thread() -> None:
