@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import signal
+import types
 from pathlib import Path
 
 import gemmi
@@ -156,6 +157,22 @@ def test_the_command_leaves_nothing_where_it_cannot_start(tmp_path: Path, capsys
     assert cli.main(["crossvalidate", str(MODEL), str(DATA), "--out", str(out), "--folds", "1"]) == 2
     assert "--folds 1: expected 2 to " in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_a_stop_before_the_first_end_promises_no_model(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object, **__: object) -> types.SimpleNamespace:
+        signal.raise_signal(signal.SIGTERM)
+        return types.SimpleNamespace(ended=())
+
+    monkeypatch.setattr("arrayrefine.cross_validation.cross_validate", stopped)
+    assert cli.main(["crossvalidate", str(MODEL), str(DATA), "--out", str(tmp_path / "out")]) == 143
+    said = capfd.readouterr().err
+    assert "stopping; what the refinements that have ended tell is written (again: exit at once)" in said
+    assert "nothing is written" in said
+    assert "best model" not in said
+    assert not (tmp_path / "out").exists()
 
 
 def test_data_without_flags_need_none() -> None:

@@ -39,7 +39,7 @@ class CrossValidate:
 
     def __call__(self) -> int:
         """Run the command; returns the exit status."""
-        with StopRequest() as stop:
+        with StopRequest("what the refinements that have ended tell is written") as stop:
             check_options(self.options)
             from arrayrefine.cross_validation import cross_validate
             from arrayrefine.io.write import replace_files

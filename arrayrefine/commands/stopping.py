@@ -12,10 +12,16 @@ class StopRequest:
     """Catches SIGINT and SIGTERM within a `with` block: the first asks for a stop, the second exits at once.
 
     Called, it returns the number of the signal that asked for a stop, or None.
+
+    Parameters
+    ----------
+    left : str
+        What there is in the end, for the message.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, left: str = "the best model so far is written") -> None:
         self.signal: int | None = None
+        self._left = left
         self._previous: dict[int, Any] = {}
 
     def __call__(self) -> int | None:
@@ -37,4 +43,4 @@ class StopRequest:
             raise SystemExit(128 + number)
         self.signal = number
         # os.write and not print: the signal may have come in the middle of one
-        os.write(2, b"\narrayrefine: stopping; the best model so far is written (again: exit at once)\n")
+        os.write(2, f"\narrayrefine: stopping; {self._left} (again: exit at once)\n".encode())
