@@ -20,7 +20,7 @@ from arrayrefine.io.reflections import crystal_of, read_reflections
 from arrayrefine.many import Job, refine_many
 from arrayrefine.minimize import INTERRUPTED
 from arrayrefine.options import DISPLACED, Options
-from arrayrefine.reflections import Reflections, positions
+from arrayrefine.reflections import RANDOM, Reflections, positions
 from arrayrefine.report import Step
 from arrayrefine.restraint_tables import TableSource
 from arrayrefine.result import Result
@@ -194,7 +194,7 @@ def cross_validate(
 
 
 def _without(reflections: Reflections, fold: NDArray[np.int32], number: int, seed: int) -> Reflections:
-    """Reflections with a fold for the test set."""
-    said = f"fold {number + 1} of {int(fold.max()) + 1}, seed {seed}"
+    """Reflections with a fold for the test set, which is as new to the model as one chosen when they were read."""
+    said = f"{RANDOM}, fold {number + 1} of {int(fold.max()) + 1}, seed {seed}"
     source = reflections.source | {"free_column": None, "free_convention": said, "free_file_value": None}
     return dataclasses.replace(reflections, free=fold == number, flags=None, source=source)

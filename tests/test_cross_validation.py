@@ -85,6 +85,7 @@ def test_each_reflection_is_judged_by_the_refinement_that_left_it_out(found: Cro
     free_sum = 0.0
     for k, result in enumerate(found.results):
         own = result.reflections
+        assert own.has_new_test_set  # no word on flags that the model was refined with
         assert own.free.sum() == (found.known & (found.fold == k)).sum()
         assert found.r_free[k] == pytest.approx(result.r_free, abs=1e-12)
         free_sum += found.r_free[k] * own.f_obs[own.free].sum()
