@@ -121,6 +121,7 @@ class CrossValidation:
             rows.append({
                 "fold": k + 1, "n": int(inside.sum()), "r_work": final.r_work, "r_free": self._r(inside),
                 "bond_rmsz": final.bond_rmsz, "angle_rmsz": final.angle_rmsz, "stopped": self.results[k].report.stopped,
+                "warnings": self.results[k].report.warnings,
             })  # fmt: skip
         return {
             "schema": SCHEMA, "folds": len(self.results), "n": int(self.known.sum()),

@@ -148,6 +148,7 @@ def test_the_command_prints_and_writes_what_was_found(tmp_path: Path, capsys: py
     assert known.sum() == content["n"]
     assert r_factor(columns["FP"][known], columns["FC"][known]) == pytest.approx(content["r_complete"], rel=1e-5)
     for row in content["by_fold"]:
+        assert any(note.startswith("the start was displaced by 0.1 Å rms") for note in row["warnings"])
         inside = known & (columns["FOLD"] == row["fold"])
         assert inside.sum() == row["n"]
         assert r_factor(columns["FP"][inside], columns["FC"][inside]) == pytest.approx(row["r_free"], rel=1e-5)
