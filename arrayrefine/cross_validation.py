@@ -88,7 +88,10 @@ class CrossValidation:
 
     @property
     def standard_error(self) -> float:
-        """Standard error of R-complete, by the scatter of `r_free`; nan for fewer than two of these."""
+        """Standard error of R-complete, by the scatter of `r_free`; nan for fewer than two of these.
+
+        Of k folds it is good to 1/√(2(k − 1)): with two or three it may be far too small.
+        """
         values = self.r_free
         return float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
 
