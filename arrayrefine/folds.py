@@ -10,6 +10,7 @@ from scipy.sparse.csgraph import connected_components
 from arrayrefine.errors import InputError
 from arrayrefine.reflections import Reflections
 from arrayrefine.twinning import mates
+from arrayrefine.wording import are, counted
 
 _LEAST = 2
 """Folds, and families of reflections in each of them."""
@@ -56,6 +57,11 @@ def cut(reflections: Reflections, count: int, seed: int) -> NDArray[np.int32]:
     """
     family = families(reflections)
     _, first = np.unique(family, return_index=True)
+    if len(first) < _LEAST**2:
+        raise InputError(
+            f"{counted(len(first), 'reflection')} that no symmetry of the lattice relates {are(len(first))} too few "
+            f"for cross-validation; expected {_LEAST**2} or more"
+        )
     if not _LEAST <= count <= len(first) // _LEAST:
         raise InputError(
             f"--folds {count}: expected {_LEAST} to {len(first) // _LEAST} folds of {len(first)} reflections that no "

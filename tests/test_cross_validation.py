@@ -78,6 +78,12 @@ def test_folds_that_cannot_be_made_are_refused(count: int) -> None:
         cut(data, count, 0)
 
 
+def test_too_few_reflections_for_any_folds_are_refused() -> None:
+    data = made((10.0, 11.0, 12.0, 90.0, 97.0, 90.0), "P 1 21 1", 2.5).select(np.arange(3))
+    with pytest.raises(InputError, match="are too few for cross-validation; expected 4 or more"):
+        cut(data, 2, 0)
+
+
 def test_each_reflection_is_judged_by_the_refinement_that_left_it_out(found: CrossValidation) -> None:
     data = found.reflections
     assert found.ended == (0, 1)
