@@ -61,5 +61,5 @@ def overlapping_mates(atoms: Atoms, non_bonded: NonBonded, crystal: Crystal) -> 
         f"{counted(n, 'atom')} {are(n)} within {_APART:g} Å of symmetry mates without a link to them; contacts will "
         f"push them apart: {listed(labels, '; ')}. If they are bonded, name the bond in the model (LINK or "
         "struct_conn); if one is there instead of the other, give them occupancies of 0.5; if there are many, the "
-        "space group, its setting, the cell or the place of the model is wrong"
+        "space group, its setting, the cell or the place of the model is wrong; else one of them is in a wrong place"
     )]  # fmt: skip

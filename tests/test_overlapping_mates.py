@@ -39,6 +39,7 @@ def test_atoms_on_mates_are_named(tmp_path: Path) -> None:
     )
     (note,) = _said(tmp_path / "b.pdb", ("CA", "ALA", 1.5, 1.0, 1.0), ("CA", "GLY", -1.5, 2.5, 1.0))
     assert note.startswith("2 atoms are within")
+    assert note.endswith("else one of them is in a wrong place")
     assert "A/ALA 1/CA - A/GLY 4/CA (1.50 Å)" in note
 
 
