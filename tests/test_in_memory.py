@@ -77,6 +77,7 @@ def test_documents_in(structure: gemmi.Structure, of_files: ar.Result, tmp_path:
     ("part", "change", "words"),
     [
         ("free", lambda array: array.astype(int), r"free of Reflections is int64 \(\d+,\); expected bool"),
+        ("f_obs", list, r"f_obs of Reflections is a list; expected an array, float \(\d+,\)"),
         ("free", lambda array: array[1:], r"free of Reflections is bool .*; expected bool \(\d+,\)"),
         ("sigma", lambda array: 0.0 * array, "amplitudes of Reflections are no numbers, or their sigma is not above 0"),
     ],

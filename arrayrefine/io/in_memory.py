@@ -66,7 +66,9 @@ def require_sound(reflections: Reflections) -> None:
     wanted = {"hkl": ("iu", "int"), "f_obs": ("f", "float"), "sigma": ("f", "float"), "free": ("b", "bool")}
     optional = {name: ("f", "float") for name in ("i_obs", "sigma_i") if getattr(reflections, name) is not None}
     for name, (kinds, kind) in (wanted | optional).items():
-        array, shape = np.asarray(getattr(reflections, name)), (n, 3) if name == "hkl" else (n,)
+        array, shape = getattr(reflections, name), (n, 3) if name == "hkl" else (n,)
+        if not isinstance(array, np.ndarray):
+            raise InputError(f"{name} of Reflections is a {type(array).__name__}; expected an array, {kind} {shape}")
         if array.shape != shape or array.dtype.kind not in kinds:
             raise InputError(f"{name} of Reflections is {array.dtype} {array.shape}; expected {kind} {shape}")
     bad = int((~np.isfinite(reflections.f_obs) | ~(np.isfinite(reflections.sigma) & (reflections.sigma > 0.0))).sum())
