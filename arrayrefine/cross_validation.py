@@ -7,7 +7,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from arrayrefine.folds import cut
 from arrayrefine.io.in_memory import DataSource, ModelSource
 from arrayrefine.io.model import read_model
 from arrayrefine.io.reflections import crystal_of, read_reflections
+from arrayrefine.kernels.backend import cupy_is_there
 from arrayrefine.many import Job, refine_many
 from arrayrefine.minimize import INTERRUPTED
 from arrayrefine.options import DISPLACED, Options
@@ -28,6 +29,7 @@ from arrayrefine.scaling import r_factor
 from arrayrefine.summaries import correlation, shell_edges
 
 Float = NDArray[np.float64]
+_T = TypeVar("_T")
 
 SCHEMA = "arrayrefine.crossvalidation/1"
 
@@ -49,7 +51,7 @@ class CrossValidation:
         Amplitude by that refinement, on the scale of `f_obs`; nan where it was interrupted, or set the measurement
         aside.
     results : tuple of Result
-        One for each fold.
+        One for each fold, as far as they had begun.
     notes : tuple of str
         What was fixed up, left out or assumed as the data were read.
     """
@@ -127,7 +129,7 @@ class CrossValidation:
                 "warnings": self.results[k].report.warnings,
             })  # fmt: skip
         return {
-            "schema": SCHEMA, "folds": len(self.results), "n": int(self.known.sum()),
+            "schema": SCHEMA, "folds": int(self.fold.max()) + 1, "n": int(self.known.sum()),
             "r_complete": self.r_complete, "standard_error": self.standard_error, "r_work": self.r_work,
             "own_test_set": {"n": int((self.known & self.reflections.free).sum()), "r_complete": self.r_own},
             "by_fold": rows, "shells": self.shells(), "notes": self.notes,
@@ -149,6 +151,9 @@ def cross_validate(
     stop: Callable[[], int | None] | None = None,
 ) -> CrossValidation:
     """Refine once for each of several test sets that have all reflections between them.
+
+    As many as `Options.threads` says are under way at a time, each with memory of its own, and what is interrupted has
+    those that have ended; where a CUDA device may be used all are, as it evaluates them together.
 
     Parameters
     ----------
@@ -184,17 +189,28 @@ def cross_validate(
         Job(model, _without(reflections, fold, k, options.seed), options, restraint_tables=restraint_tables)
         for k in range(folds)
     ]
-    found = refine_many(jobs, on_step=on_step, on_message=on_message, stop=stop)
-    results = []
-    for result in found:
-        if isinstance(result, ArrayRefineError):
-            raise result
-        results.append(result)
+    results: list[Result] = []
+    at_once = options.threads if options.device == "cpu" or not cupy_is_there() else folds
+    for first in range(0, folds, at_once):
+        if stop is not None and stop() is not None:
+            break
+        for result in refine_many(
+            jobs[first : first + at_once], on_step=_counted_from(first, on_step),
+            on_message=_counted_from(first, on_message), stop=stop,
+        ):  # fmt: skip
+            if isinstance(result, ArrayRefineError):
+                raise result
+            results.append(result)
     made = CrossValidation(reflections, fold, np.full(len(reflections), np.nan), tuple(results), notes)
     for k in made.ended:
         own = results[k].reflections
         made.f_model[positions(own.hkl[own.free], reflections.hkl)] = results[k].f_model[own.free]
     return made
+
+
+def _counted_from(first: int, callback: Callable[[int, _T], object] | None) -> Callable[[int, _T], object] | None:
+    """A callback for some of all refinements, which numbers them from 0."""
+    return None if callback is None else lambda number, what: callback(first + number, what)
 
 
 def _without(reflections: Reflections, fold: NDArray[np.int32], number: int, seed: int) -> Reflections:

@@ -83,9 +83,14 @@ def array_module(array: Any) -> ModuleType:
     return np
 
 
+def cupy_is_there() -> bool:
+    """Whether CuPy is installed; told without a touch of any device, which processes forked later could not use."""
+    return importlib.util.find_spec("cupy") is not None
+
+
 def cuda_unavailable_reason() -> str | None:
     """Say why CUDA cannot be used, or None when a device answers."""
-    if importlib.util.find_spec("cupy") is None:
+    if not cupy_is_there():
         return "CuPy is not installed (the extras gpu12 and gpu13 of arrayrefine bring it)"
     try:
         import cupy

@@ -136,6 +136,18 @@ def test_what_is_interrupted_has_no_part(found: CrossValidation) -> None:
     assert nothing.r_own is None
 
 
+def test_one_after_another_those_that_have_ended_count(found: CrossValidation) -> None:
+    steps: list[int] = []
+    before_last = cross_validate(
+        MODEL, DATA, dataclasses.replace(QUICK, threads=1, device="cpu"), folds=2,
+        on_step=lambda number, step: steps.append(number), stop=lambda: signal.SIGINT if 1 in steps else None,
+    )  # fmt: skip
+    assert steps == sorted(steps)  # the second begins when the first has ended
+    assert before_last.ended == (0,)
+    assert before_last.r_free == found.r_free[:1]
+    assert before_last.as_dict()["folds"] == 2
+
+
 def test_the_command_prints_and_writes_what_was_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--d-min", "4", "--cycles", "0", "--perturb", "0.1", "--hydrogens", "strip", "--folds", "2"]
     out = tmp_path / "out"
