@@ -44,3 +44,11 @@ def test_what_lies_in_no_density_is_named(found: Evaluated, what: str) -> None:
         assert isinstance(sentence, Caution)
         assert sentence.startswith("1 component is where the 2mFo-DFc map shows nothing")
         assert f"A/{'NAP 164' if what == 'NAP' else what} (-" in sentence
+
+
+def test_nothing_is_said_where_the_map_is_too_coarse(found: Evaluated, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unseen, "_NOTHING", 9.0)  # more than any residue has
+    assert unseen.sentences(found.problem, found.state, found.maps)
+    monkeypatch.setattr(unseen, "_COARSE", 2.9)
+    assert found.problem.reflections.d_min > 2.9
+    assert not unseen.sentences(found.problem, found.state, found.maps)
