@@ -27,6 +27,7 @@ from arrayrefine.restraint_tables import TableSource
 from arrayrefine.result import Result
 from arrayrefine.scaling import r_factor
 from arrayrefine.summaries import correlation, shell_edges
+from arrayrefine.version import version
 
 Float = NDArray[np.float64]
 _T = TypeVar("_T")
@@ -54,6 +55,8 @@ class CrossValidation:
         One for each fold, as far as they had begun.
     notes : tuple of str
         What was fixed up, left out or assumed as the data were read.
+    options : Options
+        As given.
     """
 
     reflections: Reflections
@@ -61,6 +64,7 @@ class CrossValidation:
     f_model: Float
     results: tuple[Result, ...]
     notes: tuple[str, ...]
+    options: Options
 
     @property
     def ended(self) -> tuple[int, ...]:
@@ -90,12 +94,20 @@ class CrossValidation:
 
     @property
     def standard_error(self) -> float:
-        """Standard error of R-complete, by the scatter of `r_free`; nan for fewer than two of these.
+        """Standard error of R-complete; nan where fewer than two refinements have ended.
 
-        Of k folds it is good to 1/√(2(k − 1)): with two or three it may be far too small.
+        The larger of two, each that of a ratio of sums, by what |F_o − F_c| is beyond R F_o: of single reflections, as
+        if these were independent, and of folds, whose refinements differ too. The second alone would often be far too
+        small with few folds.
         """
-        values = self.r_free
-        return float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
+        folds, known = self.ended, self.known
+        if len(folds) < 2:
+            return math.nan
+        f_obs, fold = self.reflections.f_obs[known], self.fold[known]
+        beyond = np.abs(f_obs - self.f_model[known]) - self.r_complete * f_obs
+        of_folds = np.bincount(fold, beyond)[list(folds)]
+        squares = max(float(beyond @ beyond), float(of_folds @ of_folds) * len(folds) / (len(folds) - 1))
+        return math.sqrt(squares) / float(f_obs.sum())
 
     @property
     def r_own(self) -> float | None:
@@ -128,8 +140,10 @@ class CrossValidation:
                 "bond_rmsz": final.bond_rmsz, "angle_rmsz": final.angle_rmsz, "stopped": self.results[k].report.stopped,
                 "warnings": self.results[k].report.warnings,
             })  # fmt: skip
+        report = self.results[0].report if self.results else None
         return {
-            "schema": SCHEMA, "folds": int(self.fold.max()) + 1, "n": int(self.known.sum()),
+            "schema": SCHEMA, "version": version(), "inputs": None if report is None else report.inputs,
+            "options": dataclasses.asdict(self.options), "folds": int(self.fold.max()) + 1, "n": int(self.known.sum()),
             "r_complete": self.r_complete, "standard_error": self.standard_error, "r_work": self.r_work,
             "own_test_set": {"n": int((self.known & self.reflections.free).sum()), "r_complete": self.r_own},
             "by_fold": rows, "shells": self.shells(), "notes": self.notes,
@@ -184,7 +198,7 @@ def cross_validate(
         free_fraction=0.0,
     )  # fmt: skip
     fold = cut(reflections, folds, options.seed)
-    options = dataclasses.replace(options, columns=None, free=None, d_min=None)
+    given, options = options, dataclasses.replace(options, columns=None, free=None, d_min=None)
     jobs = [
         Job(model, _without(reflections, fold, k, options.seed), options, restraint_tables=restraint_tables)
         for k in range(folds)
@@ -201,7 +215,7 @@ def cross_validate(
             if isinstance(result, ArrayRefineError):
                 raise result
             results.append(result)
-    made = CrossValidation(reflections, fold, np.full(len(reflections), np.nan), tuple(results), notes)
+    made = CrossValidation(reflections, fold, np.full(len(reflections), np.nan), tuple(results), notes, given)
     for k in made.ended:
         own = results[k].reflections
         made.f_model[positions(own.hkl[own.free], reflections.hkl)] = results[k].f_model[own.free]

@@ -7,6 +7,8 @@ import json
 import signal
 import types
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import gemmi
 import numpy as np
@@ -24,6 +26,7 @@ from arrayrefine.reflections import Reflections
 from arrayrefine.scaling import r_factor
 from arrayrefine.twinning import mates
 
+ENDED: Any = SimpleNamespace(report=SimpleNamespace(stopped="converged"))
 QUICK = Options(d_min=4.0, cycles=1, targets=("b",), perturb=0.1, hydrogens="strip", threads=2)
 
 
@@ -84,6 +87,24 @@ def test_too_few_reflections_for_any_folds_are_refused() -> None:
         cut(data, 2, 0)
 
 
+@pytest.mark.parametrize("count", [2, 10, 100])
+def test_the_standard_error_is_how_r_scatters(count: int) -> None:
+    """Of reflections made anew, with errors of their own and, in half of the cases, others that a fold shares."""
+    data = made((30.0, 41.0, 52.0, 90.0, 97.0, 90.0), "P 1 21 1", 3.0)
+    rng = np.random.default_rng(count)
+    for shared in (0.0, 0.3):
+        told, r = [], []
+        for seed in range(200 if count > 2 else 600):
+            fold = cut(data, count, seed)
+            f = rng.rayleigh(100.0, len(data))
+            error = rng.normal(0.0, 0.2, len(data)) * np.abs(1.0 + shared * rng.normal(size=count)[fold])
+            measured = dataclasses.replace(data, f_obs=f)
+            one = CrossValidation(measured, fold, f * (1.0 + error), (ENDED,) * count, (), Options())
+            told.append(one.standard_error)
+            r.append(one.r_complete)
+        assert 0.8 < np.sqrt(np.mean(np.square(told))) / np.std(r) < 1.5
+
+
 def test_each_reflection_is_judged_by_the_refinement_that_left_it_out(found: CrossValidation) -> None:
     data = found.reflections
     assert found.ended == (0, 1)
@@ -97,7 +118,10 @@ def test_each_reflection_is_judged_by_the_refinement_that_left_it_out(found: Cro
         free_sum += found.r_free[k] * own.f_obs[own.free].sum()
     assert found.r_complete == pytest.approx(free_sum / data.f_obs[found.known].sum(), rel=1e-9)
     assert found.r_complete > found.r_work == pytest.approx(np.mean([r.r_work for r in found.results]))
-    assert found.standard_error == pytest.approx(np.std(found.r_free, ddof=1) / 2**0.5)
+    beyond = np.abs(data.f_obs - found.f_model)[found.known] - found.r_complete * data.f_obs[found.known]
+    alone = np.sqrt(np.mean(beyond**2) * found.known.sum()) / data.f_obs[found.known].sum()
+    between = abs(beyond[found.fold[found.known] == 0].sum()) * 2.0 / data.f_obs[found.known].sum()
+    assert found.standard_error == pytest.approx(max(alone, between))
     assert data.free.sum() > 20  # the test set of the file
     assert found.r_own == r_factor(data.f_obs[data.free & found.known], found.f_model[data.free & found.known])
 
@@ -155,6 +179,8 @@ def test_the_command_prints_and_writes_what_was_found(tmp_path: Path, capsys: py
     printed = capsys.readouterr().out
     content = json.loads((out / "crossvalidation.json").read_text())
     error, own = content["standard_error"], content["own_test_set"]
+    assert content["options"]["d_min"] == 4.0
+    assert content["inputs"]["data"]["file"] == str(DATA)
     assert f"R-complete {content['r_complete']:.4f} +- {error:.4f} of {content['n']} reflections" in printed
     assert f"the {own['n']} of the file's test set: {own['r_complete']:.4f}" in printed
     assert "note: the start was displaced by 0.1 Å rms" in printed  # all of them said it
