@@ -140,9 +140,9 @@ class CrossValidation:
                 "bond_rmsz": final.bond_rmsz, "angle_rmsz": final.angle_rmsz, "stopped": self.results[k].report.stopped,
                 "warnings": self.results[k].report.warnings,
             })  # fmt: skip
-        report = self.results[0].report if self.results else None
+        inputs = {**(self.results[0].report.inputs if self.results else {}), "data": self.reflections.source}
         return {
-            "schema": SCHEMA, "version": version(), "inputs": None if report is None else report.inputs,
+            "schema": SCHEMA, "version": version(), "inputs": inputs,
             "options": dataclasses.asdict(self.options), "folds": int(self.fold.max()) + 1, "n": int(self.known.sum()),
             "r_complete": self.r_complete, "standard_error": self.standard_error, "r_work": self.r_work,
             "own_test_set": {"n": int((self.known & self.reflections.free).sum()), "r_complete": self.r_own},

@@ -180,7 +180,8 @@ def test_the_command_prints_and_writes_what_was_found(tmp_path: Path, capsys: py
     content = json.loads((out / "crossvalidation.json").read_text())
     error, own = content["standard_error"], content["own_test_set"]
     assert content["options"]["d_min"] == 4.0
-    assert content["inputs"]["data"]["file"] == str(DATA)
+    assert content["inputs"]["data"]["free_column"] == "FREE"
+    assert content["inputs"]["model"]["path"] == str(MODEL)
     assert f"R-complete {content['r_complete']:.4f} +- {error:.4f} of {content['n']} reflections" in printed
     assert f"the {own['n']} of the file's test set: {own['r_complete']:.4f}" in printed
     assert "note: the start was displaced by 0.1 Å rms" in printed  # all of them said it
