@@ -96,9 +96,9 @@ class CrossValidation:
     def standard_error(self) -> float:
         """Standard error of R-complete; nan where fewer than two refinements have ended.
 
-        The larger of two, each that of a ratio of sums, by what |F_o − F_c| is beyond R F_o: of single reflections, as
-        if these were independent, and of folds, whose refinements differ too. The second alone would often be far too
-        small with few folds.
+        The larger of two, each that of a ratio of sums, by what ``|F_o − F_c|`` is beyond R F_o: of single reflections,
+        as if these were independent, and of folds, whose refinements differ too. The second alone would often be far
+        too small with few folds.
         """
         folds, known = self.ended, self.known
         if len(folds) < 2:
