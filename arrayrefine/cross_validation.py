@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from arrayrefine.configuration import check_options
 from arrayrefine.errors import ArrayRefineError
 from arrayrefine.folds import cut
 from arrayrefine.io.in_memory import DataSource, ModelSource
@@ -192,6 +193,7 @@ def cross_validate(
     InputError, MonomerError, DeviceError
         The input cannot be used as given.
     """
+    check_options(options)
     crystal = read_model(model, lambda _: crystal_of(data)).crystal
     reflections, notes = read_reflections(
         data, crystal, columns=options.columns, free=options.free, d_min=options.d_min, seed=options.seed,

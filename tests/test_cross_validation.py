@@ -222,6 +222,11 @@ def test_a_stop_before_the_first_end_promises_no_model(
     assert not (tmp_path / "out").exists()
 
 
+def test_options_are_checked_first() -> None:
+    with pytest.raises(InputError, match="--threads: found 0, expected"):
+        cross_validate(MODEL, DATA, Options(threads=0))
+
+
 def test_data_without_flags_need_none() -> None:
     mtz = gemmi.read_mtz_file(str(DATA))
     mtz.remove_column([column.label for column in mtz.columns].index("FREE"))
