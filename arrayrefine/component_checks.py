@@ -7,6 +7,7 @@ from pathlib import Path
 
 import gemmi
 
+from arrayrefine.atom_names import hydrogens_of
 from arrayrefine.errors import InputError, MonomerError
 from arrayrefine.wording import Caution, listed
 
@@ -73,7 +74,7 @@ def shapeless(monlib: gemmi.MonLib, sources: Mapping[str, str]) -> list[str]:
 
 def _heavy_bonds(component: gemmi.ChemComp, atom: str) -> list[gemmi.Restraints.Bond]:
     """Bonds of an atom to others than hydrogens."""
-    hydrogens = {one.id for one in component.atoms if one.is_hydrogen()}
+    hydrogens = hydrogens_of(component)
     bonds = [bond for bond in component.rt.bonds if atom in (bond.id1.atom, bond.id2.atom)]
     return [bond for bond in bonds if not hydrogens & {bond.id1.atom, bond.id2.atom}]
 

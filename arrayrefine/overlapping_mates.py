@@ -6,7 +6,7 @@ import numpy as np
 
 from arrayrefine.atoms import WATERS, Atoms
 from arrayrefine.crystal import Crystal
-from arrayrefine.kernels.contacts import in_table, neighbour_pairs, separations
+from arrayrefine.kernels.contacts import in_table, neighbour_pairs
 from arrayrefine.nonbonded import metal_flags
 from arrayrefine.restraints import NonBonded
 from arrayrefine.wording import Caution, are, counted, listed
@@ -45,14 +45,10 @@ def overlapping_mates(atoms: Atoms, non_bonded: NonBonded, crystal: Crystal) -> 
     chosen = pairs.image & (atoms.occupancy[i] + atoms.occupancy[j] > 1.0)
     chosen &= (conformer[i] == conformer[j]) | (conformer[i] == 0) | (conformer[j] == 0)
     chosen &= ~in_table(i, j, non_bonded.excluded_images, len(atoms))
-    found = np.flatnonzero(chosen)
-    if not len(found):
+    if not chosen.any():
         return []
-    i, j = i[found], j[found]
-    cartesian = np.einsum("ij,gjk,kl->gil", crystal.orth, crystal.rotations.astype(float), crystal.frac)
-    shift = crystal.cartesian(pairs.shift[found])
-    away = separations(atoms.xyz, i, j, cartesian[pairs.op[found]], shift, np.arange(len(found)))
-    distance = np.linalg.norm(away, axis=1)
+    distance = pairs.taken(chosen).lengths(atoms.xyz[rows], crystal.rotations, crystal.orth, crystal.frac)
+    i, j = i[chosen], j[chosen]
     order = np.argsort(distance, kind="stable")
     _, first = np.unique((i * len(atoms) + j)[order], return_index=True)  # one of a pair that meets more than once
     labels = [f"{who.label(int(i[k]))} - {who.label(int(j[k]))} ({distance[k]:.2f} Å)" for k in order[np.sort(first)]]
