@@ -4,32 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from arrayrefine.errors import InputError
+from arrayrefine.lattice_symmetry import families
 from arrayrefine.reflections import Reflections
-from arrayrefine.twinning import mates
 from arrayrefine.wording import are, counted
 
 _LEAST = 2
 """Folds, and families of reflections in each of them."""
-
-
-def families(reflections: Reflections) -> NDArray[np.int64]:
-    """A number for each reflection (R,), the same for those that a symmetry of the lattice relates.
-
-    Where the crystal is a twin they are measured together, and where it is nearly of higher symmetry they are alike:
-    one of them in the test set is hardly left out while another is refined against.
-    """
-    rows, columns = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
-    for law in reflections.crystal.twin_laws.values():
-        mate = mates(reflections.crystal, reflections.hkl, law)
-        rows.append(np.flatnonzero(mate >= 0))
-        columns.append(mate[mate >= 0])
-    row, column = np.concatenate(rows), np.concatenate(columns)
-    links = coo_array((np.ones(len(row), dtype=np.int8), (row, column)), shape=(len(reflections),) * 2)
-    return np.asarray(connected_components(links, directed=False)[1], dtype=np.int64)
 
 
 def cut(reflections: Reflections, count: int, seed: int) -> NDArray[np.int32]:
@@ -55,7 +37,7 @@ def cut(reflections: Reflections, count: int, seed: int) -> NDArray[np.int32]:
     InputError
         There are too few reflections, or folds.
     """
-    family = families(reflections)
+    family = families(reflections.crystal, reflections.hkl)
     _, first = np.unique(family, return_index=True)
     if len(first) < _LEAST**2:
         raise InputError(

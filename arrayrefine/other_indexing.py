@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.intensity_statistics import over_shell_means
+from arrayrefine.lattice_symmetry import mates
 from arrayrefine.reflections import Reflections
-from arrayrefine.twinning import mates
 from arrayrefine.wording import Caution, reindexed_by
 
 _FITS = 0.4

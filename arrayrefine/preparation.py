@@ -46,7 +46,7 @@ from arrayrefine.tensors import undecided
 from arrayrefine.tls_groups import choose_tls, wants_groups
 from arrayrefine.topology import build_restraints
 from arrayrefine.turning import turn_hydrogens
-from arrayrefine.twin_choice import as_twin, chosen_laws, with_whole_groups
+from arrayrefine.twin_choice import as_twin, chosen_laws, of_test_set
 from arrayrefine.unmodelled import truncated
 from arrayrefine.wilson_outliers import without_outliers
 from arrayrefine.wording import counted
@@ -113,10 +113,10 @@ def read_inputs(source: ModelSource, data: DataSource, options: Options) -> Inpu
     model = with_method(model, reflections.radiation)
     options, of_hydrogens = with_hydrogens_for(options, reflections.radiation, model.atoms)
     laws, of_twin = chosen_laws(reflections, options.twin, header_laws(model.structure, model.document))
-    reflections, more = with_whole_groups(reflections, laws)
+    of_twin += of_test_set(reflections, laws)
     model = in_crystal(model, reflections.crystal)
     return Inputs(
-        model, reflections, options, laws, [*of_data], [*of_radiation], [*of_hydrogens], [*of_twin, *more]
+        model, reflections, options, laws, [*of_data], [*of_radiation], [*of_hydrogens], [*of_twin]
     )
 
 

@@ -10,8 +10,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from arrayrefine.lattice_symmetry import asu_key, mates
 from arrayrefine.reflections import Reflections
-from arrayrefine.twinning import asu_key, mates
 
 Float = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -109,17 +109,3 @@ class Twin:
         measured = self.mates < len(reflections)
         work = reflections.work[np.where(measured, self.mates, 0)] & measured
         return int((reflections.free & work.any(axis=0)).sum())
-
-
-def mate_groups(twin: Twin) -> Rows:
-    """For each reflection (R,) the first one of those that the laws relate it with, in one step or several."""
-    group = np.arange(twin.mates.shape[1], dtype=np.int64)
-    while True:
-        before = group.copy()
-        for row in twin.mates[1:]:
-            some = np.flatnonzero(row < len(group))
-            least = np.minimum(group[some], group[row[some]])
-            np.minimum.at(group, some, least)
-            np.minimum.at(group, row[some], least)
-        if np.array_equal(before, group):
-            return group

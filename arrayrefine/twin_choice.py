@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 
 import numpy as np
 
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
 from arrayrefine.reflections import Reflections
-from arrayrefine.twin import Twin, mate_groups
+from arrayrefine.twin import Twin
 from arrayrefine.twinning import suspicion, twin_laws
 from arrayrefine.wording import Caution, are, counted
 
@@ -90,20 +89,12 @@ def as_twin(reflections: Reflections, laws: tuple[str, ...]) -> Twin | None:
     return Twin.of(reflections, laws, (fractions * min(1.0, _LARGEST_TOTAL / fractions.sum())).tolist())
 
 
-def with_whole_groups(reflections: Reflections, laws: tuple[str, ...]) -> tuple[Reflections, list[str]]:
-    """A test set that was chosen at random, with the mates of its reflections, or a word on one that was not."""
-    if not laws or not reflections.free.any():
-        return reflections, []
-    twin = Twin.of(reflections, laws, [0.0] * len(laws))
-    split = twin.split(reflections)
+def of_test_set(reflections: Reflections, laws: tuple[str, ...]) -> list[str]:
+    """A word on a test set of which the twin mates are in the work set; one that was chosen at random has them all."""
+    split = Twin.of(reflections, laws, [0.0] * len(laws)).split(reflections) if laws else 0
     if not split:
-        return reflections, []
-    if reflections.has_new_test_set:
-        free = reflections.free[mate_groups(twin)]
-        return dataclasses.replace(reflections, free=free), [
-            f"the test set has all twin mates of its reflections, as it is chosen anew: {int(free.sum())} in all"
-        ]
-    return reflections, [Caution(
+        return []
+    return [Caution(
         f"{counted(split, 'test reflection')} of {int(reflections.free.sum())} {are(split)} measured together with a "
         "twin mate of the work set, which the model is fitted to: R-free is too low. Choose a test set that has all "
         "mates of its reflections (--free random does), and refine from a start that it has not seen"

@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.intensity_statistics import intensities, over_shell_means, strong
+from arrayrefine.lattice_symmetry import mates
 from arrayrefine.reflections import Reflections
 from arrayrefine.twin_choice import MOST_LAWS
-from arrayrefine.twinning import mates, suspicion
+from arrayrefine.twinning import suspicion
 from arrayrefine.wording import Caution
 
 Float = NDArray[np.float64]

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from arrayrefine.crystal import Crystal
 from arrayrefine.intensity_statistics import LEAST_IN_SHELL, anisotropy, intensities, over_shell_means, shells, strong
+from arrayrefine.lattice_symmetry import asu_key, mates
 from arrayrefine.reflections import Reflections
 
 Float = NDArray[np.float64]
@@ -30,7 +30,6 @@ _FEWEST_PAIRS = 200  # of twin mates; with these the correlation is good to 0.07
 _OFFSETS = tuple(o for o in itertools.product((-2, 0, 2), repeat=3) if o > (0, 0, 0))
 _SAME = 0.97
 """Correlation of mates with uneven intensities above which they are equivalents, as a rule."""
-_WHOLE = 1e-6  # an index this close to a whole number is one
 
 
 class TwinLaw(NamedTuple):
@@ -136,34 +135,11 @@ def twin_laws(reflections: Reflections) -> list[TwinLaw]:
     return sorted(found, key=lambda law: -law.correlation)
 
 
-def mates(crystal: Crystal, hkl: NDArray[np.integer], matrix: Float) -> NDArray[np.int64]:
-    """Rows (R,) in which twin mates of the reflections (R, 3) by a law, or equivalents of these, stand; -1 for none."""
-    key = asu_key(crystal, hkl, hkl)
-    order = np.argsort(key)
-    exact = hkl @ matrix
-    mate = np.rint(exact).astype(np.int64)
-    mate_key = asu_key(crystal, mate, hkl)
-    place = order[np.minimum(np.searchsorted(key, mate_key, sorter=order), len(key) - 1)]
-    there = (np.abs(exact - mate).max(axis=1) < _WHOLE) & (key[place] == mate_key)
-    return np.where(there, place, -1)
-
-
 def _normalised(reflections: Reflections) -> Float:
     """Intensities (R,) over epsilon, the anisotropy of the data, and the mean of the shell."""
     intensity = intensities(reflections)[0] / reflections.epsilon
     factor = reflections.crystal.anisotropic_factor(reflections.hkl, anisotropy(reflections))
     return over_shell_means(reflections, intensity / factor**2)
-
-
-def asu_key(crystal: Crystal, hkl: NDArray[np.integer], among: NDArray[np.integer]) -> NDArray[np.int64]:
-    """A number for each of the indices (M, 3), the same for those that the point group and Friedel's law relate.
-
-    It is as unique for mates of `among` (R, 3), which may have larger indices, as for these.
-    """
-    side = 32 * int(np.abs(among).max()) + 1
-    weight = np.array([side * side, side, 1], dtype=np.int64)
-    keys = [np.abs(hkl.astype(np.int64) @ (rotation @ weight)) for rotation in crystal.primitive_rotations]
-    return np.asarray(np.max(keys, axis=0))
 
 
 class Suspicion(NamedTuple):

@@ -19,12 +19,12 @@ from arrayrefine.cross_validation import CrossValidation, cross_validate
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
 from arrayrefine.example import DATA, MODEL
-from arrayrefine.folds import cut, families
+from arrayrefine.folds import cut
+from arrayrefine.lattice_symmetry import families, mates
 from arrayrefine.options import Options
 from arrayrefine.refine import refine
 from arrayrefine.reflections import Reflections
 from arrayrefine.scaling import r_factor
-from arrayrefine.twinning import mates
 
 ENDED: Any = SimpleNamespace(report=SimpleNamespace(stopped="converged"))
 QUICK = Options(d_min=4.0, cycles=1, targets=("b",), perturb=0.1, hydrogens="strip", threads=2)
@@ -55,7 +55,7 @@ def test_every_fold_has_its_share_of_every_resolution(count: int) -> None:
 
 def test_no_fold_has_one_of_two_reflections_that_the_lattice_relates() -> None:
     data = made((60.0, 60.0, 90.0, 90.0, 90.0, 120.0), "P 3", 3.0)
-    fold, family = cut(data, 5, 0), families(data)
+    fold, family = cut(data, 5, 0), families(data.crystal, data.hkl)
     laws = data.crystal.twin_laws
     assert len(laws) == 3
     for law in laws.values():
@@ -71,7 +71,18 @@ def test_no_fold_has_one_of_two_reflections_that_the_lattice_relates() -> None:
 
 def test_reflections_of_a_lattice_without_more_symmetry_are_families_of_one() -> None:
     data = made((30.0, 41.0, 52.0, 80.0, 97.0, 101.0), "P 1", 3.0)
-    assert len(set(families(data).tolist())) == len(data)
+    assert len(set(families(data.crystal, data.hkl).tolist())) == len(data)
+
+
+def test_families_are_orbits_of_the_lattice_also_where_its_axes_are_not_the_crystal_s() -> None:
+    """P1 in a cubic cell: every permutation of the indices and of their signs. P 2 along one of six axes: the same."""
+    for space_group in ("P 1", "P 1 2 1", "P 2 2 2"):
+        data = made((40.0, 40.0, 40.0, 90.0, 90.0, 90.0), space_group, 6.0)
+        cubic = np.unique(np.sort(np.abs(data.hkl), axis=1), axis=0, return_inverse=True)[1].reshape(-1)
+        family = families(data.crystal, data.hkl)
+        assert len(set(zip(family.tolist(), cubic.tolist()))) == len(set(family.tolist())) == len(set(cubic.tolist()))
+        first = np.unique(family, return_index=True)[1]
+        assert (np.diff(first) > 0).all()
 
 
 @pytest.mark.parametrize("count", [-1, 0, 1, 60])

@@ -134,6 +134,7 @@ LAYERS = [
         "riding",
         "tls",
         "crystal",
+        "lattice_symmetry",
         "anomalous",
         "reflections",
         "intensity_statistics",

@@ -21,7 +21,7 @@ from arrayrefine.mask_search import search_mask
 from arrayrefine.model_maps import maps_of
 from arrayrefine.options import Minimiser
 from arrayrefine.result import Result
-from arrayrefine.twin_choice import at_end, chosen_laws, with_whole_groups
+from arrayrefine.twin_choice import at_end, chosen_laws, of_test_set
 from arrayrefine.twinning import Suspicion, TwinLaw
 
 LAW = "-h,k,-l"
@@ -218,18 +218,15 @@ def test_test_sets_and_mates(case: Callable[[str], Path]) -> None:
     folder = case("1l2h")
     crystal = read_model(folder / "model.cif").crystal
     data = read_reflections(folder / "norm.mtz", crystal)[0]
-    assert with_whole_groups(data, (LAW,)) == (data, [])
+    assert of_test_set(data, (LAW,)) == []
     chosen = read_reflections(folder / "norm.mtz", crystal, free="random")[0]
-    whole, (note,) = with_whole_groups(chosen, (LAW,))
-    assert note.startswith("the test set has all twin mates")
-    assert with_whole_groups(whole, (LAW,)) == (whole, [])
-    assert whole.free.sum() == pytest.approx(chosen.free.sum(), rel=0.1)
-    as_if_read = dataclasses.replace(chosen, source={})
-    same, (warning,) = with_whole_groups(as_if_read, (LAW,))
-    assert same is as_if_read
-    assert f" test reflections of {int(chosen.free.sum())} are measured together with a twin mate" in warning
+    assert chosen.free.mean() == pytest.approx(0.05, rel=0.1)
+    assert of_test_set(chosen, (LAW,)) == []
+    split = dataclasses.replace(chosen, free=np.random.default_rng(0).random(len(chosen)) < 0.05)
+    (warning,) = of_test_set(split, (LAW,))
+    assert f" test reflections of {int(split.free.sum())} are measured together with a twin mate" in warning
     assert "R-free is too low" in warning
-    assert with_whole_groups(chosen, ()) == (chosen, [])
+    assert of_test_set(split, ()) == []
 
 
 def test_a_crystal_that_is_no_twin_is_found_out(case: Callable[[str], Path]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from arrayrefine.crystal import Crystal
 from arrayrefine.io.free_flags import choose_random
 from arrayrefine.reflections import RANDOM
 from arrayrefine.wording import Caution, counted
@@ -21,7 +22,7 @@ def without_extension(free: str | None) -> tuple[str | None, bool]:
     return free.strip().removesuffix(_SUFFIX) or None, True
 
 
-def extended(label: str, flag: Float, s_squared: Float, seed: int) -> tuple[Float, str]:
+def extended(label: str, flag: Float, crystal: Crystal, hkl: NDArray[np.integer], seed: int) -> tuple[Float, str]:
     """Choose among reflections without a flag, evenly over resolution, the share that the test set has of the others.
 
     Parameters
@@ -30,8 +31,8 @@ def extended(label: str, flag: Float, s_squared: Float, seed: int) -> tuple[Floa
         The column.
     flag : (R,) float64
         0 in the test set, 1 in the work set, nan where missing.
-    s_squared : (R,) float64
-        1/d², Å⁻².
+    crystal : Crystal
+    hkl : (R, 3) int
     seed : int
 
     Returns
@@ -44,8 +45,8 @@ def extended(label: str, flag: Float, s_squared: Float, seed: int) -> tuple[Floa
     if not missing.any() or share == 0.0:
         why = "every reflection" if not missing.any() else "no reflection of the test set"
         return flag, Caution(f"{_SUFFIX} has no effect: {label} has a flag for {why}")
-    full, d = flag.copy(), s_squared[missing] ** -0.5
-    full[missing] = np.where(choose_random(s_squared[missing], share, seed), 0.0, 1.0)
+    full, d = flag.copy(), crystal.inverse_d_squared(hkl[missing]) ** -0.5
+    full[missing] = np.where(choose_random(crystal, hkl[missing], share, seed), 0.0, 1.0)
     return full, (
         f"{counted(int(missing.sum()), 'reflection')} ({d.max():.2f}-{d.min():.2f} Å) without a free flag in {label}: "
         f"{int((full[missing] == 0.0).sum())} of them are chosen for the test set at random with seed {seed} and "

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
 from arrayrefine.io import status
 from arrayrefine.io.columns import find_label, friedel_mate
 from arrayrefine.io.merging import Observations, disagreeing
 from arrayrefine.io.tables import Table
+from arrayrefine.lattice_symmetry import families
 from arrayrefine.wording import are, counted
 
 Float = NDArray[np.float64]
@@ -286,16 +288,18 @@ def _convention(where: str, found: Float, counts: NDArray[np.int64], listed: str
     return 0.0, f"{len(found)} values, 0 is free (CCP4)"
 
 
-def choose_random(s_squared: Float, fraction: float, seed: int) -> Bool:
+def choose_random(crystal: Crystal, hkl: NDArray[np.integer], fraction: float, seed: int) -> Bool:
     """Choose a test set at random, evenly over resolution.
 
     Reflections sorted by resolution are cut into runs of 1/fraction, and one of each run is drawn: every
-    shell has its share, and the size is exact.
+    shell has its share, and the size is exact. Those that a symmetry of the lattice relates are drawn together: as
+    mates of a twin, or nearly equal by symmetry that is not quite the crystal's, they would know of each other.
 
     Parameters
     ----------
-    s_squared : (R,) float64
-        1/d², Å⁻², of unique reflections in a fixed order.
+    crystal : Crystal
+    hkl : (R, 3) int
+        Unique reflections in a fixed order.
     fraction : float
     seed : int
 
@@ -303,12 +307,14 @@ def choose_random(s_squared: Float, fraction: float, seed: int) -> Bool:
     -------
     (R,) bool
     """
-    count = len(s_squared)
+    family = families(crystal, hkl)
+    _, first = np.unique(family, return_index=True)
+    count = len(first)
     wanted = int(np.clip(round(count * fraction), min(1, count - 1), max(count - 1, 0)))
     free = np.zeros(count, dtype=bool)
     if wanted:
-        order = np.argsort(s_squared, kind="stable")
+        order = np.argsort(crystal.inverse_d_squared(hkl[first]), kind="stable")
         edges = np.linspace(0, count, wanted + 1).astype(np.int64)
         drawn = np.random.default_rng(seed).integers(edges[:-1], edges[1:])
         free[order[drawn]] = True
-    return free
+    return np.asarray(free[family])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
 from arrayrefine.io.account import Account
 from arrayrefine.io.free_flags import FreeColumn, check_share, choose_random
@@ -20,19 +21,21 @@ _BEYOND = 0.5  # share of them beyond all others above which it is a cut at high
 
 
 def random_test_set(
-    table: Table, s_squared: Float, fraction: float, seed: int, account: Account, overlooked: list[str]
-) -> tuple[Bool, dict[str, object]]:
+    table: Table, crystal: Crystal, hkl: NDArray[np.integer], fraction: float, seed: int, account: Account,
+    overlooked: list[str],
+) -> tuple[Bool, dict[str, object]]:  # fmt: skip
     """Flags (R,) of a new test set, and where it came from."""
     if not 0.0 <= fraction < 1.0:
         raise InputError(f"free_fraction = {fraction:g}; expected a number between 0 and 1, such as 0.05")
     if fraction == 0.0:
         no_set: dict[str, object] = {"free_column": None, "free_convention": "none", "free_file_value": None}
-        return np.zeros(len(s_squared), dtype=bool), no_set
-    test_set = choose_random(s_squared, fraction, seed)
+        return np.zeros(len(hkl), dtype=bool), no_set
+    test_set = choose_random(crystal, hkl, fraction, seed)
     others = f". Column {overlooked[0]} looks like flags: --free {overlooked[0]} takes them" if overlooked else ""
+    together = ", all that a symmetry of the lattice relates together" if crystal.twin_laws else ""
     account.notes.append(Caution(
         f"no free flags are taken from '{table.file.path}': {int(test_set.sum())} of {len(test_set)} "
-        f"reflections ({100 * test_set.mean():.1f} %) are chosen at random with seed {seed} and "
+        f"reflections ({100 * test_set.mean():.1f} %) are chosen at random with seed {seed}{together} and "
         "written out with the result; use those flags from now on. R-free starts too low where the model was refined "
         f"against all of them before. Flags of another file are taken with --free FILE{others}"
     ))

@@ -107,10 +107,10 @@ def read_reflections(
     s_squared = common.inverse_d_squared(observed.hkl)
     if column is None:
         overlooked = possible_flags(table) if free is None else []
-        test_set, flag_source = random_test_set(table, s_squared, free_fraction, seed, account, overlooked)
+        test_set, flag_source = random_test_set(table, common, observed.hkl, free_fraction, seed, account, overlooked)
     else:
         if extend:
-            flag, note = extended(column.label, observed.flag, s_squared, seed)
+            flag, note = extended(column.label, observed.flag, common, observed.hkl, seed)
             observed = dataclasses.replace(observed, flag=flag)
             account.notes.append(note)
         test_set = flagged_test_set(table, column, flag_source, observed.flag, s_squared, account)
