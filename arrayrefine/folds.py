@@ -44,9 +44,9 @@ def cut(reflections: Reflections, count: int, seed: int) -> NDArray[np.int32]:
             f"{counted(len(first), 'reflection')} that no symmetry of the lattice relates {are(len(first))} too few "
             f"for cross-validation; expected {_LEAST**2} or more"
         )
-    if not _LEAST <= count <= len(first) // _LEAST:
+    if count not in range(_LEAST, len(first) // _LEAST + 1):
         raise InputError(
-            f"--folds {count}: expected {_LEAST} to {len(first) // _LEAST} folds of {len(first)} reflections that no "
+            f"--folds {count!r}: expected {_LEAST} to {len(first) // _LEAST} folds of {len(first)} reflections that no "
             "symmetry of the lattice relates; 10 is usual"
         )
     order = np.argsort(reflections.s_squared[first], kind="stable")
