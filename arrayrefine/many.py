@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -93,7 +93,7 @@ class _EndedElsewhere(_Ended):
 
 
 def refine_many(
-    jobs: Sequence[Job],
+    jobs: Iterable[Job],
     *,
     on_step: Callable[[int, Step], object] | None = None,
     on_state: Callable[[int, Step, State], object] | None = None,
@@ -113,7 +113,7 @@ def refine_many(
 
     Parameters
     ----------
-    jobs : sequence of Job
+    jobs : iterable of Job
     on_step, on_state, on_message : callable, optional
         As for `refine`, with the number of the job before all else; called in this process, from the job's thread or
         one that stands for it. What ends a run ends that job alone.
@@ -133,18 +133,24 @@ def refine_many(
     """
     if isinstance(jobs, Job):
         raise InputError("refine_many: found one Job; expected a list of them, or arrayrefine.refine for one")
+    try:
+        jobs = tuple(jobs)  # it is gone through more than once, and may be a generator
+    except TypeError:
+        raise InputError(f"refine_many: found a {type(jobs).__name__}; expected a list of Job(model, data)") from None
     if not jobs:
         raise InputError("refine_many: the list of jobs is empty; give at least one Job(model, data, options)")
     other = next((job for job in jobs if not isinstance(job, Job)), None)
     if other is not None:
         raise InputError(f"refine_many: found a {type(other).__name__}; expected Job(model, data, options)")
+    counts = [job.options.threads for job in jobs if isinstance(job.options, Options)]  # each run checks its own
+    most = max((count for count in counts if isinstance(count, int)), default=1)
     caller, ended = _Caller(on_step, on_state, on_message, stop), _Ended()
     numbered = dict(enumerate(jobs))
     apart = {number: job for number, job in numbered.items() if not job.extra}
-    count = min(len(apart), max(job.options.threads for job in jobs))
+    count = min(len(apart), most)
     if count > 1 and not possible():
         count = 1
-    if count > 1 and not can_fork() and any(job.options.device != "cpu" for job in apart.values()):
+    if count > 1 and not can_fork() and any(getattr(job.options, "device", "cpu") != "cpu" for job in apart.values()):
         count = 1
         if on_message:
             on_message(

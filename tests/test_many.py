@@ -88,3 +88,12 @@ def test_no_jobs_are_refused() -> None:
         ar.refine_many(ar.Job("model.pdb", "data.mtz"))  # type: ignore[arg-type]
     with pytest.raises(ar.InputError, match="found a str; expected Job"):
         ar.refine_many(["model.pdb"])  # type: ignore[list-item]
+    with pytest.raises(ar.InputError, match="found a int; expected a list"):
+        ar.refine_many(3)  # type: ignore[arg-type]
+
+
+def test_jobs_may_come_one_by_one_and_bad_options_are_their_own() -> None:
+    jobs = (ar.Job("absent.pdb", "data.mtz", options) for options in (BRIEF, {"threads": 2}))  # type: ignore[arg-type]
+    first, second = ar.refine_many(jobs)
+    assert "absent.pdb" in str(first)
+    assert "options: found a dict" in str(second)
