@@ -179,7 +179,7 @@ def prepare(
     data: DataSource,
     options: Options,
     *,
-    extra: Sequence[ExtraTarget] = (),
+    extra: ExtraTarget | Sequence[ExtraTarget] = (),
     restraint_tables: Sequence[TableSource] = (),
 ) -> tuple[Model, Problem, Atoms, list[str]]:
     """Read everything and set up the targets.
@@ -191,7 +191,7 @@ def prepare(
     data : path, gemmi.Mtz, pandas.DataFrame, reciprocalspaceship.DataSet or Reflections
         As for `read_reflections`.
     options : Options
-    extra : sequence of ExtraTarget
+    extra : ExtraTarget or sequence of them
         Further terms of the objective.
     restraint_tables : sequence of paths, pandas.DataFrame or lists of mappings
         Further restraints, beside those that the options name; see `with_tables`.
@@ -214,9 +214,10 @@ def prepare(
     """
     check_options(options)
     check_targets(options.targets)
-    if extra and options.waters != "keep":
+    terms = check_extra(extra)
+    if terms and options.waters != "keep":
         raise InputError(
-            f"--waters {options.waters}: found {counted(len(extra), 'extra target')}, which may know atoms by their "
+            f"--waters {options.waters}: found {counted(len(terms), 'extra target')}, which may know atoms by their "
             "number, and waters that come and go change these; expected --waters keep: refine with the targets and "
             "with waters one after the other"
         )
@@ -246,7 +247,7 @@ def prepare(
     made, group_notes = _targets(model, reflections, library, options, restraint_tables)
     restraints, groups = made["restraints"], made["occupancy"]
     problem = Problem(
-        reflections, options=options, hydrogens=hydrogens, device=device, extra=check_extra(extra), **made
+        reflections, options=options, hydrogens=hydrogens, device=device, extra=terms, **made
     )
     problem, outlier_notes = without_outliers(problem, model.atoms)
     problem = dataclasses.replace(

@@ -521,8 +521,9 @@ def test_extra_targets_do_not_go_with_waters(short: tuple[Model, Problem, State]
     from arrayrefine.targets.extra import ExtraTarget
 
     target = ExtraTarget("none", lambda atoms: (0.0, ar.Gradient.zeros(len(atoms))), 1.0)
-    with pytest.raises(ar.InputError, match="--waters add: found 1 extra target"):
-        ar.prepare(MODEL, DATA, dataclasses.replace(LOOK, waters="add"), extra=[target])
+    for given in ([target], target):
+        with pytest.raises(ar.InputError, match="--waters add: found 1 extra target"):
+            ar.prepare(MODEL, DATA, dataclasses.replace(LOOK, waters="add"), extra=given)
 
 
 def test_a_document_loses_units_that_are_no_more() -> None:
