@@ -7,9 +7,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arrayrefine.errors import StopRefinement
+from arrayrefine.errors import InputError, StopRefinement
 from arrayrefine.report import Step
 from arrayrefine.state import State
+
+
+def check_callbacks(**given: object) -> None:
+    """Refuse what cannot be called, before a refinement and not after its first step.
+
+    Raises
+    ------
+    InputError
+        Naming the callback, and what was found.
+    """
+    for name, callback in given.items():
+        if callback is not None and not callable(callback):
+            raise InputError(f"{name}: found a {type(callback).__name__}; expected a function, or None")
 
 
 @dataclass
@@ -30,6 +43,9 @@ class Listeners:
     stop: Callable[[], int | None] | None = None
     ended: str = ""
 
+    def __post_init__(self) -> None:
+        check_callbacks(on_step=self.on_step, on_state=self.on_state, on_message=self.on_message, stop=self.stop)
+
     def step(self, step: Step, state: State) -> None:
         """A step has ended at `state`."""
         if self.on_step is not None:
@@ -44,7 +60,13 @@ class Listeners:
 
     def interrupted(self) -> bool:
         """Whether the refinement is to end."""
-        return bool(self.ended) or (self.stop is not None and self.stop() is not None)
+        if self.ended or self.stop is None:
+            return bool(self.ended)
+        try:
+            return self.stop() is not None
+        except StopRefinement:
+            self.ended = "stop"
+            return True
 
     def reason(self, reason: str) -> str:
         """Why the refinement ended, where `reason` is what its course says."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from arrayrefine.callbacks import check_callbacks
 from arrayrefine.device_batch import together
 from arrayrefine.errors import ArrayRefineError, InputError, StopRefinement
 from arrayrefine.io.in_memory import DataSource, ModelSource
@@ -37,7 +38,7 @@ class Job:
     model, data : path or object in memory
         As for `refine`.
     options : Options
-    extra : sequence of ExtraTarget
+    extra : ExtraTarget or sequence of them
         As for `refine`; called from the job's thread, in the caller's process.
     restraint_tables : sequence
         As for `refine`.
@@ -46,7 +47,7 @@ class Job:
     model: ModelSource
     data: DataSource
     options: Options = field(default_factory=Options)
-    extra: Sequence[ExtraTarget] = ()
+    extra: ExtraTarget | Sequence[ExtraTarget] = ()
     restraint_tables: Sequence[TableSource] = ()
 
 
@@ -129,8 +130,9 @@ def refine_many(
     Raises
     ------
     InputError
-        There is no job, or something else is among them.
+        There is no job, or something else is among them, or a callback cannot be called.
     """
+    check_callbacks(on_step=on_step, on_state=on_state, on_message=on_message, stop=stop)
     if isinstance(jobs, Job):
         raise InputError("refine_many: found one Job; expected a list of them, or arrayrefine.refine for one")
     try:

@@ -77,7 +77,7 @@ def refine(
     data: DataSource,
     options: Options | None = None,
     *,
-    extra: Sequence[ExtraTarget] = (),
+    extra: ExtraTarget | Sequence[ExtraTarget] = (),
     restraint_tables: Sequence[TableSource] = (),
     on_step: Callable[[Step], object] | None = None,
     on_state: Callable[[Step, State], object] | None = None,
@@ -93,7 +93,7 @@ def refine(
     data : path, gemmi.Mtz, pandas.DataFrame, reciprocalspaceship.DataSet or Reflections
         MTZ or sf-mmCIF; or a table in memory, see `read_reflections`.
     options : Options, optional
-    extra : sequence of ExtraTarget
+    extra : ExtraTarget or sequence of them
         Further terms of the objective: any callables on atoms, each with a weight.
     restraint_tables : sequence of paths, pandas.DataFrame or lists of mappings
         Further restraints, beside those that the options name; see `with_tables`.
@@ -108,7 +108,8 @@ def refine(
         Any of the three ends the run with the best model so far by returning True or raising `StopRefinement`; other
         values mean nothing, and other exceptions are passed on to the caller.
     stop : callable, optional
-        Polled before every evaluation; anything but None ends the run with the best model so far.
+        Polled before every evaluation; anything but None, or StopRefinement raised, ends the run with the best model so
+        far.
 
     Returns
     -------
@@ -136,14 +137,14 @@ def run(
     stop: Callable[[], int | None] | None = None,
     meet: Callable[[Evaluated], Place] | None = None,
     on_state: Callable[[Step, State], object] | None = None,
-    extra: Sequence[ExtraTarget] = (),
+    extra: ExtraTarget | Sequence[ExtraTarget] = (),
     restraint_tables: Sequence[TableSource] = (),
 ) -> Result:
     """The work of `refine`; `meet` gives a minimisation its place among those of other runs, see `Rendezvous.join`."""
     began = time.perf_counter()
+    listeners = Listeners(on_step, on_state, on_message, stop)
     source, problem, atoms, notes = prepare(model, data, options, extra=extra, restraint_tables=restraint_tables)
     problem = dataclasses.replace(problem, meet=meet)
-    listeners = Listeners(on_step, on_state, on_message, stop)
     say = listeners.say
     memory = _memory(problem, atoms)
     if problem.device.kind == "cuda":

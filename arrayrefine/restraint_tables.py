@@ -100,6 +100,8 @@ def as_tables(given: TableSource | Sequence[TableSource]) -> tuple[TableSource, 
     """Several tables, where one alone may have been given."""
     if isinstance(given, Mapping):
         raise InputError("restraint_tables: found one dictionary; expected a list of them, one for each row")
+    if not (is_path(given) or is_frame(given) or isinstance(given, Sequence)):
+        raise InputError(f"restraint_tables: found a {type(given).__name__}; expected a list of tables")
     alone = is_path(given) or is_frame(given) or (len(given) > 0 and all(isinstance(row, Mapping) for row in given))
     return (given,) if alone else tuple(given)
 

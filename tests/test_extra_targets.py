@@ -195,6 +195,7 @@ def move(atoms: Any) -> Any:
         (lambda atoms: (np.ones(3), ar.Gradient.zeros(len(atoms))), "returned the value array"),
         (lambda atoms: (1j, ar.Gradient.zeros(len(atoms))), "returned the value 1j"),
         (lambda atoms: (1.0, ar.Gradient.zeros(3)), r"gradient by xyz has the shape \(3, 3\); expected \(1350, 3\)"),
+        (lambda atoms: (1.0, 1j * ar.Gradient.zeros(len(atoms))), "gradient by xyz is of type complex128"),
         (lambda atoms: (1.0, 1e308 * 10 * ar.Gradient.zeros(len(atoms))), "gradient by xyz has nan or infinity"),
     ],
 )
@@ -213,6 +214,7 @@ def test_callables_that_return_something_else(refined: Any, function: Any, words
         (lambda: ar.ExtraTarget("a", even_b, "much"), "weight is 'much'"),  # type: ignore[arg-type]
         (lambda: ar.ExtraTarget("a", even_b, "auto", 0.0), "ratio is 0.0; expected a positive number"),
         (lambda: ar.refine(MODEL, DATA, OPTIONS, extra=[even_b]), "found a function; expected ExtraTarget"),  # type: ignore[list-item]
+        (lambda: check_extra(3), "found a int; expected ExtraTarget"),  # type: ignore[arg-type]
         (lambda: check_extra(even_b), "found a function; expected ExtraTarget"),  # type: ignore[arg-type]
         (lambda: ar.refine(MODEL, DATA, OPTIONS, extra=[ar.ExtraTarget("a", even_b)] * 2), "several targets are named"),
     ],
@@ -233,6 +235,7 @@ def _raise(*_: object) -> None:
         ({"on_state": lambda step, state: np.bool_(True)}, "on_state", 1),
         ({"on_step": _raise}, "on_step", 1),
         ({"on_message": _raise}, "on_message", 0),
+        ({"stop": _raise}, "stop", 0),
         ({"on_step": lambda step: step.r_work}, "", 2),  # means nothing
     ],
 )
@@ -252,6 +255,16 @@ def test_the_model_of_the_last_step_is_kept(model: Any) -> None:
     assert result.r_work == pytest.approx(result.history[0].r_work, abs=1e-3)
     assert result.r_work < result.report.start.r_work
     assert not np.array_equal(result.atoms.xyz, model.atoms.xyz)
+
+
+def test_what_cannot_be_called_is_refused_before_anything_is_read() -> None:
+    job = ar.Job("absent", "absent")
+    for name in ("on_step", "on_state", "on_message", "stop"):
+        wrong: dict[str, Any] = {name: 3}
+        with pytest.raises(ar.InputError, match=f"{name}: found a int; expected a function"):
+            ar.refine("absent", "absent", **wrong)
+        with pytest.raises(ar.InputError, match=f"{name}: found a int; expected a function"):
+            ar.refine_many([job], **wrong)
 
 
 def test_other_exceptions_are_passed_on(model: Any) -> None:

@@ -74,6 +74,8 @@ def test_other_forms_of_the_same_table(prepared: tuple[Problem, ar.Atoms], table
     assert as_tables(records) == (records,)
     assert as_tables(table) == (table,)
     assert as_tables([table, records]) == (table, records)
+    with pytest.raises(ar.InputError, match="found a int; expected a list of tables"):
+        as_tables(3)  # type: ignore[arg-type]
     with pytest.raises(ar.InputError, match="found one dictionary; expected a list"):
         as_tables(records[0])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -84,6 +84,8 @@ class ExtraTarget:
                 continue
             if np.shape(array) != shape:
                 raise InputError(f"{self}: its gradient by {part} has the shape {np.shape(array)}; expected {shape}")
+            if (dtype := np.asarray(array).dtype).kind not in "fiub":
+                raise InputError(f"{self}: its gradient by {part} is of type {dtype}; expected real numbers")
             if not np.isfinite(array).all():
                 raise InputError(f"{self}: its gradient by {part} has nan or infinity; expected finite numbers")
         if not math.isfinite(value):
@@ -111,6 +113,8 @@ def check_extra(extra: ExtraTarget | Sequence[ExtraTarget]) -> tuple[ExtraTarget
     InputError
         Something else is among them, or two of them have one name.
     """
+    if not (callable(extra) or isinstance(extra, Iterable)):
+        raise InputError(f"extra: found a {type(extra).__name__}; expected ExtraTarget(...), or a list of them")
     terms = (extra,) if callable(extra) else tuple(extra)
     for term in terms:
         if not isinstance(term, ExtraTarget):
