@@ -204,6 +204,21 @@ def test_a_page_that_is_broken_off_leaves_none_of_an_older_model(
     assert [path.name for path in tmp_path.iterdir()] == ["report.html.old"]
 
 
+def test_no_page_of_an_older_model_is_beside_new_files(
+    result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the process is killed before the page is drawn, or where `write` alone is called from Python."""
+    page, old = tmp_path / "report.html", tmp_path / "report.html.old"
+    page.write_text("of an older run")
+    result.write(tmp_path)
+    assert not page.exists()
+    assert old.read_text() == "of an older run"
+    monkeypatch.setattr("arrayrefine.page.write.together", lambda work, count: "new")
+    result.write_report(tmp_path)
+    assert page.read_text() == "new"
+    assert not old.exists()
+
+
 def test_no_page_where_none_is_wanted(result: Result, tmp_path: Path) -> None:
     assert write_page(result, tmp_path, False) == ((), ())
     assert list(tmp_path.iterdir()) == []

@@ -36,8 +36,10 @@ Float = NDArray[np.float64]
 
 NAMES = ("refined.cif", "refined.pdb", "refined.mtz", "report.json")
 """Files that a refinement writes."""
-OPTIONAL = ("refined.pdb", "refined_2mFo-DFc.ccp4", "refined_mFo-DFc.ccp4", "refined_anomalous.ccp4")
-"""Files that it writes only where they are wanted and can be."""
+OPTIONAL = (
+    "refined.pdb", "refined_2mFo-DFc.ccp4", "refined_mFo-DFc.ccp4", "refined_anomalous.ccp4", "report.html",
+)  # fmt: skip
+"""Files that it writes only where they are wanted and can be; the last when all others are there."""
 
 
 class Account(Protocol):
@@ -64,8 +66,8 @@ def write_outputs(
     ----------
     folder : path
         Made where it does not exist. Files of these names in it are replaced, once all new ones are complete.
-        A `refined.pdb` or a map that this run does not replace would belong to another model: it is renamed to
-        `refined.pdb.old`, and so on.
+        A `refined.pdb`, a map or a page that this run does not replace, or not yet, would belong to another model: it
+        is renamed to `refined.pdb.old`, and so on.
     model : Model
         The model as read.
     atoms : Atoms

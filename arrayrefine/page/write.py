@@ -47,7 +47,9 @@ def write_page(
 
     content = together(text, int(account["options"].get("threads", 1))).encode()
     check_folder(folder, "copy the folder to where you may write")
-    return replace_files(folder, {NAME: content})[0]
+    (written,) = replace_files(folder, {NAME: content})
+    (folder / f"{NAME}.old").unlink(missing_ok=True)  # kept so far, in case that nothing took its place
+    return written
 
 
 def retire(folder: Path) -> None:
