@@ -10,11 +10,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import gemmi
 import numpy as np
 import pytest
 
+import arrayrefine as ar
 from arrayrefine import __main__ as cli
 from arrayrefine import device
 from arrayrefine.example import DATA, MODEL
@@ -194,6 +196,32 @@ def test_starts_share_a_test_set_that_was_chosen(case: Case, tmp_path: Path) -> 
     flags = [np.array(file.column_with_label("FREE")) for file in files]
     np.testing.assert_array_equal(*flags)
     assert (flags[0] == 0.0).sum() > 50
+
+
+def test_a_start_that_cannot_be_written_costs_the_others_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As where the disk fills up for a while."""
+    from arrayrefine import many, progress
+
+    class Refined:
+        model = atoms = None
+        report = SimpleNamespace(with_warnings=lambda *_: None)
+
+        def write(self, folder: Path) -> None:
+            if folder.name != "1":
+                raise ar.ArrayRefineError(f"no room for start {folder.name}")
+            (folder / "refined.cif").touch()
+
+    monkeypatch.setattr(many, "refine_many", lambda jobs, **_: tuple(Refined() for _ in jobs))
+    monkeypatch.setattr("arrayrefine.io.write.left_out", lambda *_: ())
+    monkeypatch.setattr(progress.Progress, "starts", lambda self, reports, *_: print("table of", list(reports)))
+    arguments = ["--starts", "3", "--perturb", "0.1", "--no-report", "--out", str(tmp_path / "out")]
+    assert cli.main(["refine", str(MODEL), str(DATA), *arguments]) == 2
+    said = capsys.readouterr()
+    assert "table of [1]" in said.out
+    assert said.err == "arrayrefine: error: no room for start 0\nno room for start 2\n"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["1"]
 
 
 def test_starts_on_bad_input_leave_nothing_behind(case: Case, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from arrayrefine.commands.inputs import output_folders
 from arrayrefine.commands.pages import write_pages
@@ -12,6 +13,9 @@ from arrayrefine.configuration import check_options
 from arrayrefine.errors import ArrayRefineError, InputError
 from arrayrefine.options import Options
 from arrayrefine.version import version
+
+if TYPE_CHECKING:
+    from arrayrefine.result import Result
 
 
 def refine_starts(model: Path, data: Path, out: Path, options: Options, count: int) -> int:
@@ -34,9 +38,17 @@ def refine_starts(model: Path, data: Path, out: Path, options: Options, count: i
             progress.start(f"arrayrefine {version()}: {count} starts of {model} against {data}")
             jobs = [Job(model, data, dataclasses.replace(options, start=start)) for start in folders]
             results = refine_many(jobs, on_step=progress.step_of, on_message=progress.message_of, stop=stop)
-            found = {start: r for start, r in zip(folders, results) if not isinstance(r, ArrayRefineError)}
-            for start, refined in found.items():
-                refined.write(folders[start])
+            failed = [result for result in results if isinstance(result, ArrayRefineError)]
+            found: dict[int, Result] = {}
+            for start, result in zip(folders, results):
+                if isinstance(result, ArrayRefineError):
+                    continue
+                try:
+                    result.write(folders[start])
+                except ArrayRefineError as error:  # the others may have room, and each says where its files are
+                    failed.append(error)
+                else:
+                    found[start] = result
             failures = write_pages({folders[start]: refined for start, refined in found.items()}, options)
             reports = {
                 start: refined.report.with_warnings(*left_out(refined.model, refined.atoms), *failures[folders[start]])
@@ -44,7 +56,6 @@ def refine_starts(model: Path, data: Path, out: Path, options: Options, count: i
             }
         if reports:
             progress.starts(reports, out, options.timings)
-        for result in results:
-            if isinstance(result, ArrayRefineError):
-                raise result
+        if failed:
+            raise failed[0] if len(failed) == 1 else ArrayRefineError("\n".join(dict.fromkeys(map(str, failed))))
         return 0 if stop.signal is None else 128 + stop.signal
