@@ -22,7 +22,7 @@ from arrayrefine.commands.pages import loading, write_page
 from arrayrefine.commands.peaks import Peaks
 from arrayrefine.commands.report import Report
 from arrayrefine.commands.starts import refine_starts
-from arrayrefine.commands.stopping import StopRequest
+from arrayrefine.commands.stopping import StopRequest, cleaned_up
 from arrayrefine.commands.validate import Validate
 from arrayrefine.commands.view import View
 from arrayrefine.configuration import check_options, read_config
@@ -130,7 +130,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         command = parse(arguments)
-        return command()
+        with cleaned_up():
+            return command()
     except (ArrayRefineError, MemoryError) as error:
         print(f"arrayrefine: error: {message(error)}", file=sys.stderr)
         return USER_ERROR

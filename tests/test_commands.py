@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import threading
 from pathlib import Path
 
 import gemmi
@@ -80,6 +83,22 @@ def test_omit_writes_maps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     mtz = gemmi.read_mtz_file(str(out / "omit.mtz"))
     whole = mtz.transform_f_phi_to_map("DELFWT", "PHDELWT", sample_rate=3.0)
     assert whole.interpolate_value(place) / np.array(whole).std() > 15.0
+
+
+@pytest.mark.skipif(threading.current_thread() is not threading.main_thread(), reason="signals reach the main thread")
+def test_sigterm_leaves_nothing_half_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "omit"
+
+    def interrupted(*_: object) -> None:
+        assert out.is_dir()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("arrayrefine.evaluation.omit_files", interrupted)
+    with pytest.raises(SystemExit) as left:
+        cli.main(["omit", str(MODEL), str(DATA), "--selection", "element Mn", "--out", str(out)])
+    assert left.value.code == 128 + signal.SIGTERM
+    assert not out.exists()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,32 @@
-"""How a command is stopped: by a signal, gently at first."""
+"""How a command is stopped: by a signal, gently at first where there is something to write."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import threading
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any
+
+
+@contextlib.contextmanager
+def cleaned_up() -> Iterator[None]:
+    """Let SIGTERM end what is inside by SystemExit, as Ctrl-C does: new folders and temporary files go with it."""
+    mine = threading.current_thread() is threading.main_thread()
+    if not mine or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 class StopRequest:
