@@ -32,6 +32,19 @@ _SHARPER = 0.75
 """Where the narrowest Gaussian on the grid falls below this fraction of what it was, the grid is chosen anew."""
 
 
+def _whole(hkl: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
+    """Indices (R, 3) of reflections, or an InputError."""
+    given = np.asarray(hkl)
+    if given.ndim != 2 or given.shape[1] != 3 or given.dtype.kind not in "iuf":
+        raise InputError(f"hkl: found {given.dtype} of shape {given.shape}; expected whole numbers of shape (R, 3)")
+    with np.errstate(invalid="ignore"):  # nan, and what is too large
+        whole = given.astype(np.int32)
+    other = np.flatnonzero((whole != given).any(axis=1))
+    if len(other):
+        raise InputError(f"hkl: found {given[other[0]].tolist()} in row {other[0]}; expected whole numbers")
+    return whole
+
+
 class StructureFactors:
     """F_calc of a fixed set of reflections as a function of the atoms.
 
@@ -75,7 +88,7 @@ class StructureFactors:
     ) -> None:
         self.crystal = crystal
         self.device, self._channels_at_once = device, channels_at_once
-        self.hkl = np.asarray(hkl, dtype=np.int32)
+        self.hkl = _whole(hkl)
         self.s_squared = crystal.inverse_d_squared(self.hkl)
         self.method, self.precision = method, precision
         self.threads = threads

@@ -170,3 +170,13 @@ def test_structure_factors_alone() -> None:
     by_fft = ar.StructureFactors(model.crystal, hkl, atoms)(atoms)
     directly = ar.StructureFactors(model.crystal, hkl, atoms, method="direct")(atoms)
     assert np.linalg.norm(by_fft - directly) < 3e-4 * np.linalg.norm(directly)
+    few = np.array([[1.0, 2.0, 3.0], [0.0, 0.0, 4.0]])
+    assert np.array_equal(ar.StructureFactors(model.crystal, few, atoms).hkl, few)  # type: ignore[arg-type]
+    for wrong, words in (
+        (few + 0.5, r"\[1.5, 2.5, 3.5\] in row 0; expected whole"),
+        (few * np.nan, "nan.* in row 0; expected whole"),
+        (few[0], r"shape \(3,\); expected whole numbers of shape \(R, 3\)"),
+        (few > 0, "found bool"),
+    ):
+        with pytest.raises(ar.InputError, match=words):
+            ar.StructureFactors(model.crystal, wrong, atoms)
