@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import WATERS, Atoms
 from arrayrefine.displacement import NOT_ROUND
+from arrayrefine.options import ANISOTROPIC_KEYWORDS
 from arrayrefine.selection import select
 from arrayrefine.wording import counted
 
@@ -99,7 +100,7 @@ def _chosen(
     if option == "keep":
         return atoms.anisotropic
     if option != "auto":
-        return select(atoms, option, "--anisotropic")
+        return select(atoms, option, "--anisotropic", ANISOTROPIC_KEYWORDS)
     chosen = candidates(atoms, d_min)
     had = not by_group and int((chosen & atoms.anisotropic).sum()) > _MOST * int(chosen.sum())
     enough = _ratio(atoms, chosen, n_work) >= AUTO_REFLECTIONS

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from arrayrefine.atoms import Atoms
-from arrayrefine.options import Options
+from arrayrefine.options import ANISOTROPIC_KEYWORDS, Options
 from arrayrefine.rigid_body import held_groups
 from arrayrefine.selection import select
 from arrayrefine.tls_groups import wants_groups
@@ -55,7 +55,7 @@ def without_effect(options: Options, model: Atoms, *, on_cpu: bool = True) -> li
     """Sentences about selections that name nothing, and options that no step uses, where it computes."""
     out = []
     named = [(f"--freeze '{text}'", text.partition(":")[2]) for text in options.freeze]
-    if options.anisotropic not in ("auto", "none", "keep"):
+    if options.anisotropic not in ANISOTROPIC_KEYWORDS:
         named.append((f"--anisotropic '{options.anisotropic}'", options.anisotropic))
     out += [f"{flag} names no atom of the model" for flag, text in named if not select(model, text).any()]
     if options.occupancy_groups and not any("occupancy" in target.split("+") for target in options.targets):

@@ -8,6 +8,8 @@ from typing import Literal
 
 TLS_KEYWORDS = ("none", "auto", "chain", "segments")
 """What `Options.tls` can be instead of selections."""
+ANISOTROPIC_KEYWORDS = ("auto", "none", "keep")
+"""What `Options.anisotropic` can be instead of a selection."""
 TWIN_KEYWORDS = ("auto", "none")
 """What `Options.twin` can be instead of operators."""
 

@@ -130,7 +130,7 @@ class _Parser:
         return (number >= first) & (number <= last)
 
 
-def select(atoms: Atoms, selection: str | GemmiSelection, option: str = "") -> Mask:
+def select(atoms: Atoms, selection: str | GemmiSelection, option: str = "", words: tuple[str, ...] = ()) -> Mask:
     """Mask (N,) of the atoms that a selection names.
 
     Parameters
@@ -142,6 +142,8 @@ def select(atoms: Atoms, selection: str | GemmiSelection, option: str = "") -> M
         known by their slash (``//A/10-40/CA``); joined by ``and``, ``or``, ``not``, parentheses.
     option : str
         Where the selection comes from, to be named in the error: "--anisotropic".
+    words : tuple of str
+        What that option takes besides a selection, to be named there too.
 
     Raises
     ------
@@ -152,7 +154,7 @@ def select(atoms: Atoms, selection: str | GemmiSelection, option: str = "") -> M
         try:
             return select(atoms, selection)
         except InputError as error:
-            raise InputError(f"{option}: {error}") from error
+            raise InputError(f"{option}: {error}" + (f"; or one of {', '.join(words)}" if words else "")) from error
     if not isinstance(selection, str):
         if not hasattr(selection, "str"):
             raise InputError(f"selection: found {selection!r}; expected text or a gemmi.Selection; {_GRAMMAR}")

@@ -12,6 +12,7 @@ from scipy.spatial import cKDTree
 from arrayrefine.atoms import Atoms
 from arrayrefine.displacement import parted, possible, total_u
 from arrayrefine.errors import InputError
+from arrayrefine.options import TLS_KEYWORDS
 from arrayrefine.polymers import is_polymer
 from arrayrefine.selection import NAMELESS, select
 from arrayrefine.tls import NUMBERS, Tls, design
@@ -135,7 +136,7 @@ def _by_selection(atoms: Atoms, able: Mask, selections: tuple[str, ...]) -> list
     taken = np.full(len(atoms), -1)
     members = []
     for number, text in enumerate(selections):
-        chosen = select(atoms, text, "--tls")
+        chosen = select(atoms, text, "--tls", TLS_KEYWORDS)
         index = np.flatnonzero(chosen & able)
         if len(index) < LEAST_ATOMS:
             own = int((chosen & atoms.anisotropic).sum())

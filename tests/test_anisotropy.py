@@ -393,7 +393,7 @@ def test_choice_of_anisotropic_atoms() -> None:
     kept, _ = choose_anisotropic(atoms, "auto", 2.5, 10**6, frozen=np.arange(N) < 4)
     assert kept.anisotropic.tolist() == (atoms.anisotropic & (np.arange(N) < 4)).tolist()
     assert "only 0.05" in choose_anisotropic(atoms, "all", 3.0, 10)[1][0]
-    with pytest.raises(InputError, match=r"^--anisotropic: selection 'colour red'"):
+    with pytest.raises(InputError, match=r"^--anisotropic: selection 'colour red'.*; or one of auto, none, keep$"):
         choose_anisotropic(atoms, "colour red", 1.0, 100)
 
 

@@ -148,6 +148,7 @@ def test_auto_asks_for_data_and_leaves_anisotropic_models_alone() -> None:
         (("chain A", "chain A and 1-8"), "both name A/GLY 1/N (32 atoms in all); expected groups that do not overlap"),
         (("chain A and 1-3",), "'chain A and 1-3': found 12 atoms without hydrogens, expected at least 20"),
         (("colour red",), "--tls: selection 'colour red'"),
+        (("no",), "; or one of none, auto, chain, segments"),
     ],
 )
 def test_selections_that_make_no_groups(option: tuple[str, ...], words: str) -> None:
