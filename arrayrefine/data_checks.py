@@ -1,4 +1,4 @@
-"""What the measurements alone say about the crystal: twinning, anisotropy, completeness, and odd sigmas."""
+"""What the measurements alone say about the crystal: twinning, anisotropy, completeness, odd sigmas and fall-off."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.column_kind import wrong_kind
-from arrayrefine.intensity_statistics import anisotropy
+from arrayrefine.intensity_statistics import anisotropy, mean_intensity
 from arrayrefine.reflections import Reflections
 from arrayrefine.selection import select
 from arrayrefine.twinning import twinning
@@ -25,6 +25,9 @@ _FEWEST_LOW, _SHARE_LOW = 20, 0.5
 crystals 0.6 or more are there."""
 _USUAL = (2.0, 1500.0)
 """Median of value over sigma in the lower half of the resolution; it was 7 to 150 in some hundred crystals."""
+_RISES_BELOW, _RISE, _FEWEST_RISING = 2.3, 1.2, 500
+"""Where d_min, Å, is below the first, 1/d² beyond its half is past the peaks that folds and bases give. The mean
+intensity fell by a fifth and more there in some two hundred crystals; normalised ones rose by 1.6 and 2.7."""
 
 
 def check_data(reflections: Reflections, twin_laws: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -39,10 +42,11 @@ def check_data(reflections: Reflections, twin_laws: tuple[str, ...] = ()) -> tup
     Returns
     -------
     tuple of str
-        Sentences about columns of the wrong kind, odd sigmas, twinning, anisotropy and completeness; empty for ordinary
-        data.
+        Sentences about columns of the wrong kind, odd sigmas, twinning, anisotropy, completeness and a mean that rises;
+        empty for ordinary data.
     """
-    checks = (wrong_kind, _sigmas, partial(twinning, modelled=twin_laws), _anisotropy, _completeness, _low_resolution)
+    twins = partial(twinning, modelled=twin_laws)
+    checks = (wrong_kind, _sigmas, twins, _anisotropy, _completeness, _low_resolution, _rise)
     return tuple(Caution(sentence) for check in checks for sentence in check(reflections))
 
 
@@ -91,6 +95,23 @@ def _low_resolution(reflections: Reflections) -> list[str]:
     return [
         f"of the {possible} reflections beyond {_LOW:g} Å at low resolution {there} {are(there)} there: they tell the "
         "bulk solvent and the scale, and maps lack what is large and smooth"
+    ]
+
+
+def _rise(reflections: Reflections) -> list[str]:
+    """A mean intensity that rises with resolution, as that of atoms cannot, the less the larger their B."""
+    outer = reflections.select(reflections.s_squared > 0.5 * reflections.s_squared.max(initial=0.0))
+    if reflections.d_min > _RISES_BELOW or len(outer) < _FEWEST_RISING:
+        return []
+    x, log_mean = mean_intensity(outer, outer.f_obs, np.ones(len(outer)))
+    rise = float(np.exp(np.polyfit(x, log_mean, 1)[0] * (x[-1] - x[0])))
+    if rise < _RISE:
+        return []
+    return [
+        f"the mean intensity rises by a factor of {rise:.1f} from {x[0] ** -0.5:.2f} to {x[-1] ** -0.5:.2f} Å, where "
+        "that of a crystal falls: the data were normalised, or weak ones are noise. B factors are then on no absolute "
+        "scale, and programs that scale by one B find higher R factors. Take data that were not normalised, or leave "
+        "out shells of noise (--d-min)"
     ]
 
 

@@ -168,6 +168,17 @@ def test_the_tensor_is_found() -> None:
     assert check_data(wilson(MONOCLINIC, tensor=0.2 * truth)) == ()
 
 
+def test_a_mean_that_rises_with_resolution_is_warned_of() -> None:
+    """As that of normalised amplitudes; at lower resolution it may, where folds and bases have their peaks."""
+    small, rng = Crystal((25.0, 31.0, 37.0, 90.0, 100.0, 90.0), "P 1 21 1"), np.random.default_rng(5)
+    for d_min, b, rises in ((2.0, 10.0, False), (2.0, -10.0, True), (2.4, -10.0, False)):
+        hkl = small.unique_reflections(d_min, 9.0)
+        mean = small.epsilon(hkl) * np.exp(-0.5 * b * ((hkl @ small.frac) ** 2).sum(axis=1))
+        f = np.sqrt(mean * rng.exponential(size=len(hkl)))
+        data = Reflections(small, hkl, f, np.linspace(0.05, 0.06, len(hkl)), np.zeros(len(hkl), dtype=bool))
+        assert said(check_data(data), "the mean intensity rises by a factor of ") == rises, (d_min, b)
+
+
 @pytest.mark.parametrize("noise", [0.1, 0.3])
 @pytest.mark.parametrize("tensor", [(20.0, -35.0, 15.0), (60.0, -30.0, -30.0)])
 def test_noise_in_a_weak_direction_does_not_pass_for_signal(tensor: tuple[float, ...], noise: float) -> None:
