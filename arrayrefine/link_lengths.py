@@ -13,8 +13,8 @@ LENGTHS = {
 """Å; single bonds between elements in order of the alphabet: International Tables for Crystallography C (2006), table
 9.5.1.1, for sp³ carbon and for esters and amides of phosphoric and sulfuric acid; S-S as in disulfides of proteins,
 Engh & Huber (1991) Acta Cryst. A47, 392-400."""
-ESTER = 1.34
-"""Å; between O and a carbon that has a double bond to another O, the same table."""
+ACYL = {"C O": 1.34, "C S": 1.76}
+"""Å; to a carbon that has a double bond to another O, as in esters and thioesters, the same table."""
 _FLAT = 0.25
 """Å; an acyl carbon is no further from the plane of its three neighbours. It is half an Å where O has been added to it,
 as in a hemiacetal."""
@@ -53,8 +53,8 @@ def use_typical_lengths(topology: gemmi.Topo, known_links: Collection[str], monl
             ]  # fmt: skip
             if elements == "C N" and acyl:
                 length = AMIDE
-            if elements == "C O" and any(_is_flat(residue, atom, other, monlib) for residue, atom, other in acyl):
-                length = ESTER
+            if elements in ACYL and any(_is_flat(residue, atom, other, monlib) for residue, atom, other in acyl):
+                length = ACYL[elements]
             bond.restr.value = length
 
 

@@ -84,10 +84,13 @@ def test_lengths_follow_what_is_joined(one: tuple[str, str], two: tuple[str, str
     assert any(abs(ideal - length) < 0.006 for ideal in restraints.bonds.ideal)
 
 
-@pytest.mark.parametrize(("out_of_plane", "length"), [(0.0, 1.34), (0.4, 1.34), (1.2, 1.43)])
-def test_an_acyl_carbon_is_told_by_its_plane(out_of_plane: float, length: float) -> None:
-    """A serine on biotin's carboxyl: an ester where the carbon stays flat, and else as a hemiacetal has it."""
-    structure, _ = joined(("SER", "OG", "HG"), ("BTN", "C11", "O12"), 1.38)
+@pytest.mark.parametrize(
+    ("residue", "out_of_plane", "length"),
+    [("SER", 0.0, 1.34), ("SER", 0.4, 1.34), ("SER", 1.2, 1.43), ("CYS", 0.0, 1.76), ("CYS", 1.2, 1.81)],
+)
+def test_an_acyl_carbon_is_told_by_its_plane(residue: str, out_of_plane: float, length: float) -> None:
+    """A serine or cysteine on biotin's carboxyl: an ester where the carbon stays flat, else as a hemiacetal has it."""
+    structure, _ = joined((residue, "OG" if residue == "SER" else "SG", "HG"), ("BTN", "C11", "O12"), 1.38)
     acid = structure[0]["B"][0]
     carbon, first, second = (np.array(acid[name][0].pos.tolist()) for name in ("C11", "O11", "C10"))
     normal = np.cross(first - carbon, second - carbon)
@@ -95,7 +98,7 @@ def test_an_acyl_carbon_is_told_by_its_plane(out_of_plane: float, length: float)
     for atom in structure[0]["A"][0]:
         atom.pos += shift
     model = read_model(structure)
-    library = load_monomers(["SER", "BTN"])
+    library = load_monomers([residue, "BTN"])
     restraints = build_restraints(model.structure, model.atoms, model.crystal, library)
     assert _length(restraints) == pytest.approx(length)
 
