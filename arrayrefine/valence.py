@@ -11,6 +11,8 @@ POLYMER_BONDS = {("C", "N"): 1.341, ("O3'", "P"): 1.61}
 """Å; what joins a residue of a polymer to the next (Engh & Huber (1991) Acta Cryst. A47, 392-400; Parkinson et al.
 (1996) Acta Cryst. D52, 57-64)."""
 _BACKBONE = frozenset(itertools.chain.from_iterable(POLYMER_BONDS))
+_CLOSING = {"OXT": "C", "OP3": "P", "O3P": "P"}
+"""Atoms that only the end of a chain has, and what they leave no place at for another bond."""
 LONGEST = 1.5
 """Times these lengths; gemmi sees a gap from there on."""
 
@@ -24,7 +26,8 @@ def place(address: gemmi.AtomAddress) -> Place:
 
 
 def full_atoms(structure: gemmi.Structure) -> set[Place]:
-    """C and N, O3' and P of polymers that are bonded to the next or previous residue, or by a link of the model.
+    """C and N, O3' and P of polymers that are bonded to the next or previous residue, or by a link of the model; and
+    C and P of ends that the model closes, as by OXT.
 
     Parameters
     ----------
@@ -39,6 +42,12 @@ def full_atoms(structure: gemmi.Structure) -> set[Place]:
     full: set[Place] = set()
     for chain in structure[0]:
         polymer = chain.get_polymer()
+        full |= {
+            (chain.name, str(residue.seqid), _CLOSING[atom.name])
+            for residue in polymer
+            for atom in residue
+            if atom.name in _CLOSING
+        }
         alternatives = [list(group) for _, group in itertools.groupby(polymer, key=lambda r: str(r.seqid))]
         for before, after in itertools.pairwise(alternatives):
             for one, two in itertools.product(before, after):

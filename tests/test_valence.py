@@ -122,6 +122,21 @@ def test_an_isopeptide_goes_to_a_free_end_alone() -> None:
         assert bool([note for note in notes if "clashes" in note and "NZ" in note]) != joined
 
 
+@pytest.mark.parametrize("mate", [False, True])
+def test_an_end_with_oxt_is_no_end_of_a_link(mate: bool) -> None:
+    """In a rough start NZ of a lysine lay 1.4 Å from C of the last residue of a mate, which had O and OXT."""
+    model = _pair((4, "C"), (0, "N"), 1.4, mate)
+    structure = model.structure.clone()
+    last = structure[0][0][4]
+    closing = last.sole_atom("O").clone()
+    carbon, alpha = last.sole_atom("C").pos, last.sole_atom("CA").pos
+    closing.name, closing.pos = "OXT", carbon - (closing.pos - carbon) + (carbon - alpha)
+    last.add_atom(closing)
+    links, notes = _found(read_model(structure))
+    assert not links
+    assert [note for note in notes if "taken for clashes" in note and "1.40 Å" in note]
+
+
 def test_what_is_full() -> None:
     structure = _strand(41, 3)
     structure.setup_entities()
