@@ -17,6 +17,7 @@ from arrayrefine import (
     tls_motion,
     twin_choice,
     twisted_peptides,
+    unbuilt,
     unseen,
     verdicts,
 )
@@ -179,6 +180,7 @@ def run(
     assert course.maps is not None
     late += absorbers.sentences(problem, state, course.maps)
     late += [] if misplaced else unseen.sentences(problem, state, course.maps)
+    late += [] if misplaced else unbuilt.sentences(problem, state, course.maps)
     uncertainty, uncertain = None, {}
     if options.uncertainties:
         weight = last_weights(step.weights for step in steps)["geometry"]

@@ -21,7 +21,7 @@ from arrayrefine.restraint_tables import TableSource
 from arrayrefine.restraints import Restraints
 from arrayrefine.selection import select
 from arrayrefine.state import State, work_nll
-from arrayrefine.waters import Sites, find_waters, lone_waters, more_than_waters, unsupported_waters
+from arrayrefine.waters import Sites, find_waters, lone_waters, more_than_waters, place_of, unsupported_waters
 from arrayrefine.wording import Caution, counted, listed
 
 _FEW = 0.03
@@ -175,10 +175,7 @@ def _restrained(restraints: Restraints) -> NDArray[np.int64]:
 def _avoided(state: State, sites: Sites) -> str:
     """What to say of density that no water is put into."""
     n = len(sites.avoided)
-    where = [
-        f"{blob.volume:.0f} Å³ {blob.distance:.1f} Å from {state.atoms.identity.label(blob.atom)}"
-        for blob in sites.avoided
-    ]
+    where = [place_of(blob, state.atoms) for blob in sites.avoided]
     return Caution(
         f"no water is put into {counted(n, 'region')} of density too large for waters: {listed(where)}. Build what is "
         "there"

@@ -9,6 +9,7 @@ instead, so that less than all of it is seen: a third, often.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,8 +31,10 @@ Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-_PEAK, _SAMPLING = 2.5, 3.0
-"""Sigma of the difference map above which a peak is looked at, and grid points of the map per d_min."""
+_PEAK = 2.5
+"""Sigma of the difference map above which a peak is looked at."""
+MAP_SAMPLING = 3.0
+"""Grid points per d_min of the maps that are looked at."""
 _METAL = (1.8, 3.0)
 """Å; between these a metal binds a water."""
 _OTHER = 2.9
@@ -143,16 +146,15 @@ def find_waters(state: State, maps: MapCoefficients, options: OrderedSolvent) ->
     options : OrderedSolvent
     """
     atoms, crystal = state.atoms, state.xray.reflections.crystal
-    difference = map_grid(maps, crystal, "mFo-DFc", _SAMPLING)
+    difference = map_grid(maps, crystal, "mFo-DFc", MAP_SAMPLING)
     peaks = find_peaks(difference, atoms, _PEAK, most=len(atoms))
     found = np.array([peak.xyz for peak in peaks if peak.height > 0.0 and peak.atom >= 0]).reshape(-1, 3)
     sites = find_sites(crystal, found, np.arange(len(found)))
     near = _near(crystal, atoms, sites.xyz, options)
     n, m = len(atoms), len(found)
     there = np.arange(n + m) < n
-    largest = max(options.largest, state.xray.reflections.d_min**3)
-    best = map_grid(maps, crystal, "2mFo-DFc", _SAMPLING)
-    free = region_volumes(best, atoms, sites.xyz) <= largest
+    best = map_grid(maps, crystal, "2mFo-DFc", MAP_SAMPLING)
+    free = region_volumes(best, atoms, sites.xyz) <= _largest(state.xray.reflections.d_min, options)
     free &= np.bincount(near.place[near.clashes & there[near.other]], minlength=m) == 0
     free &= np.bincount(near.place[near.clashes & (near.other == n + near.place)], minlength=m) == 0
     b_all, gain = np.append(atoms.b_iso, np.zeros(m)), np.zeros(m)
@@ -172,9 +174,24 @@ def find_waters(state: State, maps: MapCoefficients, options: OrderedSolvent) ->
                 chosen = np.append(chosen, place)
                 free[near.place[near.clashes & (near.other == n + place)]] = False
     chosen = chosen[np.argsort(-gain[chosen], kind="stable")]
-    avoided = [blob for blob in find_blobs(best, difference, atoms) if blob.volume > largest]
-    avoided.sort(key=lambda blob: -blob.volume)
-    return Sites(sites.xyz[chosen], b_all[n + chosen], gain[chosen], tuple(avoided))
+    avoided = larger_than_waters(find_blobs(best, difference, atoms), state.xray.reflections.d_min, options)
+    return Sites(sites.xyz[chosen], b_all[n + chosen], gain[chosen], avoided)
+
+
+def _largest(d_min: float, options: OrderedSolvent) -> float:
+    """Largest region of density that may hold waters, Å³."""
+    return float(max(options.largest, d_min**3))
+
+
+def larger_than_waters(blobs: Iterable[Blob], d_min: float, options: OrderedSolvent) -> tuple[Blob, ...]:
+    """Those regions of density that are too large for waters in maps to `d_min`, Å, the largest first."""
+    large = (blob for blob in blobs if blob.volume > _largest(d_min, options))
+    return tuple(sorted(large, key=lambda blob: -blob.volume))
+
+
+def place_of(blob: Blob, atoms: Atoms) -> str:
+    """How large a region is, and where."""
+    return f"{blob.volume:.0f} Å³ {blob.distance:.1f} Å from {atoms.identity.label(blob.atom)}"
 
 
 def unsupported_waters(state: State, rows: Int, options: OrderedSolvent) -> Int:
@@ -211,7 +228,7 @@ def _too_near(state: State, rows: Int, shortest: float) -> tuple[Int, Int]:
 
 def more_than_waters(state: State, maps: MapCoefficients, rows: Int) -> tuple[tuple[int, Peak], ...]:
     """Waters among `rows` (n,) that difference density stays at, each with its highest peak, the highest first."""
-    difference = map_grid(maps, state.xray.reflections.crystal, "mFo-DFc", _SAMPLING)
+    difference = map_grid(maps, state.xray.reflections.crystal, "mFo-DFc", MAP_SAMPLING)
     wanted = set(rows.tolist())
     found: dict[int, Peak] = {}
     for peak in find_peaks(difference, state.atoms, _REMAINS):

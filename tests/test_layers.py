@@ -23,7 +23,7 @@ LAYERS = [
     {"result", "preparation"},
     {
         "macrocycle", "rigid_body", "unplaced", "summaries", "outcome", "verdicts", "mask_search", "option_effects",
-        "absorbers", "unseen", "omit_maps", "page",
+        "absorbers", "unbuilt", "unseen", "omit_maps", "page",
     },
     {"nqh_flips"},
     {"rotamers", "peptide_flips"},
