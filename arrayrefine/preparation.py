@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from arrayrefine import predicted
 from arrayrefine.anisotropy import choose_anisotropic
 from arrayrefine.atoms import Atoms
 from arrayrefine.configuration import check_options
@@ -262,6 +263,7 @@ def prepare(
     else:
         notes += [*overfull(model.atoms, groups), *partial(model.atoms)]
     notes += [*uneven(model.atoms), *truncated(model.atoms, library)]
+    notes += predicted.sentences(model.atoms, refines(options, "b", "tls"))
     notes += [*library.notes, *link_notes, *restraints.notes]
     atoms = model.atoms
     find_groups(atoms, options.rigid_groups)  # says what is wrong with selections before anything is refined

@@ -47,6 +47,7 @@ LAYERS = [
         "tls_segments",
         "conformers",
         "unmodelled",
+        "predicted",
         "preconditioner",
         "turning",
         "bound",
