@@ -33,8 +33,6 @@ _AS_GOOD = 0.06
 """R-work of a start above that of the end, at most, where it was as well refined."""
 _SHOWN = 2.5
 """Å; data to here show ordered waters, once the model is right."""
-_RIGHT = 0.4
-"""R-work below which a model is near enough to its data for waters to be told from noise."""
 _CHAIN = 20
 """Residues of chains from which a crystal that holds no water is not one."""
 
@@ -157,7 +155,8 @@ def not_placed(
 def waterless(problem: Problem, last: State) -> list[str]:
     """What finds waters, where the model has none and the data are such that they are to be seen."""
     who, d_min = last.atoms.identity, problem.reflections.d_min
-    if problem.options.waters != "keep" or d_min > _SHOWN or last.statistics.r_work > _RIGHT:
+    options = problem.options
+    if options.waters != "keep" or d_min > _SHOWN or last.statistics.r_work > options.ordered_solvent.most_r_work:
         return []
     if np.isin(who.residue_name, WATERS).any():
         return []

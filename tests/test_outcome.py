@@ -201,6 +201,7 @@ def test_a_handful_of_reflections_is_warned_of() -> None:
         (2.0, 0.25, False, "keep", 60, True),
         (2.7, 0.25, False, "keep", 60, False),
         (2.0, 0.45, False, "keep", 60, False),
+        (2.0, 0.37, False, "keep", 60, False),  # --waters add would look for none
         (2.0, 0.25, True, "keep", 60, False),
         (2.0, 0.25, False, "add", 60, False),
         (2.0, 0.25, False, "keep", 15, False),
