@@ -46,6 +46,22 @@ def test_what_lies_in_no_density_is_named(found: Evaluated, what: str) -> None:
         assert f"A/{'NAP 164' if what == 'NAP' else what} (-" in sentence
 
 
+@pytest.mark.parametrize(("last", "is_part"), [(39, False), (52, True)])
+def test_a_part_of_a_chain_is_told_as_one(found: Evaluated, last: int, is_part: bool) -> None:
+    """As of a domain that is turned otherwise than in the crystal; a few residues are named one by one."""
+    problem, atoms = found.problem, found.state.atoms
+    grid = map_grid(found.maps, problem.reflections.crystal)
+    hole = grid.step @ np.array(np.unravel_index(grid.values.argmin(), grid.values.shape))
+    who = atoms.identity
+    moved = (who.sequence_number >= 33) & (who.sequence_number <= last) & (who.residue_name != "HOH")
+    xyz = atoms.xyz.copy()
+    xyz[moved] = hole
+    state = dataclasses.replace(found.state, atoms=dataclasses.replace(atoms, xyz=xyz))
+    (said,) = unseen.sentences(problem, state, found.maps)
+    assert isinstance(said, Caution)
+    assert said.startswith(f"residues 33-{last} of chain A end where" if is_part else "7 components are where")
+
+
 def test_nothing_is_said_where_the_map_is_too_coarse(found: Evaluated, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unseen, "_NOTHING", 9.0)  # more than any residue has
     assert unseen.sentences(found.problem, found.state, found.maps)
