@@ -30,3 +30,14 @@ def test_one_label_for_a_polymer_and_its_waters_is_parted(mixed: bool) -> None:
     assert entity is not None
     assert (entity.entity_type, entity.polymer_type) == (gemmi.EntityType.Polymer, gemmi.PolymerType.PeptideL)
     assert polymer.subchain_id() not in {residue.subchain for residue in structure[0]["A"] if residue.name == "HOH"}
+
+
+@pytest.mark.parametrize("sequence", [False, True])
+def test_lone_ligand_before_a_ter_is_no_polymer(sequence: bool) -> None:
+    """gemmi takes what is before a TER for a polymer: refined.cif had a polymer of one ligand, without a type."""
+    text = "".join(ATOM.format("HETATM", k, name, "TRS", 500, 1.5 * k, 0.0, name) for k, name in enumerate("NC", 1))
+    structure = gemmi.read_pdb_string(("SEQRES   1 A    1  TRS\n" if sequence else "") + text + "TER\n")
+    assert structure[0]["A"][0].entity_type == gemmi.EntityType.Polymer
+    set_up_entities(structure)
+    kind = gemmi.EntityType.Polymer if sequence else gemmi.EntityType.NonPolymer
+    assert [(entity.entity_type, structure[0]["A"][0].entity_type) for entity in structure.entities] == [(kind, kind)]

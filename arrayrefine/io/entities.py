@@ -10,13 +10,14 @@ def set_up_entities(structure: gemmi.Structure) -> None:
 
     gemmi names the entity of a polymer by its chain. A chain with a blank name got none, and no links within it. Where
     one label_asym_id is that of a polymer and of its ligands or waters, as programs without entities write it, these
-    get others.
+    get others. A lone ligand with a TER behind it, which gemmi takes for a polymer, is none.
 
     Parameters
     ----------
     structure : gemmi.Structure
     """
     structure.add_entity_types()
+    _free_lone_ligands(structure)
     if _mixes_polymers(structure):
         for residue in (residue for model in structure for chain in model for residue in chain):
             residue.entity_id = ""
@@ -32,6 +33,17 @@ def set_up_entities(structure: gemmi.Structure) -> None:
         entity.polymer_type = polymer.check_polymer_type()
         entity.subchains = [polymer.subchain_id()]
         structure.entities.append(entity)
+
+
+def _free_lone_ligands(structure: gemmi.Structure) -> None:
+    """Make a residue that is all of a "polymer", and of no kind that polymers are of, a ligand; not with a sequence."""
+    stated = {entity.name for entity in structure.entities if entity.full_sequence}
+    for chain in (chain for model in structure for chain in model):
+        polymer = chain.get_polymer()
+        if len(polymer) != 1 or chain.name in stated or polymer[0].entity_id in stated:
+            continue
+        if polymer.check_polymer_type() == gemmi.PolymerType.Unknown:
+            polymer[0].entity_type = gemmi.EntityType.NonPolymer
 
 
 def _mixes_polymers(structure: gemmi.Structure) -> bool:
