@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from arrayrefine.arguments import check_types
 from arrayrefine.maps import MapCoefficients, anomalous_coefficients, map_coefficients
 from arrayrefine.problem import Problem
 from arrayrefine.reflections import positions
@@ -28,6 +29,7 @@ def maps_of(problem: Problem, state: State, *, filled: bool = True) -> MapCoeffi
     MapCoefficients
         The reflections of the problem first, in their order.
     """
+    check_types("maps_of", problem=(problem, Problem), state=(state, State))
     data = problem.reflections
     crystal = data.crystal
     measured = data.measured if filled else data

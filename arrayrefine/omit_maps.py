@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from arrayrefine.arguments import check_types
 from arrayrefine.atoms import Atoms
+from arrayrefine.errors import InputError
 from arrayrefine.map_grids import MapGrid, map_grid
 from arrayrefine.maps import MapCoefficients
 from arrayrefine.model_maps import maps_of
@@ -82,8 +84,16 @@ def omit_map(problem: Problem, state: State, omitted: Mask, radius: float = RADI
     ------
     ValueError
         Nothing or everything is left out.
+    InputError
+        An argument is of another type, or is no mask of these atoms.
     """
+    check_types("omit_map", problem=(problem, Problem), state=(state, State), omitted=(omitted, np.ndarray))
     atoms = state.atoms
+    if omitted.dtype != bool or omitted.shape != (len(atoms),):
+        raise InputError(
+            f"omit_map: omitted is {omitted.dtype} of shape {omitted.shape}; expected bool of shape ({len(atoms)},): "
+            "make it with arrayrefine.select(state.atoms, ...)"
+        )
     gone = omitted.copy()
     gone[atoms.riding.child] |= omitted[atoms.riding.parent]
     own = np.flatnonzero(gone & ~atoms.is_hydrogen & (atoms.occupancy > 0.0))

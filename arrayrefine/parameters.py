@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from arrayrefine.arguments import check_types
 from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.displacement import B_BOUNDS, NOT_ROUND, joined, least_b, parted, possible, total_u
 from arrayrefine.errors import InputError
@@ -70,6 +71,7 @@ class Parameters:
     @classmethod
     def frozen(cls, atoms: Atoms, groups: OccupancyGroups | None = None) -> Parameters:
         """Nothing is refined."""
+        check_types("Parameters.frozen", atoms=(atoms, Atoms))
         none = np.zeros(len(atoms), dtype=bool)
         groups = OccupancyGroups.single(len(atoms)) if groups is None else groups
         return cls(atoms, none, none, none, none, np.zeros(len(atoms.tls), dtype=bool), groups)

@@ -14,6 +14,7 @@ import numpy as np
 
 from arrayrefine import preconditioner, weights
 from arrayrefine.adp_evidence import restraints_curvature
+from arrayrefine.arguments import check_types
 from arrayrefine.device_batch import Share
 from arrayrefine.device_objective import Member
 from arrayrefine.foresight import foreseen_gain
@@ -111,7 +112,13 @@ def minimise_step(
     ------
     StaleWeightsError
         The weights were computed for another freeze state.
+    InputError
+        An argument is of another type.
     """
+    check_types(
+        "minimise_step", problem=(problem, Problem), state=(state, State), parameters=(parameters, Parameters),
+        found=(found, Weights),
+    )  # fmt: skip
     return _minimised(problem, state, parameters, found, stop)[0]
 
 

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from arrayrefine.arguments import check_types
 from arrayrefine.atoms import WATERS, Atoms
 from arrayrefine.errors import InputError
 from arrayrefine.io.gemmi_selection import select_gemmi
@@ -150,6 +151,7 @@ def select(atoms: Atoms, selection: str | GemmiSelection, option: str = "", word
     InputError
         The text cannot be read, or it is no text.
     """
+    check_types("select", atoms=(atoms, Atoms))
     if option:
         try:
             return select(atoms, selection)

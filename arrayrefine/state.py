@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from arrayrefine.arguments import check_types
 from arrayrefine.atoms import Atoms
 from arrayrefine.common_anisotropy import common_anisotropy, without_common
 from arrayrefine.crystal import Crystal
@@ -299,8 +300,9 @@ def evaluate(
     Raises
     ------
     InputError
-        The atoms are others than those of `problem`, or have values that are none.
+        The atoms are others than those of `problem`, or have values that are none, or are no `Atoms`.
     """
+    check_types("evaluate", problem=(problem, Problem), atoms=(atoms, Atoms))
     _require_atoms(problem, atoms)
     if before is None and problem.twin is not None:
         # the scale rests on fractions, of which the data alone have told something only

@@ -6,6 +6,7 @@ import dataclasses
 
 from arrayrefine import extra_weights, weights
 from arrayrefine.adp_evidence import Evidence, evidence, restraints_curvature
+from arrayrefine.arguments import check_types
 from arrayrefine.kernels.blas import one_blas_thread
 from arrayrefine.kernels.processes import size
 from arrayrefine.options import Options
@@ -44,6 +45,9 @@ def find_weights(
         Whether displacements have been refined under restraints before, so that how much they differ tells the weight
         of these; see `adp_evidence`.
     """
+    check_types(
+        "find_weights", problem=(problem, Problem), state=(state, State), parameters=(parameters, Parameters)
+    )
     found = _of_scheme(problem, state, parameters, steering, stale, last, refined)
     if not problem.extra:
         return found

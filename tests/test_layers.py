@@ -144,7 +144,7 @@ LAYERS = [
         "version",
         "example",
     },
-    {"interchange"},
+    {"arguments", "interchange"},
     {"errors", "wording", "notebook", "command_help", "standard_streams"},
     {"kernels"},
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -161,6 +162,27 @@ def test_options_are_checked_by_the_pieces_too() -> None:
         ar.prepare(MODEL, DATA, ar.Options(targets=("xyz+q",)))
     with pytest.raises(ar.InputError, match="options: found a dict"):
         ar.validate_files(MODEL, DATA, {"d_min": 3.0})  # type: ignore[arg-type]
+
+
+def test_arguments_in_another_order_are_named(prepared: tuple[Problem, State]) -> None:
+    problem, state = prepared
+    parameters = ar.Parameters.frozen(state.atoms).unfreeze("xyz", "chain A and 10")
+    mask = ar.select(state.atoms, "chain A and 10")
+    wrong: list[tuple[Callable[..., object], tuple[object, ...], str]] = [
+        (ar.evaluate, (state.atoms, problem), "evaluate: problem is of type Atoms; expected Problem: give"),
+        (ar.evaluate, (problem, ar.read_model(MODEL)), "evaluate: atoms is of type Model; expected Atoms"),
+        (ar.find_weights, (state, problem, parameters), "in the order problem, state, parameters"),
+        (ar.minimise_step, (problem, state, parameters, 0.1), "found is of type float; expected Weights"),
+        (ar.maps_of, (state, problem), "maps_of: problem is of type State"),
+        (ar.validate, (state, problem), "validate: problem is of type State"),
+        (ar.omit_map, (problem, state, "chain A"), "omitted is of type str; expected ndarray"),
+        (ar.omit_map, (problem, state, np.flatnonzero(mask)), "omitted is int64 of shape .* expected bool of shape"),
+        (ar.Parameters.frozen, (problem,), "atoms is of type Problem; expected Atoms"),
+        (ar.select, (ar.read_model(MODEL), "all"), "select: atoms is of type Model; expected Atoms"),
+    ]
+    for function, arguments, words in wrong:
+        with pytest.raises(ar.InputError, match=words):
+            function(*arguments)
 
 
 def test_structure_factors_alone() -> None:

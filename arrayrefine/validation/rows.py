@@ -11,6 +11,7 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
+from arrayrefine.arguments import check_types
 from arrayrefine.atoms import WATERS, Atoms
 from arrayrefine.bound import bound
 from arrayrefine.crystal import Crystal
@@ -57,6 +58,7 @@ def validate(problem: Problem, state: State, maps: MapCoefficients | None = None
     maps : MapCoefficients, optional
         Of this state, where they are known already.
     """
+    check_types("validate", problem=(problem, Problem), state=(state, State))
     crystal = problem.reflections.crystal
     coefficients = maps_of(problem, state) if maps is None else maps
     found = validate_model(state.atoms, problem.restraints, crystal, coefficients)
