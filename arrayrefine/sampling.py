@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ Float = NDArray[np.float64]
 
 _RATES = (2.3, 2.5, 2.7, 3.0, 3.4, 4.0)
 """Grid points per d_min among which the cheapest is chosen."""
+_ALONG = 0.8
+"""Grid points per d_min along the axes of the cell, in units of those across its faces: more where axes are oblique."""
 _REFLECTIONS = 64
 """Reflections from which errors are estimated: as many taken at random, and as many of the worst."""
 _QUANTILES = np.array([0.0, 0.001, 0.003, 0.01, 0.03, 0.06, 0.12, 0.25, 0.4, 0.6, 0.8, 1.0])
@@ -69,25 +72,39 @@ def reach(crystal: Crystal, d_min: float) -> tuple[int, int, int]:
 
 
 def grid_shape(crystal: Crystal, d_min: float, rate: float) -> tuple[int, int, int]:
-    """FFT-friendly grid with at least `rate` points per `d_min` across the faces of the cell, and room for all h."""
+    """FFT-friendly grid with at least `rate` points per `d_min` across the faces of the cell, and room for all h.
+
+    In a cell far from right angles the room for h is all that counts at any rate across: `_ALONG` makes rates differ.
+    """
     across = 1.0 / (d_min * np.linalg.norm(crystal.frac, axis=1))
-    least = [max(math.ceil(rate * a), 2 * h) + 1 for a, h in zip(across, reach(crystal, d_min))]
+    most = reach(crystal, d_min)
+    least = [max(math.ceil(rate * a), math.ceil(_ALONG * rate * h), 2 * h) + 1 for a, h in zip(across, most)]
     nx, ny, nz = (int(scipy.fft.next_fast_len(k, real=True)) for k in least)
     return nx, ny, nz
+
+
+def neighbours(crystal: Crystal, shape: tuple[int, int, int]) -> NDArray[np.int64]:
+    """Shifts (n, 3) of an index h to those that a grid cannot tell from it: along the axes, and between oblique ones.
+
+    Of sums of axes only those count that are shorter than at right angles: others are behind the axes themselves.
+    """
+    signs = np.array(list(itertools.product((-1, 0, 1), repeat=3)))
+    shifts = signs[signs.any(axis=1)] * np.asarray(shape)
+    alone = (shifts**2) @ np.diag(crystal.frac @ crystal.frac.T)
+    single = np.count_nonzero(shifts, axis=1) == 1
+    return np.asarray(shifts[single | (crystal.inverse_d_squared(shifts) < (1.0 - 1e-6) * alone)])
 
 
 def _chosen(crystal: Crystal, hkl: NDArray[np.integer[Any]]) -> tuple[NDArray[np.int64], Float]:
     """Reflections, or images of them, that stand for all, and how many each stands for."""
     s2 = crystal.inverse_d_squared(hkl)
     rotations = crystal.primitive_rotations
-    shape = np.asarray(grid_shape(crystal, float(1.0 / np.sqrt(s2.max())), _RATES[2]))
+    shape = grid_shape(crystal, float(1.0 / np.sqrt(s2.max())), _RATES[2])
     high = np.flatnonzero(s2 >= 0.5 * s2.max())
     images = np.einsum("ri,gij->rgj", hkl[high], rotations).reshape(-1, 3)
     nearest = np.full(len(images), np.inf)
-    for axis in range(3):
-        alias = images.copy()
-        alias[:, axis] -= np.where(alias[:, axis] >= 0, shape[axis], -shape[axis])
-        np.minimum(nearest, crystal.inverse_d_squared(alias), out=nearest)
+    for shift in neighbours(crystal, shape):
+        np.minimum(nearest, crystal.inverse_d_squared(images + shift), out=nearest)
     # About as the blurred amplitude there grows when the blur is taken off here; most of B on the grid is blur.
     rank = np.argsort(1.2 * nearest - np.repeat(s2[high], len(rotations)), kind="stable")[:_REFLECTIONS]
     worst = high[rank // len(rotations)] * len(rotations) + rank % len(rotations)
@@ -104,9 +121,9 @@ def _chosen(crystal: Crystal, hkl: NDArray[np.integer[Any]]) -> tuple[NDArray[np
 class Errors:
     """Relative errors of F and of the gradient by B, expected of atoms at random places.
 
-    Sampling adds to F(h) what the blurred density has at h ± n, n the grid along one axis, and taking the blur off
+    Sampling adds to F(h) what the blurred density has at h + n, n one of the `neighbours`, and taking the blur off
     magnifies it by e^{+blur s²/4}. The gradient by B weights both with s². All sums are over reflections, atoms and
-    axes; form factors count as falling like that of carbon. The few reflections at high resolution
+    neighbours; form factors count as falling like that of carbon. The few reflections at high resolution
     that lie along an axis of the grid make most of the error where it is small, so the worst are taken one by one.
 
     Parameters
@@ -144,8 +161,8 @@ class Errors:
         return ErrorsOfAtoms(self._s2, f / float(f @ decay), by_f, b, atoms, self._tail)
 
     def aliases(self, shape: tuple[int, int, int]) -> Float:
-        """1/d² of the neighbours of every reflection (6, reflections)."""
-        shifts = np.concatenate([np.diag(shape), -np.diag(shape)])
+        """1/d² of the `neighbours` of every reflection (neighbours, reflections)."""
+        shifts = neighbours(self.crystal, shape)
         return np.stack([self.crystal.inverse_d_squared(self._hkl + shift) for shift in shifts])
 
 

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from synthetic import crystal, random_hkl
 
-from arrayrefine.sampling import BRICK_TAIL, SPHERE_TAIL, Errors, choose_sampling, grid_shape, reach, still_fits
+from arrayrefine.crystal import Crystal
+from arrayrefine.sampling import (
+    BRICK_TAIL,
+    SPHERE_TAIL,
+    Errors,
+    choose_sampling,
+    grid_shape,
+    neighbours,
+    reach,
+    still_fits,
+)
 
 D_MIN = 2.0
 
@@ -62,3 +74,17 @@ def test_a_heavy_atom_of_low_b_asks_for_more_blur() -> None:
     errors = Errors(box, random_hkl(box, D_MIN, 300))
     b, light, heavy = np.append(5.0, np.full(99, 25.0)), np.ones(100), np.append(20.0, np.ones(99))
     assert choose_sampling(errors, b, heavy, 1, 3e-4).blur > choose_sampling(errors, b, light, 1, 3e-4).blur
+
+
+@pytest.mark.parametrize("angles", [(90.0, 90.0, 90.0), (90.0, 90.0, 120.0), (90.0, 155.0, 90.0), (40.0, 45.0, 50.0)])
+def test_the_nearest_alias_is_among_the_neighbours(angles: tuple[float, float, float]) -> None:
+    """Between oblique axes there are aliases nearer than those along one of them."""
+    box = Crystal((40.0, 30.0, 38.0, *angles), "P 1")
+    hkl, shape = random_hkl(box, D_MIN, 200), grid_shape(box, D_MIN, 2.5)
+    every = np.array([n for n in itertools.product(range(-2, 3), repeat=3) if any(n)]) * shape
+    nearest, found = (
+        np.min([box.inverse_d_squared(hkl + shift) for shift in shifts], axis=0)
+        for shifts in (every, neighbours(box, shape))
+    )
+    np.testing.assert_allclose(found, nearest)
+    assert (len(neighbours(box, shape)) == 6) == (angles == (90.0, 90.0, 90.0))
