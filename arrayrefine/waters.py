@@ -154,7 +154,7 @@ def find_waters(state: State, maps: MapCoefficients, options: OrderedSolvent) ->
     n, m = len(atoms), len(found)
     there = np.arange(n + m) < n
     best = map_grid(maps, crystal, "2mFo-DFc", MAP_SAMPLING)
-    free = region_volumes(best, atoms, sites.xyz) <= _largest(state.xray.reflections.d_min, options)
+    free = region_volumes(best, atoms, sites.xyz) <= largest_of_waters(state.xray.reflections.d_min, options)
     free &= np.bincount(near.place[near.clashes & there[near.other]], minlength=m) == 0
     free &= np.bincount(near.place[near.clashes & (near.other == n + near.place)], minlength=m) == 0
     b_all, gain = np.append(atoms.b_iso, np.zeros(m)), np.zeros(m)
@@ -178,14 +178,14 @@ def find_waters(state: State, maps: MapCoefficients, options: OrderedSolvent) ->
     return Sites(sites.xyz[chosen], b_all[n + chosen], gain[chosen], avoided)
 
 
-def _largest(d_min: float, options: OrderedSolvent) -> float:
+def largest_of_waters(d_min: float, options: OrderedSolvent) -> float:
     """Largest region of density that may hold waters, Å³."""
     return float(max(options.largest, d_min**3))
 
 
 def larger_than_waters(blobs: Iterable[Blob], d_min: float, options: OrderedSolvent) -> tuple[Blob, ...]:
     """Those regions of density that are too large for waters in maps to `d_min`, Å, the largest first."""
-    large = (blob for blob in blobs if blob.volume > _largest(d_min, options))
+    large = (blob for blob in blobs if blob.volume > largest_of_waters(d_min, options))
     return tuple(sorted(large, key=lambda blob: -blob.volume))
 
 
