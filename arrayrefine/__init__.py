@@ -25,19 +25,19 @@ if TYPE_CHECKING:
         StopRefinement,
     )
     from arrayrefine.evaluation import evaluate_files, omit_files, peaks_of_files, validate_files
-    from arrayrefine.intensity_statistics import normalised_intensities
     from arrayrefine.io.model import read_model
     from arrayrefine.io.reflections import read_reflections
     from arrayrefine.likelihood import LikelihoodTarget, target
     from arrayrefine.many import Job, refine_many
-    from arrayrefine.map_grids import MapGrid, map_grid
-    from arrayrefine.model_maps import maps_of
-    from arrayrefine.omit_maps import omit_map
+    from arrayrefine.measurements.intensity_statistics import normalised_intensities
     from arrayrefine.options import Options
     from arrayrefine.parameters import Parameters
-    from arrayrefine.peaks import anomalous_peaks, find_blobs, find_peaks
     from arrayrefine.preparation import prepare
     from arrayrefine.problem import Problem
+    from arrayrefine.real_space.map_grids import MapGrid, map_grid
+    from arrayrefine.real_space.model_maps import maps_of
+    from arrayrefine.real_space.omit_maps import omit_map
+    from arrayrefine.real_space.peaks import anomalous_peaks, find_blobs, find_peaks
     from arrayrefine.refine import refine
     from arrayrefine.refinement_step import minimise_step
     from arrayrefine.reflections import Reflections
@@ -48,26 +48,45 @@ if TYPE_CHECKING:
     from arrayrefine.targets.extra import ExtraTarget
     from arrayrefine.validation import Validation, validate
     from arrayrefine.version import version as version
-    from arrayrefine.weight_schemes import find_weights
+    from arrayrefine.weighting.schemes import find_weights
     from arrayrefine.weights import Weights
 
 _HOMES = {
-    "Atoms": "atoms", "Gradient": "atoms", "Crystal": "crystal", "Reflections": "reflections", "Options": "options",
-    "ArrayRefineError": "errors", "DeviceError": "errors", "InputError": "errors", "MonomerError": "errors",
-    "StaleWeightsError": "errors", "read_model": "io.model", "read_reflections": "io.reflections",
-    "Parameters": "parameters", "Weights": "weights",
-    "find_weights": "weight_schemes", "minimise_step": "refinement_step",
-    "Problem": "problem", "State": "state", "evaluate": "state", "StructureFactors": "structure_factors",
-    "Result": "result", "prepare": "preparation", "refine": "refine",
-    "Job": "many", "refine_many": "many", "LikelihoodTarget": "likelihood", "target": "likelihood",
-    "select": "selection", "ExtraTarget": "targets.extra", "StopRefinement": "errors",
-    "Validation": "validation", "validate": "validation",
-    "validate_files": "evaluation", "evaluate_files": "evaluation", "peaks_of_files": "evaluation",
-    "omit_files": "evaluation", "maps_of": "model_maps", "map_grid": "map_grids", "MapGrid": "map_grids",
-    "find_peaks": "peaks", "anomalous_peaks": "peaks", "find_blobs": "peaks", "omit_map": "omit_maps",
-    "cross_validate": "cross_validation", "CrossValidation": "cross_validation",
-    "normalised_intensities": "intensity_statistics",
-}  # fmt: skip
+    name: home
+    for home, names in {
+        "atoms": "Atoms Gradient",
+        "crystal": "Crystal",
+        "reflections": "Reflections",
+        "options": "Options",
+        "errors": "ArrayRefineError DeviceError InputError MonomerError StaleWeightsError StopRefinement",
+        "io.model": "read_model",
+        "io.reflections": "read_reflections",
+        "parameters": "Parameters",
+        "weights": "Weights",
+        "weighting.schemes": "find_weights",
+        "refinement_step": "minimise_step",
+        "problem": "Problem",
+        "state": "State evaluate",
+        "structure_factors": "StructureFactors",
+        "result": "Result",
+        "preparation": "prepare",
+        "refine": "refine",
+        "many": "Job refine_many",
+        "likelihood": "LikelihoodTarget target",
+        "selection": "select",
+        "targets.extra": "ExtraTarget",
+        "validation": "Validation validate",
+        "evaluation": "validate_files evaluate_files peaks_of_files omit_files",
+        "real_space.model_maps": "maps_of",
+        "real_space.map_grids": "map_grid MapGrid",
+        "real_space.peaks": "find_peaks anomalous_peaks find_blobs",
+        "real_space.omit_maps": "omit_map",
+        "cross_validation": "cross_validate CrossValidation",
+        "measurements.intensity_statistics": "normalised_intensities",
+    }.items()
+    for name in names.split()
+}
+"""Module of each public name."""
 
 __all__ = [  # noqa: RUF022 - grouped as the documentation is
     "refine", "refine_many", "Job", "cross_validate", "CrossValidation", "prepare", "Result", "Options",

@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 import tyro
 from tyro.conf import Positional, arg, subcommand
 
-from arrayrefine import standard_streams
-from arrayrefine.command_help import with_examples
+from arrayrefine.commands import standard_streams
 from arrayrefine.commands.crossvalidate import CrossValidate
+from arrayrefine.commands.help import with_examples
 from arrayrefine.commands.inputs import output_folders
 from arrayrefine.commands.omit import Omit
 from arrayrefine.commands.pages import loading, write_page
@@ -242,8 +242,8 @@ def _refine(model: Path, data: Path, out: Path, options: Options, what: str) -> 
     with StopRequest() as stop:
         check_options(options)
         with loading():
+            from arrayrefine.commands.progress import Progress
             from arrayrefine.io.write import check_inputs, left_out
-            from arrayrefine.progress import Progress
             from arrayrefine.refine import refine
 
         check_inputs(out, (model, data, *options.other_files))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from arrayrefine.tls import Tls
+from arrayrefine.displacements.tls import Tls
 
 Float = NDArray[np.float64]
 

@@ -17,11 +17,11 @@ from scipy.sparse.linalg import SuperLU
 from scipy.spatial import cKDTree
 
 from arrayrefine.atoms import WATERS, Atoms
-from arrayrefine.polymers import is_polymer
 from arrayrefine.preconditioner import symmetric_factor
 from arrayrefine.problem import Problem
 from arrayrefine.state import State
 from arrayrefine.targets.geometry_curvature import normal_matrix
+from arrayrefine.topology.polymers import is_polymer
 from arrayrefine.weights import geometry_prior
 from arrayrefine.wording import counted
 

@@ -8,19 +8,19 @@ from functools import partial
 from typing import NamedTuple
 
 from arrayrefine.atoms import Atoms
-from arrayrefine.callbacks import Listeners
 from arrayrefine.kernels.processes import release, together, told
 from arrayrefine.macrocycle import run_cycles, start_path
 from arrayrefine.maps import MapCoefficients
 from arrayrefine.mask_search import search_mask
-from arrayrefine.model_maps import maps_of
-from arrayrefine.other_indexing import other_indexing
 from arrayrefine.problem import Problem
+from arrayrefine.real_space.model_maps import maps_of
 from arrayrefine.refinement_step import Path
 from arrayrefine.report import Step
-from arrayrefine.rigid_body import left_alone, move_groups
 from arrayrefine.state import State, evaluate
-from arrayrefine.twin_evidence import twin_evidence
+from arrayrefine.steering.callbacks import Listeners
+from arrayrefine.steering.rigid_body import left_alone, move_groups
+from arrayrefine.twins.evidence import twin_evidence
+from arrayrefine.twins.other_indexing import other_indexing
 from arrayrefine.wording import Caution
 
 

@@ -14,20 +14,20 @@ from numpy.typing import NDArray
 
 from arrayrefine.configuration import check_options
 from arrayrefine.errors import ArrayRefineError
-from arrayrefine.folds import cut
+from arrayrefine.further_restraints.tables import TableSource
 from arrayrefine.io.in_memory import DataSource, ModelSource
 from arrayrefine.io.model import read_model
 from arrayrefine.io.reflections import crystal_of, read_reflections
 from arrayrefine.kernels.backend import cupy_is_there
 from arrayrefine.many import Job, refine_many
+from arrayrefine.measurements.folds import cut
 from arrayrefine.minimize import INTERRUPTED
 from arrayrefine.options import DISPLACED, Options
 from arrayrefine.reflections import RANDOM, Reflections, positions
 from arrayrefine.report import Step
-from arrayrefine.restraint_tables import TableSource
+from arrayrefine.reporting.summaries import correlation, shell_edges
 from arrayrefine.result import Result
 from arrayrefine.scaling import r_factor
-from arrayrefine.summaries import correlation, shell_edges
 from arrayrefine.version import version
 
 Float = NDArray[np.float64]

@@ -80,8 +80,8 @@ def _machine() -> list[Finding]:
 
 def _gpu() -> list[Finding]:
     """Compile and run kernels on the device, and compare with NumPy, before saying that it works."""
-    from arrayrefine.device import cuda_unfit_reason
-    from arrayrefine.device_memory import amount
+    from arrayrefine.device.choice import cuda_unfit_reason
+    from arrayrefine.device.memory import amount
     from arrayrefine.kernels.backend import cuda_unavailable_reason, device_facts
 
     cupy = ""

@@ -11,27 +11,27 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.configuration import check_options
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
-from arrayrefine.hydrogen_sources import with_hydrogens
+from arrayrefine.hydrogens.sources import with_hydrogens
+from arrayrefine.hydrogens.turning import turn_hydrogens
 from arrayrefine.io.in_memory import DataSource, ModelSource, label_of
 from arrayrefine.io.model import read_model
 from arrayrefine.io.model_crystal import box
 from arrayrefine.kernels.blas import one_blas_thread_throughout
-from arrayrefine.links import with_found_links
-from arrayrefine.map_grids import MapGrid, map_grid
 from arrayrefine.maps import MapCoefficients
-from arrayrefine.model_maps import maps_of
 from arrayrefine.monomers import library_for
-from arrayrefine.omit_maps import RADIUS, OmitMap, omit_map
 from arrayrefine.options import External, Options
-from arrayrefine.peaks import LIMIT, Blob, Peak, anomalous_peaks, find_blobs, find_peaks
 from arrayrefine.preparation import prepare
 from arrayrefine.problem import Problem
-from arrayrefine.radiation import chosen_radiation, with_hydrogens_for
+from arrayrefine.real_space.map_grids import MapGrid, map_grid
+from arrayrefine.real_space.model_maps import maps_of
+from arrayrefine.real_space.omit_maps import RADIUS, OmitMap, omit_map
+from arrayrefine.real_space.peaks import LIMIT, Blob, Peak, anomalous_peaks, find_blobs, find_peaks
 from arrayrefine.restraints import Restraints
+from arrayrefine.scattering.radiation import chosen_radiation, with_hydrogens_for
 from arrayrefine.selection import select
 from arrayrefine.state import State, evaluate
-from arrayrefine.topology import build_restraints
-from arrayrefine.turning import turn_hydrogens
+from arrayrefine.topology.build import build_restraints
+from arrayrefine.topology.links import with_found_links
 from arrayrefine.validation import Validation, validate, validate_model
 
 

@@ -11,31 +11,31 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.configuration import check_options
-from arrayrefine.device import choose_device
-from arrayrefine.displacement import least_b
+from arrayrefine.device.choice import choose_device
+from arrayrefine.displacements.displacement import least_b
 from arrayrefine.errors import InputError
-from arrayrefine.hydrogen_sources import add_hydrogens
-from arrayrefine.hydrogens import Hydrogens, strip_hydrogens
+from arrayrefine.hydrogens.placing import Hydrogens, strip_hydrogens
+from arrayrefine.hydrogens.riding import fold, follow
+from arrayrefine.hydrogens.sources import add_hydrogens
 from arrayrefine.interchange import Back, received
 from arrayrefine.io.in_memory import DataSource, ModelSource
 from arrayrefine.kernels.blas import one_blas_thread
-from arrayrefine.links import with_found_links
+from arrayrefine.measurements.wilson_outliers import without_outliers
 from arrayrefine.monomers import library_for
-from arrayrefine.notebook import table
 from arrayrefine.options import Options
 from arrayrefine.preparation import read_inputs, restraints_of
 from arrayrefine.problem import Problem
 from arrayrefine.report import Statistics
+from arrayrefine.reporting.notebook import table
 from arrayrefine.restraints import Restraints
-from arrayrefine.riding import fold, follow
 from arrayrefine.state import State, evaluate
 from arrayrefine.targets import Target
 from arrayrefine.targets.adp import AdpTarget
 from arrayrefine.targets.geometry import GeometryTarget
-from arrayrefine.twin_choice import as_twin
-from arrayrefine.twinning import twinning
+from arrayrefine.topology.links import with_found_links
+from arrayrefine.twins.choice import as_twin
+from arrayrefine.twins.signs import twinning
 from arrayrefine.weights import geometry_prior
-from arrayrefine.wilson_outliers import without_outliers
 
 Float = NDArray[np.float64]
 Array: TypeAlias = Any

@@ -9,22 +9,24 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from arrayrefine import incomplete, search, tensors
-from arrayrefine.convergence import KEPT, foreseen, settled
+from arrayrefine.displacements import tensors
+from arrayrefine.displacements.tls import NUMBERS
+from arrayrefine.displacements.tls_groups import AUTO_REFLECTIONS, SEGMENTED
+from arrayrefine.displacements.tls_segments import segmented
 from arrayrefine.errors import InputError
-from arrayrefine.nqh_flips import with_flipped_ends
+from arrayrefine.hydrogens.turning import turn_hydrogens
 from arrayrefine.parameters import KINDS
-from arrayrefine.peptide_flips import with_flipped_peptides
 from arrayrefine.problem import Problem
+from arrayrefine.rebuilding import incomplete
+from arrayrefine.rebuilding.nqh_flips import with_flipped_ends
+from arrayrefine.rebuilding.peptide_flips import with_flipped_peptides
+from arrayrefine.rebuilding.rotamers import with_better_rotamers
 from arrayrefine.refinement_step import Moved, Path, run_step
 from arrayrefine.report import Step
-from arrayrefine.rotamers import with_better_rotamers
 from arrayrefine.state import State, evaluate
-from arrayrefine.tls import NUMBERS
-from arrayrefine.tls_groups import AUTO_REFLECTIONS, SEGMENTED
-from arrayrefine.tls_segments import segmented
-from arrayrefine.turning import turn_hydrogens
-from arrayrefine.weight_schemes import stale_weights
+from arrayrefine.steering.convergence import KEPT, foreseen, settled
+from arrayrefine.weighting import search
+from arrayrefine.weighting.schemes import stale_weights
 from arrayrefine.weights import Steering
 from arrayrefine.wording import counted, listed
 

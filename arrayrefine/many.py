@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from arrayrefine.callbacks import check_callbacks
-from arrayrefine.device_batch import together
+from arrayrefine.device.batch import together
 from arrayrefine.errors import ArrayRefineError, InputError, StopRefinement
+from arrayrefine.further_restraints.tables import TableSource
 from arrayrefine.io.in_memory import DataSource, ModelSource
 from arrayrefine.kernels.backend import can_fork, share_device
 from arrayrefine.kernels.blas import one_blas_thread_throughout
@@ -23,9 +23,9 @@ from arrayrefine.options import Options
 from arrayrefine.refine import run
 from arrayrefine.rendezvous import Rendezvous
 from arrayrefine.report import Step
-from arrayrefine.restraint_tables import TableSource
 from arrayrefine.result import Result
 from arrayrefine.state import State
+from arrayrefine.steering.callbacks import check_callbacks
 from arrayrefine.targets.extra import ExtraTarget
 
 

@@ -8,7 +8,7 @@ import itertools
 from arrayrefine.problem import Problem
 from arrayrefine.solvent import MaskShape, solvent_structure_factors
 from arrayrefine.state import State
-from arrayrefine.twin_fit import scale_of
+from arrayrefine.twins.fit import scale_of
 
 _STEPS = (-0.2, 0.0, 0.2, 0.4)
 """Å; tried on either distance."""

@@ -14,22 +14,22 @@ from typing import Literal
 
 import gemmi
 
-from arrayrefine.atom_names import (
+from arrayrefine.errors import InputError, MonomerError
+from arrayrefine.io.dummy_atoms import dummies_among
+from arrayrefine.io.entities import set_up_entities
+from arrayrefine.io.files import KIND_NAMES, Kind, as_utf8, kind_of
+from arrayrefine.topology.atom_names import (
     names_of_other_programs,
     other_compound_message,
     strangers,
     use_dictionary_names,
 )
-from arrayrefine.chain_ends import complete_ends
-from arrayrefine.clusters import mend_clusters
-from arrayrefine.component_checks import check_connected, check_values, shapeless
-from arrayrefine.element_checks import other_elements
-from arrayrefine.errors import InputError, MonomerError
-from arrayrefine.heavy_water import mend_heavy_water
-from arrayrefine.io.dummy_atoms import dummies_among
-from arrayrefine.io.entities import set_up_entities
-from arrayrefine.io.files import KIND_NAMES, Kind, as_utf8, kind_of
-from arrayrefine.porphyrins import mend_porphyrins
+from arrayrefine.topology.chain_ends import complete_ends
+from arrayrefine.topology.clusters import mend_clusters
+from arrayrefine.topology.component_checks import check_connected, check_values, shapeless
+from arrayrefine.topology.element_checks import other_elements
+from arrayrefine.topology.heavy_water import mend_heavy_water
+from arrayrefine.topology.porphyrins import mend_porphyrins
 from arrayrefine.wording import Caution, listed
 
 EMBEDDED = Path(__file__).resolve().parent / "data" / "monomers"

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from arrayrefine.arguments import check_types
 from arrayrefine.atoms import Atoms, Gradient
-from arrayrefine.displacement import B_BOUNDS, NOT_ROUND, joined, least_b, parted, possible, total_u
+from arrayrefine.displacements.displacement import B_BOUNDS, NOT_ROUND, joined, least_b, parted, possible, total_u
+from arrayrefine.displacements.tls import NUMBERS, design
 from arrayrefine.errors import InputError
-from arrayrefine.occupancy_groups import OccupancyGroups
-from arrayrefine.riding import fold, follow
+from arrayrefine.hydrogens.riding import fold, follow
+from arrayrefine.occupancies.groups import OccupancyGroups
 from arrayrefine.selection import GemmiSelection, select
-from arrayrefine.tls import NUMBERS, design
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import SuperLU, splu
 
 from arrayrefine.atoms import Gradient
-from arrayrefine.displacement import CURVATURE_BY_U
+from arrayrefine.displacements.displacement import CURVATURE_BY_U
 from arrayrefine.kernels import symmetric
 from arrayrefine.kernels.processes import gathered, kept, shared
 from arrayrefine.kernels.threads import each, pieces

@@ -10,46 +10,46 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from arrayrefine import predicted
-from arrayrefine.anisotropy import choose_anisotropic
 from arrayrefine.atoms import Atoms
 from arrayrefine.configuration import check_options
-from arrayrefine.conformers import build_occupancy_groups, overfull, partial, uneven
-from arrayrefine.data_checks import check_data, few_for_model
-from arrayrefine.device import choose_device
-from arrayrefine.displacement import B_BOUNDS
+from arrayrefine.device.choice import choose_device
+from arrayrefine.displacements import predicted
+from arrayrefine.displacements.anisotropy import choose_anisotropic
+from arrayrefine.displacements.displacement import B_BOUNDS
+from arrayrefine.displacements.tensors import undecided
+from arrayrefine.displacements.tls_groups import choose_tls, wants_groups
 from arrayrefine.errors import InputError
-from arrayrefine.external import with_external
-from arrayrefine.hydrogen_sources import with_hydrogens
-from arrayrefine.hydrogens import Hydrogens
+from arrayrefine.further_restraints.choice import with_external
+from arrayrefine.further_restraints.tables import TableSource, as_tables, with_tables
+from arrayrefine.hydrogens.placing import Hydrogens
+from arrayrefine.hydrogens.riding import follow
+from arrayrefine.hydrogens.sources import with_hydrogens
+from arrayrefine.hydrogens.turning import turn_hydrogens
 from arrayrefine.io.in_memory import DataSource, ModelSource
 from arrayrefine.io.model import Model, in_crystal, read_model
 from arrayrefine.io.reflections import crystal_of, read_reflections
 from arrayrefine.io.tls_header import header_groups, is_ours, why_no_groups
 from arrayrefine.io.twin_header import header_laws
 from arrayrefine.kernels.blas import one_blas_thread
-from arrayrefine.links import with_found_links
 from arrayrefine.macrocycle import check_targets
+from arrayrefine.measurements.data_checks import check_data, few_for_model
+from arrayrefine.measurements.wilson_outliers import without_outliers
 from arrayrefine.monomers import MonomerLibrary, library_for
-from arrayrefine.option_effects import frozen_groups, refines, tls_option, without_effect
+from arrayrefine.occupancies.conformers import build_occupancy_groups, overfull, partial, uneven
 from arrayrefine.options import Options
 from arrayrefine.parameters import Parameters
 from arrayrefine.problem import Problem, targets_of
-from arrayrefine.radiation import with_hydrogens_for, with_method, with_radiation
+from arrayrefine.rebuilding.unmodelled import truncated
 from arrayrefine.reflections import Reflections
-from arrayrefine.restraint_tables import TableSource, as_tables, with_tables
+from arrayrefine.reporting.option_effects import frozen_groups, refines, tls_option, without_effect
 from arrayrefine.restraints import Restraints
-from arrayrefine.riding import follow
-from arrayrefine.rigid_body import find_groups
+from arrayrefine.scattering.radiation import with_hydrogens_for, with_method, with_radiation
 from arrayrefine.selection import select
+from arrayrefine.steering.rigid_body import find_groups
 from arrayrefine.targets.extra import ExtraTarget, check_extra
-from arrayrefine.tensors import undecided
-from arrayrefine.tls_groups import choose_tls, wants_groups
-from arrayrefine.topology import build_restraints
-from arrayrefine.turning import turn_hydrogens
-from arrayrefine.twin_choice import as_twin, chosen_laws, of_test_set
-from arrayrefine.unmodelled import truncated
-from arrayrefine.wilson_outliers import without_outliers
+from arrayrefine.topology.build import build_restraints
+from arrayrefine.topology.links import with_found_links
+from arrayrefine.twins.choice import as_twin, chosen_laws, of_test_set
 from arrayrefine.wording import counted
 
 _PERTURB_B = 5.0

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
-from arrayrefine.device import CPU, Device
-from arrayrefine.device_density import Gridded
-from arrayrefine.device_memory import Budget, Sizes, fitted
-from arrayrefine.device_restraints import DeviceRestraints
+from arrayrefine.device.choice import CPU, Device
+from arrayrefine.device.density import Gridded
+from arrayrefine.device.memory import Budget, Sizes, fitted
+from arrayrefine.device.restraints import DeviceRestraints
 from arrayrefine.errors import InputError
-from arrayrefine.hydrogens import Hydrogens
-from arrayrefine.intensity_statistics import anisotropy
-from arrayrefine.occupancy_groups import OccupancyGroups
+from arrayrefine.hydrogens.placing import Hydrogens
+from arrayrefine.measurements.intensity_statistics import anisotropy
+from arrayrefine.occupancies.groups import OccupancyGroups
 from arrayrefine.options import Options
 from arrayrefine.parameters import Parameters
 from arrayrefine.reflections import Reflections
@@ -31,7 +31,7 @@ from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.targets.adp import AdpTarget
 from arrayrefine.targets.extra import ExtraTarget
 from arrayrefine.targets.geometry import GeometryTarget
-from arrayrefine.twin import Twin
+from arrayrefine.twins.twin import Twin
 
 _JELLY_NEIGHBOURS = 20
 """Pairs of a jelly body for each atom, to reckon memory by; they are counted anew in every step."""

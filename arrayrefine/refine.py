@@ -8,44 +8,38 @@ from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
 
-from arrayrefine import (
-    absorbers,
-    coordinate_uncertainty,
-    free_uncertainty,
-    outcome,
-    summaries,
-    tls_motion,
-    twin_choice,
-    twisted_peptides,
-    unbuilt,
-    unseen,
-    verdicts,
-)
+from arrayrefine import coordinate_uncertainty
 from arrayrefine.atoms import Atoms
-from arrayrefine.callbacks import Listeners
 from arrayrefine.course import run_course
-from arrayrefine.device import memory_errors_named
-from arrayrefine.device_density import Gridded
-from arrayrefine.device_memory import Budget
-from arrayrefine.hydrogens import output_atoms
+from arrayrefine.device.choice import memory_errors_named
+from arrayrefine.device.density import Gridded
+from arrayrefine.device.memory import Budget
+from arrayrefine.displacements import tls_motion
+from arrayrefine.further_restraints.tables import TableSource, as_tables
+from arrayrefine.hydrogens.placing import output_atoms
 from arrayrefine.io.files import IN_MEMORY
 from arrayrefine.io.in_memory import DataSource, ModelSource, is_path, label_of
 from arrayrefine.io.refinement_items import last_weights
 from arrayrefine.kernels.blas import one_blas_thread_throughout
-from arrayrefine.map_grids import wanted_maps
+from arrayrefine.measurements import free_uncertainty
 from arrayrefine.options import Options
-from arrayrefine.other_indexing import other_indexing
 from arrayrefine.preparation import prepare
 from arrayrefine.problem import Problem
+from arrayrefine.real_space import absorbers, unbuilt, unseen
+from arrayrefine.real_space.map_grids import wanted_maps
+from arrayrefine.rebuilding.unmodelled import bare
+from arrayrefine.rebuilding.water_rounds import water_rounds
 from arrayrefine.rendezvous import Evaluated, Place
 from arrayrefine.report import Report, Step
-from arrayrefine.restraint_tables import TableSource, as_tables
+from arrayrefine.reporting import outcome, summaries, verdicts
+from arrayrefine.reporting.unplaced import check_placed
 from arrayrefine.result import Result
 from arrayrefine.state import State
+from arrayrefine.steering.callbacks import Listeners
 from arrayrefine.targets.extra import ExtraTarget
-from arrayrefine.unmodelled import bare
-from arrayrefine.unplaced import check_placed
-from arrayrefine.water_rounds import water_rounds
+from arrayrefine.topology import twisted_peptides
+from arrayrefine.twins import choice as twin_choice
+from arrayrefine.twins.other_indexing import other_indexing
 
 
 def _named(files: Iterable[Path]) -> list[dict[str, str]]:

@@ -13,27 +13,27 @@ from typing import NamedTuple
 import numpy as np
 
 from arrayrefine import preconditioner, weights
-from arrayrefine.adp_evidence import restraints_curvature
 from arrayrefine.arguments import check_types
-from arrayrefine.device_batch import Share
-from arrayrefine.device_objective import Member
-from arrayrefine.foresight import foreseen_gain
-from arrayrefine.guard import objection, strains
+from arrayrefine.device.batch import Share
+from arrayrefine.device.objective import Member
+from arrayrefine.displacements.tls_motion import sensible
 from arrayrefine.kernels.blas import one_blas_thread
 from arrayrefine.kernels.processes import size
 from arrayrefine.minimize import INTERRUPTED, Objective, Solution, minimise
-from arrayrefine.nearness import nearness
-from arrayrefine.overlapping import with_overlaps
+from arrayrefine.occupancies.overlapping import with_overlaps
 from arrayrefine.parameters import Parameters
 from arrayrefine.preconditioner import ChangeOfVariable
 from arrayrefine.problem import Problem
-from arrayrefine.remedy import FACTOR, remedy
 from arrayrefine.rendezvous import Evaluated
 from arrayrefine.report import Step
 from arrayrefine.state import State, evaluate, work_nll
+from arrayrefine.steering.foresight import foreseen_gain
+from arrayrefine.steering.guard import objection, strains
+from arrayrefine.steering.nearness import nearness
+from arrayrefine.steering.remedy import FACTOR, remedy
 from arrayrefine.targets.geometry_curvature import normal_matrix
-from arrayrefine.tls_motion import sensible
-from arrayrefine.weight_schemes import displacements_tell, find_weights
+from arrayrefine.weighting.adp_evidence import restraints_curvature
+from arrayrefine.weighting.schemes import displacements_tell, find_weights
 from arrayrefine.weights import Steering, Weights
 
 _RETRIES = 2

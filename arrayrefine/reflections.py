@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from arrayrefine.anomalous import AnomalousDifferences
 from arrayrefine.crystal import Crystal
-from arrayrefine.form_factors import Radiation
+from arrayrefine.measurements.anomalous import AnomalousDifferences
+from arrayrefine.scattering.form_factors import Radiation
 
 RANDOM = "random"
 """How `source` names the convention of flags that were chosen at random because the file had none."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from arrayrefine import notebook
+from arrayrefine.reporting import notebook
 from arrayrefine.wording import Caution
 
 SCHEMA = "arrayrefine.report/1"

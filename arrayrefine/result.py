@@ -16,8 +16,8 @@ from arrayrefine.io import exports
 from arrayrefine.io.model import Model, with_atoms
 from arrayrefine.io.write import account_of, write_outputs
 from arrayrefine.io.write_mtz import history_line, mtz_of, test_value
-from arrayrefine.map_grids import SAMPLING, Grids, Kind, MapGrid, map_grid
 from arrayrefine.maps import MapCoefficients
+from arrayrefine.real_space.map_grids import SAMPLING, Grids, Kind, MapGrid, map_grid
 from arrayrefine.reflections import Reflections
 from arrayrefine.report import Report, Step
 from arrayrefine.restraints import Restraints

@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.errors import InputError
-from arrayrefine.intensity_statistics import OUTLIER, mean_intensity
 from arrayrefine.kernels.likelihood import deviation, rice_ml, rice_ml_by_variance
 from arrayrefine.kernels.noncentral import chi_ml
+from arrayrefine.measurements.intensity_statistics import OUTLIER, mean_intensity
 from arrayrefine.reflections import Reflections
 from arrayrefine.sigma_a_curves import (
     D_LIMITS,

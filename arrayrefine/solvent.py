@@ -30,7 +30,7 @@ from arrayrefine.kernels.mask import solvent_mask
 from arrayrefine.kernels.processes import told
 from arrayrefine.options import Solvent
 from arrayrefine.periodic_regions import without_islands
-from arrayrefine.sampling import reach
+from arrayrefine.scattering.sampling import reach
 
 Float = NDArray[np.float64]
 Radii = Literal["cctbx", "refmac"]

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from arrayrefine.arguments import check_types
 from arrayrefine.atoms import Atoms
-from arrayrefine.common_anisotropy import common_anisotropy, without_common
 from arrayrefine.crystal import Crystal
-from arrayrefine.displacement import B_BOUNDS, EIGHT_PI_SQUARED, least_b, sharpest
+from arrayrefine.displacements.common_anisotropy import common_anisotropy, without_common
+from arrayrefine.displacements.displacement import B_BOUNDS, EIGHT_PI_SQUARED, least_b, sharpest
 from arrayrefine.errors import InputError
 from arrayrefine.kernels import symmetric
 from arrayrefine.kernels.blas import one_blas_thread
-from arrayrefine.outliers import Outliers, find_outliers
+from arrayrefine.measurements.outliers import Outliers, find_outliers
 from arrayrefine.parameters import Parameters, frozen_kinds
 from arrayrefine.problem import Problem
 from arrayrefine.report import Statistics
@@ -28,8 +28,8 @@ from arrayrefine.sigma_a import SigmaA, estimate_sigma_a
 from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.targets.geometry import GeometryTarget
 from arrayrefine.targets.xray import XrayTarget
-from arrayrefine.twin import Twin
-from arrayrefine.twin_fit import Parts, TwinFit, fit_twin, same_twin, scale_of, unmeasured
+from arrayrefine.twins.fit import Parts, TwinFit, fit_twin, same_twin, scale_of, unmeasured
+from arrayrefine.twins.twin import Twin
 
 Float = NDArray[np.float64]
 Complex = NDArray[np.complex128]

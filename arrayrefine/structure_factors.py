@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.crystal import Crystal
-from arrayrefine.device_density import Gridded
-from arrayrefine.device_factors import DeviceFactors, HostSide, Summed, made
-from arrayrefine.displacement import has_u, sharpest, widest
+from arrayrefine.device.density import Gridded
+from arrayrefine.device.factors import DeviceFactors, HostSide, Summed, made
+from arrayrefine.displacements.displacement import has_u, sharpest, widest
 from arrayrefine.errors import InputError
-from arrayrefine.form_factors import Basis, Radiation, form_factors, reduced_basis, scattering
-from arrayrefine.grid_density import GridDensity
 from arrayrefine.kernels import fft, lookup, summation
 from arrayrefine.kernels.processes import shared, told
-from arrayrefine.sampling import BRICK_TAIL, SPHERE_TAIL, Errors, choose_sampling, reach, still_fits
+from arrayrefine.scattering.form_factors import Basis, Radiation, form_factors, reduced_basis, scattering
+from arrayrefine.scattering.grid_density import GridDensity
+from arrayrefine.scattering.sampling import BRICK_TAIL, SPHERE_TAIL, Errors, choose_sampling, reach, still_fits
 
 Float = NDArray[np.float64]
 Complex = NDArray[np.complex128]

@@ -32,14 +32,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from arrayrefine.adp_evidence import Evidence
 from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.errors import StaleWeightsError
-from arrayrefine.gradient_norms import Norms, expected_norm, measured_norms
 from arrayrefine.options import Weighting
 from arrayrefine.parameters import Parameters
 from arrayrefine.targets import Target
 from arrayrefine.targets.extra import ExtraTarget
+from arrayrefine.weighting.adp_evidence import Evidence
+from arrayrefine.weighting.gradient_norms import Norms, expected_norm, measured_norms
 
 Float = NDArray[np.float64]
 

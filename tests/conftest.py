@@ -50,7 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
         return
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # JAX would take three quarters of the memory
-    from arrayrefine.device import cuda_unfit_reason
+    from arrayrefine.device.choice import cuda_unfit_reason
 
     if reason := cuda_unfit_reason():
         raise pytest.UsageError(f"--device cuda: {reason}")

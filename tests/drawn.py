@@ -11,7 +11,7 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.io.model import read_model
 from arrayrefine.monomers import load_monomers
 from arrayrefine.restraints import Restraints
-from arrayrefine.topology import build_restraints
+from arrayrefine.topology.build import build_restraints
 
 
 def built(

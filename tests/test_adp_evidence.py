@@ -13,12 +13,12 @@ from scipy.sparse.linalg import spsolve
 from synthetic import crystal, random_atoms
 
 from arrayrefine import evaluate, find_weights, prepare, refine
-from arrayrefine.adp_evidence import evidence, noise_let_go
 from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.options import Minimiser, Options, Weighting, Xray
 from arrayrefine.parameters import Parameters
 from arrayrefine.targets.adp import AdpTarget, Shapes
 from arrayrefine.targets.adp_curvature import strain_matrix
+from arrayrefine.weighting.adp_evidence import evidence, noise_let_go
 from arrayrefine.weights import Steering
 
 N = 1500

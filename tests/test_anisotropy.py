@@ -15,19 +15,19 @@ from synthetic import crystal, random_atoms, random_hkl
 
 import arrayrefine as ar
 from arrayrefine import preconditioner
-from arrayrefine.anisotropy import choose_anisotropic
 from arrayrefine.atoms import Atoms, Gradient, Riding
-from arrayrefine.displacement import U_LIMITS, least_b, parted, possible, sharpest, total_u
+from arrayrefine.displacements.anisotropy import choose_anisotropic
+from arrayrefine.displacements.displacement import U_LIMITS, least_b, parted, possible, sharpest, total_u
+from arrayrefine.displacements.tls import NUMBERS, Tls, design
 from arrayrefine.errors import InputError
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.kernels import symmetric
-from arrayrefine.occupancy_groups import LEAST, OccupancyGroups
+from arrayrefine.occupancies.groups import LEAST, OccupancyGroups
 from arrayrefine.parameters import Parameters
 from arrayrefine.restraints import Restraints
 from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.targets.adp import AdpTarget, Shapes
 from arrayrefine.targets.adp_curvature import log_matrix, strain_matrix
-from arrayrefine.tls import NUMBERS, Tls, design
 
 N = 24
 

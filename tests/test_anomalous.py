@@ -13,17 +13,17 @@ from scipy import ndimage
 from synthetic import atoms_from
 
 import arrayrefine as ar
-from arrayrefine import absorbers
-from arrayrefine.anomalous import AnomalousDifferences, weighed
 from arrayrefine.commands.peaks import Peaks
 from arrayrefine.crystal import Crystal
 from arrayrefine.io.read_maps import read_maps
 from arrayrefine.io.reflections import read_reflections
 from arrayrefine.maps import MapCoefficients, anomalous_coefficients
+from arrayrefine.measurements.anomalous import AnomalousDifferences, weighed
 from arrayrefine.page.findings import tables
-from arrayrefine.peaks import anomalous_peaks, find_peaks
-from arrayrefine.radiation import with_radiation
+from arrayrefine.real_space import absorbers
+from arrayrefine.real_space.peaks import anomalous_peaks, find_peaks
 from arrayrefine.reflections import positions
+from arrayrefine.scattering.radiation import with_radiation
 from arrayrefine.wording import Caution
 
 CELL = (31.0, 38.0, 45.0, 90.0, 97.0, 90.0)

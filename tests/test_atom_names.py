@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from arrayrefine.errors import MonomerError
-from arrayrefine.hydrogen_sources import with_hydrogens
+from arrayrefine.hydrogens.sources import with_hydrogens
 from arrayrefine.io.model import Model, read_model
-from arrayrefine.links import with_found_links
 from arrayrefine.monomers import EMBEDDED, MonomerLibrary, library_for, missing_components_message
 from arrayrefine.options import Options
 from arrayrefine.restraints import Restraints
-from arrayrefine.topology import build_restraints
+from arrayrefine.topology.build import build_restraints
+from arrayrefine.topology.links import with_found_links
 
 
 @pytest.fixture(autouse=True)

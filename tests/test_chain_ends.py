@@ -12,7 +12,7 @@ import pytest
 from arrayrefine.io.model import read_model
 from arrayrefine.monomers import EMBEDDED, MonomerLibrary, load_monomers
 from arrayrefine.restraints import Restraints
-from arrayrefine.topology import build_restraints
+from arrayrefine.topology.build import build_restraints
 
 
 @pytest.fixture(autouse=True)

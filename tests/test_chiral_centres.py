@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from drawn import built
 
-from arrayrefine import topology
 from arrayrefine.atoms import Atoms
-from arrayrefine.chiral_centres import _best_signs
 from arrayrefine.kernels.geometry import chirality
 from arrayrefine.monomers import load_monomers
-from arrayrefine.name_symmetry import Skeleton
 from arrayrefine.restraints import Restraints
+from arrayrefine.topology import build as topology
+from arrayrefine.topology.chiral_centres import _best_signs
+from arrayrefine.topology.name_symmetry import Skeleton
 
 CENTRES = {"CIT": "C3", "TRS": "C", "EPE": "N1", "MES": "N4"}
 

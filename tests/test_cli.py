@@ -19,10 +19,10 @@ import pytest
 from rich.console import Console
 
 from arrayrefine import __main__ as cli
+from arrayrefine.commands.progress import Progress, step_line, timing_lines
 from arrayrefine.errors import InputError, MonomerError
 from arrayrefine.example import DATA, FOLDER, MODEL
 from arrayrefine.options import Options, Weighting
-from arrayrefine.progress import Progress, step_line, timing_lines
 from arrayrefine.report import Report, Statistics, Step
 from arrayrefine.wording import Caution
 

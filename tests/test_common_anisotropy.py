@@ -10,8 +10,8 @@ from synthetic import crystal, random_atoms
 
 import arrayrefine as ar
 from arrayrefine.atoms import Atoms
-from arrayrefine.common_anisotropy import common_anisotropy, without_common
-from arrayrefine.displacement import EIGHT_PI_SQUARED, total_u
+from arrayrefine.displacements.common_anisotropy import common_anisotropy, without_common
+from arrayrefine.displacements.displacement import EIGHT_PI_SQUARED, total_u
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.kernels import symmetric
 from arrayrefine.options import Options

@@ -1,4 +1,4 @@
-"""Tests of arrayrefine.component_checks."""
+"""Tests of arrayrefine.topology.component_checks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from arrayrefine.io.model import read_model
 from arrayrefine.monomers import EMBEDDED, load_monomers
-from arrayrefine.topology import build_restraints
+from arrayrefine.topology.build import build_restraints
 from arrayrefine.wording import Caution
 
 

@@ -14,9 +14,9 @@ from checks import check_direction, dot_test
 from synthetic import atoms_from
 
 from arrayrefine.atoms import Atoms, Gradient, Riding
-from arrayrefine.conformers import build_occupancy_groups, overfull, uneven
 from arrayrefine.errors import InputError
-from arrayrefine.occupancy_groups import LEAST
+from arrayrefine.occupancies.conformers import build_occupancy_groups, overfull, uneven
+from arrayrefine.occupancies.groups import LEAST
 from arrayrefine.options import Options
 from arrayrefine.parameters import Parameters
 from arrayrefine.preparation import prepare

@@ -19,8 +19,8 @@ from arrayrefine.cross_validation import CrossValidation, cross_validate
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
 from arrayrefine.example import DATA, MODEL
-from arrayrefine.folds import cut
 from arrayrefine.lattice_symmetry import families, mates
+from arrayrefine.measurements.folds import cut
 from arrayrefine.options import Options
 from arrayrefine.refine import refine
 from arrayrefine.reflections import Reflections

@@ -24,7 +24,7 @@ from arrayrefine.kernels.geometry import accumulate
 from arrayrefine.monomers import load_monomers
 from arrayrefine.restraints import NonBonded
 from arrayrefine.targets.contacts import SKIN, Contacts, distance_kinds, pair_distances
-from arrayrefine.topology import build_restraints
+from arrayrefine.topology.build import build_restraints
 
 SIGMA = 0.2
 BOX = Crystal((30.0, 31.0, 32.0, 90.0, 90.0, 90.0), "P 1")

@@ -12,12 +12,12 @@ import pytest
 from synthetic import atoms_from
 
 from arrayrefine.atoms import Atoms, Gradient, Riding
-from arrayrefine.device_displacement import FreeTensors
-from arrayrefine.displacement import EIGHT_PI_SQUARED, U_LIMITS
+from arrayrefine.device.displacement import FreeTensors
+from arrayrefine.displacements.displacement import EIGHT_PI_SQUARED, U_LIMITS
+from arrayrefine.displacements.tls import Tls
 from arrayrefine.kernels import displaced_cuda, symmetric, vector_cuda
 from arrayrefine.kernels.backend import launch_counts, reset_launch_counts, to_device, to_host
 from arrayrefine.parameters import Parameters
-from arrayrefine.tls import Tls
 
 N = 420
 LARGE, SMALL, FROZEN, OWN = np.arange(0, 300), np.arange(300, 330), np.arange(330, 350), np.arange(350, 390)

@@ -16,13 +16,13 @@ from test_device_objective import N, _case, _device_factors
 
 import arrayrefine as ar
 from arrayrefine.atoms import Atoms, Gradient, Riding
-from arrayrefine.device_objective import DeviceObjective, Member
-from arrayrefine.device_occupancy import SharedOccupancies
-from arrayrefine.device_restraints import DeviceRestraints
+from arrayrefine.device.objective import DeviceObjective, Member
+from arrayrefine.device.occupancy import SharedOccupancies
+from arrayrefine.device.restraints import DeviceRestraints
 from arrayrefine.kernels import shares_cuda, vector_cuda
 from arrayrefine.kernels.backend import to_device, to_host
 from arrayrefine.minimize import Objective
-from arrayrefine.occupancy_groups import LEAST, OccupancyGroups
+from arrayrefine.occupancies.groups import LEAST, OccupancyGroups
 from arrayrefine.options import Geometry
 from arrayrefine.parameters import Parameters
 from arrayrefine.weights import Weights

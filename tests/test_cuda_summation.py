@@ -12,9 +12,9 @@ import pytest
 from checks import check_direction, dot_test
 from synthetic import crystal, random_atoms, random_hkl
 
-from arrayrefine.form_factors import form_factors, scattering
 from arrayrefine.kernels import summation, summation_cuda
 from arrayrefine.kernels.backend import launch_counts, reset_launch_counts, to_device, to_host
+from arrayrefine.scattering.form_factors import form_factors, scattering
 
 Problem = dict[str, np.ndarray]
 

@@ -10,10 +10,10 @@ import pytest
 from synthetic import crystal, random_atoms
 
 from arrayrefine.atoms import Atoms
-from arrayrefine.displacement import EIGHT_PI_SQUARED, parted, total_u
-from arrayrefine.gaussians import Anisotropic
+from arrayrefine.displacements.displacement import EIGHT_PI_SQUARED, parted, total_u
 from arrayrefine.kernels import adp_aniso, adp_aniso_cuda, symmetric, tensors_cuda
 from arrayrefine.kernels.backend import launch_counts, reset_launch_counts, to_device, to_host
+from arrayrefine.scattering.gaussians import Anisotropic
 from arrayrefine.targets.adp import Shapes
 
 N, CUTOFF, BLUR = 200, 1e-5, 4.0

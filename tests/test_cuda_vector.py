@@ -11,8 +11,8 @@ import pytest
 from checks import dot_test
 from synthetic import crystal, random_atoms
 
-from arrayrefine import riding
 from arrayrefine.atoms import Atoms, Gradient, Riding
+from arrayrefine.hydrogens import riding
 from arrayrefine.kernels import vector_cuda
 from arrayrefine.kernels.backend import launch_counts, reset_launch_counts, to_device, to_host
 from arrayrefine.parameters import Parameters

@@ -12,12 +12,12 @@ import pytest
 from synthetic import wilson
 
 from arrayrefine.crystal import Crystal
-from arrayrefine.data_checks import check_data
-from arrayrefine.intensity_statistics import anisotropy
 from arrayrefine.io.model import read_model
 from arrayrefine.io.reflections import read_reflections
+from arrayrefine.measurements.data_checks import check_data
+from arrayrefine.measurements.intensity_statistics import anisotropy
 from arrayrefine.reflections import Reflections
-from arrayrefine.twinning import l_test, second_moment, suspicion, twin_laws
+from arrayrefine.twins.signs import l_test, second_moment, suspicion, twin_laws
 from arrayrefine.wording import Caution
 
 TETRAGONAL = Crystal((60.0, 60.0, 80.0, 90.0, 90.0, 90.0), "P 43")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from synthetic import crystal, random_atoms
 
-from arrayrefine.device import memory_errors_named
+from arrayrefine.device.choice import memory_errors_named
 from arrayrefine.errors import DeviceError
 from arrayrefine.solvent import mask_of
 

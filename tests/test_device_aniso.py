@@ -12,20 +12,21 @@ import pytest
 from test_device_objective import D_MIN, Case, N, _agree, _case, _moved, _restraints
 
 import arrayrefine as ar
-from arrayrefine import device_batch, structure_factors
+from arrayrefine import structure_factors
 from arrayrefine.atoms import Atoms
-from arrayrefine.device_factors import GridFactors, made
-from arrayrefine.device_objective import DeviceObjective, Member
-from arrayrefine.device_restraints import DeviceRestraints
-from arrayrefine.displacement import EIGHT_PI_SQUARED, has_u
+from arrayrefine.device import batch as device_batch
+from arrayrefine.device.factors import GridFactors, made
+from arrayrefine.device.objective import DeviceObjective, Member
+from arrayrefine.device.restraints import DeviceRestraints
+from arrayrefine.displacements.displacement import EIGHT_PI_SQUARED, has_u
+from arrayrefine.displacements.tls import Tls
 from arrayrefine.kernels import symmetric
 from arrayrefine.minimize import Objective
 from arrayrefine.options import Geometry
 from arrayrefine.parameters import Parameters
-from arrayrefine.sampling import Sampling, grid_shape
+from arrayrefine.scattering.sampling import Sampling, grid_shape
 from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.targets.adp import AdpTarget
-from arrayrefine.tls import Tls
 from arrayrefine.weights import Weights
 
 OWN = slice(3, 12)

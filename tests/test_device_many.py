@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import arrayrefine as ar
-from arrayrefine import device, device_batch
+from arrayrefine.device import batch as device_batch
+from arrayrefine.device import choice as device
 
 BRIEF = ar.Options(cycles=1, perturb=0.1, hydrogens="strip", tls=("none",), device="cuda")
 

@@ -14,17 +14,17 @@ import pytest
 
 import arrayrefine as ar
 from arrayrefine.crystal import Crystal
-from arrayrefine.device import Device
-from arrayrefine.device_factors import made
-from arrayrefine.device_memory import Sizes, fitted, parts
-from arrayrefine.device_objective import DeviceObjective, Member
-from arrayrefine.device_restraints import DeviceRestraints
+from arrayrefine.device.choice import Device
+from arrayrefine.device.factors import made
+from arrayrefine.device.memory import Sizes, fitted, parts
+from arrayrefine.device.objective import DeviceObjective, Member
+from arrayrefine.device.restraints import DeviceRestraints
 from arrayrefine.errors import DeviceError
-from arrayrefine.form_factors import form_factors, scattering
 from arrayrefine.kernels.contacts_tables import Symmetry
 from arrayrefine.kernels.density_cuda import expected_pairs
 from arrayrefine.parameters import Parameters
-from arrayrefine.sampling import SPHERE_TAIL, Errors, choose_sampling
+from arrayrefine.scattering.form_factors import form_factors, scattering
+from arrayrefine.scattering.sampling import SPHERE_TAIL, Errors, choose_sampling
 from arrayrefine.weights import Weights
 
 VOLUME_PER_ATOM = 2.4 * 13.5

@@ -16,9 +16,9 @@ import arrayrefine as ar
 from arrayrefine import structure_factors
 from arrayrefine.atoms import Atoms, Riding
 from arrayrefine.crystal import Crystal
-from arrayrefine.device_factors import made
-from arrayrefine.device_objective import DeviceObjective, Member
-from arrayrefine.device_restraints import DeviceRestraints
+from arrayrefine.device.factors import made
+from arrayrefine.device.objective import DeviceObjective, Member
+from arrayrefine.device.restraints import DeviceRestraints
 from arrayrefine.errors import DeviceError, StaleWeightsError
 from arrayrefine.minimize import Objective
 from arrayrefine.options import Geometry
@@ -36,7 +36,7 @@ from arrayrefine.restraints import (
     TorsionClass,
     Torsions,
 )
-from arrayrefine.sampling import Sampling, grid_shape
+from arrayrefine.scattering.sampling import Sampling, grid_shape
 from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.targets.adp import AdpTarget
 from arrayrefine.targets.firm_outliers import Limits

@@ -14,18 +14,18 @@ from test_device_aniso import _aniso_case, _deep, _device_factors, _spread
 from test_device_objective import Case, N
 
 import arrayrefine as ar
-from arrayrefine import device_batch
 from arrayrefine.atoms import Atoms
-from arrayrefine.device_factors import made
-from arrayrefine.device_objective import DeviceObjective, Member
-from arrayrefine.device_restraints import DeviceRestraints
-from arrayrefine.displacement import U_LIMITS, total_u
+from arrayrefine.device import batch as device_batch
+from arrayrefine.device.factors import made
+from arrayrefine.device.objective import DeviceObjective, Member
+from arrayrefine.device.restraints import DeviceRestraints
+from arrayrefine.displacements.displacement import U_LIMITS, total_u
+from arrayrefine.displacements.tls import Tls
 from arrayrefine.kernels import symmetric
 from arrayrefine.minimize import Objective
 from arrayrefine.parameters import Parameters
 from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.targets.adp import AdpTarget
-from arrayrefine.tls import Tls
 from arrayrefine.weights import Weights
 
 

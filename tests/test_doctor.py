@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from arrayrefine import __main__ as cli
-from arrayrefine import device, doctor
+from arrayrefine import doctor
+from arrayrefine.device import choice as device
 from arrayrefine.errors import DeviceError
 from arrayrefine.kernels import density
 from arrayrefine.kernels.backend import DeviceFacts, cuda_unavailable_reason

@@ -13,7 +13,7 @@ import arrayrefine as ar
 from arrayrefine.errors import MonomerError
 from arrayrefine.io.model import Model, read_model
 from arrayrefine.monomers import load_monomers, missing_components_message
-from arrayrefine.topology import build_restraints
+from arrayrefine.topology.build import build_restraints
 from arrayrefine.wording import Caution
 
 TEXT = """\

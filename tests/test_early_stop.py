@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from arrayrefine import convergence, macrocycle
+from arrayrefine import macrocycle
 from arrayrefine.macrocycle import run_cycles
 from arrayrefine.options import External, Minimiser, Options, Weighting
 from arrayrefine.refinement_step import Path
 from arrayrefine.report import Statistics, Step
+from arrayrefine.steering import convergence
 from arrayrefine.weights import Steering
 
 

@@ -15,18 +15,18 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
 from arrayrefine.example import DATA, MODEL
-from arrayrefine.external import with_external
+from arrayrefine.further_restraints.choice import with_external
+from arrayrefine.further_restraints.metal_coordination import metal_coordination
+from arrayrefine.further_restraints.neighbour_distances import jelly_body
 from arrayrefine.io.model import read_model
-from arrayrefine.metal_coordination import metal_coordination
 from arrayrefine.monomers import load_monomers
-from arrayrefine.neighbour_distances import jelly_body
 from arrayrefine.options import External, Options
-from arrayrefine.polymers import aligned, by_chain, residues_of
 from arrayrefine.refine import refine
 from arrayrefine.restraints import Distances, JellyBody, Restraints
 from arrayrefine.targets.geometry import GeometryTarget
 from arrayrefine.targets.geometry_curvature import jacobian
-from arrayrefine.topology import build_restraints
+from arrayrefine.topology.build import build_restraints
+from arrayrefine.topology.polymers import aligned, by_chain, residues_of
 
 Case = Callable[[str], Path]
 Loaded = tuple[Atoms, Crystal, Restraints]

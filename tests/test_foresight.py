@@ -13,12 +13,12 @@ from checks import check_direction
 import arrayrefine as ar
 from arrayrefine import refinement_step
 from arrayrefine.example import DATA, MODEL
-from arrayrefine.foresight import foreseen_gain
 from arrayrefine.macrocycle import start_path
 from arrayrefine.minimize import Objective
 from arrayrefine.options import External, Geometry, Minimiser, Weighting
 from arrayrefine.problem import Problem
 from arrayrefine.refinement_step import Path, run_step
+from arrayrefine.steering.foresight import foreseen_gain
 
 BAND = Weighting(rmsz_low=0.01, rmsz_high=5.0, angle_rmsz_high=5.0)
 """That no step leaves."""

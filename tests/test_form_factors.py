@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from arrayrefine.errors import InputError
-from arrayrefine.form_factors import form_factors, reduced_basis, scattering
+from arrayrefine.scattering.form_factors import form_factors, reduced_basis, scattering
 
 
 def test_elements_are_listed_once_and_deuterium_is_hydrogen() -> None:

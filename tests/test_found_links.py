@@ -6,8 +6,8 @@ import pytest
 from joined import joined
 
 from arrayrefine.io.model import read_model
-from arrayrefine.links import with_found_links
 from arrayrefine.monomers import load_monomers
+from arrayrefine.topology.links import with_found_links
 
 RETINAL = ("LYS", "NZ", "HZ1"), ("RET", "C15", "O1")
 LYS_CYS = ("LYS", "NZ", "HZ1"), ("CYS", "SG", "HG")

@@ -11,13 +11,13 @@ import pytest
 import arrayrefine as ar
 from arrayrefine import refinement_step
 from arrayrefine.example import DATA, MODEL
-from arrayrefine.guard import objection
 from arrayrefine.options import Weighting
 from arrayrefine.problem import Problem
 from arrayrefine.refinement_step import Path, run_step
-from arrayrefine.remedy import remedy
 from arrayrefine.state import State
-from arrayrefine.weight_schemes import stale_weights
+from arrayrefine.steering.guard import objection
+from arrayrefine.steering.remedy import remedy
+from arrayrefine.weighting.schemes import stale_weights
 from arrayrefine.weights import Steering, Weights
 
 LOOSE, FIRM = 0.0133, 0.04

@@ -6,12 +6,12 @@ import gemmi
 import pytest
 from joined import joined
 
-from arrayrefine.hydrogen_sources import add_hydrogens
+from arrayrefine.hydrogens.sources import add_hydrogens
 from arrayrefine.io.model import read_model
-from arrayrefine.links import with_found_links
 from arrayrefine.monomers import load_monomers
 from arrayrefine.options import RidingHydrogens
-from arrayrefine.topology import build_restraints
+from arrayrefine.topology.build import build_restraints
+from arrayrefine.topology.links import with_found_links
 from arrayrefine.wording import Caution
 
 AMINE, ALCOHOL, THIOL = ("LYS", "NZ", "HZ1"), ("EDO", "O1", "HO1"), ("CYS", "SG", "HG")

@@ -6,8 +6,8 @@ import gemmi
 import numpy as np
 import pytest
 
-from arrayrefine.hydrogen_lengths import NUCLEUS, give_both_distances
-from arrayrefine.hydrogen_sources import add_hydrogens
+from arrayrefine.hydrogens.lengths import NUCLEUS, give_both_distances
+from arrayrefine.hydrogens.sources import add_hydrogens
 from arrayrefine.io.model import read_model
 from arrayrefine.monomers import EMBEDDED, load_monomers
 from arrayrefine.options import RidingHydrogens

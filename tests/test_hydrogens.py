@@ -13,8 +13,9 @@ from checks import check_direction, dot_test
 from synthetic import crystal, random_atoms
 
 from arrayrefine.atoms import Gradient, Riding
-from arrayrefine.form_factors import form_factors, scattering
-from arrayrefine.hydrogen_sources import add_hydrogens
+from arrayrefine.hydrogens.riding import fold, follow
+from arrayrefine.hydrogens.sources import add_hydrogens
+from arrayrefine.hydrogens.turning import turn_hydrogens
 from arrayrefine.kernels import frames, geometry
 from arrayrefine.minimize import Objective
 from arrayrefine.monomers import load_monomers
@@ -22,10 +23,9 @@ from arrayrefine.options import Options, RidingHydrogens, Xray
 from arrayrefine.parameters import Parameters
 from arrayrefine.preparation import prepare
 from arrayrefine.refine import refine
-from arrayrefine.riding import fold, follow
+from arrayrefine.scattering.form_factors import form_factors, scattering
 from arrayrefine.state import evaluate
-from arrayrefine.turning import turn_hydrogens
-from arrayrefine.weight_schemes import find_weights
+from arrayrefine.weighting.schemes import find_weights
 from arrayrefine.wording import Caution
 
 Case = Callable[[str], Path]

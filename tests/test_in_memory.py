@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import arrayrefine as ar
-from arrayrefine import notebook
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.report import Report
+from arrayrefine.reporting import notebook
 
 SCORE = ar.Options(cycles=0, d_min=3.0, tls=("none",), hydrogens="strip")
 

@@ -11,10 +11,11 @@ import gemmi
 import pytest
 from benchmarks.cut import cut
 
-from arrayrefine import incomplete, search
 from arrayrefine.options import External, Options
+from arrayrefine.rebuilding import incomplete
 from arrayrefine.refine import refine
 from arrayrefine.result import Result
+from arrayrefine.weighting import search
 
 Case = Callable[[str], Path]
 

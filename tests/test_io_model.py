@@ -14,7 +14,7 @@ import pytest
 
 from arrayrefine import Options, example, refine, validate_files
 from arrayrefine.crystal import Crystal
-from arrayrefine.displacement import U_LIMITS, total_u
+from arrayrefine.displacements.displacement import U_LIMITS, total_u
 from arrayrefine.errors import InputError
 from arrayrefine.io.model import Model, in_crystal, read_model, with_atoms
 from arrayrefine.io.model_crystal import box

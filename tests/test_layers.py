@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,197 +17,111 @@ LAYERS = [
     {"__main__"},
     {"commands"},
     {"cross_validation"},
-    {"doctor", "progress", "many", "evaluation", "viewer"},
-    {"refine", "likelihood"},
-    {"water_rounds"},
+    {"doctor", "evaluation", "many"},
+    {"likelihood", "refine"},
+    {"rebuilding.water_rounds"},
     {"course"},
-    {"result", "preparation"},
+    {"preparation", "result"},
     {
-        "macrocycle", "rigid_body", "unplaced", "summaries", "outcome", "verdicts", "mask_search", "option_effects",
-        "absorbers", "unbuilt", "unseen", "omit_maps", "page",
+        "macrocycle", "mask_search", "page", "real_space.absorbers", "real_space.omit_maps", "real_space.unbuilt",
+        "real_space.unseen", "reporting.option_effects", "reporting.outcome", "reporting.summaries",
+        "reporting.unplaced", "reporting.verdicts", "steering.rigid_body",
     },
-    {"nqh_flips"},
-    {"rotamers", "peptide_flips"},
-    {"better_places"},
-    {"side_chain_fit", "side_chain_scores", "side_chains", "peptides", "waters"},
-    {"validation", "probes"},
-    {"nqh_ends"},
-    {"model_maps", "wilson_outliers", "other_indexing", "twin_evidence"},
+    {"rebuilding.nqh_flips"},
+    {"rebuilding.peptide_flips", "rebuilding.rotamers"},
+    {"rebuilding.better_places"},
+    {
+        "rebuilding.peptides", "rebuilding.side_chain_fit", "rebuilding.side_chain_scores", "rebuilding.side_chains",
+        "rebuilding.waters",
+    },
+    {"validation", "rebuilding.probes"},
+    {"rebuilding.nqh_ends"},
+    {"measurements.wilson_outliers", "real_space.model_maps", "twins.evidence", "twins.other_indexing"},
     {"refinement_step"},
-    {"remedy", "convergence", "foresight", "incomplete", "coordinate_uncertainty"},
-    {"nearness", "guard", "search", "tensors", "weight_schemes"},
-    {"device_batch"},
-    {"callbacks"},
-    {"state", "minimize", "device_objective", "twin_fit"},
+    {
+        "coordinate_uncertainty", "rebuilding.incomplete", "steering.convergence", "steering.foresight",
+        "steering.remedy",
+    },
+    {"displacements.tensors", "steering.guard", "steering.nearness", "weighting.schemes", "weighting.search"},
+    {"device.batch"},
+    {"steering.callbacks"},
+    {"minimize", "state", "device.objective", "twins.fit"},
     {"problem"},
-    {"rendezvous", "device_restraints"},
-    {"device_displacement", "device_occupancy"},
+    {"rendezvous", "device.restraints"},
+    {"device.displacement", "device.occupancy"},
     {
-        "anisotropy",
-        "tls_groups",
-        "tls_segments",
-        "conformers",
-        "unmodelled",
-        "predicted",
-        "preconditioner",
-        "turning",
-        "bound",
-        "overlaps",
-        "overlapping",
-        "weights",
-        "gradient_norms",
-        "adp_evidence",
-        "extra_weights",
-        "parameters",
-        "targets",
-        "scaling",
-        "data_checks",
-        "twinning",
-        "twin",
-        "twin_choice", "folds",
-        "twin_likelihood",
-        "detwinning",
-        "column_kind",
-        "free_uncertainty",
-        "sigma_a",
-        "outliers",
-        "solvent",
-        "maps",
-        "map_grids",
-        "peaks",
-        "report",
-        "selection",
-        "restraint_tables",
-        "configuration",
+        "configuration", "maps", "parameters", "preconditioner", "report", "scaling", "selection", "sigma_a", "solvent",
+        "targets", "weights", "displacements.anisotropy", "displacements.predicted", "displacements.tls_groups",
+        "displacements.tls_segments", "further_restraints.tables", "hydrogens.turning", "measurements.column_kind",
+        "measurements.data_checks", "measurements.folds", "measurements.free_uncertainty", "measurements.outliers",
+        "occupancies.conformers", "occupancies.overlapping", "real_space.map_grids", "real_space.peaks",
+        "rebuilding.bound", "rebuilding.overlaps", "rebuilding.unmodelled", "twins.choice", "twins.detwinning",
+        "twins.likelihood", "twins.signs", "twins.twin", "weighting.adp_evidence", "weighting.extra",
+        "weighting.gradient_norms",
     },
-    {"structure_factors", "sigma_a_curves"},
-    {"device_factors", "device", "grid_density"},
-    {"device_density"},
+    {"sigma_a_curves", "structure_factors"},
+    {"device.choice", "device.factors", "scattering.grid_density"},
+    {"device.density"},
     {
-        "external",
-        "radiation",
-        "device_memory",
-        "sampling",
-        "topology",
-        "topology_terms",
-        "chiral_centres",
-        "pyranoses",
-        "twisted_peptides",
-        "name_symmetry",
-        "mate_links",
-        "links",
-        "named_links",
-        "hydrogen_bonds",
-        "link_lengths",
-        "link_angles",
-        "link_conformers",
-        "valence",
-        "unbonded",
-        "overlapping_mates",
-        "unlinked",
-        "linked_hydrogens",
-        "hydrogen_lengths",
-        "hydrogens",
-        "model_change",
-        "carriers",
-        "hydrogen_sources",
+        "device.memory", "further_restraints.choice", "hydrogens.carriers", "hydrogens.lengths", "hydrogens.linked",
+        "hydrogens.placing", "hydrogens.sources", "rebuilding.model_change", "scattering.radiation",
+        "scattering.sampling", "topology.build", "topology.chiral_centres", "topology.hydrogen_bonds",
+        "topology.link_angles", "topology.link_conformers", "topology.link_lengths", "topology.links",
+        "topology.mate_links", "topology.name_symmetry", "topology.named_links", "topology.overlapping_mates",
+        "topology.pyranoses", "topology.terms", "topology.twisted_peptides", "topology.unbonded", "topology.unlinked",
+        "topology.valence",
     },
-    {"secondary_structure", "ramachandran", "base_pairs", "metal_coordination", "neighbour_distances"},
-    {"nonbonded", "metal_rings"},
-    {"polymers"},
     {
-        "io",
-        "atom_names",
-        "monomers",
-        "element_checks",
-        "clusters",
-        "porphyrins",
-        "chain_ends",
-        "component_checks",
-        "heavy_water",
-        "restraints",
-        "atoms",
-        "displacement",
-        "common_anisotropy",
-        "periodic_regions",
-        "tls_motion",
-        "gaussians",
-        "occupancy_groups",
-        "riding",
-        "tls",
-        "crystal",
-        "lattice_symmetry",
-        "anomalous",
-        "reflections",
-        "intensity_statistics",
-        "form_factors",
-        "options",
-        "version",
-        "example",
+        "further_restraints.base_pairs", "further_restraints.metal_coordination",
+        "further_restraints.neighbour_distances", "further_restraints.ramachandran",
+        "further_restraints.secondary_structure",
+    },
+    {"topology.metal_rings", "topology.nonbonded"},
+    {"topology.polymers"},
+    {
+        "atoms", "crystal", "example", "io", "lattice_symmetry", "monomers", "options", "periodic_regions",
+        "reflections", "restraints", "version", "displacements.common_anisotropy", "displacements.displacement",
+        "displacements.tls", "displacements.tls_motion", "hydrogens.riding", "measurements.anomalous",
+        "measurements.intensity_statistics", "occupancies.groups", "scattering.form_factors", "scattering.gaussians",
+        "topology.atom_names", "topology.chain_ends", "topology.clusters", "topology.component_checks",
+        "topology.element_checks", "topology.heavy_water", "topology.porphyrins",
     },
     {"arguments", "interchange"},
-    {"errors", "wording", "notebook", "command_help", "standard_streams"},
+    {"errors", "wording", "reporting.notebook"},
     {"kernels"},
-]
+]  # fmt: skip
 RANK = {name: i for i, layer in enumerate(LAYERS) for name in layer}
 
 ALLOWED = {
     "gemmi": {
-        "atom_names",
-        "link_lengths",
-        "link_angles",
-        "link_conformers",
-        "valence",
-        "unbonded",
-        "unlinked",
-        "linked_hydrogens",
-        "hydrogen_lengths",
-        "io",
-        "crystal",
-        "form_factors",
-        "monomers",
-        "element_checks",
-        "clusters",
-        "porphyrins",
-        "chain_ends",
-        "component_checks",
-        "heavy_water",
-        "restraints",
-        "topology",
-        "topology_terms",
-        "chiral_centres",
-        "pyranoses",
-        "name_symmetry",
-        "mate_links",
-        "links",
-        "named_links",
-        "hydrogen_bonds",
-        "nonbonded",
-        "hydrogen_sources",
-        "polymers",
-        "metal_coordination",
-        "map_grids",
-        "validation",
-        "doctor",
+        "crystal", "doctor", "io", "monomers", "restraints", "validation", "further_restraints.metal_coordination",
+        "hydrogens.lengths", "hydrogens.linked", "hydrogens.sources", "real_space.map_grids", "scattering.form_factors",
+        "topology.atom_names", "topology.build", "topology.chain_ends", "topology.chiral_centres", "topology.clusters",
+        "topology.component_checks", "topology.element_checks", "topology.heavy_water", "topology.hydrogen_bonds",
+        "topology.link_angles", "topology.link_conformers", "topology.link_lengths", "topology.links",
+        "topology.mate_links", "topology.name_symmetry", "topology.named_links", "topology.nonbonded",
+        "topology.polymers", "topology.porphyrins", "topology.pyranoses", "topology.terms", "topology.unbonded",
+        "topology.unlinked", "topology.valence",
     },
-    "scipy.optimize": {"minimize", "twin_likelihood"},
+    "scipy.optimize": {"minimize", "twins.likelihood"},
     "cupy": {"kernels"},
-    "rich": {"progress", "__main__", "doctor"},
-    "tyro": {"configuration", "__main__", "commands"},
+    "rich": {"__main__", "commands", "doctor"},
+    "tyro": {"__main__", "commands", "configuration"},
     "matplotlib": {"page"},
     "contourpy": {"page"},
     "jinja2": {"page"},
-}
+}  # fmt: skip
 
 
 def _sources() -> list[tuple[str, Path]]:
-    """Every module with its concept: the file's name, or the sub-package's."""
+    """Every module with its concept: its name, or that of the sub-package where this is in a layer as a whole."""
     package = ROOT / "arrayrefine"
     files = []
     for path in sorted(package.rglob("*.py")):
-        inside = path.relative_to(package).parts
-        if inside[0] != "kernels" and path != package / "__init__.py":
-            files.append((path.stem if len(inside) == 1 else inside[0], path))
+        inside = path.relative_to(package).with_suffix("").parts
+        whole = len(inside) == 1 or inside[0] in RANK
+        if inside[0] != "kernels" and (inside[-1] != "__init__" or (whole and len(inside) > 1)):
+            files.append((inside[0] if whole else ".".join(inside), path))
     return files + [("kernels", path) for path in sorted((ROOT / "kernels").glob("*.py"))]
 
 
@@ -222,7 +137,10 @@ def _imports(path: Path) -> set[str]:
 
 def _concept(name: str) -> str | None:
     parts = name.split(".")
-    return parts[1] if parts[0] == "arrayrefine" and len(parts) > 1 else None
+    if parts[0] != "arrayrefine" or len(parts) == 1:
+        return None
+    inner = ".".join(parts[1:3])
+    return inner if inner in RANK else parts[1]
 
 
 @pytest.mark.parametrize(("concept", "path"), _sources(), ids=lambda v: v.name if isinstance(v, Path) else v)
@@ -262,6 +180,15 @@ def test_outside_libraries_stay_in_their_place(concept: str, path: Path) -> None
     if concept == "kernels":
         own = {n for n in map(_concept, _imports(path)) if n}
         assert own <= {"kernels"}, f"{path.name} reaches out of the kernels: {own}"
+
+
+def test_the_page_for_contributors_names_every_folder() -> None:
+    page = (ROOT / "docs" / "contributing.md").read_text()
+    folders = {path.name for path in (ROOT / "arrayrefine").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    named = set(re.findall(r"^\| `([a-z_]+)` \| ", page, re.MULTILINE))
+    assert named == folders - {"kernels"}
+    modules = {path.stem for path in (ROOT / "arrayrefine").glob("*.py")}
+    assert set(re.findall(r"`([a-z_]+)`", page.split("## The waist")[0])) <= modules | folders
 
 
 def test_import_does_nothing_visible() -> None:

@@ -7,10 +7,10 @@ import pytest
 from joined import joined
 
 from arrayrefine.io.model import read_model
-from arrayrefine.link_angles import SIGMA
 from arrayrefine.monomers import load_monomers
 from arrayrefine.restraints import Restraints
-from arrayrefine.topology import build_restraints
+from arrayrefine.topology.build import build_restraints
+from arrayrefine.topology.link_angles import SIGMA
 
 End = tuple[str, str, str]
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from arrayrefine.io.model import Model, read_model
-from arrayrefine.links import with_found_links
 from arrayrefine.monomers import EMBEDDED, load_monomers
 from arrayrefine.restraints import Restraints
-from arrayrefine.topology import build_restraints
+from arrayrefine.topology.build import build_restraints
+from arrayrefine.topology.links import with_found_links
 
 _S_S = 2.04
 """Å"""

@@ -10,7 +10,7 @@ from joined import joined
 from arrayrefine.io.model import read_model
 from arrayrefine.monomers import EMBEDDED, load_monomers
 from arrayrefine.restraints import Restraints
-from arrayrefine.topology import build_restraints
+from arrayrefine.topology.build import build_restraints
 
 
 @pytest.fixture(autouse=True)

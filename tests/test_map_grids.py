@@ -13,9 +13,9 @@ from synthetic import crystal, random_atoms
 from arrayrefine.errors import InputError
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.io.write import OPTIONAL
-from arrayrefine.map_grids import FILES, MARGIN, MapGrid, map_grid
 from arrayrefine.maps import MapCoefficients
 from arrayrefine.options import Options
+from arrayrefine.real_space.map_grids import FILES, MARGIN, MapGrid, map_grid
 from arrayrefine.refine import refine
 from arrayrefine.structure_factors import StructureFactors
 

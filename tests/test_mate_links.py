@@ -15,13 +15,12 @@ from synthetic import atoms_from, crystal
 from arrayrefine import Options, refine
 from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
-from arrayrefine.device_restraints import DeviceRestraints
-from arrayrefine.external import with_external
+from arrayrefine.device.restraints import DeviceRestraints
+from arrayrefine.further_restraints.choice import with_external
 from arrayrefine.io.model import read_model
 from arrayrefine.kernels import mates, mates_cuda
 from arrayrefine.kernels.backend import to_device, to_host
 from arrayrefine.kernels.geometry import stiffness
-from arrayrefine.mate_links import _sides
 from arrayrefine.monomers import load_monomers
 from arrayrefine.options import External, Geometry, Weighting
 from arrayrefine.restraints import Across, Angles, Bonds, Distances, Mates, Planes, Restraints, Torsions
@@ -29,7 +28,8 @@ from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.targets.adp import AdpTarget
 from arrayrefine.targets.geometry import TO_MATES, GeometryTarget
 from arrayrefine.targets.geometry_curvature import jacobian
-from arrayrefine.topology import build_restraints
+from arrayrefine.topology.build import build_restraints
+from arrayrefine.topology.mate_links import _sides
 from arrayrefine.validation.geometry import find_outliers
 
 CYSTEINE = {

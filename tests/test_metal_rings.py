@@ -8,11 +8,11 @@ import pytest
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
+from arrayrefine.further_restraints.metal_coordination import metal_coordination
 from arrayrefine.io.model import read_model
-from arrayrefine.metal_coordination import metal_coordination
 from arrayrefine.monomers import EMBEDDED, load_monomers
 from arrayrefine.restraints import Restraints
-from arrayrefine.topology import build_restraints
+from arrayrefine.topology.build import build_restraints
 from arrayrefine.validation.clashes import find_clashes
 
 

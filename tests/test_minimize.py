@@ -10,7 +10,7 @@ from synthetic import crystal, random_atoms
 
 from arrayrefine import preconditioner, weights
 from arrayrefine.atoms import Atoms, Gradient
-from arrayrefine.displacement import B_BOUNDS
+from arrayrefine.displacements.displacement import B_BOUNDS
 from arrayrefine.minimize import Objective, minimise
 from arrayrefine.options import Minimiser
 from arrayrefine.parameters import Parameters

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from arrayrefine import Options, refine
+from arrayrefine.displacements.tls_groups import choose_tls
 from arrayrefine.io.entities import name_for_nameless, set_up_entities
 from arrayrefine.io.model import read_model
 from arrayrefine.io.write import left_out
 from arrayrefine.monomers import load_monomers
 from arrayrefine.restraints import Restraints
 from arrayrefine.selection import select
-from arrayrefine.tls_groups import choose_tls
-from arrayrefine.topology import build_restraints
+from arrayrefine.topology.build import build_restraints
 
 Case = Callable[[str], Path]
 
@@ -106,7 +106,7 @@ def test_selections_and_groups_name_it(case: Case) -> None:
 
 
 def test_neighbours_without_a_bond_are_named(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("arrayrefine.topology.set_up_entities", gemmi.Structure.setup_entities)
+    monkeypatch.setattr("arrayrefine.topology.build.set_up_entities", gemmi.Structure.setup_entities)
     structure = named(case, "")
     count = len({str(residue.seqid) for residue in structure[0][0].get_polymer()})
     (note,) = [note for note in restraints_of(structure).notes if "as near as if bonded" in note]

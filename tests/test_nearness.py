@@ -11,12 +11,12 @@ import pytest
 import arrayrefine as ar
 from arrayrefine import refinement_step
 from arrayrefine.example import DATA, MODEL
-from arrayrefine.guard import RMSZ_SLACK, strain
-from arrayrefine.nearness import nearness
 from arrayrefine.options import External, Minimiser, Weighting
 from arrayrefine.problem import Problem
 from arrayrefine.refinement_step import Path, run_step
 from arrayrefine.state import State
+from arrayrefine.steering.guard import RMSZ_SLACK, strain
+from arrayrefine.steering.nearness import nearness
 from arrayrefine.targets.geometry import GeometryTarget
 from arrayrefine.weights import Steering
 

@@ -14,19 +14,19 @@ import numpy as np
 import pytest
 
 import arrayrefine as ar
-from arrayrefine import better_places, nqh_ends, nqh_flips
 from arrayrefine.__main__ import main
 from arrayrefine.atoms import Atoms
 from arrayrefine.commands.tables import validation_lines
 from arrayrefine.example import DATA, MODEL
-from arrayrefine.nqh_ends import ENDS, WORTH_TURNING, End, end_of, gained_by_contacts
-from arrayrefine.nqh_flips import with_flipped_ends
 from arrayrefine.options import Options, Xray
 from arrayrefine.page.findings import tables
-from arrayrefine.polymers import Residue, residues_of
 from arrayrefine.problem import Problem
+from arrayrefine.rebuilding import better_places, nqh_ends, nqh_flips
+from arrayrefine.rebuilding.nqh_ends import ENDS, WORTH_TURNING, End, end_of, gained_by_contacts
+from arrayrefine.rebuilding.nqh_flips import with_flipped_ends
 from arrayrefine.state import State, evaluate
 from arrayrefine.targets.contacts import pair_distances
+from arrayrefine.topology.polymers import Residue, residues_of
 from arrayrefine.validation import validate
 
 Case = Callable[[str], Path]

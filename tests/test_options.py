@@ -15,7 +15,6 @@ from arrayrefine import example
 from arrayrefine.configuration import _LIMITS, check_options, read_config
 from arrayrefine.errors import InputError
 from arrayrefine.io.model import read_model
-from arrayrefine.option_effects import without_effect
 from arrayrefine.options import (
     External,
     Geometry,
@@ -28,6 +27,7 @@ from arrayrefine.options import (
     Xray,
 )
 from arrayrefine.preparation import prepare
+from arrayrefine.reporting.option_effects import without_effect
 
 GROUPS = ("xray", "solvent", "ordered_solvent", "geometry", "external", "weighting", "riding", "minimiser")
 FIXED = {

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import arrayrefine as ar
-from arrayrefine.other_indexing import other_indexing
+from arrayrefine.twins.other_indexing import other_indexing
 
 LAW = "-h-k,k,-l"
 BRIEF = ar.Options(cycles=0, d_min=3.0, hydrogens="strip", anisotropic="none", tls=("none",))

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 import arrayrefine as ar
-from arrayrefine import free_uncertainty, outcome, verdicts
 from arrayrefine.example import DATA, MODEL
-from arrayrefine.hydrogens import Hydrogens
+from arrayrefine.hydrogens.placing import Hydrogens
+from arrayrefine.measurements import free_uncertainty
 from arrayrefine.report import Statistics
+from arrayrefine.reporting import outcome, verdicts
 
 
 def with_free(count: int) -> Any:

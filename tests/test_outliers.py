@@ -11,13 +11,13 @@ import pytest
 
 from arrayrefine import Options, evaluate, prepare
 from arrayrefine.io.reflections import read_reflections
+from arrayrefine.measurements.outliers import Outliers, find_outliers
 from arrayrefine.options import Xray
-from arrayrefine.outliers import Outliers, find_outliers
 from arrayrefine.problem import Problem
 from arrayrefine.refine import refine
 from arrayrefine.reflections import Reflections
-from arrayrefine.rigid_body import _zone
 from arrayrefine.state import State, work_nll
+from arrayrefine.steering.rigid_body import _zone
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ from synthetic import as_data
 import arrayrefine as ar
 from arrayrefine.atoms import Atoms
 from arrayrefine.example import MODEL
+from arrayrefine.occupancies.overlapping import with_overlaps
 from arrayrefine.options import Options
-from arrayrefine.overlapping import with_overlaps
-from arrayrefine.overlaps import Overlaps
+from arrayrefine.rebuilding.overlaps import Overlaps
 from arrayrefine.state import State, evaluate
 
 METHIONINE = 42

@@ -8,7 +8,7 @@ import pytest
 
 from arrayrefine.io.model import read_model
 from arrayrefine.monomers import load_monomers
-from arrayrefine.topology import build_restraints
+from arrayrefine.topology.build import build_restraints
 
 _CRYSTAL = "CRYST1   40.000   40.000   40.000  90.00  90.00  90.00 P 1 2 1       1\n"
 _ATOM = "ATOM  {n:5d}  {name:<3s} {residue:>3s} A{m:4d}    {x:8.3f}{y:8.3f}{x:8.3f}{q:6.2f} 20.00          {e:>2s}\n"

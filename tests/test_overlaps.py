@@ -8,7 +8,7 @@ import pytest
 import arrayrefine as ar
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.options import Options
-from arrayrefine.overlaps import Overlaps
+from arrayrefine.rebuilding.overlaps import Overlaps
 from arrayrefine.state import State, evaluate
 
 

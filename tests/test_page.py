@@ -22,9 +22,9 @@ from arrayrefine.errors import InputError
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.io.write import account_of
 from arrayrefine.kernels.processes import together
-from arrayrefine.map_grids import map_grid
 from arrayrefine.options import Options
 from arrayrefine.page.render import Subject, page
+from arrayrefine.real_space.map_grids import map_grid
 from arrayrefine.refine import refine
 from arrayrefine.result import Result
 

@@ -10,7 +10,7 @@ from checks import dot_test
 from synthetic import crystal, random_atoms
 
 from arrayrefine.atoms import Gradient
-from arrayrefine.displacement import B_BOUNDS
+from arrayrefine.displacements.displacement import B_BOUNDS
 from arrayrefine.errors import InputError
 from arrayrefine.parameters import Parameters
 from arrayrefine.selection import select

@@ -12,10 +12,10 @@ from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
 from arrayrefine.evaluation import Evaluated, evaluate_files, omit_files
 from arrayrefine.example import DATA, MODEL
-from arrayrefine.map_grids import MapGrid, map_grid
-from arrayrefine.model_maps import maps_of
-from arrayrefine.omit_maps import omit_map
-from arrayrefine.peaks import find_blobs, find_peaks, nearest_copies
+from arrayrefine.real_space.map_grids import MapGrid, map_grid
+from arrayrefine.real_space.model_maps import maps_of
+from arrayrefine.real_space.omit_maps import omit_map
+from arrayrefine.real_space.peaks import find_blobs, find_peaks, nearest_copies
 from arrayrefine.selection import select
 from arrayrefine.state import evaluate
 

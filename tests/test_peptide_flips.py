@@ -14,18 +14,18 @@ import numpy as np
 import pytest
 
 import arrayrefine as ar
-from arrayrefine import better_places, peptide_flips
 from arrayrefine.__main__ import main
 from arrayrefine.atoms import Atoms
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.options import Options, Xray
-from arrayrefine.peptide_flips import with_flipped_peptides
-from arrayrefine.peptides import Peptides, peptides_of
-from arrayrefine.polymers import residues_of
 from arrayrefine.problem import Problem
-from arrayrefine.side_chain_scores import Scores
-from arrayrefine.side_chains import Poses
+from arrayrefine.rebuilding import better_places, peptide_flips
+from arrayrefine.rebuilding.peptide_flips import with_flipped_peptides
+from arrayrefine.rebuilding.peptides import Peptides, peptides_of
+from arrayrefine.rebuilding.side_chain_scores import Scores
+from arrayrefine.rebuilding.side_chains import Poses
 from arrayrefine.state import State, evaluate
+from arrayrefine.topology.polymers import residues_of
 
 Case = Callable[[str], Path]
 

@@ -1,4 +1,4 @@
-"""Tests of arrayrefine.predicted."""
+"""Tests of arrayrefine.displacements.predicted."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 from scipy.spatial import cKDTree
 
 from arrayrefine.atoms import Atoms
+from arrayrefine.displacements.predicted import sentences
 from arrayrefine.example import MODEL
 from arrayrefine.io.model import read_model
-from arrayrefine.predicted import sentences
 from arrayrefine.wording import Caution
 
 

@@ -9,7 +9,7 @@ from drawn import built
 
 from arrayrefine.kernels.geometry import dihedral
 from arrayrefine.monomers import load_monomers
-from arrayrefine.pyranoses import CHAIR_SIGMA, _theta, chairs
+from arrayrefine.topology.pyranoses import CHAIR_SIGMA, _theta, chairs
 
 RING = ("O5", "C1", "C2", "C3", "C4", "C5")
 

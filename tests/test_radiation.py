@@ -15,13 +15,13 @@ import pytest
 import arrayrefine as ar
 from arrayrefine import example
 from arrayrefine.errors import InputError
-from arrayrefine.form_factors import METHODS, Radiation, form_factors, scattering
 from arrayrefine.io.model import Model, read_model
 from arrayrefine.io.reflections import read_reflections
 from arrayrefine.options import Options, RidingHydrogens
-from arrayrefine.overlaps import Overlaps
-from arrayrefine.radiation import chosen_radiation, with_hydrogens_for, with_radiation
-from arrayrefine.sampling import Errors
+from arrayrefine.rebuilding.overlaps import Overlaps
+from arrayrefine.scattering.form_factors import METHODS, Radiation, form_factors, scattering
+from arrayrefine.scattering.radiation import chosen_radiation, with_hydrogens_for, with_radiation
+from arrayrefine.scattering.sampling import Errors
 from arrayrefine.state import evaluate
 from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.wording import kind_of

@@ -18,7 +18,7 @@ import pytest
 
 import arrayrefine as ar
 from arrayrefine import __main__ as cli
-from arrayrefine import device
+from arrayrefine.device import choice as device
 from arrayrefine.example import DATA, MODEL
 
 Case = Callable[[str], Path]
@@ -202,7 +202,8 @@ def test_a_start_that_cannot_be_written_costs_the_others_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As where the disk fills up for a while."""
-    from arrayrefine import many, progress
+    from arrayrefine import many
+    from arrayrefine.commands import progress
 
     class Refined:
         model = atoms = None

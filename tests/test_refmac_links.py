@@ -13,7 +13,7 @@ from test_write import make_data, make_report
 from arrayrefine.io.model import read_model
 from arrayrefine.io.write import write_outputs
 from arrayrefine.monomers import load_monomers
-from arrayrefine.topology import build_restraints
+from arrayrefine.topology.build import build_restraints
 from arrayrefine.wording import Caution
 
 DISULFIDE = "LINKR        SG  CYS A   1                 SG  CYS B   1                SS\n"

@@ -12,8 +12,8 @@ from checks import check_direction
 import arrayrefine as ar
 from arrayrefine.__main__ import main
 from arrayrefine.example import DATA, MODEL
+from arrayrefine.further_restraints.tables import as_tables, read_rows, with_tables
 from arrayrefine.problem import Problem
-from arrayrefine.restraint_tables import as_tables, read_rows, with_tables
 from arrayrefine.restraints import Restraints
 from arrayrefine.targets.geometry import GeometryTarget
 from arrayrefine.wording import Caution

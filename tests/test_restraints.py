@@ -14,14 +14,14 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import MonomerError
 from arrayrefine.example import MODEL
-from arrayrefine.hydrogen_sources import add_hydrogens
+from arrayrefine.hydrogens.sources import add_hydrogens
 from arrayrefine.io.model import read_model
 from arrayrefine.kernels import geometry
 from arrayrefine.monomers import EMBEDDED, load_monomers
 from arrayrefine.options import RidingHydrogens
 from arrayrefine.restraints import Restraints
 from arrayrefine.targets.geometry import GeometryTarget
-from arrayrefine.topology import build_restraints
+from arrayrefine.topology.build import build_restraints
 from arrayrefine.wording import Caution
 
 EXTRA_FILES = {

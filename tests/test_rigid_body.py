@@ -14,16 +14,23 @@ import pytest
 from checks import check_direction
 from synthetic import atoms_from
 
-from arrayrefine import rigid_body
 from arrayrefine.atoms import Atoms, Gradient
-from arrayrefine.displacement import parted
+from arrayrefine.displacements.displacement import parted
+from arrayrefine.displacements.tls import Tls
 from arrayrefine.errors import InputError
 from arrayrefine.options import Options
 from arrayrefine.preparation import prepare
 from arrayrefine.refine import refine
-from arrayrefine.rigid_body import RigidBodies, find_groups, left_alone, left_jacobian, move_groups, rotation_matrix
 from arrayrefine.state import evaluate
-from arrayrefine.tls import Tls
+from arrayrefine.steering import rigid_body
+from arrayrefine.steering.rigid_body import (
+    RigidBodies,
+    find_groups,
+    left_alone,
+    left_jacobian,
+    move_groups,
+    rotation_matrix,
+)
 
 
 def model(sizes: dict[str, int], seed: int = 0) -> Atoms:

@@ -13,20 +13,21 @@ import numpy as np
 import pytest
 
 import arrayrefine as ar
-from arrayrefine import better_places, macrocycle, rotamers
+from arrayrefine import macrocycle
 from arrayrefine.__main__ import main
 from arrayrefine.atoms import Atoms
+from arrayrefine.displacements.tls import Tls
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.kernels.geometry import dihedral
 from arrayrefine.options import External, Minimiser, Options, Xray
-from arrayrefine.polymers import Residue, residues_of
 from arrayrefine.problem import Problem
-from arrayrefine.rotamers import with_better_rotamers
-from arrayrefine.side_chain_scores import Scores, b_elsewhere
-from arrayrefine.side_chains import Poses, side_chains_of
+from arrayrefine.rebuilding import better_places, rotamers
+from arrayrefine.rebuilding.rotamers import with_better_rotamers
+from arrayrefine.rebuilding.side_chain_scores import Scores, b_elsewhere
+from arrayrefine.rebuilding.side_chains import Poses, side_chains_of
 from arrayrefine.state import State, evaluate
 from arrayrefine.structure_factors import StructureFactors
-from arrayrefine.tls import Tls
+from arrayrefine.topology.polymers import Residue, residues_of
 from arrayrefine.validation.torsions import chi_path
 
 Case = Callable[[str], Path]

@@ -9,7 +9,7 @@ import pytest
 from synthetic import crystal, random_hkl
 
 from arrayrefine.crystal import Crystal
-from arrayrefine.sampling import (
+from arrayrefine.scattering.sampling import (
     BRICK_TAIL,
     SPHERE_TAIL,
     Errors,

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 import arrayrefine as ar
-from arrayrefine import search, verdicts
 from arrayrefine.report import Statistics
+from arrayrefine.reporting import verdicts
+from arrayrefine.weighting import search
 from arrayrefine.weights import Steering
 
 

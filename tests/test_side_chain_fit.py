@@ -10,13 +10,13 @@ import pytest
 import arrayrefine as ar
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.options import Options
-from arrayrefine.polymers import residues_of
 from arrayrefine.problem import Problem
-from arrayrefine.side_chain_fit import fitted
-from arrayrefine.side_chain_scores import Candidates, Scores
-from arrayrefine.side_chains import Poses, SideChains, side_chains_of
+from arrayrefine.rebuilding.side_chain_fit import fitted
+from arrayrefine.rebuilding.side_chain_scores import Candidates, Scores
+from arrayrefine.rebuilding.side_chains import Poses, SideChains, side_chains_of
 from arrayrefine.state import State, evaluate
 from arrayrefine.structure_factors import StructureFactors
+from arrayrefine.topology.polymers import residues_of
 
 
 @pytest.fixture(scope="module")

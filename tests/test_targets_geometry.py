@@ -26,7 +26,7 @@ from arrayrefine.targets.contacts import Contacts, pair_distances
 from arrayrefine.targets.firm_outliers import Limits
 from arrayrefine.targets.geometry import GeometryTarget
 from arrayrefine.targets.geometry_curvature import jacobian
-from arrayrefine.topology import build_restraints
+from arrayrefine.topology.build import build_restraints
 
 Loaded = tuple[Atoms, Crystal, Restraints]
 CELL = "CRYST1   30.000   30.000   30.000  90.00  90.00  90.00 {group}\n"

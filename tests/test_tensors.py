@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from synthetic import crystal, random_atoms
 
-from arrayrefine import tensors
-from arrayrefine.displacement import CURVATURE_BY_U, EIGHT_PI_SQUARED, parted, total_u
+from arrayrefine.displacements import tensors
+from arrayrefine.displacements.displacement import CURVATURE_BY_U, EIGHT_PI_SQUARED, parted, total_u
+from arrayrefine.displacements.tensors import FITS, REFUSED, fits, fits_at_once, given_tensors, never, undecided
 from arrayrefine.io.tls_header import is_ours
 from arrayrefine.kernels import adp_aniso, symmetric
 from arrayrefine.options import Geometry, Options
@@ -23,7 +24,6 @@ from arrayrefine.refine import refine
 from arrayrefine.state import State, evaluate
 from arrayrefine.targets import adp_curvature
 from arrayrefine.targets.adp import AdpTarget
-from arrayrefine.tensors import FITS, REFUSED, fits, fits_at_once, given_tensors, never, undecided
 
 Case = Callable[[str], Path]
 

@@ -16,7 +16,10 @@ from synthetic import atoms_from, crystal, random_atoms
 
 from arrayrefine import refinement_step
 from arrayrefine.atoms import Atoms, Gradient, Riding
-from arrayrefine.displacement import U_LIMITS, parted, total_u
+from arrayrefine.displacements.displacement import U_LIMITS, parted, total_u
+from arrayrefine.displacements.tls import Tls
+from arrayrefine.displacements.tls_groups import choose_tls, polymer_residues, residue_rows
+from arrayrefine.displacements.tls_motion import describe, residual_b, sensible, sentences, settled
 from arrayrefine.errors import InputError
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.io.model import read_model
@@ -31,9 +34,6 @@ from arrayrefine.refine import refine
 from arrayrefine.result import Result
 from arrayrefine.selection import select
 from arrayrefine.state import State, evaluate
-from arrayrefine.tls import Tls
-from arrayrefine.tls_groups import choose_tls, polymer_residues, residue_rows
-from arrayrefine.tls_motion import describe, residual_b, sensible, sentences, settled
 from arrayrefine.weights import Weights
 
 

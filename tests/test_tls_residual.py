@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from arrayrefine.crystal import Crystal
-from arrayrefine.displacement import EIGHT_PI_SQUARED, total_u
+from arrayrefine.displacements.displacement import EIGHT_PI_SQUARED, total_u
+from arrayrefine.displacements.tls import Tls
 from arrayrefine.io.model import Model, in_crystal, read_model
 from arrayrefine.io.remark_3 import _tls
 from arrayrefine.kernels import symmetric
-from arrayrefine.tls import Tls
 
 HEADER = """REMARK   3
 REMARK   3 REFINEMENT.

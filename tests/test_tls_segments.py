@@ -13,17 +13,17 @@ import pytest
 from numpy.typing import NDArray
 from synthetic import atoms_from
 
-from arrayrefine import tls_segments
 from arrayrefine.atoms import Atoms, Gradient
-from arrayrefine.displacement import CURVATURE_BY_U, EIGHT_PI_SQUARED, parted, total_u
+from arrayrefine.displacements import tls_segments
+from arrayrefine.displacements.displacement import CURVATURE_BY_U, EIGHT_PI_SQUARED, parted, total_u
+from arrayrefine.displacements.tls import NUMBERS, Tls, design
+from arrayrefine.displacements.tls_groups import choose_tls
+from arrayrefine.displacements.tls_motion import describe, ranges, residual_b, selection_of
+from arrayrefine.displacements.tls_segments import Evidence, find_bodies, segmented
 from arrayrefine.io.tls_header import header_groups
 from arrayrefine.options import Options
 from arrayrefine.refine import refine
 from arrayrefine.selection import select
-from arrayrefine.tls import NUMBERS, Tls, design
-from arrayrefine.tls_groups import choose_tls
-from arrayrefine.tls_motion import describe, ranges, residual_b, selection_of
-from arrayrefine.tls_segments import Evidence, find_bodies, segmented
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]

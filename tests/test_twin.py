@@ -10,15 +10,15 @@ import pytest
 from twins import RATIO, TETRAGONAL, TRIGONAL, D, made_up
 
 from arrayrefine.crystal import Crystal
-from arrayrefine.detwinning import detwinned, measured_intensities
 from arrayrefine.errors import InputError
 from arrayrefine.kernels.likelihood import rice_ml
 from arrayrefine.lattice_symmetry import families
 from arrayrefine.sigma_a import estimate_sigma_a
-from arrayrefine.twin import Twin
-from arrayrefine.twin_choice import as_twin
-from arrayrefine.twin_evidence import implied_fraction, twin_evidence
-from arrayrefine.twin_likelihood import orders, twin_values, with_fitted_fractions
+from arrayrefine.twins.choice import as_twin
+from arrayrefine.twins.detwinning import detwinned, measured_intensities
+from arrayrefine.twins.evidence import implied_fraction, twin_evidence
+from arrayrefine.twins.likelihood import orders, twin_values, with_fitted_fractions
+from arrayrefine.twins.twin import Twin
 
 THREE = ("-h,-k,l", "k,h,-l", "-k,-h,-l")
 """Laws of P 31 in a tetartohedral twin, as `Crystal.twin_laws` names them, but for the order of what is equivalent."""

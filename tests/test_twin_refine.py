@@ -11,18 +11,19 @@ import gemmi
 import numpy as np
 import pytest
 
-from arrayrefine import Options, evaluate, prepare, read_model, read_reflections, refine, target, twin_choice
+from arrayrefine import Options, evaluate, prepare, read_model, read_reflections, refine, target
 from arrayrefine.__main__ import main
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
 from arrayrefine.evaluation import evaluate_files, omit_files
 from arrayrefine.io.twin_header import header_laws
 from arrayrefine.mask_search import search_mask
-from arrayrefine.model_maps import maps_of
 from arrayrefine.options import Minimiser
+from arrayrefine.real_space.model_maps import maps_of
 from arrayrefine.result import Result
-from arrayrefine.twin_choice import at_end, chosen_laws, of_test_set
-from arrayrefine.twinning import Suspicion, TwinLaw
+from arrayrefine.twins import choice as twin_choice
+from arrayrefine.twins.choice import at_end, chosen_laws, of_test_set
+from arrayrefine.twins.signs import Suspicion, TwinLaw
 
 LAW = "-h,k,-l"
 

@@ -9,8 +9,8 @@ import pytest
 from arrayrefine import example
 from arrayrefine.io.model import read_model
 from arrayrefine.monomers import load_monomers
-from arrayrefine.topology import build_restraints
-from arrayrefine.twisted_peptides import at_end, twisted
+from arrayrefine.topology.build import build_restraints
+from arrayrefine.topology.twisted_peptides import at_end, twisted
 from arrayrefine.wording import Caution
 
 

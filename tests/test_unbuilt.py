@@ -1,4 +1,4 @@
-"""Tests of arrayrefine.unbuilt."""
+"""Tests of arrayrefine.real_space.unbuilt."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Literal
 import gemmi
 import pytest
 
-from arrayrefine import Options, unbuilt
+from arrayrefine import Options
 from arrayrefine.evaluation import Evaluated, evaluate_files
 from arrayrefine.example import DATA, MODEL
-from arrayrefine.map_grids import map_grid
-from arrayrefine.peaks import Peak, find_peaks
+from arrayrefine.real_space import unbuilt
+from arrayrefine.real_space.map_grids import map_grid
+from arrayrefine.real_space.peaks import Peak, find_peaks
 from arrayrefine.wording import Caution
 
 OPTIONS = Options(d_min=2.5, hydrogens="strip")

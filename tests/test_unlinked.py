@@ -8,7 +8,7 @@ import pytest
 
 from arrayrefine.io.model import read_model
 from arrayrefine.monomers import load_monomers
-from arrayrefine.topology import build_restraints
+from arrayrefine.topology.build import build_restraints
 
 _CRYSTAL = "CRYST1  200.000   60.000   60.000  90.00  90.00  90.00 P 1           1\n"
 _ATOM = "HETATM{n:5d}  {name:<3s}{alt}{residue:>3s} {chain}{m:4d}    {x:8.3f}   0.000   0.000{q:6.2f} 20.00          "

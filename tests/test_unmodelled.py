@@ -9,11 +9,11 @@ import gemmi
 import pytest
 
 import arrayrefine as ar
-from arrayrefine.conformers import partial, uneven
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.io.model import read_model
 from arrayrefine.monomers import library_for
-from arrayrefine.unmodelled import bare, truncated
+from arrayrefine.occupancies.conformers import partial, uneven
+from arrayrefine.rebuilding.unmodelled import bare, truncated
 
 
 def told(structure: gemmi.Structure | Path) -> list[str]:

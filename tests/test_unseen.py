@@ -1,4 +1,4 @@
-"""Tests of arrayrefine.unseen."""
+"""Tests of arrayrefine.real_space.unseen."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from arrayrefine import Options, unseen
+from arrayrefine import Options
 from arrayrefine.evaluation import Evaluated, evaluate_files
 from arrayrefine.example import DATA, MODEL
-from arrayrefine.map_grids import map_grid
+from arrayrefine.real_space import unseen
+from arrayrefine.real_space.map_grids import map_grid
 from arrayrefine.wording import Caution
 
 

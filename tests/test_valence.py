@@ -7,10 +7,10 @@ import pytest
 
 from arrayrefine.example import MODEL
 from arrayrefine.io.model import Model, read_model
-from arrayrefine.links import with_found_links
 from arrayrefine.monomers import load_monomers
-from arrayrefine.topology import build_restraints
-from arrayrefine.valence import full_atoms
+from arrayrefine.topology.build import build_restraints
+from arrayrefine.topology.links import with_found_links
+from arrayrefine.topology.valence import full_atoms
 
 
 @pytest.fixture(autouse=True)

@@ -12,9 +12,9 @@ import pytest
 from arrayrefine.evaluation import Evaluated, evaluate_files, validate_files
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.kernels.geometry import angle, bond, torsion
-from arrayrefine.map_grids import map_grid
-from arrayrefine.polymers import residues_of
+from arrayrefine.real_space.map_grids import map_grid
 from arrayrefine.selection import select
+from arrayrefine.topology.polymers import residues_of
 from arrayrefine.validation import Validation, validate, validate_model
 from arrayrefine.validation.clashes import HYDROGEN_BOND, OVERLAP, find_clashes
 from arrayrefine.validation.density_fit import correlations

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 import arrayrefine as ar
-from arrayrefine import verdicts
 from arrayrefine.options import Weighting
 from arrayrefine.preparation import prepare
 from arrayrefine.report import Statistics
+from arrayrefine.reporting import verdicts
 
 
 def problem(d_min: float = 2.0, new_flags: bool = True, work: int = 5000, **options: Any) -> Any:

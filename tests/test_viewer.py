@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from arrayrefine import __main__ as cli
-from arrayrefine import viewer
+from arrayrefine.commands import viewer
 from arrayrefine.errors import ArrayRefineError
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.options import Options

@@ -8,7 +8,7 @@ import pytest
 from arrayrefine.example import MODEL
 from arrayrefine.io.model import Model, read_model
 from arrayrefine.monomers import load_monomers
-from arrayrefine.topology import build_restraints
+from arrayrefine.topology.build import build_restraints
 
 
 @pytest.fixture(autouse=True)

@@ -15,22 +15,22 @@ from gemmi import cif
 from synthetic import as_data
 
 import arrayrefine as ar
-from arrayrefine import water_rounds, waters
 from arrayrefine.__main__ import main
 from arrayrefine.atoms import Atoms
 from arrayrefine.course import Course
 from arrayrefine.crystal import Crystal
 from arrayrefine.example import DATA, MODEL
-from arrayrefine.hydrogens import Hydrogens
+from arrayrefine.hydrogens.placing import Hydrogens
 from arrayrefine.io.model import Model, read_model
-from arrayrefine.model_change import change_of, changed
-from arrayrefine.model_maps import maps_of
 from arrayrefine.options import Options, OrderedSolvent, Xray
-from arrayrefine.peaks import Blob, Peak
 from arrayrefine.preparation import prepare_changed
 from arrayrefine.problem import Problem
+from arrayrefine.real_space.model_maps import maps_of
+from arrayrefine.real_space.peaks import Blob, Peak
+from arrayrefine.rebuilding import water_rounds, waters
+from arrayrefine.rebuilding.model_change import change_of, changed
+from arrayrefine.rebuilding.waters import Sites, find_waters, lone_waters, unsupported_waters
 from arrayrefine.state import State, evaluate
-from arrayrefine.waters import Sites, find_waters, lone_waters, unsupported_waters
 
 Case = Callable[[str], Path]
 

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from synthetic import crystal, random_atoms
 
-from arrayrefine import gradient_norms, weights
+from arrayrefine import weights
 from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.errors import StaleWeightsError
 from arrayrefine.minimize import Objective
 from arrayrefine.options import Weighting
 from arrayrefine.parameters import Parameters
+from arrayrefine.weighting import gradient_norms
 from arrayrefine.weights import Steering
 
 

@@ -12,15 +12,15 @@ from arrayrefine import Options, evaluate, prepare
 from arrayrefine import target as likelihood
 from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
-from arrayrefine.intensity_statistics import normalised_intensities
 from arrayrefine.io.model import read_model
 from arrayrefine.io.reflections import read_reflections
 from arrayrefine.io.write_mtz import mtz_of
-from arrayrefine.model_maps import maps_of
+from arrayrefine.measurements.intensity_statistics import normalised_intensities
+from arrayrefine.measurements.wilson_outliers import without_outliers
 from arrayrefine.options import Xray
 from arrayrefine.problem import Problem
+from arrayrefine.real_space.model_maps import maps_of
 from arrayrefine.reflections import positions
-from arrayrefine.wilson_outliers import without_outliers
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import numpy as np
 from arrayrefine.crystal import Crystal
 from arrayrefine.reflections import Reflections
 from arrayrefine.sigma_a import SigmaA
-from arrayrefine.twin import Twin
+from arrayrefine.twins.twin import Twin
 
 TETRAGONAL = Crystal((60.0, 60.0, 80.0, 90.0, 90.0, 90.0), "P 43")
 TRIGONAL = Crystal((60.0, 60.0, 80.0, 90.0, 90.0, 120.0), "P 31")

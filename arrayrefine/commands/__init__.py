@@ -1,1 +1,1 @@
-"""Commands that look at a model and do not refine it."""
+"""The command line: its commands, their help and progress, and how they are stopped."""

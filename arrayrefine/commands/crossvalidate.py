@@ -41,10 +41,10 @@ class CrossValidate:
         """Run the command; returns the exit status."""
         with StopRequest("what the refinements that have ended tell is written") as stop:
             check_options(self.options)
+            from arrayrefine.commands.progress import Progress
             from arrayrefine.cross_validation import cross_validate
             from arrayrefine.io.write import replace_files
             from arrayrefine.io.write_mtz import columns_bytes
-            from arrayrefine.progress import Progress
             from arrayrefine.report import json_ready
             from arrayrefine.version import version
 

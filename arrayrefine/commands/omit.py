@@ -13,7 +13,7 @@ from arrayrefine.commands.tables import number, table
 from arrayrefine.options import Reading
 
 if TYPE_CHECKING:
-    from arrayrefine.omit_maps import OmitMap
+    from arrayrefine.real_space.omit_maps import OmitMap
 
 FILES = ("omit.mtz", "omit_mFo-DFc.ccp4", "omit.json")
 
@@ -41,7 +41,7 @@ class Omit:
         from arrayrefine.evaluation import omit_files
         from arrayrefine.io.write import replace_files
         from arrayrefine.io.write_mtz import mtz_bytes
-        from arrayrefine.omit_maps import omitted_atoms
+        from arrayrefine.real_space.omit_maps import omitted_atoms
         from arrayrefine.version import version
 
         for name in FILES:
@@ -64,7 +64,7 @@ class Omit:
         return 0
 
     def _content(self, found: OmitMap, r_work: float) -> dict[str, Any]:
-        from arrayrefine.omit_maps import omitted_atoms
+        from arrayrefine.real_space.omit_maps import omitted_atoms
         from arrayrefine.validation.labels import atom_label
 
         who = found.state.atoms.identity

@@ -26,9 +26,9 @@ def refine_starts(model: Path, data: Path, out: Path, options: Options, count: i
         raise InputError(f"--starts {count} would refine the same start again and again; give --perturb, such as 0.2")
     with StopRequest() as stop:
         check_options(options)
+        from arrayrefine.commands.progress import Progress
         from arrayrefine.io.write import check_inputs, left_out
         from arrayrefine.many import Job, refine_many
-        from arrayrefine.progress import Progress
 
         folders = {options.start + k: out / str(options.start + k) for k in range(count)}
         for folder in folders.values():

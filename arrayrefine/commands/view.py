@@ -23,9 +23,9 @@ class View:
 
     def __call__(self) -> int:
         """Run the command; returns the exit status."""
+        from arrayrefine.commands.viewer import Server, make_site
         from arrayrefine.errors import InputError
         from arrayrefine.page.folder import Folder
-        from arrayrefine.viewer import Server, make_site
 
         if not 0 <= self.port <= 65535:
             raise InputError(f"--port {self.port}: expected 0 to 65535, 0 for any that is free")

@@ -11,7 +11,7 @@ import gemmi
 import numpy as np
 
 from arrayrefine.atoms import Atoms
-from arrayrefine.displacement import total_u
+from arrayrefine.displacements.displacement import total_u
 from arrayrefine.errors import InputError
 
 Structure: TypeAlias = gemmi.Structure

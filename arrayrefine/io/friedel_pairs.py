@@ -7,12 +7,12 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from arrayrefine.anomalous import AnomalousDifferences, weighed
 from arrayrefine.crystal import Crystal
 from arrayrefine.io.columns import Columns, pairs_of_columns, sigma_of
 from arrayrefine.io.merging import Observations, merge, to_asu, without_friedel
 from arrayrefine.io.status import observed_rows
 from arrayrefine.io.tables import Table
+from arrayrefine.measurements.anomalous import AnomalousDifferences, weighed
 from arrayrefine.reflections import Reflections, positions
 
 Float = NDArray[np.float64]

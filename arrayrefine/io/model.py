@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms, Identity
 from arrayrefine.crystal import Crystal
-from arrayrefine.displacement import parted, total_u
+from arrayrefine.displacements.displacement import parted, total_u
 from arrayrefine.errors import InputError
 from arrayrefine.io import model_checks as checks
 from arrayrefine.io.dummy_atoms import take_dummies_for_oxygen, with_unknown_as_oxygen

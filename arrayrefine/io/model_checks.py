@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from arrayrefine.atoms import Identity
-from arrayrefine.displacement import B_BOUNDS, EIGHT_PI_SQUARED, U_LIMITS, large_b
+from arrayrefine.displacements.displacement import B_BOUNDS, EIGHT_PI_SQUARED, U_LIMITS, large_b
 from arrayrefine.errors import InputError
 from arrayrefine.io.dummy_atoms import UNKNOWN_ATOM
 from arrayrefine.kernels import symmetric

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from arrayrefine.form_factors import METHODS
+from arrayrefine.scattering.form_factors import METHODS
 
 METHOD = METHODS["xray"]
 

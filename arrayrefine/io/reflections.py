@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
-from arrayrefine.intensity_statistics import anisotropy
 from arrayrefine.io.account import Account
 from arrayrefine.io.beyond_data import rows_beyond
 from arrayrefine.io.carried_flags import carried_flags
@@ -28,6 +27,7 @@ from arrayrefine.io.merging import Observations, merge, own_rows_of_mates, to_as
 from arrayrefine.io.same_crystal import absent_note, common_crystal, fits, require_same, screws_note, without_screws
 from arrayrefine.io.status import observed_rows
 from arrayrefine.io.tables import Table, read_table
+from arrayrefine.measurements.intensity_statistics import anisotropy
 from arrayrefine.reflections import FreeFlags, Reflections, positions
 from arrayrefine.wording import Caution, are, counted, were
 

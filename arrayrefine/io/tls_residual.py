@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Identity
-from arrayrefine.displacement import EIGHT_PI_SQUARED, parted
+from arrayrefine.displacements.displacement import EIGHT_PI_SQUARED, parted
+from arrayrefine.displacements.tls import NUMBERS, Tls
 from arrayrefine.io.tls_header import is_ours, members, why_no_groups
 from arrayrefine.kernels import symmetric
-from arrayrefine.tls import NUMBERS, Tls
 from arrayrefine.wording import counted
 
 Float = NDArray[np.float64]

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from arrayrefine.form_factors import UNITS, Radiation
 from arrayrefine.page.figure import COLOURS, Chart, axes, inline, legend
 from arrayrefine.page.table import Cell, Column, Table, number, plain, table, whole
+from arrayrefine.scattering.form_factors import UNITS, Radiation
 
 if typing.TYPE_CHECKING:
     from matplotlib.axes import Axes

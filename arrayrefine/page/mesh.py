@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates, spline_filter
 from scipy.spatial import cKDTree
 
-from arrayrefine.map_grids import MapGrid
+from arrayrefine.real_space.map_grids import MapGrid
 
 Float = NDArray[np.float64]
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from arrayrefine.atoms import WATERS, Atoms
-from arrayrefine.map_grids import MapGrid
 from arrayrefine.page.mesh import View, wires
+from arrayrefine.real_space.map_grids import MapGrid
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]

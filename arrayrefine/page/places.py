@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
-from arrayrefine.map_grids import MapGrid
 from arrayrefine.page.chains import problems
 from arrayrefine.page.findings import residue_name
 from arrayrefine.page.picture import Drawing, draw
 from arrayrefine.page.table import Place, plain
+from arrayrefine.real_space.map_grids import MapGrid
 from arrayrefine.validation.labels import residue_label
 
 Row = Mapping[str, Any]

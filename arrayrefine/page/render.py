@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.kernels.processes import gathered
-from arrayrefine.map_grids import MapGrid
 from arrayrefine.page import chains, course, facts, findings, fit, places, torsions
 from arrayrefine.page.figure import style
 from arrayrefine.page.picture import BEST_LEVEL, DIFFERENCE_LEVEL
 from arrayrefine.page.table import Place
+from arrayrefine.real_space.map_grids import MapGrid
 from arrayrefine.validation.top8000 import percentiles
 from arrayrefine.version import version
 

@@ -11,9 +11,9 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
 from arrayrefine.io.write import check_folder, replace_files
 from arrayrefine.kernels.processes import together
-from arrayrefine.map_grids import Grids
 from arrayrefine.maps import MapCoefficients
 from arrayrefine.page.render import NAME, Subject, page
+from arrayrefine.real_space.map_grids import Grids
 from arrayrefine.validation import Validation
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.crystal import Crystal
-from arrayrefine.displacement import EIGHT_PI_SQUARED, has_u, total_u
+from arrayrefine.displacements.displacement import EIGHT_PI_SQUARED, has_u, total_u
 from arrayrefine.kernels import adp, adp_aniso, symmetric
 from arrayrefine.kernels.contacts import neighbour_pairs
 from arrayrefine.kernels.neighbours import Neighbours

@@ -10,7 +10,7 @@ import scipy.sparse as sparse
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
-from arrayrefine.displacement import total_u
+from arrayrefine.displacements.displacement import total_u
 from arrayrefine.kernels import adp_aniso, symmetric
 from arrayrefine.kernels.processes import shared
 from arrayrefine.kernels.threads import each

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.crystal import Crystal
+from arrayrefine.further_restraints.neighbour_distances import jelly_body
 from arrayrefine.kernels import distances as distance_kernel
 from arrayrefine.kernels import geometry, mates
-from arrayrefine.neighbour_distances import jelly_body
 from arrayrefine.options import Geometry
 from arrayrefine.restraints import Distances, Restraints, TorsionClass, Torsions
 from arrayrefine.targets import Target

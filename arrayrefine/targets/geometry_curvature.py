@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from arrayrefine.atoms import Atoms
-from arrayrefine.riding import fold_columns
+from arrayrefine.hydrogens.riding import fold_columns
 from arrayrefine.targets.geometry import TO_MATES, GeometryTarget
 
 Float = NDArray[np.float64]

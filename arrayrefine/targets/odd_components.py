@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
-from arrayrefine.polymers import is_polymer
+from arrayrefine.topology.polymers import is_polymer
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]

@@ -12,8 +12,8 @@ from scipy import sparse
 from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
 from arrayrefine.kernels.contacts import Pairs, in_table, neighbour_pairs, separations
-from arrayrefine.nonbonded import COORDINATION
 from arrayrefine.restraints import Bonds, NonBonded
+from arrayrefine.topology.nonbonded import COORDINATION
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]

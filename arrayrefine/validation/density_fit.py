@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.kernels.mask import ball
-from arrayrefine.map_grids import MapGrid
+from arrayrefine.real_space.map_grids import MapGrid
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]

@@ -7,8 +7,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from arrayrefine.notebook import table
 from arrayrefine.report import json_ready
+from arrayrefine.reporting.notebook import table
 from arrayrefine.validation.torsions import Class
 
 SCHEMA = "arrayrefine.validation/1"

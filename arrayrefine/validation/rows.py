@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 
 from arrayrefine.arguments import check_types
 from arrayrefine.atoms import WATERS, Atoms
-from arrayrefine.bound import bound
 from arrayrefine.crystal import Crystal
 from arrayrefine.kernels.processes import gathered
-from arrayrefine.map_grids import Grids, MapGrid
 from arrayrefine.maps import MapCoefficients
-from arrayrefine.model_maps import maps_of
-from arrayrefine.nqh_ends import WORTH_TURNING, ends_of, gained_by_contacts
-from arrayrefine.peaks import Blob, Peak, anomalous_peaks, find_blobs, find_peaks
-from arrayrefine.polymers import residues_of
 from arrayrefine.problem import Problem
+from arrayrefine.real_space.map_grids import Grids, MapGrid
+from arrayrefine.real_space.model_maps import maps_of
+from arrayrefine.real_space.peaks import Blob, Peak, anomalous_peaks, find_blobs, find_peaks
+from arrayrefine.rebuilding.bound import bound
+from arrayrefine.rebuilding.nqh_ends import WORTH_TURNING, ends_of, gained_by_contacts
 from arrayrefine.restraints import Restraints
 from arrayrefine.state import State
+from arrayrefine.topology.polymers import residues_of
 from arrayrefine.validation.clashes import Clashes, find_clashes
 from arrayrefine.validation.density_fit import correlations, map_levels, mask_radius
 from arrayrefine.validation.geometry import Outlier, find_outliers

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.kernels.geometry import dihedral
-from arrayrefine.polymers import Residue, backbone, following
+from arrayrefine.topology.polymers import Residue, backbone, following
 from arrayrefine.validation.top8000 import interpolated, percentiles, tables
 
 Float = NDArray[np.float64]

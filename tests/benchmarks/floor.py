@@ -22,10 +22,10 @@ from evaluation import files_of
 from measuring import least
 
 from arrayrefine.atoms import Atoms
-from arrayrefine.gaussians import Anisotropic, Isotropic
 from arrayrefine.options import Options
 from arrayrefine.preparation import prepare
 from arrayrefine.problem import Problem
+from arrayrefine.scattering.gaussians import Anisotropic, Isotropic
 from arrayrefine.state import State, evaluate
 from arrayrefine.structure_factors import StructureFactors
 

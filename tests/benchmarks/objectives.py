@@ -12,14 +12,14 @@ from evaluation import files_of, relative
 from measuring import least
 from numpy.typing import NDArray
 
+from arrayrefine.displacements.tls import NUMBERS
 from arrayrefine.minimize import Objective
 from arrayrefine.options import Options, Xray
 from arrayrefine.parameters import Parameters
 from arrayrefine.preparation import prepare
 from arrayrefine.problem import Problem
 from arrayrefine.state import State, evaluate
-from arrayrefine.tls import NUMBERS
-from arrayrefine.weight_schemes import find_weights
+from arrayrefine.weighting.schemes import find_weights
 from arrayrefine.weights import Weights
 
 STEP = 0.003

@@ -1,0 +1,1 @@
+"""The evaluation on a CUDA device: where to compute, memory, and the objective in one graph."""

@@ -1,0 +1,1 @@
+"""Restraints that the dictionary does not have: from the model itself, a reference, or a table."""

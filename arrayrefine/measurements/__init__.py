@@ -1,0 +1,1 @@
+"""What the measurements say by themselves, and which of them are odd."""

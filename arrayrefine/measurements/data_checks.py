@@ -1,0 +1,143 @@
+"""What the measurements alone say about the crystal: twinning, anisotropy, completeness, odd sigmas and fall-off."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arrayrefine.atoms import Atoms
+from arrayrefine.measurements.column_kind import wrong_kind
+from arrayrefine.measurements.intensity_statistics import anisotropy, mean_intensity
+from arrayrefine.reflections import Reflections
+from arrayrefine.selection import select
+from arrayrefine.twins.signs import twinning
+from arrayrefine.wording import Caution, are, counted
+
+ANISOTROPIC_ABOVE = 25.0
+"""Å²; between the largest and the smallest principal value of the B of the data."""
+INCOMPLETE_BELOW = 0.7
+_LOW = 8.0
+"""Å; reflections of lower resolution tell the solvent and the scale."""
+_FEWEST_LOW, _SHARE_LOW = 20, 0.5
+"""Fewer of them are not worth a word; nor is a smaller share that is missing. In all but three of some hundred
+crystals 0.6 or more are there."""
+_USUAL = (2.0, 1500.0)
+"""Median of value over sigma in the lower half of the resolution; it was 7 to 150 in some hundred crystals."""
+_RISES_BELOW, _RISE, _FEWEST_RISING = 2.3, 1.2, 500
+"""Where d_min, Å, is below the first, 1/d² beyond its half is past the peaks that folds and bases give. The mean
+intensity fell by a fifth and more there in some two hundred crystals; normalised ones rose by 1.6 and 2.7."""
+
+
+def check_data(reflections: Reflections, twin_laws: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Say what is unusual about the data, before a model is compared with them.
+
+    Parameters
+    ----------
+    reflections : Reflections
+    twin_laws : tuple of str
+        Those that the refinement takes into account.
+
+    Returns
+    -------
+    tuple of str
+        Sentences about columns of the wrong kind, odd sigmas, twinning, anisotropy, completeness and a mean that rises;
+        empty for ordinary data.
+    """
+    twins = partial(twinning, modelled=twin_laws)
+    checks = (wrong_kind, _sigmas, twins, _anisotropy, _completeness, _low_resolution, _rise)
+    return tuple(Caution(sentence) for check in checks for sentence in check(reflections))
+
+
+def few_for_model(reflections: Reflections, atoms: Atoms) -> tuple[str, ...]:
+    """A warning where there is not even one work reflection for each residue, waters aside."""
+    work, residues = int(reflections.work.sum()), len(np.unique(atoms.identity.residue[~select(atoms, "water")]))
+    if work >= residues:
+        return ()
+    return (Caution(
+        f"there {are(work)} {counted(work, 'work reflection')} for {counted(residues, 'residue')}, not one for each: "
+        "these cannot tell where the model is, and R factors and the refined model mean nothing. Expected thousands: "
+        "check that the data are complete (--columns, --d-min)"
+    ),)
+
+
+def _anisotropy(reflections: Reflections) -> list[str]:
+    principal = np.linalg.eigvalsh(anisotropy(reflections))
+    spread = float(principal[-1] - principal[0])
+    if spread < ANISOTROPIC_ABOVE:
+        return []
+    ratio = float(np.exp(0.5 * spread / reflections.d_min**2))
+    return [
+        f"the data are strongly anisotropic: their B is {', '.join(f'{b:+.0f}' for b in principal)} Å² about its mean "
+        f"in the three principal directions, so that mean intensities at {reflections.d_min:.2f} Å differ by a factor "
+        f"of {ratio:.0f}; they reach this resolution in some directions only"
+    ]
+
+
+def _completeness(reflections: Reflections) -> list[str]:
+    possible = len(reflections.possible)
+    share = len(reflections) / max(possible, 1)
+    if share >= INCOMPLETE_BELOW:
+        return []
+    return [
+        f"only {100 * share:.0f} % of the reflections from {reflections.d_max:.1f} to {reflections.d_min:.2f} Å are "
+        "there: maps will show artefacts"
+    ]
+
+
+def _low_resolution(reflections: Reflections) -> list[str]:
+    crystal = reflections.crystal
+    possible = len(crystal.unique_reflections(_LOW, sum(crystal.cell[:3])))  # none has a larger d
+    there = int((reflections.s_squared < _LOW**-2).sum())
+    if possible < _FEWEST_LOW or there >= _SHARE_LOW * possible:
+        return []
+    return [
+        f"of the {possible} reflections beyond {_LOW:g} Å at low resolution {there} {are(there)} there: they tell the "
+        "bulk solvent and the scale, and maps lack what is large and smooth"
+    ]
+
+
+def _rise(reflections: Reflections) -> list[str]:
+    """A mean intensity that rises with resolution, as that of atoms cannot, the less the larger their B."""
+    outer = reflections.select(reflections.s_squared > 0.5 * reflections.s_squared.max(initial=0.0))
+    if reflections.d_min > _RISES_BELOW or len(outer) < _FEWEST_RISING:
+        return []
+    x, log_mean = mean_intensity(outer, outer.f_obs, np.ones(len(outer)))
+    rise = float(np.exp(np.polyfit(x, log_mean, 1)[0] * (x[-1] - x[0])))
+    if rise < _RISE:
+        return []
+    return [
+        f"the mean intensity rises by a factor of {rise:.1f} from {x[0] ** -0.5:.2f} to {x[-1] ** -0.5:.2f} Å, where "
+        "that of a crystal falls: the data were normalised, or weak ones are noise. B factors are then on no absolute "
+        "scale, and programs that scale by one B find higher R factors. Take data that were not normalised, or leave "
+        "out shells of noise (--d-min)"
+    ]
+
+
+def _sigmas(reflections: Reflections) -> list[str]:
+    """Sigmas on another scale than the values: all is noise to the likelihood then, or nothing is."""
+    value, sigma, what = reflections.f_obs, reflections.sigma, "F/sigma"
+    if reflections.i_obs is not None and reflections.sigma_i is not None:
+        value, sigma, what = reflections.i_obs, reflections.sigma_i, "I/sigma"
+    low = reflections.s_squared <= np.median(reflections.s_squared)
+    ratio = float(np.median(value[low] / sigma[low]))
+    if _USUAL[0] <= ratio <= _USUAL[1]:
+        return _equal(sigma)
+    size, follows = ("large", "the data hardly move the model") if ratio < _USUAL[0] else (
+        "small", "weak reflections count like strong ones"
+    )  # fmt: skip
+    return [
+        f"the sigmas look too {size}: the median {what} of the half at low resolution is {ratio:.2g}, expected 5 to "
+        f"200, so that {follows}. Check which columns are read (--columns), or assume sigmas (--columns F,5%)"
+    ]
+
+
+def _equal(sigma: NDArray[np.float64]) -> list[str]:
+    """Sigmas of one value, as programs write where they have none."""
+    if len(sigma) < 2 or (sigma != sigma[0]).any():
+        return []
+    return [
+        f"the sigmas of all {len(sigma)} reflections are {sigma[0]:g}, as where none were measured: they do not tell "
+        "good reflections from bad ones. Check which columns are read (--columns), or assume sigmas (--columns F,5%)"
+    ]

@@ -1,0 +1,1 @@
+"""Atoms that share an occupancy: alternate conformers, groups, and residues there in part."""

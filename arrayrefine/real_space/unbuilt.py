@@ -1,0 +1,67 @@
+"""Density that ends without a model: a ligand, side chains, more of the chain; and high peaks of any kind."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from arrayrefine.atoms import Atoms
+from arrayrefine.maps import MapCoefficients
+from arrayrefine.problem import Problem
+from arrayrefine.real_space.map_grids import map_grid
+from arrayrefine.real_space.peaks import Peak, find_blobs, find_peaks, region_volumes
+from arrayrefine.rebuilding.waters import MAP_SAMPLING, larger_than_waters, largest_of_waters, place_of
+from arrayrefine.state import State
+from arrayrefine.wording import Caution, counted, listed
+
+_SURE = 6.0
+"""Sigma of the mFo-DFc map that a region must reach."""
+_HIGH = 8.0
+"""Sigma of the mFo-DFc map from which a peak is named by itself, and a hole. Of thirteen deposited models two have
+such peaks: an aspartate that does more than its atoms tell, and water that was not built."""
+
+
+def sentences(problem: Problem, state: State, maps: MapCoefficients) -> list[str]:
+    """Sentences on regions of density that are too large for waters, and are sure, and on high peaks of mFo-DFc.
+
+    Not of neutrons, whose hydrogens leave holes. Regions are not told where waters were looked for, as that tells them.
+    """
+    data, options, atoms = problem.reflections, problem.options, state.atoms
+    if data.radiation == "neutron":
+        return []
+    best, difference = (map_grid(maps, data.crystal, name, MAP_SAMPLING) for name in ("2mFo-DFc", "mFo-DFc"))
+    large = larger_than_waters(find_blobs(best, difference, atoms), data.d_min, options.ordered_solvent)
+    found = [blob for blob in large if blob.peak >= _SURE]
+    said: list[str] = []
+    if found and options.waters == "keep":
+        where = [f"{place_of(blob, atoms)} ({blob.peak:.0f} sigma)" for blob in found]
+        said.append(Caution(
+            f"{counted(len(found), 'region')} of density without a model, too large for waters: {listed(where)}. See "
+            "what is there, such as a ligand, side chains or more of the chain, and build it; arrayrefine peaks tells "
+            "where"
+        ))
+    peaks = find_peaks(difference, atoms, _HIGH)
+    if peaks:
+        volume = region_volumes(best, atoms, np.array([peak.xyz for peak in peaks]))
+        within = volume > largest_of_waters(data.d_min, options.ordered_solvent)
+        said += of_peaks([peak for peak, told in zip(peaks, within) if not told], atoms)
+    return said
+
+
+def of_peaks(peaks: list[Peak], atoms: Atoms) -> list[str]:
+    """A sentence on peaks and holes, if there are any."""
+    kinds = (
+        ("peak", "above", [peak for peak in peaks if peak.height > 0.0]),
+        ("hole", "below -", [peak for peak in peaks if peak.height < 0.0]),
+    )
+    parts = [
+        f"{counted(len(some), what)} {where}{'' if where.endswith('-') else ' '}{_HIGH:g} sigma: " + listed([
+            f"{peak.height:.0f} sigma {peak.distance:.1f} Å from {atoms.identity.label(peak.atom)}" for peak in some
+        ])
+        for what, where, some in kinds if some
+    ]  # fmt: skip
+    if not parts:
+        return []
+    return [Caution(
+        f"the mFo-DFc map ends with {', and '.join(parts)}. See whether atoms, conformers or waters are missing there, "
+        "or are of another element; arrayrefine peaks lists more of them"
+    )]

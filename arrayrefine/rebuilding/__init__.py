@@ -1,0 +1,1 @@
+"""What is put elsewhere between cycles: side chains, peptides, ends, waters."""

@@ -1,0 +1,78 @@
+"""Parts of residues that a model leaves out: side chains cut short, or all but one kind of atom."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from arrayrefine.atoms import Atoms
+from arrayrefine.monomers import MonomerLibrary
+from arrayrefine.selection import select
+from arrayrefine.topology.polymers import Residue, is_polymer, residues_of
+from arrayrefine.wording import Caution, are, counted, listed
+
+_OF_ENDS = {"OXT", "OP3", "O3P", "P", "OP1", "OP2", "O1P", "O2P"}
+"""Atoms of the dictionary that only residues at one end of a chain have, or that many chains begin without."""
+_UNKNOWN = "UNK"
+"""A residue whose side chain nobody knows: it has as much of it as was seen, whatever the dictionary has."""
+_LEAST = 3
+"""Residues from which a model with CA alone is called so: fewer may well be the ends of something."""
+_WATERS, _TRACE = "waters", "CA atoms"
+_REMEDIES = {
+    _WATERS: "give the protein or nucleic acid with them, in the same file",
+    _TRACE: "give the whole model that they are of, or build its main and side chains before refinement",
+}
+
+
+def truncated(atoms: Atoms, library: MonomerLibrary) -> list[str]:
+    """A sentence about residues of polymers that lack atoms of their dictionary, or about a model of little else.
+
+    Parameters
+    ----------
+    atoms : Atoms
+        With the names of the dictionary, as far as the file has them.
+    library : MonomerLibrary
+    """
+    if what := bare(atoms):
+        said = f"the model has no atoms but {what}, so R stays high wherever they are: {_REMEDIES[what]}"
+        return [Caution(said)]
+    expected: dict[str, list[str]] = {}
+    found = []
+    for residue in residues_of(atoms):
+        if residue.name not in expected:
+            expected[residue.name] = _heavy(residue.name, library)
+        absent = [name for name in expected[residue.name] if name not in residue.atoms]
+        named_otherwise = len(residue.atoms.keys() - {*expected[residue.name]} - _OF_ENDS)
+        # A name that the dictionary does not know may be that of an atom that is taken for absent.
+        if len(absent) > named_otherwise:
+            found.append(f"{_label(residue)} ({' '.join(absent)})")
+    if not found:
+        return []
+    return [Caution(
+        f"{counted(len(found), 'residue')} of chains lack{'s' if len(found) == 1 else ''} atoms that the dictionary "
+        f"has, and {are(len(found))} refined without: {listed(found)}. Build them where the map shows them"
+    )]
+
+
+def bare(atoms: Atoms) -> str:
+    """What a model has alone where that is too little to tell whether it is in its place: a noun, or ""."""
+    heavy = ~atoms.is_hydrogen
+    if not (heavy & ~select(atoms, "water")).any():
+        return _WATERS
+    who = atoms.identity
+    names = who.residue_name[heavy]
+    chain = np.isin(names, [name for name in set(names.tolist()) if is_polymer(name)])
+    of_chains = who.atom_name[heavy][chain]
+    return _TRACE if len(of_chains) >= _LEAST and (of_chains == "CA").all() else ""
+
+
+def _heavy(name: str, library: MonomerLibrary) -> list[str]:
+    """Names of the heavy atoms that a residue within a chain should have; none where its dictionary is not there."""
+    if name == _UNKNOWN or name not in library.monlib.monomers:
+        return []
+    component = library.monlib.monomers[name]
+    return [atom.id for atom in component.atoms if not atom.is_hydrogen() and atom.id not in _OF_ENDS]
+
+
+def _label(residue: Residue) -> str:
+    number, code = residue.key
+    return f"{residue.chain}/{residue.name} {number}{code}"

@@ -1,0 +1,1 @@
+"""What scatters and how: form factors, atoms as Gaussians, and the grid they are drawn on."""

@@ -1,0 +1,89 @@
+"""Components of the user that cannot hold a molecule together, or in shape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import gemmi
+
+from arrayrefine.errors import InputError, MonomerError
+from arrayrefine.topology.atom_names import hydrogens_of
+from arrayrefine.wording import Caution, listed
+
+_STIFF = (gemmi.BondType.Double, gemmi.BondType.Aromatic, gemmi.BondType.Deloc)
+_FLAT = 3
+"""Neighbours of a carbon with such a bond that lie in a plane with it."""
+
+
+def check_values(name: str, block: gemmi.cif.Block, path: Path) -> None:
+    """Refuse a component whose bonds have no lengths, such as a PDB component definition."""
+    if block.find_values("_chem_comp_bond.atom_id_1") and not block.find_values("_chem_comp_bond.value_dist"):
+        raise InputError(
+            f"{path}: component {name} lists bonds without lengths (a chemical definition, not restraints); "
+            "make a restraint CIF with AceDRG, grade2 or eLBOW"
+        )
+
+
+def check_connected(monlib: gemmi.MonLib, name: str, block: gemmi.cif.Block, path: Path) -> None:
+    """Refuse a component with several heavy atoms of which some have no usable bond."""
+    if name not in monlib.monomers:
+        raise InputError(
+            f"{path}: component {name} cannot be read as restraints: its block is data_{block.name}; expected "
+            f"data_comp_{name}: name block, _chem_comp.id and comp_id alike, also where a component is renamed"
+        )
+    component = monlib.monomers[name]
+    heavy = [atom.id for atom in component.atoms if not atom.is_hydrogen()]
+    bonded = set()
+    for bond in component.rt.bonds:
+        if bond.value > 0 and bond.esd > 0:
+            bonded |= {bond.id1.atom, bond.id2.atom}
+    loose = [atom for atom in heavy if atom not in bonded]
+    if len(heavy) > 1 and loose:
+        raise MonomerError(
+            f"{path}: component {name} leaves {len(loose)} of {len(heavy)} heavy atoms "
+            f"without any restrained bond ({listed(loose)}); "
+            "they would drift apart. Make complete restraints with AceDRG, grade2 or eLBOW"
+        )
+
+
+def shapeless(monlib: gemmi.MonLib, sources: Mapping[str, str]) -> list[str]:
+    """Sentences on components, with the files they come from, that lack angles or planes that hold their shape."""
+    out: list[str] = []
+    for name, path in sources.items():
+        component = monlib.monomers[name]
+        between = [
+            atom.id for atom in component.atoms
+            if not atom.el.is_metal and len(_heavy_bonds(component, atom.id)) > 1
+        ]  # fmt: skip
+        known = {angle.id2.atom for angle in component.rt.angles if angle.esd > 0}
+        bent = [atom for atom in between if atom not in known]
+        lacks = []
+        if bent:
+            lacks.append(f"angles at {len(bent)} of its {len(between)} atoms between others ({listed(bent)})")
+        flat = _trigonal_carbons(component)
+        if flat and not any(plane.esd > 0 for plane in component.rt.planes):
+            lacks.append(f"planes with a positive sigma, where {listed(flat)} should be flat")
+        if lacks:
+            out.append(Caution(
+                f"{path}: component {name} has no {', and no '.join(lacks)}: nothing holds its shape there. "
+                "Make complete restraints with AceDRG, grade2 or eLBOW"
+            ))
+    return out
+
+
+def _heavy_bonds(component: gemmi.ChemComp, atom: str) -> list[gemmi.Restraints.Bond]:
+    """Bonds of an atom to others than hydrogens."""
+    hydrogens = hydrogens_of(component)
+    bonds = [bond for bond in component.rt.bonds if atom in (bond.id1.atom, bond.id2.atom)]
+    return [bond for bond in bonds if not hydrogens & {bond.id1.atom, bond.id2.atom}]
+
+
+def _trigonal_carbons(component: gemmi.ChemComp) -> list[str]:
+    """Carbons between three atoms, with a bond that is more than single."""
+    found = []
+    for atom in component.atoms:
+        bonds = _heavy_bonds(component, atom.id)
+        if atom.el == gemmi.Element("C") and len(bonds) == _FLAT and any(bond.type in _STIFF for bond in bonds):
+            found.append(atom.id)
+    return found

@@ -1,0 +1,173 @@
+"""Angles at links that no library describes, by what the link replaces."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import gemmi
+import numpy as np
+from numpy.typing import NDArray
+
+from arrayrefine.atoms import Atoms
+from arrayrefine.restraints import Angles, Bonds
+from arrayrefine.topology.atom_names import hydrogens_of
+from arrayrefine.topology.link_lengths import is_carbonyl, is_planar
+from arrayrefine.topology.terms import TopologyModel, mixed
+from arrayrefine.wording import Caution, are, counted, listed
+
+Int = NDArray[np.int64]
+
+SIGMA = 3.0
+"""Degrees; twice what dictionaries have where they know the compound."""
+TETRAHEDRAL, TRIGONAL = 109.5, 120.0
+BENT = {"O": 115.0, "S": 102.0}
+"""Degrees; at O of ethers and esters (112 to 118) and S of thioethers and disulfides (100 to 104), where those of OH
+and SH in dictionaries are smaller."""
+
+_LONGER = 0.25
+"""Å; by how much more than a typical length a link must be to be no bond of the kind."""
+_VALENCE = {"O": 2, "S": 2, "N": 3}
+
+
+def with_link_angles(
+    angles: Angles, bonds: Bonds, model: TopologyModel, known_links: Collection[str], edges: Int,
+    held: NDArray[np.bool_], monlib: gemmi.MonLib, atoms: Atoms, notes: list[str],
+) -> tuple[Angles, Bonds]:
+    """Add angles at links that the library does not know, at atoms of its components.
+
+    Links of metals and to symmetry mates have none, nor those of atoms that have all their bonds without the link. Such
+    a link is no bond of a kind that is known, and where the model has it longer than one, its length is left free, too.
+
+    They are those that the dictionary has for the atom that leaves, or on carbon for the hydrogen; else those of the
+    element, or of an atom with three bonds in a plane or with four.
+
+    Parameters
+    ----------
+    angles : Angles
+    bonds : Bonds
+    model : TopologyModel
+    known_links : collection of str
+        Names of the links of the library.
+    edges : (B, 2) int
+        Pairs of bonded atoms.
+    held : (N,) bool
+        Atoms held in place.
+    monlib : gemmi.MonLib
+    atoms : Atoms
+        As modelled.
+    notes : list of str
+        Gets a sentence.
+
+    Returns
+    -------
+    Angles, Bonds
+    """
+    found: dict[tuple[int, int, int], float] = {}
+    overfull: list[str] = []
+    stretched: list[tuple[int, int]] = []
+    for link in model.topology.extras:
+        if link.link_id in known_links or link.asu == gemmi.Asu.Different:
+            continue
+        for rule in link.link_rules:
+            one, two = model.topology.bonds[rule.index].atoms
+            if one.element.is_metal or two.element.is_metal:
+                continue
+            ends = _End(link.res1, one, model.row[one.serial]), _End(link.res2, two, model.row[two.serial])
+            if all(_has_room(end, edges, model, monlib, atoms) for end in ends):
+                for at, to in (ends, ends[::-1]):
+                    found.update(_angles_at(at, to, edges, model, monlib))
+            else:
+                pair = ends[0].row, ends[1].row
+                length = float(np.linalg.norm(atoms.xyz[pair[0]] - atoms.xyz[pair[1]]))
+                longer = length - model.topology.bonds[rule.index].restr.value
+                overfull.append(f"{one.name} - {two.name}")
+                if longer > _LONGER:
+                    stretched.append(pair)
+                    overfull[-1] += f" ({length:.2f} Å)"
+    if overfull:
+        free = "angles" if not stretched else "angles, and its length where that is given here,"
+        notes.append(Caution(
+            f"{counted(len(overfull), 'link')} unknown to any library at an atom that has all its bonds without it, "
+            f"probably by mistake: its {free} are left free: {listed(overfull)}"
+        ))
+    if stretched:
+        bonds = bonds.without_pairs(np.array(stretched, dtype=np.int64))
+    index = np.array(list(found), dtype=np.int64).reshape(-1, 3)
+    fine = ~mixed(model.altloc, index) & ~held[index].all(axis=1)
+    count = int(fine.sum())
+    if not count:
+        return angles, bonds
+    notes.append(
+        f"{counted(count, 'angle')} at links that no library describes {are(count)} restrained to what dictionaries "
+        f"have for the atom that the link replaces, or to those of the element, with a sigma of {SIGMA:g}°"
+    )
+    more = Angles(
+        np.vstack([angles.index, index[fine]]),
+        np.r_[angles.ideal, np.array(list(found.values()))[fine]],
+        np.r_[angles.sigma, np.full(count, SIGMA)],
+    )
+    return more, bonds
+
+
+@dataclass(frozen=True)
+class _End:
+    """An atom at the end of a link: its residue, itself, and its place in the arrays."""
+
+    home: gemmi.Residue
+    site: gemmi.Atom
+    row: int
+
+
+def _neighbours(atom: int, edges: Int, model: TopologyModel) -> dict[int, gemmi.Atom]:
+    """Heavy atoms that are bonded to an atom, metals aside, by their places in the arrays."""
+    near = set(edges[(edges == atom).any(axis=1)].ravel().tolist()) - {atom}
+    sites = {k: model.sites[k] for k in sorted(near)}
+    return {k: site for k, site in sites.items() if not (site.element.is_metal or site.is_hydrogen())}
+
+
+def _has_room(end: _End, edges: Int, model: TopologyModel, monlib: gemmi.MonLib, atoms: Atoms) -> bool:
+    """Whether an atom has no more bonds than its element and its dictionary let it, the link among them."""
+    if end.home.name not in monlib.monomers:
+        return True
+    bonds = monlib.monomers[end.home.name].rt.bonds
+    drawn = sum(end.site.name in (bond.id1.atom, bond.id2.atom) for bond in bonds)
+    who = atoms.identity
+    near = {  # of conformers one, those that are other components too
+        (str(who.chain[k]), int(who.sequence_number[k]), str(who.insertion_code[k]), site.name)
+        for k, site in _neighbours(end.row, edges, model).items()
+    }
+    return len(near) <= max(drawn, _VALENCE.get(end.site.element.name, 0))
+
+
+def _angles_at(
+    at: _End, to: _End, edges: Int, model: TopologyModel, monlib: gemmi.MonLib
+) -> dict[tuple[int, int, int], float]:
+    """Degrees of the angles at one end of a link."""
+    if at.home.name not in monlib.monomers:
+        return {}
+    amide = at.site.element.name == "N" and is_carbonyl(to.home.name, to.site.name, monlib)
+    near = _neighbours(at.row, edges, model)
+    return {
+        (k, at.row, to.row): TRIGONAL if amide else _ideal(at.home, at.site, site.name, monlib)
+        for k, site in near.items() if k != to.row
+    }  # fmt: skip
+
+
+def _ideal(home: gemmi.Residue, centre: gemmi.Atom, neighbour: str, monlib: gemmi.MonLib) -> float:
+    """Degrees between a neighbour of an atom and what a link puts in the place of another."""
+    component = monlib.monomers[home.name]
+    hydrogens = hydrogens_of(component)
+    present = {atom.name for atom in home}
+    ends = {
+        ({angle.id1.atom, angle.id3.atom} - {neighbour}).pop(): angle.value
+        for angle in component.rt.angles
+        if angle.id2.atom == centre.name and neighbour in (angle.id1.atom, angle.id3.atom)
+    }
+    absent = [value for name, value in ends.items() if name not in present and name not in hydrogens]
+    replaced = [value for name, value in ends.items() if name in hydrogens and centre.element.name == "C"]
+    if absent or replaced:
+        return float(np.mean(absent or replaced))
+    if centre.element.name in BENT:
+        return BENT[centre.element.name]
+    return TRIGONAL if is_planar(home.name, centre.name, monlib) else TETRAHEDRAL

@@ -1,0 +1,61 @@
+"""Atoms that lie on those of symmetry mates: the model is in a wrong place, or its space group or cell is wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from arrayrefine.atoms import WATERS, Atoms
+from arrayrefine.crystal import Crystal
+from arrayrefine.kernels.contacts import in_table, neighbour_pairs
+from arrayrefine.restraints import NonBonded
+from arrayrefine.topology.nonbonded import metal_flags
+from arrayrefine.wording import Caution, are, counted, listed
+
+_APART = 2.0
+"""Å; no atoms that are not bonded come so near, and a disulfide is longer."""
+
+
+def overlapping_mates(atoms: Atoms, non_bonded: NonBonded, crystal: Crystal) -> list[str]:
+    """Warn of heavy atoms that lie on those of symmetry mates, and that contacts push apart.
+
+    Parameters
+    ----------
+    atoms : Atoms
+        Metals, waters and atoms on special positions are not looked at, nor are atoms that are there instead of each
+        other.
+    non_bonded : NonBonded
+        Its excluded pairs across symmetry are bonded, or nearly so.
+    crystal : Crystal
+
+    Returns
+    -------
+    list of str
+        One warning, or none.
+    """
+    who = atoms.identity
+    others = atoms.is_hydrogen | metal_flags(atoms.element) | np.isin(who.residue_name, WATERS)
+    rows = np.flatnonzero(~others & (atoms.multiplicity == 1) & (atoms.occupancy > 0.0))
+    if not len(rows):
+        return []
+    pairs = neighbour_pairs(
+        atoms.xyz[rows], crystal.rotations, crystal.translations, crystal.orth, crystal.frac, _APART
+    )
+    i, j = rows[pairs.i], rows[pairs.j]
+    conformer = non_bonded.conformer
+    chosen = pairs.image & (atoms.occupancy[i] + atoms.occupancy[j] > 1.0)
+    chosen &= (conformer[i] == conformer[j]) | (conformer[i] == 0) | (conformer[j] == 0)
+    chosen &= ~in_table(i, j, non_bonded.excluded_images, len(atoms))
+    if not chosen.any():
+        return []
+    distance = pairs.taken(chosen).lengths(atoms.xyz[rows], crystal.rotations, crystal.orth, crystal.frac)
+    i, j = i[chosen], j[chosen]
+    order = np.argsort(distance, kind="stable")
+    _, first = np.unique((i * len(atoms) + j)[order], return_index=True)  # one of a pair that meets more than once
+    labels = [f"{who.label(int(i[k]))} - {who.label(int(j[k]))} ({distance[k]:.2f} Å)" for k in order[np.sort(first)]]
+    n = len(np.union1d(i, j))
+    return [Caution(
+        f"{counted(n, 'atom')} {are(n)} within {_APART:g} Å of symmetry mates without a link to them; contacts will "
+        f"push them apart: {listed(labels, '; ')}. If they are bonded, name the bond in the model (LINK or "
+        "struct_conn); if one is there instead of the other, give them occupancies of 0.5; if there are many, the "
+        "space group, its setting, the cell or the place of the model is wrong; else one of them is in a wrong place"
+    )]  # fmt: skip

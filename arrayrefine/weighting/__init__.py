@@ -1,0 +1,1 @@
+"""How weights are found: schemes, the norms they are measured by, and trials."""
