@@ -366,7 +366,10 @@ def test_bad_value_and_bad_folder_are_found_before_refining(
     assert "is a file" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 138), (signal.SIGXCPU, 152)],
+)
 def test_signal_stops_writes_and_sets_the_status(
     fake: Callable[..., None], tmp_path: Path, number: signal.Signals, status: int
 ) -> None:

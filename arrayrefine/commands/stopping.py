@@ -29,8 +29,16 @@ def cleaned_up() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+_CAUGHT = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGXCPU") if hasattr(signal, name)
+)
+"""Of a user, of a system that shuts down, and of batch systems when the time that a job has is nearly over."""
+
+
 class StopRequest:
-    """Catches SIGINT and SIGTERM within a `with` block: the first asks for a stop, the second exits at once.
+    """Catches signals within a `with` block: the first asks for a stop, the second exits at once.
+
+    Those are SIGINT, SIGTERM, SIGUSR1 and SIGXCPU.
 
     Called, it returns the number of the signal that asked for a stop, or None.
 
@@ -49,7 +57,7 @@ class StopRequest:
         return self.signal
 
     def __enter__(self) -> StopRequest:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _CAUGHT:
             self._previous[number] = signal.signal(number, self._handle)
         return self
 
