@@ -52,9 +52,12 @@ def test_ligands_that_are_missing_are_told(without_ligands: Evaluated) -> None:
 def test_nothing_is_said_where_the_search_for_waters_tells_it(
     without_ligands: Evaluated, waters: Literal["add", "update"]
 ) -> None:
+    """It does not where R-work is too high to look for any, whatever the option says."""
     found = without_ligands
     problem = dataclasses.replace(found.problem, options=dataclasses.replace(OPTIONS, waters=waters))
-    assert not unbuilt.sentences(problem, found.state, found.maps)
+    assert not unbuilt.sentences(problem, found.state, found.maps, True)
+    (said,) = unbuilt.sentences(problem, found.state, found.maps, False)
+    assert "too large for waters" in said
 
 
 def test_peaks_of_a_region_that_is_told_are_not_told_again(without_ligands: Evaluated) -> None:

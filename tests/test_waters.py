@@ -31,6 +31,7 @@ from arrayrefine.rebuilding import water_rounds, waters
 from arrayrefine.rebuilding.model_change import change_of, changed
 from arrayrefine.rebuilding.waters import Sites, find_waters, lone_waters, unsupported_waters
 from arrayrefine.state import State, evaluate
+from arrayrefine.steering.callbacks import Listeners
 
 Case = Callable[[str], Path]
 
@@ -743,4 +744,13 @@ def test_course_of_a_kept_model(short: tuple[Model, Problem, State]) -> None:
     """Nothing is looked for where it was not asked for."""
     model, problem, state = short
     course = Course(problem, state, state, (), "", (), ())
-    assert water_rounds.water_rounds(model, course, None) == (model, course, (), ())  # type: ignore[arg-type]
+    assert water_rounds.water_rounds(model, course, None) == (model, course, (), (), False)  # type: ignore[arg-type]
+
+
+def test_waters_are_not_looked_for_where_the_model_is_far_from_its_data(short: tuple[Model, Problem, State]) -> None:
+    model, problem, state = short
+    options = dataclasses.replace(LOOK, waters="add", ordered_solvent=OrderedSolvent(most_r_work=0.01))
+    course = Course(dataclasses.replace(problem, options=options), state, state, (), "", (), ())
+    watered = water_rounds.water_rounds(model, course, Listeners())
+    assert "no water was looked for, as R-work is" in watered.notes[0]
+    assert not watered.looked

@@ -20,10 +20,19 @@ _HIGH = 8.0
 such peaks: an aspartate that does more than its atoms tell, and water that was not built."""
 
 
-def sentences(problem: Problem, state: State, maps: MapCoefficients) -> list[str]:
+def sentences(problem: Problem, state: State, maps: MapCoefficients, looked: bool = False) -> list[str]:
     """Sentences on regions of density that are too large for waters, and are sure, and on high peaks of mFo-DFc.
 
-    Not of neutrons, whose hydrogens leave holes. Regions are not told where waters were looked for, as that tells them.
+    Not of neutrons, whose hydrogens leave holes.
+
+    Parameters
+    ----------
+    problem : Problem
+    state : State
+    maps : MapCoefficients
+        Of this state.
+    looked : bool
+        Whether waters were looked for, which has told the regions.
     """
     data, options, atoms = problem.reflections, problem.options, state.atoms
     if data.radiation == "neutron":
@@ -32,7 +41,7 @@ def sentences(problem: Problem, state: State, maps: MapCoefficients) -> list[str
     large = larger_than_waters(find_blobs(best, difference, atoms), data.d_min, options.ordered_solvent)
     found = [blob for blob in large if blob.peak >= _SURE]
     said: list[str] = []
-    if found and options.waters == "keep":
+    if found and not looked:
         where = [f"{place_of(blob, atoms)} ({blob.peak:.0f} sigma)" for blob in found]
         said.append(Caution(
             f"{counted(len(found), 'region')} of density without a model, too large for waters: {listed(where)}. See "

@@ -41,12 +41,13 @@ _WOBBLE = 1e-3
 
 
 class Watered(NamedTuple):
-    """Model and course after all rounds, a row on each, and sentences."""
+    """Model and course after all rounds, a row on each, sentences, and whether waters were looked for at all."""
 
     model: Model
     course: Course
     rounds: tuple[dict[str, Any], ...]
     notes: tuple[str, ...]
+    looked: bool
 
 
 def water_rounds(
@@ -68,7 +69,7 @@ def water_rounds(
     options = course.problem.options
     limits = options.ordered_solvent
     if options.waters == "keep" or not options.cycles:
-        return Watered(model, course, (), ())
+        return Watered(model, course, (), (), False)
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
 
@@ -78,8 +79,8 @@ def water_rounds(
 
     if refused := _why_not(course):
         say(refused)
-        return Watered(model, course, (), tuple(notes))
-    ended = False  # there are no more to add
+        return Watered(model, course, (), tuple(notes), False)
+    ended = looked = False  # there are no more to add
     ours = 0  # waters at the end of the model that earlier rounds have added
     for number in range(1, limits.rounds + 2):
         if listeners.interrupted():
@@ -87,7 +88,9 @@ def water_rounds(
         problem, state = course.problem, course.state
         assert course.maps is not None
         # The last time only those of the round before can be left out.
-        sites = Sites.none() if number > limits.rounds or ended else find_waters(state, course.maps, limits)
+        last = number > limits.rounds or ended
+        looked |= not last
+        sites = Sites.none() if last else find_waters(state, course.maps, limits)
         if number == 1 and sites.avoided:
             say(_avoided(state, sites))
         if len(sites) < _FEW * int(select(state.atoms, "water").sum()):
@@ -125,7 +128,7 @@ def water_rounds(
         odd = more_than_waters(course.state, course.maps, np.arange(len(atoms) - ours, len(atoms)))
         if odd:
             say(_more(atoms, odd))
-    return Watered(model, course, tuple(rows), tuple(notes))
+    return Watered(model, course, tuple(rows), tuple(notes), looked)
 
 
 def _have_tensors(course: Course) -> bool:
