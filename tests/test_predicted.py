@@ -9,6 +9,7 @@ import pytest
 from scipy.spatial import cKDTree
 
 from arrayrefine.atoms import Atoms
+from arrayrefine.displacements.displacement import B_BOUNDS
 from arrayrefine.displacements.predicted import sentences
 from arrayrefine.example import MODEL
 from arrayrefine.io.model import read_model
@@ -26,7 +27,7 @@ def _with_confidence(atoms: Atoms, scale: float = 1.0) -> Atoms:
     number = np.bincount(atoms.identity.residue, near)[atoms.identity.residue]
     rank = np.argsort(np.argsort(number, kind="stable"), kind="stable") / len(atoms)
     b = 40.0 + 58.0 * np.clip(rank + np.random.default_rng(1).normal(0.0, 0.1, len(atoms)), 0.0, 1.0)
-    return dataclasses.replace(atoms, b_iso=scale * b)
+    return dataclasses.replace(atoms, b_iso=np.maximum(scale * b, B_BOUNDS[0]))  # as it is read
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.01])

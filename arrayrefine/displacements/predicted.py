@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from arrayrefine.atoms import Atoms
+from arrayrefine.displacements.displacement import B_BOUNDS
 from arrayrefine.topology.polymers import residues_of
 from arrayrefine.wording import Caution, counted, listed
 
@@ -44,7 +45,9 @@ def sentences(atoms: Atoms, refined: bool) -> list[str]:
     neighbours = cKDTree(xyz).query_ball_point(xyz, _REACH, return_length=True)
     if highest > _HIGHEST or (found := _rank_correlation(b, neighbours)) < _RISING:
         return []
-    low = [residue for residue, value in zip(residues, b.tolist()) if value < _LOW * (0.01 if highest <= 1.0 else 1.0)]
+    # Fractions below 0.5 have been raised to it as the model was read, to the least B.
+    below = b <= max(0.01 * _LOW, B_BOUNDS[0]) if highest <= 1.0 else b < _LOW
+    low = [residue for residue, is_low in zip(residues, below.tolist()) if is_low]
     names = listed([f"{residue.chain}/{residue.name} {residue.key[0]}{residue.key[1]}" for residue in low])
     said = (
         f"B rises with the number of neighbours of a residue (rank correlation {found:.2f}; in crystals it falls): it "
