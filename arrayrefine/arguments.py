@@ -15,7 +15,7 @@ def check_types(function: str, **given: tuple[object, type]) -> None:
     """
     for name, (value, kind) in given.items():
         if not isinstance(value, kind):
+            order = f": give the arguments in the order {', '.join(given)}" if len(given) > 1 else ""
             raise InputError(
-                f"{function}: {name} is of type {type(value).__name__}; expected {kind.__name__}: give the arguments "
-                f"in the order {', '.join(given)}"
+                f"{function}: {name} is of type {type(value).__name__}; expected {kind.__name__}{order}"
             )

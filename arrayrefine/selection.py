@@ -151,7 +151,7 @@ def select(atoms: Atoms, selection: str | GemmiSelection, option: str = "", word
     InputError
         The text cannot be read, or it is no text.
     """
-    check_types("select", atoms=(atoms, Atoms))
+    check_types("select", atoms=(atoms, Atoms), selection=(selection, object))
     if option:
         try:
             return select(atoms, selection)

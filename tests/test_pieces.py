@@ -177,8 +177,9 @@ def test_arguments_in_another_order_are_named(prepared: tuple[Problem, State]) -
         (ar.validate, (state, problem), "validate: problem is of type State"),
         (ar.omit_map, (problem, state, "chain A"), "omitted is of type str; expected ndarray"),
         (ar.omit_map, (problem, state, np.flatnonzero(mask)), "omitted is int64 of shape .* expected bool of shape"),
-        (ar.Parameters.frozen, (problem,), "atoms is of type Problem; expected Atoms"),
+        (ar.Parameters.frozen, (problem,), "atoms is of type Problem; expected Atoms$"),
         (ar.select, (ar.read_model(MODEL), "all"), "select: atoms is of type Model; expected Atoms"),
+        (ar.select, ("all", state.atoms), "expected Atoms: give the arguments in the order atoms, selection$"),
     ]
     for function, arguments, words in wrong:
         with pytest.raises(ar.InputError, match=words):
