@@ -85,7 +85,7 @@ def test_families_are_orbits_of_the_lattice_also_where_its_axes_are_not_the_crys
         assert (np.diff(first) > 0).all()
 
 
-@pytest.mark.parametrize("count", [-1, 0, 1, 60, 2.5, "3", True])
+@pytest.mark.parametrize("count", [-1, 0, 1, 60, 2.0, 2.5, "3", True])
 def test_folds_that_cannot_be_made_are_refused(count: Any) -> None:
     data = made((10.0, 11.0, 12.0, 90.0, 97.0, 90.0), "P 1 21 1", 2.5)
     with pytest.raises(InputError, match=f"--folds {count!r}: expected 2 to "):

@@ -44,7 +44,7 @@ def cut(reflections: Reflections, count: int, seed: int) -> NDArray[np.int32]:
             f"{counted(len(first), 'reflection')} that no symmetry of the lattice relates {are(len(first))} too few "
             f"for cross-validation; expected {_LEAST**2} or more"
         )
-    if count not in range(_LEAST, len(first) // _LEAST + 1):
+    if not isinstance(count, int | np.integer) or not _LEAST <= count <= len(first) // _LEAST:
         raise InputError(
             f"--folds {count!r}: expected {_LEAST} to {len(first) // _LEAST} folds of {len(first)} reflections that no "
             "symmetry of the lattice relates; 10 is usual"
