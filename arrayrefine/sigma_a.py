@@ -162,7 +162,7 @@ def estimate_sigma_a(
     b_aniso : (3, 3) float64, optional
         Anisotropy of the data, Å²: amplitudes fall by k = exp(-¼ sᵀ B s), and what the model gets wrong with them.
     order : (R,) float64, optional
-        Of a twin, whose amplitudes are those of sums: half the degrees of freedom, see `twin_likelihood.orders`. D and
+        Of a twin, whose amplitudes are those of sums: half the degrees of freedom, see `twins.likelihood.orders`. D and
         S are those of a single domain.
 
     Raises

@@ -291,9 +291,10 @@ def _convention(where: str, found: Float, counts: NDArray[np.int64], listed: str
 def choose_random(crystal: Crystal, hkl: NDArray[np.integer], fraction: float, seed: int) -> Bool:
     """Choose a test set at random, evenly over resolution.
 
-    Reflections sorted by resolution are cut into runs of 1/fraction, and one of each run is drawn: every
-    shell has its share, and the size is exact. Those that a symmetry of the lattice relates are drawn together: as
-    mates of a twin, or nearly equal by symmetry that is not quite the crystal's, they would know of each other.
+    Reflections that a symmetry of the lattice relates are drawn together: as mates of a twin, or nearly equal by
+    symmetry that is not quite the crystal's, they would know of each other. Such families sorted by resolution are cut
+    into runs of 1/fraction, and one of each run is drawn: every shell has its share, and the number of families is
+    exact, that of reflections nearly so.
 
     Parameters
     ----------
