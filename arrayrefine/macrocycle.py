@@ -17,13 +17,13 @@ from arrayrefine.errors import InputError
 from arrayrefine.hydrogens.turning import turn_hydrogens
 from arrayrefine.parameters import KINDS
 from arrayrefine.problem import Problem
-from arrayrefine.rebuilding import incomplete
 from arrayrefine.rebuilding.nqh_flips import with_flipped_ends
 from arrayrefine.rebuilding.peptide_flips import with_flipped_peptides
 from arrayrefine.rebuilding.rotamers import with_better_rotamers
 from arrayrefine.refinement_step import Moved, Path, run_step
 from arrayrefine.report import Step
 from arrayrefine.state import State, evaluate
+from arrayrefine.steering import incomplete
 from arrayrefine.steering.convergence import KEPT, foreseen, settled
 from arrayrefine.weighting import search
 from arrayrefine.weighting.schemes import stale_weights

@@ -39,7 +39,6 @@ from arrayrefine.occupancies.conformers import build_occupancy_groups, overfull,
 from arrayrefine.options import Options
 from arrayrefine.parameters import Parameters
 from arrayrefine.problem import Problem, targets_of
-from arrayrefine.rebuilding.unmodelled import truncated
 from arrayrefine.reflections import Reflections
 from arrayrefine.reporting.option_effects import frozen_groups, refines, tls_option, without_effect
 from arrayrefine.restraints import Restraints
@@ -49,6 +48,7 @@ from arrayrefine.steering.rigid_body import find_groups
 from arrayrefine.targets.extra import ExtraTarget, check_extra
 from arrayrefine.topology.build import build_restraints
 from arrayrefine.topology.links import with_found_links
+from arrayrefine.topology.unmodelled import truncated
 from arrayrefine.twins.choice import as_twin, chosen_laws, of_test_set
 from arrayrefine.wording import counted
 

@@ -27,17 +27,17 @@ from arrayrefine.preparation import prepare
 from arrayrefine.problem import Problem
 from arrayrefine.real_space import absorbers, unbuilt, unseen
 from arrayrefine.real_space.map_grids import wanted_maps
-from arrayrefine.rebuilding.unmodelled import bare
 from arrayrefine.rebuilding.water_rounds import water_rounds
 from arrayrefine.rendezvous import Evaluated, Place
 from arrayrefine.report import Report, Step
 from arrayrefine.reporting import outcome, summaries, verdicts
-from arrayrefine.reporting.unplaced import check_placed
 from arrayrefine.result import Result
 from arrayrefine.state import State
 from arrayrefine.steering.callbacks import Listeners
 from arrayrefine.targets.extra import ExtraTarget
 from arrayrefine.topology import twisted_peptides
+from arrayrefine.topology.unmodelled import bare
+from arrayrefine.topology.unplaced import check_placed
 from arrayrefine.twins import choice as twin_choice
 from arrayrefine.twins.other_indexing import other_indexing
 

@@ -12,9 +12,9 @@ import pytest
 from benchmarks.cut import cut
 
 from arrayrefine.options import External, Options
-from arrayrefine.rebuilding import incomplete
 from arrayrefine.refine import refine
 from arrayrefine.result import Result
+from arrayrefine.steering import incomplete
 from arrayrefine.weighting import search
 
 Case = Callable[[str], Path]

@@ -25,7 +25,7 @@ LAYERS = [
     {
         "macrocycle", "mask_search", "page", "real_space.absorbers", "real_space.omit_maps", "real_space.unbuilt",
         "real_space.unseen", "reporting.option_effects", "reporting.outcome", "reporting.summaries",
-        "reporting.unplaced", "reporting.verdicts", "steering.rigid_body",
+        "reporting.verdicts", "steering.rigid_body", "topology.unplaced",
     },
     {"rebuilding.nqh_flips"},
     {"rebuilding.peptide_flips", "rebuilding.rotamers"},
@@ -39,7 +39,7 @@ LAYERS = [
     {"measurements.wilson_outliers", "real_space.model_maps", "twins.evidence", "twins.other_indexing"},
     {"refinement_step"},
     {
-        "coordinate_uncertainty", "rebuilding.incomplete", "steering.convergence", "steering.foresight",
+        "coordinate_uncertainty", "steering.convergence", "steering.foresight", "steering.incomplete",
         "steering.remedy",
     },
     {"displacements.tensors", "steering.guard", "steering.nearness", "weighting.schemes", "weighting.search"},
@@ -55,7 +55,7 @@ LAYERS = [
         "displacements.tls_segments", "further_restraints.tables", "hydrogens.turning", "measurements.column_kind",
         "measurements.data_checks", "measurements.folds", "measurements.free_uncertainty", "measurements.outliers",
         "occupancies.conformers", "occupancies.overlapping", "real_space.map_grids", "real_space.peaks",
-        "rebuilding.bound", "rebuilding.overlaps", "rebuilding.unmodelled", "twins.choice", "twins.detwinning",
+        "rebuilding.bound", "rebuilding.overlaps", "topology.unmodelled", "twins.choice", "twins.detwinning",
         "twins.likelihood", "twins.signs", "twins.twin", "weighting.adp_evidence", "weighting.extra",
         "weighting.gradient_norms",
     },

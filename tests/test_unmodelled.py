@@ -13,7 +13,7 @@ from arrayrefine.example import DATA, MODEL
 from arrayrefine.io.model import read_model
 from arrayrefine.monomers import library_for
 from arrayrefine.occupancies.conformers import partial, uneven
-from arrayrefine.rebuilding.unmodelled import bare, truncated
+from arrayrefine.topology.unmodelled import bare, truncated
 
 
 def told(structure: gemmi.Structure | Path) -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 import arrayrefine as ar
 from arrayrefine.errors import InputError
 from arrayrefine.example import DATA, MODEL
-from arrayrefine.reporting.unplaced import check_placed
+from arrayrefine.topology.unplaced import check_placed
 
 
 @pytest.fixture(scope="module")
