@@ -75,4 +75,7 @@ def test_holes_are_told_beside_peaks(without_ligands: Evaluated) -> None:
     first, second = atoms.identity.label(0), atoms.identity.label(1)
     assert f"1 peak above 8 sigma: 9 sigma 2.6 Å from {first}, and " in said
     assert f" and 1 hole below -8 sigma: -8 sigma 0.3 Å from {second}" in said
+    assert "missing at peaks, or are of a heavier element, and atoms at holes are there" in said
+    (said,) = unbuilt.of_peaks([Peak(-8.4, (0.0, 0.0, 0.0), 1, 0.3)], atoms)
+    assert "missing" not in said
     assert unbuilt.of_peaks([], atoms) == []

@@ -18,6 +18,8 @@ _SURE = 6.0
 _HIGH = 8.0
 """Sigma of the mFo-DFc map from which a peak is named by itself, and a hole. Of fifteen deposited models three have
 them: 1RX2 beside an aspartate that does more than its atoms tell, 4IID beside a tyrosine and waters, 1EHZ on a Mg."""
+_AT_PEAKS = "atoms, conformers or waters are missing at peaks, or are of a heavier element"
+_AT_HOLES = "atoms at holes are there in part only, or not at all, or are of a lighter element"
 
 
 def sentences(problem: Problem, state: State, maps: MapCoefficients, looked: bool = False) -> list[str]:
@@ -59,18 +61,18 @@ def sentences(problem: Problem, state: State, maps: MapCoefficients, looked: boo
 def of_peaks(peaks: list[Peak], atoms: Atoms) -> list[str]:
     """A sentence on peaks and holes, if there are any."""
     kinds = (
-        ("peak", "above", [peak for peak in peaks if peak.height > 0.0]),
-        ("hole", "below -", [peak for peak in peaks if peak.height < 0.0]),
+        ("peak", "above ", [peak for peak in peaks if peak.height > 0.0], _AT_PEAKS),
+        ("hole", "below -", [peak for peak in peaks if peak.height < 0.0], _AT_HOLES),
     )
     parts = [
-        f"{counted(len(some), what)} {where}{'' if where.endswith('-') else ' '}{_HIGH:g} sigma: " + listed([
+        f"{counted(len(some), what)} {where}{_HIGH:g} sigma: " + listed([
             f"{peak.height:.0f} sigma {peak.distance:.1f} Å from {atoms.identity.label(peak.atom)}" for peak in some
         ])
-        for what, where, some in kinds if some
+        for what, where, some, _ in kinds if some
     ]  # fmt: skip
     if not parts:
         return []
     return [Caution(
-        f"the mFo-DFc map ends with {', and '.join(parts)}. See whether atoms, conformers or waters are missing there, "
-        "or are of another element; arrayrefine peaks lists more of them"
+        f"the mFo-DFc map ends with {', and '.join(parts)}. See whether "
+        f"{', and '.join(advice for *_, some, advice in kinds if some)}; arrayrefine peaks lists more of them"
     )]
