@@ -9,7 +9,7 @@ from arrayrefine.maps import MapCoefficients
 from arrayrefine.problem import Problem
 from arrayrefine.real_space.map_grids import map_grid
 from arrayrefine.real_space.peaks import Peak, find_blobs, find_peaks, region_volumes
-from arrayrefine.rebuilding.waters import MAP_SAMPLING, larger_than_waters, largest_of_waters, place_of
+from arrayrefine.rebuilding.waters import larger_than_waters, largest_of_waters, place_of
 from arrayrefine.state import State
 from arrayrefine.wording import Caution, counted, listed
 
@@ -39,7 +39,7 @@ def sentences(problem: Problem, state: State, maps: MapCoefficients, looked: boo
     data, options, atoms = problem.reflections, problem.options, state.atoms
     if data.radiation == "neutron":
         return []
-    best, difference = (map_grid(maps, data.crystal, name, MAP_SAMPLING) for name in ("2mFo-DFc", "mFo-DFc"))
+    best, difference = (map_grid(maps, data.crystal, name) for name in ("2mFo-DFc", "mFo-DFc"))
     large = larger_than_waters(find_blobs(best, difference, atoms), data.d_min, options.ordered_solvent)
     found = [blob for blob in large if blob.peak >= _SURE]
     said: list[str] = []

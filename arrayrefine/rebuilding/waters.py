@@ -33,8 +33,6 @@ Mask = NDArray[np.bool_]
 
 _PEAK = 2.5
 """Sigma of the difference map above which a peak is looked at."""
-MAP_SAMPLING = 3.0
-"""Grid points per d_min of the maps that are looked at."""
 _METAL = (1.8, 3.0)
 """Å; between these a metal binds a water."""
 _OTHER = 2.9
@@ -146,14 +144,14 @@ def find_waters(state: State, maps: MapCoefficients, options: OrderedSolvent) ->
     options : OrderedSolvent
     """
     atoms, crystal = state.atoms, state.xray.reflections.crystal
-    difference = map_grid(maps, crystal, "mFo-DFc", MAP_SAMPLING)
+    difference = map_grid(maps, crystal, "mFo-DFc")
     peaks = find_peaks(difference, atoms, _PEAK, most=len(atoms))
     found = np.array([peak.xyz for peak in peaks if peak.height > 0.0 and peak.atom >= 0]).reshape(-1, 3)
     sites = find_sites(crystal, found, np.arange(len(found)))
     near = _near(crystal, atoms, sites.xyz, options)
     n, m = len(atoms), len(found)
     there = np.arange(n + m) < n
-    best = map_grid(maps, crystal, "2mFo-DFc", MAP_SAMPLING)
+    best = map_grid(maps, crystal, "2mFo-DFc")
     free = region_volumes(best, atoms, sites.xyz) <= largest_of_waters(state.xray.reflections.d_min, options)
     free &= np.bincount(near.place[near.clashes & there[near.other]], minlength=m) == 0
     free &= np.bincount(near.place[near.clashes & (near.other == n + near.place)], minlength=m) == 0
@@ -228,7 +226,7 @@ def _too_near(state: State, rows: Int, shortest: float) -> tuple[Int, Int]:
 
 def more_than_waters(state: State, maps: MapCoefficients, rows: Int) -> tuple[tuple[int, Peak], ...]:
     """Waters among `rows` (n,) that difference density stays at, each with its highest peak, the highest first."""
-    difference = map_grid(maps, state.xray.reflections.crystal, "mFo-DFc", MAP_SAMPLING)
+    difference = map_grid(maps, state.xray.reflections.crystal, "mFo-DFc")
     wanted = set(rows.tolist())
     found: dict[int, Peak] = {}
     for peak in find_peaks(difference, state.atoms, _REMAINS):
