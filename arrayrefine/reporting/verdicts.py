@@ -119,8 +119,8 @@ def contradicted(problem: Problem, last: State) -> list[str]:
         return []
     return [Caution(
         f"the model contradicts the restraints of {counted(len(names), 'component')}: {listed(names)}. See whether the "
-        "dictionary is of this compound, and in this state (--restraints); as long as it is not, --freeze keeps the "
-        "component as it is"
+        "dictionary is of this compound, and in this state (--restraints), and whether the component is in its place: "
+        "one on a symmetry axis, or there in part, may not be. --freeze keeps a component as it is"
     )]
 
 
