@@ -26,6 +26,8 @@ from arrayrefine.rebuilding.side_chain_scores import Scores
 from arrayrefine.rebuilding.side_chains import Poses
 from arrayrefine.state import State, evaluate
 from arrayrefine.topology.polymers import residues_of
+from arrayrefine.validation.top8000 import percentiles
+from arrayrefine.validation.torsions import classify_backbone
 
 Case = Callable[[str], Path]
 
@@ -175,6 +177,56 @@ def test_torsions_have_a_say(wrong: tuple[Problem, State], monkeypatch: pytest.M
     assert searches[0].judged(right, [away]) == []
     assert searches[0].judged(right, [away._replace(gain=30.0)])[0].gain < 27.0
     assert searches[0].judged(right, []) == []
+
+
+@pytest.mark.parametrize("kind", ["general", "glycine", "isoleucine-valine", "pre-proline"])
+def test_percentiles_of_torsions_stand_for_their_density(kind: str) -> None:
+    """Between the limits; a share of the residues within a share of the plot is a density."""
+    grid = percentiles(f"ramachandran/{kind}")
+
+    def log_density(low: float, high: float) -> float:
+        return float(np.log((high - low) / np.mean((grid > low) & (grid <= high))))
+
+    rare, common = peptide_flips._COMMON
+    for low in (rare, 10.0 * rare, 100.0 * rare):
+        fall = log_density(common, 3.0 * common) - log_density(low, 3.0 * low)
+        assert fall == pytest.approx(np.log(common / low), abs=1.8)
+
+
+def test_a_turn_into_an_empty_part_of_the_plot_needs_much_of_the_data(
+    start: tuple[Problem, State], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One residue among torsions that hardly any model has counts for more than one just outside the contours."""
+    problem, state = start
+    searches: list[better_places.Search] = []
+
+    def kept(problem: Problem, state: State, search: better_places.Search) -> tuple[State, list[Any]]:
+        searches.append(search)
+        return state, []
+
+    monkeypatch.setattr(peptide_flips, "with_better_places", kept)
+    with_flipped_peptides(problem, state)
+    kind, atoms = of(problem, state.atoms), state.atoms
+
+    def shares(now: Atoms) -> dict[int, float]:
+        known = classify_backbone(now, problem.restraints.bonds.index, residues_of(now))
+        return {number: 0.0 if one.percentile is None else one.percentile for number, one in known.items()}
+
+    poses = Poses.of(np.full((len(kind.rows), 1), 180.0))
+    places = kind.posed(atoms.xyz, poses)
+    turned = [better_places.Trial(kind, k, poses.taken([k]), xyz, 14.0) for k, xyz in enumerate(places)]
+    before = shares(atoms)
+    lost = []
+    for trial in turned[::4]:
+        moved = atoms.replace(xyz=placed_in(atoms.xyz, kind.taken([trial.row]), trial.xyz[None]))
+        ends = atoms.identity.residue[kind.path[trial.row, :2]].tolist()
+        was, then = ([known[end] for end in ends] for known in (before, shares(moved)))
+        if min(was) > 0.1 and max(then) > 0.01 and min(then) < 2e-5:
+            lost.append(trial)
+    assert len(lost) > 2
+    judged = searches[0].judged
+    assert not any(judged(atoms, [trial]) for trial in lost)
+    assert all(judged(atoms, [trial._replace(gain=30.0)]) for trial in lost)
 
 
 @pytest.mark.parametrize(

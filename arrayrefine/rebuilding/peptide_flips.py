@@ -30,8 +30,9 @@ _TURNS = (120.0, 150.0, 180.0, 210.0, 240.0)
 """Degrees, from which a fit goes on."""
 _LEAST = 3.0
 """What the data alone must gain."""
-_COMMON = (1e-3, 0.1)
-"""Percentiles of φ and ψ between which their logarithm counts."""
+_COMMON = (1e-5, 0.1)
+"""Percentiles of φ and ψ between which their logarithm counts: there it falls as that of their density does, which is
+what the torsions say of a place before the data do."""
 
 
 def with_flipped_peptides(problem: Problem, state: State) -> tuple[State, tuple[Turned, ...]]:
