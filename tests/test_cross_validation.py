@@ -189,6 +189,7 @@ def test_the_command_prints_and_writes_what_was_found(tmp_path: Path, capsys: py
     assert cli.main(["crossvalidate", "--out", str(out), *flags, "--targets", "b", str(MODEL), str(DATA)]) == 0
     printed = capsys.readouterr().out
     content = json.loads((out / "crossvalidation.json").read_text())
+    assert content["schema"] == "arrayrefine.crossvalidation/1"
     error, own = content["standard_error"], content["own_test_set"]
     assert content["options"]["d_min"] == 4.0
     assert content["inputs"]["data"]["free_column"] == "FREE"

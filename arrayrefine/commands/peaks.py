@@ -52,7 +52,7 @@ class Peaks:
         lines += [*blob_table(blobs, self.show), *peak_table("Anomalous differences", anomalous, self.show)]
         if self.out is not None:
             content: dict[str, Any] = {
-                "schema": "arrayrefine.real_space.peaks/1",
+                "schema": "arrayrefine.peaks/1",
                 "sigma": found.difference.sigma,
                 "limit": self.limit,
                 "peaks": [dataclasses.asdict(peak) for peak in peaks],

@@ -63,11 +63,9 @@ def sentences(atoms: Atoms, refined: bool) -> list[str]:
 
 
 def _rank_correlation(one: NDArray[np.generic], two: NDArray[np.generic]) -> float:
-    """Spearman's, ties at their mean rank; 0 where either is constant."""
-    ranks = [_ranks(values) for values in (one, two)]
-    deviations = [rank - rank.mean() for rank in ranks]
-    size = float(np.prod([np.linalg.norm(d) for d in deviations]))
-    return float(deviations[0] @ deviations[1]) / size if size > 0.0 else 0.0
+    """Spearman's, ties at their mean rank; 0 where either is constant. `scipy.stats` would take 0.3 s to import."""
+    ranks = np.array([_ranks(values) for values in (one, two)])
+    return float(np.corrcoef(ranks)[0, 1]) if (np.ptp(ranks, axis=1) > 0.0).all() else 0.0
 
 
 def _ranks(values: NDArray[np.generic]) -> Float:
