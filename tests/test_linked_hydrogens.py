@@ -63,6 +63,20 @@ def hydrogens(atoms: Atoms, residue: str, places: Drawn, near: str) -> list[str]
     return sorted(name for name in names if np.linalg.norm(places[name] - places[near]) < 1.3)
 
 
+def test_serial_numbers_that_several_atoms_have_add_no_hydrogens() -> None:
+    structure = strand("GLY")
+    for name in ("N", "CA", "C", "O"):
+        conformers(structure[0]["A"][1], name)
+    structure.assign_serial_numbers()
+    atoms, _ = grown(structure)
+    for residue in structure[0]["A"]:
+        for site in residue:
+            site.serial = 1  # as of files that were joined, or with stars for numbers
+    again, _ = grown(structure)
+    assert len(again) == len(atoms)
+    assert np.allclose(again.xyz, atoms.xyz)
+
+
 @pytest.mark.parametrize("distance", ["electron", "nucleus"])
 def test_an_amide_of_an_old_dictionary_has_one_hydrogen_opposite_its_bonds(distance: str) -> None:
     atoms, notes = grown(strand(), distance)

@@ -114,6 +114,7 @@ def read_model(source: ModelSource, otherwise: Callable[[gemmi.Structure], Cryst
         file = stand_in(source)
         structure, document = _from_memory(file, source)
     _keep_first_model(file, structure, notes)
+    structure.assign_serial_numbers()  # those of files that were joined, or stars, name several atoms
     document = with_copies(structure, document, notes)
     without_padding(structure)
     notes += follow_renamed(structure) if document is None else []
