@@ -32,6 +32,7 @@ def test_two_sets_of_measurements_ask_for_a_look(
     assert not any(isinstance(note, Caution) for note in read_reflections(path, CRYSTAL, columns="FP")[1])
 
 
-def test_differences_of_amplitudes_are_not_measurements(tmp_path: Path) -> None:
-    path = simple(tmp_path / "a.mtz", FDIFF=("F", OTHER), SIGFDIFF=("Q", SIGMA))
+@pytest.mark.parametrize("name", ["FDIFF", "DF", "wDF", "DeltaF", "K_MASK"])
+def test_differences_of_amplitudes_and_scales_are_not_measurements(tmp_path: Path, name: str) -> None:
+    path = simple(tmp_path / "a.mtz", **{name: ("F", OTHER), f"SIG{name}": ("Q", SIGMA)})
     assert not any("data columns" in note for note in read_reflections(path, CRYSTAL)[1])

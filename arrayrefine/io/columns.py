@@ -21,10 +21,11 @@ _KINDS: dict[str, Literal["amplitude", "intensity"]] = {
     "K": "intensity",
 }
 
-# labels of CCP4, phenix, Servalcat, BUSTER and mmCIF for what was computed from a model
+# labels of CCP4, phenix, Servalcat, BUSTER, reciprocalspaceship and mmCIF for what was computed from a model or is a
+# difference of two crystals
 _CALCULATED = re.compile(
     r"(pdbx_)?(2?m?fo-?d?fc|2?fofc|fc$|fc[^a-z]|fcalc|f[-_]?calc|f[-_]?model|fwt|delfwt|f[-_]?mask|f[-_]?bulk"
-    r"|f[-_]?part|f[-_]?sol|f[-_]?diff|fdm|fbp|fan$|anom$|phanom|ph)",
+    r"|f[-_]?part|f[-_]?sol|f[-_]?diff|w?d(elta)?[-_]?f([^a-z]|$)|k[-_](mask|(an)?iso)|fdm|fbp|fan$|anom$|phanom|ph)",
     re.IGNORECASE,
 )
 _DERIVED = re.compile(r"filtered", re.IGNORECASE)
