@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_io_reflections import CRYSTAL, SIGMA, F, simple
+from test_io_reflections import CCP4, CRYSTAL, SIGMA, F, refused, said, simple
 
 from arrayrefine.io.reflections import read_reflections
 from arrayrefine.wording import Caution
@@ -36,3 +36,12 @@ def test_two_sets_of_measurements_ask_for_a_look(
 def test_differences_of_amplitudes_and_scales_are_not_measurements(tmp_path: Path, name: str) -> None:
     path = simple(tmp_path / "a.mtz", **{name: ("F", OTHER), f"SIG{name}": ("Q", SIGMA)})
     assert not any("data columns" in note for note in read_reflections(path, CRYSTAL)[1])
+
+
+def test_a_column_of_flags_that_are_all_the_same_gives_way_to_another(tmp_path: Path) -> None:
+    ones = np.ones(len(F))
+    path = simple(tmp_path / "a.mtz", FreeR_flag=("I", ones), FREE=("I", CCP4))
+    data, notes = read_reflections(path, CRYSTAL)
+    assert data.source["free_column"] == "FREE"
+    assert said(notes, "free flags of FREE are used; FreeR_flag tells no test set; also there: FreeR_flag")
+    assert "every flag is 1" in refused(simple(tmp_path / "b.mtz", FreeR_flag=("I", ones), FREE=("I", ones)))

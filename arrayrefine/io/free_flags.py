@@ -64,7 +64,7 @@ class FreeColumn:
 def find_free_column(
     table: Table, free: str | None, observed: Observations
 ) -> tuple[FreeColumn | None, tuple[str, ...]]:
-    """Find the column of free flags: of several the first, or that in which equivalents have one flag.
+    """Find the column of free flags: of several the first that tells a test set, or in which equivalents have one flag.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def _is_like_flags(table: Table, label: str) -> bool:
 
 
 def _agreeing(table: Table, columns: Mapping[str, FreeColumn], observed: Observations) -> tuple[str, list[str]]:
-    """The first column, or another one where equivalents have one flag that have several in the first; and why."""
+    """The first column, or another where that tells no test set, or equivalents have several flags by it; and why."""
     first, *others = columns
 
     def conflicts(label: str) -> int | None:
@@ -131,7 +131,10 @@ def _agreeing(table: Table, columns: Mapping[str, FreeColumn], observed: Observa
             return None
         return disagreeing(observed, flags)
 
-    found = conflicts(first) if others else None
+    found = conflicts(first) if others else 0
+    if found is None:
+        clear = next((label for label in others if conflicts(label) is not None), None)
+        return (first, []) if clear is None else (clear, [f"{columns[first].label} tells no test set"])
     if not found:
         return first, []
     for label in others:
