@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_io_reflections import CCP4, CRYSTAL, SIGMA, F, refused, said, simple
+from test_io_reflections import CCP4, CRYSTAL, SIGMA, F, refused, said, simple, write_mtz
 
+from arrayrefine.errors import InputError
 from arrayrefine.io.reflections import read_reflections
 from arrayrefine.wording import Caution
 
@@ -45,3 +46,16 @@ def test_a_column_of_flags_that_are_all_the_same_gives_way_to_another(tmp_path: 
     assert data.source["free_column"] == "FREE"
     assert said(notes, "free flags of FREE are used; FreeR_flag tells no test set; also there: FreeR_flag")
     assert "every flag is 1" in refused(simple(tmp_path / "b.mtz", FreeR_flag=("I", ones), FREE=("I", ones)))
+
+
+@pytest.mark.parametrize("named", ["amplitude", "intensity"])
+def test_real_numbers_of_no_type_are_read_as_what_they_are_said_to_be(tmp_path: Path, named: str) -> None:
+    flags = ("I", CCP4)
+    path = write_mtz(tmp_path / "a.mtz", {"X": ("R", F), "SIGX": ("R", SIGMA), "FREE": flags})
+    kind = {"amplitude": "F", "intensity": "J"}[named]
+    right = write_mtz(tmp_path / "b.mtz", {"X": (kind, F), "SIGX": ("Q", SIGMA), "FREE": flags})
+    assert "=amplitude" in refused(path)
+    with pytest.raises(InputError, match=r"X is of type R; expected .*, as in F,SIGF=amplitude"):
+        read_reflections(path, CRYSTAL, columns="X,SIGX")
+    given, _ = read_reflections(path, CRYSTAL, columns=f"X,SIGX={named}")
+    np.testing.assert_array_equal(given.f_obs, read_reflections(right, CRYSTAL)[0].f_obs)

@@ -71,8 +71,8 @@ def choose_columns(table: Table, columns: str | None) -> tuple[Columns, tuple[st
     table : Table
     columns : str or None
         ``"F,SIGF"``; ``"F"`` alone finds its sigma; four names are a (+)/(-) pair. ``"=amplitude"`` or ``"=intensity"``
-        at the end says what they are, whatever their types say. ``"F,5%"`` takes the sigmas of amplitudes for that
-        share of each. None chooses.
+        at the end says what they are, whatever their types say, those of any real numbers (R) too. ``"F,5%"`` takes
+        the sigmas of amplitudes for that share of each. None chooses.
 
     Raises
     ------
@@ -104,8 +104,8 @@ def choose_columns(table: Table, columns: str | None) -> tuple[Columns, tuple[st
         )
     raise InputError(
         f"data '{path}' has no column of measured amplitudes or intensities; found {table.listing()}; "
-        "expected types F or J with Q, G with L, or K with M: name two columns with --columns F,SIGF if "
-        "they are there under another type"
+        "expected types F or J with Q, G with L, or K with M: name two columns, and what they are, with --columns "
+        "F,SIGF=amplitude or I,SIGI=intensity if they are there under another type"
     )
 
 
@@ -218,12 +218,13 @@ def _given(table: Table, columns: str) -> Columns:
         return _with_assumed(table, columns, names[0], names[1], named)
     labels = [find_label(table, name, "the data") for name in names]
     values, sigmas = tuple(labels[0::2]), tuple(labels[1::2])
-    kinds = {_KINDS.get(table.types[label]) for label in values}
+    kinds = {named if named and table.types[label] == "R" else _KINDS.get(table.types[label]) for label in values}
     kind = kinds.pop()
     if kind is None or kinds:
         raise InputError(
             f"--columns {columns}: {', '.join(f'{v} is of type {table.types[v]}' for v in values)}; expected "
-            f"amplitudes (F, G) or intensities (J, K); found {table.listing()}: name two of these"
+            f"amplitudes (F, G) or intensities (J, K); found {table.listing()}: name two of these, or say what columns "
+            "of any real numbers (R) hold, as in F,SIGF=amplitude"
         )
     if not sigmas:
         sigma = sigma_of(table, values[0])
@@ -234,7 +235,7 @@ def _given(table: Table, columns: str) -> Columns:
                 f"{_otherwise(table, Columns(named or kind, values, ()))}"
             )
         sigmas = (sigma,)
-    wrong = [label for label in sigmas if table.types[label] not in "QLM"]
+    wrong = [label for label in sigmas if table.types[label] not in ("QLMR" if named else "QLM")]
     if wrong:
         raise InputError(
             f"--columns {columns}: {wrong[0]} is of type {table.types[wrong[0]]}; expected standard "
