@@ -1,4 +1,4 @@
-"""Names that an mmCIF file pads with blanks are those without."""
+"""Names that an mmCIF file pads with blanks are those without, and a blank is no conformer."""
 
 from __future__ import annotations
 
@@ -44,3 +44,20 @@ def test_links_of_padded_components_find_their_atoms(tmp_path: Path, categories:
     written = gemmi.read_structure(str(tmp_path / "refined.cif"))
     (link,) = written.connections
     assert all(written[0].find_cra(end).atom is not None for end in (link.partner1, link.partner2))
+
+
+def test_a_blank_is_no_conformer(tmp_path: Path) -> None:
+    structure, _ = joined(("GOL", "O1", "HO1"), ("EDO", "C1", "O1"), 1.43)
+    structure.setup_entities()
+    document = structure.make_mmcif_document()
+    column = document.sole_block().find_values("_atom_site.label_alt_id")
+    for k in range(len(column)):
+        column[k] = "' '"
+    document.write_file(str(tmp_path / "model.cif"))
+    model = read_model(tmp_path / "model.cif")
+    assert set(model.atoms.identity.altloc.tolist()) == {""}
+    write_outputs(tmp_path, model, model.atoms, *make_data(model.crystal, 8.0), make_report())
+    written = gemmi.read_structure(str(tmp_path / "refined.cif"))
+    assert written[0].count_atom_sites() == len(model.atoms)
+    (link,) = written.connections
+    assert written[0].find_cra(link.partner1).atom is not None

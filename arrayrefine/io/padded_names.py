@@ -1,4 +1,4 @@
-"""Names of components and atoms that a file pads with blanks, as PHENIX writes nucleotides in mmCIF."""
+"""Names of components, atoms and conformers that a file pads with blanks, as PHENIX writes nucleotides in mmCIF."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import gemmi
 
 
 def without_padding(structure: gemmi.Structure) -> None:
-    """Strip the names of residues and atoms of a structure in place, and in the links that name them.
+    """Strip the names of residues, atoms and conformers of a structure in place, and in the links that name them.
+
+    A blank for no conformer, which some programs quote in mmCIF, is none: written back it would be no value at all.
 
     Parameters
     ----------
@@ -20,9 +22,11 @@ def without_padding(structure: gemmi.Structure) -> None:
                 residue.name = residue.name.strip()
                 for atom in residue:
                     atom.name = atom.name.strip()
+                    atom.altloc = atom.altloc.strip() or "\0"
     for connection in structure.connections:
         for end in (connection.partner1, connection.partner2):
             end.res_id.name, end.atom_name = end.res_id.name.strip(), end.atom_name.strip()
+            end.altloc = end.altloc.strip() or "\0"
 
 
 def strip_rows_of_links(block: gemmi.cif.Block) -> None:
