@@ -6,10 +6,12 @@ from pathlib import Path
 
 import gemmi
 import pytest
+from test_io_model import MMCIF
 
 import arrayrefine as ar
 from arrayrefine import example
 from arrayrefine.io.model import read_model
+from arrayrefine.io.model_checks import DEFAULT_B
 
 
 @pytest.fixture
@@ -93,3 +95,24 @@ def test_residues_that_no_author_numbers(tmp_path: Path) -> None:
         numbers = set(zip(who.chain[mine].tolist(), who.sequence_number[mine].tolist()))
         assert len(numbers) == len(set(whole.residue[whole.residue_name == name].tolist()))
     assert "auth_seq_id" not in " ".join(read_model(example.MODEL).notes)
+
+
+def test_what_programs_leave_out_of_atoms_is_completed_and_said(tmp_path: Path) -> None:
+    left_out = ("id", "label_alt_id", "label_asym_id", "occupancy", "B_iso_or_equiv")
+    tags = [line for line in MMCIF.splitlines() if line.rpartition(".")[2] not in left_out]
+    path = tmp_path / "model.cif"
+    rows = ("ATOM C CA GLY 1 1 ? 1 2 3 1 A 1", "HETATM O O HOH 2 . ? 5 6 7 2 A 1")
+    path.write_text("\n".join((*tags, *rows, "")))
+    model = read_model(path)
+    who = model.atoms.identity
+    assert who.chain.tolist() == ["A", "A"]
+    assert who.altloc.tolist() == ["", ""]
+    assert model.atoms.occupancy.tolist() == [1.0, 1.0]
+    assert model.atoms.b_iso.tolist() == [DEFAULT_B, DEFAULT_B]
+    assert "_atom_site.occupancy has no value for 2 atoms, and is set to 1" in model.notes
+    assert any("B was zero, negative or not a number" in note for note in model.notes)
+    path.write_text(MMCIF + "ATOM 1 C CA . GLY A 1 1 ? 1 2 3 ? 20 1 A 1\nATOM 2 N N . GLY A 1 1 ? 2 3 4 . . 1 A 1\n")
+    model = read_model(path)
+    assert model.atoms.occupancy.tolist() == [1.0, 1.0]
+    assert model.atoms.b_iso.tolist() == [20.0, 20.0]
+    assert any("20.0 Å² (the median of the model) for 1 atom: A/GLY 1/N" in note for note in model.notes)

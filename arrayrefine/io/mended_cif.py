@@ -16,17 +16,20 @@ _COUNTS = ("_exptl.crystals_number",)
 def mend(block: cif.Block, notes: list[str]) -> None:
     """Mend what would keep a model from being read, in place.
 
-    Counts in quotes lose them, residue numbers lose the insertion code that some programs write behind them, and
-    sequences that are numbered like that are counted anew. Where no author numbers the residues, those outside the
-    sequences of polymers, which have no number then, are counted in their chains.
+    Atoms get what some programs leave out where it can be told: numbers, names of chains from those of authors, no
+    conformer, full occupancies, and a B of 0, which stands for none. Counts in quotes lose them, residue numbers lose
+    the insertion code that some programs write behind them, and sequences that are numbered like that are counted
+    anew. Where no author numbers the residues, those outside the sequences of polymers, which have no number then, are
+    counted in their chains.
 
     Parameters
     ----------
     block : gemmi.cif.Block
         That has the atoms.
     notes : list of str
-        Gets a sentence on residue numbers.
+        Gets a sentence on occupancies and on residue numbers.
     """
+    _complete(block, notes)
     for name in _COUNTS:
         category, _, item = name.partition(".")
         for row in block.find(f"{category}.", [item]):
@@ -54,6 +57,30 @@ def mend(block: cif.Block, notes: list[str]) -> None:
             f"_atom_site.auth_seq_id holds an insertion code for {counted(mended, 'atom')}: it is read as a number and "
             "that code"
         )
+
+
+def _complete(block: cif.Block, notes: list[str]) -> None:
+    """Give atoms the columns without which gemmi reads none, and values where it would take its own for missing."""
+    loop = block.find_loop("_atom_site.Cartn_x").get_loop()
+    if loop is None or not loop.tags:
+        return
+    for item, value in (("id", "?"), ("label_alt_id", "."), ("occupancy", "?"), ("B_iso_or_equiv", "?")):
+        if f"_atom_site.{item}" not in loop.tags:
+            loop.add_columns([f"_atom_site.{item}"], value)
+            if item == "id":
+                for number, row in enumerate(block.find("_atom_site.", ["id"]), 1):
+                    row[0] = str(number)
+    if "_atom_site.label_asym_id" not in loop.tags and "_atom_site.auth_asym_id" in loop.tags:
+        loop.add_columns(["_atom_site.label_asym_id"], "?")
+        for row in block.find("_atom_site.", ["label_asym_id", "auth_asym_id"]):
+            row[0] = row[1]
+    for item, value in (("occupancy", "1"), ("B_iso_or_equiv", "0")):
+        column = block.find_values(f"_atom_site.{item}")
+        missing = [k for k, given in enumerate(column) if cif.is_null(given)]
+        for k in missing:
+            column[k] = value
+        if missing and item == "occupancy":
+            notes.append(f"_atom_site.occupancy has no value for {counted(len(missing), 'atom')}, and is set to 1")
 
 
 def _number_all(block: cif.Block, notes: list[str]) -> None:

@@ -334,7 +334,7 @@ def _keep_first_model(source: InputFile, structure: gemmi.Structure, notes: list
     if not count or not structure[0].count_atom_sites():
         raise InputError(
             f"model '{source.path}' has no atoms that can be read; expected {_EXPECTED}, mmCIF with "
-            "_atom_site.type_symbol, label_atom_id, label_alt_id, label_comp_id and Cartn_x, y and z"
+            "_atom_site.type_symbol, label_atom_id, label_comp_id, label_asym_id and Cartn_x, y and z"
         )
 
 
