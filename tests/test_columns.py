@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_io_reflections import CCP4, CRYSTAL, SIGMA, F, refused, said, simple, write_mtz
+from test_io_reflections import CCP4, CIF_HEADER, CRYSTAL, SIGMA, F, cif, refused, rows, said, simple, write_mtz
 
 from arrayrefine.errors import InputError
 from arrayrefine.io.reflections import read_reflections
@@ -59,3 +59,15 @@ def test_real_numbers_of_no_type_are_read_as_what_they_are_said_to_be(tmp_path: 
         read_reflections(path, CRYSTAL, columns="X,SIGX")
     given, _ = read_reflections(path, CRYSTAL, columns=f"X,SIGX={named}")
     np.testing.assert_array_equal(given.f_obs, read_reflections(right, CRYSTAL)[0].f_obs)
+
+
+@pytest.mark.parametrize("differ", [False, True])
+def test_a_column_of_flags_that_contradicts_the_status_is_named(tmp_path: Path, differ: bool) -> None:
+    other = np.roll(CCP4, 1) if differ else CCP4
+    by_status = rows(lambda i: "f" if CCP4[i] == 0 else "o")
+    text = [f"{row} {flag}" for row, flag in zip(by_status, other)]
+    path = cif(tmp_path / "a.cif", "F_meas_au F_meas_sigma_au status pdbx_r_free_flag", text, CIF_HEADER)
+    data, notes = read_reflections(path, CRYSTAL)
+    assert data.source["free_column"] == "status"
+    assert said(notes, "pdbx_r_free_flag has another test set") == differ
+    assert any(isinstance(note, Caution) and "--free pdbx_r_free_flag takes" in note for note in notes) == differ

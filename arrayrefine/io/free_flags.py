@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from arrayrefine.io.columns import find_label, friedel_mate
 from arrayrefine.io.merging import Observations, disagreeing
 from arrayrefine.io.tables import Table
 from arrayrefine.lattice_symmetry import families
-from arrayrefine.wording import are, counted
+from arrayrefine.wording import Caution, are, counted
 
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
@@ -82,10 +82,10 @@ def find_free_column(
     """
     if free is not None:
         return (None, ()) if free.strip().lower() == "random" else (_given(table, free), ())
-    if status.marks_free(table):
-        return _status(table), ()
     labels = [label for label, kind in table.types.items() if kind == "I" and _LABEL.search(label)]
     labels += [label for label, kind in table.types.items() if kind in "XR" and _LABEL.search(label)]
+    if status.marks_free(table):
+        return _status(table), _contradicting(table, labels, observed)
     if not labels:
         return (_status(table), (status.flags_note(table),)) if status.holds_flags(table) else (None, ())
     columns: dict[str, FreeColumn] = {}
@@ -102,6 +102,23 @@ def find_free_column(
         said.append(f"also there: {', '.join(others)}")
     column = columns[chosen]
     return column, ("; ".join((f"free flags of {column.label} are used", *said)),) if said else ()
+
+
+def _contradicting(table: Table, labels: Sequence[str], observed: Observations) -> tuple[str, ...]:
+    """A caution where a column of flags has another test set than status, which is used."""
+    by_status = status.free_flags(table)[observed.row]
+    for label in labels:
+        try:
+            flags, *_ = resolve(table.file.path, _flags_of(table, label), table.values[label][observed.row])
+        except InputError:
+            continue
+        differ = int(((flags == 0.0) != (by_status == 0.0))[np.isfinite(flags) & np.isfinite(by_status)].sum())
+        if differ:
+            return (Caution(
+                f"free flags of status are used; {label} has another test set: {counted(differ, 'reflection')} "
+                f"{are(differ)} free by one of them only. --free {label} takes the other"
+            ),)
+    return ()
 
 
 def possible_flags(table: Table) -> list[str]:
