@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,6 +20,11 @@ SAME_PLACE = 0.1
 _LARGEST_OBLIQUITY = 3.0  # degrees
 _SAME_LAW = 1e-3
 """Entries of the matrices of one operator differ by less."""
+
+
+def space_group_named(symbol: str) -> gemmi.SpaceGroup | None:
+    """Space group of a symbol, also one in quotes, or with screw axes as in "P2(1)2(1)2(1)", as XPREP writes them."""
+    return gemmi.find_spacegroup_by_name(re.sub(r"\((\d)\)", r"\1", symbol.strip("'\" ")))
 
 
 @dataclass(frozen=True)

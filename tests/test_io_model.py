@@ -422,6 +422,18 @@ def test_what_a_model_says_of_its_crystal_stays(tmp_path: Path) -> None:
         read_model(path.with_suffix(".pdb"), lambda _: None)
 
 
+@pytest.mark.parametrize(("symbol", "found"), [
+    ("P2(1)2(1)2", "P 21 21 2"), ("'P 2 2 2'", "P 2 2 2"),
+    ("P 2(1)2(1)2", ""), ("P2(1)2(1)2(", ""), ("unknown", ""),
+])  # fmt: skip
+def test_symbols_of_space_groups_as_other_programs_write_them(tmp_path: Path, symbol: str, found: str) -> None:
+    """Those that fill their columns may have been cut: two of these are P 21 21 21."""
+    (tmp_path / "a.pdb").write_text(f"{CRYST[:55]}{symbol:11}   4\n{atom()}\n")
+    model = read_model(tmp_path / "a.pdb", lambda _: Crystal((20.0, 30.0, 40.0, 90.0, 90.0, 90.0), "P 21 21 21"))
+    assert model.crystal.space_group == found or not found
+    assert said(model, "names no space group that is known") == (not found)
+
+
 def test_coordinates_that_are_none_are_named_before_a_box_is_made_of_them(tmp_path: Path) -> None:
     structure = gemmi.read_structure(str(example.MODEL))
     structure.cell = gemmi.UnitCell()

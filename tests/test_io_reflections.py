@@ -993,7 +993,7 @@ def test_sets_of_few_reflections_come_last(tmp_path: Path) -> None:
     assert found.source["columns"] == ["F_Hg", "SIGF_Hg"]
 
 
-@pytest.mark.parametrize("how", ["number", "operators", "neither"])
+@pytest.mark.parametrize("how", ["number", "operators", "alternative", "neither"])
 def test_space_group_without_a_symbol(tmp_path: Path, how: str) -> None:
     """As old programs of CCP4 write it."""
     block = gemmi.cif.Document().add_new_block("r")
@@ -1002,6 +1002,8 @@ def test_space_group_without_a_symbol(tmp_path: Path, how: str) -> None:
         block.set_pair(f"_cell.{name}", f"{value}")
     if how == "number":
         block.set_pair("_symmetry.Int_Tables_number", str(CRYSTAL.gemmi_space_group.number))
+    elif how == "alternative":
+        block.set_pair("_space_group.name_H-M_alt", "'P 2(1) 2(1) 2(1)'")
     elif how == "operators":
         loop = block.init_loop("_symmetry_equiv.", ["id", "pos_as_xyz"])
         for number, op in enumerate(CRYSTAL.gemmi_space_group.operations(), 1):

@@ -14,6 +14,7 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
+from arrayrefine.crystal import space_group_named
 from arrayrefine.errors import InputError
 from arrayrefine.io.files import IN_MEMORY, InputFile
 
@@ -169,7 +170,7 @@ def _space_group(frame: Any, what: str) -> gemmi.SpaceGroup | None:
         group = getattr(frame, "attrs", {}).get("space_group")
     if group is None or isinstance(group, gemmi.SpaceGroup):
         return group
-    found = gemmi.find_spacegroup_by_name(str(group))
+    found = space_group_named(str(group))
     if found is None:
         raise InputError(f"{what}: attrs['space_group'] is {group!r}; expected a symbol such as 'P 21 21 21'")
     return found

@@ -23,7 +23,7 @@ from arrayrefine.io.files import KIND_NAMES, InputFile, load, remedy
 from arrayrefine.io.in_memory import ModelSource, is_path, label_of, stand_in
 from arrayrefine.io.inner_end import read_through
 from arrayrefine.io.mended_cif import mend
-from arrayrefine.io.model_crystal import crystal_named, has_cell, take_crystal, without_unit_scale
+from arrayrefine.io.model_crystal import crystal_named, take_crystal, without_unit_scale
 from arrayrefine.io.ncs_copies import with_copies
 from arrayrefine.io.padded_names import without_padding
 from arrayrefine.io.pdb_header import header_records
@@ -124,8 +124,7 @@ def read_model(source: ModelSource, otherwise: Callable[[gemmi.Structure], Cryst
     notes += take_dummies_for_oxygen(structure)
     without_unit_scale(file, structure, notes)
     notes += take_polymers_together(structure)
-    if otherwise is not None and not (has_cell(structure) and structure.find_spacegroup()):
-        take_crystal(file, structure, otherwise(structure), notes)
+    take_crystal(file, structure, otherwise, notes)
     crystal = crystal_named(file, structure, notes, asked=otherwise is not None)
     notes += bring_back(structure)
     atoms, atom_notes = _atoms(file.path, structure, document, crystal)

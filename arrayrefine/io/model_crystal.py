@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import gemmi
 import numpy as np
 
-from arrayrefine.crystal import Crystal
+from arrayrefine.crystal import Crystal, space_group_named
 from arrayrefine.errors import InputError
 from arrayrefine.io.files import InputFile
 from arrayrefine.io.regular_cell import format_cell, made_regular, regular_cell
 from arrayrefine.io.tables import usable_cell
 from arrayrefine.wording import Caution
 
+_CRYST1_COLUMNS = 11
+"""Of a symbol in a PDB file: one that fills them may go on, as "P 2(1)2(1)2" of P 21 21 21 does."""
 _BOX_MARGIN = 20.0
 """Å; further than anything that is looked for about an atom."""
 
@@ -42,22 +46,35 @@ def without_unit_scale(source: InputFile, structure: gemmi.Structure, notes: lis
         ))
 
 
-def take_crystal(source: InputFile, structure: gemmi.Structure, crystal: Crystal | None, notes: list[str]) -> None:
-    """Put a model without a cell into a crystal, if there is one; and give one without a space group that.
+def take_crystal(
+    source: InputFile, structure: gemmi.Structure, otherwise: Callable[[gemmi.Structure], Crystal | None] | None,
+    notes: list[str],
+) -> None:  # fmt: skip
+    """Put a model without a cell into a crystal, if `otherwise` knows one; and give one without a space group that.
 
     A space group that the model does name stays, for the data to be held against; but P 1 goes with a missing cell.
     """
+    cut = structure.input_format == gemmi.CoorFormat.Pdb and len(structure.spacegroup_hm) >= _CRYST1_COLUMNS
+    named_oddly = None if structure.find_spacegroup() or cut else space_group_named(structure.spacegroup_hm)
+    if named_oddly is not None:
+        structure.spacegroup_hm = named_oddly.xhm()
+    crystal = None
+    if otherwise is not None and not (has_cell(structure) and structure.find_spacegroup()):
+        crystal = otherwise(structure)
     if crystal is None:
         return
     group, whole = gemmi.find_spacegroup_by_name(structure.spacegroup_hm), not has_cell(structure)
     if whole:
         structure.cell = gemmi.UnitCell(*crystal.cell)
+    unknown = structure.spacegroup_hm.strip() if group is None else ""
     named = group is not None and group.number > 1 and crystal.space_group != "P 1"
     if not named:
         structure.spacegroup_hm = crystal.space_group
     if "_cell.Z_PDB" in structure.info:
         del structure.info["_cell.Z_PDB"]
     lacks = "crystal" if whole and not named else "unit cell" if whole else "space group"
+    if unknown:
+        lacks += f" that is known (found '{unknown}')"
     notes.append(Caution(
         f"model '{source.path}' names no {lacks}: it is put into {format_cell(structure.cell)}, "
         f"{structure.spacegroup_hm}"

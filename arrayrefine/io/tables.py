@@ -11,6 +11,7 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
+from arrayrefine.crystal import space_group_named
 from arrayrefine.errors import InputError
 from arrayrefine.io.files import KIND_NAMES, InputFile, load, remedy
 from arrayrefine.io.in_memory import DataSource, frame_parts, is_frame, is_path, label_of, stand_in
@@ -182,7 +183,7 @@ def _mtz_table(file: InputFile, mtz: gemmi.Mtz) -> Table:
         values,
         None,
         next((c for c in cells if usable_cell(c)), None),
-        mtz.spacegroup,
+        mtz.spacegroup or space_group_named(mtz.spacegroup_name),
         cells=own,
         data_sets=data_sets,
     )
@@ -237,6 +238,8 @@ def _table_of_document(
 def _space_group(block: gemmi.ReflnBlock) -> gemmi.SpaceGroup | None:
     """Of a block: by its symbol, or else by its number, or by its operators."""
     named: gemmi.SpaceGroup | None = block.spacegroup
+    for tag in ("_symmetry.space_group_name_H-M", "_space_group.name_H-M_alt"):
+        named = named or space_group_named(gemmi.cif.as_string(block.block.find_value(tag) or ""))
     if named is not None:
         return named
     for tag in ("_symmetry.Int_Tables_number", "_space_group.IT_number"):
