@@ -12,6 +12,7 @@ from arrayrefine.errors import InputError
 from arrayrefine.io.inner_end import read_through
 from arrayrefine.io.model import read_model
 from arrayrefine.io.pdb_header import header_records
+from arrayrefine.wording import Caution
 
 OTHER = CRYST.replace("20.000   30.000", "25.000   35.000")
 LIGAND = atom("C1", residue="BME", number="   9 ", xyz=(5, 6, 7)).replace("ATOM  ", "HETATM")
@@ -32,6 +33,14 @@ def test_the_end_of_a_file_is_no_news(tmp_path: Path) -> None:
     assert len(model.atoms) == 2
     assert not said(model, "END")
     assert read_through("no END at all\n", "x") == ("no END at all\n", ())
+
+
+def test_records_behind_end_are_named(tmp_path: Path) -> None:
+    """As of links that were added to a file by hand."""
+    (tmp_path / "model.pdb").write_text("\n".join([CRYST, atom(), "END", "LINK         ND2 ASN A  75", "# scores", ""]))
+    (note,) = (note for note in read_model(tmp_path / "model.pdb").notes if "behind the END of line 3" in note)
+    assert isinstance(note, Caution)
+    assert note.endswith("are not read: LINK; put them before it")
 
 
 def test_the_parts_of_a_chain_are_put_together(tmp_path: Path) -> None:

@@ -12,6 +12,9 @@ from arrayrefine.wording import Caution, are, counted, listed
 
 _ATOMS = ("ATOM  ", "HETATM")
 _TAKEN = (*_ATOMS, "ANISOU", "TER")
+_NO_NEWS = ("END", "MASTER", "CONECT")
+_OF_MODEL = ("LINK", "LINKR", "SSBOND", "CISPEP", "MODRES", "HELIX", "SHEET", "SEQRES", "CRYST1")
+"""Records that are missed where nothing but they stands behind END, as links do that were added by hand."""
 _FRAMES = 0.5
 """Where more of the atoms behind END than this share are before it too, they are another model, or a frame."""
 
@@ -39,8 +42,12 @@ def read_through(text: str, path: object) -> Whole:
     lines = text.splitlines()
     end = next((i for i, line in enumerate(lines) if _is_end(line)), len(lines))
     after = [line for line in lines[end:] if _is_atom(line)]
+    left = [line[:6].strip() for line in lines[end:] if line.strip() and not line.upper().startswith(_TAKEN)]
+    left = [name for name in dict.fromkeys(left) if name.upper() not in _NO_NEWS]
     if not after:
-        return Whole(text, ())
+        lost = listed([name for name in left if name.upper() in _OF_MODEL])
+        said = f"model '{path}': records behind the END of line {end + 1} are not read: {lost}; put them before it"
+        return Whole(text, (Caution(said),) if lost else ())
     where = f"model '{path}': {counted(len(after), 'atom')} {'stands' if len(after) == 1 else 'stand'} behind the END"
     where += f" of line {end + 1}"
     first = "\n".join([*lines[: end + 1], ""])
@@ -53,8 +60,6 @@ def read_through(text: str, path: object) -> Whole:
         said = f"{where} and {are(len(after))} not read, as {again} of them {are(again)} before it too"
         said += ": taken for another model. If they belong to this one, rename or renumber them"
         return Whole(first, (Caution(said),))
-    left = [line[:6].strip() for line in lines[end:] if line.strip() and not line.upper().startswith(_TAKEN)]
-    left = [name for name in dict.fromkeys(left) if name.upper() not in ("END", "MASTER", "CONECT")]
     without = f"; other records there are not: {listed(left)}" if left else ""
     kept = [line if line.upper().startswith(_TAKEN) else "" for line in lines[end:]]
     # Lines are emptied, not removed: messages about others tell where they are in the file.
