@@ -43,6 +43,21 @@ def test_atoms_on_mates_are_named(tmp_path: Path) -> None:
     assert "A/ALA 1/CA - A/GLY 4/CA (1.50 Å)" in note
 
 
+@pytest.mark.parametrize(("x", "found"), [(-3.0, True), (-3.5, False)])
+def test_chains_that_symmetry_makes_of_others_are_those_of_an_assembly(tmp_path: Path, x: float, found: bool) -> None:
+    """Not those that come near only."""
+    text = _CRYSTAL
+    for n, (chain, sign) in enumerate((("A", 3.0), ("B", x))):
+        text += _ATOM.format(n=n + 1, name="CA", residue="ALA", m=1, x=sign, y=1.0, q=1.0, e="C").replace(
+            "ALA A", f"ALA {chain}"
+        )
+    (tmp_path / "a.pdb").write_text(text + "END\n")
+    model = read_model(tmp_path / "a.pdb")
+    restraints = build_restraints(model.structure, model.atoms, model.crystal, load_monomers(["ALA"]), unknown="hold")
+    (note,) = (note for note in restraints.notes if "of symmetry mates" in note)
+    assert ("But chain B lies on symmetry mates of chain A, atom by atom, as in a file of a" in note) == found
+
+
 def test_what_may_be_there_instead_of_its_mate_is_not(tmp_path: Path) -> None:
     assert not _said(tmp_path / "a.pdb", ("CA", "ALA", 0.6, 1.0, 0.5))
     assert not _said(tmp_path / "b.pdb", ("O", "HOH", 0.6, 1.0, 1.0))
