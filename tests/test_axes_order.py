@@ -42,3 +42,31 @@ def test_the_operator_that_brings_axes_in_order_is_named(model: str, data: str, 
         mtz.reindex(gemmi.Op(after.partition("'")[0]))
         assert mtz.cell.parameters == pytest.approx((*CELL, 90.0, 90.0, 90.0))
         assert f"SpaceGroup('{model}')" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("group", "model", "data", "cell"),
+    [
+        ("C 1 2 1", (113.1, 53.15, 44.65, 90.0, 102.96, 90.0), "I 1 2 1", (44.54, 53.07, 111.86, 90.0, 99.97, 90.0)),
+        ("I 1 2 1", (44.54, 53.07, 111.86, 90.0, 99.97, 90.0), "C 1 2 1", (113.1, 53.15, 44.65, 90.0, 102.96, 90.0)),
+        ("P 1 21 1", (40.0, 60.0, 50.0, 90.0, 95.0, 90.0), "P 1 21 1", (40.0, 60.0, 61.26, 90.0, 125.6, 90.0)),
+        ("P 1 2 1", (40.0, 60.0, 50.0, 90.0, 95.0, 90.0), "P 1 21 1", (40.0, 60.0, 61.26, 90.0, 125.6, 90.0)),
+        ("P 1", (30.0, 40.0, 55.0, 80.0, 85.0, 95.0), "P 1", (30.0, 47.863, 55.0, 78.478, 85.0, 56.361)),
+    ],
+)
+def test_the_operator_between_two_cells_of_an_oblique_lattice_is_named(
+    group: str, model: tuple[float, ...], data: str, cell: tuple[float, ...]
+) -> None:
+    """As of the settings C 2 and I 2, in which programs of data processing and of the PDB differ."""
+    with pytest.raises(InputError) as error:
+        require_same(Path("a.mtz"), Crystal(model, group), gemmi.UnitCell(*cell), gemmi.SpaceGroup(data))
+    _, told, after = str(error.value).partition("mtz.reindex(gemmi.Op('")
+    assert bool(told) == (group != "P 1 2 1")
+    if told:
+        assert "the axes of the data are those of the model added up otherwise" in str(error.value)
+        mtz = gemmi.Mtz(with_base=True)
+        mtz.spacegroup = gemmi.SpaceGroup(data)
+        mtz.set_cell_for_all(gemmi.UnitCell(*cell))
+        mtz.reindex(gemmi.Op(after.partition("'")[0]))
+        assert mtz.cell.parameters == pytest.approx(model, rel=0.01)
+        assert mtz.spacegroup.hm == group

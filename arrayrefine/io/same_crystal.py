@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import re
 from pathlib import Path
 
 import gemmi
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
+from arrayrefine.io.other_axes import new_indices
 from arrayrefine.io.regular_cell import CELL_TOLERANCE, format_cell, made_regular, regular_cell
 from arrayrefine.io.tables import Table
 from arrayrefine.wording import Caution, are, counted, reindexed_by
@@ -118,10 +119,11 @@ def require_same(
                 "group of the model if it was solved in that, or reindex the data, or solve the structure anew in "
                 "theirs"
             )
-        order = _order_of_axes(model, cell, group)
+        order = new_indices(model, cell, group)
         if order:
             how = reindexed_by(order, model.space_group)
-            remedy = f"the axes of the data are those of the model in another order: {how}"
+            which = "in another order" if not re.search(r"\w[-+]", order) else "added up otherwise"
+            remedy = f"the axes of the data are those of the model {which}: {how}"
         several = f" in block '{blocks[0]}', and no other block fits ({', '.join(blocks[1:])})" if blocks else ""
         raise InputError(
             f"{' and '.join(wrong)} of model and data differ: the model has {format_cell(model.gemmi_cell)} "
@@ -129,32 +131,6 @@ def require_same(
             f"space group in the same setting and cells within {100 * CELL_TOLERANCE:g} %: {remedy}"
         )
     return difference
-
-
-def _order_of_axes(model: Crystal, cell: gemmi.UnitCell, group: gemmi.SpaceGroup) -> str:
-    """New indices with which orthorhombic data are of the crystal of a model; empty where none do."""
-    if not np.allclose([*cell.parameters[3:], *model.cell[3:]], 90.0, atol=90.0 * CELL_TOLERANCE):
-        return ""
-    wanted = _symmetry(model.gemmi_space_group, np.eye(3))
-    for axes in itertools.permutations(range(3)):
-        lengths = np.array(cell.parameters)[list(axes)]
-        change = np.eye(3)[list(axes)]
-        change[2] *= round(np.linalg.det(change))  # the hand stays
-        alike = np.max(np.abs(lengths / np.array(model.cell[:3]) - 1.0)) <= CELL_TOLERANCE
-        if alike and axes != (0, 1, 2) and _symmetry(group, change) == wanted:
-            return ",".join(f"{'-' if row.sum() < 0 else ''}{'hkl'[axis]}" for row, axis in zip(change, axes))
-    return ""
-
-
-def _symmetry(group: gemmi.SpaceGroup, change: NDArray[np.float64]) -> set[tuple[int, ...]]:
-    """Twofold operators of a group for other axes: rotations, and what of translations no origin changes, in 1/24."""
-    found = set()
-    for operator in group.operations():
-        rotation = change @ (np.array(operator.rot) / operator.DEN) @ change.T
-        translation = change @ np.array(operator.tran) * 24.0 / operator.DEN
-        screw = (translation + rotation @ translation) / 2.0 % 24.0
-        found.add(tuple(np.rint([*rotation.ravel(), *screw]).astype(int).tolist()))
-    return found
 
 
 def _no_translations(group: gemmi.SpaceGroup) -> gemmi.GroupOps:
