@@ -169,7 +169,8 @@ def test_a_test_set_that_the_start_knew_is_said(
         found = outcome.known_test_set(problem, first, last)  # type: ignore[arg-type]
         assert len(found) == (is_said and not new)
         how = "only 0.007 above" if start[0] == 0.1739 else "0.002 below"
-        assert all(f"started {how} R-work and ended 0.048 above it" in sentence for sentence in found)
+        told = f"started {how} R-work and ended 0.048 above it: unless the model is of another crystal, it was probably"
+        assert all(told in sentence for sentence in found)
 
 
 def test_b_at_the_ends_are_said() -> None:

@@ -82,10 +82,10 @@ def known_test_set(problem: Problem, first: State, last: State) -> list[str]:
         return []
     started = f"only {before:.3f} above R-work" if before > 0.0 else f"{-before:.3f} below R-work"
     return [Caution(
-        f"R-free started {started} and ended {after:.3f} above it: the model was probably refined "
-        "against this test set before, and R-free started too low, and may still be. Check that the flags are those "
-        "that it was refined with; arrayrefine crossvalidate tells R of all reflections, each left out of one "
-        "refinement"
+        f"R-free started {started} and ended {after:.3f} above it: unless the model is of another crystal, it was "
+        "probably refined against this test set before, and R-free started too low, and may still be. Check that the "
+        "flags are those that it was refined with; arrayrefine crossvalidate tells R of all reflections, each left out "
+        "of one refinement"
     )]
 
 
