@@ -206,6 +206,25 @@ def test_columns_given(tmp_path: Path) -> None:
     assert said(notes, "also there: F2,SIGF2; I,SIGI")
 
 
+@pytest.mark.parametrize(("left_out", "is_said"), [(0.3, True), (0.02, False)])
+def test_weak_reflections_that_amplitudes_lack_and_intensities_have_are_warned_of(
+    tmp_path: Path, left_out: float, is_said: bool
+) -> None:
+    lost = int(left_out * COUNT)
+    weak = np.argsort(F)[:lost]
+    amplitudes = F.astype(np.float64)
+    amplitudes[weak] = np.nan
+    columns = {"F": ("F", amplitudes), "SIGF": ("Q", SIGMA), "IMEAN": ("J", F**2), "SIGIMEAN": ("Q", SIGMA)}
+    path = write_mtz(tmp_path / "a.mtz", columns)
+    sentence = f"{lost} of {COUNT} reflections with IMEAN have no F: where weak ones were left out"
+    _, notes = read_reflections(path, CRYSTAL)
+    warned = [note for note in notes if isinstance(note, Caution) and sentence in note]
+    assert bool(warned) == is_said
+    assert all("--columns IMEAN,SIGIMEAN takes the intensities" in note for note in warned)
+    _, notes = read_reflections(path, CRYSTAL, columns="IMEAN,SIGIMEAN")
+    assert not said(notes, sentence)
+
+
 def test_columns_that_cannot_be_used(tmp_path: Path) -> None:
     path = simple(tmp_path / "a.mtz", PHI=("P", F))
     assert "no column 'FX'" in refused(path, columns="FX,SIGFX")

@@ -31,6 +31,8 @@ _CALCULATED = re.compile(
 _DERIVED = re.compile(r"filtered", re.IGNORECASE)
 _SAME = 0.01
 """Mean difference of two sets of columns as a share of their values, at most, where they hold the same."""
+_LEFT_OUT = 0.05
+"""Of the reflections with an intensity, those without an amplitude from which this is worth a warning."""
 _LEAST_PERCENT, _MOST_PERCENT = 0.1, 50.0
 """Of an amplitude; what a sigma may be assumed to be."""
 
@@ -94,7 +96,8 @@ def choose_columns(table: Table, columns: str | None) -> tuple[Columns, tuple[st
                 f"{note}. See which set is of the crystal that the model is of: --columns {','.join(rival.labels)} "
                 "takes the other"
             )
-        return usable[0], (note,) if others else ()
+        left_out = _left_out(table, usable[0], usable[1:])
+        return usable[0], ((note, *left_out) if others else ())
     path = table.file.path
     if candidates:
         raise InputError(
@@ -107,6 +110,27 @@ def choose_columns(table: Table, columns: str | None) -> tuple[Columns, tuple[st
         "expected types F or J with Q, G with L, or K with M: name two columns, and what they are, with --columns "
         "F,SIGF=amplitude or I,SIGI=intensity if they are there under another type"
     )
+
+
+def _left_out(table: Table, chosen: Columns, others: list[Columns]) -> tuple[str, ...]:
+    """A warning where amplitudes lack what is there as an intensity: programs leave out weak ones, which biases."""
+    intensities = next((c for c in others if c.kind == "intensity"), None)
+    if chosen.kind != "amplitude" or intensities is None:
+        return ()
+    there = _has_value(table, intensities)
+    lost = int((there & ~_has_value(table, chosen)).sum())
+    if lost < _LEFT_OUT * there.sum():
+        return ()
+    return (Caution(
+        f"{lost} of {int(there.sum())} reflections with {intensities.value[0]} have no {chosen.value[0]}: where weak "
+        "ones were left out, the amplitudes that stay are too large on average, and the resolution seems higher than "
+        f"it is. --columns {','.join(intensities.labels)} takes the intensities"
+    ),)
+
+
+def _has_value(table: Table, columns: Columns) -> NDArray[np.bool_]:
+    first, last = (np.isfinite(table.values[label]) for label in (columns.value[0], columns.value[-1]))
+    return first | last
 
 
 def _differ(table: Table, one: Columns, two: Columns) -> bool:
