@@ -207,6 +207,15 @@ def test_sigmas_on_another_scale_are_noted(factor: float, size: str, amplitudes:
     assert all(("F/sigma" in note) == amplitudes for note in found)
 
 
+def test_data_that_go_on_into_noise_are_told_from_sigmas_on_another_scale() -> None:
+    data = wilson(MONOCLINIC, noise=0.03)
+    assert data.sigma_i is not None
+    growing = data.sigma_i * np.exp(8.0 * data.s_squared / np.median(data.s_squared))
+    notes = check_data(dataclasses.replace(data, sigma_i=growing))
+    assert said(notes, "of the lower half: most of what is beyond is noise, and the resolution of the data is not what")
+    assert not said(notes, "the sigmas look too")
+
+
 @pytest.mark.parametrize("amplitudes", [False, True])
 def test_equal_sigmas_are_noted(amplitudes: bool) -> None:
     data = wilson(MONOCLINIC, noise=0.03, amplitudes=amplitudes)

@@ -25,6 +25,8 @@ _FEWEST_LOW, _SHARE_LOW = 20, 0.5
 crystals 0.6 or more are there."""
 _USUAL = (2.0, 1500.0)
 """Median of value over sigma in the lower half of the resolution; it was 7 to 150 in some hundred crystals."""
+_STRONG = 5.0
+"""Median of value over sigma of the tenth at low resolution from which sigmas are right, and what follows is noise."""
 _RISES_BELOW, _RISE, _FEWEST_RISING = 2.3, 1.2, 500
 """Where d_min, Å, is below the first, 1/d² beyond its half is past the peaks that folds and bases give. The mean
 intensity fell by a fifth and more there in some two hundred crystals; normalised ones rose by 1.6 and 2.7."""
@@ -120,10 +122,18 @@ def _sigmas(reflections: Reflections) -> list[str]:
     value, sigma, what = reflections.f_obs, reflections.sigma, "F/sigma"
     if reflections.i_obs is not None and reflections.sigma_i is not None:
         value, sigma, what = reflections.i_obs, reflections.sigma_i, "I/sigma"
-    low = reflections.s_squared <= np.median(reflections.s_squared)
-    ratio = float(np.median(value[low] / sigma[low]))
+    tenth, ratio = (
+        float(np.median((value / sigma)[reflections.s_squared <= np.quantile(reflections.s_squared, share)]))
+        for share in (0.1, 0.5)
+    )
     if _USUAL[0] <= ratio <= _USUAL[1]:
         return _equal(sigma)
+    if ratio < _USUAL[0] and tenth >= _STRONG:
+        return [
+            f"the median {what} is {tenth:.2g} of the tenth of the reflections at lowest resolution and {ratio:.2g} of "
+            "the lower half: most of what is beyond is noise, and the resolution of the data is not what it seems. "
+            "Leave out shells of noise (--d-min)"
+        ]
     size, follows = ("large", "the data hardly move the model") if ratio < _USUAL[0] else (
         "small", "weak reflections count like strong ones"
     )  # fmt: skip
