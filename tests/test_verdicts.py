@@ -26,7 +26,9 @@ def problem(d_min: float = 2.0, new_flags: bool = True, work: int = 5000, **opti
 
 
 def state(r_work: float = 0.2, r_free: float = 0.2, bond: float | None = 0.6, angle: float = 0.9, alt: str = "") -> Any:
-    atoms = types.SimpleNamespace(identity=types.SimpleNamespace(altloc=np.array(["", alt])))
+    atoms = types.SimpleNamespace(
+        identity=types.SimpleNamespace(altloc=np.array(["", alt])), is_hydrogen=np.zeros(2, dtype=bool)
+    )
     statistics = Statistics(r_work, r_free, 0.01, bond, 1.5, angle, 20.0)
     return types.SimpleNamespace(statistics=statistics, atoms=atoms, core_rmsz=(bond, angle))
 
@@ -46,20 +48,21 @@ def test_a_new_test_set_does_not_explain_a_worse_r_work(r_work: float, work: int
 
 
 @pytest.mark.parametrize(
-    ("d_min", "alt", "targets", "named"),
+    ("d_min", "alt", "targets", "work", "named"),
     [
-        (0.8, "A", ("xyz+b",), "--targets xyz+b+occupancy"),
-        (0.8, "A", ("xyz", "b"), "--targets xyz+occupancy b"),
-        (0.8, "A", ("xyz+b", "occupancy"), ""),
-        (0.8, "", ("xyz+b",), ""),
-        (1.5, "A", ("xyz+b",), ""),
+        (0.8, "A", ("xyz+b",), 5000, "--targets xyz+b+occupancy"),
+        (0.8, "A", ("xyz", "b"), 5000, "--targets xyz+occupancy b"),
+        (0.8, "A", ("xyz+b", "occupancy"), 5000, ""),
+        (0.8, "", ("xyz+b",), 5000, ""),
+        (1.5, "A", ("xyz+b",), 5000, ""),
+        (0.8, "A", ("xyz+b",), 11, ""),
     ],
 )
 def test_occupancies_are_named_where_they_may_be_what_is_missing(
-    d_min: float, alt: str, targets: tuple[str, ...], named: str
+    d_min: float, alt: str, targets: tuple[str, ...], work: int, named: str
 ) -> None:
-    given = problem(d_min, targets=targets)
-    (sentence,) = verdicts.worse_than_start(given, state(), state(0.22, 0.22, alt=alt))
+    given = problem(d_min, work=work, new_flags=work > 11, targets=targets)
+    (sentence,) = verdicts.worse_than_start(given, state(), state(0.22, 0.3, alt=alt))
     assert "the model is worse than the one given" in sentence
     assert ("occupancies" in sentence) == bool(named)
     assert sentence.endswith(named or "report.json holds the numbers of both")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from arrayrefine.displacements.anisotropy import ATOMIC_D_MIN
+from arrayrefine.further_restraints.choice import calls
 from arrayrefine.measurements.free_uncertainty import doubt, uncertainty
 from arrayrefine.problem import Problem
 from arrayrefine.report import Step
@@ -71,7 +72,10 @@ def _strained(problem: Problem, first: State, last: State) -> list[tuple[str, fl
 def _remedy(problem: Problem, last: State) -> str:
     """What may help where the data show alternate conformers one by one."""
     refined = any("occupancy" in target.split("+") for target in problem.options.targets)
-    if refined or round(problem.reflections.d_min, 2) > ATOMIC_D_MIN or not (last.atoms.identity.altloc != "").any():
+    data = problem.reflections
+    if refined or round(data.d_min, 2) > ATOMIC_D_MIN or not (last.atoms.identity.altloc != "").any():
+        return ""
+    if calls(data.d_min, int(data.work.sum()), last.atoms, problem.options.external):  # too few for more numbers
         return ""
     steps = " ".join(f"{t}+occupancy" if "xyz" in t.split("+") else t for t in problem.options.targets)
     return f". At atomic resolution occupancies of alternate conformers are worth refining: --targets {steps}"
