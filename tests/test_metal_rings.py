@@ -101,3 +101,15 @@ def test_rings_with_a_carbon_at_a_metal_are_named(name: str, near: dict[str, flo
             "1 ring with a carbon as near to a metal as the nitrogen that it is restrained to, probably to be turned: "
             "A/MG 2/MG: 2.20 Å to A/HIS 1/CE1, 2.10 Å to NE2"
         ]
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_rings_with_a_carbon_at_a_mate_of_a_metal_are_named(told: bool) -> None:
+    atoms, crystal, restraints = _beside("HIS", {"CE1": 2.2, "NE2": 2.1} if told else {"NE2": 2.1, "CE1": 2.9})
+    xyz = atoms.xyz.copy()
+    xyz[atoms.element == "Mg"] += [60.0, 0.0, 0.0]
+    notes = metal_coordination(atoms.replace(xyz=xyz), restraints, 0.05, 1.0, crystal).notes
+    assert any("1 of them to symmetry mates: A/HIS 1/NE2 (x+1,y,z)" in note for note in notes)
+    said = [note for note in notes if "probably to be turned" in note]
+    assert bool(said) == told
+    assert all(note.endswith("A/MG 2/MG: 2.20 Å to A/HIS 1/CE1 (x+1,y,z), 2.10 Å to NE2") for note in said)

@@ -17,7 +17,7 @@ from arrayrefine.kernels.contacts import neighbour_pairs
 from arrayrefine.kernels.distances import close_pairs
 from arrayrefine.kernels.mates import placed
 from arrayrefine.restraints import Across, Distances, Mates, Restraints
-from arrayrefine.topology.metal_rings import turned_rings
+from arrayrefine.topology.metal_rings import Bound, turned_rings
 from arrayrefine.topology.nonbonded import COORDINATION
 from arrayrefine.wording import counted, listed
 
@@ -161,8 +161,17 @@ def metal_coordination(
     return Coordination(*made, [
         f"{counted(len(found), 'metal-ligand distance')} without a dictionary length found: {kinds}{more}; restrained "
         f"to {', '.join(sorted(sources))}{mated} (--external.metals)",
-        *turned_rings(atoms, restraints.bonds, [(ion, d) for ion, d, *_ in found if d < n]),
+        *turned_rings(atoms, restraints.bonds, [_bound(atoms, ion, d, mates, names) for ion, d, *_ in found]),
     ])  # fmt: skip
+
+
+def _bound(atoms: Atoms, ion: int, donor: int, mates: Mates, names: list[str]) -> Bound:
+    """A metal as the source of its donor has it, where this is a mate, numbered behind the atoms of the model."""
+    mate = donor - (len(atoms) - len(mates.source))
+    if mate < 0:
+        return Bound(ion, donor, atoms.xyz[ion])
+    place = mates.rotation[mate].T @ (atoms.xyz[ion] - mates.shift[mate])
+    return Bound(ion, int(mates.source[mate]), place, names[mate])
 
 
 def _donor_mates(atoms: Atoms, ions: Int, crystal: Crystal, across: Across) -> tuple[Mates, list[str]]:

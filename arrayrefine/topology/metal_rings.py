@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.restraints import Bonds
@@ -16,29 +18,47 @@ _LARGEST = 6
 """Atoms of a ring."""
 
 
-def turned_rings(atoms: Atoms, bonds: Bonds, pairs: Iterable[tuple[int, int]]) -> list[str]:
+class Bound(NamedTuple):
+    """A metal and a donor that it is restrained to.
+
+    Attributes
+    ----------
+    metal, donor : int
+    place : (3,) float64, Å
+        Of the metal, as the donor has it: at a symmetry mate of the metal where that is bound.
+    operator : str
+        Which takes the donor to the metal, empty for none.
+    """
+
+    metal: int
+    donor: int
+    place: NDArray[np.float64]
+    operator: str = ""
+
+
+def turned_rings(atoms: Atoms, bonds: Bonds, pairs: Iterable[Bound]) -> list[str]:
     """Say where a metal is as near to a carbon of a ring as to the nitrogen that it is restrained to.
 
     Parameters
     ----------
     atoms : Atoms
     bonds : Bonds
-    pairs : iterable of tuple of int
-        Metals and their donors.
+    pairs : iterable of Bound
     """
     found = []
     who = atoms.identity
     neighbours: dict[int, set[int]] | None = None
-    for metal, donor in pairs:
+    for metal, donor, place, operator in pairs:
         if atoms.element[donor] != "N":
             continue
         neighbours = neighbours or _neighbours(bonds)
         ring = _ring(neighbours, donor)
-        distance = {k: float(np.linalg.norm(atoms.xyz[k] - atoms.xyz[metal])) for k in ring}
+        distance = {k: float(np.linalg.norm(atoms.xyz[k] - place)) for k in ring}
+        mate = f" ({operator})" if operator else ""
         for k in ring:
             if atoms.element[k] == "C" and distance[k] < distance[donor] + _AS_NEAR:
                 found.append(
-                    f"{who.label(metal)}: {distance[k]:.2f} Å to {who.label(k)}, {distance[donor]:.2f} Å to "
+                    f"{who.label(metal)}: {distance[k]:.2f} Å to {who.label(k)}{mate}, {distance[donor]:.2f} Å to "
                     f"{who.atom_name[donor]}"
                 )
                 break
