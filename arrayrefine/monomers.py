@@ -17,7 +17,7 @@ import gemmi
 from arrayrefine.errors import InputError, MonomerError
 from arrayrefine.io.dummy_atoms import dummies_among
 from arrayrefine.io.entities import set_up_entities
-from arrayrefine.io.files import KIND_NAMES, Kind, as_utf8, kind_of
+from arrayrefine.io.restraint_file import read_restraint_file
 from arrayrefine.topology.atom_names import (
     names_of_other_programs,
     other_compound_message,
@@ -303,7 +303,7 @@ def _read_user_file(monlib: gemmi.MonLib, path: Path, notes: list[str]) -> tuple
     """Read a user's restraint CIF, replacing what was known; returns the names of its components and of its links."""
     if not path.is_file():
         raise InputError(f"{path}: no such file (--restraints expects a restraint CIF)")
-    document = _user_document(path)
+    document = read_restraint_file(path)
     names, links, modifications = _contents(document)
     if not (names or links or modifications):
         what = "coordinates" if any(b.find_values("_atom_site.id") for b in document) else "no restraints"
@@ -325,22 +325,6 @@ def _read_user_file(monlib: gemmi.MonLib, path: Path, notes: list[str]) -> tuple
     for name, block in names.items():
         check_connected(monlib, name, block, path)
     return list(names), links
-
-
-def _user_document(path: Path) -> gemmi.cif.Document:
-    """Read a CIF, in whatever encoding it says to be."""
-    kind: Kind = "cif"
-    try:
-        content = path.read_bytes()
-        kind = kind_of(content)
-        text = as_utf8(content)
-        return gemmi.cif.read(str(path)) if text == content else gemmi.cif.read_string(text)
-    except (ValueError, RuntimeError, OSError) as error:
-        what = "" if kind == "cif" else f" (it is {KIND_NAMES[kind]})"
-        raise InputError(
-            f"{path}: cannot be read as a restraint CIF: {error}{what}; --restraints expects one as made by AceDRG, "
-            "grade2 or eLBOW"
-        ) from error
 
 
 def _contents(document: gemmi.cif.Document) -> tuple[dict[str, gemmi.cif.Block], list[str], list[str]]:

@@ -1,0 +1,60 @@
+"""Restraint CIFs of the user: read, or refused with what they are instead."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import gemmi
+
+from arrayrefine.errors import InputError
+from arrayrefine.io.files import KIND_NAMES, Kind, as_utf8, kind_of
+
+_OTHER_KINDS = (
+    (re.compile(rb"^\s*@<TRIPOS>", re.MULTILINE), "a MOL2 file"),
+    (re.compile(rb"V[23]000\s*$|^M  END\s*$", re.MULTILINE), "an SDF or MOL file"),
+    (re.compile(rb"\A\s*<(!doctype|html|\?xml)", re.IGNORECASE), "a web page or XML, as a failed download leaves"),
+)
+"""What is given in place of a dictionary, and how it is told."""
+
+
+def read_restraint_file(path: Path) -> gemmi.cif.Document:
+    """Read a CIF, in whatever encoding it says to be.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    gemmi.cif.Document
+
+    Raises
+    ------
+    InputError
+        It is no CIF; the message says what it is, where that can be told.
+    """
+    kind: Kind = "cif"
+    content = b""
+    try:
+        content = path.read_bytes()
+        kind = kind_of(content)
+        text = as_utf8(content)
+        return gemmi.cif.read(str(path)) if text == content else gemmi.cif.read_string(text)
+    except (ValueError, RuntimeError, OSError) as error:
+        raise InputError(
+            f"{path}: cannot be read as a restraint CIF: {error}{_instead(content, kind, str(error))}; --restraints "
+            "expects one as made by AceDRG, grade2 or eLBOW"
+        ) from error
+
+
+
+def _instead(content: bytes, kind: Kind, error: str) -> str:
+    """What the file is, or what is wrong with it, in the middle of a sentence."""
+    if kind == "cif":
+        joined = "duplicate block name" in error
+        return " (several files were joined into one: give them one by one, --restraints A.cif B.cif)" if joined else ""
+    for pattern, what in _OTHER_KINDS:
+        if kind == "text" and pattern.search(content):
+            return f" (it is {what})"
+    return f" (it is {KIND_NAMES[kind]})"
