@@ -303,7 +303,8 @@ def _read_user_file(monlib: gemmi.MonLib, path: Path, notes: list[str]) -> tuple
     """Read a user's restraint CIF, replacing what was known; returns the names of its components and of its links."""
     if not path.is_file():
         raise InputError(f"{path}: no such file (--restraints expects a restraint CIF)")
-    document = read_restraint_file(path)
+    document, unrestrained = read_restraint_file(path)
+    notes += unrestrained
     names, links, modifications = _contents(document)
     if not (names or links or modifications):
         what = "coordinates" if any(b.find_values("_atom_site.id") for b in document) else "no restraints"

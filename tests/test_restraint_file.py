@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import gemmi
 import pytest
 
 from arrayrefine.errors import InputError
 from arrayrefine.io.restraint_file import read_restraint_file
-from arrayrefine.monomers import EMBEDDED
+from arrayrefine.monomers import EMBEDDED, load_monomers
 
 ACT = (EMBEDDED / "a" / "ACT.cif").read_text()
 SDF = "LIG\n  made up\n\n  1  0  0  0  0  0  0  0  0  0999 V2000\n    0.0    0.0    0.0 C   0  0\nM  END\n"
@@ -33,3 +34,15 @@ def test_what_is_no_dictionary_is_told(tmp_path: Path, text: str, said: str) -> 
     assert said in str(error.value)
     assert str(path) in str(error.value)
     assert "expects one as made by AceDRG" in str(error.value)
+
+
+@pytest.mark.parametrize("blank", ["?", "."])
+def test_torsions_without_a_period_are_left_out_and_said(tmp_path: Path, blank: str) -> None:
+    document = gemmi.cif.read(str(EMBEDDED / "g" / "GOL.cif"))
+    column = document.find_block("comp_GOL").find_values("_chem_comp_tor.period")
+    column[0], column[1] = blank, blank
+    path = tmp_path / "GOL.cif"
+    document.write_file(str(path))
+    library = load_monomers(["GOL"], [path])
+    assert [torsion.period for torsion in library.monlib.monomers["GOL"].rt.torsions][:3] == [0, 0, 1]
+    assert f"{path}: 2 torsions of data_comp_GOL without a period are not restrained" in library.notes

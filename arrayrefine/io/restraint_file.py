@@ -9,6 +9,7 @@ import gemmi
 
 from arrayrefine.errors import InputError
 from arrayrefine.io.files import KIND_NAMES, Kind, as_utf8, kind_of
+from arrayrefine.wording import are, counted
 
 _OTHER_KINDS = (
     (re.compile(rb"^\s*@<TRIPOS>", re.MULTILINE), "a MOL2 file"),
@@ -18,8 +19,8 @@ _OTHER_KINDS = (
 """What is given in place of a dictionary, and how it is told."""
 
 
-def read_restraint_file(path: Path) -> gemmi.cif.Document:
-    """Read a CIF, in whatever encoding it says to be.
+def read_restraint_file(path: Path) -> tuple[gemmi.cif.Document, list[str]]:
+    """Read a CIF, in whatever encoding it says to be; torsions without a period get 0, which restrains nothing.
 
     Parameters
     ----------
@@ -27,7 +28,8 @@ def read_restraint_file(path: Path) -> gemmi.cif.Document:
 
     Returns
     -------
-    gemmi.cif.Document
+    document : gemmi.cif.Document
+    notes : list of str
 
     Raises
     ------
@@ -40,13 +42,13 @@ def read_restraint_file(path: Path) -> gemmi.cif.Document:
         content = path.read_bytes()
         kind = kind_of(content)
         text = as_utf8(content)
-        return gemmi.cif.read(str(path)) if text == content else gemmi.cif.read_string(text)
+        document = gemmi.cif.read(str(path)) if text == content else gemmi.cif.read_string(text)
     except (ValueError, RuntimeError, OSError) as error:
         raise InputError(
             f"{path}: cannot be read as a restraint CIF: {error}{_instead(content, kind, str(error))}; --restraints "
             "expects one as made by AceDRG, grade2 or eLBOW"
         ) from error
-
+    return document, _give_periods(document, path)
 
 
 def _instead(content: bytes, kind: Kind, error: str) -> str:
@@ -58,3 +60,17 @@ def _instead(content: bytes, kind: Kind, error: str) -> str:
         if kind == "text" and pattern.search(content):
             return f" (it is {what})"
     return f" (it is {KIND_NAMES[kind]})"
+
+
+def _give_periods(document: gemmi.cif.Document, path: Path) -> list[str]:
+    """Put 0 where a torsion of a component has no period, and say of how many."""
+    notes = []
+    for block in document:
+        column = block.find_values("_chem_comp_tor.period")
+        blank = [k for k in range(len(column)) if gemmi.cif.is_null(column[k])]
+        for k in blank:
+            column[k] = "0"
+        if blank:
+            what = counted(len(blank), "torsion")
+            notes.append(f"{path}: {what} of data_{block.name} without a period {are(len(blank))} not restrained")
+    return notes
