@@ -8,6 +8,7 @@ import gemmi
 import numpy as np
 import pytest
 
+from arrayrefine.errors import InputError
 from arrayrefine.io.model import read_model
 from arrayrefine.monomers import EMBEDDED, load_monomers
 from arrayrefine.topology.build import build_restraints
@@ -86,3 +87,17 @@ def test_an_oxt_where_the_chain_goes_on_is_warned_of(tmp_path: Path) -> None:
     (said,) = [note for note in restraints.notes if "held in place: A/GLY 1/OXT" in note]
     assert isinstance(said, Caution)
     assert "OXT where the chain goes on" in said
+
+
+def test_bonds_of_atoms_that_are_not_listed_and_atoms_without_elements_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "ACT.cif"
+    text = (EMBEDDED / "a" / "ACT.cif").read_text()
+    document = gemmi.cif.read_string(text)
+    document.find_block("comp_ACT").find_values("_chem_comp_bond.atom_id_2")[0] = "C99"
+    document.write_file(str(path))
+    with pytest.raises(InputError, match=r"component ACT has bonds of C99, but no such names .* 7 of them") as error:
+        load_monomers(["ACT"], [path])
+    assert str(path) in str(error.value)
+    path.write_text(text.replace("_chem_comp_atom.type_symbol", "_chem_comp_atom.other"))
+    with pytest.raises(InputError, match="lists atoms without elements"):
+        load_monomers(["ACT"], [path])
