@@ -35,6 +35,8 @@ from arrayrefine.wording import Caution, listed
 EMBEDDED = Path(__file__).resolve().parent / "data" / "monomers"
 """Folder of the embedded selection of the CCP4 monomer library (LGPL-3, see its NOTICE.txt)."""
 
+_OF_PDB_FILES = 3
+"""Characters that a component's name has in them."""
 _LINK_TAGS = ("_chem_link.mod_id_1", "_chem_link.mod_id_2")
 _MOD_TAGS = (
     "_chem_mod.id",
@@ -74,6 +76,8 @@ class MonomerLibrary:
     missing : tuple of str
         Components found nowhere.
     notes : tuple of str
+    unused : mapping of str to str
+        Components that the user's files describe and the model does not have, to these files.
     """
 
     monlib: gemmi.MonLib
@@ -81,6 +85,7 @@ class MonomerLibrary:
     sources: Mapping[str, str]
     missing: tuple[str, ...]
     notes: tuple[str, ...]
+    unused: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def load_monomers(
@@ -127,6 +132,9 @@ def load_monomers(
             if name in sources:
                 notes.append(f"component {name} is defined in {sources[name]} and in {path}: the latter is used")
             sources[name] = str(path)
+        if own and not links and not set(own) & set(residue_names):
+            notes.append(Caution(f"{path} describes {listed(own)}, which the model does not have: not used"))
+    unused = {name: path for name, path in sources.items() if name not in residue_names}
     notes += shapeless(monlib, {name: path for name, path in sources.items() if name in residue_names})
     missing, here = [], []
     for name in dict.fromkeys(residue_names):
@@ -143,7 +151,7 @@ def load_monomers(
     notes += mend_clusters(monlib, here, own_links) + mend_porphyrins(monlib, here)
     complete_ends(monlib, here)
     mend_heavy_water(monlib, here, EMBEDDED)
-    return MonomerLibrary(monlib, energy, sources, tuple(missing), tuple(notes))
+    return MonomerLibrary(monlib, energy, sources, tuple(missing), tuple(notes), unused)
 
 
 def library_for(
@@ -177,7 +185,7 @@ def library_for(
     use_dictionary_names(copy, library.monlib, io.StringIO())
     found = {name: f"{what} {library.sources[name]}" for name, what in strangers(copy, library.monlib).items()}
     if found and unknown == "error":
-        raise MonomerError(other_compound_message(found))
+        raise MonomerError(other_compound_message(found) + unused_message(library.unused))
     for name in found:
         del library.monlib.monomers[name]
     unlike = "taken for another compound, its restraints are not used."
@@ -189,6 +197,17 @@ def library_for(
         library, missing=(*library.missing, *found), notes=(*library.notes, *notes),
         sources={name: source for name, source in library.sources.items() if name not in found},
     )  # fmt: skip
+
+
+def unused_message(unused: Mapping[str, str]) -> str:
+    """What to do where the user's files describe components that the model does not have: a sentence, or ""."""
+    if not unused:
+        return ""
+    said = listed([f"{name} ({path})" for name, path in unused.items()])
+    long = any(len(name) > _OF_PDB_FILES for name in unused)
+    return f" --restraints describes {said}, which the model does not have: one compound needs one name in both" + (
+        ", and a name of more than three characters a model in mmCIF." if long else "."
+    )
 
 
 def missing_components_message(missing: Mapping[str, Sequence[str]]) -> str:

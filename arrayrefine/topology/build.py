@@ -15,7 +15,7 @@ from arrayrefine.hydrogens.lengths import give_both_distances
 from arrayrefine.io.dummy_atoms import UNKNOWN_REACH, unknown_atoms
 from arrayrefine.io.entities import set_up_entities
 from arrayrefine.kernels.distances import close_pairs
-from arrayrefine.monomers import MonomerLibrary, missing_components_message
+from arrayrefine.monomers import MonomerLibrary, missing_components_message, unused_message
 from arrayrefine.restraints import Restraints
 from arrayrefine.topology import twisted_peptides
 from arrayrefine.topology.atom_names import names_of_other_programs, use_dictionary_names
@@ -154,7 +154,7 @@ def _check_components(
             if residue.name not in library.monlib.monomers:
                 where.setdefault(residue.name, []).append(f"{chain.name} {residue.seqid}")
     if where and unknown == "error":
-        raise MonomerError(missing_components_message(where))
+        raise MonomerError(missing_components_message(where) + unused_message(library.unused))
     return [
         Caution(
             f"component {name} has no restraints: {counted(len(places), 'residue')} held in place ({listed(places)})."
