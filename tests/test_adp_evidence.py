@@ -19,6 +19,7 @@ from arrayrefine.parameters import Parameters
 from arrayrefine.targets.adp import AdpTarget, Shapes
 from arrayrefine.targets.adp_curvature import strain_matrix
 from arrayrefine.weighting.adp_evidence import evidence, noise_let_go
+from arrayrefine.weighting.schemes import displacements_tell
 from arrayrefine.weights import Steering
 
 N = 1500
@@ -229,3 +230,19 @@ def test_the_loss_that_is_expected_of_firmer_restraints(atoms: Atoms, loose: flo
     assert noise_let_go(target, atoms, parameters, curvature(atoms, by_log), firm, loose) == 0.0
     xyz = Parameters.of(atoms, "xyz")
     assert noise_let_go(target, atoms, xyz, curvature(atoms, by_log), loose, firm) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("options", "refined", "told"),
+    [
+        (Options(), True, True),
+        (Options(), False, False),
+        (Options(adp="variance"), True, False),
+        (Options(xray=Xray(target="gaussian")), True, False),
+    ],
+)
+def test_displacements_tell_their_weight_where_they_are_refined_by_likelihood(
+    options: Options, refined: bool, told: bool
+) -> None:
+    atoms = random_atoms(crystal("P 1"), n=5)
+    assert displacements_tell(options, Parameters.of(atoms, "b" if refined else "xyz")) is told
