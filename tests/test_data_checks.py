@@ -42,6 +42,16 @@ def test_statistics_of_twins(domains: int, mean: float, moment: float, amplitude
     assert second_moment(wilson(TETRAGONAL, domains)) == pytest.approx(moment, abs=0.06)
 
 
+def test_a_pair_of_which_one_is_negative_differs_no_more_than_wholly() -> None:
+    data = wilson(TETRAGONAL, 2, 0.01)
+    assert data.sigma_i is not None
+    negative = np.random.default_rng(1).random(len(data)) < 0.2
+    intensity = 100.0 * data.sigma_i.max() * np.where(negative, -0.5, 1.0)
+    mean, _ = l_test(with_intensities(data, intensity))
+    assert 0.0 < mean < 1.0
+    assert l_test(with_intensities(data, np.maximum(intensity, 0.0)))[0] == pytest.approx(mean, abs=1e-12)
+
+
 def with_intensities(data: Reflections, intensity: np.ndarray) -> Reflections:
     """The same reflections with other amplitudes and intensities."""
     assert data.sigma_i is not None
