@@ -136,6 +136,11 @@ def atom_radii(atoms: Atoms, radii: Radii = "refmac") -> Float:
     return np.array([table.get(str(name), _OTHER_RADIUS[radii]) for name in names])[member.reshape(-1)]
 
 
+def _drawn_round(atoms: Atoms) -> NDArray[np.bool_]:
+    """Atoms (N,) that the mask is drawn round: no hydrogens, nor what is in no density."""
+    return ~atoms.is_hydrogen & (atoms.occupancy > 0.0)
+
+
 def mask_of(
     atoms: Atoms,
     crystal: Crystal,
@@ -164,7 +169,7 @@ def mask_of(
     grid = grid_shape(crystal, min(shape.step, 0.5 * d_min))
     if shape.empty:
         return np.zeros(grid, dtype=np.bool_)
-    counted = ~atoms.is_hydrogen & (atoms.occupancy > 0.0)
+    counted = _drawn_round(atoms)
     fractional = crystal.fractional(atoms.xyz[counted])
     draw = _drawn_on_device if device == "cuda" else solvent_mask
     mask = draw(
@@ -238,8 +243,7 @@ class SolventModel:
 
     def _remember(self, atoms: Atoms) -> None:
         """Make the mask of these atoms and transform it, unless that was done last."""
-        counted = ~atoms.is_hydrogen & (atoms.occupancy > 0.0)
-        made_for = (atoms.xyz[counted], atoms.occupancy)
+        made_for = (atoms.xyz[_drawn_round(atoms)], atoms.occupancy)
         if self._made_for is not None and all(np.array_equal(a, b) for a, b in zip(made_for, self._made_for)):
             return
         mask = self.mask(atoms)

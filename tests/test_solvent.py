@@ -191,6 +191,13 @@ def test_grid_is_fast_and_fine_enough(group: str):
         assert n <= 2.5 * length / 0.6 + 24
 
 
+def test_axes_that_no_rotation_mixes_are_divided_on_their_own():
+    """The smallest fast grid; where a screw axis moves by a quarter, steps are a multiple of four."""
+    cell = (17.5, 22.1, 29.2, 90.0, 104.0, 90.0)
+    assert grid_shape(Crystal(cell, "P 1 21 1"), 1.0) == (18, 24, 30)
+    assert grid_shape(Crystal((17.5, 17.5, 29.2, 90.0, 90.0, 90.0), "P 43"), 1.0) == (18, 18, 32)
+
+
 def test_radii_cover_the_elements():
     for z in range(1, 104):
         assert 0.5 < CCTBX_RADII[gemmi.Element(z).name] < 3.5
