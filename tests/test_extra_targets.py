@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import types
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from arrayrefine.options import External, Minimiser, Xray
 from arrayrefine.report import Step
 from arrayrefine.state import State
 from arrayrefine.targets.extra import check_extra
+from arrayrefine.weighting.extra import _balanced
 
 OPTIONS = ar.Options(
     targets=("xyz", "b"), d_min=2.8, cycles=1, tls=("none",), hydrogens="strip", rigid_body="no", weights="fixed",
@@ -138,6 +140,23 @@ def test_automatic_weights_belong_to_what_is_free(model: Any) -> None:
     by_hand = ar.Weights(None, 0.1, b.fingerprint)
     with pytest.raises(ar.StaleWeightsError, match="'even B' has an automatic weight"):
         ar.minimise_step(problem, state, b, by_hand)
+
+
+def test_a_term_is_weighed_where_it_acts_by_what_noise_changes_or_by_its_gradient() -> None:
+    """Of four atoms, one free by nothing; a term without slope here, a straight one, and one that does not act."""
+    free, none = np.array([True, True, True, False]), np.zeros(4, dtype=bool)
+    parameters: Any = types.SimpleNamespace(xyz=free, displaced=none, occupancy=none)
+
+    def slopes(changed: list[float], here: list[float]) -> Any:
+        along = [np.outer(values, [0.6, 0.0, 0.8]) for values in (changed, here)]
+        return {"xyz": tuple(ar.Gradient(xyz, np.zeros(4), np.zeros(4)) for xyz in along)}
+
+    by_xray = slopes([6.0, 8.0, 50.0, 99.0], [3.0, 3.0, 50.0, 99.0])
+    at_rest = slopes([2.0, 2.0, 0.0, 9.0], [0.0, 0.0, 0.0, 9.0])
+    straight = slopes([0.0, 0.0, 0.0, 9.0], [1.5, 1.5, 0.0, 9.0])
+    assert _balanced(by_xray, at_rest, parameters, 1.0) == pytest.approx(np.sqrt(50.0) / 2.0)
+    assert _balanced(by_xray, straight, parameters, 2.0) == pytest.approx(1.0)
+    assert _balanced(by_xray, slopes([0.0] * 3 + [9.0], [0.0] * 3 + [9.0]), parameters, 1.0) is None
 
 
 def test_gradient_of_the_objective_with_extra_terms(model: Any, target_point: Any) -> None:
