@@ -157,3 +157,18 @@ def test_command_prints_and_exits_0(capsys: pytest.CaptureFixture[str]) -> None:
     output = capsys.readouterr().out
     assert "GPU" in output
     assert "monomers" in output
+
+
+def test_a_package_that_is_missing_and_memory_of_unknown_size_are_findings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_PACKAGES", ("numpy", "no_such_package"))
+    found = {finding.topic: finding for finding in doctor._packages()}
+    assert found["numpy"].state == "works"
+    assert found["no_such_package"].state == "broken"
+    assert found["no_such_package"].detail == "No module named 'no_such_package'; pip install no_such_package"
+
+    def refuse(name: str) -> int:
+        raise ValueError(name)
+
+    monkeypatch.setattr(doctor.os, "sysconf", refuse)
+    memory = doctor._machine()[1]
+    assert (memory.topic, memory.state, memory.detail) == ("memory", "absent", "size unknown on this system")

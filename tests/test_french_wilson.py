@@ -79,6 +79,13 @@ def test_strong_negatives_are_rejected_and_nothing_else() -> None:
     assert (sigma_f > 0.0).all()
 
 
+def test_where_all_are_strong_negatives_none_is_kept() -> None:
+    f, sigma_f, keep = french_wilson(np.full(5, -9.0), np.ones(5), np.full(5, 0.1), np.ones(5), np.arange(5) > 2)
+    assert not keep.any()
+    assert not f.any()
+    assert not sigma_f.any()
+
+
 def test_wilson_mean_follows_resolution_and_withstands_outliers() -> None:
     rng = np.random.default_rng(5)
     s_squared = np.sort(rng.uniform(0.01, 0.4, 20000))

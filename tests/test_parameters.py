@@ -139,6 +139,20 @@ def test_unreadable_selection_says_what_is_expected(atoms, text: str) -> None:
         select(atoms, text)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("(chain A chain B)", "a parenthesis is not closed"),
+        ("(chain A", "ends too early"),
+        ("chain A)", "'\\)' is left over"),
+        ("chain A chain B", "'chain' is left over"),
+    ],
+)
+def test_what_is_wrong_with_a_selection_is_said(atoms, text: str, words: str) -> None:
+    with pytest.raises(InputError, match=rf"^selection '.*': {words}"):
+        select(atoms, text)
+
+
 def test_a_selection_that_cannot_be_read_is_shown_with_the_option_that_it_is_of(atoms) -> None:
     with pytest.raises(InputError, match=r"^--freeze 'xyz: 1-': selection '1-': '1-' is not understood"):
         Parameters.of(atoms, "xyz").without(("xyz: 1-",))

@@ -59,6 +59,7 @@ def test_a_sampling_fits_while_b_changes_little() -> None:
     assert still_fits(chosen, errors, b, one, 3e-4)
     assert still_fits(chosen, errors, b + 0.3, one, 3e-4)
     assert not still_fits(chosen, errors, b - 8.0, one, 3e-4)
+    assert not still_fits(chosen, errors, np.append(b[1:], -chosen.blur), one, 3e-4)  # no Gaussian is left of one atom
     assert not still_fits(chosen, errors, b + 40.0, one, 3e-4)
 
 

@@ -227,3 +227,16 @@ def test_a_map_of_anomalous_differences_is_shown_where_there_is_one(
         assert drawn[0][3] == pytest.approx([5.0 * sigma])
         errors = [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
         assert errors == []
+
+
+@pytest.mark.parametrize(("error", "said"), [(BrokenPipeError("gone"), False), (RuntimeError("a mistake"), True)])
+def test_a_browser_that_went_away_is_no_error_to_speak_of(
+    error: Exception, said: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site: Any = None
+    with viewer.Server(site) as server:
+        try:
+            raise error
+        except Exception:
+            server.handle_error(None, ("127.0.0.1", 1))
+    assert (str(error) in capsys.readouterr().err) is said
