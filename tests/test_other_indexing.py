@@ -8,8 +8,11 @@ from pathlib import Path
 import gemmi
 import numpy as np
 import pytest
+from synthetic import wilson
 
 import arrayrefine as ar
+from arrayrefine.crystal import Crystal
+from arrayrefine.lattice_symmetry import mates
 from arrayrefine.twins.other_indexing import other_indexing
 
 LAW = "-h-k,k,-l"
@@ -37,6 +40,19 @@ def test_data_that_are_indexed_otherwise_are_named(case: Callable[[str], Path], 
     back = ar.refine(model, _reindexed(other, tmp_path / "back.mtz"), BRIEF)
     assert back.r_work < 0.3
     assert not any("indices changed" in note for note in back.report.warnings)
+
+
+def test_of_several_laws_the_one_that_fits_is_named() -> None:
+    trigonal = Crystal((50.0, 50.0, 70.0, 90.0, 90.0, 120.0), "P 3")
+    data = wilson(trigonal)
+    assert len(trigonal.twin_laws) == 3
+    for law, matrix in trigonal.twin_laws.items():
+        mate = mates(trigonal, data.hkl, matrix)
+        model = np.where(mate >= 0, data.f_obs[mate], 1.0).astype(complex)
+        assert f"with indices changed by {law} the data fit the model: amplitudes correlate by 1.00" in other_indexing(
+            data, model, 0.55
+        )
+    assert other_indexing(data, data.f_obs.astype(complex), 0.55) == ""
 
 
 @pytest.mark.parametrize("name", ["br_lcls", "1aba"])
