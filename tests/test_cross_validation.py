@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from arrayrefine import __main__ as cli
+from arrayrefine.commands import crossvalidate
 from arrayrefine.cross_validation import CrossValidation, cross_validate
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
@@ -246,3 +247,18 @@ def test_data_without_flags_need_none() -> None:
     assert bare.r_own is None
     assert not any("flags" in note for note in bare.notes)
     assert 0.0 < bare.r_complete < 1.0
+
+
+def test_what_an_interrupted_run_has_found_is_said_to_be_part() -> None:
+    row = {"fold": 1, "n": 9, "r_work": 0.2, "r_free": None, "bond_rmsz": 0.7, "angle_rmsz": 0.8, "stopped": "done: 1"}
+    content: dict[str, Any] = {
+        "by_fold": [row], "standard_error": None, "r_complete": 0.25, "n": 9, "r_work": 0.2, "folds": 5,
+        "own_test_set": {"r_complete": None, "n": 0},
+    }  # fmt: skip
+    lines = crossvalidate._lines(content)
+    assert lines[-1] == "interrupted: 1 of 5 refinements had ended"
+    assert "R-complete 0.2500 of 9 reflections" in lines[-2]
+    own = {"own_test_set": {"r_complete": 0.3, "n": 4}, "folds": 1, "standard_error": 0.01}
+    *_, total, last = crossvalidate._lines(content | own)
+    assert "R-complete 0.2500 +- 0.0100 of 9" in total
+    assert last == "of these, the 4 of the file's test set: 0.3000"

@@ -20,7 +20,7 @@ import pytest
 from gemmi import cif
 from test_write import FINAL, make_data, make_report, small_pdb
 
-from arrayrefine.io import write_cif
+from arrayrefine.io import remark_3, write_cif
 from arrayrefine.io.model import read_model
 from arrayrefine.io.write import write_outputs
 from arrayrefine.report import Report
@@ -235,3 +235,13 @@ def test_mtz_opens_in_coot_by_itself(from_pdb: Path) -> None:
     assert mtz.history[0].startswith("arrayrefine ")
     grid = mtz.transform_f_phi_to_map("FWT", "PHWT", sample_rate=3)
     assert np.isfinite(np.array(grid)).all()
+
+
+def test_remark_3_has_the_domains_of_a_twin() -> None:
+    assert remark_3._twin([]) == []
+    domains = [{"operator": "h,k,l", "fraction": 0.7}, {"operator": "-h,-k,l", "fraction": 0.3}]
+    assert remark_3._twin(domains) == [
+        "  TWIN DETAILS", "   NUMBER OF TWIN DOMAINS  : 2",
+        "      TWIN DOMAIN   : 1", "      TWIN OPERATOR : H, K, L", "      TWIN FRACTION : 0.700",
+        "      TWIN DOMAIN   : 2", "      TWIN OPERATOR : -H, -K, L", "      TWIN FRACTION : 0.300", "",
+    ]  # fmt: skip

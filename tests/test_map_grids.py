@@ -93,6 +93,8 @@ def test_values_between_grid_points_and_unknown_maps() -> None:
     np.testing.assert_allclose(found, [first, (first + second) / 2, second, grid.values[-1, 0, 0]], rtol=1e-4)
     with pytest.raises(InputError, match="'2Fo-Fc' is not known; expected one of 2mFo-DFc, mFo-DFc, Fc"):
         map_grid(coefficients("P 1")[0], crystal("P 1"), "2Fo-Fc")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"'anomalous': expected data with Friedel pairs, .*; found no differences"):
+        map_grid(coefficients("P 1")[0], crystal("P 1"), "anomalous")
 
 
 def test_maps_on_request(tmp_path: Path) -> None:

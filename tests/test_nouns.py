@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from arrayrefine.displacements.displacement import joined
 from arrayrefine.displacements.tls import Tls
 from arrayrefine.errors import InputError
 from arrayrefine.reflections import positions
+from arrayrefine.version import version
 
 
 def test_a_space_group_that_is_none_is_refused() -> None:
@@ -48,3 +50,11 @@ def test_a_gradient_without_anisotropy_is_by_the_trace() -> None:
 def test_groups_of_which_none_is_chosen_do_not_move() -> None:
     tls = Tls.none(4)
     assert tls.moved(np.zeros(0, dtype=bool), np.eye(3), np.ones(3), np.ones(3)) is tls
+
+
+def test_a_source_tree_that_is_not_installed_has_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", absent)
+    assert version() == "source"

@@ -15,6 +15,7 @@ from arrayrefine.hydrogens.placing import Hydrogens
 from arrayrefine.measurements import free_uncertainty
 from arrayrefine.report import Statistics
 from arrayrefine.reporting import outcome, verdicts
+from arrayrefine.wording import Caution
 
 
 def with_free(count: int) -> Any:
@@ -226,3 +227,22 @@ def test_a_model_without_waters_is_told_what_finds_them(
     assert [note.startswith(f"the model has no waters, and data to {d_min:.2f} Å show some") for note in found] == (
         [True] if is_said else []
     )
+
+
+def test_what_a_search_for_weights_did_is_said() -> None:
+    def said(weights: str, searched: bool, free: int) -> list[str]:
+        problem: Any = types.SimpleNamespace(
+            options=types.SimpleNamespace(weights=weights),
+            reflections=types.SimpleNamespace(free=np.arange(10) < free),
+        )
+        step: Any = types.SimpleNamespace(weights={"geometry": 1.0} | ({"search": 0.1} if searched else {}))
+        return outcome.chosen_weights(problem, (step,))
+
+    assert said("robust", False, 3) == []
+    (flatters,) = said("search", True, 3)
+    assert flatters == "the test set chose the weights (--weights search): R-free flatters the model a little"
+    assert not isinstance(flatters, Caution)
+    for free, why in ((3, "there was no second cycle"), (0, "there is no test set")):
+        (nothing,) = said("search", False, free)
+        assert isinstance(nothing, Caution)
+        assert nothing == f"--weights search chose nothing, as {why}: the weights are those of --weights robust"
