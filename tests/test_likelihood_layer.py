@@ -75,7 +75,10 @@ def test_atoms_are_those_of_the_file(plain: ar.LikelihoodTarget, model: Any) -> 
 
 def test_gradients_in_double_precision(double: ar.LikelihoodTarget) -> None:
     check_gradients(double, 1e-6, 1e-6)
-    assert set(double.terms(double.atoms.xyz)) == {"xray", "geometry", "adp"}
+    terms = double.terms(double.atoms.xyz)
+    assert set(terms) == {"xray", "geometry", "adp"}
+    assert terms["adp"] == pytest.approx(0.05 * double.problem.adp(double.atoms)[0])
+    assert min(terms["adp"], terms["geometry"]) > 0.0
     assert sum(double.terms(double.atoms.xyz).values()) == pytest.approx(double(double.atoms.xyz)[0])
 
 
