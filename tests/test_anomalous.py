@@ -237,6 +237,19 @@ def test_weights_are_the_share_of_signal_and_do_not_believe_errors_that_are_too_
     assert "anomalous differences (DANO, SIGDANO)" in found.sentence()
 
 
+def test_differences_beyond_five_times_what_is_usual_are_left_out() -> None:
+    hkl = CRYSTAL.unique_reflections(2.0, 40.0)
+    hkl = hkl[~CRYSTAL.centric(hkl)][:390]  # one bin
+    difference = np.where(np.arange(390) % 2, 1.0, -1.0)
+    difference[:2] = 4.9, -5.6
+    found = weighed(CRYSTAL, hkl, difference, np.full(390, 0.5), ("DANO", "SIGDANO"))
+    usual = float(np.mean(difference**2))
+    assert 4.9 < 5.0 * np.sqrt(usual) < 5.6
+    assert len(found.bins) == 1
+    assert found.weight[1] == 0.0
+    np.testing.assert_allclose(np.delete(found.weight, 1), (usual - 0.25) / usual)
+
+
 def test_sulphur_of_lysozyme_is_where_the_model_has_it(case: Callable[[str], Path], tmp_path: Path) -> None:
     """In a refinement: columns, report, log, map file, page, and what `report` reads back."""
     folder = case("hewl_ssad")

@@ -98,6 +98,16 @@ def test_wilson_mean_follows_resolution_and_withstands_outliers() -> None:
     assert np.abs(found / truth - 1.0).max() < 0.6
 
 
+def test_the_mean_leaves_out_what_is_beyond_ten_times_it_and_five_sigma_as_strong_as_a_reflection_should_be() -> None:
+    factor = np.where(np.arange(100) % 2, 4.0, 1.0)
+    intensity, sigma = 2.0 * factor, np.full(100, 0.1)
+    intensity[:3], sigma[2] = (30.0, 60.0, 30.0), 2.0  # only the first is beyond: its factor and sigma are small
+    level = intensity.sum() / factor.sum()
+    assert 10.0 * level + 0.5 < 30.0 < 10.0 * level + 10.0
+    found = wilson_mean(intensity, sigma, np.linspace(0.1, 0.2, 100), np.ones(100, dtype=bool), factor)
+    np.testing.assert_allclose(found, intensity[1:].sum() / factor[1:].sum())
+
+
 def test_noise_without_signal_still_gives_a_positive_mean() -> None:
     rng = np.random.default_rng(7)
     noise = rng.normal(-0.5, 1.0, 1000)

@@ -36,6 +36,13 @@ def test_six_values_and_the_matrix() -> None:
     assert symmetric.isotropic(np.array([2.0])).tolist() == [[2, 2, 2, 0, 0, 0]]
 
 
+def test_strains_are_the_identity_and_a_basis_of_what_has_no_trace() -> None:
+    assert symmetric.STRAINS[0].tolist() == symmetric.isotropic(np.ones(())).tolist()
+    shapes = symmetric.STRAINS[1:]
+    np.testing.assert_allclose(symmetric.trace(shapes), 0.0, atol=1e-15)
+    np.testing.assert_allclose(symmetric.inner(shapes[:, None], shapes), np.eye(5), atol=1e-15)
+
+
 def test_inverse_determinant_and_eigenvalues() -> None:
     matrix = symmetric.matrices(POSITIVE)
     np.testing.assert_allclose(symmetric.determinant(POSITIVE), np.linalg.det(matrix), rtol=1e-12)

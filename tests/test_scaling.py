@@ -81,6 +81,16 @@ def test_anisotropy_has_the_freedom_that_symmetry_leaves(group, n):
             np.testing.assert_allclose(scale.k_aniso(hkl @ rotation), scale.k_aniso(hkl), rtol=1e-9)
 
 
+def test_atoms_may_take_over_what_scale_and_bins_fall_by_together() -> None:
+    knots, s_squared = np.linspace(0.0, 0.3, 7), np.random.default_rng(0).uniform(0.0, 0.3, 50)
+    fall, none = -0.25 * 3.0 * knots, np.zeros(0)
+    scale = Scale(synthetic_crystal("P 1"), 2.0, 7.0, np.zeros((3, 3)), 0.0, 50.0, knots, fall, none, none, 0.0)
+    assert scale.overall_b(s_squared, 1.0 + s_squared) == pytest.approx(10.0)
+    assert scale.overall_b(np.full(50, 0.125), np.ones(50)) == 0.0  # one resolution tells of no fall
+    bent = dataclasses.replace(scale, log_k=np.where(knots > 0.25, 0.5, 0.0))
+    assert bent.overall_b(s_squared, np.where(s_squared > 0.24, 0.0, 1.0)) == pytest.approx(7.0)  # by weight
+
+
 @pytest.mark.parametrize("group", ["P 1", "P 1 21 1", "C 1 2 1", "P 21 21 21", "P 61 2 2", "R 3:H", "P 21 3"])
 @pytest.mark.parametrize("bins", [False, True])
 def test_known_scale_is_recovered(group, bins, monkeypatch):
@@ -215,8 +225,8 @@ def test_description_is_json():
     assert len(back["bins"]) >= 5
 
 
-@pytest.mark.parametrize("form", ["parametric", "binned"])
-def test_jacobian_matches_finite_differences(form):
+def some_form(form: str):
+    """A form of the scale for made-up data, and where its search begins."""
     reflections, f_calc, f_mask, _ = made_up("P 1 21 1", noise=0.1, n=1500)
     order = np.argsort(reflections.s_squared)
     s = reflections.hkl[order] @ reflections.crystal.frac
@@ -227,6 +237,22 @@ def test_jacobian_matches_finite_differences(form):
     if form == "binned":
         fit = Binned(data, p)
         p = fit.start()
+    return fit, p
+
+
+@pytest.mark.parametrize("form", ["parametric", "binned"])
+def test_what_is_expected_of_the_scale_is_no_reward_for_being_far_from_it(form):
+    fit, _ = some_form(form)
+    stiffness = np.linalg.eigvalsh(fit.precision)
+    assert stiffness.min() > -1e-9 * stiffness.max()
+    if form == "binned":  # the solvent's scale is held in all its values, the overall one but for level and slope
+        assert np.linalg.eigvalsh(fit.precision[-fit.n_mask :, -fit.n_mask :]).min() > 0.0
+
+
+@pytest.mark.parametrize("form", ["parametric", "binned"])
+def test_jacobian_matches_finite_differences(form):
+    fit, p = some_form(form)
+    data = fit.data
     p = p + 0.01
     dense = np.zeros((len(data.f_obs), len(p)))
     fit.value(p)

@@ -19,7 +19,15 @@ from arrayrefine.atoms import Atoms, Gradient, Riding
 from arrayrefine.displacements.displacement import U_LIMITS, parted, total_u
 from arrayrefine.displacements.tls import Tls
 from arrayrefine.displacements.tls_groups import choose_tls, polymer_residues, residue_rows
-from arrayrefine.displacements.tls_motion import describe, residual_b, sensible, sentences, settled
+from arrayrefine.displacements.tls_motion import (
+    _possible_motion,
+    describe,
+    matrices,
+    residual_b,
+    sensible,
+    sentences,
+    settled,
+)
 from arrayrefine.errors import InputError
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.io.model import read_model
@@ -409,6 +417,18 @@ def test_settling_and_mending_of_motion() -> None:
     step = total_u(mended) - total_u(bent)
     expected = mended.tls.u(atoms.xyz) - bent.tls.u(atoms.xyz)
     assert np.allclose(step[:32], parted(expected)[1][:32], atol=1e-9)  # isotropic parts are in the members' own B
+
+
+def test_a_libration_that_would_be_negative_goes_with_the_part_of_s_that_it_drives() -> None:
+    values = np.arange(20.0)
+    values[6:12] = -0.1, 0.2, 0.3, 0.0, 0.0, 0.0
+    _, _, screw = matrices(values)
+    assert screw.tolist() == [[12, 14, 15], [16, 13, 17], [18, 19, -25]]
+    t, libration, left = matrices(_possible_motion(values))
+    assert t.tolist() == symmetric.matrices(values[:6]).tolist()
+    np.testing.assert_allclose(libration, np.diag([0.0, 0.2, 0.3]), atol=1e-15)
+    screw[0] = 0.0
+    np.testing.assert_allclose(left, screw - np.trace(screw) / 3.0 * np.eye(3), atol=1e-12)
 
 
 def test_displacements_follow_the_group_to_where_its_atoms_have_moved() -> None:

@@ -54,6 +54,8 @@ def test_a_new_test_set_does_not_explain_a_worse_r_work(r_work: float, work: int
         (0.8, "A", ("xyz", "b"), 5000, "--targets xyz+occupancy b"),
         (0.8, "A", ("xyz+b", "occupancy"), 5000, ""),
         (0.8, "", ("xyz+b",), 5000, ""),
+        (1.204, "A", ("xyz+b",), 5000, "--targets xyz+b+occupancy"),
+        (1.21, "A", ("xyz+b",), 5000, ""),
         (1.5, "A", ("xyz+b",), 5000, ""),
         (0.8, "A", ("xyz+b",), 11, ""),
     ],
