@@ -116,3 +116,16 @@ def test_what_programs_leave_out_of_atoms_is_completed_and_said(tmp_path: Path) 
     assert model.atoms.occupancy.tolist() == [1.0, 1.0]
     assert model.atoms.b_iso.tolist() == [20.0, 20.0]
     assert any("20.0 Å² (the median of the model) for 1 atom: A/GLY 1/N" in note for note in model.notes)
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_residues_without_a_number_are_counted_behind_the_sequence_of_their_chain(tmp_path: Path, given: bool) -> None:
+    rows = (
+        "ATOM 1 C CA . GLY A 1 1 ? 1 2 3 1.0 20 {} A 1", "ATOM 2 C CA . GLY A 1 2 ? 4 2 3 1.0 20 {} A 1",
+        "HETATM 3 O O . HOH B 2 . ? 5 6 7 1.0 20 {} A 1", "HETATM 4 O O . HOH B 2 . ? 8 6 7 1.0 20 {} A 1",
+    )  # fmt: skip
+    text = MMCIF + "\n".join(rows) + "\n"
+    path = tmp_path / "model.cif"
+    without = text.replace("_atom_site.auth_seq_id\n", "").replace("{} ", "")
+    path.write_text(text.replace("{}", "?") if given else without)
+    assert read_model(path).atoms.identity.sequence_number.tolist() == [1, 2, 3, 4]

@@ -84,28 +84,32 @@ def _complete(block: cif.Block, notes: list[str]) -> None:
 
 
 def _number_all(block: cif.Block, notes: list[str]) -> None:
-    """Give residues the numbers of their sequences, and others running ones, where there is no auth_seq_id."""
+    """Give residues the numbers of their sequences, and others running ones, where auth_seq_id has none."""
     loop = block.find_loop("_atom_site.label_seq_id").get_loop()
-    if loop is None or "_atom_site.auth_seq_id" in loop.tags:
+    if loop is None or not all(cif.is_null(number) for number in block.find_values("_atom_site.auth_seq_id")):
         return
-    loop.add_columns(["_atom_site.auth_seq_id"], "?")
+    if "_atom_site.auth_seq_id" not in loop.tags:
+        loop.add_columns(["_atom_site.auth_seq_id"], "?")
     names = ["label_asym_id", "label_comp_id", "label_seq_id", "label_atom_id", "label_alt_id", "auth_seq_id"]
-    count, seen = 0, set[tuple[str, str]]()
-    last = ("", "")
+    rows = block.find("_atom_site.", [*names, "?auth_asym_id"])
+    homes = [row[6] if row.has(6) and not cif.is_null(row[6]) else row[0] for row in rows]
+    count: dict[str, int] = {}  # behind the sequences of the same chain, as authors name it
+    for home, row in zip(homes, rows):
+        if not cif.is_null(row[2]):
+            count[home] = max(count.get(home, 0), cif.as_int(row[2]))
+    last, seen = ("", ""), set[tuple[str, str]]()
     numbered = 0
-    for row in block.find("_atom_site.", names):
-        chain, component, number = row[0], row[1], row[2]
-        if not cif.is_null(number):
-            row[5] = number
+    for home, row in zip(homes, rows):
+        if not cif.is_null(row[2]):
+            row[5] = row[2]
             continue
         atom = row[3], row[4]
-        if chain != last[0]:
-            count, seen = 0, set()
-        if (chain, component) != last or atom in seen:
-            count, seen = count + 1, set()
+        if (row[0], row[1]) != last or atom in seen:
+            count[home] = count.get(home, 0) + 1
+            seen = set()
             numbered += 1
         seen.add(atom)
-        last, row[5] = (chain, component), str(count)
+        last, row[5] = (row[0], row[1]), str(count[home])
     if numbered:
         notes.append(
             f"_atom_site.auth_seq_id is missing: {counted(numbered, 'residue')} outside the sequences of polymers "
