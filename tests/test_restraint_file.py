@@ -46,3 +46,17 @@ def test_torsions_without_a_period_are_left_out_and_said(tmp_path: Path, blank: 
     library = load_monomers(["GOL"], [path])
     assert [torsion.period for torsion in library.monlib.monomers["GOL"].rt.torsions][:3] == [0, 0, 1]
     assert f"{path}: 2 torsions of data_comp_GOL without a period are not restrained" in library.notes
+
+
+@pytest.mark.parametrize("sign", ["?", ".", "anomer"])
+def test_centres_without_a_known_sign_are_of_either_hand_and_said(tmp_path: Path, sign: str) -> None:
+    document = gemmi.cif.read(str(EMBEDDED / "n" / "NAG.cif"))
+    document.find_block("comp_NAG").find_values("_chem_comp_chir.volume_sign")[0] = sign
+    path = tmp_path / "NAG.cif"
+    document.write_file(str(path))
+    library = load_monomers(["NAG"], [path])
+    first, second = list(library.monlib.monomers["NAG"].rt.chirs)[:2]
+    assert first.sign == gemmi.ChiralityType.Both
+    assert second.sign != gemmi.ChiralityType.Both
+    said = f"{path}: 1 chiral centre of data_comp_NAG with the sign '{sign}': taken as 'both', of either hand"
+    assert said in library.notes

@@ -9,7 +9,7 @@ import gemmi
 
 from arrayrefine.errors import InputError
 from arrayrefine.io.files import KIND_NAMES, Kind, as_utf8, kind_of
-from arrayrefine.wording import are, counted
+from arrayrefine.wording import are, counted, listed
 
 _OTHER_KINDS = (
     (re.compile(rb"^\s*@<TRIPOS>", re.MULTILINE), "a MOL2 file"),
@@ -17,10 +17,14 @@ _OTHER_KINDS = (
     (re.compile(rb"\A\s*<(!doctype|html|\?xml)", re.IGNORECASE), "a web page or XML, as a failed download leaves"),
 )
 """What is given in place of a dictionary, and how it is told."""
+_SIGNS = ("p", "n", "b", "c")
+"""How the signs of chiral volumes begin that gemmi knows: positive, negative, both, crossN."""
 
 
 def read_restraint_file(path: Path) -> tuple[gemmi.cif.Document, list[str]]:
-    """Read a CIF, in whatever encoding it says to be; torsions without a period get 0, which restrains nothing.
+    """Read a CIF, in whatever encoding it says to be, with what restrains nothing where it leaves a value blank.
+
+    Torsions without a period get 0, chiral centres with a sign that gemmi does not know "both".
 
     Parameters
     ----------
@@ -48,7 +52,7 @@ def read_restraint_file(path: Path) -> tuple[gemmi.cif.Document, list[str]]:
             f"{path}: cannot be read as a restraint CIF: {error}{_instead(content, kind, str(error))}; --restraints "
             "expects one as made by AceDRG, grade2 or eLBOW"
         ) from error
-    return document, _give_periods(document, path)
+    return document, _give_periods(document, path) + _give_signs(document, path)
 
 
 def _instead(content: bytes, kind: Kind, error: str) -> str:
@@ -73,4 +77,19 @@ def _give_periods(document: gemmi.cif.Document, path: Path) -> list[str]:
         if blank:
             what = counted(len(blank), "torsion")
             notes.append(f"{path}: {what} of data_{block.name} without a period {are(len(blank))} not restrained")
+    return notes
+
+
+def _give_signs(document: gemmi.cif.Document, path: Path) -> list[str]:
+    """Let either hand do where a centre's sign is blank, or of old libraries (anomer), and say of how many."""
+    notes = []
+    for block in document:
+        column = block.find_values("_chem_comp_chir.volume_sign")
+        odd = [k for k in range(len(column)) if not column.str(k).lower().startswith(_SIGNS)]
+        found = listed(sorted({f"'{column[k]}'" for k in odd}))
+        for k in odd:
+            column[k] = "both"
+        if odd:
+            what = counted(len(odd), "chiral centre")
+            notes.append(f"{path}: {what} of data_{block.name} with the sign {found}: taken as 'both', of either hand")
     return notes
