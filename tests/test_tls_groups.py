@@ -18,7 +18,7 @@ from arrayrefine import refinement_step
 from arrayrefine.atoms import Atoms, Gradient, Riding
 from arrayrefine.displacements.displacement import U_LIMITS, parted, total_u
 from arrayrefine.displacements.tls import Tls
-from arrayrefine.displacements.tls_groups import choose_tls, polymer_residues, residue_rows
+from arrayrefine.displacements.tls_groups import _started, choose_tls, polymer_residues, residue_rows
 from arrayrefine.displacements.tls_motion import (
     _possible_motion,
     describe,
@@ -445,6 +445,19 @@ def test_displacements_follow_the_group_to_where_its_atoms_have_moved() -> None:
     np.testing.assert_allclose(placed.u_aniso[inside], parted(motion.u(moved.xyz))[1][inside], atol=1e-12)
     np.testing.assert_allclose(placed.b_iso, moved.b_iso)
     np.testing.assert_array_equal(placed.u_aniso[~inside], moved.u_aniso[~inside])
+
+
+def test_groups_start_from_the_tensors_that_are_known_and_every_u_is_possible() -> None:
+    still, _ = choose_tls(peptides(), ("chain",), 10_000)
+    inside = still.tls.group >= 0
+    motion = dataclasses.replace(still.tls, values=grouped(still).tls.values)
+    known = parted(motion.u(still.xyz))[1]
+    started = _started(still, known)
+    np.testing.assert_allclose(parted(started.tls.u(still.xyz))[1], known, atol=1e-9)
+    for k in range(2):
+        least = symmetric.eigenvalues(total_u(_started(still, 40.0 * known))[still.tls.group == k])
+        assert least.min() == pytest.approx(U_LIMITS[0], rel=1e-4)
+    np.testing.assert_array_equal(started.b_iso[~inside], still.b_iso[~inside])
 
 
 def test_tensors_of_a_deposited_model_give_the_shape_of_its_displacements(case: Callable[[str], Path]) -> None:
