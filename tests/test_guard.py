@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import types
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from arrayrefine.options import Weighting
 from arrayrefine.problem import Problem
 from arrayrefine.refinement_step import Path, run_step
 from arrayrefine.state import State
+from arrayrefine.steering import guard
 from arrayrefine.steering.guard import objection
 from arrayrefine.steering.remedy import remedy
 from arrayrefine.weighting.schemes import stale_weights
@@ -253,3 +255,23 @@ def test_another_try_goes_by_the_weight_that_was_refused(
     assert path.adp == second.adp
     assert path.steering == Steering(geometry=1.5, adp=1.0 / 3.0)
     assert "R-work rose: rolled back, tried again with ADP weight x 0.33" in step.note
+
+
+@pytest.mark.parametrize(
+    ("terms", "gained"),
+    [
+        ([(2.0, 5.0, 3.0), (3.0, 2.0, 1.0)], 7.0),
+        ([(0.5, 5.0, 6.0), (3.0, 2.0, 1.0)], 2.5),
+        ([(0.5, 5.0, 6.0)], 0.0),
+        ([(None, 5.0, 3.0)], 0.0),
+    ],
+)
+def test_extra_targets_pay_with_what_they_gained_together_and_never_less_than_nothing(
+    terms: list[tuple[float | None, float, float]], gained: float
+) -> None:
+    """Of each term its weight, None where it acts on nothing, and its value before and after a step."""
+    before, after = (types.SimpleNamespace(atoms=place) for place in (0, 1))
+    targets = [lambda place, values=values: (values[place], None) for _, *values in terms]
+    found = types.SimpleNamespace(of=lambda target: terms[targets.index(target)][0])
+    problem = types.SimpleNamespace(extra=targets)
+    assert guard._gained(problem, before, after, found) == pytest.approx(gained)  # type: ignore[arg-type]
