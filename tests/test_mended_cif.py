@@ -129,3 +129,13 @@ def test_residues_without_a_number_are_counted_behind_the_sequence_of_their_chai
     without = text.replace("_atom_site.auth_seq_id\n", "").replace("{} ", "")
     path.write_text(text.replace("{}", "?") if given else without)
     assert read_model(path).atoms.identity.sequence_number.tolist() == [1, 2, 3, 4]
+
+
+def test_charges_as_in_pdb_files(tmp_path: Path) -> None:
+    path = tmp_path / "model.cif"
+    tags = MMCIF.rstrip() + "\n_atom_site.pdbx_formal_charge\n"
+    charges = enumerate(("2+", "+2", "2", "1-", "?"))
+    rows = (f"HETATM {i} Zn ZN . ZN A 1 . ? {5 * i} 2 3 1 20 {i} A 1 {charge}" for i, charge in charges)
+    path.write_text(tags + "\n".join((*rows, "")))
+    residues = read_model(path).structure[0][0]
+    assert [residue[0].charge for residue in residues] == [2, 2, 2, -1, 0]

@@ -9,6 +9,8 @@ from gemmi import cif
 from arrayrefine.wording import are, counted
 
 _NUMBER_AND_LETTER = re.compile(r"(-?\d+)([A-Za-z])")
+_SIGN_BEHIND = re.compile(r"(\d+)([+-])")
+"""A charge as PDB files have it."""
 _COUNTS = ("_exptl.crystals_number",)
 """Integers that gemmi reads, beside those of atoms."""
 
@@ -17,10 +19,10 @@ def mend(block: cif.Block, notes: list[str]) -> None:
     """Mend what would keep a model from being read, in place.
 
     Atoms get what some programs leave out where it can be told: numbers, names of chains from those of authors, no
-    conformer, full occupancies, and a B of 0, which stands for none. Counts in quotes lose them, residue numbers lose
-    the insertion code that some programs write behind them, and sequences that are numbered like that are counted
-    anew. Where no author numbers the residues, those outside the sequences of polymers, which have no number then, are
-    counted in their chains.
+    conformer, full occupancies, and a B of 0, which stands for none. Charges are read as in 2+ too. Counts in quotes
+    lose them, residue numbers lose the insertion code that some programs write behind them, and sequences that are
+    numbered like that are counted anew. Where no author numbers the residues, those outside the sequences of polymers,
+    which have no number then, are counted in their chains.
 
     Parameters
     ----------
@@ -42,6 +44,9 @@ def mend(block: cif.Block, notes: list[str]) -> None:
         for row in steps:
             length[row[0]] = length.get(row[0], 0) + 1
             row[1] = str(length[row[0]])
+    for row in block.find("_atom_site.", ["pdbx_formal_charge"]):
+        if charge := _SIGN_BEHIND.fullmatch(cif.as_string(row[0])):
+            row[0] = f"{charge[2]}{charge[1]}".removeprefix("+")
     _number_all(block, notes)
     mended = 0
     for row in block.find("_atom_site.", ["auth_seq_id", "?pdbx_PDB_ins_code"]):

@@ -108,6 +108,7 @@ def strangers(structure: gemmi.Structure, monlib: gemmi.MonLib) -> dict[str, str
 def names_of_other_programs(components: Iterable[str]) -> str:
     """What the PDB calls components that programs for refinement or dynamics name otherwise: a sentence, or ""."""
     names = [f"{name} is {_OTHER_PROGRAMS[name]}" for name in components if name in _OTHER_PROGRAMS]
+    names += [f"{name} is {name.upper()}" for name in components if name != name.upper()]
     if not names:
         return ""
     return f" If they have the names of another program, rename them in the model: in the PDB {', '.join(names)}."
