@@ -34,6 +34,7 @@ from arrayrefine.topology.nonbonded import (
     topological_pairs,
 )
 from arrayrefine.topology.overlapping_mates import overlapping_mates
+from arrayrefine.topology.overlapping_parts import overlapping_parts
 from arrayrefine.topology.pyranoses import read_chairs
 from arrayrefine.topology.terms import (
     HYDROGEN_BOND_LENGTH,
@@ -138,7 +139,8 @@ def build_restraints(
     excluded, one_four = topological_pairs(all_edges, rigid, groups, n)
     excluded_images = image_pairs(image_links(model), coordination_across, all_edges, n)
     non_bonded = build_non_bonded(atoms, kinds, all_edges, (excluded, excluded_images, one_four))
-    notes += unlinked_contacts(atoms, non_bonded) + overlapping_mates(atoms, non_bonded, crystal)
+    notes += unlinked_contacts(atoms, non_bonded) + overlapping_parts(atoms, non_bonded)
+    notes += overlapping_mates(atoms, non_bonded, crystal)
     return Restraints(
         bonds, angles, torsions, chiralities, planes, non_bonded, held, tuple(notes), across=across, at_nuclei=at_nuclei
     )

@@ -1,0 +1,48 @@
+"""Residues that are there in part, in one place, are named where they have no conformers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from arrayrefine.io.model import read_model
+from arrayrefine.monomers import load_monomers
+from arrayrefine.topology.build import build_restraints
+
+_ATOM = "HETATM{n:5d}  {name:<3s}{alt}{residue:>3s} A{m:4d}    {x:8.3f}{y:8.3f}{y:8.3f}{q:6.2f} 20.00           {e}\n"
+
+
+@pytest.fixture(autouse=True)
+def _no_library_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CLIBD_MON", raising=False)
+
+
+def _said(path: Path, *atoms: tuple[str, str, float, float], alt: str = " ") -> list[str]:
+    """What is said of atoms (name, residue, x, occupancy); all but the first are conformers `alt`."""
+    text = "CRYST1   40.000   40.000   40.000  90.00  90.00  90.00 P 1           1\n"
+    for n, (name, residue, x, q) in enumerate(atoms):
+        label = alt if n else ("A" if alt != " " else " ")
+        text += _ATOM.format(n=n + 1, name=name, alt=label, residue=residue, m=n + 1, x=x, y=9.0, q=q, e=name[0])
+    path.write_text(text + "END\n")
+    model = read_model(path)
+    library = load_monomers(model.structure[0].get_all_residue_names())
+    restraints = build_restraints(model.structure, model.atoms, model.crystal, library, unknown="hold")
+    return [note for note in restraints.notes if "there in part" in note]
+
+
+def test_a_water_in_the_place_of_a_ligand_is_named(tmp_path: Path) -> None:
+    atoms = ("C1", "EDO", 9.0, 0.5), ("O", "HOH", 9.4, 0.5)
+    assert _said(tmp_path / "a.pdb", *atoms) == [
+        "1 pair of residues that are there in part is in one place, without conformers; contacts will push them "
+        "apart: A/EDO 1/C1 - A/HOH 2/O (0.40 Å). If one is there instead of the other, name them conformers A and B "
+        "(altloc)"
+    ]
+
+
+def test_what_is_named_apart_or_there_together_is_not(tmp_path: Path) -> None:
+    atoms = ("C1", "EDO", 9.0, 0.5), ("O", "HOH", 9.4, 0.5)
+    assert not _said(tmp_path / "a.pdb", *atoms, alt="B")
+    assert not _said(tmp_path / "b.pdb", atoms[0], ("O", "HOH", 9.4, 0.7))
+    assert not _said(tmp_path / "c.pdb", atoms[0], ("O", "HOH", 11.1, 0.5))
+    assert not _said(tmp_path / "d.pdb", atoms[0])
