@@ -17,7 +17,7 @@ import gemmi
 from arrayrefine.errors import InputError, MonomerError
 from arrayrefine.io.dummy_atoms import dummies_among
 from arrayrefine.io.entities import set_up_entities
-from arrayrefine.io.restraint_file import read_restraint_file
+from arrayrefine.io.restraint_file import read_restraint_file, what_instead
 from arrayrefine.topology.atom_names import (
     names_of_other_programs,
     other_compound_message,
@@ -326,9 +326,8 @@ def _read_user_file(monlib: gemmi.MonLib, path: Path, notes: list[str]) -> tuple
     notes += unrestrained
     names, links, modifications = _contents(document)
     if not (names or links or modifications):
-        what = "coordinates" if any(b.find_values("_atom_site.id") for b in document) else "no restraints"
         raise InputError(
-            f"{path}: has {what}, but no component (data_comp_...), link list or modification list; "
+            f"{path}: has {what_instead(document)}, but no component (data_comp_...), link list or modification list; "
             "--restraints expects a restraint CIF, as made by AceDRG, grade2 or eLBOW"
         )
     for name, block in names.items():

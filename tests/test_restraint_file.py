@@ -60,3 +60,10 @@ def test_centres_without_a_known_sign_are_of_either_hand_and_said(tmp_path: Path
     assert second.sign != gemmi.ChiralityType.Both
     said = f"{path}: 1 chiral centre of data_comp_NAG with the sign '{sign}': taken as 'both', of either hand"
     assert said in library.notes
+
+
+def test_links_without_their_list_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "link.cif"
+    path.write_text("data_link_p\nloop_\n_chem_link_bond.link_id\n_chem_link_bond.atom_id_1\np O3\n")
+    with pytest.raises(InputError, match=r"has data_link_p without the list that says what they join .*_chem_link.id"):
+        load_monomers(["ACT"], [path])

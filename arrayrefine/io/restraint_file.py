@@ -55,6 +55,21 @@ def read_restraint_file(path: Path) -> tuple[gemmi.cif.Document, list[str]]:
     return document, _give_periods(document, path) + _give_signs(document, path)
 
 
+def what_instead(document: gemmi.cif.Document) -> str:
+    """What a CIF has that describes no component and lists no links: the object of a sentence.
+
+    Parameters
+    ----------
+    document : gemmi.cif.Document
+    """
+    if any(block.find_values("_atom_site.id") for block in document):
+        return "coordinates"
+    unlisted = [f"data_{block.name}" for block in document if block.name.startswith(("link_", "mod_"))]
+    if unlisted:
+        return f"{listed(unlisted)} without the list that says what they join or change (_chem_link.id, _chem_mod.id)"
+    return "no restraints"
+
+
 def _instead(content: bytes, kind: Kind, error: str) -> str:
     """What the file is, or what is wrong with it, in the middle of a sentence."""
     if kind == "cif":
