@@ -26,7 +26,7 @@ from arrayrefine.topology.atom_names import (
 )
 from arrayrefine.topology.chain_ends import complete_ends
 from arrayrefine.topology.clusters import mend_clusters
-from arrayrefine.topology.component_checks import check_connected, check_values, shapeless
+from arrayrefine.topology.component_checks import check_connected, check_values, shapeless, without_modifications
 from arrayrefine.topology.element_checks import other_elements
 from arrayrefine.topology.heavy_water import mend_heavy_water
 from arrayrefine.topology.porphyrins import mend_porphyrins
@@ -124,10 +124,10 @@ def load_monomers(
     _read_links(monlib, folders)
     energy = _read_energy(next(f for f in folders if (f / "ener_lib.cif").is_file()) / "ener_lib.cif")
     sources: dict[str, str] = {}
-    own_links: list[str] = []
+    own_links: dict[str, str] = {}
     for path in restraints:
         own, links = _read_user_file(monlib, Path(path), notes)
-        own_links += links
+        own_links |= dict.fromkeys(links, str(path))
         for name in own:
             if name in sources:
                 notes.append(f"component {name} is defined in {sources[name]} and in {path}: the latter is used")
@@ -135,6 +135,7 @@ def load_monomers(
         if own and not links and not set(own) & set(residue_names):
             notes.append(Caution(f"{path} describes {listed(own)}, which the model does not have: not used"))
     unused = {name: path for name, path in sources.items() if name not in residue_names}
+    notes += without_modifications(monlib, own_links)
     notes += shapeless(monlib, {name: path for name, path in sources.items() if name in residue_names})
     missing, here = [], []
     for name in dict.fromkeys(residue_names):

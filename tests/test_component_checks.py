@@ -101,3 +101,19 @@ def test_bonds_of_atoms_that_are_not_listed_and_atoms_without_elements_are_refus
     path.write_text(text.replace("_chem_comp_atom.type_symbol", "_chem_comp_atom.other"))
     with pytest.raises(InputError, match="lists atoms without elements"):
         load_monomers(["ACT"], [path])
+
+
+@pytest.mark.parametrize(("modification", "said"), [("DEL-O1", 0), ("mine", 1)])
+def test_a_link_whose_modification_nobody_lists_is_named(tmp_path: Path, modification: str, said: int) -> None:
+    path = tmp_path / "link.cif"
+    path.write_text(
+        "data_link_list\nloop_\n_chem_link.id\n_chem_link.comp_id_1\n_chem_link.mod_id_1\n_chem_link.group_comp_1\n"
+        "_chem_link.comp_id_2\n_chem_link.mod_id_2\n_chem_link.group_comp_2\n_chem_link.name\n"
+        f"mylink NAG {modification} . ACT . . .\ndata_link_mylink\nloop_\n_chem_link_bond.link_id\n"
+        "_chem_link_bond.atom_1_comp_id\n_chem_link_bond.atom_id_1\n_chem_link_bond.atom_2_comp_id\n"
+        "_chem_link_bond.atom_id_2\n_chem_link_bond.type\n_chem_link_bond.value_dist\n_chem_link_bond.value_dist_esd\n"
+        "mylink 1 O4 2 C single 1.4 0.02\n"
+    )
+    notes = [note for note in load_monomers(["ACT"], [path]).notes if "neither this file nor a library" in note]
+    assert len(notes) == said
+    assert all(isinstance(note, Caution) and f"{path}: link mylink names {modification}" in note for note in notes)

@@ -86,6 +86,21 @@ def shapeless(monlib: gemmi.MonLib, sources: Mapping[str, str]) -> list[str]:
     return out
 
 
+def without_modifications(monlib: gemmi.MonLib, links: Mapping[str, str]) -> list[str]:
+    """Sentences on links, with the files they come from, that name modifications nobody describes."""
+    out: list[str] = []
+    for name, path in links.items():
+        link = monlib.links[name]
+        lost = [side.mod for side in (link.side1, link.side2) if side.mod and side.mod not in monlib.modifications]
+        if lost:
+            out.append(Caution(
+                f"{path}: link {name} names {listed(lost)}, but neither this file nor a library lists such a "
+                "modification (_chem_mod.id): what it takes from its residues, such as hydrogens, stays. Give the "
+                "whole file that AceDRG made"
+            ))
+    return out
+
+
 def _heavy_bonds(component: gemmi.ChemComp, atom: str) -> list[gemmi.Restraints.Bond]:
     """Bonds of an atom to others than hydrogens."""
     hydrogens = hydrogens_of(component)
