@@ -794,6 +794,10 @@ def test_cif_status(tmp_path: Path) -> None:
     assert data.source["columns"] == ["F_meas_au", "F_meas_sigma_au"]
     assert said(notes, f"{counts['?']} reflections")
     given, _ = read_reflections(path, CRYSTAL, free="status=f")
+    with pytest.raises(InputError, match=r"^--free status=o: the test set of mmCIF status is 'f'; expected --free sta"):
+        read_reflections(path, CRYSTAL, free="status=o")
+    with pytest.raises(InputError, match=r"^free_fraction = 1; expected a number between 0 and 1, such as 0.05$"):
+        read_reflections(path, CRYSTAL, free="random", free_fraction=1.0)
     np.testing.assert_array_equal(given.free, data.free)
 
 

@@ -156,3 +156,9 @@ def test_what_is_wrong_with_a_selection_is_said(atoms, text: str, words: str) ->
 def test_a_selection_that_cannot_be_read_is_shown_with_the_option_that_it_is_of(atoms) -> None:
     with pytest.raises(InputError, match=r"^--freeze 'xyz: 1-': selection '1-': '1-' is not understood"):
         Parameters.of(atoms, "xyz").without(("xyz: 1-",))
+
+
+@pytest.mark.parametrize("text", ["chain B", "colour: chain B"])
+def test_what_is_frozen_of_a_selection_must_be_named(atoms, text: str) -> None:
+    with pytest.raises(InputError, match=rf"^--freeze '{text}': expected one of .*, a colon and a selection"):
+        Parameters.of(atoms, "xyz").without((text,))

@@ -11,6 +11,7 @@ from synthetic import CELLS, atoms_from, crystal, random_atoms, random_hkl
 from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
 from arrayrefine.io.model import read_model
+from arrayrefine.kernels import lookup
 from arrayrefine.structure_factors import StructureFactors
 
 D_MIN = 2.0
@@ -225,3 +226,9 @@ def test_special_position_counts_every_operator() -> None:
     f = StructureFactors(box, np.array([[0, 0, 0]]), atoms, method="direct")(atoms)
     form_factor = sum(gemmi.Element("C").it92.a) + gemmi.Element("C").it92.c
     assert f[0].real == pytest.approx(2 * form_factor, rel=1e-9)  # two lattice points
+
+
+def test_reflections_beyond_a_transform_are_refused() -> None:
+    one = np.eye(3, dtype=np.int32)[None]
+    with pytest.raises(ValueError, match=r"^reflections reach ±\(3, 1, 2\); a transform of \(4, 8, 8\) does not hold"):
+        lookup.plan(np.array([[3, 1, -2]]), one, np.zeros((1, 3)), 1, (4, 8, 8), np.complex64)

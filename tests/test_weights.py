@@ -208,6 +208,15 @@ def test_steering_moves_only_outside_the_band(bond: float | None, angle: float |
     assert (factor == 1.5, factor > 1.5, factor < 1.5) == (change == "same", change == "up", change == "down")
 
 
+def test_steering_aims_at_the_nearer_quarter_of_the_band() -> None:
+    band = Weighting(rmsz_low=0.4, rmsz_high=0.8, angle_rmsz_high=1.2)
+    assert weights.steer(1.05, 1.2, 1.0, band) == pytest.approx(1.05 / 0.7)
+    assert weights.steer(0.6, 1.5, 1.0, band) == pytest.approx(1.0 / 0.7)  # angles as far above their band as 1.0 is
+    assert weights.steer(0.3, 0.2, 1.0, band) == pytest.approx(0.3 / 0.5)
+    assert weights.steer(9.0, None, 1.0, band) == 2.0
+    assert weights.steer(0.1, None, 0.03, band) == 0.02
+
+
 def test_perturbed_copy_moves_only_what_is_free_and_is_seeded(atoms: Atoms) -> None:
     parameters = Parameters.frozen(atoms).unfreeze("b", "1-100")
     copy = gradient_norms.perturbed(atoms, parameters, Weighting(), 3, "b")
