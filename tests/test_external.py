@@ -178,6 +178,8 @@ def test_jelly_body_pulls_only_away_from_its_anchor(reductase: Loaded) -> None:
     check_xyz(anchored, shaken(atoms, 0.1))
     (held,) = anchored.distances
     assert len(held) > 2.5 * len(atoms)
+    firm = dataclasses.replace(restraints, jelly_body=JellyBody(4.2, 0.05, 3.0))
+    assert GeometryTarget.build(firm, crystal).anchored(atoms, 0.5).distances[0].weight == 1.5
     whole, parted = _normal(held, atoms), jacobian(anchored, atoms)[jacobian(plain, atoms).shape[0] :]
     parted = (parted.T @ parted).tocoo()
     one, two = parted.row // 3, parted.col // 3

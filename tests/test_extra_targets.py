@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 from checks import check_direction
+from synthetic import crystal, random_atoms
 
 import arrayrefine as ar
+from arrayrefine.errors import InputError
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.minimize import Objective
 from arrayrefine.options import External, Minimiser, Xray
@@ -197,6 +199,20 @@ def test_same_as_without_where_the_weight_is_zero(model: Any) -> None:
     plain = ar.refine(model, DATA, options)
     zero = ar.refine(model, DATA, options, extra=ar.ExtraTarget("none", even_b, 0.0))
     assert np.array_equal(plain.atoms.xyz, zero.atoms.xyz)
+
+
+def test_a_gradient_by_tensors_has_six_columns() -> None:
+    atoms = random_atoms(crystal("P 1"), n=3)
+
+    def target(columns: int) -> ar.ExtraTarget:
+        gradient = ar.Gradient(np.zeros((3, 3)), np.zeros(3), np.zeros(3), np.full((3, columns), 0.5))
+        return ar.ExtraTarget("round", lambda atoms: (1.0, gradient), 1.0)
+
+    value, gradient = target(6)(atoms)
+    assert value == 1.0
+    assert np.array_equal(gradient.u_aniso, np.full((3, 6), 0.5))
+    with pytest.raises(InputError, match=r"its gradient by u_aniso has the shape \(3, 7\); expected \(3, 6\)$"):
+        target(7)(atoms)
 
 
 def move(atoms: Any) -> Any:
