@@ -101,6 +101,12 @@ def test_a_cycle_that_moves_r_goes_on_whatever_it_gains(monkeypatch: pytest.Monk
     assert run([2.0, 0.001, 0.001], monkeypatch, r_step=-0.002)[0] == 3
 
 
+def test_a_cycle_that_moves_neither_r_nor_likelihood_is_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = "converged: cycle 1 moved R-work by less than 0.0005"
+    assert run([2.0, 2.0], monkeypatch, r_step=-0.0004)[:2] == (1, words)
+    assert run([2.0, 2.0], monkeypatch, r_step=-0.0006)[:2] == (2, "all 2 cycles done")
+
+
 def test_a_model_far_from_its_data_goes_on_for_less(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run([2.0, 0.005, 0.005], monkeypatch)[0] == 2
     assert run([2.0, 0.005, 0.005], monkeypatch, unexplained=0.4)[0] == 3

@@ -192,6 +192,20 @@ def test_few_reflections_use_the_parametric_form(n):
     assert scale.r_work < 0.2
 
 
+def test_bins_that_fit_worse_are_not_taken(monkeypatch):
+    reflections, f_calc, f_mask, _ = made_up("P 1 21 1", noise=0.1, n=1500)
+    monkeypatch.setattr(scaling, "FEWEST_FOR_BINS", 1000)
+    assert len(fit_scale(reflections, f_calc, f_mask).knots) > 0
+
+    def worse(scale, *_):
+        return dataclasses.replace(scale, r_work=scale.r_work + 1e-6, notes=("bins",))
+
+    monkeypatch.setattr(scaling, "_binned_scale", worse)
+    found = fit_scale(reflections, f_calc, f_mask)
+    assert found.notes == ("bins did not lower R_work: parametric scale",)
+    assert len(found.knots) == 0
+
+
 def test_crystal_without_solvent():
     reflections, f_calc, f_mask, _ = made_up(k_sol=0.0, noise=0.05)
     scale = fit_scale(reflections, f_calc, np.zeros_like(f_mask))
