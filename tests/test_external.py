@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import gemmi
 import numpy as np
@@ -17,7 +18,7 @@ from arrayrefine.errors import InputError
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.further_restraints.choice import with_external
 from arrayrefine.further_restraints.metal_coordination import metal_coordination
-from arrayrefine.further_restraints.neighbour_distances import jelly_body
+from arrayrefine.further_restraints.neighbour_distances import _ring, jelly_body
 from arrayrefine.io.model import read_model
 from arrayrefine.monomers import load_monomers
 from arrayrefine.options import External, Options
@@ -485,3 +486,8 @@ def test_a_class_that_is_on_and_finds_nothing_says_so(reductase: Loaded) -> None
     assert silent.jelly_body is None
     assert not silent.distances
     assert not silent.conformation
+
+
+def test_more_than_three_copies_are_restrained_in_a_ring() -> None:
+    copies: Any = ["A", "B", "C", "D"]
+    assert _ring(copies) == [("A", "B"), ("B", "C"), ("C", "D"), ("D", "A")]

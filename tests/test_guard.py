@@ -275,3 +275,10 @@ def test_extra_targets_pay_with_what_they_gained_together_and_never_less_than_no
     found = types.SimpleNamespace(of=lambda target: terms[targets.index(target)][0])
     problem = types.SimpleNamespace(extra=targets)
     assert guard._gained(problem, before, after, found) == pytest.approx(gained)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("r_work", "nll"), [(float("nan"), 3.0), (0.2, float("inf"))])
+def test_what_is_not_a_number_is_refused(r_work: float, nll: float) -> None:
+    state: Any = types.SimpleNamespace(statistics=types.SimpleNamespace(r_work=r_work), nll_work=nll)
+    nothing: Any = None
+    assert objection(nothing, state, state, nothing, nothing) == "R-work or the likelihood is not a number"

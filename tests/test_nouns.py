@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from synthetic import crystal, random_atoms, wilson
 
+import arrayrefine
 from arrayrefine.atoms import Riding
 from arrayrefine.crystal import Crystal
 from arrayrefine.displacements.displacement import joined
@@ -58,3 +59,8 @@ def test_a_source_tree_that_is_not_installed_has_no_number(monkeypatch: pytest.M
 
     monkeypatch.setattr(importlib.metadata, "version", absent)
     assert version() == "source"
+
+
+def test_the_package_lists_what_it_exports_before_any_of_it_is_loaded() -> None:
+    assert {"refine", "Options", "validate", "__doc__"} <= {*dir(arrayrefine)}
+    assert dir(arrayrefine) == sorted(dir(arrayrefine))
