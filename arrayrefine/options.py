@@ -177,7 +177,7 @@ class Weighting:
     """Share of what the data determine that counts in the ADP weight once B have been refined (larger is tighter): the
     curvature is taken atom by atom, and tells what neighbours' overlapping density says more than once."""
     adp_prior: float = 0.04
-    """Prior of the ADP weight, on -log p: the same at every resolution. It stays within `clamp` of this."""
+    """Prior of the ADP weight, on -log p, at the default ratio and any resolution: it stays within `clamp` of it."""
     perturb_xyz: float = 0.1
     """Displacement (Å, per coordinate) of the perturbed copy on which gradient norms are measured."""
     perturb_b: float = 0.1

@@ -214,8 +214,8 @@ def robust_weights(
     out: dict[str, Any] = {"scheme": "robust", "prior": prior}
     found: dict[str, float | None] = {"geometry": None, "adp": None}
     terms = (
-        ("geometry", parameters.xyz, geometry, options.ratio, prior, steering.geometry),
-        ("adp", parameters.displaced, adp, options.ratio_adp, options.adp_prior, steering.adp),
+        ("geometry", parameters.xyz, geometry, options.ratio, prior, steering.geometry, Weighting.ratio),
+        ("adp", parameters.displaced, adp, options.ratio_adp, options.adp_prior, steering.adp, Weighting.ratio_adp),
     )
     needed = [term for term in terms if term[1].any()]
     chosen = {name: some if (some := mask & counted).any() else mask for name, mask, *_ in needed}
@@ -228,8 +228,9 @@ def robust_weights(
     anew = {name for name, held in earlier.items() if held is None}
     norms = Norms(atoms, parameters, options, seed, chosen)
     measured = measured_norms(norms, xray, apart or (lambda: xray), targets, anew, ask, together)
-    for name, _, _, ratio, term_prior, steer in needed:
-        answer = measured[name]
+    for name, _, _, ratio, default_prior, steer, default_ratio in needed:
+        # Priors are those of the default ratios; the clamp would swallow another ratio otherwise.
+        answer, term_prior = measured[name], default_prior * default_ratio / ratio
         if isinstance(answer, Evidence):
             found[name] = answer.weight * steer
             out[f"{name}_detail"] = {

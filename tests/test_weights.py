@@ -152,6 +152,16 @@ def test_clamp_around_the_prior_and_its_account(atoms: Atoms, k: float, side: st
     assert steered.geometry == pytest.approx(2.0 * found.geometry)
 
 
+@pytest.mark.parametrize("k", [300000.0, 1000.0, 1.0])
+def test_half_the_ratio_doubles_the_weight_even_where_it_is_clamped(atoms: Atoms, k: float) -> None:
+    def found(**ratios: float) -> weights.Weights:
+        return _robust(atoms, Parameters.of(atoms, "xyz+b"), _targets(atoms, k=k, k_b=k), options=Weighting(**ratios))
+
+    plain, tight = found(), found(ratio=0.1, ratio_adp=1.0)
+    assert tight.geometry == pytest.approx(2.0 * plain.geometry)
+    assert tight.adp == pytest.approx(2.0 * plain.adp)
+
+
 def test_prior_falls_with_better_data() -> None:
     assert weights.geometry_prior(2.0) == pytest.approx(0.12)
     assert weights.geometry_prior(1.0) > weights.geometry_prior(1.5) > weights.geometry_prior(3.0)
