@@ -25,8 +25,8 @@ if TYPE_CHECKING:
         StopRefinement,
     )
     from arrayrefine.evaluation import evaluate_files, omit_files, peaks_of_files, validate_files
-    from arrayrefine.io.model import read_model
-    from arrayrefine.io.reflections import read_reflections
+    from arrayrefine.io.models.reading import read_model
+    from arrayrefine.io.reflections.reading import read_reflections
     from arrayrefine.likelihood import LikelihoodTarget, target
     from arrayrefine.many import Job, refine_many
     from arrayrefine.measurements.intensity_statistics import normalised_intensities
@@ -59,8 +59,8 @@ _HOMES = {
         "reflections": "Reflections",
         "options": "Options",
         "errors": "ArrayRefineError DeviceError InputError MonomerError StaleWeightsError StopRefinement",
-        "io.model": "read_model",
-        "io.reflections": "read_reflections",
+        "io.models.reading": "read_model",
+        "io.reflections.reading": "read_reflections",
         "parameters": "Parameters",
         "weights": "Weights",
         "weighting.schemes": "find_weights",

@@ -243,7 +243,7 @@ def _refine(model: Path, data: Path, out: Path, options: Options, what: str) -> 
         check_options(options)
         with loading():
             from arrayrefine.commands.progress import Progress
-            from arrayrefine.io.write import check_inputs, left_out
+            from arrayrefine.io.output.write import check_inputs, left_out
             from arrayrefine.refine import refine
 
         check_inputs(out, (model, data, *options.other_files))

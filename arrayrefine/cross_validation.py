@@ -16,8 +16,8 @@ from arrayrefine.configuration import check_options
 from arrayrefine.errors import ArrayRefineError
 from arrayrefine.further_restraints.tables import TableSource
 from arrayrefine.io.in_memory import DataSource, ModelSource
-from arrayrefine.io.model import read_model
-from arrayrefine.io.reflections import crystal_of, read_reflections
+from arrayrefine.io.models.reading import read_model
+from arrayrefine.io.reflections.reading import crystal_of, read_reflections
 from arrayrefine.kernels.backend import cupy_is_there
 from arrayrefine.many import Job, refine_many
 from arrayrefine.measurements.folds import cut

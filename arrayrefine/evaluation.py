@@ -14,8 +14,8 @@ from arrayrefine.errors import InputError
 from arrayrefine.hydrogens.sources import with_hydrogens
 from arrayrefine.hydrogens.turning import turn_hydrogens
 from arrayrefine.io.in_memory import DataSource, ModelSource, label_of
-from arrayrefine.io.model import read_model
-from arrayrefine.io.model_crystal import box
+from arrayrefine.io.models.model_crystal import box
+from arrayrefine.io.models.reading import read_model
 from arrayrefine.kernels.blas import one_blas_thread_throughout
 from arrayrefine.maps import MapCoefficients
 from arrayrefine.monomers import library_for

@@ -15,8 +15,8 @@ from typing import Literal
 import gemmi
 
 from arrayrefine.errors import InputError, MonomerError
-from arrayrefine.io.dummy_atoms import dummies_among
-from arrayrefine.io.entities import set_up_entities
+from arrayrefine.io.models.dummy_atoms import dummies_among
+from arrayrefine.io.models.entities import set_up_entities
 from arrayrefine.io.restraint_file import read_restraint_file, what_instead
 from arrayrefine.topology.atom_names import (
     names_of_other_programs,

@@ -26,10 +26,10 @@ from arrayrefine.hydrogens.riding import follow
 from arrayrefine.hydrogens.sources import with_hydrogens
 from arrayrefine.hydrogens.turning import turn_hydrogens
 from arrayrefine.io.in_memory import DataSource, ModelSource
-from arrayrefine.io.model import Model, in_crystal, read_model
-from arrayrefine.io.reflections import crystal_of, read_reflections
-from arrayrefine.io.tls_header import header_groups, is_ours, why_no_groups
-from arrayrefine.io.twin_header import header_laws
+from arrayrefine.io.models.reading import Model, in_crystal, read_model
+from arrayrefine.io.models.tls_header import header_groups, is_ours, why_no_groups
+from arrayrefine.io.models.twin_header import header_laws
+from arrayrefine.io.reflections.reading import crystal_of, read_reflections
 from arrayrefine.kernels.blas import one_blas_thread
 from arrayrefine.macrocycle import check_targets
 from arrayrefine.measurements.data_checks import check_data, few_for_model

@@ -19,7 +19,7 @@ from arrayrefine.further_restraints.tables import TableSource, as_tables
 from arrayrefine.hydrogens.placing import output_atoms
 from arrayrefine.io.files import IN_MEMORY
 from arrayrefine.io.in_memory import DataSource, ModelSource, is_path, label_of
-from arrayrefine.io.refinement_items import last_weights
+from arrayrefine.io.output.refinement_items import last_weights
 from arrayrefine.kernels.blas import one_blas_thread_throughout
 from arrayrefine.measurements import free_uncertainty
 from arrayrefine.options import Options

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.errors import InputError
-from arrayrefine.io import exports
-from arrayrefine.io.model import Model, with_atoms
-from arrayrefine.io.write import account_of, write_outputs
-from arrayrefine.io.write_mtz import history_line, mtz_of, test_value
+from arrayrefine.io.models.reading import Model, with_atoms
+from arrayrefine.io.output import exports
+from arrayrefine.io.output.write import account_of, write_outputs
+from arrayrefine.io.output.write_mtz import history_line, mtz_of, test_value
 from arrayrefine.maps import MapCoefficients
 from arrayrefine.real_space.map_grids import SAMPLING, Grids, Kind, MapGrid, map_grid
 from arrayrefine.reflections import Reflections

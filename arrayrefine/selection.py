@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from arrayrefine.arguments import check_types
 from arrayrefine.atoms import WATERS, Atoms
 from arrayrefine.errors import InputError
-from arrayrefine.io.gemmi_selection import select_gemmi
+from arrayrefine.io.models.gemmi_selection import select_gemmi
 
 Mask = NDArray[np.bool_]
 

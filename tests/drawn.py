@@ -8,7 +8,7 @@ import gemmi
 import numpy as np
 
 from arrayrefine.atoms import Atoms
-from arrayrefine.io.model import read_model
+from arrayrefine.io.models.reading import read_model
 from arrayrefine.monomers import load_monomers
 from arrayrefine.restraints import Restraints
 from arrayrefine.topology.build import build_restraints

@@ -15,8 +15,8 @@ from synthetic import atoms_from
 import arrayrefine as ar
 from arrayrefine.commands.peaks import Peaks
 from arrayrefine.crystal import Crystal
-from arrayrefine.io.read_maps import read_maps
-from arrayrefine.io.reflections import read_reflections
+from arrayrefine.io.output.read_maps import read_maps
+from arrayrefine.io.reflections.reading import read_reflections
 from arrayrefine.maps import MapCoefficients, anomalous_coefficients
 from arrayrefine.measurements.anomalous import AnomalousDifferences, weighed
 from arrayrefine.page.findings import tables

@@ -11,7 +11,7 @@ import pytest
 
 from arrayrefine.errors import MonomerError
 from arrayrefine.hydrogens.sources import with_hydrogens
-from arrayrefine.io.model import Model, read_model
+from arrayrefine.io.models.reading import Model, read_model
 from arrayrefine.monomers import EMBEDDED, MonomerLibrary, library_for, missing_components_message
 from arrayrefine.options import Options
 from arrayrefine.restraints import Restraints

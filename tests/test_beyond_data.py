@@ -1,4 +1,4 @@
-"""Tests of arrayrefine.io.beyond_data."""
+"""Tests of arrayrefine.io.reflections.beyond_data."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from test_io_reflections import COUNT, CRYSTAL, HKL, F, simple
 
-from arrayrefine.io.reflections import read_reflections
+from arrayrefine.io.reflections.reading import read_reflections
 
 
 @pytest.mark.parametrize("cut", [False, True])

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from arrayrefine import Options
 from arrayrefine.crystal import Crystal
-from arrayrefine.io.read_maps import read_maps
-from arrayrefine.io.reflections import read_reflections
-from arrayrefine.io.write_mtz import history_line, mtz_of
-from arrayrefine.io.write_mtz import test_value as value_of_test_set
+from arrayrefine.io.output.read_maps import read_maps
+from arrayrefine.io.output.write_mtz import history_line, mtz_of
+from arrayrefine.io.output.write_mtz import test_value as value_of_test_set
+from arrayrefine.io.reflections.reading import read_reflections
 from arrayrefine.maps import MapCoefficients, map_coefficients
 from arrayrefine.refine import refine
 from arrayrefine.reflections import Reflections, positions

@@ -9,7 +9,7 @@ import gemmi
 import numpy as np
 import pytest
 
-from arrayrefine.io.model import read_model
+from arrayrefine.io.models.reading import read_model
 from arrayrefine.monomers import EMBEDDED, MonomerLibrary, load_monomers
 from arrayrefine.restraints import Restraints
 from arrayrefine.topology.build import build_restraints

@@ -282,7 +282,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Report]], N
 
         module.refine = refine  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "arrayrefine.refine", module)
-        monkeypatch.setattr("arrayrefine.io.write.left_out", lambda model, atoms: ())
+        monkeypatch.setattr("arrayrefine.io.output.write.left_out", lambda model, atoms: ())
 
     return install
 

@@ -9,7 +9,7 @@ import pytest
 from test_io_reflections import CCP4, CIF_HEADER, CRYSTAL, SIGMA, F, cif, refused, rows, said, simple, write_mtz
 
 from arrayrefine.errors import InputError
-from arrayrefine.io.reflections import read_reflections
+from arrayrefine.io.reflections.reading import read_reflections
 from arrayrefine.wording import Caution
 
 OTHER = F * np.random.default_rng(2).normal(1.0, 0.1, len(F))

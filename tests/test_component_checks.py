@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from arrayrefine.errors import InputError
-from arrayrefine.io.model import read_model
+from arrayrefine.io.models.reading import read_model
 from arrayrefine.monomers import EMBEDDED, load_monomers
 from arrayrefine.topology.build import build_restraints
 from arrayrefine.wording import Caution

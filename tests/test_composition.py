@@ -8,7 +8,7 @@ from pathlib import Path
 import gemmi
 import pytest
 
-from arrayrefine.io.composition import composition
+from arrayrefine.io.models.composition import composition
 
 ATOM = "{0:6s}{1:5d}  {2:<3s} {3:>3s} A{4:4d}    {5:8.3f}   2.000   3.000{6:6.2f}{7:6.2f}          {8:>2s}"
 

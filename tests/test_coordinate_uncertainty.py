@@ -22,7 +22,7 @@ from arrayrefine.coordinate_uncertainty import (
     standard_uncertainties,
 )
 from arrayrefine.example import DATA, MODEL
-from arrayrefine.io.refinement_items import last_weights
+from arrayrefine.io.output.refinement_items import last_weights
 from arrayrefine.preconditioner import symmetric_factor
 from arrayrefine.problem import Problem
 from arrayrefine.state import State

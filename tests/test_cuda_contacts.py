@@ -16,7 +16,7 @@ from synthetic import CELLS, atoms_from, crystal
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
-from arrayrefine.io.model import read_model
+from arrayrefine.io.models.reading import read_model
 from arrayrefine.kernels import contacts_cuda
 from arrayrefine.kernels.backend import launch_counts, reset_launch_counts, to_device, to_host
 from arrayrefine.kernels.contacts_tables import Rules, Symmetry, symmetry_tables

@@ -12,8 +12,8 @@ import pytest
 from synthetic import wilson
 
 from arrayrefine.crystal import Crystal
-from arrayrefine.io.model import read_model
-from arrayrefine.io.reflections import read_reflections
+from arrayrefine.io.models.reading import read_model
+from arrayrefine.io.reflections.reading import read_reflections
 from arrayrefine.measurements.data_checks import check_data
 from arrayrefine.measurements.intensity_statistics import anisotropy
 from arrayrefine.reflections import Reflections

@@ -20,9 +20,9 @@ import pytest
 from gemmi import cif
 from test_write import FINAL, make_data, make_report, small_pdb
 
-from arrayrefine.io import remark_3, write_cif
-from arrayrefine.io.model import read_model
-from arrayrefine.io.write import write_outputs
+from arrayrefine.io.models.reading import read_model
+from arrayrefine.io.output import remark_3, write_cif
+from arrayrefine.io.output.write import write_outputs
 from arrayrefine.report import Report
 
 DICTIONARY = json.loads((Path(__file__).parent / "pdbx" / "items.json").read_text())

@@ -11,7 +11,7 @@ import pytest
 
 import arrayrefine as ar
 from arrayrefine.errors import MonomerError
-from arrayrefine.io.model import Model, read_model
+from arrayrefine.io.models.reading import Model, read_model
 from arrayrefine.monomers import load_monomers, missing_components_message
 from arrayrefine.topology.build import build_restraints
 from arrayrefine.wording import Caution

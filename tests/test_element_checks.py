@@ -12,7 +12,7 @@ import pytest
 import arrayrefine as ar
 from arrayrefine.evaluation import validate_files
 from arrayrefine.example import DATA, MODEL
-from arrayrefine.io.model import read_model
+from arrayrefine.io.models.reading import read_model
 from arrayrefine.monomers import library_for
 from arrayrefine.wording import Caution
 

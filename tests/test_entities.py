@@ -1,11 +1,11 @@
-"""Tests of arrayrefine.io.entities."""
+"""Tests of arrayrefine.io.models.entities."""
 
 from __future__ import annotations
 
 import gemmi
 import pytest
 
-from arrayrefine.io.entities import set_up_entities
+from arrayrefine.io.models.entities import set_up_entities
 
 ATOM = "{:6s}{:5d}  {:3s} {} A{:4d}    {:8.3f}{:8.3f}   0.000  1.00 10.00           {}  \n"
 

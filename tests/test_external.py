@@ -19,7 +19,7 @@ from arrayrefine.example import DATA, MODEL
 from arrayrefine.further_restraints.choice import with_external
 from arrayrefine.further_restraints.metal_coordination import metal_coordination
 from arrayrefine.further_restraints.neighbour_distances import _ring, jelly_body
-from arrayrefine.io.model import read_model
+from arrayrefine.io.models.reading import read_model
 from arrayrefine.monomers import load_monomers
 from arrayrefine.options import External, Options
 from arrayrefine.refine import refine

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from arrayrefine.example import MODEL
-from arrayrefine.io.far_parts import bring_back
-from arrayrefine.io.model import read_model
+from arrayrefine.io.models.far_parts import bring_back
+from arrayrefine.io.models.reading import read_model
 from arrayrefine.structure_factors import StructureFactors
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from arrayrefine.errors import InputError
 from arrayrefine.io.files import load, remedy
-from arrayrefine.io.read_maps import read_maps
+from arrayrefine.io.output.read_maps import read_maps
 from arrayrefine.monomers import EMBEDDED, load_monomers
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
-from arrayrefine.io.reflections import read_reflections
+from arrayrefine.io.reflections.reading import read_reflections
 from arrayrefine.reflections import Reflections
 
 CRYSTAL = Crystal((20.0, 30.0, 40.0, 90.0, 90.0, 90.0), "P 21 21 21")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from joined import joined
 
-from arrayrefine.io.model import read_model
+from arrayrefine.io.models.reading import read_model
 from arrayrefine.monomers import load_monomers
 from arrayrefine.topology.links import with_found_links
 

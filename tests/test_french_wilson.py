@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from arrayrefine.io.french_wilson import REJECT_BELOW, french_wilson, posterior, wilson_mean
-from arrayrefine.io.model import read_model
-from arrayrefine.io.reflections import read_reflections
+from arrayrefine.io.models.reading import read_model
+from arrayrefine.io.reflections.french_wilson import REJECT_BELOW, french_wilson, posterior, wilson_mean
+from arrayrefine.io.reflections.reading import read_reflections
 
 H = np.array([-1e4, -200.0, -40.0, -9.0, -4.0, -1.0, 0.0, 0.3, 1.0, 3.0, 8.9, 9.1, 30.0, 300.0, 1e4])
 

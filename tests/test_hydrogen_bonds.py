@@ -7,7 +7,7 @@ import pytest
 from joined import joined
 
 from arrayrefine.hydrogens.sources import add_hydrogens
-from arrayrefine.io.model import read_model
+from arrayrefine.io.models.reading import read_model
 from arrayrefine.monomers import load_monomers
 from arrayrefine.options import RidingHydrogens
 from arrayrefine.topology.build import build_restraints

@@ -8,7 +8,7 @@ import pytest
 
 from arrayrefine.hydrogens.lengths import NUCLEUS, give_both_distances
 from arrayrefine.hydrogens.sources import add_hydrogens
-from arrayrefine.io.model import read_model
+from arrayrefine.io.models.reading import read_model
 from arrayrefine.monomers import EMBEDDED, load_monomers
 from arrayrefine.options import RidingHydrogens
 

@@ -16,9 +16,9 @@ from arrayrefine import Options, example, refine, validate_files
 from arrayrefine.crystal import Crystal
 from arrayrefine.displacements.displacement import U_LIMITS, total_u
 from arrayrefine.errors import InputError
-from arrayrefine.io.model import Model, in_crystal, read_model, with_atoms
-from arrayrefine.io.model_crystal import box
-from arrayrefine.io.reflections import crystal_of, read_reflections
+from arrayrefine.io.models.model_crystal import box
+from arrayrefine.io.models.reading import Model, in_crystal, read_model, with_atoms
+from arrayrefine.io.reflections.reading import crystal_of, read_reflections
 from arrayrefine.kernels import symmetric
 
 ANISOU = "ANISOU    1   CA GLY A   1     1000   2000   3000      0      0      0       C"

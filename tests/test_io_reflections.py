@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from arrayrefine import Options, example, refine
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
-from arrayrefine.io.model import read_model
-from arrayrefine.io.reflections import read_reflections
-from arrayrefine.io.tables import read_table
+from arrayrefine.io.models.reading import read_model
+from arrayrefine.io.reflections.reading import read_reflections
+from arrayrefine.io.reflections.tables import read_table
 from arrayrefine.reflections import Reflections
 from arrayrefine.wording import Caution
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from arrayrefine.crystal import Crystal
-from arrayrefine.io.model import read_model, with_atoms
+from arrayrefine.io.models.reading import read_model, with_atoms
 from arrayrefine.kernels.contacts import (
     Pairs,
     in_table,

@@ -8,7 +8,7 @@ import gemmi
 import numpy as np
 import pytest
 
-from arrayrefine.io.model import Model, read_model
+from arrayrefine.io.models.reading import Model, read_model
 from arrayrefine.monomers import EMBEDDED, load_monomers
 from arrayrefine.restraints import Restraints
 from arrayrefine.topology.build import build_restraints

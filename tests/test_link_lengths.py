@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from joined import joined
 
-from arrayrefine.io.model import read_model
+from arrayrefine.io.models.reading import read_model
 from arrayrefine.monomers import EMBEDDED, load_monomers
 from arrayrefine.restraints import Restraints
 from arrayrefine.topology.build import build_restraints

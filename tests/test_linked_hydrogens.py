@@ -10,7 +10,7 @@ from joined import Drawn, empty, joined
 from arrayrefine.atoms import Atoms
 from arrayrefine.example import MODEL
 from arrayrefine.hydrogens.sources import add_hydrogens
-from arrayrefine.io.model import read_model
+from arrayrefine.io.models.reading import read_model
 from arrayrefine.monomers import load_monomers
 from arrayrefine.options import RidingHydrogens
 

@@ -12,7 +12,7 @@ from synthetic import crystal, random_atoms
 
 from arrayrefine.errors import InputError
 from arrayrefine.example import DATA, MODEL
-from arrayrefine.io.write import OPTIONAL
+from arrayrefine.io.output.write import OPTIONAL
 from arrayrefine.maps import MapCoefficients
 from arrayrefine.options import Options
 from arrayrefine.real_space.map_grids import FILES, MARGIN, MapGrid, map_grid

@@ -17,7 +17,7 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
 from arrayrefine.device.restraints import DeviceRestraints
 from arrayrefine.further_restraints.choice import with_external
-from arrayrefine.io.model import read_model
+from arrayrefine.io.models.reading import read_model
 from arrayrefine.kernels import mates, mates_cuda
 from arrayrefine.kernels.backend import to_device, to_host
 from arrayrefine.kernels.geometry import stiffness

@@ -10,8 +10,8 @@ from test_io_model import MMCIF
 
 import arrayrefine as ar
 from arrayrefine import example
-from arrayrefine.io.model import read_model
-from arrayrefine.io.model_checks import DEFAULT_B
+from arrayrefine.io.models.checks import DEFAULT_B
+from arrayrefine.io.models.reading import read_model
 
 
 @pytest.fixture

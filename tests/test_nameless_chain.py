@@ -11,9 +11,9 @@ import pytest
 
 from arrayrefine import Options, refine
 from arrayrefine.displacements.tls_groups import choose_tls
-from arrayrefine.io.entities import name_for_nameless, set_up_entities
-from arrayrefine.io.model import read_model
-from arrayrefine.io.write import left_out
+from arrayrefine.io.models.entities import name_for_nameless, set_up_entities
+from arrayrefine.io.models.reading import read_model
+from arrayrefine.io.output.write import left_out
 from arrayrefine.monomers import load_monomers
 from arrayrefine.restraints import Restraints
 from arrayrefine.selection import select

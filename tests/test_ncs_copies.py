@@ -12,7 +12,7 @@ import pytest
 
 import arrayrefine as ar
 from arrayrefine import example
-from arrayrefine.io.model import read_model
+from arrayrefine.io.models.reading import read_model
 
 
 def _one_chain(folder: Path) -> tuple[gemmi.Structure, gemmi.Structure]:

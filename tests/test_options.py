@@ -14,7 +14,7 @@ import pytest
 from arrayrefine import example
 from arrayrefine.configuration import _LIMITS, check_options, read_config
 from arrayrefine.errors import InputError
-from arrayrefine.io.model import read_model
+from arrayrefine.io.models.reading import read_model
 from arrayrefine.options import (
     External,
     Geometry,

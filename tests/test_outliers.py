@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from arrayrefine import Options, evaluate, prepare
-from arrayrefine.io.reflections import read_reflections
+from arrayrefine.io.reflections.reading import read_reflections
 from arrayrefine.measurements.outliers import Outliers, find_outliers
 from arrayrefine.options import Xray
 from arrayrefine.problem import Problem

@@ -9,8 +9,8 @@ import pytest
 from joined import joined
 from test_write import make_data, make_report
 
-from arrayrefine.io.model import read_model
-from arrayrefine.io.write import write_outputs
+from arrayrefine.io.models.reading import read_model
+from arrayrefine.io.output.write import write_outputs
 from arrayrefine.monomers import load_monomers
 from arrayrefine.topology.build import build_restraints
 

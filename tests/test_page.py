@@ -20,7 +20,7 @@ from arrayrefine import __main__ as cli
 from arrayrefine.commands.pages import write_page
 from arrayrefine.errors import InputError
 from arrayrefine.example import DATA, MODEL
-from arrayrefine.io.write import account_of
+from arrayrefine.io.output.write import account_of
 from arrayrefine.kernels.processes import together
 from arrayrefine.options import Options
 from arrayrefine.page.render import Subject, page

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from test_io_reflections import COUNT, CRYSTAL, SIGMA, F, write_mtz
 
-from arrayrefine.io.reflections import read_reflections
+from arrayrefine.io.reflections.reading import read_reflections
 
 
 @pytest.mark.parametrize(

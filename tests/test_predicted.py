@@ -12,7 +12,7 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.displacements.displacement import B_BOUNDS
 from arrayrefine.displacements.predicted import sentences
 from arrayrefine.example import MODEL
-from arrayrefine.io.model import read_model
+from arrayrefine.io.models.reading import read_model
 from arrayrefine.wording import Caution
 
 

@@ -15,8 +15,8 @@ import pytest
 import arrayrefine as ar
 from arrayrefine import example
 from arrayrefine.errors import InputError
-from arrayrefine.io.model import Model, read_model
-from arrayrefine.io.reflections import read_reflections
+from arrayrefine.io.models.reading import Model, read_model
+from arrayrefine.io.reflections.reading import read_reflections
 from arrayrefine.options import Options, RidingHydrogens
 from arrayrefine.rebuilding.overlaps import Overlaps
 from arrayrefine.scattering.form_factors import METHODS, Radiation, form_factors, scattering

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from test_io_model import CRYST, atom, read, said
 
-from arrayrefine.io.record_columns import in_columns
+from arrayrefine.io.models.record_columns import in_columns
 
 
 def _numbered(*lines: str) -> list[str]:

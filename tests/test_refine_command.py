@@ -215,7 +215,7 @@ def test_a_start_that_cannot_be_written_costs_the_others_nothing(
             (folder / "refined.cif").touch()
 
     monkeypatch.setattr(many, "refine_many", lambda jobs, **_: tuple(Refined() for _ in jobs))
-    monkeypatch.setattr("arrayrefine.io.write.left_out", lambda *_: ())
+    monkeypatch.setattr("arrayrefine.io.output.write.left_out", lambda *_: ())
     monkeypatch.setattr(progress.Progress, "starts", lambda self, reports, *_: print("table of", list(reports)))
     arguments = ["--starts", "3", "--perturb", "0.1", "--no-report", "--out", str(tmp_path / "out")]
     assert cli.main(["refine", str(MODEL), str(DATA), *arguments]) == 2

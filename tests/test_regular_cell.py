@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import arrayrefine as ar
-from arrayrefine.io.model import read_model
+from arrayrefine.io.models.reading import read_model
 from arrayrefine.io.regular_cell import regular_cell
 
 

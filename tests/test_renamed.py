@@ -1,4 +1,4 @@
-"""Tests of arrayrefine.io.renamed."""
+"""Tests of arrayrefine.io.output.renamed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import gemmi
 import pytest
 
 from arrayrefine.example import MODEL
-from arrayrefine.io.model import read_model
+from arrayrefine.io.models.reading import read_model
 
 
 def edited(names: dict[str, str], residues: dict[str, str]) -> gemmi.Structure:

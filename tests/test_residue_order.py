@@ -11,8 +11,8 @@ import pytest
 
 from arrayrefine import Options, refine
 from arrayrefine.example import MODEL
-from arrayrefine.io.entities import set_up_entities
-from arrayrefine.io.model import Model, read_model
+from arrayrefine.io.models.entities import set_up_entities
+from arrayrefine.io.models.reading import Model, read_model
 
 Case = Callable[[str], Path]
 Order = Callable[[list[gemmi.Residue]], list[gemmi.Residue]]

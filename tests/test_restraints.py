@@ -15,7 +15,7 @@ from arrayrefine.crystal import Crystal
 from arrayrefine.errors import MonomerError
 from arrayrefine.example import MODEL
 from arrayrefine.hydrogens.sources import add_hydrogens
-from arrayrefine.io.model import read_model
+from arrayrefine.io.models.reading import read_model
 from arrayrefine.kernels import geometry
 from arrayrefine.monomers import EMBEDDED, load_monomers
 from arrayrefine.options import RidingHydrogens

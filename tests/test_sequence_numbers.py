@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from arrayrefine import Options, refine
-from arrayrefine.io.model import read_model
-from arrayrefine.io.sequence_numbers import number_by_sequence
-from arrayrefine.io.write import left_out
+from arrayrefine.io.models.reading import read_model
+from arrayrefine.io.models.sequence_numbers import number_by_sequence
+from arrayrefine.io.output.write import left_out
 
 Case = Callable[[str], Path]
 MUTATED = {"21": "ALA", "30": "ARG", "51": "ALA", "56": "ALA"}

@@ -10,7 +10,7 @@ from synthetic import CELLS, atoms_from, crystal, random_atoms, random_hkl
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
-from arrayrefine.io.model import read_model
+from arrayrefine.io.models.reading import read_model
 from arrayrefine.kernels import lookup
 from arrayrefine.structure_factors import StructureFactors
 

@@ -14,7 +14,7 @@ from checks import check_direction
 from arrayrefine import Options, refine
 from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
-from arrayrefine.io.model import read_model
+from arrayrefine.io.models.reading import read_model
 from arrayrefine.kernels.geometry import Firm, stiffness
 from arrayrefine.monomers import load_monomers
 from arrayrefine.options import Geometry

@@ -15,7 +15,7 @@ from synthetic import crystal, random_atoms
 from arrayrefine.displacements import tensors
 from arrayrefine.displacements.displacement import CURVATURE_BY_U, EIGHT_PI_SQUARED, parted, total_u
 from arrayrefine.displacements.tensors import FITS, REFUSED, fits, fits_at_once, given_tensors, never, undecided
-from arrayrefine.io.tls_header import is_ours
+from arrayrefine.io.models.tls_header import is_ours
 from arrayrefine.kernels import adp_aniso, symmetric
 from arrayrefine.options import Geometry, Options
 from arrayrefine.preparation import prepare

@@ -30,8 +30,8 @@ from arrayrefine.displacements.tls_motion import (
 )
 from arrayrefine.errors import InputError
 from arrayrefine.example import DATA, MODEL
-from arrayrefine.io.model import read_model
-from arrayrefine.io.tls_header import complete_groups, header_groups, why_no_groups
+from arrayrefine.io.models.reading import read_model
+from arrayrefine.io.models.tls_header import complete_groups, header_groups, why_no_groups
 from arrayrefine.kernels import symmetric
 from arrayrefine.minimize import Objective
 from arrayrefine.options import Minimiser, Options, Xray

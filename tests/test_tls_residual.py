@@ -11,8 +11,8 @@ import pytest
 from arrayrefine.crystal import Crystal
 from arrayrefine.displacements.displacement import EIGHT_PI_SQUARED, total_u
 from arrayrefine.displacements.tls import Tls
-from arrayrefine.io.model import Model, in_crystal, read_model
-from arrayrefine.io.remark_3 import _tls
+from arrayrefine.io.models.reading import Model, in_crystal, read_model
+from arrayrefine.io.output.remark_3 import _tls
 from arrayrefine.kernels import symmetric
 
 HEADER = """REMARK   3

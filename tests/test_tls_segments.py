@@ -20,7 +20,7 @@ from arrayrefine.displacements.tls import NUMBERS, Tls, design
 from arrayrefine.displacements.tls_groups import choose_tls
 from arrayrefine.displacements.tls_motion import describe, ranges, residual_b, selection_of
 from arrayrefine.displacements.tls_segments import Evidence, find_bodies, segmented
-from arrayrefine.io.tls_header import header_groups
+from arrayrefine.io.models.tls_header import header_groups
 from arrayrefine.options import Options
 from arrayrefine.refine import refine
 from arrayrefine.selection import select

@@ -16,7 +16,7 @@ from arrayrefine.__main__ import main
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
 from arrayrefine.evaluation import evaluate_files, omit_files
-from arrayrefine.io.twin_header import header_laws
+from arrayrefine.io.models.twin_header import header_laws
 from arrayrefine.mask_search import search_mask
 from arrayrefine.options import Minimiser
 from arrayrefine.real_space.model_maps import maps_of

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from arrayrefine import example
-from arrayrefine.io.model import read_model
+from arrayrefine.io.models.reading import read_model
 from arrayrefine.monomers import load_monomers
 from arrayrefine.topology.build import build_restraints
 from arrayrefine.topology.twisted_peptides import at_end, twisted

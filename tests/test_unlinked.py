@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from arrayrefine.io.model import read_model
+from arrayrefine.io.models.reading import read_model
 from arrayrefine.monomers import load_monomers
 from arrayrefine.topology.build import build_restraints
 

@@ -10,7 +10,7 @@ import pytest
 
 import arrayrefine as ar
 from arrayrefine.example import DATA, MODEL
-from arrayrefine.io.model import read_model
+from arrayrefine.io.models.reading import read_model
 from arrayrefine.monomers import library_for
 from arrayrefine.occupancies.conformers import partial, uneven
 from arrayrefine.topology.unmodelled import bare, truncated

@@ -6,7 +6,7 @@ import gemmi
 import pytest
 
 from arrayrefine.example import MODEL
-from arrayrefine.io.model import Model, read_model
+from arrayrefine.io.models.reading import Model, read_model
 from arrayrefine.monomers import load_monomers
 from arrayrefine.topology.build import build_restraints
 from arrayrefine.topology.links import with_found_links

@@ -21,7 +21,7 @@ from arrayrefine.course import Course
 from arrayrefine.crystal import Crystal
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.hydrogens.placing import Hydrogens
-from arrayrefine.io.model import Model, read_model
+from arrayrefine.io.models.reading import Model, read_model
 from arrayrefine.options import Options, OrderedSolvent, Xray
 from arrayrefine.preparation import prepare_changed
 from arrayrefine.problem import Problem

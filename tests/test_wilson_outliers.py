@@ -12,9 +12,9 @@ from arrayrefine import Options, evaluate, prepare
 from arrayrefine import target as likelihood
 from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
-from arrayrefine.io.model import read_model
-from arrayrefine.io.reflections import read_reflections
-from arrayrefine.io.write_mtz import mtz_of
+from arrayrefine.io.models.reading import read_model
+from arrayrefine.io.output.write_mtz import mtz_of
+from arrayrefine.io.reflections.reading import read_reflections
 from arrayrefine.measurements.intensity_statistics import normalised_intensities
 from arrayrefine.measurements.wilson_outliers import without_outliers
 from arrayrefine.options import Xray

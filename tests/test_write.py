@@ -16,10 +16,10 @@ import pytest
 from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import ArrayRefineError, InputError
-from arrayrefine.io import write
-from arrayrefine.io.model import Model, in_crystal, read_model
-from arrayrefine.io.write import check_folder, replace_files, write_outputs
-from arrayrefine.io.write_pdb import pdb_obstacle, pdb_text
+from arrayrefine.io.models.reading import Model, in_crystal, read_model
+from arrayrefine.io.output import write
+from arrayrefine.io.output.write import check_folder, replace_files, write_outputs
+from arrayrefine.io.output.write_pdb import pdb_obstacle, pdb_text
 from arrayrefine.maps import MapCoefficients, map_coefficients
 from arrayrefine.options import Options
 from arrayrefine.reflections import Reflections

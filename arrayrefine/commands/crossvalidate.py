@@ -43,8 +43,8 @@ class CrossValidate:
             check_options(self.options)
             from arrayrefine.commands.progress import Progress
             from arrayrefine.cross_validation import cross_validate
-            from arrayrefine.io.write import replace_files
-            from arrayrefine.io.write_mtz import columns_bytes
+            from arrayrefine.io.output.write import replace_files
+            from arrayrefine.io.output.write_mtz import columns_bytes
             from arrayrefine.report import json_ready
             from arrayrefine.version import version
 

@@ -32,7 +32,7 @@ def write_json(path: Path, content: dict[str, Any], inputs: Iterable[Path | None
     InputError
         It would replace an input, or its folder cannot be written to.
     """
-    from arrayrefine.io.write import check_folder, replace_files
+    from arrayrefine.io.output.write import check_folder, replace_files
 
     check_output(path, inputs)
     check_folder(path.parent, "give another file with --out")
@@ -53,7 +53,7 @@ def output_folders(*folders: Path) -> Iterator[None]:
     InputError
         A folder cannot be made or written to.
     """
-    from arrayrefine.io.write import check_folder
+    from arrayrefine.io.output.write import check_folder
 
     new = [folder for folder in folders if not folder.exists()]
     try:

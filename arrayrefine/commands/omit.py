@@ -39,8 +39,8 @@ class Omit:
     def __call__(self) -> int:
         """Run the command; returns the exit status."""
         from arrayrefine.evaluation import omit_files
-        from arrayrefine.io.write import replace_files
-        from arrayrefine.io.write_mtz import mtz_bytes
+        from arrayrefine.io.output.write import replace_files
+        from arrayrefine.io.output.write_mtz import mtz_bytes
         from arrayrefine.real_space.omit_maps import omitted_atoms
         from arrayrefine.version import version
 

@@ -27,7 +27,7 @@ def refine_starts(model: Path, data: Path, out: Path, options: Options, count: i
     with StopRequest() as stop:
         check_options(options)
         from arrayrefine.commands.progress import Progress
-        from arrayrefine.io.write import check_inputs, left_out
+        from arrayrefine.io.output.write import check_inputs, left_out
         from arrayrefine.many import Job, refine_many
 
         folders = {options.start + k: out / str(options.start + k) for k in range(count)}

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.errors import InputError
-from arrayrefine.io.model import read_model
-from arrayrefine.io.model_crystal import box
+from arrayrefine.io.models.model_crystal import box
+from arrayrefine.io.models.reading import read_model
 from arrayrefine.kernels.contacts import in_table
 from arrayrefine.kernels.distances import close_pairs
 from arrayrefine.restraints import Distances, JellyBody, Restraints

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
-from arrayrefine.io.model import Model
+from arrayrefine.io.models.reading import Model
 from arrayrefine.kernels.frames import Frames, place, torsion
 
 Float = NDArray[np.float64]

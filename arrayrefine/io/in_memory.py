@@ -19,7 +19,7 @@ from arrayrefine.errors import InputError
 from arrayrefine.io.files import IN_MEMORY, InputFile
 
 if TYPE_CHECKING:
-    from arrayrefine.io.model import Model
+    from arrayrefine.io.models.reading import Model
     from arrayrefine.reflections import Reflections
 
 Float = NDArray[np.float64]

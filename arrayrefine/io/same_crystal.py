@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
 from arrayrefine.io.other_axes import new_indices
+from arrayrefine.io.reflections.tables import Table
 from arrayrefine.io.regular_cell import CELL_TOLERANCE, format_cell, made_regular, regular_cell
-from arrayrefine.io.tables import Table
 from arrayrefine.wording import Caution, are, counted, reindexed_by
 
 _CELL_REMARK = 0.001

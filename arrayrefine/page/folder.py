@@ -12,8 +12,8 @@ from typing import Any
 from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
-from arrayrefine.io.model import read_model
-from arrayrefine.io.read_maps import read_maps
+from arrayrefine.io.models.reading import read_model
+from arrayrefine.io.output.read_maps import read_maps
 from arrayrefine.maps import MapCoefficients
 from arrayrefine.page.places import centres
 from arrayrefine.page.table import Place

@@ -9,7 +9,7 @@ from typing import Any
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
-from arrayrefine.io.write import check_folder, replace_files
+from arrayrefine.io.output.write import check_folder, replace_files
 from arrayrefine.kernels.processes import together
 from arrayrefine.maps import MapCoefficients
 from arrayrefine.page.render import NAME, Subject, page

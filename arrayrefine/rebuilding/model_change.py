@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms, Identity, Riding
 from arrayrefine.hydrogens.placing import Hydrogens
-from arrayrefine.io.model import Model
-from arrayrefine.io.special_positions import find_sites
-from arrayrefine.io.water_residues import place_of_waters, waters_in_document, with_waters, without_residues
+from arrayrefine.io.models.reading import Model
+from arrayrefine.io.models.special_positions import find_sites
+from arrayrefine.io.output.water_residues import place_of_waters, waters_in_document, with_waters, without_residues
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]

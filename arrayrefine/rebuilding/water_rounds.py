@@ -12,7 +12,7 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.course import Course, go_on
 from arrayrefine.displacements.anisotropy import is_atomic
 from arrayrefine.further_restraints.tables import TableSource
-from arrayrefine.io.model import Model
+from arrayrefine.io.models.reading import Model
 from arrayrefine.parameters import Parameters
 from arrayrefine.preparation import prepare_changed
 from arrayrefine.real_space.peaks import Peak

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import WATERS, Atoms
 from arrayrefine.crystal import Crystal
-from arrayrefine.io.special_positions import find_sites
+from arrayrefine.io.models.special_positions import find_sites
 from arrayrefine.kernels.contacts import pairs_of
 from arrayrefine.maps import MapCoefficients
 from arrayrefine.options import OrderedSolvent

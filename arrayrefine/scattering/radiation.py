@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from arrayrefine.atoms import WATERS, Atoms
-from arrayrefine.io.model import Model
+from arrayrefine.io.models.reading import Model
 from arrayrefine.options import Options
 from arrayrefine.reflections import Reflections
 from arrayrefine.scattering.form_factors import METHODS, Radiation, named_radiations

@@ -12,8 +12,8 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError, MonomerError
 from arrayrefine.hydrogens.lengths import give_both_distances
-from arrayrefine.io.dummy_atoms import UNKNOWN_REACH, unknown_atoms
-from arrayrefine.io.entities import set_up_entities
+from arrayrefine.io.models.dummy_atoms import UNKNOWN_REACH, unknown_atoms
+from arrayrefine.io.models.entities import set_up_entities
 from arrayrefine.kernels.distances import close_pairs
 from arrayrefine.monomers import MonomerLibrary, missing_components_message, unused_message
 from arrayrefine.restraints import Restraints

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gemmi
 
-from arrayrefine.io.dummy_atoms import UNKNOWN_ATOM
+from arrayrefine.io.models.dummy_atoms import UNKNOWN_ATOM
 from arrayrefine.wording import Caution, are, counted, listed
 
 _UNTOLD = ("X", "D")

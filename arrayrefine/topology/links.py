@@ -10,8 +10,8 @@ import math
 import gemmi
 
 from arrayrefine.crystal import Crystal
-from arrayrefine.io.entities import set_up_entities
-from arrayrefine.io.model import Model
+from arrayrefine.io.models.entities import set_up_entities
+from arrayrefine.io.models.reading import Model
 from arrayrefine.topology.atom_names import use_dictionary_names
 from arrayrefine.topology.hydrogen_bonds import mark_hydrogen_bonds
 from arrayrefine.topology.link_conformers import link_conformers

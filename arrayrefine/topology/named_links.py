@@ -6,7 +6,7 @@ import math
 
 import gemmi
 
-from arrayrefine.io.refmac_links import is_nameless
+from arrayrefine.io.models.refmac_links import is_nameless
 from arrayrefine.topology.hydrogen_bonds import FAR, is_described, lengths, mark_hydrogen_bonds
 from arrayrefine.topology.link_conformers import conformers
 from arrayrefine.wording import Caution, counted, listed

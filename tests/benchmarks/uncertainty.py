@@ -19,7 +19,7 @@ from programs import DATA, ligand_files, start_of
 
 import arrayrefine as ar
 from arrayrefine.coordinate_uncertainty import standard_uncertainties
-from arrayrefine.io.refinement_items import last_weights
+from arrayrefine.io.output.refinement_items import last_weights
 from arrayrefine.problem import Problem
 from arrayrefine.state import State
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from arrayrefine.atoms import Identity
 from arrayrefine.displacements.displacement import EIGHT_PI_SQUARED, parted
 from arrayrefine.displacements.tls import NUMBERS, Tls
-from arrayrefine.io.tls_header import is_ours, members, why_no_groups
+from arrayrefine.io.models.tls_header import is_ours, members, why_no_groups
 from arrayrefine.kernels import symmetric
 from arrayrefine.wording import counted
 

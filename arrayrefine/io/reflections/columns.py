@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.errors import InputError
-from arrayrefine.io.tables import Table
+from arrayrefine.io.reflections.tables import Table
 from arrayrefine.wording import Caution
 
 _SIGMA_TYPES = {"F": "Q", "J": "Q", "G": "LQ", "K": "MQ"}

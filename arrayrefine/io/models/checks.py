@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 from arrayrefine.atoms import Identity
 from arrayrefine.displacements.displacement import B_BOUNDS, EIGHT_PI_SQUARED, U_LIMITS, large_b
 from arrayrefine.errors import InputError
-from arrayrefine.io.dummy_atoms import UNKNOWN_ATOM
+from arrayrefine.io.models.dummy_atoms import UNKNOWN_ATOM
 from arrayrefine.kernels import symmetric
 from arrayrefine.wording import Caution, are, counted, listed
 

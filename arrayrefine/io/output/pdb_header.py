@@ -7,7 +7,7 @@ import re
 import gemmi
 import numpy as np
 
-from arrayrefine.io.refmac_links import is_nameless
+from arrayrefine.io.models.refmac_links import is_nameless
 from arrayrefine.wording import counted
 
 # Order of the PDB format, version 3.30. One name for records that belong together line by line.

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.crystal import Crystal
-from arrayrefine.io.free_flags import choose_random
+from arrayrefine.io.reflections.free_flags import choose_random
 from arrayrefine.reflections import RANDOM
 from arrayrefine.wording import Caution, counted
 

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.crystal import Crystal
-from arrayrefine.io.columns import Columns, pairs_of_columns, sigma_of
-from arrayrefine.io.merging import Observations, merge, to_asu, without_friedel
-from arrayrefine.io.status import observed_rows
-from arrayrefine.io.tables import Table
+from arrayrefine.io.reflections.columns import Columns, pairs_of_columns, sigma_of
+from arrayrefine.io.reflections.merging import Observations, merge, to_asu, without_friedel
+from arrayrefine.io.reflections.status import observed_rows
+from arrayrefine.io.reflections.tables import Table
 from arrayrefine.measurements.anomalous import AnomalousDifferences, weighed
 from arrayrefine.reflections import Reflections, positions
 

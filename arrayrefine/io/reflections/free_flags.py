@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
-from arrayrefine.io import status
-from arrayrefine.io.columns import find_label, friedel_mate
-from arrayrefine.io.merging import Observations, disagreeing
-from arrayrefine.io.tables import Table
+from arrayrefine.io.reflections import status
+from arrayrefine.io.reflections.columns import find_label, friedel_mate
+from arrayrefine.io.reflections.merging import Observations, disagreeing
+from arrayrefine.io.reflections.tables import Table
 from arrayrefine.lattice_symmetry import families
 from arrayrefine.wording import Caution, are, counted
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from arrayrefine.errors import InputError
-from arrayrefine.io.free_flags import FreeColumn, resolve
-from arrayrefine.io.merging import Observations, to_asu
-from arrayrefine.io.tables import Table
+from arrayrefine.io.reflections.free_flags import FreeColumn, resolve
+from arrayrefine.io.reflections.merging import Observations, to_asu
+from arrayrefine.io.reflections.tables import Table
 from arrayrefine.reflections import FreeFlags, Reflections, positions
 
 

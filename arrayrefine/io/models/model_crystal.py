@@ -10,8 +10,8 @@ import numpy as np
 from arrayrefine.crystal import Crystal, space_group_named
 from arrayrefine.errors import InputError
 from arrayrefine.io.files import InputFile
+from arrayrefine.io.reflections.tables import usable_cell
 from arrayrefine.io.regular_cell import format_cell, made_regular, regular_cell
-from arrayrefine.io.tables import usable_cell
 from arrayrefine.wording import Caution
 
 _CRYST1_COLUMNS = 11

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
-from arrayrefine.io.free_flags import FreeColumn, find_free_column, resolve
-from arrayrefine.io.merging import Observations, to_asu
+from arrayrefine.io.reflections.free_flags import FreeColumn, find_free_column, resolve
+from arrayrefine.io.reflections.merging import Observations, to_asu
+from arrayrefine.io.reflections.tables import Table, read_table
 from arrayrefine.io.regular_cell import format_cell
-from arrayrefine.io.tables import Table, read_table
 from arrayrefine.reflections import positions
 from arrayrefine.wording import counted
 

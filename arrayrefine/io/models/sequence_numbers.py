@@ -6,7 +6,7 @@ import re
 
 import gemmi
 
-from arrayrefine.io.entities import set_up_entities
+from arrayrefine.io.models.entities import set_up_entities
 from arrayrefine.wording import Caution, counted, listed
 
 

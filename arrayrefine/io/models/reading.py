@@ -16,26 +16,26 @@ from arrayrefine.atoms import Atoms, Identity
 from arrayrefine.crystal import Crystal
 from arrayrefine.displacements.displacement import parted, total_u
 from arrayrefine.errors import InputError
-from arrayrefine.io import model_checks as checks
-from arrayrefine.io.dummy_atoms import take_dummies_for_oxygen, with_unknown_as_oxygen
-from arrayrefine.io.far_parts import bring_back
 from arrayrefine.io.files import KIND_NAMES, InputFile, load, remedy
 from arrayrefine.io.in_memory import ModelSource, is_path, label_of, stand_in
-from arrayrefine.io.inner_end import read_through
 from arrayrefine.io.mended_cif import mend
-from arrayrefine.io.model_crystal import crystal_named, take_crystal, without_unit_scale
-from arrayrefine.io.ncs_copies import with_copies
-from arrayrefine.io.padded_names import without_padding
-from arrayrefine.io.pdb_header import header_records
-from arrayrefine.io.record_columns import in_columns
-from arrayrefine.io.refmac_links import name_disulfides
+from arrayrefine.io.models import checks
+from arrayrefine.io.models.dummy_atoms import take_dummies_for_oxygen, with_unknown_as_oxygen
+from arrayrefine.io.models.far_parts import bring_back
+from arrayrefine.io.models.inner_end import read_through
+from arrayrefine.io.models.model_crystal import crystal_named, take_crystal, without_unit_scale
+from arrayrefine.io.models.ncs_copies import with_copies
+from arrayrefine.io.models.padded_names import without_padding
+from arrayrefine.io.models.record_columns import in_columns
+from arrayrefine.io.models.refmac_links import name_disulfides
+from arrayrefine.io.models.residue_order import take_polymers_together
+from arrayrefine.io.models.special_positions import Sites, find_sites, follow_sites
+from arrayrefine.io.models.tls_header import complete_groups
+from arrayrefine.io.models.tls_residual import with_header_tls
+from arrayrefine.io.models.water_names import use_pdb_names_of_waters
+from arrayrefine.io.output.pdb_header import header_records
+from arrayrefine.io.output.renamed import follow_renamed
 from arrayrefine.io.regular_cell import format_cell
-from arrayrefine.io.renamed import follow_renamed
-from arrayrefine.io.residue_order import take_polymers_together
-from arrayrefine.io.special_positions import Sites, find_sites, follow_sites
-from arrayrefine.io.tls_header import complete_groups
-from arrayrefine.io.tls_residual import with_header_tls
-from arrayrefine.io.water_names import use_pdb_names_of_waters
 from arrayrefine.wording import Caution, are, counted, were
 
 Float = NDArray[np.float64]

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
-from arrayrefine.io.account import Account
-from arrayrefine.io.free_flags import FreeColumn, check_share, choose_random
-from arrayrefine.io.tables import Table
+from arrayrefine.io.reflections.account import Account
+from arrayrefine.io.reflections.free_flags import FreeColumn, check_share, choose_random
+from arrayrefine.io.reflections.tables import Table
 from arrayrefine.reflections import RANDOM, Reflections
 from arrayrefine.wording import Caution
 

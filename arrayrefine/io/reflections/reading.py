@@ -11,22 +11,22 @@ from numpy.typing import NDArray
 
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
-from arrayrefine.io.account import Account
-from arrayrefine.io.beyond_data import rows_beyond
-from arrayrefine.io.carried_flags import carried_flags
-from arrayrefine.io.columns import Columns, choose_columns
-from arrayrefine.io.extended_flags import extended, without_extension
 from arrayrefine.io.files import IN_MEMORY
-from arrayrefine.io.flag_file import flags_of_another_file
-from arrayrefine.io.free_flags import FreeColumn, find_free_column, possible_flags, resolve
-from arrayrefine.io.free_sets import check_test_set, flagged_test_set, random_test_set
-from arrayrefine.io.french_wilson import REJECT_BELOW, french_wilson
-from arrayrefine.io.friedel_pairs import anomalous_differences
 from arrayrefine.io.in_memory import DataSource, label_of, require_sound
-from arrayrefine.io.merging import Observations, merge, own_rows_of_mates, to_asu
+from arrayrefine.io.reflections.account import Account
+from arrayrefine.io.reflections.beyond_data import rows_beyond
+from arrayrefine.io.reflections.carried_flags import carried_flags
+from arrayrefine.io.reflections.columns import Columns, choose_columns
+from arrayrefine.io.reflections.extended_flags import extended, without_extension
+from arrayrefine.io.reflections.flag_file import flags_of_another_file
+from arrayrefine.io.reflections.free_flags import FreeColumn, find_free_column, possible_flags, resolve
+from arrayrefine.io.reflections.free_sets import check_test_set, flagged_test_set, random_test_set
+from arrayrefine.io.reflections.french_wilson import REJECT_BELOW, french_wilson
+from arrayrefine.io.reflections.friedel_pairs import anomalous_differences
+from arrayrefine.io.reflections.merging import Observations, merge, own_rows_of_mates, to_asu
+from arrayrefine.io.reflections.status import observed_rows
+from arrayrefine.io.reflections.tables import Table, read_table
 from arrayrefine.io.same_crystal import absent_note, common_crystal, fits, require_same, screws_note, without_screws
-from arrayrefine.io.status import observed_rows
-from arrayrefine.io.tables import Table, read_table
 from arrayrefine.measurements.intensity_statistics import anisotropy
 from arrayrefine.reflections import FreeFlags, Reflections, positions
 from arrayrefine.wording import Caution, are, counted, were

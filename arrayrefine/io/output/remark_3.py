@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from arrayrefine.io.refinement_items import details, last_weights
+from arrayrefine.io.output.refinement_items import details, last_weights
 
 _SYMMETRIC = (((1, 1), (2, 2)), ((3, 3), (1, 2)), ((1, 3), (2, 3)))
 _FULL = tuple(tuple((i, j) for j in (1, 2, 3)) for i in (1, 2, 3))

@@ -1,0 +1,1 @@
+"""Reading models: what PDB and mmCIF files of many programs say, made alike."""

@@ -1,0 +1,1 @@
+"""Writing the results: files and their headers, all of them or none."""
