@@ -7,7 +7,7 @@ import itertools
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from arrayrefine.displacements import tensors
 from arrayrefine.displacements.tls import NUMBERS
@@ -77,95 +77,166 @@ class Ended(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
+class _Place(NamedTuple):
+    """What the cycles came to, and may go back to."""
+
+    problem: Problem
+    path: Path
+    notes: tuple[str, ...] = ()
+
+
 def run_cycles(
     problem: Problem, path: Path, stop: Callable[[], bool], on_step: Callable[[Step, State], None], done: int = 0
 ) -> Ended:
     """All macro-cycles, numbered on from those that are `done`. `on_step` hears of each step and state."""
-    steps: list[Step] = []
-    notes: list[str] = []
-    options = problem.options
-    trials = options.weights == "search" and bool(problem.reflections.free.any())
-    asked: tuple[Problem, Path, list[str]] | None = None  # as they were before the model became another kind
+    cycles = _Cycles(_Place(problem, path), stop, on_step, done)
+    reason = cycles.run()
+    end, notes = cycles.here, cycles.here.notes
+    if end.problem.undecided is not None and cycles.steps and not reason.startswith(_INTERRUPTED):
+        notes += (tensors.never(end.path.state),)
+    given = dataclasses.replace(end.problem, options=problem.options) if cycles.trials else end.problem
+    return Ended(given, end.path, tuple(cycles.steps), reason, notes)
 
-    def ended(reason: str) -> Ended:
-        if problem.undecided is not None and steps and not reason.startswith(_INTERRUPTED):
-            notes.append(tensors.never(path.state))
-        given = dataclasses.replace(problem, options=options) if trials else problem
-        return Ended(given, path, tuple(steps), reason, tuple(notes))
 
-    if tensors.fits_at_once(problem, path.state):
-        asked = problem, path, [*notes]
-        when = f"from cycle {done + 1} on" if done else "from the start"
-        problem, path, news = _with_tensors(problem, path, when)
-        notes.append(news)
-    as_given = asked or (problem, path, [*notes])
-    looks = True  # for side chains and peptides in a wrong place, as long as some are found
-    given_up = 0  # cycles that do not count
-    for cycle in range(1, options.cycles + 1):
-        unturned: tuple[Path, list[str]] | None = None  # path and notes, where side chains turned after them
-        count = cycle - given_up
-        if count > 1 and looks and not stop():
-            known_path, known_notes = path, [*notes]
-            path, said = _with_better_places(problem, path, done + cycle)
-            notes += said
-            looks = bool(said)
-            unturned = (known_path, known_notes) if looks else None
-        if count > 1 + (_SEARCH_AFTER if trials else 0) and not stop() and (reason := _foreseen(problem, path)):
-            return ended(f"converged: {reason}")
-        path = _turned(problem, path)
-        began, before = path, path.state
-        if trials and count == _SEARCH_AFTER + 1 and not stop():
+class _Cycles:
+    """The macro-cycles under way: where they stand, and what is remembered from one to the next."""
+
+    def __init__(
+        self, start: _Place, stop: Callable[[], bool], on_step: Callable[[Step, State], None], done: int
+    ) -> None:
+        self.here = start
+        self.steps: list[Step] = []
+        self.options = start.problem.options
+        self.trials = self.options.weights == "search" and bool(start.problem.reflections.free.any())
+        self.stop, self.on_step, self.done = stop, on_step, done
+        self.as_given = start
+        self.asked: _Place | None = None  # as it was before the model became another kind
+        self.unturned: _Place | None = None  # as it was before this cycle's peptides and side chains turned
+        self.looks = True  # for peptides and side chains in a wrong place, as long as some are found
+        self.given_up = 0  # cycles that do not count
+
+    def run(self) -> str:
+        """All cycles; why they ended."""
+        if tensors.fits_at_once(self.here.problem, self.here.path.state):
+            self.asked = self.here
+            self.here = _with_tensors(self.here, f"from cycle {self.done + 1} on" if self.done else "from the start")
+        self.as_given = self.asked or self.here
+        for cycle in range(1, self.options.cycles + 1):
+            if reason := self._cycle(cycle):
+                return reason
+        return _DONE.get(self.options.cycles, f"all {self.options.cycles} cycles done")
+
+    def _cycle(self, cycle: int) -> str:
+        """One cycle; why it was the last one, or ""."""
+        count = cycle - self.given_up
+        self._look_for_better_places(cycle, count)
+        compared = count > 1 + (_SEARCH_AFTER if self.trials else 0)
+        if compared and not self.stop() and (reason := _foreseen(self.here.problem, self.here.path)):
+            return f"converged: {reason}"
+        began = _turned(self.here.problem, self.here.path)
+        self.here = self.here._replace(path=began)
+        made = self._refine(cycle, count)
+        self.steps += made
+        if self.stop():
+            self._go_back_unless_refined(began.state, cycle)
+            return f"{_INTERRUPTED}: the best model so far was kept"
+        first, self.asked = self.asked, None
+        if self._begins_anew(began, first, cycle) or self._becomes_another_kind(began.state, first, cycle):
+            return ""
+        if self.trials and count <= _SEARCH_AFTER:
+            return ""
+        return self._reason_to_stop(began.state, first, cycle, made)
+
+    def _look_for_better_places(self, cycle: int, count: int) -> None:
+        """Peptides and side chains are put where the data want them, from the second cycle on."""
+        self.unturned = None
+        if count == 1 or not self.looks or self.stop():
+            return
+        path, said = _with_better_places(self.here.problem, self.here.path, self.done + cycle)
+        self.looks = bool(said)
+        self.unturned = self.here if said else None
+        self.here = self.here._replace(path=path, notes=(*self.here.notes, *said))
+
+    def _refine(self, cycle: int, count: int) -> list[Step]:
+        """The steps of one cycle, or of the best of several with other weights."""
+        problem, path, _ = self.here
+        if self.trials and count == _SEARCH_AFTER + 1 and not self.stop():
             problem = search.loosened(problem)
-            path, made = _searched(problem, path, done + cycle, stop)
+            path, made = _searched(problem, path, self.done + cycle, self.stop)
             for step in made:
-                on_step(step, path.state)
+                self.on_step(step, path.state)
         else:
-            path, made = _run_cycle(problem, path, done + cycle, stop, on_step)
-        steps += made
-        if stop():
-            # A model that no step has refined as what it has become is not kept.
-            if path.state is before and (asked is not None or cycle == 1):
-                problem, path, notes = asked or as_given
-            elif path.state is before:
-                path, notes = unturned or (path, notes)
-            return ended(f"{_INTERRUPTED}: the best model so far was kept")
-        first, asked = asked, None
-        new_tensors = first is not None and first[0].undecided is not problem.undecided
-        if cycle == 1 < options.cycles and incomplete.is_incomplete(problem, before, path.state):
-            notes.append(incomplete.sentence(before, path.state))
-            problem, asked, given_up = incomplete.held(problem), first, 1
-            path = dataclasses.replace(began, news="; ".join(filter(None, (began.news, incomplete.NEWS))))
-            continue
-        if first is not None and new_tensors and path.state is before:
-            problem, path, notes = _without_tensors(*first)
-            path, looks = _segmented(problem, path) if count == _MOTION_AFTER + 1 else path, True
-            continue
-        if count >= _MOTION_AFTER and cycle < options.cycles:
-            known = problem, path, [*notes]
-            if tensors.fits(problem, path.state):
-                problem, path, news = _with_tensors(problem, path, f"from cycle {done + cycle + 1} on")
-                notes.append(news)
-            elif count == _MOTION_AFTER:
-                path = _segmented(problem, path)
-            if path.news:
-                asked = known
-                continue
-        if trials and count <= _SEARCH_AFTER:
-            continue
+            path, made = _run_cycle(problem, path, self.done + cycle, self.stop, self.on_step)
+        self.here = self.here._replace(problem=problem, path=path)
+        return made
+
+    def _go_back_unless_refined(self, before: State, cycle: int) -> None:
+        """A model that no step has refined as what it has become is not kept."""
+        if self.here.path.state is not before:
+            return
+        if self.asked is not None or cycle == 1:
+            self.here = self.asked or self.as_given
+        else:
+            self._turn_back()
+
+    def _turn_back(self) -> None:
+        """Peptides and side chains as they were before this cycle, where any turned."""
+        if self.unturned is not None:
+            self.here = self.here._replace(path=self.unturned.path, notes=self.unturned.notes)
+
+    def _begins_anew(self, began: Path, first: _Place | None, cycle: int) -> bool:
+        """Whether the first cycle showed that much of the crystal is missing, and does not count."""
+        problem, path, notes = self.here
+        if not (cycle == 1 < self.options.cycles and incomplete.is_incomplete(problem, began.state, path.state)):
+            return False
+        self.asked, self.given_up = first, 1
+        news = "; ".join(filter(None, (began.news, incomplete.NEWS)))
+        said = (*notes, incomplete.sentence(began.state, path.state))
+        self.here = _Place(incomplete.held(problem), dataclasses.replace(began, news=news), said)
+        return True
+
+    def _becomes_another_kind(self, before: State, first: _Place | None, cycle: int) -> bool:
+        """Whether the next cycle begins with tensors or TLS groups that this one had not, or without those it had."""
+        count = cycle - self.given_up
+        if _new_tensors(first, self.here) and self.here.path.state is before:
+            self.here = _without_tensors(first)
+            if count == _MOTION_AFTER + 1:
+                self.here = self.here._replace(path=_segmented(self.here.problem, self.here.path))
+            self.looks = True
+            return True
+        if count < _MOTION_AFTER or cycle == self.options.cycles:
+            return False
+        known = self.here
+        if tensors.fits(known.problem, known.path.state):
+            self.here = _with_tensors(known, f"from cycle {self.done + cycle + 1} on")
+        elif count == _MOTION_AFTER:
+            self.here = known._replace(path=_segmented(known.problem, known.path))
+        if not self.here.path.news:
+            return False
+        self.asked = known
+        return True
+
+    def _reason_to_stop(self, before: State, first: _Place | None, cycle: int, made: list[Step]) -> str:
+        """Why this cycle is the last one, or ""; what it made for nothing is undone."""
         if made and not any(step.free_parameters for step in made):
             scaled = any(step.target == "scale" for step in made)
-            if not scaled or cycle < options.cycles:
-                return ended(_NOTHING_FREE[scaled])
-        if options.minimiser.early_stop and path.state is before:
-            path, notes = unturned or (path, notes)
-            return ended(f"stopped: no step of cycle {done + cycle} made the model better")
-        if options.minimiser.early_stop and (reason := settled(problem, before, path.state, made)):
-            if reason == KEPT and first is not None and new_tensors:
-                problem, path, notes = _without_tensors(*first)
-            elif reason == KEPT:
-                path, notes = unturned or (dataclasses.replace(path, state=before), notes)
-            return ended(f"converged: cycle {done + cycle} {reason}")
-    return ended(_DONE.get(options.cycles, f"all {options.cycles} cycles done"))
+            if not scaled or cycle < self.options.cycles:
+                return _NOTHING_FREE[scaled]
+        if not self.options.minimiser.early_stop:
+            return ""
+        path = self.here.path
+        if path.state is before:
+            self._turn_back()
+            return f"stopped: no step of cycle {self.done + cycle} made the model better"
+        reason = settled(self.here.problem, before, path.state, made)
+        if not reason:
+            return ""
+        if reason == KEPT and _new_tensors(first, self.here):
+            self.here = _without_tensors(first)
+        elif reason == KEPT:
+            self.here = self.here._replace(path=dataclasses.replace(path, state=before))
+            self._turn_back()
+        return f"converged: cycle {self.done + cycle} {reason}"
 
 
 def _run_cycle(
@@ -242,17 +313,22 @@ def _with_better_places(problem: Problem, path: Path, cycle: int) -> tuple[Path,
     return path, [f"before cycle {cycle}, {one}" for one in news]
 
 
-def _with_tensors(problem: Problem, path: Path, when: str) -> tuple[Problem, Path, str]:
+def _with_tensors(here: _Place, when: str) -> _Place:
     """Problem and path with anisotropic atoms, where that was left open, and what to say of it."""
-    problem, state, news = tensors.given_tensors(problem, path.state, when)
-    said = "; ".join(filter(None, (path.news, news)))
-    freed = dataclasses.replace(path, state=state, last=None, refined=False, adp=None, news=said, freed=True)
-    return problem, freed, news
+    problem, state, news = tensors.given_tensors(here.problem, here.path.state, when)
+    said = "; ".join(filter(None, (here.path.news, news)))
+    freed = dataclasses.replace(here.path, state=state, last=None, refined=False, adp=None, news=said, freed=True)
+    return _Place(problem, freed, (*here.notes, news))
 
 
-def _without_tensors(problem: Problem, path: Path, notes: list[str]) -> tuple[Problem, Path, list[str]]:
+def _new_tensors(first: _Place | None, here: _Place) -> TypeGuard[_Place]:
+    """Whether what was before the model became another kind had no tensors, and what is here has."""
+    return first is not None and first.problem.undecided is not here.problem.undecided
+
+
+def _without_tensors(first: _Place) -> _Place:
     """What was before atoms became anisotropic, for good."""
-    return dataclasses.replace(problem, undecided=None), path, [*notes, tensors.REFUSED]
+    return _Place(dataclasses.replace(first.problem, undecided=None), first.path, (*first.notes, tensors.REFUSED))
 
 
 def _segmented(problem: Problem, path: Path) -> Path:
