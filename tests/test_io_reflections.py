@@ -225,6 +225,11 @@ def test_weak_reflections_that_amplitudes_lack_and_intensities_have_are_warned_o
     assert not said(notes, sentence)
 
 
+def test_a_space_group_is_no_crystal(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="crystal is of type str; expected Crystal"):
+        read_reflections(simple(tmp_path / "a.mtz"), "P 21")  # type: ignore[arg-type]
+
+
 def test_columns_that_cannot_be_used(tmp_path: Path) -> None:
     path = simple(tmp_path / "a.mtz", PHI=("P", F))
     assert "no column 'FX'" in refused(path, columns="FX,SIGFX")

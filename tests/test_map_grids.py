@@ -97,6 +97,18 @@ def test_values_between_grid_points_and_unknown_maps() -> None:
         map_grid(coefficients("P 1")[0], crystal("P 1"), "anomalous")
 
 
+def test_wrong_arguments_are_named() -> None:
+    maps, _ = coefficients("P 1")
+    cell = crystal("P 1")
+    with pytest.raises(InputError, match=r"map_grid: crystal is of type str; expected Crystal"):
+        map_grid(maps, "P 1")  # type: ignore[arg-type]
+    for sampling in ("3", 0.5, np.nan):
+        with pytest.raises(InputError, match=r"sampling is .*; expected grid points per d_min, more than 1"):
+            map_grid(maps, cell, sampling=sampling)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"places of shape \(3,\); expected \(n, 3\): one place is \[\[x, y, z\]\]"):
+        map_grid(maps, cell, sampling=np.int64(3)).at([1.0, 2.0, 3.0])  # type: ignore[arg-type]
+
+
 def test_maps_on_request(tmp_path: Path) -> None:
     result = refine(MODEL, DATA, Options(cycles=0, maps="asu"))
     files = {path.name: path for path in result.write(tmp_path)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
 
+from arrayrefine.arguments import check_types
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
 from arrayrefine.kernels.processes import gathered
@@ -84,7 +86,16 @@ class MapGrid:
         return gemmi.FloatGrid(self.values, self.crystal.gemmi_cell, self.crystal.gemmi_space_group)
 
     def at(self, xyz: Float) -> Float:
-        """Values (n,) at some places (n, 3) in Å, interpolated linearly, in units of sigma."""
+        """Values (n,) at some places (n, 3) in Å, interpolated linearly, in units of sigma.
+
+        Raises
+        ------
+        InputError
+            Places of another shape.
+        """
+        xyz = np.asarray(xyz)
+        if xyz.ndim != 2 or xyz.shape[1] != 3:
+            raise InputError(f"MapGrid.at: places of shape {xyz.shape}; expected (n, 3): one place is [[x, y, z]]")
         place = self.crystal.fractional(xyz) * np.array(self.values.shape)
         found = scipy.ndimage.map_coordinates(self.values, place.T, order=1, mode="grid-wrap", output=np.float64)
         return np.asarray(found / self.sigma)
@@ -130,13 +141,20 @@ def map_grid(maps: MapCoefficients, crystal: Crystal, kind: Kind = "2mFo-DFc", s
     Raises
     ------
     InputError
-        No map of that name, or no anomalous differences.
+        No map of that name, no anomalous differences, or a sampling that is no number above 1.
     """
+    check_types("map_grid", maps=(maps, MapCoefficients), crystal=(crystal, Crystal))
+    _check_sampling(sampling)
     if kind not in KINDS:
         raise InputError(f"map '{kind}' is not known; expected one of {', '.join(KINDS)}")
     if getattr(maps, KINDS[kind]) is None:
         raise InputError(f"map '{kind}': expected data with Friedel pairs, of X-rays and no twin; found no differences")
     return MapGrid(kind, _values(maps, crystal, kind, sampling), crystal, _d_min(maps, crystal))
+
+
+def _check_sampling(sampling: object) -> None:
+    if not (isinstance(sampling, numbers.Real) and float(sampling) > 1):
+        raise InputError(f"map_grid: sampling is {sampling!r}; expected grid points per d_min, more than 1, such as 3")
 
 
 def _values(maps: MapCoefficients, crystal: Crystal, kind: Kind, sampling: float = SAMPLING) -> NDArray[np.float32]:

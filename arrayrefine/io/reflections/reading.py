@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from arrayrefine.arguments import check_types
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
 from arrayrefine.io.files import IN_MEMORY
@@ -78,6 +79,7 @@ def read_reflections(
     InputError
         If the file cannot be used; the message says what was found and expected, and the remedy.
     """
+    check_types("read_reflections", source=(source, object), crystal=(crystal, Crystal))
     account = Account()
     if isinstance(source, Reflections):
         require_sound(source)
