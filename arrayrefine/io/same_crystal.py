@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
-from arrayrefine.io.other_axes import new_indices
+from arrayrefine.io.reflections.other_axes import new_indices
 from arrayrefine.io.reflections.tables import Table
 from arrayrefine.io.regular_cell import CELL_TOLERANCE, format_cell, made_regular, regular_cell
 from arrayrefine.wording import Caution, are, counted, reindexed_by

@@ -18,11 +18,11 @@ from arrayrefine.displacements.displacement import parted, total_u
 from arrayrefine.errors import InputError
 from arrayrefine.io.files import KIND_NAMES, InputFile, load, remedy
 from arrayrefine.io.in_memory import ModelSource, is_path, label_of, stand_in
-from arrayrefine.io.mended_cif import mend
 from arrayrefine.io.models import checks
 from arrayrefine.io.models.dummy_atoms import take_dummies_for_oxygen, with_unknown_as_oxygen
 from arrayrefine.io.models.far_parts import bring_back
 from arrayrefine.io.models.inner_end import read_through
+from arrayrefine.io.models.mended_cif import mend
 from arrayrefine.io.models.model_crystal import crystal_named, take_crystal, without_unit_scale
 from arrayrefine.io.models.ncs_copies import with_copies
 from arrayrefine.io.models.padded_names import without_padding
