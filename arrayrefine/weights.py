@@ -230,7 +230,7 @@ def robust_weights(
     measured = measured_norms(norms, xray, apart or (lambda: xray), targets, anew, ask, together)
     for name, _, _, ratio, default_prior, steer, default_ratio in needed:
         # Priors are those of the default ratios; the clamp would swallow another ratio otherwise.
-        answer, term_prior = measured[name], default_prior * default_ratio / ratio
+        answer, term_prior = measured[name], default_prior * (default_ratio / ratio)
         if isinstance(answer, Evidence):
             found[name] = answer.weight * steer
             out[f"{name}_detail"] = {
