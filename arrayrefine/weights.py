@@ -229,14 +229,15 @@ def robust_weights(
     norms = Norms(atoms, parameters, options, seed, chosen)
     measured = measured_norms(norms, xray, apart or (lambda: xray), targets, anew, ask, together)
     for name, _, _, ratio, default_prior, steer, default_ratio in needed:
-        # Priors are those of the default ratios; the clamp would swallow another ratio otherwise.
-        answer, term_prior = measured[name], default_prior * (default_ratio / ratio)
-        if isinstance(answer, Evidence):
+        answer = measured[name]
+        if isinstance(answer, Evidence):  # for which ratios do not matter
             found[name] = answer.weight * steer
             out[f"{name}_detail"] = {
-                "determined": answer.determined, "evidence": answer.weight, "prior": term_prior, "steering": steer,
+                "determined": answer.determined, "evidence": answer.weight, "prior": default_prior, "steering": steer,
             }  # fmt: skip
             continue
+        # Priors are those of the default ratios; the clamp would swallow another ratio otherwise.
+        term_prior = default_prior * (default_ratio / ratio)
         now, held, (by_xray, by_term) = expected[name], earlier[name], answer
         norm = by_xray if held is None or now is None else held["norm_xray"] * now / held["expected"]
         weight = norm / by_term / ratio if by_term > 0 else term_prior

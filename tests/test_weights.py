@@ -15,6 +15,7 @@ from arrayrefine.minimize import Objective
 from arrayrefine.options import Weighting
 from arrayrefine.parameters import Parameters
 from arrayrefine.weighting import gradient_norms
+from arrayrefine.weighting.adp_evidence import Evidence
 from arrayrefine.weights import Steering
 
 
@@ -160,6 +161,14 @@ def test_half_the_ratio_doubles_the_weight_even_where_it_is_clamped(atoms: Atoms
     plain, tight = found(), found(ratio=0.1, ratio_adp=1.0)
     assert tight.geometry == pytest.approx(2.0 * plain.geometry)
     assert tight.adp == pytest.approx(2.0 * plain.adp)
+
+
+def test_what_displacements_ask_for_lies_about_a_prior_that_no_ratio_moves(atoms: Atoms) -> None:
+    options = Weighting(ratio_adp=1.0)
+    parameters, asked = Parameters.of(atoms, "b"), Evidence(0.03, 0.5)
+    found = _robust(atoms, parameters, _targets(atoms), options=options, ask=lambda: asked)
+    assert found.adp == asked.weight
+    assert found.explanation["adp_detail"]["prior"] == options.adp_prior
 
 
 def test_prior_falls_with_better_data() -> None:
