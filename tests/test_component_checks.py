@@ -117,3 +117,13 @@ def test_a_link_whose_modification_nobody_lists_is_named(tmp_path: Path, modific
     notes = [note for note in load_monomers(["ACT"], [path]).notes if "neither this file nor a library" in note]
     assert len(notes) == said
     assert all(isinstance(note, Caution) and f"{path}: link mylink names {modification}" in note for note in notes)
+
+
+def test_a_link_that_is_listed_and_not_described_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "link.cif"
+    path.write_text("data_link_list\nloop_\n_chem_link.id\n_chem_link.comp_id_1\n_chem_link.mod_id_1\n"
+                    "_chem_link.group_comp_1\n_chem_link.comp_id_2\n_chem_link.mod_id_2\n_chem_link.group_comp_2\n"
+                    "_chem_link.name\nmylink NAG mine . ACT . . .\n")  # fmt: skip
+    (note,) = (note for note in load_monomers(["ACT"], [path]).notes if "mylink" in note)
+    assert note == f"{path}: link mylink is listed, but no data_link_mylink describes it: not used"
+    assert isinstance(note, Caution)

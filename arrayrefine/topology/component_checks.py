@@ -87,9 +87,12 @@ def shapeless(monlib: gemmi.MonLib, sources: Mapping[str, str]) -> list[str]:
 
 
 def without_modifications(monlib: gemmi.MonLib, links: Mapping[str, str]) -> list[str]:
-    """Sentences on links, with the files they come from, that name modifications nobody describes."""
+    """Sentences on links, with the files they come from, that nobody describes, or whose modifications nobody does."""
     out: list[str] = []
     for name, path in links.items():
+        if name not in monlib.links:
+            out.append(Caution(f"{path}: link {name} is listed, but no data_link_{name} describes it: not used"))
+            continue
         link = monlib.links[name]
         lost = [side.mod for side in (link.side1, link.side2) if side.mod and side.mod not in monlib.modifications]
         if lost:
