@@ -1,4 +1,4 @@
-"""Tests of arrayrefine.io.output.renamed."""
+"""Tests of arrayrefine.io.models.renamed."""
 
 from __future__ import annotations
 

@@ -28,13 +28,13 @@ from arrayrefine.io.models.ncs_copies import with_copies
 from arrayrefine.io.models.padded_names import without_padding
 from arrayrefine.io.models.record_columns import in_columns
 from arrayrefine.io.models.refmac_links import name_disulfides
+from arrayrefine.io.models.renamed import follow_renamed
 from arrayrefine.io.models.residue_order import take_polymers_together
 from arrayrefine.io.models.special_positions import Sites, find_sites, follow_sites
 from arrayrefine.io.models.tls_header import complete_groups
 from arrayrefine.io.models.tls_residual import with_header_tls
 from arrayrefine.io.models.water_names import use_pdb_names_of_waters
 from arrayrefine.io.output.pdb_header import header_records
-from arrayrefine.io.output.renamed import follow_renamed
 from arrayrefine.io.regular_cell import format_cell
 from arrayrefine.wording import Caution, are, counted, were
 
