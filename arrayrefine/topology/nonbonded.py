@@ -19,6 +19,8 @@ MAX_RADIUS = 2.0
 """Å; larger library radii (K, Na, Cs as neutral atoms) are taken as this, as Servalcat does."""
 COORDINATION = 3.0
 """Å; a metal and a donor atom closer than this are taken to be coordinated."""
+APART = 2.0
+"""Å; no atoms that are not bonded come so near, and a disulfide is longer."""
 _SOFTENING = {"O": 0.10, "N": 0.10}
 _SOFTENING_OTHER = 0.15
 _DONOR_ELEMENTS = ("N", "O", "S", "Se", "F", "Cl", "Br", "I", "P")

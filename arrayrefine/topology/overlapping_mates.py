@@ -11,13 +11,11 @@ from arrayrefine.atoms import WATERS, Atoms
 from arrayrefine.crystal import Crystal
 from arrayrefine.kernels.contacts import in_table, neighbour_pairs
 from arrayrefine.restraints import NonBonded
-from arrayrefine.topology.nonbonded import metal_flags
+from arrayrefine.topology.nonbonded import APART, metal_flags
 from arrayrefine.wording import Caution, are, counted, listed
 
 Int = NDArray[np.int64]
 
-_APART = 2.0
-"""Å; no atoms that are not bonded come so near, and a disulfide is longer."""
 _SAME_PLACE = 0.3
 """Å; copies of one atom are as near, whatever digits were lost when they were written."""
 _MOST = 0.5
@@ -46,9 +44,7 @@ def overlapping_mates(atoms: Atoms, non_bonded: NonBonded, crystal: Crystal) -> 
     rows = np.flatnonzero(~others & (atoms.multiplicity == 1) & (atoms.occupancy > 0.0))
     if not len(rows):
         return []
-    pairs = neighbour_pairs(
-        atoms.xyz[rows], crystal.rotations, crystal.translations, crystal.orth, crystal.frac, _APART
-    )
+    pairs = neighbour_pairs(atoms.xyz[rows], crystal.rotations, crystal.translations, crystal.orth, crystal.frac, APART)
     i, j = rows[pairs.i], rows[pairs.j]
     conformer = non_bonded.conformer
     chosen = pairs.image & (atoms.occupancy[i] + atoms.occupancy[j] > 1.0)
@@ -67,7 +63,7 @@ def overlapping_mates(atoms: Atoms, non_bonded: NonBonded, crystal: Crystal) -> 
     assembly = ", as in a file of a biological assembly: give the asymmetric unit, in which each chain is there once"
     copied = f". But {listed(copies)}{assembly}" if copies else ""
     return [Caution(
-        f"{counted(n, 'atom')} {are(n)} within {_APART:g} Å of symmetry mates without a link to them; contacts will "
+        f"{counted(n, 'atom')} {are(n)} within {APART:g} Å of symmetry mates without a link to them; contacts will "
         f"push them apart: {listed(labels, '; ')}. If they are bonded, name the bond in the model (LINK or "
         "struct_conn); if one is there instead of the other, give them occupancies of 0.5; if there are many, the "
         "space group, its setting, the cell or the place of the model is wrong; else one of them is in a wrong "

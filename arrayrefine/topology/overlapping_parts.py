@@ -8,11 +8,8 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.kernels.contacts import in_table
 from arrayrefine.kernels.distances import close_pairs
 from arrayrefine.restraints import NonBonded
-from arrayrefine.topology.nonbonded import metal_flags
+from arrayrefine.topology.nonbonded import APART, metal_flags
 from arrayrefine.wording import Caution, are, counted, listed
-
-_APART = 2.0
-"""Å; no atoms that are not bonded come so near."""
 
 
 def overlapping_parts(atoms: Atoms, non_bonded: NonBonded) -> list[str]:
@@ -37,7 +34,7 @@ def overlapping_parts(atoms: Atoms, non_bonded: NonBonded) -> list[str]:
     )
     if not len(rows):
         return []
-    pairs = rows[close_pairs(atoms.xyz[rows], _APART)]
+    pairs = rows[close_pairs(atoms.xyz[rows], APART)]
     i, j = pairs[:, 0], pairs[:, 1]
     chosen = (who.residue[i] != who.residue[j]) & (atoms.occupancy[i] + atoms.occupancy[j] <= 1.0)
     chosen &= ~in_table(i, j, non_bonded.excluded, len(atoms))
