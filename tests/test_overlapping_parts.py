@@ -36,7 +36,7 @@ def test_a_water_in_the_place_of_a_ligand_is_named(tmp_path: Path) -> None:
     assert _said(tmp_path / "a.pdb", *atoms) == [
         "1 pair of residues that are there in part is in one place, without conformers; contacts will push them "
         "apart: A/EDO 1/C1 - A/HOH 2/O (0.40 Å). If one is there instead of the other, name them conformers A and B "
-        "(altloc)"
+        "(altloc); if they are bonded, name the bond in the model (LINK or struct_conn)"
     ]
 
 

@@ -50,5 +50,5 @@ def overlapping_parts(atoms: Atoms, non_bonded: NonBonded) -> list[str]:
     return [Caution(
         f"{counted(n, 'pair')} of residues that are there in part {are(n)} in one place, without conformers; "
         f"contacts will push them apart: {listed(labels, '; ')}. If one is there instead of the other, name them "
-        "conformers A and B (altloc)"
+        "conformers A and B (altloc); if they are bonded, name the bond in the model (LINK or struct_conn)"
     )]  # fmt: skip
