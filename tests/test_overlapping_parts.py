@@ -18,9 +18,9 @@ def _no_library_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CLIBD_MON", raising=False)
 
 
-def _said(path: Path, *atoms: tuple[str, str, float, float], alt: str = " ") -> list[str]:
+def _said(path: Path, *atoms: tuple[str, str, float, float], alt: str = " ", group: str = "P 1") -> list[str]:
     """What is said of atoms (name, residue, x, occupancy); all but the first are conformers `alt`."""
-    text = "CRYST1   40.000   40.000   40.000  90.00  90.00  90.00 P 1           1\n"
+    text = f"CRYST1   40.000   18.000   18.000  90.00  90.00  90.00 {group}\n"
     for n, (name, residue, x, q) in enumerate(atoms):
         label = alt if n else ("A" if alt != " " else " ")
         text += _ATOM.format(n=n + 1, name=name, alt=label, residue=residue, m=n + 1, x=x, y=9.0, q=q, e=name[0])
@@ -46,3 +46,9 @@ def test_what_is_named_apart_or_there_together_is_not(tmp_path: Path) -> None:
     assert not _said(tmp_path / "b.pdb", atoms[0], ("O", "HOH", 9.4, 0.7))
     assert not _said(tmp_path / "c.pdb", atoms[0], ("O", "HOH", 11.1, 0.5))
     assert not _said(tmp_path / "d.pdb", atoms[0])
+
+
+def test_what_is_whole_on_an_axis_is_not(tmp_path: Path) -> None:
+    atoms = ("O", "HOH", 9.0, 0.5), ("O", "HOH", 10.5, 0.5)
+    assert _said(tmp_path / "a.pdb", *atoms)
+    assert not _said(tmp_path / "b.pdb", *atoms, group="P 2 1 1")

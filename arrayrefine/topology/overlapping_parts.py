@@ -18,7 +18,8 @@ def overlapping_parts(atoms: Atoms, non_bonded: NonBonded) -> list[str]:
     Parameters
     ----------
     atoms : Atoms
-        Hydrogens and metals are not looked at, nor is what has no occupancy.
+        Hydrogens, metals and atoms on special positions, which are there in part for their images, are not looked at,
+        nor is what has no occupancy.
     non_bonded : NonBonded
         Its excluded pairs are bonded, or nearly so.
 
@@ -28,10 +29,8 @@ def overlapping_parts(atoms: Atoms, non_bonded: NonBonded) -> list[str]:
         One warning, or none.
     """
     who = atoms.identity
-    one = non_bonded.conformer == 0
-    rows = np.flatnonzero(
-        one & ~atoms.is_hydrogen & ~metal_flags(atoms.element) & (atoms.occupancy > 0.0) & (atoms.occupancy < 1.0)
-    )
+    chosen = (non_bonded.conformer == 0) & ~atoms.is_hydrogen & ~metal_flags(atoms.element) & (atoms.multiplicity == 1)
+    rows = np.flatnonzero(chosen & (atoms.occupancy > 0.0) & (atoms.occupancy < 1.0))
     if not len(rows):
         return []
     pairs = rows[close_pairs(atoms.xyz[rows], APART)]
