@@ -9,7 +9,7 @@ import pytest
 
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
-from arrayrefine.io.same_crystal import require_same
+from arrayrefine.io.reflections.same_crystal import require_same
 
 CELL = (30.0, 40.0, 55.0)
 

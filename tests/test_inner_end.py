@@ -11,7 +11,7 @@ from test_io_model import CRYST, atom, read, said
 from arrayrefine.errors import InputError
 from arrayrefine.io.models.inner_end import read_through
 from arrayrefine.io.models.reading import read_model
-from arrayrefine.io.output.pdb_header import header_records
+from arrayrefine.io.pdb_header import header_records
 from arrayrefine.wording import Caution
 
 OTHER = CRYST.replace("20.000   30.000", "25.000   35.000")

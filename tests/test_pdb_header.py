@@ -12,8 +12,8 @@ from test_write import make_data, make_report, small_pdb
 
 from arrayrefine.crystal import Crystal
 from arrayrefine.io.models.reading import in_crystal, read_model
-from arrayrefine.io.output.pdb_header import header_records
 from arrayrefine.io.output.write import write_outputs
+from arrayrefine.io.pdb_header import header_records
 
 ORDER = (
     "HEADER TITLE COMPND SOURCE KEYWDS EXPDTA AUTHOR JRNL REMARK DBREF SEQADV SEQRES HET HETNAM HETSYN FORMUL HELIX "

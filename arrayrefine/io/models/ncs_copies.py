@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import gemmi
 from gemmi import cif
 
-from arrayrefine.io.output.documents import copied
+from arrayrefine.io.documents import copied
 from arrayrefine.wording import Caution, are, counted
 
 _ALIKE = 1.5

@@ -34,7 +34,7 @@ from arrayrefine.io.models.special_positions import Sites, find_sites, follow_si
 from arrayrefine.io.models.tls_header import complete_groups
 from arrayrefine.io.models.tls_residual import with_header_tls
 from arrayrefine.io.models.water_names import use_pdb_names_of_waters
-from arrayrefine.io.output.pdb_header import header_records
+from arrayrefine.io.pdb_header import header_records
 from arrayrefine.io.regular_cell import format_cell
 from arrayrefine.wording import Caution, are, counted, were
 

@@ -11,7 +11,7 @@ import numpy as np
 from gemmi import cif
 from numpy.typing import NDArray
 
-from arrayrefine.io.output.documents import copied
+from arrayrefine.io.documents import copied
 
 Float = NDArray[np.float64]
 

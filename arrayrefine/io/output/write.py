@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.errors import ArrayRefineError, InputError
+from arrayrefine.io.documents import lacks_entities
 from arrayrefine.io.files import IN_MEMORY
 from arrayrefine.io.models.composition import composition
 from arrayrefine.io.models.entities import name_for_nameless
 from arrayrefine.io.models.reading import Model, with_atoms
 from arrayrefine.io.models.sequence_numbers import number_by_sequence
 from arrayrefine.io.output.absent import drop_from_structure, lost_ends
-from arrayrefine.io.output.documents import lacks_entities
-from arrayrefine.io.output.pdb_header import not_in_cif, not_in_pdb
 from arrayrefine.io.output.write_cif import cif_text, old_verdicts
 from arrayrefine.io.output.write_mtz import Coefficients, history_line, mtz_bytes, test_value
 from arrayrefine.io.output.write_pdb import has_remark_500, pdb_obstacle, pdb_text
+from arrayrefine.io.pdb_header import not_in_cif, not_in_pdb
 from arrayrefine.reflections import Reflections
 from arrayrefine.version import version as program_version
 from arrayrefine.wording import Caution, counted, listed

@@ -13,13 +13,13 @@ import numpy as np
 from gemmi import cif
 from numpy.typing import NDArray
 
+from arrayrefine.io.documents import copied, lacks_entities
 from arrayrefine.io.files import IN_MEMORY
 from arrayrefine.io.models.entities import name_for_nameless
 from arrayrefine.io.models.padded_names import strip_rows_of_links
 from arrayrefine.io.models.sequence_numbers import number_by_sequence
 from arrayrefine.io.output import refinement_items as items
 from arrayrefine.io.output.absent import absent_links, drop_from_block
-from arrayrefine.io.output.documents import copied, lacks_entities
 from arrayrefine.scattering.form_factors import METHODS, Radiation, named_radiations
 
 Float = NDArray[np.float64]

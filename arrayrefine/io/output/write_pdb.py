@@ -10,8 +10,8 @@ import numpy as np
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.io.models.refmac_links import without_nameless
-from arrayrefine.io.output.pdb_header import lasting_remarks, remark_number, with_carried
 from arrayrefine.io.output.remark_3 import remark_3
+from arrayrefine.io.pdb_header import lasting_remarks, remark_number, with_carried
 
 HYBRID_36_SERIALS = 87_440_031  # largest serial number that five hybrid-36 characters can hold
 HYBRID_36_RESIDUES = 2_436_111  # the same for the four of a residue number

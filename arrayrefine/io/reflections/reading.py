@@ -25,9 +25,16 @@ from arrayrefine.io.reflections.free_sets import check_test_set, flagged_test_se
 from arrayrefine.io.reflections.french_wilson import REJECT_BELOW, french_wilson
 from arrayrefine.io.reflections.friedel_pairs import anomalous_differences
 from arrayrefine.io.reflections.merging import Observations, merge, own_rows_of_mates, to_asu
+from arrayrefine.io.reflections.same_crystal import (
+    absent_note,
+    common_crystal,
+    fits,
+    require_same,
+    screws_note,
+    without_screws,
+)
 from arrayrefine.io.reflections.status import observed_rows
 from arrayrefine.io.reflections.tables import Table, read_table
-from arrayrefine.io.same_crystal import absent_note, common_crystal, fits, require_same, screws_note, without_screws
 from arrayrefine.measurements.intensity_statistics import anisotropy
 from arrayrefine.reflections import FreeFlags, Reflections, positions
 from arrayrefine.wording import Caution, are, counted, were
