@@ -13,6 +13,7 @@ from typing import Any
 import gemmi
 import numpy as np
 import pytest
+from synthetic import crystal
 
 from arrayrefine import __main__ as cli
 from arrayrefine.commands import crossvalidate
@@ -20,6 +21,7 @@ from arrayrefine.cross_validation import CrossValidation, cross_validate
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
 from arrayrefine.example import DATA, MODEL
+from arrayrefine.io.reflections.free_flags import choose_random
 from arrayrefine.lattice_symmetry import families, mates
 from arrayrefine.measurements.folds import cut
 from arrayrefine.options import Options
@@ -262,3 +264,12 @@ def test_what_an_interrupted_run_has_found_is_said_to_be_part() -> None:
     *_, total, last = crossvalidate._lines(content | own)
     assert "R-complete 0.2500 +- 0.0100 of 9" in total
     assert last == "of these, the 4 of the file's test set: 0.3000"
+
+
+def test_every_family_may_be_drawn_and_every_run_gives_one() -> None:
+    box = crystal("P 21 21 21")
+    hkl = box.unique_reflections(3.5, 1e3)[:60]
+    drawn = np.array([choose_random(box, hkl, 0.25, seed) for seed in range(60)])
+    assert drawn.any(axis=0).all()
+    runs = drawn[:, np.argsort(box.inverse_d_squared(hkl), kind="stable")].reshape(60, 15, 4)
+    assert (runs.sum(axis=2) == 1).all()
