@@ -180,3 +180,18 @@ def test_one_shell_does_not_tell_b_from_scale() -> None:
     assert own.by_structure_factor(f_calc)[0] < shell.by_structure_factor(f_calc)[0]
     assert np.isfinite(own.d).all()
     assert abs(np.log(own.d / shell.d)).max() < 0.5 + 0.25 * 20.0 * same.s_squared.max()
+
+
+def test_each_shell_has_the_curvature_of_its_own_reflections() -> None:
+    """What the whole target has in the first, in one between, and in the last is there with these reflections only."""
+    target, atoms, _ = _target("gaussian", count=1200)
+    target = dataclasses.replace(target, left_out=np.zeros(len(target.reflections), dtype=bool))
+    f_calc, data = target.f_calc(atoms), target.reflections
+    middle, whole = target.expected_curvature(f_calc)
+    shell = np.minimum((data.s_squared / (2.0 * middle[0])).astype(int), len(middle) - 1)
+    assert middle[-1] + middle[0] == pytest.approx(data.s_squared.max())
+    for k in (1, 7, len(middle) - 1):
+        _, found = dataclasses.replace(target, left_out=shell != k).expected_curvature(f_calc)
+        assert found[k] > 0.0
+        assert found[k] == pytest.approx(whole[k])
+        assert not np.delete(found, k).any()
