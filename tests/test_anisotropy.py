@@ -265,6 +265,15 @@ def test_strain_matrix_is_the_second_derivative() -> None:
     assert abs(without - log_matrix(target, flat)).max() < 1e-12
 
 
+def test_where_the_spread_of_b_is_restrained_only_the_size_of_a_tensor_has_a_curvature() -> None:
+    """Σ (B − mean)² by ln B, and by the first component of S: the mean is taken as fixed."""
+    atoms = model()
+    target = AdpTarget("variance", *(np.zeros(0, dtype=np.int64),) * 2, np.zeros(0))
+    found = strain_matrix(target, atoms, np.array([0, 3]), np.array([1])).toarray()
+    stiff = 2.0 * atoms.b_iso**2
+    assert np.array_equal(found, np.diag([stiff[0], stiff[3], stiff[1], 0.0, 0.0, 0.0, 0.0, 0.0]))
+
+
 def test_strain_has_a_limit_that_it_does_not_reach() -> None:
     atoms = model()
     parameters = free(atoms)

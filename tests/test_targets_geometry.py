@@ -427,6 +427,16 @@ def test_single_atom(tmp_path: Path) -> None:
     assert geometry.terms(atoms)["bond"].rmsz is None
 
 
+
+def test_two_atoms_are_a_pair_that_wants_like_displacements(tmp_path: Path) -> None:
+    atoms, crystal, restraints = waters(tmp_path, [(1.0, 2.0, 3.0, 1.0, " "), (1.0, 2.0, 5.8, 1.0, " ")])
+    target = AdpTarget.build(restraints, crystal, atoms)
+    assert (target.i.tolist(), target.j.tolist()) == ([0], [1])
+    value, gradient = target(atoms.replace(b_iso=np.array([20.0, 30.0])))
+    assert value > 0.0
+    assert gradient.b_iso[0] < 0.0 < gradient.b_iso[1]
+
+
 def test_log_matrix_is_the_second_derivative_of_the_strong_pairs(loaded: Callable[..., Loaded]) -> None:
     """By ln B, at equal B, where Gauss-Newton is exact; weak pairs keep their diagonal, so the matrix bounds it."""
     atoms, crystal, restraints = loaded("1aba")

@@ -105,6 +105,9 @@ def test_tensors_leave_the_model_as_it_is(retinoid: tuple[Problem, Any]) -> None
     assert after.adp.shapes is not None
     assert problem.adp.shapes is None
     assert after.parameters(then.atoms, "xyz+b").sizes.u == 6 * int(then.atoms.anisotropic.sum())
+    few = dataclasses.replace(problem, undecided=problem.undecided & (np.arange(len(atoms)) % 2 == 0))
+    _, of_groups, _ = given_tensors(few, state, "at once")  # groups end, so what only they moved has a tensor too
+    assert of_groups.atoms.anisotropic.tolist() == then.atoms.anisotropic.tolist()
     again = evaluate(after, then.atoms)
     assert again.statistics.r_work == pytest.approx(state.statistics.r_work, abs=1e-3)
 
