@@ -65,6 +65,11 @@ def test_without_more_observations_than_parameters_there_is_no_index(example: tu
     found = precision_indices(problem, state)
     assert found["esu_r"] is None  # 3,000 reflections, 1,400 atoms
     assert 0.1 < found["esu_r_free"] < 1.0  # type: ignore[operator]
+    some, heavy = np.arange(len(state.atoms)) % 2 == 0, ~state.atoms.is_hydrogen
+    for occupancy, share in ((0.05, 1.0), (0.0, np.mean(~some[heavy]))):
+        part = dataclasses.replace(state, atoms=state.atoms.replace(occupancy=np.where(some, occupancy, 1.0)))
+        index = precision_indices(problem, part)["esu_r_free"]
+        assert index == pytest.approx(found["esu_r_free"] * np.sqrt(share))  # type: ignore[operator]
     atoms = state.atoms.replace(u_aniso=np.tile([0.01, -0.01, 0.0, 0.0, 0.0, 0.0], (len(state.atoms), 1)))
     tensors = dataclasses.replace(state, atoms=dataclasses.replace(atoms, anisotropic=~atoms.is_hydrogen))
     few = dataclasses.replace(problem, options=dataclasses.replace(problem.options, freeze=("xyz: all", "b: not 1-2")))
