@@ -54,7 +54,7 @@ class _Curvatures(NamedTuple):
         solved = symmetric_factor(self.data + weight * self.restraints).solve(self.probes)
         found = float(np.einsum("nk,nk->", self.probes, solved))
         lost = weight * float(np.einsum("nk,nk->", solved, self.restraints @ solved))
-        return found / self.probes.shape[1], -min(lost / found, 1.0) if found > 0.0 else 0.0
+        return found / self.probes.shape[1], -lost / found if found > 0.0 else 0.0
 
 
 def _probes(n: int, seed: int) -> Any:
