@@ -274,6 +274,11 @@ def test_where_the_spread_of_b_is_restrained_only_the_size_of_a_tensor_has_a_cur
     assert np.array_equal(found, np.diag([stiff[0], stiff[3], stiff[1], 0.0, 0.0, 0.0, 0.0, 0.0]))
 
 
+def test_a_matrix_that_cannot_be_factored_in_its_order_is_refused() -> None:
+    with pytest.raises(ArithmeticError, match="pivoted"):
+        preconditioner._Cholesky(np.array([[0.0, 1.0], [1.0, 0.0]]))
+
+
 def test_strain_has_a_limit_that_it_does_not_reach() -> None:
     atoms = model()
     parameters = free(atoms)

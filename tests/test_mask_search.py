@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from arrayrefine import Options
+from arrayrefine.mask_search import search_mask
 from arrayrefine.options import Solvent
 from arrayrefine.refine import refine
 
@@ -29,3 +31,10 @@ def test_searched_mask_and_no_solvent(case: Callable[[str], Path]) -> None:
     assert none.final.r_work > found.final.r_work + 0.003
     assert none.scaling["solvent_model"] == "none"
     assert none.scaling["scale"]["k_sol"] == pytest.approx(0.35, abs=0.1)
+
+
+def test_without_solvent_there_is_no_mask_to_search() -> None:
+    problem = SimpleNamespace(options=Options(solvent=Solvent(model="none", search=True)), reflections=None)
+    same, note = search_mask(problem, SimpleNamespace(twin=None))  # type: ignore[arg-type]
+    assert same is problem
+    assert note == "there is no bulk solvent, so no mask to search (--solvent.model none)"

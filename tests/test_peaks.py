@@ -159,3 +159,9 @@ def test_selections_that_make_no_omit_map(
         omit_files(MODEL, DATA, selection)
     with pytest.raises(InputError, match=r"--radius: found -1, expected 0 to 15 Å"):
         omit_files(MODEL, DATA, "resname FOL", radius=-1.0)
+
+
+@pytest.mark.parametrize("every", [False, True])
+def test_an_omit_map_wants_some_atoms_out_and_some_left(example: Evaluated, every: bool) -> None:
+    with pytest.raises(ValueError, match="wants some atoms left out, and some left"):
+        omit_map(example.problem, example.state, np.full(len(example.state.atoms), every))

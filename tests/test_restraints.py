@@ -12,7 +12,7 @@ import pytest
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
-from arrayrefine.errors import MonomerError
+from arrayrefine.errors import InputError, MonomerError
 from arrayrefine.example import MODEL
 from arrayrefine.hydrogens.sources import add_hydrogens
 from arrayrefine.io.models.reading import read_model
@@ -540,6 +540,38 @@ def test_wrong_number_of_atoms_is_refused(tmp_path: Path) -> None:
     structure.add_model(gemmi.Model(1))
     with pytest.raises(ValueError, match="0 atoms"):
         build_restraints(structure, model.atoms, model.crystal, load_monomers(["ALA"]))
+
+
+def test_only_the_first_model_of_a_structure_has_restraints(tmp_path: Path) -> None:
+    path = tmp_path / "a.pdb"
+    path.write_text(PEPTIDE + "END\n")
+    model = read_model(path)
+    library = load_monomers(["ALA"])
+    one = build_restraints(model.structure, model.atoms, model.crystal, library)
+    twice = model.structure.clone()
+    twice.add_model(twice[0].clone())
+    two = build_restraints(twice, model.atoms, model.crystal, library)
+    assert np.array_equal(two.bonds.index, one.bonds.index)
+    assert len(twice) == 2
+
+
+def test_what_gemmi_cannot_restrain_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.pdb"
+    path.write_text(PEPTIDE + "END\n")
+    model = read_model(path)
+    prepare = gemmi.prepare_topology
+
+    def refuses(*_: object, **__: object) -> None:
+        raise RuntimeError("wrong link")
+
+    def renames(structure: gemmi.Structure, *rest: object, **more: object) -> object:
+        structure[0][0][0][0].name = "X"
+        return prepare(structure, *rest, **more)
+
+    for instead, words in ((refuses, "can be made for this model: wrong link"), (renames, "atoms changed their order")):
+        monkeypatch.setattr(gemmi, "prepare_topology", instead)
+        with pytest.raises(InputError, match=words):
+            build_restraints(model.structure, model.atoms, model.crystal, load_monomers(["ALA"]))
 
 
 def test_a_conformer_that_its_neighbours_do_not_have_is_bonded_to_what_fits_best(tmp_path: Path) -> None:
