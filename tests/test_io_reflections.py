@@ -1047,3 +1047,61 @@ def test_space_group_without_a_symbol(tmp_path: Path, how: str) -> None:
     else:
         assert table.space_group is not None
         assert table.space_group.xhm() == CRYSTAL.space_group
+
+
+def test_intensities_that_are_all_far_below_zero_are_refused(tmp_path: Path) -> None:
+    path = write_mtz(tmp_path / "a.mtz", {"IMEAN": ("J", -1e3 - np.arange(COUNT)), "SIGIMEAN": ("Q", SIGMA)})
+    message = refused(path, free="random")
+    assert re.search(r"all \d+ intensities of .* are below -?[\d.]+ sigma; expected measured intensities", message)
+
+
+def test_an_mtz_file_begins_with_its_indices(tmp_path: Path) -> None:
+    mtz = gemmi.Mtz()
+    mtz.spacegroup, mtz.cell = CRYSTAL.gemmi_space_group, CRYSTAL.gemmi_cell
+    mtz.add_dataset("d")
+    for label, kind in (("H", "H"), ("K", "H"), ("FP", "F"), ("L", "H")):
+        mtz.add_column(label, kind)
+    mtz.set_data(np.column_stack([HKL[:, :2], F, HKL[:, 2]]).astype(np.float32))
+    mtz.write_to_file(str(tmp_path / "a.mtz"))
+    assert "the first columns are ['H', 'K', 'FP']; expected H, K, L: write it again" in refused(tmp_path / "a.mtz")
+
+
+def test_of_columns_of_one_name_the_first_is_read(tmp_path: Path) -> None:
+    path = simple(tmp_path / "a.mtz", X=("F", 9.0 * F))
+    mtz = gemmi.read_mtz_file(str(path))
+    mtz.column_with_label("X").label = "FP"
+    mtz.write_to_file(str(path))
+    reflections, _ = read_reflections(path, CRYSTAL)
+    assert reflections.f_obs.mean() == pytest.approx(F.mean(), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        pytest.param("_diffrn_refln.index_h\n_diffrn_refln.index_k\n_diffrn_refln.index_l\n"
+                     "_diffrn_refln.intensity_net\n1 2 3 4.0\n1 2 4 5.0\n",
+                     "without a _refln category.*it holds unmerged observations: scale and merge first", id="unmerged"),
+        pytest.param("_refln.index_h\n_refln.index_k\n_refln.F_meas_au\n1 2 3.0\n",
+                     "no Miller indices .found index_h, index_k, F_meas_au.; expected index_h", id="two indices"),
+        pytest.param("_refln.index_h\n_refln.index_k\n_refln.index_l\n_refln.F_meas_au\n1 2 3 4.0\n1 ? 3 4.0\n",
+                     "Miller indices are missing in _refln; the file may be cut short", id="a gap"),
+    ],
+)  # fmt: skip
+def test_cif_data_without_usable_indices_are_refused(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "a.cif"
+    path.write_text(f"data_r1abcsf\n{CIF_HEADER}\nloop_\n{text}")
+    assert re.search(words, refused(path))
+
+
+def test_a_status_is_listed_with_the_columns(tmp_path: Path) -> None:
+    path = cif(tmp_path / "a.cif", "F_calc status", ["1 2 3 4.0 o", "1 2 4 5.0 f"], CIF_HEADER)
+    assert "status (text)" in refused(path)
+
+
+def test_one_mate_alone_comes_after_a_pair(tmp_path: Path) -> None:
+    sigma = ("L", SIGMA)
+    pair = {"F(+)": ("G", F), "SIGF(+)": sigma, "F(-)": ("G", F), "SIGF(-)": sigma, "FREE": ("I", CCP4)}
+    alone = {"FX(+)": ("G", 2.0 * F), "SIGFX(+)": sigma}
+    reflections, notes = read_reflections(write_mtz(tmp_path / "a.mtz", alone | pair), CRYSTAL)
+    assert reflections.f_obs.mean() == pytest.approx(F.mean(), rel=0.01)
+    assert said(notes, "also there: FX(+),SIGFX(+)")
