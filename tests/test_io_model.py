@@ -11,6 +11,7 @@ from pathlib import Path
 import gemmi
 import numpy as np
 import pytest
+from synthetic import crystal
 
 from arrayrefine import Options, example, refine, validate_files
 from arrayrefine.crystal import Crystal
@@ -18,6 +19,7 @@ from arrayrefine.displacements.displacement import U_LIMITS, total_u
 from arrayrefine.errors import InputError
 from arrayrefine.io.models.model_crystal import box
 from arrayrefine.io.models.reading import Model, in_crystal, read_model, with_atoms
+from arrayrefine.io.models.special_positions import SITE_TOLERANCE, _images, find_sites
 from arrayrefine.io.reflections.reading import crystal_of, read_reflections
 from arrayrefine.kernels import symmetric
 
@@ -651,3 +653,28 @@ def test_a_cell_that_differs_by_rounding_is_not_worth_a_note(tmp_path: Path) -> 
     model = read(tmp_path, atom())
     crystal = Crystal((20.0000001, *model.crystal.cell[1:]), model.crystal.space_group)
     assert in_crystal(model, crystal).notes == model.notes
+
+
+def test_a_small_molecule_is_told_from_a_model(tmp_path: Path) -> None:
+    path = tmp_path / "small.cif"
+    path.write_text("data_x\nloop_\n_atom_site_label\n_atom_site_fract_x\nC1 0.1\nC2 0.2\n")
+    with pytest.raises(InputError, match="holds a small-molecule structure, which is not supported; expected"):
+        read_model(path)
+
+
+@pytest.mark.parametrize("group", ["R 3:H", "R 3 2:R", "F 4 3 2"])
+def test_a_site_is_as_near_as_its_tolerance_or_the_atom_stays(group: str) -> None:
+    """Near axes that meet, or as far from a threefold that its images are near and it is not."""
+    box, rng = crystal(group), np.random.default_rng(0)
+    x = box.fractional(rng.uniform(0.0, 20.0, (400, 3)))
+    op = rng.integers(1, len(box.rotations), 400)
+    image = np.einsum("nij,nj->ni", box.rotations[op], x) + box.translations[op]
+    xyz = box.cartesian(0.5 * (x + image)) + rng.normal(0.0, 0.35, (400, 3))
+    sites = find_sites(box, xyz, np.arange(400))
+    assert (sites.moved <= SITE_TOLERANCE).all()
+    general = sites.multiplicity == 1
+    assert np.array_equal(sites.xyz[general], xyz[general])
+    near = [(np.linalg.norm(_images(box, one)[0] - one, axis=1) < 1e-3).sum() for one in sites.xyz[~general]]
+    assert near == sites.multiplicity[~general].tolist()
+    assert general.any()
+    assert not general.all()
