@@ -17,7 +17,7 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import ArrayRefineError, InputError
 from arrayrefine.io.models.reading import Model, in_crystal, read_model
-from arrayrefine.io.output import write
+from arrayrefine.io.output import write, write_pdb
 from arrayrefine.io.output.write import check_folder, replace_files, write_outputs
 from arrayrefine.io.output.write_pdb import pdb_obstacle, pdb_text
 from arrayrefine.maps import MapCoefficients, map_coefficients
@@ -456,6 +456,16 @@ def test_what_does_not_fit_pdb(
     assert words in str(pdb_obstacle(dataclasses.replace(atoms, identity=identity)))
 
 
+def test_more_atoms_than_serial_numbers_do_not_fit_pdb(
+    small: tuple[Model, Reflections, MapCoefficients], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    atoms = small[0].atoms
+    monkeypatch.setattr(write_pdb, "HYBRID_36_SERIALS", len(atoms))
+    assert pdb_obstacle(atoms) is None
+    monkeypatch.setattr(write_pdb, "HYBRID_36_SERIALS", len(atoms) - 1)
+    assert pdb_obstacle(atoms) == f"{len(atoms)} atoms are more than serial numbers can count"
+
+
 def test_far_away_atom_does_not_fit_pdb(small: tuple[Model, Reflections, MapCoefficients]) -> None:
     atoms = small[0].atoms
     assert "coordinates of A/ALA 1/N" in str(pdb_obstacle(atoms.replace(xyz=atoms.xyz + 10_000.0)))
@@ -608,6 +618,28 @@ def test_refused_rename_is_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(ArrayRefineError, match="Permission denied"):
         replace_files(tmp_path, {"refined.cif": b"new", "new.txt": b"new", "refined.mtz": b"new"})
     assert_old_files(tmp_path)
+
+
+def test_where_no_hard_link_can_be_made_old_files_are_kept_by_copies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "no hard links")
+
+    (tmp_path / "a.txt").write_text("old")
+    monkeypatch.setattr(os, "link", refuse)
+    kept: list[str] = []
+    replace = os.replace
+
+    def watched(part: Path, target: Path) -> None:
+        kept.extend(p.read_text() for p in tmp_path.glob("*.old"))
+        replace(part, target)
+
+    monkeypatch.setattr(os, "replace", watched)
+    replace_files(tmp_path, {"a.txt": b"new"})
+    assert (tmp_path / "a.txt").read_text() == "new"
+    assert kept == ["old"]
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 
 def test_interrupt_between_renames_is_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
