@@ -455,6 +455,34 @@ def test_of_two_columns_of_flags_the_one_is_taken_in_which_mates_agree(tmp_path:
     assert data.source["free_column"] == "FreeR_flag"
 
 
+def test_a_column_that_tells_no_test_set_gives_way_to_one_that_does(tmp_path: Path) -> None:
+    path = simple(tmp_path / "a.mtz", FreeR_flag=("I", np.ones(COUNT)), FREE=("I", np.where(CCP4 == 7, 1, 0)))
+    data, notes = read_reflections(path, CRYSTAL)
+    assert data.source["free_column"] == "FREE"
+    assert data.free.sum() == (CCP4 == 7).sum()
+    assert said(notes, "free flags of FREE are used; FreeR_flag tells no test set")
+
+
+def test_where_copies_disagree_in_all_columns_the_first_is_taken(tmp_path: Path) -> None:
+    hkl, other = np.vstack([HKL, -HKL]), np.roll(CCP4, 3)
+    columns = {
+        "F": ("F", np.tile(F, 2)), "SIGF": ("Q", np.tile(SIGMA, 2)),
+        "FreeR_flag": ("I", np.append(CCP4, other)), "FREE": ("I", np.append(CCP4 == 7, other == 7)),
+    }  # fmt: skip
+    data, _ = read_reflections(write_mtz(tmp_path / "a.mtz", columns, hkl=hkl), CRYSTAL)
+    assert data.source["free_column"] == "FreeR_flag"
+    assert data.free.sum() == ((CCP4 == 0) | (other == 0)).sum()
+
+
+def test_flags_that_say_nothing_do_not_contradict_a_status(tmp_path: Path) -> None:
+    codes = np.where(CCP4 == 0, "f", "o")
+    rows = [f"{h[0]} {h[1]} {h[2]} {f:.2f} 2.0 {code} 5" for h, f, code in zip(HKL, F, codes)]
+    path = cif(tmp_path / "a.cif", "F_meas_au F_meas_sigma_au status pdbx_r_free_flag", rows, CIF_HEADER)
+    data, notes = read_reflections(path, CRYSTAL)
+    assert data.free.sum() == (CCP4 == 0).sum()
+    assert not said(notes, "has another test set")
+
+
 def test_copies_keep_their_sigma(tmp_path: Path) -> None:
     columns = {"F": ("F", np.tile(F, 2)), "SIGF": ("Q", np.tile(SIGMA, 2))}
     data, _ = read_reflections(write_mtz(tmp_path / "a.mtz", columns, hkl=np.vstack([HKL, -HKL])), CRYSTAL)

@@ -20,6 +20,7 @@ from arrayrefine.io.reflections.reading import read_reflections
         (np.arange(COUNT) % 3, False),  # too large for a test set
         (np.minimum(np.arange(COUNT) % 20, 4), False),  # as numbers of measurements
         (np.arange(COUNT), False),
+        (np.full(COUNT, 3), False),
     ],
 )
 def test_flags_under_another_name_are_named(tmp_path: Path, values: NDArray[np.float64], like: bool) -> None:
