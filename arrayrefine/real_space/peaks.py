@@ -220,10 +220,7 @@ def nearest_copies(crystal: Crystal, fractional: Float, atoms: Atoms) -> tuple[F
     model = crystal.fractional(atoms.xyz[counted])
     # no place is further from all copies of an atom than the diagonal of a cell
     reach, furthest = 6.0, float(np.linalg.norm(crystal.orth, axis=0).sum())
-    while reach < 2.0 * furthest:
-        todo = np.flatnonzero(atom < 0)
-        if not len(todo):
-            break
+    while len(todo := np.flatnonzero(atom < 0)) and reach < 2.0 * furthest:
         margin = reach * np.linalg.norm(crystal.frac, axis=1)
         low, high = model.min(axis=0) - margin, model.max(axis=0) + margin
         for rotation, translation in zip(crystal.rotations, crystal.translations):
