@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import itertools
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -92,7 +93,7 @@ class Form(Protocol):
         ...
 
 
-class _Amplitude:
+class _Amplitude(ABC):
     """An amplitude |scale · f| by a vector p, made piece by piece.
 
     Its parts at the last p are kept, until another of the same class is made.
@@ -108,9 +109,9 @@ class _Amplitude:
         four: Float = shared(name, float, 4, n)
         self._scale, self._decay, self._size, self._amplitude = four
 
+    @abstractmethod
     def _parts(self, p: Float, part: slice) -> tuple[Float, Complex, Float]:
         """Scale, f and what the solvent's part of it falls off by, of a part of the reflections."""
-        raise NotImplementedError
 
     def value(self, p: Float) -> Float:
         def work(number: int) -> None:
