@@ -221,6 +221,16 @@ def test_options_that_are_none(model: Any) -> None:
         ar.target(model, DATA, {"d_min": 3.0})  # type: ignore[arg-type]
 
 
+def test_atoms_may_be_taken_as_isotropic(model: Any, plain: ar.LikelihoodTarget) -> None:
+    tensors = np.tile([0.02, -0.01, -0.01, 0.0, 0.0, 0.0], (len(model.atoms), 1))
+    atoms = dataclasses.replace(model.atoms, u_aniso=tensors, anisotropic=np.ones(len(model.atoms), dtype=bool))
+    target = ar.target(
+        dataclasses.replace(model, atoms=atoms), DATA, dataclasses.replace(COARSE, anisotropic="none")
+    )
+    assert not target.atoms.u_aniso.any()
+    assert target(target.atoms.xyz)[0] == plain(target.atoms.xyz)[0]
+
+
 def test_its_atoms_cannot_be_moved_in_place(plain: ar.LikelihoodTarget) -> None:
     for target in (plain, plain.updated(plain.atoms.xyz + 0.01)):
         for array in (target.atoms.xyz, target.atoms.b_iso, target.atoms.occupancy):

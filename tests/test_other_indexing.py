@@ -55,6 +55,16 @@ def test_of_several_laws_the_one_that_fits_is_named() -> None:
     assert other_indexing(data, data.f_obs.astype(complex), 0.55) == ""
 
 
+def test_few_mates_tell_nothing_about_indices() -> None:
+    trigonal = Crystal((50.0, 50.0, 70.0, 90.0, 90.0, 120.0), "P 3")
+    data = wilson(trigonal)
+    mate = mates(trigonal, data.hkl, next(iter(trigonal.twin_laws.values())))
+    model = np.where(mate >= 0, data.f_obs[mate], 1.0).astype(complex)
+    few = np.flatnonzero(mate > np.arange(len(data)))[:20]
+    chosen = np.isin(np.arange(len(data)), [*few, *mate[few]])
+    assert other_indexing(data.select(chosen), model[chosen], 0.55) == ""
+
+
 @pytest.mark.parametrize("name", ["br_lcls", "1aba"])
 def test_a_model_that_fits_neither_way_is_not_blamed_on_indices(case: Callable[[str], Path], name: str) -> None:
     folder = case(name)

@@ -11,7 +11,7 @@ from synthetic import crystal, random_atoms, random_hkl
 
 from arrayrefine.reflections import Reflections
 from arrayrefine.structure_factors import StructureFactors
-from arrayrefine.targets.xray import XrayTarget
+from arrayrefine.targets.xray import XrayTarget, _least
 
 
 def _target(kind: str, space_group: str = "P 21 21 21", method: str = "fft", n: int = 25, count: int = 400):
@@ -195,3 +195,19 @@ def test_each_shell_has_the_curvature_of_its_own_reflections() -> None:
         assert found[k] > 0.0
         assert found[k] == pytest.approx(whole[k])
         assert not np.delete(found, k).any()
+
+
+def test_where_no_step_helps_the_scale_stays_and_a_slow_descent_ends() -> None:
+    start, far = np.array([0.5]), np.array([10.0])
+
+    def wrong_way(p: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        return float(p @ p), -2.0 * p, np.diag(2.0 + 0.0 * p)
+
+    def sixth_power(p: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        seen.append(float(p[0]))
+        return float(p[0] ** 6), 6.0 * p**5, np.diag(30.0 * p**4)
+
+    seen: list[float] = []
+    assert _least(wrong_way, start, far).tolist() == start.tolist()
+    assert _least(sixth_power, far, far)[0] == pytest.approx(10.0 * 0.8**20)  # each step is a fifth of what is left
+    assert len(seen) == 21

@@ -299,3 +299,11 @@ def test_fraction_that_correlations_imply(model: float, fraction: float) -> None
     data = covariance[0, 1] / covariance[0, 0]
     assert implied_fraction(data, model) == pytest.approx(fraction, abs=1e-7)
     assert implied_fraction(0.3, 0.5) == 0.0
+
+
+def test_fractions_of_a_twin_whose_mates_are_all_their_own_stay() -> None:
+    laws = tuple(TRIGONAL.twin_laws)
+    some = made_up(TRIGONAL, laws, [0.25, 0.25, 0.25], d_min=4.0)
+    alone = dataclasses.replace(some.twin, mates=np.tile(some.twin.mates[0], (len(some.twin.mates), 1)))
+    components = alone.components(np.abs(some.f_model))
+    assert with_fitted_fractions(some.reflections, alone, components, some.sigma_a) is alone

@@ -95,6 +95,14 @@ def test_what_is_worse_than_it_came_is_said_once() -> None:
     assert verdicts.out_of_band(problem(), state(), loose, STEPS) == []
 
 
+def test_without_a_test_set_only_the_geometry_can_be_worse() -> None:
+    start = state(r_free=None)  # type: ignore[arg-type]
+    assert verdicts.worse_than_start(problem(), start, state(r_work=0.3, r_free=None)) == []  # type: ignore[arg-type]
+    (sentence,) = verdicts.worse_than_start(problem(), start, state(bond=1.4, r_free=None))  # type: ignore[arg-type]
+    assert "bond RMSZ 0.60 -> 1.40" in sentence
+    assert "R-free" not in sentence
+
+
 def test_where_no_coordinates_were_refined_the_geometry_may_be_anything() -> None:
     (one,) = STEPS
     only_b: Any = (types.SimpleNamespace(target="b", free_parameters=100),)
