@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from arrayrefine.options import RidingHydrogens
 from arrayrefine.restraints import Restraints
 from arrayrefine.targets.geometry import GeometryTarget
 from arrayrefine.topology.build import build_restraints
+from arrayrefine.topology.nonbonded import energy_types
 from arrayrefine.wording import Caution
 
 EXTRA_FILES = {
@@ -572,6 +574,36 @@ def test_what_gemmi_cannot_restrain_is_told(tmp_path: Path, monkeypatch: pytest.
         monkeypatch.setattr(gemmi, "prepare_topology", instead)
         with pytest.raises(InputError, match=words):
             build_restraints(model.structure, model.atoms, model.crystal, load_monomers(["ALA"]))
+
+
+def test_energy_types_that_the_library_lacks_are_those_of_the_element(tmp_path: Path) -> None:
+    path = tmp_path / "a.pdb"
+    path.write_text(PEPTIDE + "END\n")
+    model = read_model(path)
+    library = load_monomers(["ALA"])
+    assert "CH3" in library.energy
+    energy = {name: kind for name, kind in library.energy.items() if name != "CH3"}
+    fewer = dataclasses.replace(library, energy=energy)
+    made = build_restraints(model.structure, model.atoms, model.crystal, fewer)
+    assert "energy types unknown to the library, replaced by element: CH3" in made.notes
+    (kind,), unknown = energy_types(["CH3"], np.array(["C"]), energy)
+    assert kind == energy["C"]
+    assert unknown == {"CH3"}
+
+
+def test_a_centre_that_the_dictionary_gives_no_volume_is_free(tmp_path: Path) -> None:
+    path = tmp_path / "a.pdb"
+    path.write_text(PEPTIDE + "END\n")
+    model = read_model(path)
+    library = load_monomers(["ALA"])
+    whole = build_restraints(model.structure, model.atoms, model.crystal, library)
+    for bond in library.monlib.monomers["ALA"].rt.bonds:
+        if {bond.id1.atom, bond.id2.atom} == {"CA", "CB"}:
+            bond.value = np.nan
+    made = build_restraints(model.structure, model.atoms, model.crystal, library)
+    assert len(whole.chiralities.index) == 1
+    assert not len(made.chiralities.index)
+    assert "1 chiral centre without an ideal volume is not restrained" in made.notes
 
 
 def test_a_conformer_that_its_neighbours_do_not_have_is_bonded_to_what_fits_best(tmp_path: Path) -> None:

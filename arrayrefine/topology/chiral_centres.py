@@ -51,9 +51,10 @@ def read_chiralities(
     skipped = int((known & in_metal).sum())
     unknown = int((known & ~in_metal & ~sound).sum())
     if unknown:
-        notes.append(f"{unknown} chiral centres without an ideal volume are not restrained")
+        notes.append(f"{counted(unknown, 'chiral centre')} without an ideal volume {are(unknown)} not restrained")
     if skipped:
-        notes.append(f"{skipped} chiral centres with metals are not restrained: names are arbitrary")
+        said = f"{counted(skipped, 'chiral centre')} with metals {are(skipped)} not restrained"
+        notes.append(f"{said}: names are arbitrary")
     fine = known & ~in_metal & sound & ~mixed(model.altloc, table)
     table, value = table[fine], np.where(positive, volume, -volume)[fine]
     names: list[Centre] = [tuple(site.name for site in centres[k].atoms) for k in np.flatnonzero(fine)]  # type: ignore[misc]
