@@ -59,6 +59,17 @@ def test_what_a_long_link_is_taken_for(
     assert all(said in note and isinstance(note, Caution) == (said == LEFT_OUT) for note in told)
 
 
+def test_a_type_of_link_that_the_library_lacks_is_told_and_the_atoms_decide() -> None:
+    for kind in ("SS", "NONE-SUCH"):
+        structure = joined(THIOL, THIOL, 4.5)[0]
+        structure.connections[0].link_id = kind
+        bonded, notes = restrained(structure)
+        assert bonded
+        told = [note for note in notes if "unknown to the library" in note]
+        assert len(told) == (kind == "NONE-SUCH")
+        assert all("has the type NONE-SUCH, unknown to the library: matched by its atoms" in note for note in told)
+
+
 def test_one_to_a_symmetry_mate() -> None:
     structure = joined(AMINE, ALCOHOL, 2.9)[0]
     for atom in structure[0]["B"][0]:

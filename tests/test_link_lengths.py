@@ -11,6 +11,7 @@ from arrayrefine.io.models.reading import read_model
 from arrayrefine.monomers import EMBEDDED, load_monomers
 from arrayrefine.restraints import Restraints
 from arrayrefine.topology.build import build_restraints
+from arrayrefine.topology.link_lengths import is_planar
 
 
 @pytest.fixture(autouse=True)
@@ -105,6 +106,13 @@ def test_an_acyl_carbon_is_told_by_its_plane(residue: str, out_of_plane: float, 
 
 def test_a_component_without_a_dictionary_has_no_carbonyl() -> None:
     assert _length(_joined(("LYS", "NZ"), ("Q0Q", "C1"), unknown="hold")) == pytest.approx(1.47)
+
+
+def test_atoms_without_a_dictionary_are_not_planar() -> None:
+    monlib = load_monomers(["ALA"]).monlib
+    assert is_planar("ALA", "C", monlib)
+    assert not is_planar("ALA", "CA", monlib)
+    assert not is_planar("NON", "C", monlib)
 
 
 def test_links_to_mates_have_them_too() -> None:

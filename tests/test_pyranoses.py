@@ -9,7 +9,7 @@ from drawn import built
 
 from arrayrefine.kernels.geometry import dihedral
 from arrayrefine.monomers import load_monomers
-from arrayrefine.topology.pyranoses import CHAIR_SIGMA, _theta, chairs
+from arrayrefine.topology.pyranoses import CHAIR_SIGMA, _away, _theta, chairs
 
 RING = ("O5", "C1", "C2", "C3", "C4", "C5")
 
@@ -41,6 +41,23 @@ def test_a_cyclic_ether_is_no_sugar_and_a_sugar_needs_no_name() -> None:
     for k in reversed(range(len(sugar.rt.bonds))):
         if "O1" in (sugar.rt.bonds[k].id1.atom, sugar.rt.bonds[k].id2.atom):
             del sugar.rt.bonds[k]
+    assert chairs(sugar) == []
+
+
+def flat(names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    angle = np.pi / 3.0 * np.arange(6)
+    return dict(zip(names, 1.45 * np.stack([np.cos(angle), np.sin(angle), 0.0 * angle], axis=1)))
+
+
+def test_a_ring_that_is_drawn_flat_has_no_chair_and_a_flat_one_is_pulled_into_its_chair() -> None:
+    sugar = component("BMA")
+    ((ring, chair),) = chairs(sugar)
+    drawn = flat(ring)
+    assert _away(np.array([drawn[name] for name in ring]), chair) == 0.0
+    assert _away(chair, chair) == pytest.approx(_theta(chair) if _theta(chair) < 90.0 else 180.0 - _theta(chair))
+    for atom in sugar.atoms:
+        if atom.id in drawn:
+            atom.xyz = gemmi.Position(*drawn[atom.id])
     assert chairs(sugar) == []
 
 
