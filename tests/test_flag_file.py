@@ -120,6 +120,17 @@ def test_the_status_of_an_mmcif_file_will_do(data: Path, tmp_path: Path) -> None
     assert _free(reflections) == {tuple(one) for one in HKL[MEASURED & (FLAG == 0)].tolist()}
 
 
+def test_data_with_a_status_take_flags_of_reflections_that_they_lack(tmp_path: Path) -> None:
+    rows = [f"{' '.join(map(str, index))} {f:.3f} 2 o" for index, f in zip(HKL[MEASURED].tolist(), F[MEASURED])]
+    names = ("index_h", "index_k", "index_l", "F_meas_au", "F_meas_sigma_au", "status")
+    path = tmp_path / "r1xyzsf.ent"
+    path.write_text("\n".join(["data_r1xyzsf", "loop_", *(f"_refln.{name}" for name in names), *rows]) + "\n")
+    reflections, _ = read_reflections(path, CRYSTAL, free=str(_flags(tmp_path / "free.mtz")))
+    assert _free(reflections) == {tuple(one) for one in HKL[MEASURED & (FLAG == 0)].tolist()}
+    assert reflections.flags is not None
+    assert len(reflections.flags.hkl) == len(HKL)
+
+
 def test_a_column_of_the_data_goes_before_a_file_of_that_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
