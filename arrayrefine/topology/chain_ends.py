@@ -62,6 +62,5 @@ def _complete(component: gemmi.ChemComp, whole: gemmi.ChemComp) -> None:
             own.angles.append(angle)
         elif place == (frozenset(("CA", "O")), "C") and place in angles:
             angles[place].value, angles[place].esd = angle.value, angle.esd
-    for plane in whole.rt.planes:
-        if _END in [end.atom for end in plane.ids]:
-            own.planes.append(plane)
+    (plane,) = whole.rt.planes  # an alanine has but that of its end
+    own.planes.append(plane)
