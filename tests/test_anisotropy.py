@@ -279,6 +279,28 @@ def test_a_matrix_that_cannot_be_factored_in_its_order_is_refused() -> None:
         preconditioner._Cholesky(np.array([[0.0, 1.0], [1.0, 0.0]]))
 
 
+def test_curvatures_of_sizes_and_of_shapes_add_up_whatever_pairs_they_have() -> None:
+    n, none = 6, np.zeros(0, dtype=np.int64)
+    atoms = random_atoms(crystal("P 1"), n)
+    atoms = dataclasses.replace(
+        atoms, anisotropic=np.ones(n, dtype=bool), u_aniso=np.zeros((n, 6)), b_iso=np.full(n, 20.0),
+        riding=Riding.none(), xyz=np.cumsum(np.random.default_rng(1).normal(0.0, 0.8, (n, 3)), axis=0),
+    )  # fmt: skip
+    i, j = np.array([0, 1, 2]), np.array([1, 2, 3])
+    shapes = Shapes(i + 1, j + 1, np.full(3, 30.0), 3.0, 2.0, np.full(n, 4.0))
+
+    def matrix(i: np.ndarray, j: np.ndarray, shapes: Shapes | None) -> np.ndarray:
+        target = AdpTarget("kl", i, j, np.full(len(i), 30.0), shapes=shapes)
+        return np.asarray(strain_matrix(target, atoms, none, np.arange(n)).toarray())
+
+    sizes, of_shapes = matrix(i, j, None), matrix(none, none, shapes)
+    assert sizes.any()
+    assert of_shapes.any()
+    np.testing.assert_allclose(matrix(i, j, shapes), sizes + of_shapes, atol=1e-9)
+    np.testing.assert_allclose(matrix(np.append(i, i), np.append(j, j), None), 2.0 * sizes, atol=1e-9)
+    np.testing.assert_allclose(matrix(i[:1], j[:1], shapes), matrix(i[:1], j[:1], None) + of_shapes, atol=1e-9)
+
+
 def test_strain_has_a_limit_that_it_does_not_reach() -> None:
     atoms = model()
     parameters = free(atoms)

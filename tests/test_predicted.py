@@ -45,3 +45,10 @@ def test_b_of_crystals_are_left_in_peace(crystal: Atoms) -> None:
     assert not sentences(crystal, refined=True)
     assert not sentences(dataclasses.replace(crystal, b_iso=np.full(len(crystal), 20.0)), refined=True)
     assert not sentences(_with_confidence(crystal, 2.0), refined=True)  # no confidence is above 100
+
+
+def test_where_all_are_confident_none_had_better_be_left_out(crystal: Atoms) -> None:
+    atoms = _with_confidence(crystal, 1.0)
+    (said,) = sentences(dataclasses.replace(atoms, b_iso=50.0 + 0.5 * atoms.b_iso), refined=True)
+    assert "pLDDT" in said
+    assert "below 50" not in said

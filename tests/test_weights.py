@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from arrayrefine.errors import StaleWeightsError
 from arrayrefine.minimize import Objective
 from arrayrefine.options import Weighting
 from arrayrefine.parameters import Parameters
+from arrayrefine.targets.extra import ExtraTarget
 from arrayrefine.weighting import gradient_norms
 from arrayrefine.weighting.adp_evidence import Evidence
 from arrayrefine.weights import Steering
@@ -205,6 +207,13 @@ def test_fixed_weights(atoms: Atoms) -> None:
     prior = weights.fixed_weights(parameters, d_min=2.0, options=Weighting())
     assert prior.geometry == weights.geometry_prior(2.0)
     assert prior.adp is None
+
+
+def test_a_weight_that_is_a_number_stays_and_one_that_was_found_goes_before(atoms: Atoms) -> None:
+    term = ExtraTarget("spring", lambda atoms: (0.0, Gradient.zeros(len(atoms))), weight=2.5)
+    found = weights.fixed_weights(Parameters.of(atoms, "xyz"), d_min=2.0, options=Weighting())
+    assert found.of(term) == 2.5
+    assert dataclasses.replace(found, extra={"spring": 0.5}).of(term) == 0.5
 
 
 @pytest.mark.parametrize("d_min", [0.8, 2.0, 3.4])

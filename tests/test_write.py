@@ -18,6 +18,7 @@ from arrayrefine.crystal import Crystal
 from arrayrefine.errors import ArrayRefineError, InputError
 from arrayrefine.io.models.reading import Model, in_crystal, read_model
 from arrayrefine.io.output import write, write_pdb
+from arrayrefine.io.output.absent import lost_ends
 from arrayrefine.io.output.write import check_folder, replace_files, write_outputs
 from arrayrefine.io.output.write_pdb import pdb_obstacle, pdb_text
 from arrayrefine.maps import MapCoefficients, map_coefficients
@@ -127,6 +128,16 @@ def test_what_the_model_has_no_atoms_for_is_no_row(tmp_path: Path) -> None:
         "residue: A/1(ALA) - A/5(ALA)"
     ]
     assert len(gemmi.read_structure(str(tmp_path / "out" / "refined.pdb")).helices) == 1
+
+
+def test_where_atoms_have_no_names_of_the_author_no_helix_is_said_to_be_lost() -> None:
+    block, structure = gemmi.cif.Block("x"), gemmi.Structure()
+    structure.add_model(gemmi.Model(1))
+    ends = ["beg_auth_asym_id", "beg_auth_seq_id", "end_auth_asym_id", "end_auth_seq_id"]
+    block.init_loop("_struct_conf.", ["id", *ends]).add_row(["H1", "A", "1", "A", "5"])
+    assert lost_ends(block, structure) == []
+    block.init_loop("_atom_site.", ["auth_asym_id", "auth_seq_id"]).add_row(["A", "1"])
+    assert lost_ends(block, structure) == ["A/1 - A/5"]
 
 
 def test_helices_name_what_a_mutation_made_of_their_ends(tmp_path: Path) -> None:
