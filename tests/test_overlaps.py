@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from synthetic import crystal, random_atoms, random_hkl
 
 import arrayrefine as ar
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.options import Options
 from arrayrefine.rebuilding.overlaps import Overlaps
+from arrayrefine.rebuilding.probes import Probes
+from arrayrefine.reflections import Reflections
 from arrayrefine.state import State, evaluate
+from arrayrefine.structure_factors import StructureFactors
+from arrayrefine.targets.xray import XrayTarget
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +62,21 @@ def test_sums_over_pairs_and_their_derivatives(state: State) -> None:
         ends = [overlaps.between(x, two, b, c, q, p) for x in (ahead, behind)]
         np.testing.assert_allclose(slope[:, 2, i], (ends[0] - ends[1]) / 0.2, atol=0.03 * np.abs(slope).max())
     assert np.isfinite(slope).all()
+
+
+def test_by_direct_summation_places_are_probed_as_by_transforms() -> None:
+    box = crystal("P 21 21 21")
+    atoms, hkl = random_atoms(box, n=12), random_hkl(box, 2.0, 400)
+    ones = np.ones(len(hkl))
+    made = []
+    for method in ("fft", "direct"):
+        sf = StructureFactors(box, hkl, atoms, method=method, precision="double")  # type: ignore[arg-type]
+        f_obs = np.abs(sf(atoms)) + 1.0
+        data = Reflections(box, hkl, f_obs, ones, np.zeros(len(hkl), dtype=bool))
+        xray = XrayTarget(data, sf, ones, 0.0 * ones, 0.9 * ones, ones * np.mean(f_obs**2), "ml")
+        probes = Probes(SimpleNamespace(atoms=atoms, xray=xray))  # type: ignore[arg-type]
+        assert probes._sf.method == "fft"
+        every = np.arange(len(atoms))
+        moved = atoms.replace(xyz=atoms.xyz + 0.5)
+        made.append(np.append(probes._field(probes._sf.like(every), moved).occupancy, probes._here))
+    np.testing.assert_allclose(made[1], made[0], atol=5e-3 * np.abs(made[0]).max())
