@@ -13,6 +13,8 @@ import pytest
 
 import arrayrefine as ar
 from arrayrefine.example import DATA, MODEL
+from arrayrefine.io.in_memory import frame_parts
+from arrayrefine.io.output.exports import atoms_frame
 from arrayrefine.report import Report
 from arrayrefine.reporting import notebook
 
@@ -253,3 +255,21 @@ def test_tables_for_notebooks(of_files: ar.Result) -> None:
     assert notebook.table("", ("", ""), [("a", None)]) == (
         '<table><tbody><tr><th scope="row">a</th><td>—</td></tr></tbody></table>'
     )
+
+
+def test_columns_of_text_are_left_aside(frame: Any) -> None:
+    _, types, values, *_ = frame_parts(frame.assign(NOTE="weak"))
+    assert "FP" in types
+    assert "NOTE" not in types.keys() | values.keys()
+
+
+def test_atoms_with_tensors_have_columns_for_them() -> None:
+    pytest.importorskip("pandas", reason="pandas is not installed")
+    atoms = ar.read_model(MODEL).atoms
+    assert "u11" not in atoms_frame(atoms).columns
+    some = np.zeros((len(atoms), 6))
+    some[0] = [0.02, -0.01, -0.01, 0.0, 0.0, 0.003]
+    table = atoms_frame(dataclasses.replace(atoms, u_aniso=some, anisotropic=some.any(axis=1)))
+    u_iso = atoms.b_iso[0] / (8.0 * np.pi**2)
+    assert table.loc[0, ["u11", "u22", "u33"]].tolist() == pytest.approx([u_iso + 0.02, u_iso - 0.01, u_iso - 0.01])
+    assert table.loc[0, "u23"] == pytest.approx(0.003)
