@@ -22,6 +22,7 @@ from arrayrefine.monomers import EMBEDDED, load_monomers
 from arrayrefine.options import RidingHydrogens
 from arrayrefine.restraints import Restraints
 from arrayrefine.targets.geometry import GeometryTarget
+from arrayrefine.topology import links
 from arrayrefine.topology.build import build_restraints
 from arrayrefine.topology.nonbonded import energy_types
 from arrayrefine.wording import Caution
@@ -604,6 +605,37 @@ def test_a_centre_that_the_dictionary_gives_no_volume_is_free(tmp_path: Path) ->
     assert len(whole.chiralities.index) == 1
     assert not len(made.chiralities.index)
     assert "1 chiral centre without an ideal volume is not restrained" in made.notes
+
+
+def test_only_residues_of_peptides_that_the_library_knows_are_bonded_as_peptides() -> None:
+    monlib = load_monomers(["ALA", "GOL"]).monlib
+    one, two = gemmi.Residue(), gemmi.Residue()
+    for number, residue in enumerate((one, two), 1):
+        residue.name, residue.seqid = "ALA", gemmi.SeqId(number, " ")
+    assert links._follows(one, two)
+    assert not links._follows(two, one)
+    assert not links._follows(one, gemmi.Residue())  # without a number
+    for name in ("GOL", "NON"):  # none of a polymer, and none that is known
+        two.name = name
+        assert links._peptide_link(one, two, monlib) == ""
+
+
+def test_conformers_of_a_carbon_too_far_from_any_nitrogen_are_not_bonded_to_it(tmp_path: Path) -> None:
+    structure = gemmi.read_structure(str(MODEL))
+    for residue in structure[0]["A"]:
+        if residue.seqid.num in (40, 41):
+            for atom in list(residue):
+                if (residue.seqid.num, atom.name) in ((40, "C"), (41, "N")):
+                    atom.altloc, other = "A", atom.clone()
+                    other.altloc = "B" if atom.name == "C" else "C"
+                    atom.occ = other.occ = 0.5
+                    if atom.name == "C":
+                        other.pos += gemmi.Position(0.0, 4.0, 4.0)
+                    residue.add_atom(other)
+    structure.setup_entities()
+    found = links._join_lone_conformers(structure, load_monomers(structure[0].get_all_residue_names()).monlib)
+    assert all("40.B" not in note for note in found)
+    assert any("40.A-41.C" in note for note in found)
 
 
 def test_a_conformer_that_its_neighbours_do_not_have_is_bonded_to_what_fits_best(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from arrayrefine.sigma_a import estimate_sigma_a
 from arrayrefine.twins.choice import as_twin
 from arrayrefine.twins.detwinning import detwinned, measured_intensities
 from arrayrefine.twins.evidence import implied_fraction, twin_evidence
+from arrayrefine.twins.fit import unmeasured
 from arrayrefine.twins.likelihood import orders, twin_values, with_fitted_fractions
 from arrayrefine.twins.twin import Twin
 
@@ -307,3 +308,11 @@ def test_fractions_of_a_twin_whose_mates_are_all_their_own_stay() -> None:
     alone = dataclasses.replace(some.twin, mates=np.tile(some.twin.mates[0], (len(some.twin.mates), 1)))
     components = alone.components(np.abs(some.f_model))
     assert with_fitted_fractions(some.reflections, alone, components, some.sigma_a) is alone
+
+
+def test_where_every_mate_was_measured_nothing_more_is_computed() -> None:
+    laws = tuple(TRIGONAL.twin_laws)
+    some = made_up(TRIGONAL, laws, [0.25, 0.25, 0.25], d_min=4.0)
+    assert not len(some.twin.unmeasured.hkl)
+    parts = unmeasured(None, some.twin, None)  # type: ignore[arg-type]
+    assert [len(part) for part in parts] == [0, 0]
