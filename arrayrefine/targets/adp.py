@@ -208,8 +208,6 @@ class AdpTarget:
 
     def with_tensors(self, atoms: Atoms, options: Geometry) -> AdpTarget:
         """The same pairs where more atoms have a tensor of their own, but for those that cannot be compared then."""
-        if self.kind != "kl":
-            return self
         own = atoms.anisotropic
         image = np.zeros(len(self.i), dtype=np.int8) if self.image is None else self.image
         fewer = self._pairs(~((image == TURNED) & (own[self.i] | own[self.j])))

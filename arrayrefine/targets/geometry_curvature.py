@@ -59,8 +59,6 @@ def jacobian(target: GeometryTarget, atoms: Atoms, torsions: bool = False) -> sp
         columns.append((3 * index[:, :, None] + np.arange(3)).ravel())
         values.append(slope.ravel())
         count += len(index)
-    if not rows:
-        return sparse.csr_array((0, 3 * len(atoms)))
     entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
     return sparse.csr_array(entries, shape=(count, 3 * len(atoms)))
 
