@@ -231,6 +231,15 @@ def test_no_weight_is_to_blame_where_the_data_gained(noisy: tuple[Problem, State
     assert remedy(problem, firm, loose, loose.atoms, Weights(0.1, 1.0, "")) is None
 
 
+def test_no_weight_is_to_blame_where_all_targets_rose(noisy: tuple[Problem, State, State]) -> None:
+    problem, _, firm = noisy
+    atoms, rng = firm.atoms, np.random.default_rng(0)
+    spread = np.exp(rng.normal(0.0, 0.5, len(atoms)))
+    shaken = atoms.replace(xyz=atoms.xyz + rng.normal(0.0, 0.2, atoms.xyz.shape), b_iso=atoms.b_iso * spread)
+    assert all(target(shaken)[0] > target(atoms)[0] for target in (firm.xray, problem.geometry, problem.adp))
+    assert remedy(problem, firm, firm, shaken, Weights(0.1, 1.0, "")) is None
+
+
 def test_another_try_goes_by_the_weight_that_was_refused(
     real: tuple[Problem, State], monkeypatch: pytest.MonkeyPatch
 ) -> None:

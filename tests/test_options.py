@@ -306,3 +306,9 @@ def test_options_of_weights_and_tensors_that_nothing_asks_for_are_named(options:
     assert without_effect(options, atoms) == [said]
     asked = dataclasses.replace(options, weights="search", adp="kl", anisotropic="auto", xray=Xray())
     assert without_effect(asked, atoms) == []
+
+
+def test_waters_have_no_effect_without_a_cycle() -> None:
+    atoms = read_model(example.MODEL).atoms
+    assert "--waters add has no effect: there is no cycle" in without_effect(Options(waters="add", cycles=0), atoms)
+    assert not any("--waters" in said for said in without_effect(Options(waters="add", cycles=1), atoms))

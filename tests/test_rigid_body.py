@@ -13,7 +13,7 @@ import gemmi
 import numpy as np
 import pytest
 from checks import check_direction
-from synthetic import atoms_from
+from synthetic import atoms_from, crystal, random_atoms
 
 from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.displacements.displacement import parted
@@ -235,3 +235,14 @@ def test_a_foreseen_shift_is_where_a_parabola_is_least_and_is_probed_nearby() ->
     np.testing.assert_allclose(rigid_body.foreseen_shifts(objective(10.0)), [0.3, 0.1])
     assert tried == [0.0, pytest.approx(0.02)]
     np.testing.assert_allclose(rigid_body.foreseen_shifts(objective(-10.0)), [1.0, 1.0 / 3.0])
+    flat = objective(10.0)
+    flat.at = lambda x: (0.0, np.zeros(2))
+    assert rigid_body.foreseen_shifts(flat).tolist() == [0.0, 0.0]
+
+
+def test_bodies_are_told_apart_by_their_groups() -> None:
+    atoms = random_atoms(crystal("P 1"), n=9)
+    whole, part = np.ones(9, dtype=bool), np.arange(9) < 5
+    asked = ((whole, "A"), (whole, "B"), (part, "A"))
+    one, same, other = (RigidBodies(atoms, (mask,), (name,)) for mask, name in asked)
+    assert one.fingerprint == same.fingerprint != other.fingerprint
