@@ -245,3 +245,47 @@ def test_remark_3_has_the_domains_of_a_twin() -> None:
         "      TWIN DOMAIN   : 1", "      TWIN OPERATOR : H, K, L", "      TWIN FRACTION : 0.700",
         "      TWIN DOMAIN   : 2", "      TWIN OPERATOR : -H, -K, L", "      TWIN FRACTION : 0.300", "",
     ]  # fmt: skip
+
+
+def test_remark_3_leaves_out_shells_and_a_solvent_that_were_not_there() -> None:
+    assert remark_3._last_shell({"shells": []}) == []
+    assert remark_3._solvent({"scaling": {"scale": {"k_sol": None}}}) == []
+    assert remark_3._solvent({"scaling": {}}) == []
+
+
+def test_distances_of_links_that_the_model_lacks_stay_as_they_were() -> None:
+    structure, chain = gemmi.Structure(), gemmi.Chain("A")
+    for number in (1, 2):
+        residue, atom = gemmi.Residue(), gemmi.Atom()
+        residue.name, residue.seqid = "CYS", gemmi.SeqId(number, " ")
+        atom.name, atom.element, atom.pos = "SG", gemmi.Element("S"), gemmi.Position(2.05 * number, 0.0, 0.0)
+        residue.add_atom(atom)
+        chain.add_residue(residue)
+    structure.add_model(gemmi.Model(1))
+    structure[0].add_chain(chain)
+    structure.cell, structure.spacegroup_hm = gemmi.UnitCell(40.0, 40.0, 40.0, 90.0, 90.0, 90.0), "P 1"
+    for name, other in (("a", "SG"), ("b", "CB")):
+        link = gemmi.Connection()
+        link.name, link.type = name, gemmi.ConnectionType.Disulf
+        link.partner1 = gemmi.make_address(chain, chain[0], chain[0][0])
+        link.partner2 = gemmi.make_address(chain, chain[1], chain[1][0])
+        link.partner2.atom_name = other
+        structure.connections.append(link)
+    block = gemmi.cif.Block("x")
+    loop = block.init_loop("_struct_conn.", ["id", "pdbx_dist_value"])
+    for name in "abc":
+        loop.add_row([name, "9.000"])
+    write_cif._write_distances(block, structure)
+    assert list(block.find_values("_struct_conn.pdbx_dist_value")) == ["2.050", "9.000", "9.000"]
+
+
+def test_what_follows_from_another_cell_is_written_or_taken_out() -> None:
+    structure, block = gemmi.Structure(), gemmi.cif.Block("x")
+    structure.cell = gemmi.UnitCell(40.0, 50.0, 60.0, 90.0, 90.0, 90.0)
+    items = {"length_a": "41.0", "length_a_esd": "0.1", "length_b": "50.0", "length_c": "60.0", "volume": "1.0"}
+    items |= dict.fromkeys(("angle_alpha", "angle_beta", "angle_gamma"), "90.0")
+    block.set_mmcif_category("_cell.", {name: [value] for name, value in items.items()})
+    write_cif._write_cell(block, structure)
+    assert block.find_value("_cell.length_a") == "40.000"
+    assert block.find_value("_cell.volume") == "120000.000"
+    assert block.find_value("_cell.length_a_esd") == "?"
