@@ -208,20 +208,66 @@ def test_missing_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert any("CLIBD_MON" in note for note in library.notes)
 
 
+def _modification(name: str, atom: str) -> str:
+    return (
+        "data_mod_list\nloop_\n_chem_mod.id\n_chem_mod.name\n_chem_mod.comp_id\n_chem_mod.group_id\n"
+        f"{name} mine LIG .\ndata_mod_{name}\nloop_\n_chem_mod_atom.mod_id\n_chem_mod_atom.function\n"
+        "_chem_mod_atom.atom_id\n_chem_mod_atom.new_atom_id\n_chem_mod_atom.new_type_symbol\n"
+        f"_chem_mod_atom.new_type_energy\n{name} delete {atom} . . .\n"
+    )
+
+
 def test_a_users_modification_does_not_disturb_the_librarys(tmp_path: Path) -> None:
     known = load_monomers([]).monlib
     name = next(iter(known.modifications))
     before = len(known.get_mod(name).atom_mods)
-    path = tmp_path / "link.cif"
-    path.write_text(
-        "data_mod_list\nloop_\n_chem_mod.id\n_chem_mod.name\n_chem_mod.comp_id\n_chem_mod.group_id\n"
-        f"{name} mine LIG .\ndata_mod_{name}\nloop_\n_chem_mod_atom.mod_id\n_chem_mod_atom.function\n"
-        "_chem_mod_atom.atom_id\n_chem_mod_atom.new_atom_id\n_chem_mod_atom.new_type_symbol\n"
-        f"_chem_mod_atom.new_type_energy\n{name} delete QQ . . .\n"
-    )
-    library = load_monomers([], [path]).monlib
+    paths = [tmp_path / "link.cif", tmp_path / "other.cif"]
+    for path, atom in zip(paths, ("QQ", "RR")):
+        path.write_text(_modification(name, atom))
+    library = load_monomers([], paths).monlib
     assert len(library.get_mod(name).atom_mods) == before
     assert [m.old_id for m in library.get_mod(f"{name}-1").atom_mods] == ["QQ"]
+    assert [m.old_id for m in library.get_mod(f"{name}-2").atom_mods] == ["RR"]
+
+
+def test_of_a_component_in_two_files_the_latter_is_used(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.cif", tmp_path / "two.cif"
+    one.write_text(component("LIG", length=1.5))
+    two.write_text(component("LIG", length=1.6))
+    library = load_monomers(["LIG"], [one, two])
+    assert _length(library, "LIG") == 1.6
+    assert f"component LIG is defined in {one} and in {two}: the latter is used" in library.notes
+
+
+def test_a_users_link_goes_before_that_of_the_library(tmp_path: Path) -> None:
+    path = tmp_path / "link.cif"
+    tags = ("id", "comp_id_1", "mod_id_1", "group_comp_1", "comp_id_2", "mod_id_2", "group_comp_2", "name")
+    bond = ("link_id", "atom_1_comp_id", "atom_id_1", "atom_2_comp_id", "atom_id_2", "type", "value_dist",
+            "value_dist_esd")  # fmt: skip
+    path.write_text("\n".join([
+        "data_link_list", "loop_", *(f"_chem_link.{tag}" for tag in tags), "SS CYS . . CYS . . mine",
+        "data_link_SS", "loop_", *(f"_chem_link_bond.{tag}" for tag in bond), "SS 1 SG 2 SG single 2.5 0.02", "",
+    ]))  # fmt: skip
+    library = load_monomers(["CYS"], [path])
+    assert [b.value for b in library.monlib.get_link("SS").rt.bonds] == [2.5]
+    assert f"link SS of the library is replaced by that in {path}" in library.notes
+
+
+@pytest.mark.parametrize(
+    ("kind", "group"),
+    [("L-PEPTIDE LINKING", "Peptide"), ("DNA LINKING", "Dna"), ("RNA LINKING", "Rna"), ("NON-POLYMER", "Null")],
+)
+def test_a_component_without_a_group_has_that_of_its_type(tmp_path: Path, kind: str, group: str) -> None:
+    path = tmp_path / "user.cif"
+    text = component("LIG", group=f"'{kind}'").replace("_chem_comp.group", "_chem_comp.type")
+    path.write_text(text)
+    found = load_monomers(["LIG"], [path]).monlib.monomers["LIG"].group
+    assert found == getattr(gemmi.ChemComp.Group, group)
+
+
+def test_a_file_of_a_library_with_another_component_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"XYZ\.cif: expected the component XYZ, which is not in this file"):
+        load_monomers(["XYZ"], [], _folder_with(tmp_path, "XYZ", component("ABC")))
 
 
 def test_folder_without_a_library_is_refused(tmp_path: Path) -> None:
