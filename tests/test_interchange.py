@@ -38,6 +38,29 @@ class Mute(Producer):
     from_dlpack = None  # type: ignore[assignment]
 
 
+class Broken(Producer):
+    """An array that says no when it is asked where it is, or for its values."""
+
+    def __init__(self, values: Any, at: str) -> None:
+        super().__init__(values)
+        self._at = at
+
+    def __dlpack__(self, **how: Any) -> Any:
+        raise BufferError("it is sparse")
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        if self._at == "device":
+            raise RuntimeError("it is sparse")
+        return super().__dlpack_device__()
+
+
+@pytest.mark.parametrize("at", ["device", "values"])
+def test_arrays_that_do_not_give_their_values_are_named(at: str) -> None:
+    words = "^xyz, a Broken, cannot be read through DLPack: it is sparse; expected a dense array of float32 or float64"
+    with pytest.raises(InputError, match=words):
+        received(Broken(VALUES, at), "xyz", (2, 3))
+
+
 @pytest.mark.parametrize("precision", [np.float32, np.float64])
 def test_numpy_comes_back_in_its_precision(precision: type) -> None:
     given = VALUES.astype(precision)

@@ -331,3 +331,19 @@ def test_a_near_start_ends_at_the_same_place() -> None:
     np.testing.assert_allclose(warm.log_ratio, cold.log_ratio, atol=2e-3)
     fewer = estimate_sigma_a(reflections, nearly, max_bins=3, start=first)  # other knots: it begins anew
     np.testing.assert_array_equal(fewer.d_knots, estimate_sigma_a(reflections, nearly, max_bins=3).d_knots)
+
+
+def test_where_no_step_raises_the_posterior_the_start_is_kept() -> None:
+    class Uphill:
+        """Its gradient points the wrong way, so that steps of all lengths make it worse."""
+
+        prior = (np.array([0.5, 0.0]), np.eye(2))
+
+        def value(self, p: np.ndarray) -> float:
+            return float(((p - self.prior[0]) ** 2).sum())
+
+        def newton(self, p: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            return np.array([1.0, 1.0]), np.eye(2), np.ones(2)
+
+    d, log_ratio, value = _maximise(Uphill(), 1)  # type: ignore[arg-type]
+    assert (d.tolist(), log_ratio.tolist(), value) == ([0.5], [0.0], 0.0)
