@@ -15,6 +15,7 @@ from arrayrefine import example
 from arrayrefine.configuration import _LIMITS, check_options, read_config
 from arrayrefine.errors import InputError
 from arrayrefine.io.models.reading import read_model
+from arrayrefine.macrocycle import check_targets
 from arrayrefine.options import (
     External,
     Geometry,
@@ -312,3 +313,8 @@ def test_waters_have_no_effect_without_a_cycle() -> None:
     atoms = read_model(example.MODEL).atoms
     assert "--waters add has no effect: there is no cycle" in without_effect(Options(waters="add", cycles=0), atoms)
     assert not any("--waters" in said for said in without_effect(Options(waters="add", cycles=1), atoms))
+
+
+def test_a_list_of_targets_without_any_is_refused() -> None:
+    with pytest.raises(InputError, match="--targets: the list is empty; expected steps such as: xyz b"):
+        check_targets(())

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import gemmi
 import numpy as np
 import pytest
+from synthetic import crystal, random_atoms
 
 from arrayrefine import Options
 from arrayrefine.refine import refine
+from arrayrefine.reporting import summaries
 from arrayrefine.result import Result
 from arrayrefine.solvent import MaskShape, mask_of
+from arrayrefine.validation.labels import atom_label
 
 
 @pytest.fixture(scope="module")
@@ -56,3 +61,13 @@ def test_probe_and_shrinkage_are_those_of_the_mask(result: tuple[Result, Path]) 
     refined = gemmi.cif.read(str(folder / "refined.cif")).sole_block().get_mmcif_category("_refine.")
     assert refined["pdbx_solvent_vdw_probe_radii"] == ["1.00"]
     assert refined["pdbx_solvent_shrinkage_radii"] == ["0.80"]
+
+
+def test_without_groups_there_are_no_occupancies_to_tell() -> None:
+    assert summaries.occupancies(SimpleNamespace(occupancy=None), None, None) == ()  # type: ignore[arg-type]
+
+
+def test_labels_of_atoms() -> None:
+    identity = random_atoms(crystal("P 1"), n=3).identity
+    identity = dataclasses.replace(identity, altloc=np.array(["", "B", ""]), atom_name=np.array(["C", "N", "S"]))
+    assert [atom_label(identity, i) for i in (0, 1, -1)] == ["A 1 UNK C", "A 2 UNK N alt B", ""]
