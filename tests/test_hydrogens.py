@@ -13,9 +13,11 @@ from checks import check_direction, dot_test
 from synthetic import crystal, random_atoms
 
 from arrayrefine.atoms import Gradient, Riding
+from arrayrefine.example import MODEL
 from arrayrefine.hydrogens.riding import fold, follow
-from arrayrefine.hydrogens.sources import add_hydrogens
+from arrayrefine.hydrogens.sources import add_hydrogens, keep_hydrogens
 from arrayrefine.hydrogens.turning import turn_hydrogens
+from arrayrefine.io.models.reading import read_model
 from arrayrefine.kernels import frames, geometry
 from arrayrefine.minimize import Objective
 from arrayrefine.monomers import load_monomers
@@ -317,3 +319,20 @@ def test_riding_hydrogens_lower_r_free(case: Case) -> None:
     assert riding.r_free is not None
     assert without.r_free is not None
     assert riding.r_free < without.r_free - 0.005
+
+
+def test_a_hydrogen_without_an_atom_nearby_is_kept_and_named() -> None:
+    structure = gemmi.read_structure(str(MODEL))
+    water = next(r for chain in structure[0] for r in chain if r.name == "HOH")
+    for name, shift in (("H1", 0.97), ("H2", 2.6)):
+        atom = gemmi.Atom()
+        atom.name, atom.element, atom.b_iso = name, gemmi.Element("H"), 20.0
+        atom.pos = water[0].pos + gemmi.Position(shift, 0.0, 0.0)
+        water.add_atom(atom)
+    model = read_model(structure)
+    library = load_monomers(structure[0].get_all_residue_names())
+    kept, hydrogens, notes = keep_hydrogens(model, model.crystal, library, RidingHydrogens())
+    assert len(hydrogens.own) == len(kept.atoms) - 1
+    (note,) = (note for note in notes if "without an atom to ride on" in note)
+    assert note.startswith("1 hydrogen without an atom to ride on, refined freely; the first is ")
+    assert "H2" in note

@@ -9,6 +9,7 @@ from joined import Drawn, empty, joined
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.example import MODEL
+from arrayrefine.hydrogens.linked import _directions
 from arrayrefine.hydrogens.sources import add_hydrogens
 from arrayrefine.io.models.reading import read_model
 from arrayrefine.monomers import load_monomers
@@ -231,3 +232,22 @@ def test_a_metal_takes_the_place_of_a_hydrogen_of_the_nitrogen_that_binds_it(num
     for bond in bonds:
         cosine = bond @ (metal - n) / np.linalg.norm(bond) / np.linalg.norm(metal - n)
         assert np.degrees(np.arccos(cosine)) == pytest.approx(109.5, abs=8.0)
+
+
+@pytest.mark.parametrize(
+    ("arms", "count", "flat", "found"),
+    [
+        ([[1, 0, 0], [-1, 0, 0]], 1, True, 0),  # opposite bonds leave no side
+        ([[1, 0, 0]], 1, False, 0),  # nor does one bond, about which all may turn
+        ([[1, 0, 0], [0, 1, 0]], 1, True, 1), ([[1, 0, 0], [0, 1, 0]], 1, False, 0),
+        ([[1, 0, 0], [0, 1, 0]], 2, False, 2), ([[1, 0, 0], [0, 1, 0], [0, 0, 1]], 1, False, 1),
+    ],
+)  # fmt: skip
+def test_directions_are_those_that_bonds_leave_no_choice_of(
+    arms: list[list[float]], count: int, flat: bool, found: int
+) -> None:
+    made = _directions(np.array(arms, dtype=float), count, flat)
+    assert len(made) == found
+    for one in made:
+        assert np.linalg.norm(one) == pytest.approx(1.0)
+        assert one @ np.sum(arms, axis=0) < 0.0
