@@ -98,6 +98,15 @@ def test_a_test_set_that_only_the_user_knows_becomes_0(tmp_path: Path) -> None:
     assert free_of(again) == free_of(data)
 
 
+def test_values_that_tell_no_test_set_by_themselves_become_0_and_1(tmp_path: Path) -> None:
+    flags = np.where(CCP4 == 0, 5, 1 + CCP4 % 3)  # several, and none is 0
+    data, _ = read_reflections(written(tmp_path / "a.mtz", flags), CRYSTAL, free="FreeR_flag=5")
+    found = out_and_in(data, tmp_path / "refined.mtz")
+    assert [found[tuple(h)] for h in HKL.tolist()] == np.where(CCP4 == 0, 0, 1).tolist()
+    assert data.flags is not None
+    assert "the values of FreeR_flag alone do not tell that 5 is the test set" in data.flags.note
+
+
 def test_copies_that_disagree_and_flags_that_are_missing(tmp_path: Path) -> None:
     """A measurement without a flag counts as work; one of which a copy is free is free."""
     there = np.flatnonzero(np.isfinite(F))
