@@ -25,6 +25,7 @@ from arrayrefine.kernels import symmetric
 from arrayrefine.occupancies.groups import LEAST, OccupancyGroups
 from arrayrefine.parameters import Parameters
 from arrayrefine.restraints import Restraints
+from arrayrefine.scattering.gaussians import Anisotropic
 from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.targets.adp import AdpTarget, Shapes
 from arrayrefine.targets.adp_curvature import log_matrix, strain_matrix
@@ -299,6 +300,18 @@ def test_curvatures_of_sizes_and_of_shapes_add_up_whatever_pairs_they_have() -> 
     np.testing.assert_allclose(matrix(i, j, shapes), sizes + of_shapes, atol=1e-9)
     np.testing.assert_allclose(matrix(np.append(i, i), np.append(j, j), None), 2.0 * sizes, atol=1e-9)
     np.testing.assert_allclose(matrix(i[:1], j[:1], shapes), matrix(i[:1], j[:1], None) + of_shapes, atol=1e-9)
+
+
+def test_a_tensor_that_is_thin_along_a_line_is_as_wide_as_a_grid_can_show_and_no_other_changes() -> None:
+    atoms = random_atoms(crystal("P 1"), 2)
+    u = np.array([[0.3, 0.2, 1e-4, 0.0, 0.0, 0.0], [0.3, 0.2, 0.1, 0.0, 0.0, 0.05]])
+    b_iso, shape = parted(u)
+    atoms = dataclasses.replace(atoms, b_iso=b_iso, u_aniso=shape, anisotropic=np.ones(2, dtype=bool))
+    drawn = Anisotropic.of(atoms, np.arange(2), np.zeros(2), 1e-4)
+    least = 0.1 / (8.0 * np.pi**2)
+    wide = symmetric.matrices(0.5 * symmetric.inverse(drawn.precision))
+    np.testing.assert_allclose(np.linalg.eigvalsh(wide[0]), [least, 0.2, 0.3])
+    np.testing.assert_allclose(wide[1], symmetric.matrices(u)[1], atol=1e-12)
 
 
 def test_strain_has_a_limit_that_it_does_not_reach() -> None:

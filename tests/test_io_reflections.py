@@ -1133,3 +1133,15 @@ def test_one_mate_alone_comes_after_a_pair(tmp_path: Path) -> None:
     reflections, notes = read_reflections(write_mtz(tmp_path / "a.mtz", alone | pair), CRYSTAL)
     assert reflections.f_obs.mean() == pytest.approx(F.mean(), rel=0.01)
     assert said(notes, "also there: FX(+),SIGFX(+)")
+
+
+def test_a_cell_that_does_not_fit_the_space_group_gives_way_to_the_models(tmp_path: Path) -> None:
+    tetragonal = Crystal((30.0, 30.0, 40.0, 90.0, 90.0, 90.0), "P 43 21 2")
+    hkl = tetragonal.unique_reflections(3.0, 1e3)
+    columns = {"FP": ("F", np.full(len(hkl), 50.0) + np.arange(len(hkl)) % 7), "SIGFP": ("Q", np.full(len(hkl), 2.0))}
+    mtz = gemmi.read_mtz_file(str(write_mtz(tmp_path / "a.mtz", columns, hkl=hkl, crystal=tetragonal)))
+    mtz.set_cell_for_all(gemmi.UnitCell(29.703, 30.297, 40.0, 90.0, 90.0, 90.0))
+    mtz.write_to_file(str(tmp_path / "a.mtz"))
+    data, notes = read_reflections(tmp_path / "a.mtz", tetragonal, free="random")
+    assert data.crystal.cell == tetragonal.cell
+    assert said(notes, " does not fit P 43 21 2: the model's is used")

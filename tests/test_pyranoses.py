@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import gemmi
 import numpy as np
 import pytest
@@ -9,7 +12,7 @@ from drawn import built
 
 from arrayrefine.kernels.geometry import dihedral
 from arrayrefine.monomers import load_monomers
-from arrayrefine.topology.pyranoses import CHAIR_SIGMA, _away, _theta, chairs
+from arrayrefine.topology.pyranoses import CHAIR_SIGMA, _away, _conformers, _theta, chairs
 
 RING = ("O5", "C1", "C2", "C3", "C4", "C5")
 
@@ -90,3 +93,15 @@ def test_a_ring_in_another_conformation_is_left_alone_and_named(altloc: str) -> 
     (note,) = (note for note in restraints.notes if "pyranose" in note)
     assert "A/BMA 1" in note
     assert "another conformation" in note
+
+
+def test_only_conformers_that_have_the_whole_ring_are_rings() -> None:
+    residue, names = gemmi.Residue(), ("O5", "C1", "C2", "C3", "C4", "C5")
+    for name in names:
+        for letter in "A" if name == "C3" else "AB":
+            atom = gemmi.Atom()
+            atom.name, atom.altloc, atom.serial = name, letter, len(residue)
+            residue.add_atom(atom)
+    model: Any = SimpleNamespace(row={k: k for k in range(len(residue))})
+    (ring,) = _conformers(residue, names, model)
+    assert [residue[k].altloc for k in ring] == ["A"] * 6

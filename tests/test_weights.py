@@ -11,6 +11,7 @@ from synthetic import crystal, random_atoms
 
 from arrayrefine import weights
 from arrayrefine.atoms import Atoms, Gradient
+from arrayrefine.displacements.tls import NUMBERS, Tls
 from arrayrefine.errors import StaleWeightsError
 from arrayrefine.minimize import Objective
 from arrayrefine.options import Weighting
@@ -253,6 +254,18 @@ def test_perturbed_copy_moves_only_what_is_free_and_is_seeded(atoms: Atoms) -> N
     assert np.array_equal(copy.b_iso[100:], atoms.b_iso[100:])
     assert np.array_equal(copy.b_iso, gradient_norms.perturbed(atoms, parameters, Weighting(), 3, "b").b_iso)
     assert np.array_equal(gradient_norms.perturbed(atoms, parameters, Weighting(), 3, "xyz").b_iso, atoms.b_iso)
+
+
+def test_noise_of_groups_is_that_of_the_b_of_their_atoms(atoms: Atoms) -> None:
+    inside = np.arange(len(atoms)) < 30
+    tls = Tls(np.where(inside, 0, -1), atoms.xyz[:30].mean(axis=0, keepdims=True), np.zeros((1, NUMBERS)))
+    grouped = dataclasses.replace(atoms, tls=tls)
+    parameters = Parameters.of(grouped, "tls")
+    assert parameters.displaced.tolist() == inside.tolist()
+    copy = gradient_norms.perturbed(grouped, parameters, Weighting(), 3, "b")
+    single = gradient_norms.perturbed(atoms, Parameters.of(atoms, "b"), Weighting(), 3, "b")
+    assert np.array_equal(copy.b_iso, np.where(inside, single.b_iso, atoms.b_iso))
+    assert np.array_equal(copy.xyz, atoms.xyz)
 
 
 def test_a_joint_step_has_the_weights_of_each_kind_alone(atoms: Atoms) -> None:
