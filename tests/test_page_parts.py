@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from synthetic import crystal, random_atoms
 
 from arrayrefine.errors import InputError
-from arrayrefine.page import chains, course, facts, fit, places, torsions
+from arrayrefine.page import chains, course, facts, fit, picture, places, torsions
 from arrayrefine.page.figure import style
 from arrayrefine.page.folder import Folder
 
@@ -109,3 +110,10 @@ def test_what_shells_and_bins_do_not_have_is_not_drawn() -> None:
     assert "D is 0.900 at 3.0 Å and 0.800 at 2.5 Å" in luzzati.alternative
     assert "S / mean F²" not in luzzati.svg
     assert k.alternative == "By resolution, lowest first: k over its mean 1.100 to 0.900."
+
+
+def test_atoms_far_apart_are_not_joined_in_a_picture() -> None:
+    atoms = random_atoms(crystal("P 1"), n=2)
+    for length, joined in ((5.0, []), (1.5, [[0, 1]])):
+        apart = atoms.replace(xyz=np.array([[0.0, 0.0, 0.0], [length, 0.0, 0.0]]))
+        assert picture._bonds(apart, np.arange(2)).tolist() == joined

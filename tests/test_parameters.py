@@ -11,6 +11,7 @@ from synthetic import crystal, random_atoms
 
 from arrayrefine.atoms import Gradient
 from arrayrefine.displacements.displacement import B_BOUNDS
+from arrayrefine.displacements.tls import NUMBERS, Tls
 from arrayrefine.errors import InputError
 from arrayrefine.parameters import Parameters
 from arrayrefine.selection import select
@@ -162,3 +163,14 @@ def test_a_selection_that_cannot_be_read_is_shown_with_the_option_that_it_is_of(
 def test_what_is_frozen_of_a_selection_must_be_named(atoms, text: str) -> None:
     with pytest.raises(InputError, match=rf"^--freeze '{text}': expected one of .*, a colon and a selection"):
         Parameters.of(atoms, "xyz").without((text,))
+
+
+def test_atoms_that_are_or_may_become_anisotropic() -> None:
+    atoms = random_atoms(crystal("P 1"), n=6)
+    shape = np.zeros((6, 6))
+    shape[1] = [0.01, -0.01, 0.0, 0.0, 0.0, 0.0]  # as a group left it
+    tls = Tls(np.array([-1, -1, 0, 0, -1, -1]), np.zeros((1, 3)), np.zeros((1, NUMBERS)))
+    atoms = dataclasses.replace(atoms, u_aniso=shape, tls=tls, anisotropic=np.arange(6) == 4)
+    assert np.flatnonzero(Parameters.of(atoms, "xyz").tensors).tolist() == [1]
+    assert np.flatnonzero(Parameters.of(atoms, "b").tensors).tolist() == [1, 4]
+    assert np.flatnonzero(Parameters.of(atoms, "b+tls").tensors).tolist() == [1, 2, 3, 4]
