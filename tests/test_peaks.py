@@ -77,6 +77,15 @@ def test_rounding_does_not_choose_between_symmetry_copies() -> None:
     np.testing.assert_allclose([p.xyz for p in again], [p.xyz for p in first], atol=1e-3)
 
 
+def test_places_far_from_every_atom_have_their_nearest_too() -> None:
+    cell = Crystal((80.0, 80.0, 80.0, 90.0, 90.0, 90.0), "P 1")
+    atoms = lone_atom(cell, np.array([0.1, 0.1, 0.1]))
+    xyz, atom, distance = nearest_copies(cell, np.array([[0.95, 0.1, 0.1], [0.6, 0.6, 0.6]]), atoms)  # type: ignore[arg-type]
+    assert atom.tolist() == [0, 0]
+    assert distance.tolist() == pytest.approx([12.0, 40.0 * np.sqrt(3.0)])
+    np.testing.assert_allclose(xyz[0], [-4.0, 8.0, 8.0], atol=1e-9)
+
+
 def test_a_peak_on_a_twofold_axis_is_listed_once() -> None:
     cell = crystal("C 1 2 1")
     place = np.array([0.0, 0.2, 0.0])
