@@ -9,6 +9,7 @@ import pytest
 from arrayrefine.io.models.reading import read_model
 from arrayrefine.monomers import load_monomers
 from arrayrefine.topology.build import build_restraints
+from arrayrefine.wording import kind_of
 
 _ATOM = "HETATM{n:5d}  {name:<3s}{alt}{residue:>3s} A{m:4d}    {x:8.3f}{y:8.3f}{y:8.3f}{q:6.2f} 20.00           {e}\n"
 
@@ -33,7 +34,9 @@ def _said(path: Path, *atoms: tuple[str, str, float, float], alt: str = " ", gro
 
 def test_a_water_in_the_place_of_a_ligand_is_named(tmp_path: Path) -> None:
     atoms = ("C1", "EDO", 9.0, 0.5), ("O", "HOH", 9.4, 0.5)
-    assert _said(tmp_path / "a.pdb", *atoms) == [
+    said = _said(tmp_path / "a.pdb", *atoms)
+    assert kind_of(said[0]) == "warning"
+    assert said == [
         "1 pair of residues that are there in part is in one place, without conformers; contacts will push them "
         "apart: A/EDO 1/C1 - A/HOH 2/O (0.40 Å). If one is there instead of the other, name them conformers A and B "
         "(altloc); if they are bonded, name the bond in the model (LINK or struct_conn)"
@@ -50,5 +53,5 @@ def test_what_is_named_apart_or_there_together_is_not(tmp_path: Path) -> None:
 
 def test_what_is_whole_on_an_axis_is_not(tmp_path: Path) -> None:
     atoms = ("O", "HOH", 9.0, 0.5), ("O", "HOH", 10.5, 0.5)
-    assert _said(tmp_path / "a.pdb", *atoms)
+    assert [kind_of(note) for note in _said(tmp_path / "a.pdb", *atoms)] == ["note"]  # two waters are no more than that
     assert not _said(tmp_path / "b.pdb", *atoms, group="P 2 1 1")

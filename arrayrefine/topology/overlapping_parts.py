@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from arrayrefine.atoms import Atoms
+from arrayrefine.atoms import WATERS, Atoms
 from arrayrefine.kernels.contacts import in_table
 from arrayrefine.kernels.distances import close_pairs
 from arrayrefine.restraints import NonBonded
@@ -26,7 +26,7 @@ def overlapping_parts(atoms: Atoms, non_bonded: NonBonded) -> list[str]:
     Returns
     -------
     list of str
-        One warning, or none.
+        One sentence, or none: a warning where anything but waters is among them.
     """
     who = atoms.identity
     chosen = (non_bonded.conformer == 0) & ~atoms.is_hydrogen & ~metal_flags(atoms.element) & (atoms.multiplicity == 1)
@@ -46,8 +46,9 @@ def overlapping_parts(atoms: Atoms, non_bonded: NonBonded) -> list[str]:
         nearest.setdefault((int(who.residue[i[k]]), int(who.residue[j[k]])), k)
     n = len(nearest)
     labels = [f"{who.label(int(i[k]))} - {who.label(int(j[k]))} ({distance[k]:.2f} Å)" for k in nearest.values()]
-    return [Caution(
+    said = (
         f"{counted(n, 'pair')} of residues that are there in part {are(n)} in one place, without conformers; "
         f"contacts will push them apart: {listed(labels, '; ')}. If one is there instead of the other, name them "
         "conformers A and B (altloc); if they are bonded, name the bond in the model (LINK or struct_conn)"
-    )]  # fmt: skip
+    )
+    return [said if np.isin(who.residue_name[np.concatenate([i, j])], WATERS).all() else Caution(said)]
