@@ -67,3 +67,18 @@ def test_links_without_their_list_are_told(tmp_path: Path) -> None:
     path.write_text("data_link_p\nloop_\n_chem_link_bond.link_id\n_chem_link_bond.atom_id_1\np O3\n")
     with pytest.raises(InputError, match=r"has data_link_p without the list that says what they join .*_chem_link.id"):
         load_monomers(["ACT"], [path])
+
+
+def test_a_bond_that_is_listed_again_counts_once_and_is_said(tmp_path: Path) -> None:
+    document = gemmi.cif.read(str(EMBEDDED / "g" / "GOL.cif"))
+    loop = document.find_block("comp_GOL").find_loop("_chem_comp_bond.atom_id_1").get_loop()
+    row = loop.values[: loop.width()]
+    one, two = loop.tags.index("_chem_comp_bond.atom_id_1"), loop.tags.index("_chem_comp_bond.atom_id_2")
+    ends, bonds = f"{row[two]}-{row[one]}", loop.length()
+    row[one], row[two] = row[two], row[one]
+    loop.add_row(row)
+    path = tmp_path / "GOL.cif"
+    document.write_file(str(path))
+    library = load_monomers(["GOL"], [path])
+    assert len(library.monlib.monomers["GOL"].rt.bonds) == bonds
+    assert f"{path}: 1 bond of data_comp_GOL listed more than once ({ends}): the first row is used" in library.notes

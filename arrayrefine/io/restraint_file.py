@@ -24,7 +24,8 @@ _SIGNS = ("p", "n", "b", "c")
 def read_restraint_file(path: Path) -> tuple[gemmi.cif.Document, list[str]]:
     """Read a CIF, in whatever encoding it says to be, with what restrains nothing where it leaves a value blank.
 
-    Torsions without a period get 0, chiral centres with a sign that gemmi does not know "both".
+    Torsions without a period get 0, chiral centres with a sign that gemmi does not know "both". Of bonds that are
+    listed again only the first row stays: counted twice, they would be two neighbours of an atom.
 
     Parameters
     ----------
@@ -52,7 +53,7 @@ def read_restraint_file(path: Path) -> tuple[gemmi.cif.Document, list[str]]:
             f"{path}: cannot be read as a restraint CIF: {error}{_instead(content, kind, str(error))}; --restraints "
             "expects one as made by AceDRG, grade2 or eLBOW"
         ) from error
-    return document, _give_periods(document, path) + _give_signs(document, path)
+    return document, _give_periods(document, path) + _give_signs(document, path) + _drop_repeated(document, path)
 
 
 def what_instead(document: gemmi.cif.Document) -> str:
@@ -107,4 +108,24 @@ def _give_signs(document: gemmi.cif.Document, path: Path) -> list[str]:
         if odd:
             what = counted(len(odd), "chiral centre")
             notes.append(f"{path}: {what} of data_{block.name} with the sign {found}: taken as 'both', of either hand")
+    return notes
+
+
+def _drop_repeated(document: gemmi.cif.Document, path: Path) -> list[str]:
+    """Keep the first row of each bond, in whichever order its ends are, and say which were listed again."""
+    notes = []
+    for block in document:
+        table = block.find("_chem_comp_bond.", ["atom_id_1", "atom_id_2"])
+        seen: set[frozenset[str]] = set()
+        again: dict[int, str] = {}
+        for k, row in enumerate(table):
+            ends = frozenset((row.str(0), row.str(1)))
+            if ends in seen:
+                again[k] = f"{row.str(0)}-{row.str(1)}"
+            seen.add(ends)
+        for k in reversed(again):
+            table.remove_row(k)
+        if again:
+            what = f"{counted(len(again), 'bond')} of data_{block.name} listed more than once"
+            notes.append(f"{path}: {what} ({listed(list(again.values()))}): the first row is used")
     return notes
