@@ -79,8 +79,9 @@ def shapeless(monlib: gemmi.MonLib, sources: Mapping[str, str]) -> list[str]:
         if flat and not any(plane.esd > 0 for plane in component.rt.planes):
             lacks.append(f"planes with a positive sigma, where {listed(flat)} should be flat")
         if lacks:
+            what = "nothing holds its shape" if bent else "its angles alone hold its shape"
             out.append(Caution(
-                f"{path}: component {name} has no {', and no '.join(lacks)}: nothing holds its shape there. "
+                f"{path}: component {name} has no {', and no '.join(lacks)}: {what} there. "
                 "Make complete restraints with AceDRG, grade2 or eLBOW"
             ))
     return out
