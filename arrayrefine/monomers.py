@@ -78,6 +78,8 @@ class MonomerLibrary:
     notes : tuple of str
     unused : mapping of str to str
         Components that the user's files describe and the model does not have, to these files.
+    replaced : mapping of str to str
+        Components that two of the user's files describe, to the one that is not used.
     """
 
     monlib: gemmi.MonLib
@@ -86,6 +88,7 @@ class MonomerLibrary:
     missing: tuple[str, ...]
     notes: tuple[str, ...]
     unused: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    replaced: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def load_monomers(
@@ -124,6 +127,7 @@ def load_monomers(
     _read_links(monlib, folders)
     energy = _read_energy(next(f for f in folders if (f / "ener_lib.cif").is_file()) / "ener_lib.cif")
     sources: dict[str, str] = {}
+    replaced: dict[str, str] = {}
     own_links: dict[str, str] = {}
     for path in restraints:
         own, links = _read_user_file(monlib, Path(path), notes)
@@ -131,6 +135,7 @@ def load_monomers(
         for name in own:
             if name in sources:
                 notes.append(f"component {name} is defined in {sources[name]} and in {path}: the latter is used")
+                replaced[name] = sources[name]
             sources[name] = str(path)
         if own and not links and not set(own) & set(residue_names):
             notes.append(Caution(f"{path} describes {listed(own)}, which the model does not have: not used"))
@@ -152,7 +157,7 @@ def load_monomers(
     notes += mend_clusters(monlib, here, own_links) + mend_porphyrins(monlib, here)
     complete_ends(monlib, here)
     mend_heavy_water(monlib, here, EMBEDDED)
-    return MonomerLibrary(monlib, energy, sources, tuple(missing), tuple(notes), unused)
+    return MonomerLibrary(monlib, energy, sources, tuple(missing), tuple(notes), unused, replaced)
 
 
 def library_for(
@@ -184,14 +189,16 @@ def library_for(
     copy = structure.clone()
     set_up_entities(copy)
     use_dictionary_names(copy, library.monlib, io.StringIO())
-    found = {name: f"{what} {library.sources[name]}" for name, what in strangers(copy, library.monlib).items()}
+    also = {name: f" (used in place of that in {path})" for name, path in library.replaced.items()}
+    unlike = strangers(copy, library.monlib)
+    found = {name: f"{what} {library.sources[name]}{also.get(name, '')}" for name, what in unlike.items()}
     if found and unknown == "error":
         raise MonomerError(other_compound_message(found) + unused_message(library.unused))
     for name in found:
         del library.monlib.monomers[name]
-    unlike = "taken for another compound, its restraints are not used."
+    fate = "taken for another compound, its restraints are not used."
     notes: list[str] = [
-        Caution(f"{what}: {unlike}{names_of_other_programs([name])}".rstrip(".")) for name, what in found.items()
+        Caution(f"{what}: {fate}{names_of_other_programs([name])}".rstrip(".")) for name, what in found.items()
     ]
     notes += other_elements(copy, library.monlib)
     return dataclasses.replace(

@@ -42,3 +42,15 @@ def test_a_ligand_of_another_compound_is_refused_with_what_the_file_describes(tm
     residue.add_atom(gemmi.Atom()).name = "C1X"
     with pytest.raises(MonomerError, match=r"of another compound .* --restraints describes INH"):
         library_for(structure, [_dictionary(tmp_path, "INH")], None, "error")
+
+
+def test_of_two_files_for_one_ligand_the_error_names_both(tmp_path: Path) -> None:
+    structure = gemmi.Structure()
+    residue = structure.add_model(gemmi.Model(1)).add_chain("L").add_residue(gemmi.Residue())
+    residue.name, residue.seqid = "INH", gemmi.SeqId("1")
+    residue.add_atom(gemmi.Atom()).name = "C1X"
+    first = _dictionary(tmp_path, "INH").rename(tmp_path / "first.cif")
+    second = _dictionary(tmp_path, "INH")
+    with pytest.raises(MonomerError) as error:
+        library_for(structure, [first, second], None, "error")
+    assert f"{second} (used in place of that in {first}): it is of another compound" in str(error.value)
