@@ -68,7 +68,7 @@ LAYERS = [
         "scattering.sampling", "topology.build", "topology.chiral_centres", "topology.hydrogen_bonds",
         "topology.link_angles", "topology.link_conformers", "topology.link_lengths", "topology.links",
         "topology.mate_links", "topology.name_symmetry", "topology.named_links", "topology.overlapping_mates",
-        "topology.overlapping_parts",
+        "topology.overlapping_parts", "topology.stretched",
         "topology.pyranoses", "topology.terms", "topology.twisted_peptides", "topology.unbonded", "topology.unlinked",
         "topology.valence",
     },

@@ -36,6 +36,7 @@ from arrayrefine.topology.nonbonded import (
 from arrayrefine.topology.overlapping_mates import overlapping_mates
 from arrayrefine.topology.overlapping_parts import overlapping_parts
 from arrayrefine.topology.pyranoses import read_chairs
+from arrayrefine.topology.stretched import stretched_residues
 from arrayrefine.topology.terms import (
     HYDROGEN_BOND_LENGTH,
     LinkEnds,
@@ -115,7 +116,7 @@ def build_restraints(
     metal_parts = _components_with_metals(monlib, atoms)
     known_links = list(library.monlib.links)
     bonds, edges = read_bonds(model, known_links, held, notes, at_nuclei)
-    notes += unbonded_neighbours(model.structure, model.row, edges, held)
+    notes += unbonded_neighbours(model.structure, model.row, edges, held) + stretched_residues(bonds, atoms)
     guessed = covalent_pairs(atoms, crystal, held | loose)
     bonds = tie_hydrogens(bonds, guessed, loose)
     angles, bonds = with_link_angles(
