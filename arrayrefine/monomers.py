@@ -30,6 +30,7 @@ from arrayrefine.topology.component_checks import check_connected, check_values,
 from arrayrefine.topology.element_checks import other_elements
 from arrayrefine.topology.heavy_water import mend_heavy_water
 from arrayrefine.topology.porphyrins import mend_porphyrins
+from arrayrefine.topology.tetrahedral_ends import mend_tetrahedral_ends
 from arrayrefine.wording import Caution, listed
 
 EMBEDDED = Path(__file__).resolve().parent / "data" / "monomers"
@@ -76,10 +77,8 @@ class MonomerLibrary:
     missing : tuple of str
         Components found nowhere.
     notes : tuple of str
-    unused : mapping of str to str
-        Components that the user's files describe and the model does not have, to these files.
-    replaced : mapping of str to str
-        Components that two of the user's files describe, to the one that is not used.
+    unused, replaced : mapping of str to str
+        Components of the user's files that the model does not have, or that a later file describes too, to the files.
     """
 
     monlib: gemmi.MonLib
@@ -155,6 +154,7 @@ def load_monomers(
         sources[name] = str(found)
         here.append(name)
     notes += mend_clusters(monlib, here, own_links) + mend_porphyrins(monlib, here)
+    notes += mend_tetrahedral_ends(monlib, here, own_links)
     complete_ends(monlib, here)
     mend_heavy_water(monlib, here, EMBEDDED)
     return MonomerLibrary(monlib, energy, sources, tuple(missing), tuple(notes), unused, replaced)
@@ -190,8 +190,8 @@ def library_for(
     set_up_entities(copy)
     use_dictionary_names(copy, library.monlib, io.StringIO())
     also = {name: f" (used in place of that in {path})" for name, path in library.replaced.items()}
-    unlike = strangers(copy, library.monlib)
-    found = {name: f"{what} {library.sources[name]}{also.get(name, '')}" for name, what in unlike.items()}
+    unlike = strangers(copy, library.monlib).items()
+    found = {name: f"{what} {library.sources[name]}{also.get(name, '')}" for name, what in unlike}
     if found and unknown == "error":
         raise MonomerError(other_compound_message(found) + unused_message(library.unused))
     for name in found:
