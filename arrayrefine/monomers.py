@@ -26,7 +26,7 @@ from arrayrefine.topology.atom_names import (
 )
 from arrayrefine.topology.chain_ends import complete_ends
 from arrayrefine.topology.clusters import mend_clusters
-from arrayrefine.topology.component_checks import check_connected, check_values, shapeless, without_modifications
+from arrayrefine.topology.component_checks import check_restraints, check_values, shapeless, without_modifications
 from arrayrefine.topology.element_checks import other_elements
 from arrayrefine.topology.heavy_water import mend_heavy_water
 from arrayrefine.topology.porphyrins import mend_porphyrins
@@ -349,8 +349,7 @@ def _read_user_file(monlib: gemmi.MonLib, path: Path, notes: list[str]) -> tuple
     _rename_modifications(document, [m for m in modifications if m in monlib.modifications], monlib)
     _read_document(monlib, path, document)
     _set_groups(monlib, document)
-    for name, block in names.items():
-        check_connected(monlib, name, block, path)
+    check_restraints(monlib, names, links, path)
     return list(names), links
 
 

@@ -128,3 +128,26 @@ def test_a_link_that_is_listed_and_not_described_is_named(tmp_path: Path) -> Non
     (note,) = (note for note in load_monomers(["ACT"], [path]).notes if "mylink" in note)
     assert note == f"{path}: link mylink is listed, but no data_link_mylink describes it: not used"
     assert isinstance(note, Caution)
+
+
+@pytest.mark.parametrize(
+    ("column", "factor", "said"),
+    [
+        ("_chem_comp_bond.value_dist", 0.1, r"6 bonds of 6 that cannot be, such as \S+ of 0\.\d+ Å; .* in nm or pm"),
+        ("_chem_comp_bond.value_dist", 100, r"6 bonds of 6 that cannot be, such as \S+ of 1\d\d\.?\d* Å"),
+        ("_chem_comp_angle.value_angle", 0.0174533, r"angles of \d+ that cannot be, such as .*; expected 20 to 181°"),
+        ("_chem_comp_angle.value_angle", 1, ""),
+    ],
+)
+def test_lengths_and_angles_in_other_units_are_refused(tmp_path: Path, column: str, factor: float, said: str) -> None:
+    path = tmp_path / "ACT.cif"
+    document = gemmi.cif.read(str(EMBEDDED / "a" / "ACT.cif"))
+    values = document.find_block("comp_ACT").find_values(column)
+    for k, value in enumerate(list(values)):
+        values[k] = f"{factor * float(value):.4f}"
+    document.write_file(str(path))
+    if said:
+        with pytest.raises(InputError, match=said):
+            load_monomers(["ACT"], [path])
+    else:
+        assert "ACT" in load_monomers(["ACT"], [path]).monlib.monomers

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import gemmi
 
 from arrayrefine.errors import InputError, MonomerError
 from arrayrefine.topology.atom_names import hydrogens_of
-from arrayrefine.wording import Caution, listed
+from arrayrefine.wording import Caution, counted, listed
 
 _STIFF = (gemmi.BondType.Double, gemmi.BondType.Aromatic, gemmi.BondType.Deloc)
 _FLAT = 3
 """Neighbours of a carbon with such a bond that lie in a plane with it."""
+_LENGTHS = (0.5, 5.0)
+"""Å; bonds of the monomer libraries of CCP4 and Refmac are 0.82 (O-H) to 3.0 (Hg-I)."""
+_ANGLES = (20.0, 181.0)
+"""Degrees; angles of these libraries are 33.8 (C-Rh-C) to 180."""
 
 
 def check_values(name: str, block: gemmi.cif.Block, path: Path) -> None:
@@ -28,6 +32,17 @@ def check_values(name: str, block: gemmi.cif.Block, path: Path) -> None:
             f"{path}: component {name} lists bonds without lengths (a chemical definition, not restraints); "
             "make a restraint CIF with AceDRG, grade2 or eLBOW"
         )
+
+
+def check_restraints(
+    monlib: gemmi.MonLib, components: Mapping[str, gemmi.cif.Block], links: Sequence[str], path: Path
+) -> None:
+    """Refuse what was read of a user's file where it holds no molecule together: see the checks that follow."""
+    for name, block in components.items():
+        check_connected(monlib, name, block, path)
+        check_units(monlib.monomers[name].rt, f"component {name}", path)
+    for name in links:
+        check_units(monlib.links[name].rt, f"link {name}", path)
 
 
 def check_connected(monlib: gemmi.MonLib, name: str, block: gemmi.cif.Block, path: Path) -> None:
@@ -59,6 +74,44 @@ def check_connected(monlib: gemmi.MonLib, name: str, block: gemmi.cif.Block, pat
             f"without any restrained bond ({listed(loose)}); "
             "they would drift apart. Make complete restraints with AceDRG, grade2 or eLBOW"
         )
+
+
+def check_units(restraints: gemmi.Restraints, what: str, path: Path) -> None:
+    """Refuse bonds and angles that no molecule has, such as lengths in nm or pm, or angles in radians.
+
+    Parameters
+    ----------
+    restraints : gemmi.Restraints
+        Values without a positive sigma are not looked at.
+    what : str
+        What they restrain, such as "component LIG".
+    path : Path
+        The file that they come from.
+
+    Raises
+    ------
+    InputError
+        It names the value that is furthest from what can be.
+    """
+    bonds = [
+        (bond.value, f"{bond.id1.atom}-{bond.id2.atom}")
+        for bond in restraints.bonds if bond.value > 0 and bond.esd > 0
+    ]  # fmt: skip
+    angles = [
+        (angle.value, f"{angle.id1.atom}-{angle.id2.atom}-{angle.id3.atom}")
+        for angle in restraints.angles if angle.value > 0 and angle.esd > 0
+    ]  # fmt: skip
+    for found, (low, high), kind, unit, slip in (
+        (bonds, _LENGTHS, "bond", " Å", "nm or pm"), (angles, _ANGLES, "angle", "°", "radians"),
+    ):  # fmt: skip
+        wrong = sorted((value, ends) for value, ends in found if not low <= value <= high)
+        if wrong:
+            value, ends = wrong[-1] if wrong[-1][0] > high else wrong[0]
+            raise InputError(
+                f"{path}: {what} has {counted(len(wrong), kind)} of {len(found)} that cannot be, such as "
+                f"{ends} of {value:g}{unit}; expected {low:g} to {high:g}{unit}: give "
+                f"{kind}s in {'Å' if kind == 'bond' else 'degrees'} (not in {slip}), or correct them"
+            )
 
 
 def shapeless(monlib: gemmi.MonLib, sources: Mapping[str, str]) -> list[str]:
