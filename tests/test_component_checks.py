@@ -8,7 +8,7 @@ import gemmi
 import numpy as np
 import pytest
 
-from arrayrefine.errors import InputError
+from arrayrefine.errors import InputError, MonomerError
 from arrayrefine.io.models.reading import read_model
 from arrayrefine.monomers import EMBEDDED, load_monomers
 from arrayrefine.topology.build import build_restraints
@@ -151,3 +151,21 @@ def test_lengths_and_angles_in_other_units_are_refused(tmp_path: Path, column: s
             load_monomers(["ACT"], [path])
     else:
         assert "ACT" in load_monomers(["ACT"], [path]).monlib.monomers
+
+
+@pytest.mark.parametrize(
+    ("column", "new", "said"),
+    [
+        ("value_dist", "value_dist_nucleus", "lengths between nuclei alone .*; expected the column .*bond.value_dist,"),
+        ("value_dist_esd", "value_dist_nucleus_esd", "expected positive numbers in _chem_comp_bond.value_dist_esd,"),
+    ],
+)
+def test_the_column_that_bonds_lack_is_named(tmp_path: Path, column: str, new: str, said: str) -> None:
+    path = tmp_path / "ACT.cif"
+    text = (EMBEDDED / "a" / "ACT.cif").read_text()
+    path.write_text(
+        text.replace(f"_chem_comp_bond.{new}\n", "_chem_comp_bond.other\n")
+        .replace(f"_chem_comp_bond.{column}\n", f"_chem_comp_bond.{new}\n")
+    )  # fmt: skip
+    with pytest.raises((InputError, MonomerError), match=said):
+        load_monomers(["ACT"], [path])

@@ -28,6 +28,12 @@ def check_values(name: str, block: gemmi.cif.Block, path: Path) -> None:
             "add it, or make a restraint CIF with AceDRG, grade2 or eLBOW"
         )
     if block.find_values("_chem_comp_bond.atom_id_1") and not block.find_values("_chem_comp_bond.value_dist"):
+        if block.find_values("_chem_comp_bond.value_dist_nucleus"):
+            raise InputError(
+                f"{path}: component {name} has lengths between nuclei alone (_chem_comp_bond.value_dist_nucleus); "
+                "expected the column _chem_comp_bond.value_dist, between centres of electrons, with its "
+                "value_dist_esd: add them, or make a restraint CIF with AceDRG, grade2 or eLBOW"
+            )
         raise InputError(
             f"{path}: component {name} lists bonds without lengths (a chemical definition, not restraints); "
             "make a restraint CIF with AceDRG, grade2 or eLBOW"
@@ -71,7 +77,7 @@ def check_connected(monlib: gemmi.MonLib, name: str, block: gemmi.cif.Block, pat
     if len(heavy) > 1 and loose:
         raise MonomerError(
             f"{path}: component {name} leaves {len(loose)} of {len(heavy)} heavy atoms "
-            f"without any restrained bond ({listed(loose)}); "
+            f"without any restrained bond ({listed(loose)}){_blank_column(component)}; "
             "they would drift apart. Make complete restraints with AceDRG, grade2 or eLBOW"
         )
 
@@ -156,6 +162,18 @@ def without_modifications(monlib: gemmi.MonLib, links: Mapping[str, str]) -> lis
                 "whole file that AceDRG made"
             ))
     return out
+
+
+def _blank_column(component: gemmi.ChemComp) -> str:
+    """Which column of its bonds has no positive number in any row: a clause, or ""."""
+    bonds = list(component.rt.bonds)
+    for column, values in (
+        ("value_dist", [bond.value for bond in bonds]), ("value_dist_esd", [bond.esd for bond in bonds]),
+    ):  # fmt: skip
+        if bonds and not any(value > 0 for value in values):
+            there = f"expected positive numbers in _chem_comp_bond.{column}"
+            return f": {there}, found none in its {counted(len(bonds), 'bond')}"
+    return ""
 
 
 def _heavy_bonds(component: gemmi.ChemComp, atom: str) -> list[gemmi.Restraints.Bond]:
