@@ -24,13 +24,9 @@ from arrayrefine.topology.atom_names import (
     strangers,
     use_dictionary_names,
 )
-from arrayrefine.topology.chain_ends import complete_ends
-from arrayrefine.topology.clusters import mend_clusters
 from arrayrefine.topology.component_checks import check_restraints, check_values, shapeless, without_modifications
 from arrayrefine.topology.element_checks import other_elements
-from arrayrefine.topology.heavy_water import mend_heavy_water
-from arrayrefine.topology.porphyrins import mend_porphyrins
-from arrayrefine.topology.tetrahedral_ends import mend_tetrahedral_ends
+from arrayrefine.topology.library_mending import mend_library
 from arrayrefine.wording import Caution, listed
 
 EMBEDDED = Path(__file__).resolve().parent / "data" / "monomers"
@@ -153,10 +149,7 @@ def load_monomers(
             raise InputError(f"{found}: expected the component {name}, which is not in this file")
         sources[name] = str(found)
         here.append(name)
-    notes += mend_clusters(monlib, here, own_links) + mend_porphyrins(monlib, here)
-    notes += mend_tetrahedral_ends(monlib, here, own_links)
-    complete_ends(monlib, here)
-    mend_heavy_water(monlib, here, EMBEDDED)
+    notes += mend_library(monlib, here, own_links, EMBEDDED)
     return MonomerLibrary(monlib, energy, sources, tuple(missing), tuple(notes), unused, replaced)
 
 
