@@ -20,7 +20,7 @@ _NEIGHBOURS, _PAIRS = 4, 6
 def mend_impossible_angles(monlib: gemmi.MonLib, components: Iterable[str]) -> list[str]:
     """Give centres of four neighbours whose six angles are alike and too wide those of a tetrahedron, in place.
 
-    Metals are left alone, and so is what has angles of different sizes, which links may rely on.
+    Metals and their neighbours are left alone, and so is what has angles of different sizes, which links may rely on.
 
     Parameters
     ----------
@@ -36,9 +36,10 @@ def mend_impossible_angles(monlib: gemmi.MonLib, components: Iterable[str]) -> l
     notes = []
     for name in components:
         component = monlib.monomers[name]
+        metals = {atom.id for atom in component.atoms if atom.el.is_metal}
         for atom in component.atoms:
             near = bonded_to(atom.id, component)
-            if atom.el.is_metal or len(near) != _NEIGHBOURS:
+            if len(near) != _NEIGHBOURS or metals & {atom.id, *near}:
                 continue
             angles = [
                 angle for angle in component.rt.angles
