@@ -48,7 +48,8 @@ def check_restraints(
         check_connected(monlib, name, block, path)
         check_units(monlib.monomers[name].rt, f"component {name}", path)
     for name in links:
-        check_units(monlib.links[name].rt, f"link {name}", path)
+        if name in monlib.links:  # what is listed alone is not
+            check_units(monlib.links[name].rt, f"link {name}", path)
 
 
 def check_connected(monlib: gemmi.MonLib, name: str, block: gemmi.cif.Block, path: Path) -> None:
