@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from test_io_model import CRYST, atom, read, said
 
+from arrayrefine.io.models.reading import read_model
 from arrayrefine.io.models.record_columns import in_columns
 
 
@@ -40,3 +41,13 @@ def test_atoms_that_were_added_since_do_not_bring_the_numbers_back(tmp_path: Pat
     model = read(tmp_path, *_numbered(atom(" CA "), atom("ND2", xyz=(4, 5, 6))), added)
     assert model.atoms.element.tolist() == ["C", "N", "Zn"]
     assert said(model, r"columns 73-80 of 2 of 3 atoms hold the entry \(1ABC\)")
+
+
+def test_the_names_of_waters_do_not_reach_into_those_of_chains(tmp_path: Path) -> None:
+    lines = [f"ATOM      {n}  {atom} TIP{end}W{n:4d}       {n:.3f}   2.000   3.000  1.00 20.00      WT1"
+             for n, (atom, end) in enumerate((("OH2", "3"), ("O  ", "3"), ("O  ", " ")), 1)]  # fmt: skip
+    path = tmp_path / "model.pdb"
+    path.write_text("\n".join(["CRYST1   30.000   30.000   30.000  90.00  90.00  90.00 P 1", *lines, "END", ""]))
+    who = read_model(path).atoms.identity
+    assert who.chain.tolist() == ["W", "W", "W"]
+    assert who.residue_name.tolist() == ["HOH", "HOH", "HOH"]

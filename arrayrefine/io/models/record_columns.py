@@ -8,12 +8,16 @@ from collections import Counter
 _ENTRY = re.compile(r"([0-9][0-9A-Z]{3}) *[0-9]{1,5} *")
 """Columns 73-80 as the PDB had them until 1996: the entry and the number of the line."""
 _ATOMS = ("ATOM  ", "HETATM")
+_RECORDS = (*_ATOMS, "ANISOU", "TER   ")
 _TABLE = re.compile(r"(?:atom|heta)[a-z_]", re.IGNORECASE)
 """What the parser takes for a record of an atom by its first four letters, as `atom_pair_constraint 0` of Rosetta."""
+_WATERS_OF_FOUR = ("TIP3", "TIP4", "TIP5", "SPCE")
+"""Names of waters in CHARMM and others that reach into the column before that of the chain, and would be part of its
+name."""
 
 
 def in_columns(text: str, notes: list[str]) -> str:
-    """A PDB file without what the parser would take for elements, charges or atoms and is none.
+    """A PDB file without what the parser would take for elements, charges, atoms or names of chains and is none.
 
     Parameters
     ----------
@@ -38,13 +42,16 @@ def in_columns(text: str, notes: list[str]) -> str:
             f"columns 73-80{where} hold the entry ({entry}) and numbers of lines, as in files of before 1996, and are "
             "not read: elements are those that the names of atoms say, charges none"
         )
+    waters = [i for i, line in enumerate(lines) if line[:6] in _RECORDS and line[17:21] in _WATERS_OF_FOUR]
+    for i in waters:
+        lines[i] = f"{lines[i][:20]} {lines[i][21:]}"
     tables = [i for i, line in enumerate(lines) if _TABLE.match(line) and line[:6].upper() not in _ATOMS]
     for i in tables:
         lines[i] = ""
     if tables:
         where = f"{len(tables)}, the first is {tables[0] + 1}"
         notes.append(f"lines that begin like atoms and are none are not read: {where}")
-    return "\n".join([*lines, ""]) if old or tables else text
+    return "\n".join([*lines, ""]) if old or tables or waters else text
 
 
 def _entry(line: str) -> str:
