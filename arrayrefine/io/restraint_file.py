@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import gemmi
@@ -53,7 +54,7 @@ def read_restraint_file(path: Path) -> tuple[gemmi.cif.Document, list[str]]:
             f"{path}: cannot be read as a restraint CIF: {error}{_instead(content, kind, str(error))}; --restraints "
             "expects one as made by AceDRG, grade2 or eLBOW"
         ) from error
-    return document, _give_periods(document, path) + _give_signs(document, path) + _drop_repeated(document, path)
+    return document, _fill_blanks(document, path) + _drop_repeated(document, path)
 
 
 def what_instead(document: gemmi.cif.Document) -> str:
@@ -82,33 +83,35 @@ def _instead(content: bytes, kind: Kind, error: str) -> str:
     return f" (it is {KIND_NAMES[kind]})"
 
 
-def _give_periods(document: gemmi.cif.Document, path: Path) -> list[str]:
-    """Put 0 where a torsion of a component has no period, and say of how many."""
-    notes = []
-    for block in document:
-        column = block.find_values("_chem_comp_tor.period")
-        blank = [k for k in range(len(column)) if gemmi.cif.is_null(column[k])]
-        for k in blank:
-            column[k] = "0"
-        if blank:
-            what = counted(len(blank), "torsion")
-            notes.append(f"{path}: {what} of data_{block.name} without a period {are(len(blank))} not restrained")
+def _fill_blanks(document: gemmi.cif.Document, path: Path) -> list[str]:
+    """Let torsions without a period restrain nothing, and centres whose sign is blank or of old libraries (anomer)
+    either hand; say of how many.
+    """
+    notes = [
+        f"{path}: {counted(len(found), 'torsion')} of data_{name} without a period {are(len(found))} not restrained"
+        for name, found in _replaced(document, "_chem_comp_tor.period", lambda text: not text, "0")
+    ]
+    for name, found in _replaced(
+        document, "_chem_comp_chir.volume_sign", lambda text: not text.lower().startswith(_SIGNS), "both"
+    ):
+        signs = listed(sorted({f"'{sign}'" for sign in found}))
+        what = counted(len(found), "chiral centre")
+        notes.append(f"{path}: {what} of data_{name} with the sign {signs}: taken as 'both', of either hand")
     return notes
 
 
-def _give_signs(document: gemmi.cif.Document, path: Path) -> list[str]:
-    """Let either hand do where a centre's sign is blank, or of old libraries (anomer), and say of how many."""
-    notes = []
+def _replaced(
+    document: gemmi.cif.Document, tag: str, odd: Callable[[str], bool], value: str
+) -> Iterator[tuple[str, list[str]]]:
+    """Put a value in place of odd ones, in place; gives blocks that had any, each with what it had."""
     for block in document:
-        column = block.find_values("_chem_comp_chir.volume_sign")
-        odd = [k for k in range(len(column)) if not column.str(k).lower().startswith(_SIGNS)]
-        found = listed(sorted({f"'{column[k]}'" for k in odd}))
-        for k in odd:
-            column[k] = "both"
-        if odd:
-            what = counted(len(odd), "chiral centre")
-            notes.append(f"{path}: {what} of data_{block.name} with the sign {found}: taken as 'both', of either hand")
-    return notes
+        column = block.find_values(tag)
+        rows = [k for k in range(len(column)) if odd(column.str(k))]
+        found = [column[k] for k in rows]
+        for k in rows:
+            column[k] = value
+        if rows:
+            yield block.name, found
 
 
 def _drop_repeated(document: gemmi.cif.Document, path: Path) -> list[str]:
