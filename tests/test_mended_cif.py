@@ -110,6 +110,10 @@ def test_what_programs_leave_out_of_atoms_is_completed_and_said(tmp_path: Path) 
     assert model.atoms.occupancy.tolist() == [1.0, 1.0]
     assert model.atoms.b_iso.tolist() == [DEFAULT_B, DEFAULT_B]
     assert "_atom_site.occupancy has no value for 2 atoms, and is set to 1" in model.notes
+    assert (
+        "columns that _atom_site lacks are filled in: id (counted), label_alt_id (no conformers), "
+        "label_asym_id (those of auth_asym_id)"
+    ) in model.notes
     assert any("B was zero, negative or not a number" in note for note in model.notes)
     path.write_text(MMCIF + "ATOM 1 C CA . GLY A 1 1 ? 1 2 3 ? 20 1 A 1\nATOM 2 N N . GLY A 1 1 ? 2 3 4 . . 1 A 1\n")
     model = read_model(path)

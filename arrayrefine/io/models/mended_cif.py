@@ -6,7 +6,7 @@ import re
 
 from gemmi import cif
 
-from arrayrefine.wording import are, counted
+from arrayrefine.wording import are, counted, listed
 
 _NUMBER_AND_LETTER = re.compile(r"(-?\d+)([A-Za-z])")
 _SIGN_BEHIND = re.compile(r"(\d+)([+-])")
@@ -29,7 +29,7 @@ def mend(block: cif.Block, notes: list[str]) -> None:
     block : gemmi.cif.Block
         That has the atoms.
     notes : list of str
-        Gets a sentence on occupancies and on residue numbers.
+        Gets sentences on columns, on occupancies and on residue numbers.
     """
     _complete(block, notes)
     for name in _COUNTS:
@@ -69,16 +69,24 @@ def _complete(block: cif.Block, notes: list[str]) -> None:
     loop = block.find_loop("_atom_site.Cartn_x").get_loop()
     if loop is None or not loop.tags:
         return
-    for item, value in (("id", "?"), ("label_alt_id", "."), ("occupancy", "?"), ("B_iso_or_equiv", "?")):
+    said = []
+    for item, value, fill in (
+        ("id", "?", "counted"), ("label_alt_id", ".", "no conformers"), ("occupancy", "?", ""),
+        ("B_iso_or_equiv", "?", ""),
+    ):  # fmt: skip
         if f"_atom_site.{item}" not in loop.tags:
             loop.add_columns([f"_atom_site.{item}"], value)
+            said += [f"{item} ({fill})"] if fill else []
             if item == "id":
                 for number, row in enumerate(block.find("_atom_site.", ["id"]), 1):
                     row[0] = str(number)
     if "_atom_site.label_asym_id" not in loop.tags and "_atom_site.auth_asym_id" in loop.tags:
         loop.add_columns(["_atom_site.label_asym_id"], "?")
+        said.append("label_asym_id (those of auth_asym_id)")
         for row in block.find("_atom_site.", ["label_asym_id", "auth_asym_id"]):
             row[0] = row[1]
+    if said:
+        notes.append(f"columns that _atom_site lacks are filled in: {listed(said)}")
     for item, value in (("occupancy", "1"), ("B_iso_or_equiv", "0")):
         column = block.find_values(f"_atom_site.{item}")
         missing = [k for k, given in enumerate(column) if cif.is_null(given)]
