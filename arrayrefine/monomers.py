@@ -25,20 +25,22 @@ from arrayrefine.topology.atom_names import (
     use_dictionary_names,
 )
 from arrayrefine.topology.component_checks import check_restraints, check_values, shapeless, without_modifications
+from arrayrefine.topology.component_definitions import use_definitions
+from arrayrefine.topology.component_of_model import components_of_model
+from arrayrefine.topology.dictionary_contents import contents, rename_modifications, set_groups
 from arrayrefine.topology.element_checks import other_elements
 from arrayrefine.topology.library_mending import mend_library
+from arrayrefine.topology.typical_geometry import typical_geometry
 from arrayrefine.wording import Caution, listed
+
+Unknown = Literal["error", "hold", "shape"]
+"""What to do with components that nothing describes."""
 
 EMBEDDED = Path(__file__).resolve().parent / "data" / "monomers"
 """Folder of the embedded selection of the CCP4 monomer library (LGPL-3, see its NOTICE.txt)."""
 
 _OF_PDB_FILES = 3
 """Characters that a component's name has in them."""
-_LINK_TAGS = ("_chem_link.mod_id_1", "_chem_link.mod_id_2")
-_MOD_TAGS = (
-    "_chem_mod.id",
-    *(f"_chem_mod_{kind}.mod_id" for kind in ("atom", "bond", "angle", "tor", "chir", "plane_atom", "tree")),
-)
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def load_monomers(
     replaced: dict[str, str] = {}
     own_links: dict[str, str] = {}
     for path in restraints:
-        own, links = _read_user_file(monlib, Path(path), notes)
+        own, links = _read_user_file(monlib, Path(path), notes, residue_names, folders)
         own_links |= dict.fromkeys(links, str(path))
         for name in own:
             if name in sources:
@@ -154,7 +156,7 @@ def load_monomers(
 
 
 def library_for(
-    structure: gemmi.Structure, restraints: Sequence[Path], monomers: Path | None, unknown: Literal["error", "hold"]
+    structure: gemmi.Structure, restraints: Sequence[Path], monomers: Path | None, unknown: Unknown
 ) -> MonomerLibrary:
     """Load the restraints of a model's components, and refuse those that are of another compound than a ligand.
 
@@ -164,8 +166,9 @@ def library_for(
         Its first model is used, and is not changed.
     restraints, monomers
         See `load_monomers`.
-    unknown : {"error", "hold"}
+    unknown : {"error", "hold", "shape"}
         What to do with a ligand that has heavy atoms beyond its dictionary's: stop, or do as if it had no dictionary.
+        With "shape" what has none is described by its coordinates.
 
     Returns
     -------
@@ -194,10 +197,18 @@ def library_for(
         Caution(f"{what}: {fate}{names_of_other_programs([name])}".rstrip(".")) for name, what in found.items()
     ]
     notes += other_elements(copy, library.monlib)
-    return dataclasses.replace(
-        library, missing=(*library.missing, *found), notes=(*library.notes, *notes),
-        sources={name: source for name, source in library.sources.items() if name not in found},
-    )  # fmt: skip
+    missing = (*library.missing, *found)
+    sources = {name: source for name, source in library.sources.items() if name not in found}
+    if unknown == "shape":
+        blocks, said = components_of_model(structure, missing)
+        for name, block in blocks.items():
+            document = gemmi.cif.Document()
+            document.add_copied_block(block)
+            _read_document(library.monlib, Path(name), document)
+            set_groups(library.monlib, document)
+        missing, notes = tuple(name for name in missing if name not in blocks), notes + said
+        sources |= dict.fromkeys(blocks, "the coordinates of the model")
+    return dataclasses.replace(library, missing=missing, notes=(*library.notes, *notes), sources=sources)
 
 
 def unused_message(unused: Mapping[str, str]) -> str:
@@ -224,9 +235,10 @@ def missing_components_message(missing: Mapping[str, Sequence[str]]) -> str:
         lines.append(f"component {name} (residue {listed(residues)}) has no restraints in any library")
     return (
         "; ".join(lines)
-        + ". Give a restraint CIF with --restraints FILE (made by AceDRG, grade2 or eLBOW, for instance), "
-        "a fuller monomer library with --monomers DIR (or $CLIBD_MON), "
-        "or keep such residues fixed in place with --unknown hold."
+        + ". Give a restraint CIF with --restraints FILE (made by AceDRG, grade2 or eLBOW, or the "
+        "definition that the PDB has of its ligands), a fuller monomer library with --monomers DIR (or $CLIBD_MON), "
+        "hold such residues in the shape that the model gives them with --unknown shape, or fixed in place with "
+        "--unknown hold."
         + names_of_other_programs(missing)
         + dummies_among(missing)
     )
@@ -319,14 +331,24 @@ def _read_energy(path: Path) -> dict[str, EnergyType]:
     return energy
 
 
-def _read_user_file(monlib: gemmi.MonLib, path: Path, notes: list[str]) -> tuple[list[str], list[str]]:
+def _read_user_file(
+    monlib: gemmi.MonLib, path: Path, notes: list[str], wanted: Sequence[str], folders: Sequence[Path]
+) -> tuple[list[str], list[str]]:
     """Read a user's restraint CIF, replacing what was known; returns the names of its components and of its links."""
+
+    def known(name: str) -> set[str]:
+        there = gemmi.MonLib()
+        if _read_component(there, name, folders, []) is None or name not in there.monomers:
+            return set()
+        return {atom.id for atom in there.monomers[name].atoms if not atom.is_hydrogen()}
+
     if not path.is_file():
         raise InputError(f"{path}: no such file (--restraints expects a restraint CIF)")
     document, unrestrained = read_restraint_file(path)
-    notes += unrestrained
-    names, links, modifications = _contents(document)
-    if not (names or links or modifications):
+    made = use_definitions(document, wanted, known, lambda: typical_geometry(EMBEDDED))
+    notes += [*unrestrained, *(f"{path}: {note}" for note in made.notes)]
+    names, links, modifications = contents(made.document)
+    if not (names or links or modifications or made.unused or made.notes):
         raise InputError(
             f"{path}: has {what_instead(document)}, but no component (data_comp_...), link list or modification list; "
             "--restraints expects a restraint CIF, as made by AceDRG, grade2 or eLBOW"
@@ -339,55 +361,8 @@ def _read_user_file(monlib: gemmi.MonLib, path: Path, notes: list[str]) -> tuple
         if name in monlib.links:
             notes.append(f"link {name} of the library is replaced by that in {path}")
             del monlib.links[name]
-    _rename_modifications(document, [m for m in modifications if m in monlib.modifications], monlib)
-    _read_document(monlib, path, document)
-    _set_groups(monlib, document)
+    rename_modifications(made.document, [m for m in modifications if m in monlib.modifications], monlib)
+    _read_document(monlib, path, made.document)
+    set_groups(monlib, made.document)
     check_restraints(monlib, names, links, path)
-    return list(names), links
-
-
-def _contents(document: gemmi.cif.Document) -> tuple[dict[str, gemmi.cif.Block], list[str], list[str]]:
-    """Components (name to block), link names and modification names that a document defines."""
-    names = {}
-    for block in document:
-        if block.find_values("_chem_comp_atom.atom_id"):
-            column = block.find_values("_chem_comp_atom.comp_id")
-            names[column.str(0) if column else block.name.removeprefix("comp_")] = block
-    links = [row.str(0) for block in document for row in block.find(["_chem_link.id"])]
-    modifications = [row.str(0) for block in document for row in block.find(["_chem_mod.id"])]
-    return names, links, modifications
-
-
-def _set_groups(monlib: gemmi.MonLib, document: gemmi.cif.Document) -> None:
-    """Take a component's group from the list, or from its type where the group says nothing."""
-    for block in document:
-        for row in block.find("_chem_comp.", ["id", "?group", "?type"]):
-            name = row.str(0)
-            if name not in monlib.monomers:
-                continue
-            component = monlib.monomers[name]
-            if row.has(1):
-                component.set_group(row.str(1))
-            if component.group == gemmi.ChemComp.Group.Null and row.has(2):
-                kind = row.str(2).lower()
-                if "peptide linking" in kind:
-                    component.set_group("peptide")
-                elif "dna linking" in kind or "rna linking" in kind:
-                    component.set_group("DNA" if "dna" in kind else "RNA")
-
-
-def _rename_modifications(document: gemmi.cif.Document, clashing: Sequence[str], monlib: gemmi.MonLib) -> None:
-    """Give modifications new names where theirs are taken, since other links rely on the old ones."""
-    for old in clashing:
-        number = 1
-        while f"{old}-{number}" in monlib.modifications:
-            number += 1
-        new = f"{old}-{number}"
-        for block in document:
-            if block.name == f"mod_{old}":
-                block.name = f"mod_{new}"
-            for tag in (*_LINK_TAGS, *_MOD_TAGS):
-                column = block.find_values(tag)
-                for k in range(len(column)):
-                    if column.str(k) == old:
-                        column[k] = new
+    return [*names, *made.unused], links

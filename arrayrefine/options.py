@@ -284,8 +284,8 @@ class Options:
     resolution)."""
     monomers: Path | None = None
     """Monomer library folder (default: $CLIBD_MON, then the embedded library)."""
-    unknown: Literal["error", "hold"] = "error"
-    """Components without restraints: stop, or hold them in place."""
+    unknown: Literal["error", "hold", "shape"] = "error"
+    """Components without restraints: stop, hold them in place, or in the shape that the model gives them."""
     hydrogens: Literal["auto", "add", "keep", "refine", "strip"] = "auto"
     """Hydrogens: add the dictionary's, riding on their parents; keep the model's, riding where they sit; refine the
     model's like other atoms; or strip. auto: add, but refine for neutrons where the model has hydrogens."""
@@ -350,8 +350,8 @@ class Reading:
     """Restraint CIFs of your ligands; they win over every library."""
     monomers: Path | None = None
     """Folder of a monomer library (default: $CLIBD_MON, then the embedded one)."""
-    unknown: Literal["error", "hold"] | None = None
-    """Components without restraints: stop, or look at the rest."""
+    unknown: Literal["error", "hold", "shape"] | None = None
+    """Components without restraints: stop, look at the rest, or take their shape for what it should be."""
     hydrogens: Literal["auto", "add", "keep", "refine", "strip"] | None = None
     """Hydrogens of the dictionary, those of the file (riding, or atoms like others), or none."""
     columns: str | None = None

@@ -126,7 +126,8 @@ def other_compound_message(found: Mapping[str, str]) -> str:
         "; ".join(found.values())
         + ": it is of another compound with the same name, or has other names for the atoms. Give a restraint CIF of "
         "this compound, with the names of atoms that the model has, with --restraints FILE (made by AceDRG, grade2 or "
-        "eLBOW, for instance), or keep such residues fixed in place with --unknown hold."
+        "eLBOW, for instance), or hold such residues in the shape that the model gives them with --unknown shape, or "
+        "fixed in place with --unknown hold."
         + names_of_other_programs(found)
     )
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import gemmi
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +13,7 @@ from arrayrefine.hydrogens.lengths import give_both_distances
 from arrayrefine.io.models.dummy_atoms import UNKNOWN_REACH, unknown_atoms
 from arrayrefine.io.models.entities import set_up_entities
 from arrayrefine.kernels.distances import close_pairs
-from arrayrefine.monomers import MonomerLibrary, missing_components_message, unused_message
+from arrayrefine.monomers import MonomerLibrary, Unknown, missing_components_message, unused_message
 from arrayrefine.restraints import Restraints
 from arrayrefine.topology import twisted_peptides
 from arrayrefine.topology.atom_names import names_of_other_programs, use_dictionary_names
@@ -76,7 +74,7 @@ def build_restraints(
     crystal: Crystal,
     library: MonomerLibrary,
     *,
-    unknown: Literal["error", "hold"] = "error",
+    unknown: Unknown = "error",
     at_nuclei: bool = False,
 ) -> Restraints:
     """Find everything that is known about the geometry of a model.
@@ -89,8 +87,8 @@ def build_restraints(
         The same atoms in the same order.
     crystal : Crystal
     library : MonomerLibrary
-    unknown : {"error", "hold"}
-        What to do with components that have no restraints: stop, or hold their atoms in place.
+    unknown : {"error", "hold", "shape"}
+        What to do with components that have no restraints in the library: stop, or hold their atoms in place.
     at_nuclei : bool
         Whether hydrogens are held where their nuclei are, and not at the centres of their electrons.
 
@@ -148,7 +146,7 @@ def build_restraints(
 
 
 def _check_components(
-    structure: gemmi.Structure, library: MonomerLibrary, unknown: Literal["error", "hold"]
+    structure: gemmi.Structure, library: MonomerLibrary, unknown: Unknown
 ) -> list[str]:
     """Stop at components without restraints, or say that they are held."""
     where: dict[str, list[str]] = {}

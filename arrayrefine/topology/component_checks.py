@@ -21,7 +21,7 @@ _ANGLES = (20.0, 181.0)
 
 
 def check_values(name: str, block: gemmi.cif.Block, path: Path) -> None:
-    """Refuse a component whose atoms have no elements, or its bonds no lengths, such as a PDB component definition."""
+    """Refuse a component whose atoms have no elements, or its bonds no lengths."""
     if not block.find_values("_chem_comp_atom.type_symbol"):
         raise InputError(
             f"{path}: component {name} lists atoms without elements; expected the column _chem_comp_atom.type_symbol: "
@@ -35,8 +35,9 @@ def check_values(name: str, block: gemmi.cif.Block, path: Path) -> None:
                 "value_dist_esd: add them, or make a restraint CIF with AceDRG, grade2 or eLBOW"
             )
         raise InputError(
-            f"{path}: component {name} lists bonds without lengths (a chemical definition, not restraints); "
-            "make a restraint CIF with AceDRG, grade2 or eLBOW"
+            f"{path}: component {name} lists bonds without lengths, and does not give the place of each of its heavy "
+            "atoms, from which they could be taken (pdbx_model_Cartn_x_ideal and so on); make a restraint CIF with "
+            "AceDRG, grade2 or eLBOW"
         )
 
 

@@ -1,0 +1,188 @@
+"""Components as the PDB defines them: restraints from bonds, ideal coordinates and typical geometry."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import gemmi
+import numpy as np
+import pytest
+
+from arrayrefine.errors import InputError
+from arrayrefine.monomers import EMBEDDED, load_monomers
+from arrayrefine.options import Options
+from arrayrefine.preparation import prepare
+from arrayrefine.topology.component_definitions import use_definitions
+from arrayrefine.topology.typical_geometry import typical_geometry
+
+_ORDERS = {"SINGLE": "SING", "DOUBLE": "DOUB", "TRIPLE": "TRIP", "AROMATIC": "AROM", "DELOC": "DELO", "METAL": "SING"}
+
+
+def definition(component: str, name: str, folder: Path = EMBEDDED, ideal: str = "pdbx_model_Cartn_{}_ideal") -> str:
+    """A component of a monomer library as the PDB would define it: its coordinates and bonds, no ideals."""
+    block = gemmi.cif.read(str(folder / component[0].lower() / f"{component}.cif")).find_block(f"comp_{component}")
+    atoms = block.find("_chem_comp_atom.", ["atom_id", "type_symbol", "x", "y", "z", "?charge"])
+    bonds = block.find("_chem_comp_bond.", ["atom_id_1", "atom_id_2", "type"])
+    chiral = {
+        row.str(0) for row in block.find("_chem_comp_chir.", ["atom_id_centre", "volume_sign"]) if row.str(1) != "both"
+    }
+    lines = [f"data_{name}", f"_chem_comp.id {name}", "_chem_comp.type NON-POLYMER", "loop_"]
+    lines += [f"_chem_comp_atom.{tag}" for tag in ("comp_id", "atom_id", "type_symbol", "charge", "pdbx_stereo_config")]
+    lines += [f"_chem_comp_atom.{ideal.format(axis)}" for axis in "xyz"]
+    for row in atoms:
+        hand = "R" if row.str(0) in chiral else "N"
+        lines.append(f'{name} "{row.str(0)}" {row[1]} {row[5] if row.has(5) else 0} {hand} {row[2]} {row[3]} {row[4]}')
+    lines += ["loop_", *(f"_chem_comp_bond.{tag}" for tag in ("comp_id", "atom_id_1", "atom_id_2", "value_order"))]
+    lines += [f'{name} "{row.str(0)}" "{row.str(1)}" {_ORDERS[row.str(2).upper()]}' for row in bonds]
+    return "\n".join(lines) + "\n"
+
+
+def restraints_of(text: str, name: str) -> gemmi.ChemComp:
+    """What is made of a definition that no library has."""
+    found = use_definitions(gemmi.cif.read_string(text), [name], lambda _: set(), lambda: typical_geometry(EMBEDDED))
+    library = gemmi.MonLib()
+    library.read_monomer_doc(found.document)
+    return library.monomers[name]
+
+
+@pytest.mark.parametrize("component", ["ATP", "NAG", "FAD", "TRP"])
+def test_restraints_of_a_definition_are_near_those_of_the_dictionary(component: str) -> None:
+    made = restraints_of(definition(component, "QQQ"), "QQQ")
+    known = load_monomers([component]).monlib.monomers[component]
+    heavy = {atom.id for atom in known.atoms if not atom.is_hydrogen()}
+
+    def lengths(one: gemmi.ChemComp) -> dict[frozenset[str], float]:
+        return {frozenset((bond.id1.atom, bond.id2.atom)): bond.value for bond in one.rt.bonds}
+
+    def angles(one: gemmi.ChemComp) -> dict[tuple[str, frozenset[str]], float]:
+        return {(a.id2.atom, frozenset((a.id1.atom, a.id3.atom))): a.value for a in one.rt.angles}
+
+    ours, theirs = lengths(made), lengths(known)
+    assert ours.keys() == theirs.keys()
+    assert np.sqrt(np.mean([(ours[k] - theirs[k]) ** 2 for k in ours if k <= heavy])) < 0.025
+    ours_, theirs_ = angles(made), angles(known)
+    both = [k for k in ours_ if k in theirs_]
+    assert len(both) > 0.9 * len(theirs_)
+    assert np.sqrt(np.mean([(ours_[k] - theirs_[k]) ** 2 for k in both])) < 2.0
+
+    def hands(one: gemmi.ChemComp) -> dict[str, int]:
+        """Signs of centres, by three neighbours in the order of their names."""
+        found = {}
+        for centre in one.rt.chirs:
+            three = [centre.id1.atom, centre.id2.atom, centre.id3.atom]
+            even = np.linalg.det(np.eye(3)[np.argsort(three)]) > 0
+            sign = {"Positive": 1, "Negative": -1}.get(centre.sign.name, 0)
+            found[f"{centre.id_ctr.atom} {sorted(three)}"] = sign if even else -sign
+        return found
+
+    ours__, theirs__ = hands(made), hands(known)
+    common = [key for key in theirs__ if ours__.get(key) and theirs__[key]]
+    assert all(ours__[key] == theirs__[key] for key in common)
+    if component in ("ATP", "NAG"):
+        assert len(common) >= 3
+
+
+def test_flat_rings_are_held_flat_and_others_in_their_pucker() -> None:
+    made = restraints_of(definition("ATP", "QQQ"), "QQQ")
+    planes = [{atom.atom for atom in plane.ids} for plane in made.rt.planes]
+    purine = {"N1", "C2", "N3", "C4", "C5", "C6", "N6", "N7", "C8", "N9", "C1'"}
+    assert any(purine <= plane for plane in planes)
+    ring = {"C1'", "C2'", "C3'", "C4'", "O4'"}
+    held = [t for t in made.rt.torsions if {t.id1.atom, t.id2.atom, t.id3.atom, t.id4.atom} <= ring]
+    assert len(held) == 5
+    assert all(torsion.period == 3 and torsion.esd > 0 for torsion in held)
+    assert not any(ring <= plane for plane in planes)
+
+
+def _acid(double: str = "DOUB") -> str:
+    """Acetic acid."""
+    places = {
+        "C": (0.0, 0.0, 0.0), "O": (1.21, 0.0, 0.0), "OXT": (-0.67, 1.16, 0.0), "CH3": (-0.76, -1.31, 0.0),
+        "HXT": (-0.1, 1.95, 0.0), "H1": (-1.83, -1.1, 0.0), "H2": (-0.5, -1.9, 0.88), "H3": (-0.5, -1.9, -0.88),
+    }  # fmt: skip
+    tags = ("atom_id", "type_symbol", *(f"pdbx_model_Cartn_{axis}_ideal" for axis in "xyz"))
+    lines = ["data_QQQ", "_chem_comp.id QQQ", "loop_", *(f"_chem_comp_atom.{tag}" for tag in tags)]
+    lines += [f"{name} {name[0]} {x} {y} {z}" for name, (x, y, z) in places.items()]
+    lines += ["loop_", *(f"_chem_comp_bond.{tag}" for tag in ("atom_id_1", "atom_id_2", "value_order"))]
+    bonds = ["C OXT SING", "C CH3 SING", "OXT HXT SING", "CH3 H1 SING", "CH3 H2 SING", "CH3 H3 SING"]
+    return "\n".join([*lines, f"C O {double}", *bonds, ""])
+
+
+def test_acids_lose_their_proton() -> None:
+    acid = restraints_of(_acid(), "QQQ")
+    assert "HXT" not in [atom.id for atom in acid.atoms]
+    assert acid.get_atom("OXT").charge == -1
+    lengths = {bond.id2.atom: bond.value for bond in acid.rt.bonds if bond.id1.atom == "C"}
+    assert lengths["O"] == pytest.approx(lengths["OXT"])  # as in acetate, not 1.21 and 1.34
+    alcohol = restraints_of(_acid("SING"), "QQQ")
+    assert "HXT" in [atom.id for atom in alcohol.atoms]
+    hydrogen = next(b for b in alcohol.rt.bonds if {b.id1.atom, b.id2.atom} == {"OXT", "HXT"})
+    assert (hydrogen.value, hydrogen.value_nucleus) == (0.85, 0.97)
+
+
+def test_what_is_no_definition_stays_and_what_lacks_places_is_refused(tmp_path: Path) -> None:
+    path = EMBEDDED / "a" / "ATP.cif"
+    document = gemmi.cif.read(str(path))
+    found = use_definitions(document, ["ATP"], lambda _: set(), lambda: pytest.fail("nothing to be made"))
+    assert found.document.as_string() == document.as_string()
+    assert not found.notes
+    assert not found.unused
+    blank = tmp_path / "blank.cif"
+    blank.write_text(_acid().replace("C C 0.0 0.0 0.0", "C C ? ? ?"))
+    with pytest.raises(InputError, match=r"blank.cif: component QQQ .* place of each of its heavy atoms"):
+        load_monomers(["QQQ"], [blank])
+    heap = tmp_path / "heap.cif"
+    heap.write_text(_acid().replace("C C 0.0 0.0 0.0", "C C 1.21 0.0 0.0"))  # two atoms in one place
+    with pytest.raises(InputError, match="place of each of its heavy atoms"):
+        load_monomers(["QQQ"], [heap])
+
+
+def test_coordinates_of_an_entry_serve_where_ideal_ones_lack(tmp_path: Path) -> None:
+    text = definition("ATP", "QQQ", ideal="model_Cartn_{}")
+    path = tmp_path / "QQQ.cif"
+    path.write_text(text)
+    library = load_monomers(["QQQ"], [path])
+    assert library.sources["QQQ"] == str(path)
+    said = "QQQ is a definition: restraints are made from its bonds and model coordinates"
+    assert any(said in note for note in library.notes)
+
+
+def test_a_library_wins_over_the_definition_of_the_same_compound(tmp_path: Path) -> None:
+    path = tmp_path / "definitions.cif"
+    path.write_text(definition("ATP", "ATP") + definition("NAG", "NAG") + definition("ADP", "GDP"))
+    library = load_monomers(["ATP", "GDP"], [path])
+    plain = load_monomers(["ATP"])
+    ours, theirs = library.monlib.monomers["ATP"], plain.monlib.monomers["ATP"]
+    assert [bond.value for bond in ours.rt.bonds] == [bond.value for bond in theirs.rt.bonds]
+    assert f"{path}: component ATP is a definition: the restraints of the library are used" in library.notes
+    assert library.unused["NAG"] == str(path)
+    # Another compound of that name: the user's.
+    assert len([atom for atom in library.monlib.monomers["GDP"].atoms if not atom.is_hydrogen()]) == 27
+    assert library.sources["GDP"] == str(path)
+
+
+def test_a_crystal_with_a_definition_has_the_restraints_of_the_dictionary(
+    case: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Retinoic acid of 1CBS by another name: as many hydrogens, bonds and angles, that fit alike."""
+    folder = case("1cbs")
+    library = folder.parents[1] / "monomers"
+    if not (library / "r" / "REA.cif").is_file():
+        pytest.skip("needs REA of the monomer library beside the data")
+    cif = tmp_path / "QRA.cif"
+    cif.write_text(definition("REA", "QRA", library))
+    renamed = tmp_path / "renamed.cif"
+    renamed.write_text((folder / "model.cif").read_text().replace("REA", "QRA"))
+    found = []
+    for model, options in (
+        (folder / "model.cif", Options(monomers=library)), (renamed, Options(restraints=(cif,))),
+    ):  # fmt: skip
+        _, problem, atoms, _ = prepare(model, folder / "norm.mtz", options)
+        mine = np.isin(atoms.identity.residue_name, ["REA", "QRA"])
+        bonds, angles = problem.restraints.bonds, problem.restraints.angles
+        lengths = np.linalg.norm(atoms.xyz[bonds.index[:, 0]] - atoms.xyz[bonds.index[:, 1]], axis=1)
+        own = mine[bonds.index].all(axis=1)
+        z = ((lengths - bonds.ideal) / bonds.sigma)[own]
+        bent = int(mine[angles.index].all(axis=1).sum())
+        found.append((int(mine.sum()), len(z), bent, float(np.sqrt(np.mean(z**2)))))
+    assert found[0][:3] == found[1][:3] == (49, 22, 30)
+    assert found[1][3] == pytest.approx(found[0][3], abs=0.3)
