@@ -186,3 +186,19 @@ def test_a_crystal_with_a_definition_has_the_restraints_of_the_dictionary(
         found.append((int(mine.sum()), len(z), bent, float(np.sqrt(np.mean(z**2)))))
     assert found[0][:3] == found[1][:3] == (49, 22, 30)
     assert found[1][3] == pytest.approx(found[0][3], abs=0.3)
+
+
+def test_ends_that_resonance_makes_alike_have_one_length() -> None:
+    """Three oxygens with one double bond, as definitions have them, on an element that the library lacks."""
+    tags = ("atom_id", "type_symbol", *(f"pdbx_model_Cartn_{axis}_ideal" for axis in "xyz"))
+    lines = ["data_QQQ", "_chem_comp.id QQQ", "loop_", *(f"_chem_comp_atom.{tag}" for tag in tags)]
+    lines += ["SI SI 0 0 0", "O1 O 1.6 0 0", "O2 O -0.6 1.6 0", "O3 O -0.6 -0.8 1.5", "C1 C -0.8 -1.0 -1.5"]
+    lines += ["loop_", *(f"_chem_comp_bond.{tag}" for tag in ("atom_id_1", "atom_id_2", "value_order"))]
+    made = restraints_of("\n".join([*lines, "SI O1 DOUB", "SI O2 SING", "SI O3 SING", "SI C1 SING", ""]), "QQQ")
+    lengths = {bond.id2.atom: bond.value for bond in made.rt.bonds}
+    mean = (1.6 + np.hypot(0.6, 1.6) + np.sqrt(0.36 + 0.64 + 2.25)) / 3
+    assert [lengths[o] for o in ("O1", "O2", "O3")] == pytest.approx([mean] * 3, abs=1e-3)
+    assert lengths["C1"] == pytest.approx(np.sqrt(0.64 + 1.0 + 2.25), abs=1e-3)
+    angles = {frozenset((a.id1.atom, a.id3.atom)): a.value for a in made.rt.angles}
+    assert angles[frozenset(("O1", "O2"))] == angles[frozenset(("O2", "O3"))] == angles[frozenset(("O1", "O3"))]
+    assert angles[frozenset(("O1", "C1"))] == angles[frozenset(("O2", "C1"))] != angles[frozenset(("O1", "O2"))]

@@ -73,6 +73,10 @@ class Compound:
     def is_metal(self, atom: int) -> bool:
         return bool(gemmi.Element(self.elements[atom]).is_metal)
 
+    def is_end(self, atom: int) -> bool:
+        """Whether an atom has one neighbour."""
+        return len(self.neighbours[atom]) == 1
+
     def is_double(self, one: int, two: int) -> bool:
         """Whether there is a double bond between two atoms."""
         return any({first, second} == {one, two} and kind == "double" for first, second, kind in self.bonds)

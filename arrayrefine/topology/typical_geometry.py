@@ -6,6 +6,7 @@ made from crystals of small molecules has for the same surroundings is nearer to
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -38,13 +39,30 @@ class TypicalGeometry(NamedTuple):
     lengths: Mapping[BondKey, float]
     angles: Mapping[AngleKey, float]
 
-    def length(self, compound: Compound, one: int, two: int) -> float | None:
-        """Å; None where the library has no such bond."""
-        return self.lengths.get(_bond_key(compound, one, two))
+    def length(self, compound: Compound, one: int, two: int) -> float:
+        """Å; where the library has no such bond that of the coordinates, in the mean over alike ends of its centre."""
+        known = self.lengths.get(_bond_key(compound, one, two))
+        if known is not None:
+            return known
+        centre, end = (two, one) if compound.is_end(one) else (one, two)
+        return float(np.mean([compound.distance(centre, other) for other in _alike(compound, centre, end)]))
 
-    def angle(self, compound: Compound, one: int, centre: int, two: int) -> float | None:
-        """Degrees; None where the library has no such angle."""
-        return self.angles.get(_angle_key(compound, one, centre, two))
+    def angle(self, compound: Compound, one: int, centre: int, two: int) -> float:
+        """Degrees; where the library has no such angle that of the coordinates, in the same mean."""
+        known = self.angles.get(_angle_key(compound, one, centre, two))
+        if known is not None:
+            return known
+        pairs = itertools.product(_alike(compound, centre, one), _alike(compound, centre, two))
+        every = {frozenset(pair) for pair in pairs if pair[0] != pair[1]}
+        return float(np.mean([compound.angle(first, centre, last) for first, last in map(sorted, every)]))
+
+
+def _alike(compound: Compound, centre: int, end: int) -> list[int]:
+    """Neighbours of an atom that resonance or a turn makes one of them, such as the oxygens of a nitro group."""
+    if not compound.is_end(end):
+        return [end]
+    kind = compound.surroundings
+    return [atom for atom in compound.neighbours[centre] if compound.is_end(atom) and kind[atom] == kind[end]]
 
 
 @cache
