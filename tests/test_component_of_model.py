@@ -141,6 +141,18 @@ def test_residues_of_several_compounds_with_one_name_have_no_shape() -> None:
         assert any(f"UNL: its 2 residues are not of one compound (they differ in {what})" in n for n in library.notes)
 
 
+def test_ions_and_atoms_without_neighbours() -> None:
+    ion = residue_of("ZN", "QQQ")
+    made, notes = described(structure_of(ion), "QQQ")
+    assert [atom.el.name for atom in made.atoms] == ["Zn"]
+    assert len(notes) == 1
+    torn = residue_of("SO4", "QQQ")
+    torn["O1"][0].pos = gemmi.Position(9.0, 9.0, 9.0)
+    made, notes = described(structure_of(torn), "QQQ")
+    assert ends(made) == {frozenset(("S", name)) for name in ("O2", "O3", "O4")}
+    assert "component QQQ: O1 is not near enough to anything of it to be bonded" in notes[1]
+
+
 def test_another_compound_than_the_dictionary_s_takes_its_shape() -> None:
     structure = structure_of(residue_of("ATP", "SO4"))
     with pytest.raises(MonomerError, match="--unknown shape"):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.topology.component_restraints import restraint_block
 from arrayrefine.topology.compounds import Bond, Compound
-from arrayrefine.wording import Caution, counted, listed
+from arrayrefine.wording import Caution, are, counted, listed
 
 Float = NDArray[np.float64]
 
@@ -93,6 +93,12 @@ def components_of_model(
             f"component {name} has no restraints in any library: held in the shape that the model gives it "
             f"({atoms}, {bonds}, {copies}{bare}), whether that is right or not"
         ))
+        loose = [compound.atoms[k] for k in compound.heavy_atoms if not compound.neighbours[k]]
+        if loose and len(compound.heavy_atoms) > 1:
+            notes.append(Caution(
+                f"component {name}: {listed(loose)} {are(len(loose))} not near enough to anything of it to be bonded: free "
+                "to go"
+            ))
         if unusual:
             notes.append(Caution(
                 f"component {name} has bonds in the model that no compound has, and are restrained to what comes "
