@@ -1,9 +1,11 @@
-"""Columns of PDB files that are not what the format has there now: names of entries, and tables of other programs."""
+"""Columns of PDB files that are not what the format has there now: entries, long names, tables of other programs."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
+
+from arrayrefine.io.models.amber_ends import without_letters_of_ends
 
 _ENTRY = re.compile(r"([0-9][0-9A-Z]{3}) *[0-9]{1,5} *")
 """Columns 73-80 as the PDB had them until 1996: the entry and the number of the line."""
@@ -45,13 +47,15 @@ def in_columns(text: str, notes: list[str]) -> str:
     waters = [i for i, line in enumerate(lines) if line[:6] in _RECORDS and line[17:21] in _WATERS_OF_FOUR]
     for i in waters:
         lines[i] = f"{lines[i][:20]} {lines[i][21:]}"
+    mended = without_letters_of_ends(lines, notes)
+    ends, lines = mended != lines, mended
     tables = [i for i, line in enumerate(lines) if _TABLE.match(line) and line[:6].upper() not in _ATOMS]
     for i in tables:
         lines[i] = ""
     if tables:
         where = f"{len(tables)}, the first is {tables[0] + 1}"
         notes.append(f"lines that begin like atoms and are none are not read: {where}")
-    return "\n".join([*lines, ""]) if old or tables or waters else text
+    return "\n".join([*lines, ""]) if old or tables or waters or ends else text
 
 
 def _entry(line: str) -> str:
