@@ -122,6 +122,19 @@ def test_what_programs_leave_out_of_atoms_is_completed_and_said(tmp_path: Path) 
     assert any("20.0 Å² (the median of the model) for 1 atom: A/GLY 1/N" in note for note in model.notes)
 
 
+def test_documents_in_memory_are_mended_as_files_are_and_stay_as_they_were() -> None:
+    tags = "".join(f"{line}\n" for line in MMCIF.splitlines() if not line.endswith(("occupancy", "auth_seq_id")))
+    document = gemmi.cif.read_string(f"{tags}ATOM 1 C CA . GLY A 1 1 ? 1 2 3 20 A 1\n")
+    before = document.as_string()
+    model = read_model(document)
+    assert model.atoms.occupancy.tolist() == [1.0]
+    assert model.atoms.identity.sequence_number.tolist() == [1]
+    assert "_atom_site.occupancy has no value for 1 atom, and is set to 1" in model.notes
+    assert document.as_string() == before
+    with pytest.raises(ar.InputError, match="without an _atom_site category"):
+        read_model(gemmi.cif.Document())
+
+
 @pytest.mark.parametrize("given", [True, False])
 def test_residues_without_a_number_are_counted_behind_the_sequence_of_their_chain(tmp_path: Path, given: bool) -> None:
     rows = (

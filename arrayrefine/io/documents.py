@@ -5,11 +5,17 @@ from __future__ import annotations
 from gemmi import cif
 
 
-def copied(document: cif.Document) -> tuple[cif.Document, cif.Block]:
-    """A copy, and its block with the atoms, or else the first."""
+def duplicate(document: cif.Document) -> cif.Document:
+    """A document with copies of all blocks."""
     new = cif.Document()
     for old in document:
         new.add_copied_block(old)
+    return new
+
+
+def copied(document: cif.Document) -> tuple[cif.Document, cif.Block]:
+    """A copy, and its block with the atoms, or else the first."""
+    new = duplicate(document)
     return new, next((block for block in new if block.find_values("_atom_site.id")), new[0])
 
 

@@ -16,13 +16,14 @@ from arrayrefine.atoms import Atoms, Identity
 from arrayrefine.crystal import Crystal
 from arrayrefine.displacements.displacement import parted, total_u
 from arrayrefine.errors import InputError
+from arrayrefine.io.documents import duplicate
 from arrayrefine.io.files import KIND_NAMES, InputFile, load, remedy
 from arrayrefine.io.in_memory import ModelSource, is_path, label_of, stand_in
 from arrayrefine.io.models import checks
+from arrayrefine.io.models.atom_block import EXPECTED_MODEL, structure_of
 from arrayrefine.io.models.dummy_atoms import take_dummies_for_oxygen, with_unknown_as_oxygen
 from arrayrefine.io.models.far_parts import bring_back
 from arrayrefine.io.models.inner_end import read_through
-from arrayrefine.io.models.mended_cif import mend
 from arrayrefine.io.models.model_crystal import crystal_named, take_crystal, without_unit_scale
 from arrayrefine.io.models.ncs_copies import with_copies
 from arrayrefine.io.models.padded_names import without_padding
@@ -40,7 +41,6 @@ from arrayrefine.wording import Caution, are, counted, were
 
 Float = NDArray[np.float64]
 
-_EXPECTED = "a model as PDB or mmCIF (.gz too)"
 _CELL_REMARK = 0.001
 """Relative change of a cell length or angle above which it is worth a note."""
 _SEQUENCE_NUMBER = re.compile(r"\s*-?\d+\s*|[A-Za-z][0-9A-Za-z]{3}")  # plain or hybrid-36
@@ -108,11 +108,11 @@ def read_model(source: ModelSource, otherwise: Callable[[gemmi.Structure], Cryst
         return source
     notes: list[str] = []
     if is_path(source):
-        file = load(source, "model", _EXPECTED)
+        file = load(source, "model", EXPECTED_MODEL)
         structure, document = _parse(file, notes)
     else:
         file = stand_in(source)
-        structure, document = _from_memory(file, source)
+        structure, document = _from_memory(file, source, notes)
     _keep_first_model(file, structure, notes)
     structure.assign_serial_numbers()  # those of files that were joined, or stars, name several atoms
     document = with_copies(structure, document, notes)
@@ -133,12 +133,17 @@ def read_model(source: ModelSource, otherwise: Callable[[gemmi.Structure], Cryst
     return Model(file.path, file.sha256, crystal, atoms, structure, document, every, tuple(notes), header)
 
 
-def _from_memory(file: InputFile, source: object) -> tuple[gemmi.Structure, gemmi.cif.Document | None]:
-    """A structure that is ours to change, and the document it came from."""
+def _from_memory(
+    file: InputFile, source: object, notes: list[str]
+) -> tuple[gemmi.Structure, gemmi.cif.Document | None]:
+    """A structure that is ours to change, and the document it came from, mended as that of a file."""
     if isinstance(source, gemmi.Structure):
         structure, document = source.clone(), None
     elif isinstance(source, gemmi.cif.Document):
-        structure, document = gemmi.make_structure_from_block(_atom_block(file, source)), source
+        document = duplicate(source)
+        structure = structure_of(file, document, notes)
+        if document.as_string() == source.as_string():  # nothing to mend
+            document = source
     else:
         expected = "a path, a gemmi.Structure or a gemmi.cif.Document"
         raise InputError(f"the model is {label_of(source)}; expected {expected}")
@@ -247,7 +252,7 @@ def with_atoms(model: Model, atoms: Atoms) -> gemmi.Structure:
 def _parse(source: InputFile, notes: list[str]) -> tuple[gemmi.Structure, gemmi.cif.Document | None]:
     found = KIND_NAMES[source.kind]
     if source.kind not in ("pdb", "cif"):
-        raise InputError(f"model '{source.path}' is {found}; expected {_EXPECTED}{remedy(source, 'model')}")
+        raise InputError(f"model '{source.path}' is {found}; expected {EXPECTED_MODEL}{remedy(source, 'model')}")
     document = None
     try:
         if source.kind == "pdb":
@@ -255,34 +260,14 @@ def _parse(source: InputFile, notes: list[str]) -> tuple[gemmi.Structure, gemmi.
             structure.input_format = gemmi.CoorFormat.Pdb
         else:
             document = gemmi.cif.read_string(source.text())
-            block = _atom_block(source, document)
-            mend(block, notes)
-            structure = gemmi.make_structure_from_block(block)
-            structure.input_format = gemmi.CoorFormat.Mmcif
+            structure = structure_of(source, document, notes)
         structure.merge_chain_parts()
     except (RuntimeError, ValueError, IndexError) as error:
         raise InputError(
-            f"model '{source.path}' looks like {found} but cannot be parsed: {error}; expected {_EXPECTED}: "
+            f"model '{source.path}' looks like {found} but cannot be parsed: {error}; expected {EXPECTED_MODEL}: "
             "correct that line or fetch the file again"
         ) from error
     return structure, document
-
-
-def _atom_block(source: InputFile, document: gemmi.cif.Document) -> gemmi.cif.Block:
-    for block in document:
-        if block.find_mmcif_category("_atom_site."):
-            return block
-    tags = {
-        "_refln.": "reflections (give it as the data)",
-        "_chem_comp_atom.": "restraints (give it with --restraints)",
-    }
-    held = [what for tag, what in tags.items() if any(block.find_mmcif_category(tag) for block in document)]
-    if any(block.find_loop("_atom_site_label") for block in document):
-        held.append("a small-molecule structure, which is not supported")
-    raise InputError(
-        f"model '{source.path}' is a CIF file without an _atom_site category"
-        f"{'; it holds ' + ' and '.join(held) if held else ''}; expected {_EXPECTED}"
-    )
 
 
 def _checked_pdb(source: InputFile, notes: list[str]) -> str:
@@ -332,7 +317,7 @@ def _keep_first_model(source: InputFile, structure: gemmi.Structure, notes: list
         notes.append(Caution(f"only the first of {count} models in '{source.path}' is refined"))
     if not count or not structure[0].count_atom_sites():
         raise InputError(
-            f"model '{source.path}' has no atoms that can be read; expected {_EXPECTED}, mmCIF with "
+            f"model '{source.path}' has no atoms that can be read; expected {EXPECTED_MODEL}, mmCIF with "
             "_atom_site.type_symbol, label_atom_id, label_comp_id, label_asym_id and Cartn_x, y and z"
         )
 
