@@ -6,6 +6,7 @@ import re
 
 from gemmi import cif
 
+from arrayrefine.io.models.label_rows import lacks_authors, name_rows_by_labels
 from arrayrefine.wording import are, counted, listed
 
 _NUMBER_AND_LETTER = re.compile(r"(-?\d+)([A-Za-z])")
@@ -22,7 +23,8 @@ def mend(block: cif.Block, notes: list[str]) -> None:
     conformer, full occupancies, and a B of 0, which stands for none. Charges are read as in 2+ too. Counts in quotes
     lose them, residue numbers lose the insertion code that some programs write behind them, and sequences that are
     numbered like that are counted anew. Where no author numbers the residues, those outside the sequences of polymers,
-    which have no number then, are counted in their chains.
+    which have no number then, are counted in their chains. Rows that name residues as authors do, whom the atoms do not
+    follow, name them by their labels.
 
     Parameters
     ----------
@@ -31,6 +33,7 @@ def mend(block: cif.Block, notes: list[str]) -> None:
     notes : list of str
         Gets sentences on columns, on occupancies and on residue numbers.
     """
+    lacking = lacks_authors(block)
     _complete(block, notes)
     for name in _COUNTS:
         category, _, item = name.partition(".")
@@ -48,6 +51,7 @@ def mend(block: cif.Block, notes: list[str]) -> None:
         if charge := _SIGN_BEHIND.fullmatch(cif.as_string(row[0])):
             row[0] = f"{charge[2]}{charge[1]}".removeprefix("+")
     _number_all(block, notes)
+    name_rows_by_labels(block, lacking, notes)
     mended = 0
     for row in block.find("_atom_site.", ["auth_seq_id", "?pdbx_PDB_ins_code"]):
         found = _NUMBER_AND_LETTER.fullmatch(cif.as_string(row[0]))

@@ -1,0 +1,46 @@
+"""Links and helices of mmCIF files that name residues as authors do, whose atoms have labels alone."""
+
+from __future__ import annotations
+
+import gemmi
+import pytest
+from gemmi import cif
+
+from arrayrefine import example
+from arrayrefine.io.models.reading import read_model
+
+
+def _document() -> cif.Document:
+    """A model whose numbers start at 101, of a bond between a ligand and a chain, and helices."""
+    structure = gemmi.read_structure(str(example.MODEL))
+    for residue in structure[0]["A"]:
+        residue.seqid.num += 100
+    structure.connections.clear()
+    for end in [end for helix in structure.helices for end in (helix.start, helix.end)]:
+        end.res_id.seqid.num += 100
+    structure.setup_entities()
+    structure.assign_label_seq_id()
+    link = gemmi.Connection()
+    link.name, link.type, link.asu = "bond", gemmi.ConnectionType.Covale, gemmi.Asu.Same
+    protein, ligand = structure[0]["A"][9], next(r for r in structure[0]["A"] if r.name == "FOL")
+    link.partner1 = gemmi.AtomAddress("A", protein.seqid, protein.name, "CA")
+    link.partner2 = gemmi.AtomAddress("A", ligand.seqid, "FOL", "N1")
+    structure.connections.append(link)
+    return structure.make_mmcif_document()
+
+
+@pytest.mark.parametrize("missing", [("auth_asym_id", "auth_seq_id"), ("auth_asym_id",), ("auth_seq_id",), ()])
+def test_rows_follow_the_names_that_atoms_have(missing: tuple[str, ...]) -> None:
+    document = _document()
+    block = document.sole_block()
+    table = block.get_mmcif_category("_atom_site.")
+    block.set_mmcif_category("_atom_site.", {name: v for name, v in table.items() if name not in missing})
+    model = read_model(document)
+    (link,) = model.structure.connections
+    ends = [model.structure[0].find_cra(end) for end in (link.partner1, link.partner2)]
+    assert [str(end.atom.name) for end in ends if end.atom is not None] == ["CA", "N1"]
+    assert [end.residue.name for end in ends] == [model.structure[0][0][9].name, "FOL"]
+    helix = model.structure.helices[0]
+    assert model.structure[0].find_cra(helix.start).residue is not None
+    said = [note for note in model.notes if "name residues by auth_ items" in note]
+    assert len(said) == bool(missing)
