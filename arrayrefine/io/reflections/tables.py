@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -183,10 +184,20 @@ def _mtz_table(file: InputFile, mtz: gemmi.Mtz) -> Table:
         values,
         None,
         next((c for c in cells if usable_cell(c)), None),
-        mtz.spacegroup or space_group_named(mtz.spacegroup_name),
+        mtz.spacegroup or space_group_named(mtz.spacegroup_name) or _space_group_of_records(file.content),
         cells=own,
         data_sets=data_sets,
     )
+
+
+def _space_group_of_records(content: bytes) -> gemmi.SpaceGroup | None:
+    """Of an MTZ file whose symbol nobody knows: by the operators in its header."""
+    operators = re.findall(rb"SYMM ([^\0]{75})", content[content.rfind(b"SYMINF") :])
+    return _with_operators([one.decode("ascii").strip() for one in operators])
+
+
+def _with_operators(operators: Sequence[str]) -> gemmi.SpaceGroup | None:
+    return gemmi.find_spacegroup_by_ops(gemmi.GroupOps([gemmi.Op(one) for one in operators])) if operators else None
 
 
 def usable_cell(cell: gemmi.UnitCell) -> bool:
@@ -246,10 +257,7 @@ def _space_group(block: gemmi.ReflnBlock) -> gemmi.SpaceGroup | None:
         number = block.block.find_value(tag)
         if number and number.isdigit() and (found := gemmi.find_spacegroup_by_number(int(number))):
             return found
-    operators = [gemmi.cif.as_string(one) for one in block.block.find_values("_symmetry_equiv.pos_as_xyz")]
-    if not operators:
-        return None
-    return gemmi.find_spacegroup_by_ops(gemmi.GroupOps([gemmi.Op(one) for one in operators]))
+    return _with_operators([gemmi.cif.as_string(x) for x in block.block.find_values("_symmetry_equiv.pos_as_xyz")])
 
 
 def _cell(block: gemmi.ReflnBlock) -> gemmi.UnitCell | None:
