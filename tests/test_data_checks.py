@@ -178,6 +178,17 @@ def test_the_tensor_is_found() -> None:
     assert check_data(wilson(MONOCLINIC, tensor=0.2 * truth)) == ()
 
 
+def test_anisotropy_is_told_of_directions_that_are_measured() -> None:
+    """In a wedge of data the tensor may be anything across it."""
+    data = wilson(MONOCLINIC)
+    s = data.hkl @ data.crystal.frac
+    wedge = data.select(np.abs(s[:, 0]) > 0.9 * np.linalg.norm(s, axis=1))
+    assert np.ptp(np.linalg.eigvalsh(anisotropy(wedge))) > 40.0
+    assert not said(check_data(wedge), "strongly anisotropic")
+    strong = check_data(wilson(ORTHORHOMBIC, tensor=np.diag([60.0, -30.0, -30.0])))
+    assert said(strong, "Å² about its mean, by direction, so that mean intensities at")
+
+
 def test_a_mean_that_rises_with_resolution_is_warned_of() -> None:
     """As that of normalised amplitudes; at lower resolution it may, where folds and bases have their peaks."""
     small, rng = Crystal((25.0, 31.0, 37.0, 90.0, 100.0, 90.0), "P 1 21 1"), np.random.default_rng(5)

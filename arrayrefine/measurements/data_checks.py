@@ -65,15 +65,17 @@ def few_for_model(reflections: Reflections, atoms: Atoms) -> tuple[str, ...]:
 
 
 def _anisotropy(reflections: Reflections) -> list[str]:
-    principal = np.linalg.eigvalsh(anisotropy(reflections))
-    spread = float(principal[-1] - principal[0])
+    s = reflections.hkl @ reflections.crystal.frac
+    # only where there are data: in a wedge of them the tensor is not known across it
+    b = np.einsum("ri,ij,rj->r", s, anisotropy(reflections), s) / (s**2).sum(axis=1)
+    spread = float(np.ptp(b))
     if spread < ANISOTROPIC_ABOVE:
         return []
     ratio = float(np.exp(0.5 * spread / reflections.d_min**2))
     return [
-        f"the data are strongly anisotropic: their B is {', '.join(f'{b:+.0f}' for b in principal)} Å² about its mean "
-        f"in the three principal directions, so that mean intensities at {reflections.d_min:.2f} Å differ by a factor "
-        f"of {ratio:.0f}; they reach this resolution in some directions only"
+        f"the data are strongly anisotropic: their B is {b.min():+.0f} to {b.max():+.0f} Å² about its mean, by "
+        f"direction, so that mean intensities at {reflections.d_min:.2f} Å differ by a factor of {ratio:.0f}; they "
+        "reach this resolution in some directions only"
     ]
 
 
