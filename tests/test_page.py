@@ -217,6 +217,10 @@ def test_no_page_of_an_older_model_is_beside_new_files(
     result.write_report(tmp_path)
     assert page.read_text() == "new"
     assert not old.exists()
+    old.write_text("of an older run")
+    (tmp_path / "refined.pdb.old").write_text("of that run, too")
+    result.write_report(tmp_path)
+    assert old.read_text() == "of an older run"
 
 
 def test_no_page_where_none_is_wanted(result: Result, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
-from arrayrefine.io.output.write import check_folder, replace_files
+from arrayrefine.io.output.write import OPTIONAL, check_folder, replace_files
 from arrayrefine.kernels.processes import together
 from arrayrefine.maps import MapCoefficients
 from arrayrefine.page.render import NAME, Subject, page
@@ -21,7 +21,7 @@ def write_page(
     folder: Path, account: Mapping[str, Any], validate: Callable[[Grids], Validation], atoms: Atoms,
     maps: MapCoefficients, crystal: Crystal,
 ) -> Path:  # fmt: skip
-    """Write `report.html`, whole or not at all.
+    """Write `report.html`, whole or not at all. An older page goes, but for that of a model that is kept as .old.
 
     Parameters
     ----------
@@ -48,7 +48,8 @@ def write_page(
     content = together(text, int(account["options"].get("threads", 1))).encode()
     check_folder(folder, "copy the folder to where you may write")
     (written,) = replace_files(folder, {NAME: content})
-    (folder / f"{NAME}.old").unlink(missing_ok=True)  # kept so far, in case that nothing took its place
+    if not any((folder / f"{name}.old").exists() for name in OPTIONAL if name != NAME):  # whose page it may be
+        (folder / f"{NAME}.old").unlink(missing_ok=True)  # kept so far, in case that nothing took its place
     return written
 
 
