@@ -150,7 +150,7 @@ def run(
         say(note)
     check_placed(problem, atoms, label_of(model))
     course = run_course(problem, atoms, listeners)
-    source, course, rounds, said, looked = water_rounds(source, course, listeners, restraint_tables)
+    source, course, rounds, said, looked, told = water_rounds(source, course, listeners, restraint_tables)
     problem, first, state, steps = course.problem, course.first, course.state, course.steps
     notes += [*course.found, *said]
     refined = tls_motion.settled(state.atoms)
@@ -174,7 +174,7 @@ def run(
     assert course.maps is not None
     late += absorbers.sentences(problem, state, course.maps)
     late += [] if misplaced else unseen.sentences(problem, state, course.maps)
-    late += [] if misplaced else unbuilt.sentences(problem, state, course.maps, looked)
+    late += [] if misplaced else unbuilt.sentences(problem, state, course.maps, looked, told)
     uncertainty, uncertain = None, {}
     if options.uncertainties:
         weight = last_weights(step.weights for step in steps)["geometry"]

@@ -37,6 +37,11 @@ def test_no_region_is_told_of_a_whole_model() -> None:
     assert isinstance(said, Caution)
     assert re.match(r"the mFo-DFc map ends with 2 peaks above 8 sigma: \d+ sigma 2\.\d Å from A/ASP 116/CB", said)
     assert "region" not in said
+    difference = map_grid(found.maps, found.problem.reflections.crystal, "mFo-DFc")
+    high = find_peaks(difference, found.state.atoms, 8.0)
+    (less,) = unbuilt.sentences(found.problem, found.state, found.maps, told=high[:1])  # at a water that was added, say
+    assert "ends with 1 peak above 8 sigma" in less
+    assert not unbuilt.sentences(found.problem, found.state, found.maps, told=high)
 
 
 def test_ligands_that_are_missing_are_told(without_ligands: Evaluated) -> None:

@@ -744,7 +744,7 @@ def test_course_of_a_kept_model(short: tuple[Model, Problem, State]) -> None:
     """Nothing is looked for where it was not asked for."""
     model, problem, state = short
     course = Course(problem, state, state, (), "", (), ())
-    assert water_rounds.water_rounds(model, course, None) == (model, course, (), (), False)  # type: ignore[arg-type]
+    assert water_rounds.water_rounds(model, course, None) == (model, course, (), (), False, ())  # type: ignore[arg-type]
 
 
 def test_waters_are_not_looked_for_where_the_model_is_far_from_its_data(short: tuple[Model, Problem, State]) -> None:

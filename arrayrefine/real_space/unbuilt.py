@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from arrayrefine.atoms import Atoms
@@ -22,7 +24,9 @@ _AT_PEAKS = "atoms, conformers or waters are missing at peaks, or are of a heavi
 _AT_HOLES = "atoms at holes are there in part only, or not at all, or are of a lighter element"
 
 
-def sentences(problem: Problem, state: State, maps: MapCoefficients, looked: bool = False) -> list[str]:
+def sentences(
+    problem: Problem, state: State, maps: MapCoefficients, looked: bool = False, told: Sequence[Peak] = ()
+) -> list[str]:
     """Sentences on regions of density that are too large for waters, and are sure, and on high peaks of mFo-DFc.
 
     Not of neutrons, whose hydrogens leave holes.
@@ -35,6 +39,8 @@ def sentences(problem: Problem, state: State, maps: MapCoefficients, looked: boo
         Of this state.
     looked : bool
         Whether waters were looked for, which has told the regions.
+    told : sequence of Peak
+        Peaks of this map that were told before, at waters that were added.
     """
     data, options, atoms = problem.reflections, problem.options, state.atoms
     if data.radiation == "neutron":
@@ -50,7 +56,8 @@ def sentences(problem: Problem, state: State, maps: MapCoefficients, looked: boo
             "what is there, such as a ligand, side chains or more of the chain, and build it; arrayrefine peaks tells "
             "where"
         ))
-    peaks = find_peaks(difference, atoms, _HIGH)
+    before = {peak.xyz for peak in told}
+    peaks = [peak for peak in find_peaks(difference, atoms, _HIGH) if peak.xyz not in before]
     if peaks:
         volume = region_volumes(best, atoms, np.array([peak.xyz for peak in peaks]))
         within = volume > largest_of_waters(data.d_min, options.ordered_solvent)

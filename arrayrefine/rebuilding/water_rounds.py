@@ -41,13 +41,15 @@ _WOBBLE = 1e-3
 
 
 class Watered(NamedTuple):
-    """Model and course after all rounds, a row on each, sentences, and whether waters were looked for at all."""
+    """Model and course after all rounds, a row on each, sentences, whether waters were looked for at all, and the peaks
+    of the last map that were told, at waters that were added."""
 
     model: Model
     course: Course
     rounds: tuple[dict[str, Any], ...]
     notes: tuple[str, ...]
     looked: bool
+    told: tuple[Peak, ...] = ()
 
 
 def water_rounds(
@@ -123,12 +125,13 @@ def water_rounds(
         model, course = new_model, after
     if not rows and not any(not isinstance(note, Caution) for note in notes):
         say("no water was added or left out: there is none by which log p gains enough, or too little")
+    odd: tuple[tuple[int, Peak], ...] = ()
     if ours and course.maps is not None and course.problem.reflections.radiation != "neutron":
         atoms = course.state.atoms
         odd = more_than_waters(course.state, course.maps, np.arange(len(atoms) - ours, len(atoms)))
         if odd:
             say(_more(atoms, odd))
-    return Watered(model, course, tuple(rows), tuple(notes), looked)
+    return Watered(model, course, tuple(rows), tuple(notes), looked, tuple(peak for _, peak in odd))
 
 
 def _have_tensors(course: Course) -> bool:
