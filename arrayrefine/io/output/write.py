@@ -40,6 +40,10 @@ OPTIONAL = (
     "refined.pdb", "refined_2mFo-DFc.ccp4", "refined_mFo-DFc.ccp4", "refined_anomalous.ccp4", "report.html",
 )  # fmt: skip
 """Files that it writes only where they are wanted and can be; the last when all others are there."""
+_ROOM = "make room on the disk"
+_REMEDIES = {
+    errno.ENOSPC: _ROOM, errno.EDQUOT: _ROOM, errno.EFBIG: "allow larger files (ulimit -f tells how large they may be)",
+}  # fmt: skip
 
 
 class Account(Protocol):
@@ -247,7 +251,7 @@ def replace_files(folder: Path, files: Mapping[str, bytes]) -> tuple[Path, ...]:
             _write(part, data)
         _rename(parts)
     except OSError as error:
-        room = "make room on the disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "see to the cause"
+        room = _REMEDIES.get(error.errno or 0, "see to the cause")
         raise ArrayRefineError(
             f"'{current}' could not be written: {error.strerror or error}; older files in '{folder}' are as "
             f"they were; {room} or give another folder with --out, and run again"
