@@ -69,6 +69,22 @@ class _Caller:
         return _Caller(of("on_step"), of("on_state"), of("on_message"), of("stop"))
 
 
+class _OfCallerError(Exception):
+    """A callback has raised an error of arrayrefine, which is not that of the job: its cause."""
+
+
+def _apart(callback: Callable[..., Any]) -> Callable[..., Any]:
+    """The callback, whose errors are not taken for those of the job that has called it."""
+
+    def call(*given: object) -> Any:
+        try:
+            return callback(*given)
+        except ArrayRefineError as error:
+            raise _OfCallerError from error
+
+    return call
+
+
 class _Ended:
     """What came of the jobs, by their number, and errors that are nobody's fault but the program's or the caller's."""
 
@@ -130,7 +146,8 @@ def refine_many(
     Raises
     ------
     InputError
-        There is no job, or something else is among them, or a callback cannot be called.
+        There is no job, or something else is among them, or a callback cannot be called. What a callback raises itself
+        comes out, too.
     """
     check_callbacks(on_step=on_step, on_state=on_state, on_message=on_message, stop=stop)
     if isinstance(jobs, Job):
@@ -179,23 +196,24 @@ def _side_by_side(jobs: Mapping[int, Job], caller: _Caller, ended: _Ended) -> No
     def stop() -> int | None:
         if interrupted.is_set():
             return signal.SIGINT
-        return None if caller.stop is None else caller.stop()
+        return None if caller.stop is None else _apart(caller.stop)()
 
     def work(place: int, number: int, job: Job) -> None:
         try:
             try:
                 result: Result | ArrayRefineError = run(
                     job.model, job.data, job.options,
-                    partial(caller.on_step, number) if caller.on_step else None,
-                    partial(caller.on_message, number) if caller.on_message else None,
+                    partial(_apart(caller.on_step), number) if caller.on_step else None,
+                    partial(_apart(caller.on_message), number) if caller.on_message else None,
                     stop, partial(rendezvous.join, place),
-                    partial(caller.on_state, number) if caller.on_state else None, job.extra, job.restraint_tables,
+                    partial(_apart(caller.on_state), number) if caller.on_state else None,
+                    job.extra, job.restraint_tables,
                 )  # fmt: skip
             except ArrayRefineError as error:
                 result = error
             ended.add(number, result)
         except BaseException as error:
-            ended.failures.append(error)
+            ended.failures.append(error.__cause__ or error if isinstance(error, _OfCallerError) else error)
         finally:
             rendezvous.over()
             over[place].set()

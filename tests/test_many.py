@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -97,3 +98,20 @@ def test_jobs_may_come_one_by_one_and_bad_options_are_their_own() -> None:
     first, second = ar.refine_many(jobs)
     assert "absent.pdb" in str(first)
     assert "options: found a dict" in str(second)
+
+
+@pytest.mark.parametrize("name", ["on_step", "on_state", "on_message", "stop"])
+def test_an_error_of_a_callback_is_not_that_of_its_job(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """An `InputError`, too, which a job may have itself."""
+
+    def run(model: object, data: object, options: object, on_step: Any, on_message: Any, stop: Any, together: object,
+            on_state: Any, *_: object) -> None:  # fmt: skip
+        called = {"on_step": on_step, "on_state": on_state, "on_message": on_message, "stop": stop}[name]
+        called(*(() if name == "stop" else ("something",)))
+
+    def refuse(*given: object) -> None:
+        raise ar.InputError(f"not what was asked: {given}")
+
+    monkeypatch.setattr("arrayrefine.many.run", run)
+    with pytest.raises(ar.InputError, match="not what was asked"):
+        ar.refine_many([ar.Job("model.pdb", "data.mtz", BRIEF)] * 2, **{name: refuse})
