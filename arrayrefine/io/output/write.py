@@ -24,6 +24,7 @@ from arrayrefine.io.models.entities import name_for_nameless
 from arrayrefine.io.models.reading import Model, with_atoms
 from arrayrefine.io.models.sequence_numbers import number_by_sequence
 from arrayrefine.io.output.absent import drop_from_structure, lost_ends
+from arrayrefine.io.output.cis_peptides import list_cis_peptides
 from arrayrefine.io.output.write_cif import cif_text, old_verdicts
 from arrayrefine.io.output.write_mtz import Coefficients, history_line, mtz_bytes, test_value
 from arrayrefine.io.output.write_pdb import has_remark_500, pdb_obstacle, pdb_text
@@ -105,6 +106,7 @@ def write_outputs(
 
     structure = with_atoms(model, atoms)
     drop_from_structure(structure)
+    list_cis_peptides(structure)
     files = {"refined.cif": cif_text(model.document, structure, content, version, uncertainty).encode()}
     fits = pdb_obstacle(atoms) is None
     if fits:
@@ -154,6 +156,8 @@ def left_out(model: Model, atoms: Atoms) -> tuple[str, ...]:
             f"{counted(len(lost), 'record')} of helices, strands and cis peptides left out of the output, as the model "
             f"lacks the first or last residue: {listed(lost)}"
         )
+    if trans := list_cis_peptides(with_atoms(model, atoms)):
+        sentences.append(f"cis peptides of the model that are trans now are not listed as cis: {listed(trans)}")
     if lacks_entities(model.document):
         sentences.append(
             "the model has no entities (_entity): refined.cif gets them, and a label_asym_id each for a chain and its "

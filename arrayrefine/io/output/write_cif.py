@@ -20,6 +20,7 @@ from arrayrefine.io.models.padded_names import strip_rows_of_links
 from arrayrefine.io.models.sequence_numbers import number_by_sequence
 from arrayrefine.io.output import refinement_items as items
 from arrayrefine.io.output.absent import absent_links, drop_from_block
+from arrayrefine.io.output.cis_peptides import write_angles
 from arrayrefine.scattering.form_factors import METHODS, Radiation, named_radiations
 
 Float = NDArray[np.float64]
@@ -100,6 +101,7 @@ def cif_text(
         # Links that were found are added; else those of the document stay as they are, with all their items.
         links = len(structure.connections) - len(absent_links(structure))
         groups.conn = bare or links > len(block.find_values("_struct_conn.id"))
+        groups.cis |= write_angles(block, structure)
         structure.update_mmcif_block(block, groups)
         _add_atom_types(block)
         strip_rows_of_links(block)
