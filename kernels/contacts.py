@@ -52,6 +52,10 @@ class Pairs(NamedTuple):
         return np.asarray(np.linalg.norm((x[self.i] - moved) @ orth.T, axis=1))
 
 
+_MOST_CUBES = 2e7
+"""Beyond them, as of atoms far from all others, the cubes take more time and memory than they save."""
+
+
 def _lattice_images(image: Float, low: Float, high: Float) -> list[tuple[Float, Int]]:
     """Lattice vectors, and the atoms that each of them brings into the box low..high (fractional)."""
     first = np.ceil(low - image.max(axis=0)).astype(int)
@@ -68,6 +72,26 @@ def _lattice_images(image: Float, low: Float, high: Float) -> list[tuple[Float, 
                 if len(atoms):
                     found.append((np.array([u, v, w], dtype=float), atoms))
     return found
+
+
+def _in_reach(xyz: Float, places: Float, cutoff: float) -> NDArray[np.bool_]:
+    """Which of the places (m, 3) are in a cube with atoms, or next to one: of a large model's images few are."""
+    corner = xyz.min(axis=0) - cutoff
+    size = np.floor((xyz.max(axis=0) - corner) / cutoff) + 2.0
+    if size.prod() > _MOST_CUBES:
+        return np.ones(len(places), dtype=bool)
+    own = tuple(np.floor((xyz - corner) / cutoff).astype(np.int64).T)
+    filled = np.zeros(size.astype(np.int64), dtype=bool)
+    filled[own] = True
+    for axis in range(3):
+        along = np.moveaxis(filled, axis, 0)
+        before = along.copy()
+        along[1:] |= before[:-1]
+        along[:-1] |= before[1:]
+    cube = np.floor((places - corner) / cutoff).astype(np.int64)
+    inside: NDArray[np.bool_] = ((cube >= 0) & (cube < filled.shape)).all(axis=1)
+    inside[inside] = filled[tuple(cube[inside].T)]
+    return inside
 
 
 def neighbour_pairs(
@@ -112,7 +136,10 @@ def neighbour_pairs(
             continue
         atom = np.concatenate([atoms for _, atoms in blocks])
         lattice = np.repeat(np.array([vector for vector, _ in blocks]), [len(atoms) for _, atoms in blocks], axis=0)
-        other = cKDTree((image[atom] + lattice) @ orth.T)
+        places = (image[atom] + lattice) @ orth.T
+        close = _in_reach(xyz, places, cutoff)
+        atom, lattice = atom[close], lattice[close]
+        other = cKDTree(places[close])
         near = tree.sparse_distance_matrix(other, cutoff, output_type="ndarray")
         keep = near["i"] <= atom[near["j"]]
         i_parts.append(near["i"][keep].astype(np.int64))

@@ -13,6 +13,7 @@ import pytest
 
 from arrayrefine.crystal import Crystal
 from arrayrefine.io.models.reading import read_model, with_atoms
+from arrayrefine.kernels import contacts
 from arrayrefine.kernels.contacts import (
     Pairs,
     in_table,
@@ -76,6 +77,21 @@ def test_small_cells_against_brute_force(crystal: Crystal) -> None:
     expected = _brute_force(crystal, xyz)
     assert [m[:2] for m in mine] == [e[:2] for e in expected]
     np.testing.assert_allclose([m[2] for m in mine], [e[2] for e in expected], atol=2e-6)
+
+
+def test_images_far_from_all_atoms_are_not_searched_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An L of atoms, whose box is empty for the most part; without cubes as many pairs are found."""
+    crystal, rng = Crystal((70.0, 60.0, 80.0, 90.0, 95.0, 90.0), "P 1 21 1"), np.random.default_rng(4)
+    xyz = np.concatenate([rng.uniform(0.0, (70.0, 8.0, 8.0), (500, 3)), rng.uniform(0.0, (8.0, 60.0, 8.0), (500, 3))])
+    everywhere = rng.uniform(-5.0, (75.0, 65.0, 13.0), (2000, 3))
+    close = contacts._in_reach(xyz, everywhere, CUTOFF)
+    nearest = np.linalg.norm(everywhere[:, None] - xyz[None], axis=2).min(axis=1)
+    assert close[nearest < CUTOFF].all()
+    assert close.mean() < 0.5
+    found = _listed(_find(crystal, xyz))
+    monkeypatch.setattr(contacts, "_MOST_CUBES", 0.0)
+    assert found == _listed(_find(crystal, xyz))
+    assert sum(row[-1] for row in found) > 50
 
 
 def _listed(pairs: Pairs) -> list[tuple[float, ...]]:
