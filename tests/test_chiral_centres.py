@@ -12,7 +12,7 @@ from arrayrefine.kernels.geometry import chirality
 from arrayrefine.monomers import load_monomers
 from arrayrefine.restraints import Restraints
 from arrayrefine.topology import build as topology
-from arrayrefine.topology.chiral_centres import _best_signs
+from arrayrefine.topology.chiral_centres import _best_signs, _exchanged
 from arrayrefine.topology.name_symmetry import Skeleton
 
 CENTRES = {"CIT": "C3", "TRS": "C", "EPE": "N1", "MES": "N4"}
@@ -155,3 +155,27 @@ def test_a_dictionary_without_hydrogens_names_nothing_alike() -> None:
         if not atom.is_hydrogen():
             bare.atoms.append(atom)
     assert Skeleton.of(bare) is None
+
+
+def test_a_centre_whose_name_goes_to_an_atom_that_is_none_keeps_its_sign() -> None:
+    names = RING.exchange("C1", "C2", "C6")
+    assert names is not None
+    assert _exchanged({("C2", "C1", "C3", "M1"): -1.0}, names, RING) == {("C2", "C1", "C3", "M1"): -1.0}
+
+
+def test_names_are_not_exchanged_by_a_dictionary_without_hydrogens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its arms may differ in orders of bonds: the hand of the dictionary stays."""
+    monkeypatch.setattr(Skeleton, "of", lambda _: None)
+    atoms, restraints = built("CIT", mirrored=True)
+    assert not as_built(atoms, restraints).any()
+    assert any("1 chiral centre of the other hand than in the dictionary" in note for note in restraints.notes)
+
+
+def test_parts_that_look_alike_atom_by_atom_do_not_take_each_others_place() -> None:
+    """Two rings of three and one of six, each atom of which is bonded to one hub: colours cannot tell the hubs."""
+    rings = [(1, 2), (2, 0), (0, 1), (4, 5), (5, 3), (3, 4), *((6 + (k - 1) % 6, 6 + (k + 1) % 6) for k in range(6))]
+    near = (*((*around, 12 if k < 6 else 13) for k, around in enumerate(rings)), tuple(range(6)), tuple(range(6, 12)))
+    names = tuple(f"C{k}" for k in range(14))
+    hubs = Skeleton(names, ("C",) * 14, near)
+    assert hubs.turn("C12", "C13") is None
+    assert hubs.turn("C0", "C3") is not None
