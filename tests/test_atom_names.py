@@ -73,6 +73,8 @@ ODD = {"C2": "C21", "C3": "C22", "O3": "OX"}
         ("NAG", {"O5": "O"}, "1 atom of ligands is named otherwise in the dictionary, taken so: A/NAG 1/O as O5"),
         ("PO4", {"O1": "OA", "O2": "OB"}, "A/PO4 1/OA as O1, A/PO4 1/OB as O2"),
         ("ALA", {}, ""),
+        ("ALA", {"O": "OC1", "OXT": "OC2"}, "A/ALA 1/OC1 as O, A/ALA 1/OC2 as OXT"),
+        ("ALA", {"O": "O1", "OXT": "O2"}, "A/ALA 1/O1 as O, A/ALA 1/O2 as OXT"),
     ],
 )
 @pytest.mark.parametrize("conformers", [(), ("A", "B")])

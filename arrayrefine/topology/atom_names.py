@@ -15,6 +15,8 @@ _PHOSPHATE = {"O1P": "OP1", "O2P": "OP2", "O3P": "OP3"}
 _SYNONYMS = {**_PHOSPHATE, **{new: old for old, new in _PHOSPHATE.items()}, "OT1": "O", "OT2": "OXT", "OT": "OXT"}
 """Oxygens of phosphates before and after the remediation of the PDB (2007), of which libraries have either, and those
 that end a chain in CNS and CHARMM."""
+_CARBOXYLATE = {"O", "OXT"}
+"""Oxygens that end a chain; libraries draw one with a double bond. GROMACS calls them OC1 and OC2, or O1 and O2."""
 _OTHER_PROGRAMS = {
     "ADE": "A or DA", "CYT": "C or DC", "GUA": "G or DG", "THY": "DT", "URI": "U", "URA": "U",
     "HSD": "HIS", "HSE": "HIS", "HSP": "HIS", "HID": "HIS", "HIE": "HIS", "HIP": "HIS",
@@ -183,7 +185,8 @@ def _dictionary_name(name: str, residue: gemmi.Residue, component: gemmi.ChemCom
     }  # fmt: skip
     fitting = [new for new in absent if _neighbours(new, component) == near]
     # several that fit are one as good as the other only where they are of one kind, as the oxygens of a phosphate
-    return fitting[0] if len({absent[new].chem_type for new in fitting}) == 1 else None
+    alike = len({absent[new].chem_type for new in fitting}) == 1 or set(fitting) == _CARBOXYLATE
+    return fitting[0] if alike else None
 
 
 def _together(one: gemmi.Atom, two: gemmi.Atom) -> bool:
