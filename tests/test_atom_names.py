@@ -205,6 +205,8 @@ def test_names_of_other_programs_in_a_protein() -> None:
 def test_sulphate_by_its_old_name_is_named_in_the_error() -> None:
     assert missing_components_message({"SUL": ["A 97"]}).endswith("rename them in the model: in the PDB SUL is SO4.")
     assert missing_components_message({"Ala": ["A 1"], "HOH": ["A 2"]}).endswith("in the PDB Ala is ALA.")
+    ions = missing_components_message({"Na+": ["A 1"], "CLA": ["A 2"]})
+    assert "in the PDB Na+ is NA with an atom NA, where it is an ion, CLA is CL with an atom CL, where" in ions
 
 
 def test_a_polymer_of_other_compounds_is_refused(tmp_path: Path) -> None:

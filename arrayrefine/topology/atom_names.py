@@ -24,6 +24,14 @@ _OTHER_PROGRAMS = {
     **{base + end: base for base in ("A", "C", "G", "U", "DA", "DC", "DG", "DT") for end in "53"},
 }  # fmt: skip
 """Residues as CNS, X-PLOR, CHARMM and AMBER, or old files, name them, and as the PDB and its dictionaries do."""
+_IONS = {
+    name: f"{ion} with an atom {ion}, where it is an ion"
+    for name, ion in {
+        "Na+": "NA", "Cl-": "CL", "K+": "K", "Li+": "LI", "Rb+": "RB", "Cs+": "CS",
+        "SOD": "NA", "CLA": "CL", "POT": "K", "CAL": "CA", "CES": "CS", "ZN2": "ZN",
+    }.items()
+}  # fmt: skip
+"""Ions as AMBER and CHARMM name them, some as the PDB does other compounds: CLA is chlorophyll."""
 _ANOTHER = 0.5
 """A residue of a polymer that has a larger share of its heavy atoms beyond the dictionary is of another compound; fewer
 may be a modification."""
@@ -109,8 +117,9 @@ def strangers(structure: gemmi.Structure, monlib: gemmi.MonLib) -> dict[str, str
 
 def names_of_other_programs(components: Iterable[str]) -> str:
     """What the PDB calls components that programs for refinement or dynamics name otherwise: a sentence, or ""."""
-    names = [f"{name} is {_OTHER_PROGRAMS[name]}" for name in components if name in _OTHER_PROGRAMS]
-    names += [f"{name} is {name.upper()}" for name in components if name != name.upper()]
+    known = _OTHER_PROGRAMS | _IONS
+    names = [f"{name} is {known[name]}" for name in components if name in known]
+    names += [f"{name} is {name.upper()}" for name in components if name not in known and name != name.upper()]
     if not names:
         return ""
     return f" If they have the names of another program, rename them in the model: in the PDB {', '.join(names)}."
