@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from arrayrefine.hydrogens.carriers import LONGEST_BOND, Bonded
 from arrayrefine.hydrogens.lengths import bond_length
 from arrayrefine.topology.atom_names import bonded_to, hydrogens_of
+from arrayrefine.topology.hydrogen_names import LONGEST_TO_HYDROGEN
 from arrayrefine.topology.link_lengths import is_carbonyl, is_planar
 from arrayrefine.wording import are, counted, listed
 
@@ -20,8 +21,6 @@ Float = NDArray[np.float64]
 Key = tuple[int, str, str]
 """Running number of the residue, atom name, altloc."""
 
-LONGEST_TO_HYDROGEN = 1.6
-"""Å; a hydrogen further from all atoms than this has no parent."""
 _DOUBLE = 1.32
 """Å; between C=O (1.23) and C-O (1.43)."""
 _METAL = 2.6

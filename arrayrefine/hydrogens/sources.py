@@ -17,13 +17,14 @@ from arrayrefine.crystal import Crystal
 from arrayrefine.displacements.tls import Tls
 from arrayrefine.hydrogens.carriers import Bonded, carried
 from arrayrefine.hydrogens.lengths import NUCLEUS, give_both_distances
-from arrayrefine.hydrogens.linked import LONGEST_TO_HYDROGEN, Grown, Key, settle
+from arrayrefine.hydrogens.linked import Grown, Key, settle
 from arrayrefine.hydrogens.placing import Hydrogens, Rotors, strip_hydrogens
 from arrayrefine.io.models.entities import set_up_entities
 from arrayrefine.io.models.reading import Model
 from arrayrefine.monomers import MonomerLibrary
 from arrayrefine.options import Options, RidingHydrogens
 from arrayrefine.topology.atom_names import use_dictionary_names
+from arrayrefine.topology.hydrogen_names import LONGEST_TO_HYDROGEN
 from arrayrefine.topology.links import complete_links
 from arrayrefine.wording import Caution, are, counted
 

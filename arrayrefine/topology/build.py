@@ -18,6 +18,7 @@ from arrayrefine.restraints import Restraints
 from arrayrefine.topology import twisted_peptides
 from arrayrefine.topology.atom_names import names_of_other_programs, use_dictionary_names
 from arrayrefine.topology.chiral_centres import read_chiralities
+from arrayrefine.topology.hydrogen_names import use_dictionary_names_of_hydrogens
 from arrayrefine.topology.link_angles import with_link_angles
 from arrayrefine.topology.link_lengths import use_typical_lengths
 from arrayrefine.topology.links import complete_links, lone_links, warnings_of_lone_links
@@ -179,6 +180,7 @@ def _prepare(
     set_up_entities(copy)
     log = _Log()
     notes += use_dictionary_names(copy, monlib, log)
+    notes += use_dictionary_names_of_hydrogens(copy, monlib)
     if (atoms.element == "D").any():
         _name_deuterium(copy, monlib)
     notes += complete_links(copy, monlib)

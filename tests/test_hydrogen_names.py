@@ -1,0 +1,70 @@
+"""Hydrogens with old names: they get the restraints of those that the dictionary has at their parents."""
+
+from __future__ import annotations
+
+import gemmi
+import numpy as np
+import pytest
+
+from arrayrefine.io.models.reading import read_model
+from arrayrefine.monomers import EMBEDDED, library_for
+from arrayrefine.restraints import Restraints
+from arrayrefine.topology.build import build_restraints
+from arrayrefine.topology.hydrogen_names import use_dictionary_names_of_hydrogens
+
+_OLD = {"HB2": "2HB", "HB3": "3HB", "H": "1H", "H2": "2H", "H3": "3H"}
+
+
+def _alanine(called: dict[str, str]) -> gemmi.Structure:
+    structure = gemmi.Structure()
+    structure.cell, structure.spacegroup_hm = gemmi.UnitCell(40.0, 40.0, 40.0, 90.0, 90.0, 90.0), "P 1"
+    residue = gemmi.Residue()
+    residue.name, residue.seqid = "ALA", gemmi.SeqId("1")
+    component = gemmi.make_chemcomp_from_block(gemmi.cif.read(str(EMBEDDED / "a" / "ALA.cif"))[-1])
+    for known in component.atoms:
+        atom = gemmi.Atom()
+        atom.name, atom.element, atom.b_iso = called.get(known.id, known.id), known.el, 20.0
+        atom.pos = gemmi.Position(*known.xyz.tolist())
+        residue.add_atom(atom)
+    chain = gemmi.Chain("A")
+    chain.add_residue(residue)
+    structure.add_model(gemmi.Model(1))
+    structure[0].add_chain(chain)
+    return structure
+
+
+def _restraints(structure: gemmi.Structure) -> Restraints:
+    model = read_model(structure)
+    library = library_for(model.structure, (), None, "error")
+    return build_restraints(model.structure, model.atoms, model.crystal, library)
+
+
+def test_they_are_restrained_as_those_with_the_names_of_the_dictionary(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CLIBD_MON", raising=False)
+    found, expected = _restraints(_alanine(_OLD)), _restraints(_alanine({}))
+    assert any("5 hydrogens are named otherwise in the dictionary" in note for note in found.notes)
+    np.testing.assert_array_equal(found.bonds.index, expected.bonds.index)
+    np.testing.assert_array_equal(found.angles.index, expected.angles.index)
+    assert len(found.angles.ideal) > 10
+
+
+@pytest.mark.parametrize("called", [{}, {"HB1": "H1A", "HB2": "D1", "HB3": "D2"}])
+def test_names_of_the_dictionary_and_residues_with_deuterium_stay(called: dict[str, str]) -> None:
+    structure = _alanine(called)
+    for atom in structure[0][0][0]:
+        atom.element = gemmi.Element("D" if atom.name.startswith("D") else atom.element.name)
+    names = [atom.name for atom in structure[0][0][0]]
+    library = library_for(structure, (), None, "error")
+    assert not use_dictionary_names_of_hydrogens(structure, library.monlib)
+    assert [atom.name for atom in structure[0][0][0]] == names
+
+
+def test_more_than_the_dictionary_has_there_stay() -> None:
+    structure = _alanine({"HB1": "1HB", "HB2": "2HB", "HB3": "3HB"})
+    residue = structure[0][0][0]
+    more = residue["CB"][0].clone()
+    more.name, more.element = "4HB", gemmi.Element("H")
+    more.pos.x += 1.0
+    residue.add_atom(more)
+    library = library_for(structure, (), None, "error")
+    assert not use_dictionary_names_of_hydrogens(structure, library.monlib)
