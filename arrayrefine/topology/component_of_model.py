@@ -96,8 +96,8 @@ def components_of_model(
         loose = [compound.atoms[k] for k in compound.heavy_atoms if not compound.neighbours[k]]
         if loose and len(compound.heavy_atoms) > 1:
             notes.append(Caution(
-                f"component {name}: {listed(loose)} {are(len(loose))} not near enough to anything of it to be bonded: free "
-                "to go"
+                f"component {name}: {listed(loose)} {are(len(loose))} not near enough to anything of it to be bonded: "
+                "free to go"
             ))
         if unusual:
             notes.append(Caution(
