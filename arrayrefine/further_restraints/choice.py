@@ -14,7 +14,17 @@ from arrayrefine.further_restraints.ramachandran import ramachandran, rotamers
 from arrayrefine.further_restraints.secondary_structure import secondary_structure
 from arrayrefine.options import External
 from arrayrefine.restraints import Distances, JellyBody, Restraints, TorsionClass
-from arrayrefine.topology.polymers import residues_of
+from arrayrefine.topology.polymers import Residue, residues_of
+
+_CLASSES = {
+    "secondary_structure": ("secondary-structure", "secondary structure"),
+    "ramachandran": ("Ramachandran", "Ramachandran"),
+    "rotamers": ("rotamer", "rotamer"),
+    "ncs": ("NCS", "local NCS"),
+    "base_pairs": ("base-pair", "base pairs"),
+    "jelly_body": ("jelly-body", "jelly body"),
+}
+"""Classes that can be "auto", by their option in `External`: their name in sentences, and the kind of what is made."""
 
 
 def calls(d_min: float, reflections: int | None, atoms: Atoms, options: External) -> str:
@@ -65,76 +75,86 @@ def with_external(
     InputError
         The reference model cannot be used.
     """
-    o = options
-    residues = residues_of(atoms)
-    choices = {
-        "secondary-structure": o.secondary_structure, "Ramachandran": o.ramachandran, "rotamer": o.rotamers,
-        "NCS": o.ncs, "base-pair": o.base_pairs, "jelly-body": o.jelly_body,
-    }  # fmt: skip
-    weights = {
-        "secondary-structure": o.secondary_structure_weight, "Ramachandran": o.ramachandran_weight,
-        "rotamer": o.rotamers_weight, "NCS": o.ncs_weight, "base-pair": o.base_pairs_weight,
-        "jelly-body": o.jelly_body_weight,
-    }  # fmt: skip
-    why = calls(d_min, reflections, atoms, o)
-    act = {
-        name: (choice == "on" or bool(choice == "auto" and why)) and weights[name] > 0.0
-        for name, choice in choices.items()
-    }
-    automatic = [name for name, choice in choices.items() if choice == "auto" and act[name]]
-    found: list[tuple[Distances, list[str]]] = []
-    if act["secondary-structure"]:
-        how = o.secondary_structure_sigma, o.loss, o.secondary_structure_weight
-        found.append(secondary_structure(atoms, restraints, residues, *how))
-    if act["NCS"]:
-        found.append(local_ncs(atoms, restraints, residues, o.distance, o.ncs_sigma, o.loss, o.ncs_weight))
-    if act["base-pair"]:
-        found.append(base_pairs(atoms, residues, o.base_pairs_sigma, o.loss, o.base_pairs_weight))
-    across = restraints.across
-    if o.metals and o.metals_weight > 0.0:
-        metals = metal_coordination(atoms, restraints, o.metals_sigma, o.metals_weight, crystal)
+    residues, across = residues_of(atoms), restraints.across
+    why = calls(d_min, reflections, atoms, options)
+    acting = [name for name in _CLASSES if _acts(name, options, why)]
+    found = _distances(acting, restraints, atoms, residues, options)
+    if options.metals and options.metals_weight > 0.0:
+        metals = metal_coordination(atoms, restraints, options.metals_sigma, options.metals_weight, crystal)
         found += [(metals.classes[0], metals.notes), (metals.classes[1], [])]
         if len(metals.mates.source):
             across = across.with_distances(metals.mates, *(d for d in metals.to_mates if len(d)))
     if reference is not None:
-        bounds = o.distance, o.reference_sigma, o.loss, o.reference_weight
-        found.append(reference_distances(atoms, restraints, residues, reference, *bounds))
-    notes = []
-    if automatic:
-        notes.append(
-            f"{why}: {', '.join(automatic)} restraints act where the model has something for them "
-            "(--external.* auto)"
-        )
-    notes += [note for _, sentences in found for note in sentences]
-    torsions: list[TorsionClass] = []
-    if act["Ramachandran"]:
-        backbone, sentences = ramachandran(atoms, restraints, residues)
-        torsions.append(TorsionClass("Ramachandran", backbone, o.ramachandran_weight))
-        notes += sentences
-    if act["rotamer"]:
-        torsions.append(TorsionClass("rotamer", rotamers(atoms, restraints, residues), o.rotamers_weight))
-    jelly = None
-    if act["jelly-body"]:
-        jelly = JellyBody(o.distance, o.jelly_body_sigma, o.jelly_body_weight)
-        pairs = len(jelly_body(atoms, restraints, jelly))
-        notes.append(
-            f"jelly body: {pairs} distances up to {o.distance:g} Å are held at what they are at the start of each "
-            f"step, with a sigma of {o.jelly_body_sigma:g} Å"
-            + (", less firmly while the model is far from its data" if o.jelly_body == "auto" else "")
-        )
-    empty = {d.kind for d, _ in found if not len(d)} | {t.kind for t in torsions if not len(t.torsions.index)}
-    kinds = {
-        "secondary-structure": "secondary structure", "NCS": "local NCS", "base-pair": "base pairs",
-        "Ramachandran": "Ramachandran", "rotamer": "rotamer",
-    }  # fmt: skip
-    for name, kind in kinds.items():
-        if choices[name] == "on" and kind in empty:
-            notes.append(f"the model has nothing for {name} restraints, which are on: none were made")
+        how = options.distance, options.reference_sigma, options.loss, options.reference_weight
+        found.append(reference_distances(atoms, restraints, residues, reference, *how))
+    torsions = _torsions(acting, restraints, atoms, residues, options)
+    jelly, held = _jelly_body(restraints, atoms, options) if "jelly_body" in acting else (None, [])
+    notes = [note for _, sentences in (*found, *torsions) for note in sentences]
+    empty = {d.kind for d, _ in found if not len(d)} | {t.kind for t, _ in torsions if not len(t.torsions.index)}
     return dataclasses.replace(
         restraints,
         distances=tuple(distances for distances, _ in found if distances.weight > 0.0 and len(distances)),
         jelly_body=jelly,
-        conformation=tuple(t for t in torsions if t.weight > 0.0 and len(t.torsions.index)),
+        conformation=tuple(t for t, _ in torsions if len(t.torsions.index)),
         across=across,
-        notes=(*restraints.notes, *notes),
+        notes=(*restraints.notes, *_automatic(acting, options, why), *notes, *held, *_in_vain(options, empty)),
     )
+
+
+def _acts(name: str, options: External, why: str) -> bool:
+    """Whether a class is on, or "auto" where the data call for it, and has a weight."""
+    choice = getattr(options, name)
+    return (choice == "on" or (choice == "auto" and bool(why))) and getattr(options, f"{name}_weight") > 0.0
+
+
+def _distances(
+    acting: list[str], restraints: Restraints, atoms: Atoms, residues: list[Residue], o: External
+) -> list[tuple[Distances, list[str]]]:
+    """Distances of the classes that act, each with what to say."""
+    found = []
+    if "secondary_structure" in acting:
+        how = o.secondary_structure_sigma, o.loss, o.secondary_structure_weight
+        found.append(secondary_structure(atoms, restraints, residues, *how))
+    if "ncs" in acting:
+        found.append(local_ncs(atoms, restraints, residues, o.distance, o.ncs_sigma, o.loss, o.ncs_weight))
+    if "base_pairs" in acting:
+        found.append(base_pairs(atoms, residues, o.base_pairs_sigma, o.loss, o.base_pairs_weight))
+    return found
+
+
+def _torsions(
+    acting: list[str], restraints: Restraints, atoms: Atoms, residues: list[Residue], o: External
+) -> list[tuple[TorsionClass, list[str]]]:
+    """Torsions of the classes that act, each with what to say."""
+    found: list[tuple[TorsionClass, list[str]]] = []
+    if "ramachandran" in acting:
+        backbone, notes = ramachandran(atoms, restraints, residues)
+        found.append((TorsionClass("Ramachandran", backbone, o.ramachandran_weight), notes))
+    if "rotamers" in acting:
+        found.append((TorsionClass("rotamer", rotamers(atoms, restraints, residues), o.rotamers_weight), []))
+    return found
+
+
+def _jelly_body(restraints: Restraints, atoms: Atoms, o: External) -> tuple[JellyBody, list[str]]:
+    jelly = JellyBody(o.distance, o.jelly_body_sigma, o.jelly_body_weight)
+    pairs = len(jelly_body(atoms, restraints, jelly))
+    return jelly, [
+        f"jelly body: {pairs} distances up to {o.distance:g} Å are held at what they are at the start of each "
+        f"step, with a sigma of {o.jelly_body_sigma:g} Å"
+        + (", less firmly while the model is far from its data" if o.jelly_body == "auto" else "")
+    ]
+
+
+def _automatic(acting: list[str], options: External, why: str) -> list[str]:
+    """Which classes act that are "auto", and why."""
+    called = [_CLASSES[name][0] for name in acting if getattr(options, name) == "auto"]
+    act = f"{', '.join(called)} restraints act where the model has something for them (--external.* auto)"
+    return [f"{why}: {act}"] if called else []
+
+
+def _in_vain(options: External, empty: set[str]) -> list[str]:
+    """Which classes are on though the model has nothing for them."""
+    return [
+        f"the model has nothing for {called} restraints, which are on: none were made"
+        for name, (called, kind) in _CLASSES.items() if getattr(options, name) == "on" and kind in empty
+    ]  # fmt: skip
