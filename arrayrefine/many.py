@@ -150,6 +150,24 @@ def refine_many(
         comes out, too.
     """
     check_callbacks(on_step=on_step, on_state=on_state, on_message=on_message, stop=stop)
+    jobs = _checked(jobs)
+    caller, ended = _Caller(on_step, on_state, on_message, stop), _Ended()
+    numbered = dict(enumerate(jobs))
+    apart = {number: job for number, job in numbered.items() if not job.extra}
+    count = _processes(jobs, apart, on_message)
+    if count > 1:
+        rest = {number: job for number, job in numbered.items() if job.extra}
+        rest |= _by_processes(apart, count, caller, ended, meanwhile=partial(_side_by_side, rest, caller, ended))
+        numbered = {number: job for number, job in rest.items() if number not in ended.results}
+    if numbered and not ended.failures:
+        _side_by_side(numbered, caller, ended)
+    if ended.failures:
+        raise ended.failures[0]
+    return tuple(ended.results[number] for number in range(len(jobs)))
+
+
+def _checked(jobs: Iterable[Job]) -> tuple[Job, ...]:
+    """The jobs, of which there is one at least."""
     if isinstance(jobs, Job):
         raise InputError("refine_many: found one Job; expected a list of them, or arrayrefine.refine for one")
     try:
@@ -161,31 +179,28 @@ def refine_many(
     other = next((job for job in jobs if not isinstance(job, Job)), None)
     if other is not None:
         raise InputError(f"refine_many: found a {type(other).__name__}; expected Job(model, data, options)")
+    return jobs
+
+
+def _processes(
+    jobs: Sequence[Job], apart: Mapping[int, Job], on_message: Callable[[int, str], object] | None
+) -> int:
+    """How many processes share the jobs that need not stay in this one, `apart`; a remark where CUDA is why it is one.
+    """
     counts = [job.options.threads for job in jobs if isinstance(job.options, Options)]  # each run checks its own
     most = max((count for count in counts if isinstance(count, int)), default=1)
-    caller, ended = _Caller(on_step, on_state, on_message, stop), _Ended()
-    numbered = dict(enumerate(jobs))
-    apart = {number: job for number, job in numbered.items() if not job.extra}
     count = min(len(apart), most)
-    if count > 1 and not possible():
-        count = 1
-    if count > 1 and not can_fork() and any(getattr(job.options, "device", "cpu") != "cpu" for job in apart.values()):
-        count = 1
+    if count <= 1 or not possible():
+        return 1
+    if not can_fork() and any(getattr(job.options, "device", "cpu") != "cpu" for job in apart.values()):
         if on_message:
             on_message(
                 min(apart),
                 "one process does all refinements: it has used CUDA before, which no other one could use then; start "
                 "them in a process of their own, or with the device 'cpu'",
             )
-    if count > 1:
-        rest = {number: job for number, job in numbered.items() if job.extra}
-        rest |= _by_processes(apart, count, caller, ended, meanwhile=partial(_side_by_side, rest, caller, ended))
-        numbered = {number: job for number, job in rest.items() if number not in ended.results}
-    if numbered and not ended.failures:
-        _side_by_side(numbered, caller, ended)
-    if ended.failures:
-        raise ended.failures[0]
-    return tuple(ended.results[number] for number in range(len(jobs)))
+        return 1
+    return count
 
 
 def _side_by_side(jobs: Mapping[int, Job], caller: _Caller, ended: _Ended) -> None:
