@@ -84,6 +84,15 @@ def _axis(names: Sequence[str]) -> tuple[Figure, Axes]:
     return figure, axis
 
 
+def _curve(axis: Axes, values: Sequence[float | None], label: str, colour: str, marker: str) -> list[float]:
+    """Draw a value for each step, with gaps where there is none, and return those that there are."""
+    known = [value for value in values if value is not None]
+    if known:
+        drawn = [float("nan") if value is None else value for value in values]
+        axis.plot(drawn, marker=marker, color=colour, label=label)
+    return known
+
+
 def _r_factors(account: Account) -> Chart:
     steps, start = account["steps"], account["start"]
     names = ["start", *_names(steps)]
@@ -91,9 +100,7 @@ def _r_factors(account: Account) -> Chart:
     parts = []
     for label, name, colour, marker in (("R-work", "r_work", "work", "o"), ("R-free", "r_free", "free", "s")):
         values = [start[name], *(step[name] for step in steps)]
-        if any(value is not None for value in values):
-            drawn = [float("nan") if value is None else value for value in values]
-            axis.plot(drawn, marker=marker, color=COLOURS[colour], label=label)
+        if _curve(axis, values, label, COLOURS[colour], marker):
             parts.append(f"{label} goes from {plain(values[0], 4)} to {plain(values[-1], 4)}")
     axis.set_ylabel("R")
     legend(axis)
@@ -112,9 +119,7 @@ def _likelihood(steps: Sequence[Mapping[str, Any]]) -> Chart | None:
     parts = []
     for label, name, colour, marker in (("work", "nll_work", "work", "o"), ("test", "nll_free", "free", "s")):
         values = [step[name] for step in steps]
-        if any(value is not None for value in values):
-            drawn = [float("nan") if value is None else value for value in values]
-            axis.plot(drawn, marker=marker, color=COLOURS[colour], label=label)
+        if _curve(axis, values, label, COLOURS[colour], marker):
             parts.append(f"of the {label} set from {plain(values[0], 3)} to {plain(values[-1], 3)}")
     axis.set_ylabel("mean −log p")
     legend(axis)
@@ -166,10 +171,7 @@ def _geometry(account: Account) -> Chart | None:
     parts = []
     for label, name, colour, marker in (("bonds", "bond_rmsz", "work", "o"), ("angles", "angle_rmsz", "free", "s")):
         values = [step[name] for step in steps]
-        if any(value is not None for value in values):
-            drawn = [float("nan") if value is None else value for value in values]
-            axis.plot(drawn, marker=marker, color=COLOURS[colour], label=label)
-            known = [value for value in values if value is not None]
+        if known := _curve(axis, values, label, COLOURS[colour], marker):
             parts.append(f"of {label} from {plain(known[0], 2)} to {plain(known[-1], 2)}")
     if not parts:
         return None
