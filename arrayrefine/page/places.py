@@ -22,8 +22,6 @@ Row = Mapping[str, Any]
 MOST = 8
 _POOR, _LIGANDS, _PEAKS, _RAMACHANDRAN = 3, 2, 2, 2
 """Pictures of each kind at most."""
-_FEW = 4.0
-"""Residues beside a peak that are in its picture: atoms this close to it, Å."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,6 @@ _ALLOWED_OTHERS = 0.001
 _ALLOWED_ROTAMER = 0.003
 _CIS = 60.0
 """Degrees; a peptide bond turned by less from 0 is called cis."""
-_GAMMA = ("CG", "CG1", "OG", "OG1", "SG")
 CHI: dict[str, tuple[str, ...]] = {
     "ARG": ("CG", "CD", "NE", "CZ"), "LYS": ("CG", "CD", "CE", "NZ"), "MET": ("CG", "SD", "CE"),
     "GLN": ("CG", "CD", "OE1"), "GLU": ("CG", "CD", "OE1"), "ASN": ("CG", "OD1"), "ASP": ("CG", "OD1"),

@@ -17,7 +17,6 @@ CUFFT: dict[str, Any] = {
 _TYPES = {
     ("C2C", 8): 0x29, ("C2C", 16): 0x69, ("R2C", 4): 0x2A, ("R2C", 8): 0x6A, ("C2R", 8): 0x2C, ("C2R", 16): 0x6C,
 }  # fmt: skip
-_KINDS = {v: k for (k, _), v in _TYPES.items()}
 
 
 class PlanNd:
