@@ -1,4 +1,4 @@
-"""The command line on real input, in a process of its own."""
+"""The command line on real input: in a process of its own where signals, pipes or the entry point matter."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from arrayrefine.device import choice as device
 from arrayrefine.example import DATA, MODEL
 
 Case = Callable[[str], Path]
+Here = Callable[..., tuple[int, str, str]]
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = ["refined.cif", "refined.mtz", "refined.pdb", "report.html", "report.json"]
@@ -38,6 +39,18 @@ def start(*arguments: object) -> subprocess.Popen[str]:
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     out, err = process.communicate(timeout=100)
     return process.returncode, out, err
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
+    """Status, output and errors of a command in this process, which spares the start of another."""
+    monkeypatch.setenv("COLUMNS", "110")
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        status = cli.main([str(argument) for argument in arguments])
+        return status, *capsys.readouterr()
+
+    return run
 
 
 def test_demo_with_two_steps(tmp_path: Path) -> None:
@@ -58,12 +71,12 @@ def test_demo_with_two_steps(tmp_path: Path) -> None:
     assert "\x1b" not in text  # a pipe gets no colours
 
 
-def test_quick_refinement_from_mmcif_with_a_configuration(case: Case, tmp_path: Path) -> None:
+def test_quick_refinement_from_mmcif_with_a_configuration(case: Case, tmp_path: Path, here: Here) -> None:
     folder, out = case("6mw0"), tmp_path / "refined"
     config = tmp_path / "options.toml"
     config.write_text('cycles = 1\nd_min = 1.2\ntargets = ["xyz+b"]\n[weighting]\nratio = 0.25\n')
     command = ["refine", folder / "shaken.cif", folder / "norm.mtz", "--out", out, "--config", config]
-    status, _, errors = finish(start(*command, "--xray.target", "gaussian"))
+    status, _, errors = here(*command, "--xray.target", "gaussian")
     assert (status, errors) == (0, "")
     report = json.loads((out / "report.json").read_text())
     assert [s["target"] for s in report["steps"]] == ["xyz+b"]
@@ -152,19 +165,19 @@ def test_input_that_cannot_be_used_is_one_message_and_status_2(
         assert not out.exists(), name
 
 
-def test_component_without_restraints_names_the_remedies(case: Case, tmp_path: Path) -> None:
+def test_component_without_restraints_names_the_remedies(case: Case, tmp_path: Path, here: Here) -> None:
     folder = case("5orl")
-    status, _, errors = finish(start("refine", folder / "shaken.pdb", folder / "norm.mtz", "--out", tmp_path / "out"))
+    status, _, errors = here("refine", folder / "shaken.pdb", folder / "norm.mtz", "--out", tmp_path / "out")
     assert status == 2
     assert all(word in errors for word in ("A4W", "A 407", "--restraints", "--monomers", "--unknown hold"))
     assert not (tmp_path / "out").exists()
 
 
-def test_several_starts_have_folders_and_a_table(case: Case, tmp_path: Path) -> None:
+def test_several_starts_have_folders_and_a_table(case: Case, tmp_path: Path, here: Here) -> None:
     folder, out = case("1dur"), tmp_path / "out"
-    status, printed, _ = finish(
-        start("refine", folder / "shaken.pdb", folder / "norm.mtz", "--out", out, "--cycles", 1, "--starts", 2,
-              "--perturb", 0.1, "--seed", 7, "--timings", "--no-report")
+    status, printed, _ = here(
+        "refine", folder / "shaken.pdb", folder / "norm.mtz", "--out", out, "--cycles", 1, "--starts", 2,
+        "--perturb", 0.1, "--seed", 7, "--timings", "--no-report",
     )  # fmt: skip
     assert status == 0
     reports = [json.loads((out / str(k) / "report.json").read_text()) for k in (0, 1)]
@@ -180,18 +193,20 @@ def test_several_starts_have_folders_and_a_table(case: Case, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("flags", "expected"), [(["--starts", "3"], "give --perturb"), (["--starts", "0"], "expected 1 or more")]
 )
-def test_starts_that_make_no_sense_are_refused(case: Case, tmp_path: Path, flags: list[str], expected: str) -> None:
+def test_starts_that_make_no_sense_are_refused(
+    case: Case, tmp_path: Path, here: Here, flags: list[str], expected: str
+) -> None:
     folder, out = case("1dur"), tmp_path / "out"
-    status, _, err = finish(start("refine", folder / "shaken.pdb", folder / "norm.mtz", "--out", out, *flags))
+    status, _, err = here("refine", folder / "shaken.pdb", folder / "norm.mtz", "--out", out, *flags)
     assert status == 2
     assert expected in err
     assert not out.exists()
 
 
-def test_starts_share_a_test_set_that_was_chosen(case: Case, tmp_path: Path) -> None:
+def test_starts_share_a_test_set_that_was_chosen(case: Case, tmp_path: Path, here: Here) -> None:
     folder, out = case("1dur"), tmp_path / "out"
     arguments = ("--out", out, "--cycles", 0, "--starts", 2, "--perturb", 0.1, "--free", "random", "--no-report")
-    assert finish(start("refine", folder / "shaken.pdb", folder / "norm.mtz", *arguments))[0] == 0
+    assert here("refine", folder / "shaken.pdb", folder / "norm.mtz", *arguments)[0] == 0
     files = [gemmi.read_mtz_file(str(out / k / "refined.mtz")) for k in ("0", "1")]
     flags = [np.array(file.column_with_label("FREE")) for file in files]
     np.testing.assert_array_equal(*flags)
@@ -225,14 +240,14 @@ def test_a_start_that_cannot_be_written_costs_the_others_nothing(
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["1"]
 
 
-def test_starts_on_bad_input_leave_nothing_behind(case: Case, tmp_path: Path) -> None:
+def test_starts_on_bad_input_leave_nothing_behind(case: Case, tmp_path: Path, here: Here) -> None:
     folder, out = case("1dur"), tmp_path / "out"
     flags = ("--starts", 2, "--perturb", 0.1, "--out", out)
-    assert finish(start("refine", tmp_path / "absent.pdb", folder / "norm.mtz", *flags))[0] == 2
+    assert here("refine", tmp_path / "absent.pdb", folder / "norm.mtz", *flags)[0] == 2
     assert not out.exists()
     out.mkdir()
     (out / "1").write_text("in the way")
-    status, _, err = finish(start("refine", folder / "shaken.pdb", folder / "norm.mtz", *flags))
+    status, _, err = here("refine", folder / "shaken.pdb", folder / "norm.mtz", *flags)
     assert status == 2
     assert "is a file" in err
     assert [p.name for p in out.iterdir()] == ["1"]

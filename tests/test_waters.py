@@ -39,6 +39,10 @@ TAKEN = (302, 361, 383, 314, 369, 320, 378, 376, 336, 385, 327, 381, 347, 362, 3
 """The waters of the example with the lowest B; 383 binds the metal."""
 LOOK = Options(d_min=2.0, anisotropic="none", tls=("none",))
 LIMITS = OrderedSolvent()
+ONCE = OrderedSolvent(rounds=1)
+DISPLACED = dataclasses.replace(
+    LOOK, d_min=3.0, cycles=1, waters="add", perturb=0.05, start=1, ordered_solvent=ONCE
+)
 
 
 def example(taken: tuple[int, ...] | None = TAKEN) -> gemmi.Structure:
@@ -453,7 +457,8 @@ def test_a_document_without_waters_gets_an_entity(tmp_path: Path) -> None:
     structure.setup_entities()
     document = structure.make_mmcif_document()
     assert "water" not in list(document.sole_block().find_values("_entity.type"))
-    result = ar.refine(document, DATA, dataclasses.replace(LOOK, d_min=2.6, cycles=1, waters="add"))
+    options = dataclasses.replace(LOOK, d_min=2.6, cycles=1, waters="add", ordered_solvent=ONCE)
+    result = ar.refine(document, DATA, options)
     result.write(tmp_path)
     new = cif.read(str(tmp_path / "refined.cif")).sole_block()
     types = dict(zip(new.find_values("_entity.id"), new.find_values("_entity.type")))
@@ -501,7 +506,7 @@ def test_update_leaves_out_what_the_data_do_not_bear_out() -> None:
     assert sum(row["left_out"] for row in result.report.waters) >= 10 - len(left)
     assert any("left out, by which log p gains too little" in sentence for sentence in result.report.warnings)
     # added ones are numbered on from those at the end
-    more = dataclasses.replace(options, waters="add", freeze=())
+    more = dataclasses.replace(options, d_min=2.6, waters="add", freeze=())
     other = ar.refine(structure, DATA, more)
     numbers = other.atoms.identity.sequence_number[other.atoms.identity.chain == "F"]
     assert set(range(1, 11)) <= set(numbers.tolist())
@@ -677,7 +682,7 @@ def test_a_model_without_oxygen() -> None:
 def test_new_waters_are_anisotropic_at_atomic_resolution(case: Case) -> None:
     """As all else is: 4xof, 1.15 Å."""
     folder = case("4xof")
-    options = Options(cycles=2, waters="add", ordered_solvent=OrderedSolvent(rounds=1))
+    options = Options(cycles=2, waters="add", ordered_solvent=ONCE)
     dry = gemmi.read_structure(str(folder / "shaken.pdb"))
     dry.remove_waters()
     result = ar.refine(dry, folder / "norm.mtz", options)
@@ -688,20 +693,21 @@ def test_new_waters_are_anisotropic_at_atomic_resolution(case: Case) -> None:
     assert result.r_free < 0.19  # 0.236 without
 
 
-def test_two_processes_give_the_same_bits() -> None:
-    once = OrderedSolvent(rounds=1)
-    options = dataclasses.replace(LOOK, d_min=3.0, cycles=1, waters="add", ordered_solvent=once)
-    one, two = (ar.refine(example(None), DATA, dataclasses.replace(options, threads=n)) for n in (1, 2))
-    assert len(one.report.waters)
-    assert (one.atoms.xyz == two.atoms.xyz).all()
-    assert one.r_free == two.r_free
+@pytest.fixture(scope="module")
+def alone(dry: Path) -> ar.Result:
+    """A displaced start, refined by one process and by itself."""
+    return ar.refine(dry, DATA, DISPLACED)
 
 
-def test_side_by_side_as_one_by_one(dry: Path) -> None:
-    once = OrderedSolvent(rounds=1)
-    options = dataclasses.replace(LOOK, d_min=3.0, cycles=1, waters="add", perturb=0.05, ordered_solvent=once)
-    jobs = [ar.Job(dry, DATA, dataclasses.replace(options, start=k)) for k in range(2)]
-    alone = ar.refine(dry, DATA, jobs[1].options)
+def test_two_processes_give_the_same_bits(dry: Path, alone: ar.Result) -> None:
+    two = ar.refine(dry, DATA, dataclasses.replace(DISPLACED, threads=2))
+    assert len(alone.report.waters)
+    assert (alone.atoms.xyz == two.atoms.xyz).all()
+    assert alone.r_free == two.r_free
+
+
+def test_side_by_side_as_one_by_one(dry: Path, alone: ar.Result) -> None:
+    jobs = [ar.Job(dry, DATA, dataclasses.replace(DISPLACED, start=k)) for k in range(2)]
     _, together = ar.refine_many(jobs)
     assert isinstance(together, ar.Result)
     assert len(together.atoms) == len(alone.atoms) > len(read_model(dry).atoms)
@@ -710,7 +716,7 @@ def test_side_by_side_as_one_by_one(dry: Path) -> None:
 
 def test_from_the_command_line(dry: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    command = ["refine", str(dry), str(DATA), "--d-min", "2.6", "--cycles", "1", "--waters", "add", "-o", str(out)]
+    command = ["refine", str(dry), str(DATA), "--d-min", "3", "--cycles", "1", "--waters", "add", "-o", str(out)]
     assert main([*command, "--ordered-solvent.rounds", "1", "--anisotropic", "none"]) == 0
     assert "waters added where log p is to gain" in capsys.readouterr().out
     account = json.loads((out / "report.json").read_text())
