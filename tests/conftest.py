@@ -45,6 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Options(device="auto") is the default of every test: it takes the device that is visible, or none."""
+    os.environ.pop("CLIBD_MON", None)  # a library of whoever runs them: what components look like is the embedded one's
     config.option.loadscopereorder = False  # pytest-xdist would begin with the files of many tests, short as they are
     if config.getoption("--device") == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""

@@ -19,11 +19,6 @@ from arrayrefine.topology.build import build_restraints
 from arrayrefine.topology.links import with_found_links
 
 
-@pytest.fixture(autouse=True)
-def _no_library_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CLIBD_MON", raising=False)
-
-
 def _component(name: str) -> gemmi.ChemComp:
     path = EMBEDDED / name[0].lower() / f"{name}.cif"
     return gemmi.make_chemcomp_from_block(gemmi.cif.read(str(path))[-1])

@@ -7,17 +7,11 @@ from pathlib import Path
 
 import gemmi
 import numpy as np
-import pytest
 
 from arrayrefine.io.models.reading import read_model
 from arrayrefine.monomers import EMBEDDED, MonomerLibrary, load_monomers
 from arrayrefine.restraints import Restraints
 from arrayrefine.topology.build import build_restraints
-
-
-@pytest.fixture(autouse=True)
-def _no_library_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CLIBD_MON", raising=False)
 
 
 def _older(folder: Path, names: set[str]) -> Path:

@@ -25,11 +25,6 @@ END
 """
 
 
-@pytest.fixture(autouse=True)
-def _no_library_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CLIBD_MON", raising=False)
-
-
 def read(folder: Path, end: str) -> Model:
     (folder / "model.pdb").write_text(TEXT.format(end=end))
     return read_model(folder / "model.pdb")

@@ -17,11 +17,6 @@ from arrayrefine.monomers import library_for
 from arrayrefine.wording import Caution
 
 
-@pytest.fixture(autouse=True)
-def _no_library_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CLIBD_MON", raising=False)
-
-
 def told(structure: gemmi.Structure | Path) -> list[str]:
     library = library_for(read_model(structure).structure, (), None, "hold")
     return [note for note in library.notes if "another element" in note]

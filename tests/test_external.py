@@ -34,11 +34,6 @@ Loaded = tuple[Atoms, Crystal, Restraints]
 OFF = External(secondary_structure="off", ramachandran="off", rotamers="off", ncs="off", jelly_body="off", metals=False)
 
 
-@pytest.fixture(autouse=True)
-def _no_library_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CLIBD_MON", raising=False)
-
-
 def load(path: Path) -> Loaded:
     model = read_model(path)
     library = load_monomers(model.structure[0].get_all_residue_names())

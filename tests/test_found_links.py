@@ -14,11 +14,6 @@ LYS_CYS = ("LYS", "NZ", "HZ1"), ("CYS", "SG", "HG")
 SUGARS = ("NAG", "O4", "HO4"), ("NAG", "C1", "O1")
 
 
-@pytest.fixture(autouse=True)
-def _no_library_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CLIBD_MON", raising=False)
-
-
 @pytest.mark.parametrize(
     ("ends", "length", "found"),
     [

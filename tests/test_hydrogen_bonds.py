@@ -19,11 +19,6 @@ CARBON, OTHER_CARBON = ("EDO", "C1", "O1"), ("GOL", "C1", "O1")
 HYDROGEN_BOND, LEFT_OUT = "for a hydrogen bond", "too long for a bond"
 
 
-@pytest.fixture(autouse=True)
-def _no_library_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CLIBD_MON", raising=False)
-
-
 def restrained(structure: gemmi.Structure) -> tuple[bool, list[str]]:
     """Whether a bond leads from one residue to the other, or to a mate of it; and the notes."""
     model = read_model(structure)

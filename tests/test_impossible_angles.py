@@ -9,11 +9,6 @@ import pytest
 from arrayrefine.monomers import EMBEDDED, load_monomers
 
 
-@pytest.fixture(autouse=True)
-def _no_library_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CLIBD_MON", raising=False)
-
-
 @pytest.mark.parametrize(("name", "said"), [("PO4", 1), ("SO4", 0), ("ATP", 0), ("ALA", 0)])
 def test_phosphate_is_a_tetrahedron_and_what_can_be_stays(name: str, said: int) -> None:
     library = load_monomers([name])

@@ -15,11 +15,6 @@ from arrayrefine.topology.link_angles import SIGMA
 End = tuple[str, str, str]
 
 
-@pytest.fixture(autouse=True)
-def _no_library_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CLIBD_MON", raising=False)
-
-
 def angles_of(structure: gemmi.Structure) -> tuple[dict[str, float], Restraints]:
     """Ideal values of the angles between residues, degrees, by the names of their atoms."""
     model = read_model(structure)

@@ -18,11 +18,6 @@ _S_S = 2.04
 """Å"""
 
 
-@pytest.fixture(autouse=True)
-def _no_library_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CLIBD_MON", raising=False)
-
-
 def _residue(name: str, altlocs: str, leaves: str, toward: gemmi.Position) -> gemmi.Residue:
     """A component as its dictionary draws it, in conformers 3 Å apart along z, with its sulfur at a place."""
     file = EMBEDDED / name[0].lower() / f"{name}.cif"

@@ -14,11 +14,6 @@ from arrayrefine.topology.build import build_restraints
 from arrayrefine.topology.link_lengths import is_planar
 
 
-@pytest.fixture(autouse=True)
-def _no_library_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CLIBD_MON", raising=False)
-
-
 def _joined(one: tuple[str, str], two: tuple[str, str], mate: bool = False, unknown: str = "error") -> Restraints:
     """Two components as their dictionaries draw them, and a LINK between an atom of each."""
     structure = gemmi.Structure()

@@ -16,11 +16,6 @@ from arrayrefine.monomers import load_monomers
 from arrayrefine.options import RidingHydrogens
 
 
-@pytest.fixture(autouse=True)
-def _no_library_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CLIBD_MON", raising=False)
-
-
 def grown(structure: gemmi.Structure, distance: str = "electron") -> tuple[Atoms, tuple[str, ...]]:
     model = read_model(structure)
     library = load_monomers(sorted(set(model.structure[0].get_all_residue_names())))

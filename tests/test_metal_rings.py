@@ -16,11 +16,6 @@ from arrayrefine.topology.build import build_restraints
 from arrayrefine.validation.clashes import find_clashes
 
 
-@pytest.fixture(autouse=True)
-def _no_library_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CLIBD_MON", raising=False)
-
-
 def _beside(name: str, near: dict[str, float], link: str = "", leave: str = "") -> tuple[Atoms, Crystal, Restraints]:
     """A component as its dictionary draws it, and a magnesium in the plane of three atoms at distances of two, Å."""
     drawn = gemmi.make_chemcomp_from_block(gemmi.cif.read(str(EMBEDDED / name[0].lower() / f"{name}.cif"))[-1])

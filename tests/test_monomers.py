@@ -50,11 +50,6 @@ def component(name: str, *, length: float = 1.5, complete: bool = True, group: s
     return HEADER.format(name=name, group=group) + VALUES + rows
 
 
-@pytest.fixture(autouse=True)
-def _no_library_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CLIBD_MON", raising=False)
-
-
 def _folder(path: Path, name: str, length: float) -> Path:
     (path / name[0].lower()).mkdir(parents=True)
     (path / name[0].lower() / f"{name}.cif").write_text(component(name, length=length))

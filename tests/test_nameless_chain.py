@@ -22,11 +22,6 @@ from arrayrefine.topology.build import build_restraints
 Case = Callable[[str], Path]
 
 
-@pytest.fixture(autouse=True)
-def _no_library_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CLIBD_MON", raising=False)
-
-
 def named(case: Case, name: str, entry: str = "1aba") -> gemmi.Structure:
     """A crystal with another name for its chain, as a file without a sequence has it."""
     structure = gemmi.read_structure(str(case(entry) / "model.pdb"))

@@ -14,11 +14,6 @@ _CRYSTAL = "CRYST1   40.000   40.000   40.000  90.00  90.00  90.00 P 1 2 1      
 _ATOM = "ATOM  {n:5d}  {name:<3s} {residue:>3s} A{m:4d}    {x:8.3f}{y:8.3f}{x:8.3f}{q:6.2f} 20.00          {e:>2s}\n"
 
 
-@pytest.fixture(autouse=True)
-def _no_library_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CLIBD_MON", raising=False)
-
-
 def _said(path: Path, *atoms: tuple[str, str, float, float, float]) -> list[str]:
     """What is said of atoms (name, residue, x and z, y, occupancy) by the twofold along y."""
     text = _CRYSTAL

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from arrayrefine.io.models.reading import read_model
 from arrayrefine.monomers import load_monomers
 from arrayrefine.topology.build import build_restraints
 from arrayrefine.wording import kind_of
 
 _ATOM = "HETATM{n:5d}  {name:<3s}{alt}{residue:>3s} A{m:4d}    {x:8.3f}{y:8.3f}{y:8.3f}{q:6.2f} 20.00           {e}\n"
-
-
-@pytest.fixture(autouse=True)
-def _no_library_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CLIBD_MON", raising=False)
 
 
 def _said(path: Path, *atoms: tuple[str, str, float, float], alt: str = " ", group: str = "P 1") -> list[str]:

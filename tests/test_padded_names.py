@@ -15,11 +15,6 @@ from arrayrefine.monomers import load_monomers
 from arrayrefine.topology.build import build_restraints
 
 
-@pytest.fixture(autouse=True)
-def _no_library_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CLIBD_MON", raising=False)
-
-
 def padded(block: gemmi.cif.Block, category: str, padding: dict[str, str]) -> None:
     """Put blanks around these values of a category, wherever they are."""
     table = block.get_mmcif_category(category)

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import gemmi
-import pytest
 from joined import joined
 from test_write import make_data, make_report
 
@@ -19,11 +18,6 @@ from arrayrefine.wording import Caution
 DISULFIDE = "LINKR        SG  CYS A   1                 SG  CYS B   1                SS\n"
 GAP = "LINKR            CYS A   1                     CYS B   1                gap\n"
 BLANK = "LINK             CYS A   1                     CYS B   1     1555   1555  3.90\n"
-
-
-@pytest.fixture(autouse=True)
-def _no_library_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CLIBD_MON", raising=False)
 
 
 def source(folder: Path, records: str) -> Path:

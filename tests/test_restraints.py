@@ -54,11 +54,6 @@ class Built:
         return f"{self.atoms.identity.residue_name[i]}/{self.atoms.identity.atom_name[i]}"
 
 
-@pytest.fixture(autouse=True)
-def _no_library_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CLIBD_MON", raising=False)
-
-
 def build(path: Path, files: list[Path] | None = None, **options: str) -> Built:
     model = read_model(path)
     library = load_monomers(model.structure[0].get_all_residue_names(), files or [])

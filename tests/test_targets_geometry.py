@@ -36,11 +36,6 @@ SIGMA = Geometry().contact_sigma
 FIRM = ("bond", "angle", "chirality")
 
 
-@pytest.fixture(autouse=True)
-def _no_library_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CLIBD_MON", raising=False)
-
-
 def load(path: Path, **options: str) -> Loaded:
     model = read_model(path)
     library = load_monomers(model.structure[0].get_all_residue_names())

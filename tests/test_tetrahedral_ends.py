@@ -11,11 +11,6 @@ from arrayrefine.monomers import EMBEDDED, load_monomers
 from arrayrefine.topology.tetrahedral_ends import mend_tetrahedral_ends
 
 
-@pytest.fixture(autouse=True)
-def _no_library_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CLIBD_MON", raising=False)
-
-
 def _deleted(monlib: gemmi.MonLib, modification: str) -> dict[str, set[str]]:
     """Atoms that a modification takes out of planes, by plane."""
     planes = monlib.modifications[modification].rt.planes

@@ -15,11 +15,6 @@ _ATOM = "HETATM{n:5d}  {name:<3s}{alt}{residue:>3s} {chain}{m:4d}    {x:8.3f}   
 _LINK = "LINK         SG  CYS A   1                 S1  BTN B   1     1555   1555  2.04\n"
 
 
-@pytest.fixture(autouse=True)
-def _no_library_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CLIBD_MON", raising=False)
-
-
 def _text(
     ligand: str, atom: str, distance: float, alts: str = "  ", occupancy: float = 1.0, chain: str = "B", m: int = 1,
     copies: int = 1, name: str = "SG", residue: str = "CYS",

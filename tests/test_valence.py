@@ -13,11 +13,6 @@ from arrayrefine.topology.links import with_found_links
 from arrayrefine.topology.valence import full_atoms
 
 
-@pytest.fixture(autouse=True)
-def _no_library_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CLIBD_MON", raising=False)
-
-
 def _strand(first: int, count: int) -> gemmi.Structure:
     """Residues of the embedded crystal in a large cell of their own."""
     source = gemmi.read_structure(str(MODEL))

@@ -11,11 +11,6 @@ from arrayrefine.monomers import load_monomers
 from arrayrefine.topology.build import build_restraints
 
 
-@pytest.fixture(autouse=True)
-def _no_library_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CLIBD_MON", raising=False)
-
-
 def _water(name: str, atoms: str, altlocs: str = "\0", link: bool = False) -> Model:
     """One residue of the named atoms, whose elements are their first letters, about 1 Å from the first."""
     structure = gemmi.Structure()
