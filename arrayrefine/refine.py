@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from arrayrefine import coordinate_uncertainty
 from arrayrefine.atoms import Atoms
-from arrayrefine.course import run_course
+from arrayrefine.course import Course, run_course
 from arrayrefine.device.choice import memory_errors_named
 from arrayrefine.device.density import Gridded
 from arrayrefine.device.memory import Budget
@@ -19,14 +20,17 @@ from arrayrefine.further_restraints.tables import TableSource, as_tables
 from arrayrefine.hydrogens.placing import output_atoms
 from arrayrefine.io.files import IN_MEMORY
 from arrayrefine.io.in_memory import DataSource, ModelSource, is_path, label_of
+from arrayrefine.io.models.reading import Model
 from arrayrefine.io.output.refinement_items import last_weights
 from arrayrefine.kernels.blas import one_blas_thread_throughout
+from arrayrefine.maps import MapCoefficients
 from arrayrefine.measurements import free_uncertainty
 from arrayrefine.options import Options
 from arrayrefine.preparation import prepare
 from arrayrefine.problem import Problem
 from arrayrefine.real_space import absorbers, unbuilt, unseen
 from arrayrefine.real_space.map_grids import wanted_maps
+from arrayrefine.real_space.peaks import Peak
 from arrayrefine.rebuilding.water_rounds import water_rounds
 from arrayrefine.rendezvous import Evaluated, Place
 from arrayrefine.report import Report, Step
@@ -55,6 +59,20 @@ def _tables(options: Options, given: Sequence[TableSource]) -> dict[str, list[di
     return {"restraint_tables": every} if every else {}
 
 
+def _inputs(
+    source: Model, model: ModelSource, data: DataSource, problem: Problem, tables: Sequence[TableSource]
+) -> dict[str, Any]:
+    """All that was read, for the report."""
+    options = problem.options
+    return {
+        "model": {"path": label_of(model), "sha256": source.sha256},
+        "data": {"path": label_of(data), **problem.reflections.source},
+        "restraints": _named(options.restraints),
+        **_tables(options, tables),
+        **({"reference": _named([options.reference])} if options.reference is not None else {}),
+    }
+
+
 def _memory(problem: Problem, atoms: Atoms) -> Budget | None:
     """What the refinement will take on a device; None where it is not reckoned."""
     how = problem.structure_factors(problem.hydrogens.place(atoms)).how if problem.device.kind == "cuda" else None
@@ -65,6 +83,33 @@ def _memory(problem: Problem, atoms: Atoms) -> Budget | None:
     if problem.undecided is not None:
         tensor |= problem.undecided
     return problem.budget(dataclasses.replace(how, tensor=tensor))
+
+
+def _judgement(
+    course: Course, maps: MapCoefficients, looked: bool, told: Sequence[Peak], own_targets: bool
+) -> list[str]:
+    """What the end of a refinement is to be told of: limits, doubts, and what is left in the maps.
+
+    `looked` says whether waters were looked for, `told` which peaks were told at those added, `own_targets` whether
+    there are some of the user's: beside them no waters can be added.
+    """
+    problem, first, state, steps = course.problem, course.first, course.state, course.steps
+    said = [*course.answers, *state.scale.notes, *state.sigma_a.notes, *state.outliers.sentence(problem.reflections)]
+    said += [*outcome.limits(problem, state), *outcome.chosen_weights(problem, steps)]
+    doubts = [*outcome.hindsight(problem, state, steps), *verdicts.worse_than_start(problem, first, state)]
+    said += doubts or outcome.known_test_set(problem, first, state)
+    said += verdicts.out_of_band(problem, first, state, steps)
+    said += [*verdicts.contradicted(problem, state), *verdicts.hands(problem, first, state)]
+    said += twisted_peptides.at_end(problem.restraints.torsions, state.atoms)
+    reindexed = other_indexing(problem.reflections, first.f_calc, first.statistics.r_work)
+    misplaced = outcome.not_placed(problem, first, state, steps, bare(state.atoms), reindexed)
+    said += misplaced or ([] if doubts else outcome.wide_gap(problem, state, steps))
+    said += twin_choice.at_end(state.twin.twin) if state.twin is not None else []
+    said += [] if own_targets else outcome.waterless(problem, state)
+    said += absorbers.sentences(problem, state, maps)
+    if not misplaced:
+        said += [*unseen.sentences(problem, state, maps), *unbuilt.sentences(problem, state, maps, looked, told)]
+    return said
 
 
 def refine(
@@ -151,30 +196,14 @@ def run(
     check_placed(problem, atoms, label_of(model))
     course = run_course(problem, atoms, listeners)
     source, course, rounds, said, looked, told = water_rounds(source, course, listeners, restraint_tables)
-    problem, first, state, steps = course.problem, course.first, course.state, course.steps
+    problem, first, state, steps, maps = course.problem, course.first, course.state, course.steps, course.maps
+    assert maps is not None
     notes += [*course.found, *said]
     refined = tls_motion.settled(state.atoms)
     motion = tls_motion.describe(refined)
-    late = summaries.external_classes(problem, first, state)
     own_targets = summaries.extra_targets(problem, first, state)
-    late += summaries.extra_sentences(own_targets)
-    late += [*course.answers, *state.scale.notes, *state.sigma_a.notes, *state.outliers.sentence(problem.reflections)]
-    late += [*outcome.limits(problem, state), *outcome.chosen_weights(problem, steps)]
-    doubts = [*outcome.hindsight(problem, state, steps), *verdicts.worse_than_start(problem, first, state)]
-    late += doubts
-    late += [] if doubts else outcome.known_test_set(problem, first, state)
-    late += verdicts.out_of_band(problem, first, state, steps)
-    late += [*verdicts.contradicted(problem, state), *verdicts.hands(problem, first, state)]
-    late += twisted_peptides.at_end(problem.restraints.torsions, state.atoms)
-    reindexed = other_indexing(problem.reflections, first.f_calc, first.statistics.r_work)
-    doubts += (misplaced := outcome.not_placed(problem, first, state, steps, bare(state.atoms), reindexed))
-    late += misplaced or ([] if doubts else outcome.wide_gap(problem, state, steps))
-    late += twin_choice.at_end(state.twin.twin) if state.twin is not None else []
-    late += [] if extra else outcome.waterless(problem, state)  # beside targets of one's own none can be added
-    assert course.maps is not None
-    late += absorbers.sentences(problem, state, course.maps)
-    late += [] if misplaced else unseen.sentences(problem, state, course.maps)
-    late += [] if misplaced else unbuilt.sentences(problem, state, course.maps, looked, told)
+    late = summaries.external_classes(problem, first, state)
+    late += [*summaries.extra_sentences(own_targets), *_judgement(course, maps, looked, told, bool(extra))]
     uncertainty, uncertain = None, {}
     if options.uncertainties:
         weight = last_weights(step.weights for step in steps)["geometry"]
@@ -187,13 +216,7 @@ def run(
         say(note)
     notes += late
     report = Report(
-        inputs={
-            "model": {"path": label_of(model), "sha256": source.sha256},
-            "data": {"path": label_of(data), **problem.reflections.source},
-            "restraints": _named(options.restraints),
-            **_tables(options, restraint_tables),
-            **({"reference": _named([options.reference])} if options.reference is not None else {}),
-        },
+        inputs=_inputs(source, model, data, problem, restraint_tables),
         options=dataclasses.asdict(options),
         start=first.statistics,
         final=state.statistics,
@@ -210,13 +233,13 @@ def run(
         mode=problem.device.mode(options) | ({"memory": memory.as_dict()} if memory else {}),
         stopped=listeners.reason(course.stopped),
         extra=own_targets,
-        maps=wanted_maps(options.maps, course.maps),
+        maps=wanted_maps(options.maps, maps),
         waters=rounds,
     )
     written, output = output_atoms(source, problem.hydrogens, refined, options.write_hydrogens)
     if uncertainty is not None and len(output) < len(refined):
         uncertainty = uncertainty[problem.hydrogens.own]
     return Result(
-        written, output, problem.reflections, state.amplitude, course.maps, report, refined, problem.restraints,
+        written, output, problem.reflections, state.amplitude, maps, report, refined, problem.restraints,
         uncertainty,
     )  # fmt: skip
