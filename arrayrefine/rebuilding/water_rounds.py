@@ -111,11 +111,8 @@ def water_rounds(
             course = after
             say(f"{_WATERS_OF} {number} are not kept: no step has refined them")
             break
-        was, now = work_nll(state, after.state)
-        reflections = int((state.xray.work & after.state.xray.work).sum())
-        gain = (was - now) * reflections
-        wobble = 0.0 if len(sites) else _WOBBLE * reflections
-        if gain < _PER_WATER * (len(sites) - len(gone)) - wobble:
+        gain, enough = _gained(state, after.state, len(sites), len(gone))
+        if not enough:
             chance = "less than as many parameters do by chance"
             say(f"{_WATERS_OF} {number} are not kept: log p gained {gain:.1f} by them, {chance}")
             break
@@ -125,13 +122,26 @@ def water_rounds(
         model, course = new_model, after
     if not rows and not any(not isinstance(note, Caution) for note in notes):
         say("no water was added or left out: there is none by which log p gains enough, or too little")
-    odd: tuple[tuple[int, Peak], ...] = ()
-    if ours and course.maps is not None and course.problem.reflections.radiation != "neutron":
-        atoms = course.state.atoms
-        odd = more_than_waters(course.state, course.maps, np.arange(len(atoms) - ours, len(atoms)))
-        if odd:
-            say(_more(atoms, odd))
+    if odd := _hardly_waters(course, ours):
+        say(_more(course.state.atoms, odd))
     return Watered(model, course, tuple(rows), tuple(notes), looked, tuple(peak for _, peak in odd))
+
+
+def _gained(before: State, after: State, come: int, gone: int) -> tuple[float, bool]:
+    """What log p has gained by a round, and whether that is enough for the waters that came, less those that went."""
+    was, now = work_nll(before, after)
+    reflections = int((before.xray.work & after.xray.work).sum())
+    gain = (was - now) * reflections
+    wobble = 0.0 if come else _WOBBLE * reflections
+    return gain, gain >= _PER_WATER * (come - gone) - wobble
+
+
+def _hardly_waters(course: Course, ours: int) -> Sequence[tuple[int, Peak]]:
+    """Waters that were added, `ours` at the end, and the difference density that stays at them."""
+    if not ours or course.maps is None or course.problem.reflections.radiation == "neutron":
+        return []
+    atoms = course.state.atoms
+    return more_than_waters(course.state, course.maps, np.arange(len(atoms) - ours, len(atoms)))
 
 
 def _have_tensors(course: Course) -> bool:
