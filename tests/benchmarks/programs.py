@@ -148,7 +148,10 @@ def torchref(executable: str, case: Path, start: Path, folder: Path, device: str
 
 
 class Scorer:
-    """An outside script that prints one line of JSON with "Rf" for `script CASE MODEL [--cif DICTIONARY ...]`."""
+    """An outside script that prints one line of JSON with "Rf" for `script CASE MODEL [--cif DICTIONARY ...]`.
+
+    A script that makes atoms isotropic scores what is left of a model with ANISOU: `Servalcat.score` keeps them.
+    """
 
     def __init__(self, script: str, python: str) -> None:
         self.script, self.python = script, python
