@@ -56,6 +56,7 @@ _LIMITS = {
     "external.base_pairs_sigma": _ABOVE_0,
     "external.base_pairs_weight": _FROM_0,
     "external.rotamers_weight": _FROM_0,
+    "external.puckers_weight": _FROM_0,
     "external.ncs_sigma": _ABOVE_0,
     "external.ncs_weight": _FROM_0,
     "external.jelly_body_sigma": _ABOVE_0,

@@ -149,6 +149,10 @@ class External:
     """Standard uncertainty of a hydrogen bond in them, Å."""
     base_pairs_weight: float = 1.0
     """Weight of the base-pair restraints within the geometry term."""
+    puckers: Literal["auto", "on", "off"] = "off"
+    """Sugars of nucleic acids drawn to the nearer of C2'-endo and C3'-endo; auto: where the data say little."""
+    puckers_weight: float = 1.0
+    """Weight of the pucker restraints within the geometry term."""
     jelly_body: Literal["auto", "on", "off"] = "auto"
     """Distances stay as they are at the start of each step, which keeps the model there; auto: where the data say
     little, less firmly for a model that is far from them, and for one that lacks a large part."""

@@ -284,6 +284,18 @@ def test_a_reference_like_no_chain_is_an_error(reductase: Loaded, tmp_path: Path
         with_external(reductase[2], reductase[0], 1.8, OFF, tmp_path / "nowhere.pdb")
 
 
+def test_sugars_are_drawn_to_the_nearer_pucker(case: Case) -> None:
+    """Z-DNA has both: C3'-endo at syn guanines, C2'-endo at cytosines."""
+    atoms, crystal, restraints = load(case("1v9g") / "model.cif")
+    found = with_external(restraints, atoms, 1.8, dataclasses.replace(OFF, puckers="on"))
+    (rings,) = found.conformation
+    assert len(rings.torsions.index) == 5 * 12
+    assert set(rings.torsions.ideal[2::5]) == {326.9, 35.9}
+    target = GeometryTarget.build(found, crystal)
+    assert target.terms(atoms)["sugar pucker"].rmsz < 4.0
+    check_xyz(target, shaken(atoms, 0.1))
+
+
 def test_base_pairs_of_a_transfer_rna(case: Case) -> None:
     """tRNA-Phe has 20 Watson-Crick pairs in its four stems (7, 4, 5, 5, one of which is G-U), and G19-C56."""
     atoms, crystal, restraints = load(case("1ehz") / "model.pdb")

@@ -74,7 +74,7 @@ LAYERS = [
     },
     {
         "further_restraints.base_pairs", "further_restraints.metal_coordination",
-        "further_restraints.neighbour_distances", "further_restraints.ramachandran",
+        "further_restraints.neighbour_distances", "further_restraints.puckers", "further_restraints.ramachandran",
         "further_restraints.secondary_structure",
     },
     {"topology.metal_rings", "topology.nonbonded"},

@@ -10,6 +10,7 @@ from arrayrefine.crystal import Crystal
 from arrayrefine.further_restraints.base_pairs import base_pairs
 from arrayrefine.further_restraints.metal_coordination import metal_coordination
 from arrayrefine.further_restraints.neighbour_distances import jelly_body, local_ncs, reference_distances
+from arrayrefine.further_restraints.puckers import sugar_puckers
 from arrayrefine.further_restraints.ramachandran import ramachandran, rotamers
 from arrayrefine.further_restraints.secondary_structure import secondary_structure
 from arrayrefine.options import External
@@ -22,6 +23,7 @@ _CLASSES = {
     "rotamers": ("rotamer", "rotamer"),
     "ncs": ("NCS", "local NCS"),
     "base_pairs": ("base-pair", "base pairs"),
+    "puckers": ("sugar-pucker", "sugar pucker"),
     "jelly_body": ("jelly-body", "jelly body"),
 }
 """Classes that can be "auto", by their option in `External`: their name in sentences, and the kind of what is made."""
@@ -132,6 +134,9 @@ def _torsions(
         found.append((TorsionClass("Ramachandran", backbone, o.ramachandran_weight), notes))
     if "rotamers" in acting:
         found.append((TorsionClass("rotamer", rotamers(atoms, restraints, residues), o.rotamers_weight), []))
+    if "puckers" in acting:
+        rings, notes = sugar_puckers(atoms, residues)
+        found.append((TorsionClass("sugar pucker", rings, o.puckers_weight), notes))
     return found
 
 

@@ -12,7 +12,9 @@ from arrayrefine.selection import select
 from arrayrefine.steering.rigid_body import held_groups
 from arrayrefine.wording import Caution
 
-_SWITCHES = ("secondary_structure", "ramachandran", "rotamers", "ncs", "metals", "base_pairs", "jelly_body")
+_SWITCHES = (
+    "secondary_structure", "ramachandran", "rotamers", "ncs", "metals", "base_pairs", "puckers", "jelly_body",
+)  # fmt: skip
 """Classes of restraints of `External`, each with a sigma, a weight or both."""
 
 _OF_ADP = ("adp_distance", "shape_ratio", "rigid_ratio", "sphericity_sigma")

@@ -23,6 +23,7 @@ _FUNCTION, _ROBUST = "harmonic", "robust"
 _NAMES = {
     "bond": "bond_d", "angle": "angle_deg", "torsion": "torsion_deg", "chirality": "chiral_volume",
     "plane": "plane", "contact": "nonbonded", "Ramachandran": "ramachandran_deg", "rotamer": "rotamer_deg",
+    "sugar pucker": "sugar_pucker_deg",
     "secondary structure": "hydrogen_bond_d", "local NCS": "ncs_local_d", "reference": "reference_d",
     "metal": "metal_d", "metal, robust": "metal_robust_d", "base pairs": "base_pair_d", "table": "table_d",
     "table, robust": "table_robust_d", "bond to mate": "bond_to_mate_d", "angle to mate": "angle_to_mate_deg",
