@@ -17,6 +17,7 @@ from arrayrefine.errors import InputError
 from arrayrefine.hydrogens.turning import turn_hydrogens
 from arrayrefine.parameters import KINDS
 from arrayrefine.problem import Problem
+from arrayrefine.rebuilding.better_ligands import told, with_better_ligands
 from arrayrefine.rebuilding.nqh_flips import with_flipped_ends
 from arrayrefine.rebuilding.peptide_flips import with_flipped_peptides
 from arrayrefine.rebuilding.rotamers import with_better_rotamers
@@ -148,12 +149,12 @@ class _Cycles:
         return self._reason_to_stop(began.state, first, cycle, made)
 
     def _look_for_better_places(self, cycle: int, count: int) -> None:
-        """Peptides and side chains are put where the data want them, from the second cycle on."""
+        """Ligands are put where the data want them, and from the second cycle on peptides and side chains."""
         self.unturned = None
-        if count == 1 or not self.looks or self.stop():
+        if not self.looks or self.stop():
             return
-        path, said = _with_better_places(self.here.problem, self.here.path, self.done + cycle)
-        self.looks = bool(said)
+        path, said = _with_better_places(self.here.problem, self.here.path, self.done + cycle, count == 1)
+        self.looks = bool(said) or count == 1
         self.unturned = self.here if said else None
         self.here = self.here._replace(path=path, notes=(*self.here.notes, *said))
 
@@ -292,12 +293,17 @@ def _turned(problem: Problem, path: Path) -> Path:
     return dataclasses.replace(path, state=evaluate(problem, atoms, before=state, refit=False))
 
 
-def _with_better_places(problem: Problem, path: Path, cycle: int) -> tuple[Path, list[str]]:
-    """The path with peptides and side chains where the data want them, and what to say of those that turned, if any."""
-    state, flipped = with_flipped_peptides(problem, path.state)
-    state, turned = with_better_rotamers(problem, state)
-    state, ends = with_flipped_ends(problem, state)
+def _with_better_places(problem: Problem, path: Path, cycle: int, first: bool) -> tuple[Path, list[str]]:
+    """The path with ligands, peptides and side chains where the data want them, and what to say of those that moved."""
+    state, placed = with_better_ligands(problem, path.state, far=not first)
+    flipped, turned, ends = Moved()[:3]
+    if not first:
+        state, flipped = with_flipped_peptides(problem, state)
+        state, turned = with_better_rotamers(problem, state)
+        state, ends = with_flipped_ends(problem, state)
     news = []
+    if placed:
+        news.append(told(placed))
     for found, what, why in (
         (flipped, "peptide", "turned round, for the gain in log p and torsions, by the residue of O"),
         (turned, "side chain", "turned to another rotamer, for the gain in log p"),
@@ -309,7 +315,7 @@ def _with_better_places(problem: Problem, path: Path, cycle: int) -> tuple[Path,
     if not news:
         return path, []
     said = "; ".join(filter(None, (path.news, *news)))
-    path = dataclasses.replace(path, state=state, news=said, moved=Moved(turned, flipped, ends))
+    path = dataclasses.replace(path, state=state, news=said, moved=Moved(turned, flipped, ends, placed))
     return path, [f"before cycle {cycle}, {one}" for one in news]
 
 

@@ -247,6 +247,9 @@ class Options:
     peptides: Literal["auto", "keep"] = "auto"
     """Peptides of proteins: between cycles, turn those round of which the data and the torsions on either side show O
     on the other side, or keep each as it is. What turned is listed."""
+    ligands: Literal["auto", "keep"] = "auto"
+    """Ligands: before each cycle, move those that the data show elsewhere, as rigid fragments about bonds that turn, or
+    keep each where it is. What moved is listed."""
     nqh_flips: Literal["auto", "keep"] = "auto"
     """Asn, Gln and His: between cycles, turn the ends of side chains by half where hydrogen bonds, contacts and the
     data say that O is N (or C is), or keep each as it is. What turned is listed."""

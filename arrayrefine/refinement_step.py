@@ -59,6 +59,7 @@ class Moved(NamedTuple):
     side_chains: tuple[tuple[str, float], ...] = ()
     peptides: tuple[tuple[str, float], ...] = ()
     nqh_flips: tuple[tuple[str, float], ...] = ()
+    ligands: tuple[tuple[str, float, float, tuple[str, ...]], ...] = ()
 
 
 _STILL = Moved()

@@ -100,6 +100,9 @@ class Step:
         Residues whose peptides were turned round, by that of O, and what spoke for it in log p and torsions.
     nqh_flips : tuple of (str, float)
         Asn, Gln and His whose ends were turned by half, and what spoke for it in hydrogen bonds, contacts and log p.
+    ligands : tuple of (str, float, float, tuple of str)
+        Ligands that were moved as rigid fragments before the step, by how much log p was to rise, by how much they
+        moved (rms, Å), and waters in their way.
     launches : int or None
         Kernels launched on a device per evaluation of the objective, FFTs and copies aside; None without a device.
     """
@@ -123,6 +126,7 @@ class Step:
     side_chains: tuple[tuple[str, float], ...] = ()
     peptides: tuple[tuple[str, float], ...] = ()
     nqh_flips: tuple[tuple[str, float], ...] = ()
+    ligands: tuple[tuple[str, float, float, tuple[str, ...]], ...] = ()
 
 
 @dataclass(frozen=True)

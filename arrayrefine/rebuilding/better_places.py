@@ -107,13 +107,13 @@ def with_better_places(problem: Problem, state: State, search: Search) -> tuple[
             break
         chosen = _independent(now.atoms, found)
         turned |= {trial.residue.number: trial for trial in chosen}
-        now = evaluate(problem, _moved(problem, now.atoms, chosen), absorb_b=False, before=now)
+        now = evaluate(problem, moved(problem, now.atoms, chosen), absorb_b=False, before=now)
         kept = _apart(problem, state.atoms, [*turned.values()])  # one that goes back is where it was
         if len(kept) == len(turned) and len(chosen) == len(found):
             break
     if len(kept) < len(turned):
         turned = {trial.residue.number: trial for trial in kept}
-        now = evaluate(problem, _moved(problem, state.atoms, kept), absorb_b=False, before=state) if kept else state
+        now = evaluate(problem, moved(problem, state.atoms, kept), absorb_b=False, before=state) if kept else state
     if not lost(state, now) < 0.0:  # also where nothing turned
         return state, []
     return now, [trial for _, trial in sorted(turned.items())]
@@ -173,7 +173,7 @@ def _promising(candidates: Candidates, value: Float, least: Float) -> Candidates
     return candidates.taken(np.flatnonzero(among & (value > least)))
 
 
-def _moved(problem: Problem, atoms: Atoms, chosen: list[Trial]) -> Atoms:
+def moved(problem: Problem, atoms: Atoms, chosen: list[Trial]) -> Atoms:
     """The atoms with what moves where it is to be, their hydrogens with them."""
     xyz, b_iso, u_aniso = atoms.xyz.copy(), atoms.b_iso.copy(), atoms.u_aniso.copy()
     riding, refined = atoms.riding, displaced(problem, atoms)
@@ -185,10 +185,11 @@ def _moved(problem: Problem, atoms: Atoms, chosen: list[Trial]) -> Atoms:
         child, depth = riding.child[mine], kind.depth[_position(kind.rows[0], riding.parent[mine])]
         turned = kind.with_also(child, depth).posed(atoms.xyz, trial.poses)[0]
         rows = kind.rows[0]
+        gone = np.linalg.norm(turned[: len(rows)] - xyz[rows], axis=1) >= kind.keeps_shape
         xyz[rows], xyz[child] = turned[: len(rows)], turned[len(rows) :]
         other = np.maximum(b_elsewhere(atoms, kind)[0], least[rows])
         b_iso[rows] = np.where(refined[rows], np.minimum(b_iso[rows], other), b_iso[rows])
-        u_aniso[rows] = np.where((refined & own)[rows, None], 0.0, u_aniso[rows])
+        u_aniso[rows] = np.where(((refined & own)[rows] & gone)[:, None], 0.0, u_aniso[rows])
     return atoms.replace(xyz=xyz, b_iso=b_iso, u_aniso=u_aniso)
 
 
@@ -219,7 +220,7 @@ def _apart(problem: Problem, atoms: Atoms, trials: list[Trial], yielding: Int | 
     """Those that are worth it with what they meet where they would be, atoms that are `yielding` aside."""
     chosen = sorted(trials, key=lambda trial: -trial.gain)
     while chosen:
-        net = np.array([trial.gain for trial in chosen]) - _crowding(problem, atoms, chosen, yielding)
+        net = np.array([trial.gain for trial in chosen]) - crowding(problem, atoms, chosen, yielding)
         least = int(np.argmin(net))
         if net[least] > WORTH:
             break
@@ -227,8 +228,13 @@ def _apart(problem: Problem, atoms: Atoms, trials: list[Trial], yielding: Int | 
     return chosen
 
 
-def _crowding(problem: Problem, atoms: Atoms, chosen: list[Trial], yielding: Int | None = None) -> Float:
-    """What each of some trials (T,) loses for atoms that would be too close to others; of two, the later one."""
+def crowding(
+    problem: Problem, atoms: Atoms, chosen: list[Trial], yielding: Int | None = None, within: bool = False
+) -> Float:
+    """What each of some trials (T,) loses for atoms that would be too close to others; of two, the later one.
+
+    Atoms that are `yielding` aside, and those of the trial itself unless `within`.
+    """
     owner = np.full(len(atoms), -1)
     xyz = atoms.xyz.copy()
     for number, trial in enumerate(chosen):
@@ -243,7 +249,7 @@ def _crowding(problem: Problem, atoms: Atoms, chosen: list[Trial], yielding: Int
     if yielding is not None:
         counts[yielding[owner[yielding] < 0]] = False
     heavy = counts[near.i] & counts[near.j]
-    apart = near.image | (owner[near.i] != owner[near.j])
+    apart = near.image | within | (owner[near.i] != owner[near.j])
     near = near.taken(heavy & apart & may_meet(atoms, nb, near.i, near.j, near.image))
     i, j = near.i, near.j
     distance = near.lengths(xyz, crystal.rotations, crystal.orth, crystal.frac)

@@ -10,11 +10,21 @@ import dataclasses
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from arrayrefine.rebuilding.side_chains import Poses, Upright, axis_and_angle, left_jacobian, rotated
+from arrayrefine.atoms import Atoms
+from arrayrefine.rebuilding.side_chains import (
+    FLATTER,
+    FROM_WRONG_PLACE,
+    Poses,
+    Upright,
+    axis_and_angle,
+    left_jacobian,
+    rotated,
+)
 from arrayrefine.topology.polymers import Residue
 
 Float = NDArray[np.float64]
@@ -42,6 +52,9 @@ class Peptides:
     depth: Int
     path: Int
 
+    keeps_shape: ClassVar[float] = 0.0
+    expected: ClassVar[tuple[float, float, float]] = FROM_WRONG_PLACE
+
     @property
     def numbers(self) -> Int:
         """Running numbers (R,) of the residues."""
@@ -58,6 +71,10 @@ class Peptides:
         return dataclasses.replace(
             self, rows=np.append(self.rows, rows[None], axis=1), depth=np.append(self.depth, depth)
         )
+
+    def most_b(self, atoms: Atoms) -> Float:
+        """B (R, m), Å², that atoms have in another place at most."""
+        return np.asarray(atoms.b_iso[self.path[:, 2]][:, None] + FLATTER * self.depth)
 
     def chi(self, xyz: Float) -> Float:
         """Angles (R, 1), degrees, counted from where the peptides are."""

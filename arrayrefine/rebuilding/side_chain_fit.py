@@ -14,14 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.rebuilding.side_chain_scores import Candidates, Movable, Scores
-from arrayrefine.rebuilding.side_chains import Upright
+from arrayrefine.rebuilding.side_chains import Poses, Upright
 from arrayrefine.structure_factors import StructureFactors
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
-_ROTATION, _SHIFT, _TORSION = np.radians(10.0), 0.35, np.radians(15.0)
-"""Radians and Å; expected of a side chain that has the torsions of a rotamer on a backbone that was pulled at."""
 _HOPE, _MORE_HOPE = (0.6, 0.45, 0.35, 0.25, 0.2, 0.15, 0.1, 0.08, 0.06, 0.04, 0.03), 60.0
 """So far below what is wanted candidates may be after each step but the last, as shares of what they would explain at
 best and this."""
@@ -33,14 +31,15 @@ _STRETCH = 2.0
 
 @dataclasses.dataclass(frozen=True)
 class _Fit:
-    """Candidates (P,) on their way: where they started, what is `wanted` and how much more they could explain; how to
-    step; places, values and slopes.
+    """Candidates (P,) on their way: where they `began`, what moves (6 + k,) are `expected`, what is `wanted`, and how
+    much they could explain at `most`; how to step; places, values and slopes.
     """
 
     candidates: Candidates
     side_chains: Movable
     upright: Upright
-    began: Float
+    began: Poses
+    expected: Float
     wanted: Float
     most: Float
     sharpness: Float
@@ -57,11 +56,12 @@ class _Fit:
         arrays = {
             name: getattr(self, name)[chosen]
             for name in (
-                "began", "wanted", "most", "sharpness", "damping", "stretch", "xyz", "value", "slope",
+                "wanted", "most", "sharpness", "damping", "stretch", "xyz", "value", "slope",
             )
         }  # fmt: skip
         side_chains, upright = self.side_chains.taken(chosen), self.upright.taken(chosen)
-        return _Fit(self.candidates.taken(chosen), side_chains, upright, **arrays)
+        began, candidates = self.began.taken(chosen), self.candidates.taken(chosen)
+        return _Fit(candidates, side_chains, upright, began, self.expected, **arrays)
 
     def hopeful(self, share: float) -> _Fit:
         """Those that are not far below what is wanted."""
@@ -70,15 +70,14 @@ class _Fit:
 
     def away(self) -> Float:
         """How far (P, 6 + k) they are from where they started, in what is expected."""
-        poses = self.candidates.poses
-        turned = np.radians(poses.chi - self.began)
-        return np.concatenate([poses.rotation / _ROTATION, poses.shift / _SHIFT, turned / _TORSION], axis=1)
+        chi, rotation, shift = (now - then for now, then in zip(self.candidates.poses, self.began))
+        return np.concatenate([rotation, shift, np.radians(chi)], axis=1) / self.expected
 
     def moved(self, xyz: Float) -> _Fit:
         """After a step, not valued yet; `xyz` (N, 3) are the atoms of the model."""
         poses = self.candidates.poses
         by_pose = self.side_chains.by_pose(xyz, poses, self.xyz)
-        step = _step(by_pose, self.slope, self.sharpness, self.away(), self.damping)
+        step = _step(by_pose, self.slope, self.sharpness, self.away(), self.expected, self.damping)
         poses = poses.changed(self.stretch[:, None] * step)
         candidates = dataclasses.replace(self.candidates, poses=poses)
         return dataclasses.replace(self, candidates=candidates, xyz=self.side_chains.posed(xyz, poses, self.upright))
@@ -116,13 +115,27 @@ def fitted(
         Of what was not given up, and only of kinds of which there is any.
     """
     fits = [_begun(scores, xyz, candidates, want) for candidates, want in zip(tried, wanted) if len(candidates)]
-    fits = _valued(scores, fits, scores.plan([fit.side_chains for fit in fits]))
+    plan, count = scores.plan([fit.side_chains for fit in fits]), sum(len(fit.candidates) for fit in fits)
+    fits = _valued(scores, fits, plan)
     for hope in (*_HOPE, np.inf):
-        plan = scores.plan([fit.side_chains for fit in fits])
+        if (left := sum(len(fit.candidates) for fit in fits)) < count:
+            plan, count = scores.plan([fit.side_chains for fit in fits]), left
         there = _valued(scores, [fit.moved(xyz) for fit in fits], plan)
         fits = [fit.better(other).hopeful(hope) for fit, other in zip(fits, there)]
         fits = [fit for fit in fits if len(fit.candidates)]
     return [(fit.candidates, fit.xyz, fit.value) for fit in fits]
+
+
+def foreseen(scores: Scores, xyz: Float, candidates: Sequence[Candidates]) -> list[Float]:
+    """Values that candidates (P,) of each kind are foreseen to have after an undamped step from where they are."""
+    fits = [_begun(scores, xyz, one, np.zeros(len(one))) for one in candidates]
+    found = []
+    for fit in _valued(scores, fits, scores.plan([fit.side_chains for fit in fits])):
+        by_pose = fit.side_chains.by_pose(xyz, fit.candidates.poses, fit.xyz)
+        gradient, normal = _equations(by_pose, fit.slope, fit.sharpness, fit.away(), fit.expected)
+        step = np.linalg.solve(normal, gradient[..., None])[..., 0]
+        found.append(np.asarray(fit.value + 0.5 * np.einsum("pk,pk->p", gradient, step)))
+    return found
 
 
 def _begun(scores: Scores, xyz: Float, candidates: Candidates, wanted: Float) -> _Fit:
@@ -130,8 +143,9 @@ def _begun(scores: Scores, xyz: Float, candidates: Candidates, wanted: Float) ->
     upright = side_chains.upright(xyz)
     places = side_chains.posed(xyz, candidates.poses, upright)
     count = len(candidates)
+    expected = np.repeat(candidates.of.expected, (3, 3, candidates.poses.chi.shape[1]))
     return _Fit(
-        candidates, side_chains, upright, candidates.poses.chi, wanted, scores.most(side_chains),
+        candidates, side_chains, upright, candidates.poses, expected, wanted, scores.most(side_chains),
         scores.sharpness(side_chains), np.full(count, _DAMPING), np.full(count, _STRETCH), places, np.zeros(count),
         np.zeros(places.shape),
     )  # fmt: skip
@@ -146,7 +160,7 @@ def _valued(scores: Scores, fits: list[_Fit], plan: StructureFactors) -> list[_F
     ]
 
 
-def _step(by_pose: Float, slope: Float, sharpness: Float, away: Float, damping: Float) -> Float:
+def _step(by_pose: Float, slope: Float, sharpness: Float, away: Float, expected: Float, damping: Float) -> Float:
     """Damped Gauss-Newton step (P, 6 + k) of the poses.
 
     Parameters
@@ -159,12 +173,18 @@ def _step(by_pose: Float, slope: Float, sharpness: Float, away: Float, damping: 
         Curvature of the value by each atom, the sign turned.
     away : (P, 6 + k)
         How far the poses are from the start, in what is expected.
+    expected : (6 + k,)
+        Radians and Å.
     damping : (P,)
     """
-    count = by_pose.shape[-1]
-    expected = np.concatenate([np.full(3, _ROTATION), np.full(3, _SHIFT), np.full(count - 6, _TORSION)])
-    gradient = np.einsum("pmi,pmik->pk", slope, by_pose) - away / expected
-    flat = (by_pose * np.sqrt(sharpness)[..., None, None]).reshape(len(by_pose), 3 * by_pose.shape[1], count)
-    normal = np.swapaxes(flat, 1, 2) @ flat + np.diag(expected**-2.0)
-    normal += damping[:, None, None] * normal * np.eye(count)
+    gradient, normal = _equations(by_pose, slope, sharpness, away, expected)
+    normal += damping[:, None, None] * normal * np.eye(len(expected))
     return np.asarray(np.linalg.solve(normal, gradient[..., None])[..., 0])
+
+
+def _equations(by_pose: Float, slope: Float, sharpness: Float, away: Float, expected: Float) -> tuple[Float, Float]:
+    """Gradient (P, 6 + k) and normal matrix (P, 6 + k, 6 + k) of the poses, see `_step`."""
+    gradient = np.einsum("pmi,pmik->pk", slope, by_pose) - away / expected
+    count, atoms = by_pose.shape[:2]
+    flat = (by_pose * np.sqrt(sharpness)[..., None, None]).reshape(count, 3 * atoms, len(expected))
+    return gradient, np.swapaxes(flat, 1, 2) @ flat + np.diag(expected**-2.0)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
+from arrayrefine.rebuilding.ligands import Ligands
 from arrayrefine.rebuilding.peptides import Peptides
 from arrayrefine.rebuilding.probes import Probes
 from arrayrefine.rebuilding.side_chains import Poses, SideChains
@@ -17,11 +18,7 @@ from arrayrefine.structure_factors import StructureFactors
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
-Movable: TypeAlias = SideChains | Peptides
-
-_FLATTER = 10.0
-"""Å²; B of an atom in a new place is no more than this above CB's for each torsion: where it was wrong it has grown."""
-
+Movable: TypeAlias = SideChains | Peptides | Ligands
 
 @dataclasses.dataclass(frozen=True)
 class Candidates:
@@ -148,7 +145,7 @@ class Scores(Probes):
 
 def b_elsewhere(atoms: Atoms, kind: Movable) -> Float:
     """B (R, m), Å², that atoms of side chains have in another place."""
-    return np.minimum(atoms.b_iso[kind.rows], atoms.b_iso[kind.path[:, 2]][:, None] + _FLATTER * kind.depth)
+    return np.minimum(atoms.b_iso[kind.rows], kind.most_b(atoms))
 
 
 def _rows(kinds: Sequence[Movable]) -> Int:

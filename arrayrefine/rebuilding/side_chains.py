@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from arrayrefine.atoms import Atoms
 from arrayrefine.kernels.geometry import dihedral
 from arrayrefine.topology.polymers import Residue
 from arrayrefine.validation.torsions import chi_path, common_name
@@ -20,6 +21,11 @@ Int = NDArray[np.int64]
 BACKBONE = frozenset({"N", "CA", "C", "O", "OXT"})
 _REMOTENESS = "BGDEZH"
 """Second letters of the names of atoms, by how many torsions turn them."""
+FLATTER = 10.0
+"""Å²; B of an atom in a new place is no more than this above CB's for each torsion: where it was wrong it has grown."""
+FROM_WRONG_PLACE = (float(np.radians(10.0)), 0.35, float(np.radians(15.0)))
+"""Radians and Å; rotation, shift and torsions by which one that has the torsions of a rotamer may be off, on a backbone
+that was pulled at."""
 _IDEAL_CB = (-0.58273431, 0.56802827, -0.54067466)
 """CB from CA: factors of (CA − N) × (C − CA), CA − N and C − CA, for ideal angles at CA."""
 
@@ -85,6 +91,9 @@ class SideChains:
     path: Int
     carbonyl: Int
 
+    keeps_shape: ClassVar[float] = 0.0
+    expected: ClassVar[tuple[float, float, float]] = FROM_WRONG_PLACE
+
     @property
     def numbers(self) -> Int:
         """Running numbers (R,) of the residues."""
@@ -103,6 +112,10 @@ class SideChains:
         return dataclasses.replace(
             self, rows=np.append(self.rows, rows[None], axis=1), depth=np.append(self.depth, depth)
         )
+
+    def most_b(self, atoms: Atoms) -> Float:
+        """B (R, m), Å², that atoms have in another place at most."""
+        return np.asarray(atoms.b_iso[self.path[:, 2]][:, None] + FLATTER * self.depth)
 
     def chi(self, xyz: Float) -> Float:
         """Torsions (R, k), degrees."""

@@ -1,0 +1,243 @@
+"""Ligands as rigid fragments about bonds that turn, and where their atoms are in other poses.
+
+A ligand is what bonds hold together beside chains and waters: a component, or several such as the sugars of a glycan.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import breadth_first_order, connected_components
+
+from arrayrefine.atoms import Atoms
+from arrayrefine.rebuilding.side_chains import FLATTER, Poses, Upright, axis_and_angle, left_jacobian, rotated
+from arrayrefine.restraints import Restraints
+from arrayrefine.topology.polymers import Residue, is_polymer, is_water
+
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+Bool = NDArray[np.bool_]
+
+_DOUBLE = {"CC": 1.42, "CN": 1.37, "CO": 1.36, "NN": 1.33, "NO": 1.33}
+"""Å; shorter bonds are double in part, as those of amides and esters are, and do not turn."""
+_FEWEST, _MOST, _MOST_BONDS = 4, 120, 40
+"""Atoms of a ligand, fewer of which are ions or lie anyhow; and bonds that turn, beyond which poses are too many."""
+EXPECTED = (float(np.radians(20.0)), 0.7, float(np.radians(30.0)))
+"""Radians and Å; rotation, shift and torsions by which one that is nearly there may be off."""
+
+
+@dataclass(frozen=True)
+class Ligands:
+    """R times a ligand: other poses of the same m atoms.
+
+    Attributes
+    ----------
+    residues : tuple of R Residue
+        The first of each.
+    rows : (R, m) int
+        Atoms that move.
+    depth : (m,) int
+        The rigid fragment that each belongs to; that of most atoms is 0.
+    axes : (k, 2) int
+        Columns of `rows`: bonds that turn, from the first fragment outwards.
+    beyond : (k, k + 1) bool
+        The fragments that each of them turns.
+    around : (R,) float
+        Å²; B of what is next to each.
+    """
+
+    residues: tuple[Residue, ...]
+    rows: Int
+    depth: Int
+    axes: Int
+    beyond: Bool
+    around: Float
+
+    keeps_shape: ClassVar[float] = 0.5
+    expected: ClassVar[tuple[float, float, float]] = EXPECTED
+
+    @property
+    def numbers(self) -> Int:
+        """Running numbers (R,) of the residues."""
+        return np.array([residue.number for residue in self.residues], dtype=np.int64)
+
+    def taken(self, chosen: Sequence[int] | Int) -> Ligands:
+        """Some of them."""
+        chosen = np.asarray(chosen, dtype=np.int64)
+        residues = tuple(self.residues[k] for k in chosen.tolist())
+        return dataclasses.replace(self, residues=residues, rows=self.rows[chosen], around=self.around[chosen])
+
+    def with_also(self, rows: Int, depth: Int) -> Ligands:
+        """One ligand with further atoms (n,) of its fragments."""
+        return dataclasses.replace(
+            self, rows=np.append(self.rows, rows[None], axis=1), depth=np.append(self.depth, depth)
+        )
+
+    def most_b(self, atoms: Atoms) -> Float:
+        """B (R, m), Å², that atoms have in another place at most: not much more than what is next to them."""
+        return np.repeat((self.around + FLATTER)[:, None], self.rows.shape[1], axis=1)
+
+    def successive(self) -> list[tuple[int, int]]:
+        """Bonds that turn, and those next to them further out."""
+        depth = self.beyond[:, 1:].sum(axis=0)  # how many of them turn the fragment behind each
+        one, two = np.nonzero(self.beyond[:, 1:] & (depth == depth[:, None] + 1))
+        return list(zip(one.tolist(), two.tolist()))
+
+    def chi(self, xyz: Float) -> Float:
+        """Torsions (R, k), degrees, counted from where the ligands are."""
+        return np.zeros((len(self.rows), len(self.axes)))
+
+    def upright(self, xyz: Float) -> Upright:
+        """As they are."""
+        return Upright(xyz[self.rows], xyz[self.rows[:, :0]], self.chi(xyz))
+
+    def posed(self, xyz: Float, poses: Poses, upright: Upright | None = None) -> Float:
+        """Atoms (R, m, 3): bonds turned, then the whole rotated about its middle, and shifted."""
+        moved = (xyz[self.rows] if upright is None else upright.atoms).copy()
+        middle = self._middle(xyz)
+        turn = np.radians(poses.chi)
+        for k, (one, two) in enumerate(self.axes.tolist()):
+            mine = self.beyond[k][self.depth]
+            end = moved[:, two]
+            moved[:, mine] = rotated(moved[:, mine], end, end - moved[:, one], turn[:, k])
+        return rotated(moved, middle, *axis_and_angle(poses.rotation)) + poses.shift[:, None]
+
+    def by_pose(self, xyz: Float, poses: Poses, placed: Float) -> Float:
+        """Derivatives (R, m, 3, 6 + k) of the `placed` atoms (R, m, 3) by rotation, shift and torsions (radians)."""
+        found = np.zeros((*placed.shape, 6 + len(self.axes)))
+        from_pivot = placed - (self._middle(xyz) + poses.shift)[:, None]
+        jacobian = left_jacobian(poses.rotation)
+        for k in range(3):
+            found[..., k] = np.cross(jacobian[:, None, :, k], from_pivot)
+        found[..., 3:6] = np.eye(3)
+        for k, (one, two) in enumerate(self.axes.tolist()):
+            mine = self.beyond[k][self.depth]
+            axis = placed[:, two] - placed[:, one]
+            axis = axis / np.linalg.norm(axis, axis=1, keepdims=True)
+            found[..., 6 + k][:, mine] = np.cross(axis[:, None], placed[:, mine] - placed[:, two, None])
+        return found
+
+    def _middle(self, xyz: Float) -> Float:
+        """Where they turn about (R, 3)."""
+        return np.asarray(xyz[self.rows].mean(axis=1))
+
+
+def are_waters(atoms: Atoms) -> Bool:
+    """Which atoms (N,) are of waters."""
+    names = atoms.identity.residue_name
+    return np.isin(names, [name for name in set(names.tolist()) if is_water(name)])
+
+
+def joined_residues(atoms: Atoms, bonds: Int) -> tuple[list[Int], Int]:
+    """Running numbers of the residues of each ligand; and the bonds (b, 2) between residues of one."""
+    who = atoms.identity
+    names = set(who.residue_name.tolist())
+    other = ~(are_waters(atoms) | np.isin(who.residue_name, [name for name in names if is_polymer(name)]))
+    if not other.any():
+        return [], np.zeros((0, 2), dtype=np.int64)
+    inside = bonds[other[bonds].all(axis=1)]
+    count = int(who.residue.max()) + 1
+    one, two = who.residue[inside].T
+    _, part = connected_components(coo_array((np.ones(len(one)), (one, two)), shape=(count, count)), directed=False)
+    numbers = np.unique(who.residue[other])
+    groups = [numbers[part[numbers] == k] for k in dict.fromkeys(part[numbers].tolist())]
+    return groups, inside[one != two]
+
+
+def ligand_of(atoms: Atoms, numbers: Int, restraints: Restraints, around: float) -> Ligands | None:
+    """The ligand that some residues are; None where it has too few or too many atoms, or they do not hang together."""
+    who = atoms.identity
+    rows = np.flatnonzero(np.isin(who.residue, numbers) & ~atoms.is_hydrogen)
+    m = len(rows)
+    if not _FEWEST <= m <= _MOST:
+        return None
+    column = np.full(len(atoms), -1)
+    column[rows] = np.arange(m)
+    bonds = column[restraints.bonds.index]
+    bonds = np.unique(np.sort(bonds[(bonds >= 0).all(axis=1)], axis=1), axis=0)
+    if _parts(bonds, m)[0] > 1:
+        return None
+    turns = _that_turn(bonds, m, _flat(column, restraints), _single(atoms, rows, column, restraints))
+    if len(turns) > _MOST_BONDS:
+        return None
+    axes, beyond, fragment = _tree(bonds, turns, m)
+    at = int(rows[0])
+    names = dict(zip(who.atom_name[rows].tolist(), rows.tolist()))
+    key = int(who.sequence_number[at]), str(who.insertion_code[at])
+    first = Residue(int(who.residue[at]), str(who.chain[at]), str(who.residue_name[at]), key, names)
+    return Ligands((first,), rows[None], fragment, axes, beyond, np.array([around]))
+
+
+def _parts(bonds: Int, m: int) -> tuple[int, Int]:
+    """How many parts bonds make of m atoms, and the part of each."""
+    graph = coo_array((np.ones(len(bonds)), (bonds[:, 0], bonds[:, 1])), shape=(m, m))
+    count, part = connected_components(graph, directed=False)
+    return int(count), np.asarray(part, dtype=np.int64)
+
+
+def _flat(column: Int, restraints: Restraints) -> list[set[int]]:
+    """Atoms of each plane, by their columns."""
+    planes = restraints.planes
+    at = column[planes.index]
+    found: dict[int, set[int]] = {}
+    for plane, one in zip(planes.plane[at >= 0].tolist(), at[at >= 0].tolist()):
+        found.setdefault(plane, set()).add(one)
+    return list(found.values())
+
+
+def _single(atoms: Atoms, rows: Int, column: Int, restraints: Restraints) -> set[tuple[int, int]]:
+    """Bonds that are single ones by their ideal lengths."""
+    found = set()
+    element = np.char.upper(atoms.element[rows])
+    for pair, length in zip(column[restraints.bonds.index].tolist(), restraints.bonds.ideal.tolist()):
+        one, two = sorted(pair)
+        if one >= 0 and length > _DOUBLE.get("".join(sorted((element[one], element[two]))), 0.0):
+            found.add((one, two))
+    return found
+
+
+def _that_turn(bonds: Int, m: int, planes: list[set[int]], single: set[tuple[int, int]]) -> Int:
+    """Single bonds (k, 2) in no ring and across no plane, with atoms on both sides."""
+    next_to: list[set[int]] = [set() for _ in range(m)]
+    for one, two in bonds.tolist():
+        next_to[one].add(two)
+        next_to[two].add(one)
+    found = []
+    for k, (one, two) in enumerate(bonds.tolist()):
+        left, right = next_to[one] - {two}, next_to[two] - {one}
+        if not left or not right or (one, two) not in single:
+            continue
+        if any({one, two} <= plane and plane & left and plane & right for plane in planes):
+            continue
+        if _parts(np.delete(bonds, k, axis=0), m)[0] > 1:
+            found.append((one, two))
+    return np.array(found, dtype=np.int64).reshape(-1, 2)
+
+
+def _tree(bonds: Int, turns: Int, m: int) -> tuple[Int, Bool, Int]:
+    """Axes (k, 2) from the largest fragment outwards, which fragments (k, k + 1) each turns, and that of each atom."""
+    keys = bonds @ np.array([m, 1])
+    count, part = _parts(bonds[~np.isin(keys, turns @ np.array([m, 1]))], m)
+    largest = int(np.argmax(np.bincount(part)))
+    joins = part[turns]
+    graph = coo_array((np.ones(len(joins)), (joins[:, 0], joins[:, 1])), shape=(count, count)).tocsr()
+    order, before = breadth_first_order(graph, largest, directed=False)
+    place = np.empty(count, dtype=np.int64)
+    place[order] = np.arange(count)
+    axes = np.zeros((count - 1, 2), dtype=np.int64)
+    for (one, two), (a, b) in zip(turns.tolist(), joins.tolist()):
+        outwards = before[b] == a
+        axes[place[b if outwards else a] - 1] = (one, two) if outwards else (two, one)
+    beyond = np.zeros((count - 1, count), dtype=bool)
+    for k in range(count - 1, 0, -1):
+        beyond[k - 1, k] = True
+        parent = place[before[order[k]]]
+        if parent:
+            beyond[parent - 1] |= beyond[k - 1]
+    return axes, beyond, place[part]

@@ -1,0 +1,258 @@
+"""Ligands as rigid fragments about bonds that turn: derivatives, which may move, and that they come to their places."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gemmi
+import numpy as np
+import pytest
+from drawn import built
+from synthetic import as_data
+
+import arrayrefine as ar
+from arrayrefine.atoms import Atoms
+from arrayrefine.example import MODEL
+from arrayrefine.monomers import load_monomers
+from arrayrefine.options import Options
+from arrayrefine.problem import Problem
+from arrayrefine.rebuilding import better_ligands
+from arrayrefine.rebuilding.better_ligands import Placed, told, with_better_ligands
+from arrayrefine.rebuilding.ligands import Ligands, joined_residues, ligand_of
+from arrayrefine.rebuilding.side_chains import Poses
+from arrayrefine.state import State, evaluate
+
+NAME = "MES"
+"""The ligand of the crystal that tests make up."""
+HINGE = ("CG", "CD")
+"""A bond of folate that turns."""
+
+
+def ligand(name: str, **how: Any) -> tuple[Atoms, Ligands]:
+    atoms, restraints = built(name, **how)
+    found = ligand_of(atoms, np.unique(atoms.identity.residue), restraints, 20.0)
+    assert found is not None
+    return atoms, found
+
+
+def bonds_of(atoms: Atoms, kind: Ligands) -> set[frozenset[str]]:
+    names = atoms.identity.atom_name[kind.rows[0]]
+    return {frozenset(names[pair].tolist()) for pair in kind.axes}
+
+
+def test_single_bonds_turn_and_rings_and_flat_ones_do_not() -> None:
+    atoms, kind = ligand("FOL")
+    turning = bonds_of(atoms, kind)
+    assert {frozenset(pair) for pair in (HINGE, ("C6", "C9"), ("C9", "N10"), ("CA", "CB"), ("CA", "CT"))} <= turning
+    assert frozenset(("C", "N")) not in turning  # an amide
+    assert frozenset(("C11", "C12")) not in turning  # a ring
+    assert frozenset(("C", "O")) not in turning  # nothing beyond
+    assert len(kind.beyond) == len(turning) == kind.depth.max()
+    assert np.bincount(kind.depth).argmax() == 0
+
+
+def test_ions_and_what_does_not_hang_together_are_none() -> None:
+    for name, how in (("MG", {}), ("EDO", {"lacks": ("C1",)}), ("ACT", {"lacks": ("O",)})):
+        atoms, restraints = built(name, **how)  # type: ignore[arg-type]
+        assert ligand_of(atoms, np.unique(atoms.identity.residue), restraints, 20.0) is None
+
+
+@pytest.mark.parametrize("size", [0.0, 0.6])
+def test_places_by_poses(size: float) -> None:
+    atoms, kind = ligand("FOL")
+    kind, rng = kind.taken([0, 0, 0]), np.random.default_rng(1)
+    k = len(kind.axes)
+    poses = Poses(*(rng.normal(0.0, s, (3, n)) for s, n in ((100.0 * size, k), (size, 3), (size, 3))))
+    placed = kind.posed(atoms.xyz, poses)
+    found = kind.by_pose(atoms.xyz, poses, placed)
+    assert found.shape == (3, kind.rows.shape[1], 3, 6 + k)
+    for n in range(6 + k):
+        step = np.zeros((3, 6 + k))
+        step[:, n] = 1e-5
+        ahead, behind = (kind.posed(atoms.xyz, poses.changed(s)) for s in (step, -step))
+        np.testing.assert_allclose(found[..., n], (ahead - behind) / 2e-5, atol=1e-6)
+
+
+def test_poses_bend_nothing() -> None:
+    atoms, restraints = built("FOL")
+    kind = ligand_of(atoms, np.unique(atoms.identity.residue), restraints, 20.0)
+    assert kind is not None
+    np.testing.assert_allclose(kind.posed(atoms.xyz, Poses.of(kind.chi(atoms.xyz)))[0], atoms.xyz[kind.rows[0]])
+    rng = np.random.default_rng(2)
+    poses = Poses(rng.uniform(-180, 180, (1, len(kind.axes))), rng.normal(size=(1, 3)), rng.normal(size=(1, 3)))
+    xyz = atoms.xyz.copy()
+    xyz[kind.rows[0]] = kind.posed(atoms.xyz, poses)[0]
+    for index in (restraints.bonds.index, restraints.angles.index[:, [0, 2]]):
+        index = index[~atoms.is_hydrogen[index].any(axis=1)]
+        was, now = (np.linalg.norm(x[index[:, 0]] - x[index[:, 1]], axis=1) for x in (atoms.xyz, xyz))
+        np.testing.assert_allclose(now, was, atol=1e-9)
+    one, two = np.array(kind.successive()).T
+    np.testing.assert_array_equal(kind.beyond[one] & kind.beyond[two], kind.beyond[two])
+    assert len(one) == len(kind.axes) - (kind.beyond[:, 1:].sum(axis=0) == 1).sum()
+
+
+def crystal(name: str, waters: list[list[float]] | None = None) -> gemmi.Structure:
+    """Seven residues, a component as its dictionary draws it, and waters."""
+    whole, structure = gemmi.read_structure(str(MODEL)), gemmi.Structure()
+    structure.cell, structure.spacegroup_hm = gemmi.UnitCell(30, 32, 36, 90, 90, 90), "P 21 21 21"
+    structure.add_model(gemmi.Model(1))
+    chain, others = gemmi.Chain("A"), gemmi.Chain("L")
+    for residue in whole[0]["A"].get_polymer():
+        if 60 <= residue.seqid.num <= 66:
+            chain.add_residue(residue)
+    shift = gemmi.Position(6.0, 6.0, 6.0) - chain[0][0].pos
+    for residue in chain:
+        for atom in residue:
+            atom.pos, atom.b_iso = atom.pos + shift, 15.0
+    drawn = [atom for atom in load_monomers([name]).monlib.monomers[name].atoms if not atom.is_hydrogen()]
+    middle = np.mean([atom.xyz.tolist() for atom in drawn], axis=0)
+    others.add_residue(_residue(name, 1, [(a.id, a.el, a.xyz.tolist() - middle + [15.0, 18.0, 22.0]) for a in drawn]))
+    for k, place in enumerate(waters or [], 2):
+        others.add_residue(_residue("HOH", k, [("O", gemmi.Element("O"), np.array(place))]))
+    structure[0].add_chain(chain)
+    structure[0].add_chain(others)
+    structure.setup_entities()
+    structure.setup_cell_images()
+    return structure
+
+
+def _residue(name: str, number: int, atoms: list[tuple[str, gemmi.Element, np.ndarray]]) -> gemmi.Residue:
+    residue = gemmi.Residue()
+    residue.name, residue.seqid, residue.het_flag = name, gemmi.SeqId(str(number)), "H"
+    for label, element, place in atoms:
+        atom = gemmi.Atom()
+        atom.name, atom.element, atom.pos, atom.b_iso = label, element, gemmi.Position(*place), 15.0
+        residue.add_atom(atom)
+    return residue
+
+
+def prepared(structure: gemmi.Structure, data: gemmi.Mtz, **how: Any) -> tuple[Problem, State]:
+    options = Options(hydrogens="strip", anisotropic="none", **how)
+    _, problem, atoms, _ = ar.prepare(structure, data, options)
+    return problem, evaluate(problem, atoms)
+
+
+@pytest.fixture(scope="module")
+def right() -> tuple[Problem, State]:
+    structure = crystal(NAME)
+    return prepared(structure, as_data(structure, 2.0))
+
+
+def the_ligand(problem: Problem, atoms: Atoms) -> Ligands:
+    (kind,) = better_ligands._free(problem, atoms)
+    return kind
+
+
+def put_off(problem: Problem, state: State, turn: float = 40.0) -> State:
+    """The ligand shifted, rotated, and turned about some of its bonds."""
+    kind, xyz = the_ligand(problem, state.atoms), state.atoms.xyz.copy()
+    chi = turn * (np.arange(len(kind.axes)) % 3 - 1.0)[None]
+    xyz[kind.rows[0]] = kind.posed(xyz, Poses(chi, np.array([[0.0, 0.1, 0.1]]), np.array([[0.4, -0.3, 0.3]])))[0]
+    return evaluate(problem, state.atoms.replace(xyz=xyz))
+
+
+def rms(problem: Problem, one: State, two: State) -> float:
+    rows = the_ligand(problem, one.atoms).rows[0]
+    return float(np.sqrt(((one.atoms.xyz - two.atoms.xyz)[rows] ** 2).sum(axis=1).mean()))
+
+
+def stays(problem: Problem, state: State, far: bool) -> bool:
+    found, placed = with_better_ligands(problem, state, far)
+    return found is state and placed == ()
+
+
+def test_what_is_right_stays(right: tuple[Problem, State]) -> None:
+    problem, state = right
+    for far in (False, True):
+        assert stays(problem, state, far)
+
+
+def test_what_is_wrong_comes_where_the_data_want_it(right: tuple[Problem, State]) -> None:
+    problem, state = right
+    wrong = put_off(problem, state)
+    assert rms(problem, wrong, state) > 0.8
+    found, (placed,) = with_better_ligands(problem, wrong, False)
+    assert rms(problem, found, state) < 0.2
+    assert placed.residue == f"L/{NAME} 1"
+    assert placed.gain > 50.0
+    assert placed.distance == pytest.approx(rms(problem, wrong, found))
+    assert found.statistics.r_free < wrong.statistics.r_free - 0.05
+    still = np.setdiff1d(np.arange(len(state.atoms)), the_ligand(problem, state.atoms).rows)
+    np.testing.assert_array_equal(found.atoms.xyz[still], wrong.atoms.xyz[still])
+
+
+def test_nothing_moves_that_is_to_be_kept(right: tuple[Problem, State]) -> None:
+    problem, state = right
+    wrong = put_off(problem, state)
+    kept = dataclasses.replace(problem, options=dataclasses.replace(problem.options, ligands="keep"))
+    assert stays(kept, wrong, True)
+    still = dataclasses.replace(problem, options=dataclasses.replace(problem.options, targets=("b",)))
+    assert stays(still, wrong, True)
+
+
+def test_a_ligand_without_density_stays() -> None:
+    structure = crystal(NAME)
+    empty = structure.clone()
+    del empty[0]["L"][0]
+    problem, state = prepared(structure, as_data(empty, 2.0))
+    assert stays(problem, state, True)
+
+
+def test_a_move_that_log_p_does_not_bear_out_is_not_made(
+    right: tuple[Problem, State], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem, state = right
+    wrong = put_off(problem, state)
+    monkeypatch.setattr(better_ligands, "lost", lambda one, two: -0.5 * better_ligands.WORTH / one.xray.work.sum())
+    assert stays(problem, wrong, False)
+
+
+def test_waters_in_the_way_are_told(right: tuple[Problem, State]) -> None:
+    problem, state = right
+    place = state.atoms.xyz[the_ligand(problem, state.atoms).rows[0][0]]
+    structure = crystal(NAME, [(place + np.array([1.0, 0.0, 0.0])).tolist()])
+    problem, off = prepared(structure, as_data(crystal(NAME), 2.0))
+    _, (placed,) = with_better_ligands(problem, put_off(problem, off), False)
+    assert placed.waters == ("L/HOH 2",)
+    assert told((placed,)).endswith("; waters in the way: L/HOH 2")
+    assert told((Placed("A/X 1", 9.6, 0.44, ()),)) == (
+        "1 ligand moved as rigid fragments, rms, for the gain in log p: A/X 1 by 0.4 Å (+10)"
+    )
+
+
+def test_a_ligand_of_a_real_crystal_comes_back(case: Callable[[str], Path]) -> None:
+    folder = case("1rx2")
+    _, problem, atoms, _ = ar.prepare(folder / "model.pdb", folder / "norm.mtz", Options())
+    (kind,) = (k for k in better_ligands._free(problem, atoms) if k.residues[0].name == "NAP")
+    xyz, k = atoms.xyz.copy(), len(kind.axes)
+    chi = 5.0 * (np.arange(k) % 3 - 1.0)[None]
+    xyz[kind.rows[0]] = kind.posed(xyz, Poses(chi, np.array([[0.1, 0.0, 0.1]]), np.array([[0.3, -0.3, 0.3]])))[0]
+    state = evaluate(problem, atoms.replace(xyz=xyz))
+    found, (placed,) = with_better_ligands(problem, state, False)
+    away = [float(np.sqrt(((x - atoms.xyz)[kind.rows[0]] ** 2).sum(axis=1).mean())) for x in (xyz, found.atoms.xyz)]
+    assert away[0] > 1.5
+    assert away[1] < 0.2
+    assert placed.residue == "A/NAP 164"
+
+
+def test_conformers_and_what_is_bound_or_fixed_stay(right: tuple[Problem, State]) -> None:
+    problem, state = right
+    atoms = state.atoms
+    rows = the_ligand(problem, atoms).rows[0]
+    altloc = atoms.identity.altloc.copy()
+    altloc[rows[:3]] = "A"
+    split = dataclasses.replace(atoms, identity=dataclasses.replace(atoms.identity, altloc=altloc))
+    assert better_ligands._free(problem, split) == []
+    bonds = problem.restraints.bonds
+    index = np.append(bonds.index, [[0, int(rows[4])]], axis=0)
+    linked = dataclasses.replace(bonds, index=index, ideal=np.append(bonds.ideal, 1.5), sigma=np.append(bonds.sigma, 1))
+    with_link = problem.with_restraints(dataclasses.replace(problem.restraints, bonds=linked), atoms)
+    assert better_ligands._free(with_link, atoms) == []
+    groups, between = joined_residues(atoms, linked.index)
+    assert [len(group) for group in groups] == [1]
+    assert len(between) == 0  # a bond to a chain is none within
+    frozen = dataclasses.replace(problem.options, freeze=("xyz: chain L",))
+    assert better_ligands._free(dataclasses.replace(problem, options=frozen), atoms) == []
