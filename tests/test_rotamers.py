@@ -335,14 +335,14 @@ def kind_chi(state: State, number: int) -> list[float]:
 def test_others_are_in_the_way(start: tuple[Problem, State]) -> None:
     problem, state = start
     here, upon = trial(state, 36, kind_chi(state, 36), 20.0), at_a_place(state, 8, 103, 20.0)
-    assert better_places._crowding(problem, state.atoms, [here])[0] < 3.0
-    assert better_places._crowding(problem, state.atoms, [upon])[0] > 20.0
+    assert better_places.crowding(problem, state.atoms, [here])[0] < 3.0
+    assert better_places.crowding(problem, state.atoms, [upon])[0] > 20.0
     phe = side_chains_of([residue(state.atoms, 103)])[0]
-    yielding = better_places._crowding(problem, state.atoms, [upon], phe.rows[0])[0]
-    assert yielding < better_places._crowding(problem, state.atoms, [upon])[0] - 15.0
+    yielding = better_places.crowding(problem, state.atoms, [upon], phe.rows[0])[0]
+    assert yielding < better_places.crowding(problem, state.atoms, [upon])[0] - 15.0
     assert better_places._apart(problem, state.atoms, [upon]) == []
     pair = [at_a_place(state, 8, 103, 50.0), at_a_place(state, 24, 103, 40.0)]
-    both = better_places._crowding(problem, state.atoms, pair)
+    both = better_places.crowding(problem, state.atoms, pair)
     assert both[1] > both[0]
 
 
@@ -374,7 +374,7 @@ def test_a_place_is_taken_from_one_that_yields(wrong: tuple[Problem, State], mon
     kinds = side_chains_of(rotamers._free(problem, state.atoms))
     right = {t.residue.key[0]: t for t in better_places._best(state, rotamers._search(kinds))}
     blocked = set(WRONG)
-    crowding = better_places._crowding
+    crowding = better_places.crowding
 
     def crowded(problem: Problem, atoms: Atoms, chosen: list[better_places.Trial], yielding: Any = None) -> Any:
         """As if 36 needed the place that 41 leaves."""
@@ -384,7 +384,7 @@ def test_a_place_is_taken_from_one_that_yields(wrong: tuple[Problem, State], mon
             cost[numbers.index(36)] += 1000.0
         return cost
 
-    monkeypatch.setattr(better_places, "_crowding", crowded)
+    monkeypatch.setattr(better_places, "crowding", crowded)
     asked = scripted(monkeypatch, [right[n] for n in blocked - {41}], [right[41]])
     after, found = with_better_rotamers(problem, state)
     assert asked == [2]
@@ -464,7 +464,7 @@ def test_what_the_likelihood_does_not_confirm_is_dropped(
 ) -> None:
     problem, state = start
     chi = kind_chi(state, 36)
-    monkeypatch.setattr(better_places, "_crowding", lambda problem, atoms, chosen, yielding=None: np.zeros(len(chosen)))
+    monkeypatch.setattr(better_places, "crowding", lambda problem, atoms, chosen, yielding=None: np.zeros(len(chosen)))
     scripted(monkeypatch, [trial(state, 36, [chi[0] + 120.0, *chi[1:]], 50.0)])
     assert with_better_rotamers(problem, state) == (state, ())
 

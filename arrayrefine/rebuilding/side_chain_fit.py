@@ -126,15 +126,15 @@ def fitted(
     return [(fit.candidates, fit.xyz, fit.value) for fit in fits]
 
 
-def foreseen(scores: Scores, xyz: Float, candidates: Sequence[Candidates]) -> list[Float]:
-    """Values that candidates (P,) of each kind are foreseen to have after an undamped step from where they are."""
+def foreseen(scores: Scores, xyz: Float, candidates: Sequence[Candidates]) -> list[tuple[Float, Float]]:
+    """Values (P,) of candidates of each kind, and those that they are foreseen to have after an undamped step."""
     fits = [_begun(scores, xyz, one, np.zeros(len(one))) for one in candidates]
     found = []
     for fit in _valued(scores, fits, scores.plan([fit.side_chains for fit in fits])):
         by_pose = fit.side_chains.by_pose(xyz, fit.candidates.poses, fit.xyz)
         gradient, normal = _equations(by_pose, fit.slope, fit.sharpness, fit.away(), fit.expected)
         step = np.linalg.solve(normal, gradient[..., None])[..., 0]
-        found.append(np.asarray(fit.value + 0.5 * np.einsum("pk,pk->p", gradient, step)))
+        found.append((fit.value, np.asarray(fit.value + 0.5 * np.einsum("pk,pk->p", gradient, step))))
     return found
 
 
