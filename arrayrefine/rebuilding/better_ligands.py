@@ -252,6 +252,8 @@ def _drawn(kind: Ligands, count: int, spread: tuple[float, float, float]) -> Can
 
 def _fitted(scores: Scores, xyz: Float, tried: list[Candidates], wanted: list[float]) -> list[list[Trial]]:
     """Of each ligand the best poses fitted to the data nearby, where they come to more than is wanted."""
+    if not tried:
+        return []
     values = [after for _, after in foreseen(scores, xyz, tried)]
     tried = [one.taken(np.sort(np.argsort(-value)[:_BEST])) for one, value in zip(tried, values)]
     found: dict[int, list[Trial]] = {one.of.residues[0].number: [] for one in tried}
