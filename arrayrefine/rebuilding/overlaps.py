@@ -9,7 +9,6 @@ cos(2π s·r) over all directions of s, r apart.
 from __future__ import annotations
 
 import numpy as np
-import scipy.ndimage
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
@@ -20,6 +19,7 @@ Float = NDArray[np.float64]
 
 _FAR, _STEP = 12.0, 0.1
 """Å; beyond, atoms of one residue do not lie."""
+_COLUMNS = round(_FAR / _STEP) + 1
 _LEAST_B, _MOST_B, _COUNT = 1.0, 1600.0, 56
 """Å²; of the sums of two B that are tabulated, evenly in the logarithm."""
 
@@ -41,7 +41,7 @@ class Overlaps:
         forward, element = xray.structure_factors.form_factors(np.zeros(1))
         self.electrons: Float = forward[element, 0]
         """f(0) of each atom (N,): what is light falls off with resolution much as carbon does."""
-        distance = np.arange(0.0, _FAR + _STEP, _STEP)
+        distance = _STEP * np.arange(_COLUMNS)
         b_sum = np.geomspace(_LEAST_B, _MOST_B, _COUNT)
         decay = np.exp(-0.25 * b_sum[:, None] * s_squared) * (weight * shape**2)
         turns = 2.0 * np.sqrt(s_squared)[:, None] * distance
@@ -53,11 +53,11 @@ class Overlaps:
 
     def __call__(self, distance: Float, b_sum: Float) -> Float:
         """Second derivative for f(0) = 1; `distance` (Å) and sum of B (Å²) of one shape."""
-        return _interpolated(self._table, distance, b_sum)
+        return _at(self._table, *_corners(distance, b_sum))
 
     def slope(self, distance: Float, b_sum: Float) -> Float:
         """Its derivative by the distance, per Å."""
-        return _interpolated(self._slopes, distance, b_sum)
+        return _at(self._slopes, *_corners(distance, b_sum))
 
     def sharpness(self, b_sum: Float) -> Float:
         """Its curvature where both atoms are at one place, the sign turned, Å⁻²."""
@@ -74,11 +74,12 @@ class Overlaps:
     ) -> tuple[Float, Float]:
         """The same, and its derivatives (..., m, 3) by the atoms at `one`."""
         apart = one[..., :, None, :] - two[..., None, :, :]
-        distance = np.linalg.norm(apart, axis=-1)
-        b_sum = np.broadcast_to(b_one[..., :, None] + b_two[..., None, :], distance.shape)
+        distance = np.sqrt(np.einsum("...i,...i->...", apart, apart))
+        corners = _corners(distance, b_one[..., :, None] + b_two[..., None, :])
         weight = q_one[..., :, None] * q_two[..., None, :]
-        pull = self.slope(distance, b_sum) * weight / np.where(distance > 0.0, distance, 1.0)
-        return (self(distance, b_sum) * weight).sum(axis=(-2, -1)), np.einsum("...mn,...mni->...mi", pull, apart)
+        pull = _at(self._slopes, *corners) * weight / np.where(distance > 0.0, distance, 1.0)
+        value = np.einsum("...mn,...mn->...", _at(self._table, *corners), weight)
+        return value, np.einsum("...mn,...mni->...mi", pull, apart)
 
 
 def _place(b_sum: Float) -> Float:
@@ -86,7 +87,20 @@ def _place(b_sum: Float) -> Float:
     return np.asarray(np.log(np.clip(b_sum, _LEAST_B, _MOST_B) / _LEAST_B) / np.log(_MOST_B / _LEAST_B) * (_COUNT - 1))
 
 
-def _interpolated(table: Float, distance: Float, b_sum: Float) -> Float:
+def _corners(distance: Float, b_sum: Float) -> tuple[NDArray[np.intp], Float, Float]:
+    """Number of the entry of a table at or before each distance and sum of B, and how far on they are: sum, distance."""
     along = np.minimum(distance, _FAR) / _STEP
-    found: Float = scipy.ndimage.map_coordinates(table, np.stack([_place(b_sum), along]), order=1)
-    return found
+    column = np.minimum(along.astype(np.intp), _COLUMNS - 2)
+    place = _place(b_sum)
+    row = np.minimum(place.astype(np.intp), _COUNT - 2)
+    return row * _COLUMNS + column, place - row, along - column
+
+
+def _at(table: Float, entry: NDArray[np.intp], down: Float, along: Float) -> Float:
+    """A table between its entries, linear in both directions."""
+    flat = table.reshape(-1)
+    above = flat.take(entry)
+    above += (flat.take(entry + 1) - above) * along
+    below = flat.take(entry + _COLUMNS)
+    below += (flat.take(entry + _COLUMNS + 1) - below) * along
+    return np.asarray(above + (below - above) * down)
