@@ -156,9 +156,10 @@ class _Now(NamedTuple):
     @classmethod
     def of(cls, scores: Scores, kinds: list[Ligands], xyz: Float) -> _Now:
         ahead = foreseen(scores, xyz, [_turned(kind, _one_bond(kind)) for kind in kinds])
-        value = [max(float(scores.as_they_are(k)[0]), float(less_b[0])) for k, (less_b, _) in zip(kinds, ahead)]
+        value = [max(float(scores.as_they_are(k)[0]), float(one.value[0])) for k, one in zip(kinds, ahead)]
         most = [float(scores.most(kind)[0]) for kind in kinds]
-        then = [float(after.max()) for _, after in ahead]
+        # A fit from where it is may go twice as far as its first step.
+        then = [float(one.after[0 if 2.0 * one.distance[0] > _HERE else 1 :].max(initial=-np.inf)) for one in ahead]
         worth = [WORTH + 0.5 * (6 + len(kind.axes)) for kind in kinds]  # noise alone gives half of one for each number
         return cls(*(np.array(one) for one in (value, most, then, worth)))
 
@@ -254,7 +255,7 @@ def _fitted(scores: Scores, xyz: Float, tried: list[Candidates], wanted: list[fl
     """Of each ligand the best poses fitted to the data nearby, where they come to more than is wanted."""
     if not tried:
         return []
-    values = [after for _, after in foreseen(scores, xyz, tried)]
+    values = [one.after for one in foreseen(scores, xyz, tried)]
     tried = [one.taken(np.sort(np.argsort(-value)[:_BEST])) for one, value in zip(tried, values)]
     found: dict[int, list[Trial]] = {one.of.residues[0].number: [] for one in tried}
     for one, places_, value in fitted(scores, xyz, tried, [np.full(len(c), want) for c, want in zip(tried, wanted)]):

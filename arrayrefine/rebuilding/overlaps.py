@@ -88,7 +88,7 @@ def _place(b_sum: Float) -> Float:
 
 
 def _corners(distance: Float, b_sum: Float) -> tuple[NDArray[np.intp], Float, Float]:
-    """Number of the entry of a table at or before each distance and sum of B, and how far on they are: sum, distance."""
+    """Entry of a table at or before each sum of B and distance, and how far beyond it they are, in steps."""
     along = np.minimum(distance, _FAR) / _STEP
     column = np.minimum(along.astype(np.intp), _COLUMNS - 2)
     place = _place(b_sum)

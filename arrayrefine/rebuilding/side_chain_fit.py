@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,15 +126,25 @@ def fitted(
     return [(fit.candidates, fit.xyz, fit.value) for fit in fits]
 
 
-def foreseen(scores: Scores, xyz: Float, candidates: Sequence[Candidates]) -> list[tuple[Float, Float]]:
-    """Values (P,) of candidates of each kind, and those that they are foreseen to have after an undamped step."""
+class Foreseen(NamedTuple):
+    """Candidates (P,): values as they are, and after an undamped step, and by how much that moves atoms, Å, rms."""
+
+    value: Float
+    after: Float
+    distance: Float
+
+
+def foreseen(scores: Scores, xyz: Float, candidates: Sequence[Candidates]) -> list[Foreseen]:
+    """What a step from where they are would bring to candidates of each kind."""
     fits = [_begun(scores, xyz, one, np.zeros(len(one))) for one in candidates]
     found = []
     for fit in _valued(scores, fits, scores.plan([fit.side_chains for fit in fits])):
         by_pose = fit.side_chains.by_pose(xyz, fit.candidates.poses, fit.xyz)
         gradient, normal = _equations(by_pose, fit.slope, fit.sharpness, fit.away(), fit.expected)
         step = np.linalg.solve(normal, gradient[..., None])[..., 0]
-        found.append((fit.value, np.asarray(fit.value + 0.5 * np.einsum("pk,pk->p", gradient, step))))
+        moves = np.einsum("pmik,pk->pmi", by_pose, step)
+        after = np.asarray(fit.value + 0.5 * np.einsum("pk,pk->p", gradient, step))
+        found.append(Foreseen(fit.value, after, np.sqrt((moves**2).sum(axis=2).mean(axis=1))))
     return found
 
 
@@ -144,9 +154,11 @@ def _begun(scores: Scores, xyz: Float, candidates: Candidates, wanted: Float) ->
     places = side_chains.posed(xyz, candidates.poses, upright)
     count = len(candidates)
     expected = np.repeat(candidates.of.expected, (3, 3, candidates.poses.chi.shape[1]))
+    rows, own = np.unique(candidates.row, return_inverse=True)
+    tried = candidates.of.taken(rows)
     return _Fit(
-        candidates, side_chains, upright, candidates.poses, expected, wanted, scores.most(side_chains),
-        scores.sharpness(side_chains), np.full(count, _DAMPING), np.full(count, _STRETCH), places, np.zeros(count),
+        candidates, side_chains, upright, candidates.poses, expected, wanted, scores.most(tried)[own],
+        scores.sharpness(tried)[own], np.full(count, _DAMPING), np.full(count, _STRETCH), places, np.zeros(count),
         np.zeros(places.shape),
     )  # fmt: skip
 
