@@ -49,6 +49,7 @@ def run(
     monkeypatch.setattr(macrocycle, "run_step", step)
     monkeypatch.setattr(convergence, "work_nll", lambda one, two: (one.nll_work, two.nll_work + 0.01 * (r_step > 0.0)))
     monkeypatch.setattr(macrocycle, "_turned", lambda _, path: path)
+    monkeypatch.setattr(macrocycle, "with_better_ligands", lambda _, state, far: (state, ()))
     monkeypatch.setattr(macrocycle, "with_better_rotamers", lambda _, state: (state, ()))
     monkeypatch.setattr(macrocycle, "with_flipped_peptides", lambda _, state: (state, ()))
     monkeypatch.setattr(macrocycle, "with_flipped_ends", lambda _, state: (state, ()))
