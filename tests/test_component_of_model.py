@@ -153,6 +153,19 @@ def test_ions_and_atoms_without_neighbours() -> None:
     assert "component QQQ: O1 is not near enough to anything of it to be bonded" in notes[1]
 
 
+def test_what_no_residue_has_whole_is_not_restrained() -> None:
+    """Two residues lack an atom each: no angle is known between these."""
+    one, two = residue_of("SO4", "QQQ"), residue_of("SO4", "QQQ")
+    one.remove_atom("O1", "\0", gemmi.Element("O"))
+    two.remove_atom("O2", "\0", gemmi.Element("O"))
+    made, _ = described(structure_of(one, two), "QQQ")
+    assert len(made.rt.bonds) == 4
+    angles = {frozenset((angle.id1.atom, angle.id3.atom)): angle.value for angle in made.rt.angles}
+    assert len(angles) == 5
+    assert frozenset(("O1", "O2")) not in angles
+    assert all(100.0 < value < 120.0 for value in angles.values())
+
+
 def test_another_compound_than_the_dictionary_s_takes_its_shape() -> None:
     structure = structure_of(residue_of("ATP", "SO4"))
     with pytest.raises(MonomerError, match="--unknown shape"):

@@ -106,11 +106,13 @@ def _bonds(compound: Compound, ideals: Ideals) -> Iterator[list[str]]:
 
 
 def _angles(compound: Compound) -> Iterator[tuple[int, int, int]]:
-    """Neighbours of an atom with it in the middle; those of metals are left to whatever they bind."""
+    """Neighbours of an atom with it in the middle, as a copy has them; those of metals are left to whatever they bind.
+    """
     for centre, near in enumerate(compound.neighbours):
         if not compound.is_metal(centre):
             for one, two in itertools.combinations(near, 2):
-                yield one, centre, two
+                if compound.has((one, centre, two)):
+                    yield one, centre, two
 
 
 def _ideal_angle(compound: Compound, ideals: Ideals, one: int, centre: int, two: int) -> float:
@@ -155,6 +157,8 @@ def _torsions(compound: Compound) -> Iterator[tuple[tuple[int, int, int, int], f
             continue
         for k in range(len(ring)):
             four = tuple(ring[(k + step) % len(ring)] for step in range(4))
+            if not compound.has(four):
+                continue
             count = sum(compound.is_trigonal(atom) for atom in four[1:3])
             yield four, compound.torsion(*four), _STAGGERED, (3, 6, 2)[count]  # type: ignore[misc]
     for one, two, kind in compound.bonds:
@@ -165,6 +169,8 @@ def _torsions(compound: Compound) -> Iterator[tuple[tuple[int, int, int, int], f
             continue
         first, last = ((compound.heavy(end) or end)[0] for end in ends)
         four = (first, one, two, last)
+        if not compound.has(four):
+            continue
         trigonal = [compound.is_trigonal(atom) for atom in (one, two)]
         if all(trigonal):
             elements = {compound.elements[one], compound.elements[two]}

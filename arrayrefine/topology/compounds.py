@@ -100,6 +100,10 @@ class Compound:
         turn = np.arctan2(y, (first * second).sum(axis=-1))
         return float(np.degrees(np.arctan2(np.nanmean(np.sin(turn)), np.nanmean(np.cos(turn)))))
 
+    def has(self, atoms: Sequence[int]) -> bool:
+        """Whether any copy has all of some atoms."""
+        return bool(np.isfinite(self.places[:, list(atoms)]).all(axis=(1, 2)).any())
+
     def heights(self, plane: Sequence[int], atoms: Sequence[int]) -> Float:
         """Distances (n,) of atoms from the plane of others, Å, rms over copies that have them all."""
         there = self.places[np.isfinite(self.places[:, [*plane, *atoms]]).all(axis=(1, 2))]
@@ -116,8 +120,8 @@ class Compound:
         return np.asarray(np.linalg.det(edges[np.isfinite(edges).all(axis=(1, 2))]))
 
     def mean_angle(self, atom: int) -> float:
-        """Of all pairs of neighbours, degrees; 0 where there is none."""
-        pairs = [*itertools.combinations(self.neighbours[atom], 2)]
+        """Of all pairs of neighbours that a copy has, degrees; 0 where there is none."""
+        pairs = [pair for pair in itertools.combinations(self.neighbours[atom], 2) if self.has((*pair, atom))]
         return float(np.mean([self.angle(one, atom, two) for one, two in pairs])) if pairs else 0.0
 
     def is_trigonal(self, atom: int) -> bool:
