@@ -12,6 +12,7 @@ from arrayrefine.monomers import EMBEDDED, load_monomers
 from arrayrefine.options import Options
 from arrayrefine.preparation import prepare
 from arrayrefine.topology.component_definitions import use_definitions
+from arrayrefine.topology.compounds import Compound
 from arrayrefine.topology.typical_geometry import typical_geometry
 
 _ORDERS = {"SINGLE": "SING", "DOUBLE": "DOUB", "TRIPLE": "TRIP", "AROMATIC": "AROM", "DELOC": "DELO", "METAL": "SING"}
@@ -202,3 +203,21 @@ def test_ends_that_resonance_makes_alike_have_one_length() -> None:
     angles = {frozenset((a.id1.atom, a.id3.atom)): a.value for a in made.rt.angles}
     assert angles[frozenset(("O1", "O2"))] == angles[frozenset(("O2", "O3"))] == angles[frozenset(("O1", "O3"))]
     assert angles[frozenset(("O1", "C1"))] == angles[frozenset(("O2", "C1"))] != angles[frozenset(("O1", "O2"))]
+
+
+@pytest.mark.parametrize(("inner", "aromatic"), [("SDSDSD", True), ("SDSSDS", False)])
+def test_a_double_bond_in_a_ring_is_not_taken_for_an_aromatic_one(inner: str, aromatic: bool) -> None:
+    """Hydroquinone and benzoquinone: C2=C3 has the same atoms around it in both."""
+    turn = np.exp(1j * np.pi / 3 * np.arange(6))
+    places = [*(1.34 * turn), *(2.6 * turn[[0, 3]]), *(2.42 * turn[[1, 2, 4, 5]])]
+    names = [*(f"C{k}" for k in range(1, 7)), "O1", "O4", *(f"H{k}" for k in (2, 3, 5, 6))]
+    orders = {"S": "single", "D": "double"}
+    ends = "single" if aromatic else "double"
+    bonds = [(k, (k + 1) % 6, orders[kind]) for k, kind in enumerate(inner)]
+    bonds += [(0, 6, ends), (3, 7, ends), *((k, 8 + n, "single") for n, k in enumerate((1, 2, 4, 5)))]
+    compound = Compound(
+        "QQQ", "non-polymer", tuple(names), tuple(name[0] for name in names), (0,) * 12, tuple(bonds),
+        np.array([[[one.real, one.imag, 0.0] for one in places]]), frozenset(),
+    )  # fmt: skip
+    length = typical_geometry(EMBEDDED).length(compound, 1, 2)
+    assert length == pytest.approx(1.385 if aromatic else 1.335, abs=0.015)

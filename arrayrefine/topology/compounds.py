@@ -155,6 +155,16 @@ class Compound:
         return ()
 
     @cached_property
+    def aromatic_rings(self) -> list[tuple[int, ...]]:
+        """Rings of five and six whose atoms all have a double bond in a ring, or a pair of electrons to share."""
+        in_rings = {frozenset(pair) for ring in self.rings for pair in zip(ring, (*ring[1:], ring[0]))}
+        shares = {
+            atom for one, two, kind in self.bonds for atom in (one, two)
+            if kind in ("double", "aromatic", "deloc") and frozenset((one, two)) in in_rings
+        } | {atom for atom, element in enumerate(self.elements) if element in ("N", "O", "S")}  # fmt: skip
+        return [ring for ring in self.rings if len(ring) in (5, 6) and shares.issuperset(ring)]
+
+    @cached_property
     def surroundings(self) -> list[str]:
         """Of each atom its element, its smallest ring, and the elements of its neighbours, such as "C6(CCH)"."""
         size = {atom: min(len(ring) for ring in self.rings if atom in ring) for ring in self.rings for atom in ring}

@@ -21,7 +21,7 @@ _SPREAD_OF_LENGTHS, _SPREAD_OF_ANGLES = 0.02, 3.0
 """Å and degrees; where values vary more, the surroundings do not say enough."""
 
 Key = TypeVar("Key")
-BondKey = tuple[str, str, bool]
+BondKey = tuple[str, str, str]
 AngleKey = tuple[str, str, str, int]
 
 
@@ -31,7 +31,8 @@ class TypicalGeometry(NamedTuple):
     Attributes
     ----------
     lengths : mapping
-        Å, by the surroundings of both atoms, and whether it is a double bond of two carbons outside rings.
+        Å, by the surroundings of both atoms, and by whether two carbons have a bond of an aromatic ring, a double one
+        elsewhere, or another, see `_order`.
     angles : mapping
         Degrees, by those of the middle and of both ends, and by the ring that all are in, or 0.
     """
@@ -111,9 +112,16 @@ def _graph(component: gemmi.ChemComp) -> Compound:
 
 def _bond_key(compound: Compound, one: int, two: int) -> BondKey:
     first, second = sorted((compound.surroundings[one], compound.surroundings[two]))
-    carbons = compound.elements[one] == compound.elements[two] == "C"
-    outside = not any({one, two} <= set(ring) for ring in compound.rings)
-    return first, second, carbons and outside and compound.is_double(one, two)
+    return first, second, _order(compound, one, two)
+
+
+def _order(compound: Compound, one: int, two: int) -> str:
+    """Of a bond of two carbons "aromatic", "double" or "", which the elements around do not tell; "" of others."""
+    if not compound.elements[one] == compound.elements[two] == "C":
+        return ""
+    if any({one, two} <= set(ring) for ring in compound.aromatic_rings):
+        return "aromatic"
+    return "double" if compound.is_double(one, two) else ""
 
 
 def _angle_key(compound: Compound, one: int, centre: int, two: int) -> AngleKey:
