@@ -25,7 +25,7 @@ from arrayrefine.topology.atom_names import (
     use_dictionary_names,
 )
 from arrayrefine.topology.component_checks import check_restraints, check_values, shapeless, without_modifications
-from arrayrefine.topology.component_definitions import use_definitions
+from arrayrefine.topology.component_definitions import Skeleton, use_definitions
 from arrayrefine.topology.component_of_model import components_of_model
 from arrayrefine.topology.dictionary_contents import contents, rename_modifications, set_groups
 from arrayrefine.topology.element_checks import other_elements
@@ -127,7 +127,7 @@ def load_monomers(
     replaced: dict[str, str] = {}
     own_links: dict[str, str] = {}
     for path in restraints:
-        own, links = _read_user_file(monlib, Path(path), notes, residue_names, folders)
+        own, links = _read_user_file(monlib, Path(path), notes, residue_names, folders, sources)
         own_links |= dict.fromkeys(links, str(path))
         for name in own:
             if name in sources:
@@ -332,15 +332,21 @@ def _read_energy(path: Path) -> dict[str, EnergyType]:
 
 
 def _read_user_file(
-    monlib: gemmi.MonLib, path: Path, notes: list[str], wanted: Sequence[str], folders: Sequence[Path]
-) -> tuple[list[str], list[str]]:
-    """Read a user's restraint CIF, replacing what was known; returns the names of its components and of its links."""
+    monlib: gemmi.MonLib, path: Path, notes: list[str], wanted: Sequence[str], folders: Sequence[Path],
+    earlier: Mapping[str, str],
+) -> tuple[list[str], list[str]]:  # fmt: skip
+    """Read a user's restraint CIF, replacing what was known; returns the names of its components and of its links.
 
-    def known(name: str) -> set[str]:
+    `earlier` are the files of components that were read before.
+    """
+
+    def known(name: str) -> tuple[str, Skeleton] | None:
+        if name in earlier and name in monlib.monomers:
+            return earlier[name], Skeleton.of(monlib.monomers[name])
         there = gemmi.MonLib()
         if _read_component(there, name, folders, []) is None or name not in there.monomers:
-            return set()
-        return {atom.id for atom in there.monomers[name].atoms if not atom.is_hydrogen()}
+            return None
+        return "the library", Skeleton.of(there.monomers[name])
 
     if not path.is_file():
         raise InputError(f"{path}: no such file (--restraints expects a restraint CIF)")

@@ -39,7 +39,7 @@ def definition(component: str, name: str, folder: Path = EMBEDDED, ideal: str = 
 
 def restraints_of(text: str, name: str) -> gemmi.ChemComp:
     """What is made of a definition that no library has."""
-    found = use_definitions(gemmi.cif.read_string(text), [name], lambda _: set(), lambda: typical_geometry(EMBEDDED))
+    found = use_definitions(gemmi.cif.read_string(text), [name], lambda _: None, lambda: typical_geometry(EMBEDDED))
     library = gemmi.MonLib()
     library.read_monomer_doc(found.document)
     return library.monomers[name]
@@ -123,7 +123,7 @@ def test_acids_lose_their_proton() -> None:
 def test_what_is_no_definition_stays_and_what_lacks_places_is_refused(tmp_path: Path) -> None:
     path = EMBEDDED / "a" / "ATP.cif"
     document = gemmi.cif.read(str(path))
-    found = use_definitions(document, ["ATP"], lambda _: set(), lambda: pytest.fail("nothing to be made"))
+    found = use_definitions(document, ["ATP"], lambda _: None, lambda: pytest.fail("nothing to be made"))
     assert found.document.as_string() == document.as_string()
     assert not found.notes
     assert not found.unused
@@ -156,9 +156,29 @@ def test_a_library_wins_over_the_definition_of_the_same_compound(tmp_path: Path)
     assert [bond.value for bond in ours.rt.bonds] == [bond.value for bond in theirs.rt.bonds]
     assert f"{path}: component ATP is a definition: the restraints of the library are used" in library.notes
     assert library.unused["NAG"] == str(path)
-    # Another compound of that name: the user's.
+    # Another compound of that name: the user's, also where it has atoms of the same names.
     assert len([atom for atom in library.monlib.monomers["GDP"].atoms if not atom.is_hydrogen()]) == 27
     assert library.sources["GDP"] == str(path)
+    isomer = definition("GOL", "GOL")
+    for one in ("O3 C3", "C3 O3"):
+        old = "GOL " + " ".join(f'"{name}"' for name in one.split())
+        isomer = isomer.replace(old, old.replace("C3", "C2"))
+    path.write_text(isomer)
+    library = load_monomers(["GOL"], [path])
+    assert library.sources["GOL"] == str(path)
+    bonds = {frozenset((bond.id1.atom, bond.id2.atom)) for bond in library.monlib.monomers["GOL"].rt.bonds}
+    assert frozenset(("O3", "C2")) in bonds
+
+
+def test_a_dictionary_of_the_user_wins_over_the_definition_of_the_same_compound(tmp_path: Path) -> None:
+    own, defined = tmp_path / "own.cif", tmp_path / "defined.cif"
+    own.write_text((EMBEDDED / "a" / "ATP.cif").read_text().replace("ATP", "QQQ"))
+    defined.write_text(definition("ATP", "QQQ"))
+    library = load_monomers(["QQQ"], [own, defined])
+    assert library.sources["QQQ"] == str(own)
+    assert f"{defined}: component QQQ is a definition: the restraints of {own} are used" in library.notes
+    library = load_monomers(["QQQ"], [defined, own])
+    assert library.sources["QQQ"] == str(own)
 
 
 def test_a_crystal_with_a_definition_has_the_restraints_of_the_dictionary(

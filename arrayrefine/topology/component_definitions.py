@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Sequence, Set
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import NamedTuple
 
 import gemmi
@@ -20,6 +20,30 @@ _ORDERS = {"SING": "single", "DOUB": "double", "TRIP": "triple", "QUAD": "triple
 _IDEAL = tuple(f"pdbx_model_Cartn_{axis}_ideal" for axis in "xyz")
 _OF_AN_ENTRY = tuple(f"model_Cartn_{axis}" for axis in "xyz")
 _ACIDS = ("P", "S", "AS", "SE", "B")
+
+
+class Skeleton(NamedTuple):
+    """What tells whether two compounds are one: names of the heavy atoms, and bonds between them, metals aside."""
+
+    atoms: frozenset[str]
+    bonds: frozenset[frozenset[str]]
+
+    @classmethod
+    def of(cls, component: gemmi.ChemComp) -> Skeleton:
+        """That of a component with restraints."""
+        kinds = {atom.id: atom.el for atom in component.atoms if not atom.is_hydrogen()}
+        light = {name for name, element in kinds.items() if not element.is_metal}
+        pairs = (frozenset((bond.id1.atom, bond.id2.atom)) for bond in component.rt.bonds)
+        return cls(frozenset(kinds), frozenset(pair for pair in pairs if pair <= light))
+
+    @classmethod
+    def of_compound(cls, compound: Compound) -> Skeleton:
+        """That of a definition."""
+        heavy = compound.heavy_atoms
+        light = {k for k in heavy if not compound.is_metal(k)}
+        names = compound.atoms
+        bonds = (frozenset((names[a], names[b])) for a, b, _ in compound.bonds if {a, b} <= light)
+        return cls(frozenset(names[k] for k in heavy), frozenset(bonds))
 
 
 class Definitions(NamedTuple):
@@ -40,12 +64,12 @@ class Definitions(NamedTuple):
 
 
 def use_definitions(
-    document: gemmi.cif.Document, wanted: Container[str], known: Callable[[str], Set[str]],
+    document: gemmi.cif.Document, wanted: Container[str], known: Callable[[str], tuple[str, Skeleton] | None],
     typical: Callable[[], TypicalGeometry],
 ) -> Definitions:  # fmt: skip
     """Replace definitions of the PDB that have coordinates for all heavy atoms by restraints.
 
-    Where a library has the same component, with the same heavy atoms, its restraints are better.
+    Where there are restraints of the same component, with the same heavy atoms and bonds, these are better.
 
     Parameters
     ----------
@@ -53,7 +77,7 @@ def use_definitions(
     wanted : container of str
         Components of the model.
     known : callable
-        Gives the heavy atoms of a component that the libraries have.
+        Gives where there are restraints of a component, and its heavy atoms and bonds; None where there are none.
     typical : callable
         Gives typical lengths and angles; called where there is a definition.
 
@@ -72,8 +96,9 @@ def use_definitions(
         if compound.name not in wanted:
             unused.append(compound.name)
             continue
-        if known(compound.name) == {compound.atoms[k] for k in compound.heavy_atoms}:
-            notes.append(f"component {compound.name} is a definition: the restraints of the library are used")
+        better = known(compound.name)
+        if better is not None and better[1] == Skeleton.of_compound(compound):
+            notes.append(f"component {compound.name} is a definition: the restraints of {better[0]} are used")
             continue
         completed.add_copied_block(restraint_block(compound, typical()))
         protons = f"; {counted(len(acids), 'proton')} of acids left out: {listed(acids)}" if acids else ""
