@@ -179,6 +179,11 @@ def test_a_dictionary_of_the_user_wins_over_the_definition_of_the_same_compound(
     assert f"{defined}: component QQQ is a definition: the restraints of {own} are used" in library.notes
     library = load_monomers(["QQQ"], [defined, own])
     assert library.sources["QQQ"] == str(own)
+    theirs = [bond.value for bond in library.monlib.monomers["QQQ"].rt.bonds]
+    own.write_text(f"{own.read_text()}\n{defined.read_text()}")
+    library = load_monomers(["QQQ"], [own])
+    assert [bond.value for bond in library.monlib.monomers["QQQ"].rt.bonds] == theirs
+    assert f"{own}: component QQQ has a definition and restraints: the restraints are used" in library.notes
 
 
 def test_a_crystal_with_a_definition_has_the_restraints_of_the_dictionary(

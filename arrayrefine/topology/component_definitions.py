@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.topology.component_restraints import restraint_block
 from arrayrefine.topology.compounds import Compound
+from arrayrefine.topology.dictionary_contents import contents
 from arrayrefine.topology.typical_geometry import TypicalGeometry
 from arrayrefine.wording import counted, listed
 
@@ -87,12 +88,18 @@ def use_definitions(
     """
     completed = gemmi.cif.Document()
     notes, unused = [], []
+    defined = []
     for block in document:
         made = _compound(block)
         if made is None:
             completed.add_copied_block(block)
+        else:
+            defined.append(made)
+    beside = contents(completed)[0]
+    for compound, coordinates, acids in defined:
+        if compound.name in beside:
+            notes.append(f"component {compound.name} has a definition and restraints: the restraints are used")
             continue
-        compound, coordinates, acids = made
         if compound.name not in wanted:
             unused.append(compound.name)
             continue
