@@ -210,10 +210,13 @@ def test_a_move_that_log_p_does_not_bear_out_is_not_made(
     assert stays(problem, wrong, False)
 
 
-def test_waters_in_the_way_are_told(right: tuple[Problem, State]) -> None:
+@pytest.mark.parametrize("mate", [False, True])
+def test_waters_in_the_way_are_told(right: tuple[Problem, State], mate: bool) -> None:
     problem, state = right
-    place = state.atoms.xyz[the_ligand(problem, state.atoms).rows[0][0]]
-    structure = crystal(NAME, [(place + np.array([1.0, 0.0, 0.0])).tolist()])
+    place = state.atoms.xyz[the_ligand(problem, state.atoms).rows[0][0]] + np.array([1.0, 0.0, 0.0])
+    if mate:  # by the screw axis along c: 1/2 - x, -y, 1/2 + z
+        place = np.array([15.0, 0.0, 18.0]) + place * (-1.0, -1.0, 1.0)
+    structure = crystal(NAME, [place.tolist()])
     problem, off = prepared(structure, as_data(crystal(NAME), 2.0))
     _, (placed,) = with_better_ligands(problem, put_off(problem, off), False)
     assert placed.waters == ("L/HOH 2",)

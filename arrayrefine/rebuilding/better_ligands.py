@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.kernels.contacts import pairs_of
@@ -102,13 +101,13 @@ def with_better_ligands(problem: Problem, state: State, far: bool) -> tuple[Stat
                 gains[number], last[number] = gains.get(number, 0.0) + trial.gain, trial
                 goes_on.add(number)
         kinds = [kind for kind in kinds if kind.residues[0].number in goes_on]
-    return state, tuple(_placed(start, trial, gains[number]) for number, trial in sorted(last.items()))
+    return state, tuple(_placed(problem, start, trial, gains[number]) for number, trial in sorted(last.items()))
 
 
-def _placed(start: Atoms, trial: Trial, gain: float) -> Placed:
+def _placed(problem: Problem, start: Atoms, trial: Trial, gain: float) -> Placed:
     """What is said of a ligand that was last moved by a trial."""
     distance = _rms(trial.xyz, start.xyz[trial.kind.rows[0]])
-    return Placed(label(trial.residue), gain, distance, _in_the_way(start, trial))
+    return Placed(label(trial.residue), gain, distance, _in_the_way(problem, start, trial))
 
 
 def _free(problem: Problem, atoms: Atoms) -> list[Ligands]:
@@ -131,16 +130,19 @@ def _free(problem: Problem, atoms: Atoms) -> list[Ligands]:
 
 def _b_around(problem: Problem, atoms: Atoms, rows: Int) -> float:
     """B of what is next to some atoms, or the lower quarter of their own where that is more: some may be in place."""
-    crystal = problem.reflections.crystal
-    near = pairs_of(
-        rows, atoms.xyz, crystal.rotations, crystal.translations, crystal.orth, crystal.frac, _NEIGHBOURS
-    )
-    others = np.unique(np.concatenate([near.i, near.j]))
+    others = _beside(problem, atoms.xyz, rows, _NEIGHBOURS)
     names = atoms.identity.residue_name[others]
     polymers = np.isin(names, [name for name in set(names.tolist()) if is_polymer(name)])
     b = atoms.b_iso[others[polymers & ~atoms.is_hydrogen[others]]]
     own = float(np.quantile(atoms.b_iso[rows], 0.25))
     return max(float(np.median(b)), own) if len(b) else own
+
+
+def _beside(problem: Problem, xyz: Float, rows: Int, distance: float) -> Int:
+    """Atoms within a distance of some, by themselves or as symmetry mates, and these."""
+    crystal = problem.reflections.crystal
+    near = pairs_of(rows, xyz, crystal.rotations, crystal.translations, crystal.orth, crystal.frac, distance)
+    return np.unique(np.concatenate([near.i, near.j]))
 
 
 class _Now(NamedTuple):
@@ -271,11 +273,13 @@ def _rms(one: Float, two: Float) -> float:
     return float(np.sqrt(((one - two) ** 2).sum(axis=1).mean()))
 
 
-def _in_the_way(atoms: Atoms, trial: Trial) -> tuple[str, ...]:
-    """Waters where a ligand is put."""
-    waters = np.flatnonzero(are_waters(atoms) & ~atoms.is_hydrogen)
-    near = cdist(atoms.xyz[waters], trial.xyz).min(axis=1, initial=np.inf) < _IN_THE_WAY
-    return tuple(atoms.identity.label(k).rpartition("/")[0] for k in waters[near].tolist())
+def _in_the_way(problem: Problem, atoms: Atoms, trial: Trial) -> tuple[str, ...]:
+    """Waters where a ligand is put, by themselves or as symmetry mates."""
+    xyz, rows = atoms.xyz.copy(), trial.kind.rows[0]
+    xyz[rows] = trial.xyz
+    near = _beside(problem, xyz, rows, _IN_THE_WAY)
+    waters = near[(are_waters(atoms) & ~atoms.is_hydrogen)[near]]
+    return tuple(atoms.identity.label(k).rpartition("/")[0] for k in waters.tolist())
 
 
 def told(placed: tuple[Placed, ...]) -> str:
