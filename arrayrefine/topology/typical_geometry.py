@@ -1,7 +1,8 @@
 """Typical lengths and angles between atoms by what surrounds them, as the components of a library have them.
 
-Ideal coordinates of a compound come from a program that gives many bonds of a kind the same length. What a dictionary
-made from crystals of small molecules has for the same surroundings is nearer to the truth.
+Ideal coordinates of a compound come from a program that gives many bonds of a kind the same length. What dictionaries
+have for the same surroundings is nearer to those made from crystals of small molecules, though others of the library
+have one length for each kind of bond, too.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from arrayrefine.topology.compounds import Compound
 
 _SPREAD_OF_LENGTHS, _SPREAD_OF_ANGLES = 0.02, 3.0
 """Å and degrees; where values vary more, the surroundings do not say enough."""
+
+_LONGEST_DOUBLE = 1.46
+"""Å; where a dictionary has double or aromatic bonds of carbons longer than this it took them for single ones."""
 
 Key = TypeVar("Key")
 BondKey = tuple[str, str, str]
@@ -89,8 +93,10 @@ def typical_geometry(folder: Path) -> TypicalGeometry:
         rows = {name: k for k, name in enumerate(compound.atoms)}
         for bond in component.rt.bonds:
             ends = rows[bond.id1.atom], rows[bond.id2.atom]
-            if bond.esd > 0 and not any(compound.is_metal(atom) for atom in ends):
-                lengths.setdefault(_bond_key(compound, *ends), []).append(bond.value)
+            key = _bond_key(compound, *ends)
+            wrong = key[2] and bond.value > _LONGEST_DOUBLE
+            if bond.esd > 0 and not wrong and not any(compound.is_metal(atom) for atom in ends):
+                lengths.setdefault(key, []).append(bond.value)
         for angle in component.rt.angles:
             three = rows[angle.id1.atom], rows[angle.id2.atom], rows[angle.id3.atom]
             if angle.esd > 0 and not any(compound.is_metal(atom) for atom in three):
