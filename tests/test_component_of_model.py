@@ -153,6 +153,19 @@ def test_ions_and_atoms_without_neighbours() -> None:
     assert "component QQQ: O1 is not near enough to anything of it to be bonded" in notes[1]
 
 
+def test_oxygen_has_as_many_metals_as_are_near() -> None:
+    """Zinc around an oxide, which has two bonds elsewhere."""
+    residue = gemmi.Residue()
+    residue.name, residue.seqid = "QQQ", gemmi.SeqId("1")
+    corners = [(1.13, 1.13, 1.13), (1.13, -1.13, -1.13), (-1.13, 1.13, -1.13), (-1.13, -1.13, 1.13)]
+    for name, place in zip(("O", "ZN1", "ZN2", "ZN3", "ZN4"), [(0.0, 0.0, 0.0), *corners]):
+        atom = gemmi.Atom()
+        atom.name, atom.element, atom.pos = name, gemmi.Element(name[:-1] or name), gemmi.Position(*place)
+        residue.add_atom(atom)
+    made, _ = described(structure_of(residue), "QQQ")
+    assert ends(made) == {frozenset(("O", f"ZN{k}")) for k in range(1, 5)}
+
+
 def test_what_no_residue_has_whole_is_not_restrained() -> None:
     """Two residues lack an atom each: no angle is known between these."""
     one, two = residue_of("SO4", "QQQ"), residue_of("SO4", "QQQ")
