@@ -166,6 +166,18 @@ def test_oxygen_has_as_many_metals_as_are_near() -> None:
     assert ends(made) == {frozenset(("O", f"ZN{k}")) for k in range(1, 5)}
 
 
+def test_deuterium_is_bonded_where_a_hydrogen_is_too() -> None:
+    residue = residue_of("GOL", "QQQ", hydrogens=True)
+    for atom in [atom for atom in residue if atom.name.startswith("HO")]:
+        other = atom.clone()
+        atom.altloc, other.altloc = "A", "B"
+        other.name, other.element = f"D{atom.name[1:]}", gemmi.Element("D")
+        residue.add_atom(other)
+    made, _ = described(structure_of(residue), "QQQ")
+    assert {frozenset((f"{light}O{k}", f"O{k}")) for light in "HD" for k in (1, 2, 3)} <= ends(made)
+    assert len(made.rt.bonds) == 16
+
+
 def test_what_no_residue_has_whole_is_not_restrained() -> None:
     """Two residues lack an atom each: no angle is known between these."""
     one, two = residue_of("SO4", "QQQ"), residue_of("SO4", "QQQ")

@@ -19,7 +19,8 @@ _FURTHER, _BONDED = 0.3, 1.2
 """Å beyond the longest bonds of such elements, and where these are not known times the sum of covalent radii; atoms
 further apart are not bonded. 1.86 Å for carbon, whose next neighbours in a chain are 2.5 Å away."""
 _VALENCE = {"H": 1, "D": 1, "F": 1, "CL": 1, "BR": 1, "I": 1, "O": 2, "C": 4, "N": 4}
-"""Most bonds, of all but hydrogen those to metals aside; of more the shortest are taken."""
+"""Most bonds; of more the shortest are taken. To metals all but hydrogen may have more, and to deuterium, which may be
+where a hydrogen is, too."""
 _LENGTHS = {
     "C C": (1.18, 1.56), "C N": (1.14, 1.51), "C O": (1.20, 1.46), "N N": (1.10, 1.46), "N O": (1.20, 1.46),
     "C S": (1.62, 1.84), "O S": (1.42, 1.62), "N S": (1.54, 1.70), "S S": (2.00, 2.10), "O P": (1.46, 1.64),
@@ -161,14 +162,14 @@ def _bonds(elements: Sequence[str], apart: Float, reach: Float) -> list[Bond]:
     count = there.sum(axis=0)
     mean = np.where(count > 0, np.where(there, apart, 0.0).sum(axis=0) / np.maximum(count, 1), np.inf)
     left = [_VALENCE.get(element, len(elements)) for element in elements]
-    metal = [bool(gemmi.Element(element).is_metal) for element in elements]
+    aside = [element == "D" or bool(gemmi.Element(element).is_metal) for element in elements]
     found: list[Bond] = []
     rows, columns = np.triu_indices(len(elements), 1)
     for k in np.argsort((mean / reach)[rows, columns], kind="stable"):
         one, two = int(rows[k]), int(columns[k])
         if mean[one, two] > reach[one, two]:
             break
-        counts = [(a, b) for a, b in ((one, two), (two, one)) if not metal[b] or elements[a] in ("H", "D")]
+        counts = [(a, b) for a, b in ((one, two), (two, one)) if not aside[b] or elements[a] in ("H", "D")]
         if all(left[atom] for atom, _ in counts):
             for atom, _ in counts:
                 left[atom] -= 1
