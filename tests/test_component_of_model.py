@@ -153,6 +153,27 @@ def test_ions_and_atoms_without_neighbours() -> None:
     assert "component QQQ: O1 is not near enough to anything of it to be bonded" in notes[1]
 
 
+@pytest.mark.parametrize(
+    ("names", "places", "length", "unusual"),
+    [
+        ("RE C O", (0.0, 1.92, 3.07), 1.15, False), ("C O", (0.0, 1.13), 1.13, False),
+        ("O1 O2", (0.0, 1.0), 1.20, True), ("C1 C O", (0.0, 1.5, 2.61), 1.20, True),
+    ],
+)  # fmt: skip
+def test_carbon_monoxide_has_a_short_bond(
+    names: str, places: tuple[float, ...], length: float, unusual: bool
+) -> None:
+    residue = gemmi.Residue()
+    residue.name, residue.seqid = "QQQ", gemmi.SeqId("1")
+    for name, x in zip(names.split(), places):
+        atom = gemmi.Atom()
+        atom.name, atom.element, atom.pos = name, gemmi.Element(name.rstrip("12")), gemmi.Position(x, 0.0, 0.0)
+        residue.add_atom(atom)
+    made, notes = described(structure_of(residue), "QQQ")
+    assert made.rt.bonds[-1].value == pytest.approx(length)
+    assert any("that no compound has" in note for note in notes) == unusual
+
+
 def test_oxygen_has_as_many_metals_as_are_near() -> None:
     """Zinc around an oxide, which has two bonds elsewhere."""
     residue = gemmi.Residue()

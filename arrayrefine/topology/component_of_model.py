@@ -25,9 +25,11 @@ _LENGTHS = {
     "C C": (1.18, 1.56), "C N": (1.14, 1.51), "C O": (1.20, 1.46), "N N": (1.10, 1.46), "N O": (1.20, 1.46),
     "C S": (1.62, 1.84), "O S": (1.42, 1.62), "N S": (1.54, 1.70), "S S": (2.00, 2.10), "O P": (1.46, 1.64),
     "C P": (1.76, 1.86), "N P": (1.58, 1.72), "C F": (1.32, 1.41), "C CL": (1.70, 1.81), "BR C": (1.86, 1.97),
-    "C I": (2.05, 2.17), "B O": (1.34, 1.49), "B C": (1.54, 1.64), "P S": (1.90, 2.10),
+    "C I": (2.05, 2.17), "O O": (1.20, 1.50), "B O": (1.34, 1.49), "B C": (1.54, 1.64), "P S": (1.90, 2.10),
 }  # fmt: skip
 """Å; from triple bonds to single ones: International Tables for Crystallography C (2006), table 9.5.1.1."""
+_MONOXIDE = 1.12
+"""Å; shortest bond of carbon and oxygen where carbon has nothing else but metals."""
 _UNUSUAL = 0.05
 """Å; bonds of the model that are further out of these ranges are named."""
 _TORN = 1.0
@@ -46,7 +48,7 @@ class _InRange:
     """Lengths as the coordinates have them, in the range of such bonds."""
 
     def length(self, compound: Compound, one: int, two: int) -> float:
-        return float(np.clip(compound.distance(one, two), *_range(compound.elements, one, two)))
+        return float(np.clip(compound.distance(one, two), *_range(compound, one, two)))
 
     def angle(self, compound: Compound, one: int, centre: int, two: int) -> None:
         return None
@@ -134,7 +136,7 @@ def _compound(name: str, residues: Sequence[gemmi.Residue]) -> tuple[Compound, l
     )  # fmt: skip
     unusual = []
     for one, two, _ in bonds:
-        low, high = _range(elements, one, two)
+        low, high = _range(compound, one, two)
         length = compound.distance(one, two)
         if not low - _UNUSUAL < length < high + _UNUSUAL:
             unusual.append(f"{names[one]}-{names[two]} of {length:.2f} Å")
@@ -182,6 +184,12 @@ def _pair(elements: Sequence[str], one: int, two: int) -> str:
     return " ".join(sorted((elements[one], elements[two])))
 
 
-def _range(elements: Sequence[str], one: int, two: int) -> tuple[float, float]:
-    """Å."""
-    return _LENGTHS.get(_pair(elements, one, two), (0.0, np.inf))
+def _range(compound: Compound, one: int, two: int) -> tuple[float, float]:
+    """Lengths, Å, that such bonds have."""
+    pair = _pair(compound.elements, one, two)
+    low, high = _LENGTHS.get(pair, (0.0, np.inf))
+    if pair == "C O":
+        carbon, oxygen = (one, two) if compound.elements[one] == "C" else (two, one)
+        if all(compound.is_metal(atom) for atom in compound.neighbours[carbon] if atom != oxygen):
+            low = _MONOXIDE
+    return low, high
