@@ -120,6 +120,16 @@ def test_acids_lose_their_proton() -> None:
     assert (hydrogen.value, hydrogen.value_nucleus) == (0.85, 0.97)
 
 
+@pytest.mark.parametrize(("flag", "kind"), [("Y", "aromatic"), ("N", "double")])
+def test_bonds_that_a_definition_calls_aromatic_are(flag: str, kind: str) -> None:
+    tag = "_chem_comp_bond.value_order"
+    text = _acid().replace(tag, f"{tag}\n_chem_comp_bond.pdbx_aromatic_flag")
+    text = text.replace(" SING", f" SING {flag}").replace(" DOUB", f" DOUB {flag}")
+    found = use_definitions(gemmi.cif.read_string(text), ["QQQ"], lambda _: None, lambda: typical_geometry(EMBEDDED))
+    table = found.document[0].find("_chem_comp_bond.", ["atom_id_1", "atom_id_2", "type"])
+    assert {row.str(2) for row in table if {row.str(0), row.str(1)} == {"C", "O"}} == {kind}
+
+
 def test_what_is_no_definition_stays_and_what_lacks_places_is_refused(tmp_path: Path) -> None:
     path = EMBEDDED / "a" / "ATP.cif"
     document = gemmi.cif.read(str(path))

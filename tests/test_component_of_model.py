@@ -210,6 +210,15 @@ def test_what_no_residue_has_whole_is_not_restrained() -> None:
     assert len(angles) == 5
     assert frozenset(("O1", "O2")) not in angles
     assert all(100.0 < value < 120.0 for value in angles.values())
+    # Nor is a torsion, of a ring or a chain.
+    residues = [residue_of("MES", "QQQ") for _ in range(4)]
+    for residue, names in zip(residues, (("C5", "C8"), ("C6", "C7"), ("C2", "N4"), ("C3", "S"))):
+        for name in names:
+            residue.remove_atom(name, "\0", residue[name][0].element)
+    torn, _ = described(structure_of(*residues), "QQQ")
+    whole, _ = described(structure_of(residue_of("MES", "QQQ")), "QQQ")
+    assert 0 < len(torn.rt.torsions) < len(whole.rt.torsions)
+    assert np.isfinite([torsion.value for torsion in torn.rt.torsions]).all()
 
 
 def test_another_compound_than_the_dictionary_s_takes_its_shape() -> None:

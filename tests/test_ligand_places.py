@@ -19,7 +19,7 @@ from arrayrefine.example import MODEL
 from arrayrefine.monomers import load_monomers
 from arrayrefine.options import Options
 from arrayrefine.problem import Problem
-from arrayrefine.rebuilding import better_ligands
+from arrayrefine.rebuilding import better_ligands, ligands
 from arrayrefine.rebuilding.better_ligands import Placed, told, with_better_ligands
 from arrayrefine.rebuilding.ligands import Ligands, joined_residues, ligand_of
 from arrayrefine.rebuilding.side_chains import Poses
@@ -58,6 +58,15 @@ def test_ions_and_what_does_not_hang_together_are_none() -> None:
     for name, how in (("MG", {}), ("EDO", {"lacks": ("C1",)}), ("ACT", {"lacks": ("O",)})):
         atoms, restraints = built(name, **how)  # type: ignore[arg-type]
         assert ligand_of(atoms, np.unique(atoms.identity.residue), restraints, 20.0) is None
+
+
+@pytest.mark.parametrize(("limit", "value"), [("_MOST", 20), ("_MOST_BONDS", 3)])
+def test_large_ligands_are_left_alone(monkeypatch: pytest.MonkeyPatch, limit: str, value: int) -> None:
+    atoms, restraints = built("FOL")
+    numbers = np.unique(atoms.identity.residue)
+    assert ligand_of(atoms, numbers, restraints, 20.0) is not None
+    monkeypatch.setattr(ligands, limit, value)
+    assert ligand_of(atoms, numbers, restraints, 20.0) is None
 
 
 @pytest.mark.parametrize("size", [0.0, 0.6])
