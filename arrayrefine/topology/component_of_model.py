@@ -93,7 +93,7 @@ def components_of_model(
         )  # fmt: skip
         bare = ", without hydrogens" if len(compound.heavy_atoms) == len(compound.atoms) else ""
         notes.append(Caution(
-            f"component {name} has no restraints in any library: held in the shape that the model gives it "
+            f"nothing describes component {name}: held in the shape that the model gives it "
             f"({atoms}, {bonds}, {copies}{bare}), whether that is right or not"
         ))
         loose = [compound.atoms[k] for k in compound.heavy_atoms if not compound.neighbours[k]]
