@@ -221,6 +221,13 @@ def test_what_no_residue_has_whole_is_not_restrained() -> None:
     assert np.isfinite([torsion.value for torsion in torn.rt.torsions]).all()
 
 
+def test_metals_of_a_cluster_are_held_together_by_what_is_between_them() -> None:
+    made, _ = described(structure_of(residue_of("SF4", "QQQ")), "QQQ")
+    assert len(made.rt.bonds) == 12
+    ends = [{made.get_atom(end.atom).el.name for end in (bond.id1, bond.id2)} for bond in made.rt.bonds]
+    assert all(pair == {"Fe", "S"} for pair in ends)
+
+
 def test_another_compound_than_the_dictionary_s_takes_its_shape() -> None:
     structure = structure_of(residue_of("ATP", "SO4"))
     with pytest.raises(MonomerError, match="--unknown shape"):

@@ -165,6 +165,9 @@ def _bonds(elements: Sequence[str], apart: Float, reach: Float) -> list[Bond]:
     mean = np.where(count > 0, np.where(there, apart, 0.0).sum(axis=0) / np.maximum(count, 1), np.inf)
     left = [_VALENCE.get(element, len(elements)) for element in elements]
     aside = [element == "D" or bool(gemmi.Element(element).is_metal) for element in elements]
+    metal = np.array([bool(gemmi.Element(element).is_metal) for element in elements])
+    if not metal.all():
+        mean = np.where(metal[:, None] & metal, np.inf, mean)  # others hold metals together
     found: list[Bond] = []
     rows, columns = np.triu_indices(len(elements), 1)
     for k in np.argsort((mean / reach)[rows, columns], kind="stable"):

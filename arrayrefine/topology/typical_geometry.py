@@ -8,7 +8,7 @@ have one length for each kind of bond, too.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -86,9 +86,21 @@ def typical_geometry(folder: Path) -> TypicalGeometry:
     library = gemmi.MonLib()
     for path in sorted(folder.glob("?/*.cif")):
         library.read_monomer_doc(gemmi.cif.read(str(path)))
+    components = [component for _, component in sorted(library.monomers.items())]
+    every, measured = _of(components), _of([component for component in components if _is_measured(component)])
+    return TypicalGeometry({**every.lengths, **measured.lengths}, {**every.angles, **measured.angles})
+
+
+def _is_measured(component: gemmi.ChemComp) -> bool:
+    """Whether its values are means of crystals, with sigmas of their own: many have those that a program assumed."""
+    return len({bond.esd for bond in component.rt.bonds}) > 1
+
+
+def _of(components: Iterable[gemmi.ChemComp]) -> TypicalGeometry:
+    """Means over some components."""
     lengths: dict[BondKey, list[float]] = {}
     angles: dict[AngleKey, list[float]] = {}
-    for _, component in sorted(library.monomers.items()):
+    for component in components:
         compound = _graph(component)
         rows = {name: k for k, name in enumerate(compound.atoms)}
         for bond in component.rt.bonds:
