@@ -34,8 +34,6 @@ _NEIGHBOURS = 5.0
 """Å; B of polymers within this of a ligand are what is around it."""
 _HERE = 0.3
 """Å, rms; what moves less is minimisation's business."""
-_PROMISE = 0.6
-"""Share of what is worth it that a fit from where a ligand is must be foreseen to gain to be begun."""
 _TURNS = (120.0, 180.0, 240.0)
 """Degrees by which single bonds are turned."""
 _BEST = 24
@@ -173,7 +171,7 @@ def _better(problem: Problem, state: State, kinds: list[Ligands], far: bool) -> 
     xyz, scores = state.atoms.xyz, Scores(state)
     now = _Now.of(scores, kinds, xyz)
     hidden = now.value < _SEEN * now.most
-    near = np.flatnonzero(hidden | (now.foreseen > now.value + _PROMISE * now.worth))
+    near = np.flatnonzero(hidden | (now.foreseen > now.value + now.worth))
     tried = [_nearby(kinds[k]) for k in near]
     wanted = [max(now.value[k] + now.worth[k], _SEEN_THERE * now.most[k]) for k in near]
     found = dict(zip(near.tolist(), _fitted(scores, xyz, tried, wanted)))
