@@ -38,8 +38,6 @@ _TURNS = (120.0, 180.0, 240.0)
 """Degrees by which single bonds are turned."""
 _BEST = 24
 """So many poses of a ligand are fitted: the best as they are."""
-_ALIKE = 3.0
-"""Poses that gain less over others are not told from them; groups that are alike turned round gain nothing."""
 _FEW, _NEAR = 12, (np.radians(12.0), 0.4, np.radians(20.0))
 """Poses near that where a ligand is from which it is fitted, beside that itself: how many, and rotation, shift and
 torsions, radians and Å."""
@@ -197,7 +195,7 @@ def _nearest(trials: list[Trial], here: Float) -> list[Trial]:
     """Of those that are as good as the best the nearest, where that is another place at all."""
     if not trials:
         return []
-    least = max(trial.gain for trial in trials) - _ALIKE
+    least = max(trial.gain for trial in trials) - WORTH  # groups that are alike turned round gain next to nothing
     distance, _, one = min((_rms(one.xyz, here), n, one) for n, one in enumerate(trials) if one.gain >= least)
     return [one] if distance > _HERE else []
 
