@@ -149,9 +149,6 @@ def _planes(compound: Compound) -> list[tuple[int, ...]]:
 
 def _torsions(compound: Compound) -> Iterator[tuple[tuple[int, int, int, int], float, float, int]]:
     """Atoms, ideal and sigma in degrees, and period, of bonds that do not turn freely."""
-    in_rings = {
-        frozenset(pair) for ring in compound.rings for pair in zip(ring, (*ring[1:], ring[0]))
-    }  # fmt: skip
     for ring in compound.rings:
         if ring in compound.flat_rings or len(ring) < 4:
             continue
@@ -165,7 +162,8 @@ def _torsions(compound: Compound) -> Iterator[tuple[tuple[int, int, int, int], f
         ends = [
             [atom for atom in compound.neighbours[here] if atom != there] for here, there in ((one, two), (two, one))
         ]
-        if frozenset((one, two)) in in_rings or not all(ends) or compound.is_metal(one) or compound.is_metal(two):
+        of_metal = compound.is_metal(one) or compound.is_metal(two)
+        if frozenset((one, two)) in compound.ring_bonds or not all(ends) or of_metal:
             continue
         first, last = ((compound.heavy(end) or end)[0] for end in ends)
         four = (first, one, two, last)

@@ -12,6 +12,8 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
+from arrayrefine.kernels.geometry import dihedral
+
 Float = NDArray[np.float64]
 Bond = tuple[int, int, str]
 """Two atoms, and how the dictionary calls the bond: single, double, triple, aromatic, deloc."""
@@ -93,12 +95,10 @@ class Compound:
 
     def torsion(self, *four: int) -> float:
         """Mean over the copies, as of angles on a circle, degrees."""
-        a, b, c, d = (self.places[:, atom] for atom in four)
-        axis = c - b
-        first, second = np.cross(b - a, axis), np.cross(axis, d - c)
-        y = (np.cross(first, second) * axis).sum(axis=-1) / np.linalg.norm(axis, axis=-1)
-        turn = np.arctan2(y, (first * second).sum(axis=-1))
-        return float(np.degrees(np.arctan2(np.nanmean(np.sin(turn)), np.nanmean(np.cos(turn)))))
+        there = self.places[np.isfinite(self.places[:, four]).all(axis=(1, 2))]
+        index = np.array(four) + len(self.atoms) * np.arange(len(there))[:, None]
+        turn = np.radians(dihedral(there.reshape(-1, 3), index)[0])
+        return float(np.degrees(np.arctan2(np.sin(turn).mean(), np.cos(turn).mean())))
 
     def has(self, atoms: Sequence[int]) -> bool:
         """Whether any copy has all of some atoms."""
@@ -155,12 +155,16 @@ class Compound:
         return ()
 
     @cached_property
+    def ring_bonds(self) -> set[frozenset[int]]:
+        """Pairs of atoms that follow each other in a ring."""
+        return {frozenset(pair) for ring in self.rings for pair in zip(ring, (*ring[1:], ring[0]))}
+
+    @cached_property
     def aromatic_rings(self) -> list[tuple[int, ...]]:
         """Rings of five and six whose atoms all have a double bond in a ring, or a pair of electrons to share."""
-        in_rings = {frozenset(pair) for ring in self.rings for pair in zip(ring, (*ring[1:], ring[0]))}
         shares = {
             atom for one, two, kind in self.bonds for atom in (one, two)
-            if kind in ("double", "aromatic", "deloc") and frozenset((one, two)) in in_rings
+            if kind in ("double", "aromatic", "deloc") and frozenset((one, two)) in self.ring_bonds
         } | {atom for atom, element in enumerate(self.elements) if element in ("N", "O", "S")}  # fmt: skip
         return [ring for ring in self.rings if len(ring) in (5, 6) and shares.issuperset(ring)]
 
