@@ -169,3 +169,27 @@ def test_groups_of_a_model_that_was_moved_since_move_nothing(tmp_path: Path) -> 
     assert not model.atoms.anisotropic.any()
     assert model.atoms.b_iso.tolist() == [20.0] * 4
     assert any("in 1 group these B are taken for whole ones" in note and "moved since" in note for note in model.notes)
+
+
+def test_copies_get_the_motion_turned(tmp_path: Path) -> None:
+    """Operators of MTRIX make copies of whole displacements, in their own directions."""
+    third = "".join(
+        f"MTRIX{i}   2{row}{shift:15.5f}     \n"
+        for i, row, shift in (
+            (1, "  0.000000  1.000000  0.000000", 0.0), (2, "  0.000000  0.000000  1.000000", 14.0),
+            (3, "  1.000000  0.000000  0.000000", 20.0),
+        )
+    )  # fmt: skip
+    given = "".join(
+        f"MTRIX{i}   1{row}        0.00000    1\n"
+        for i, row in ((1, "  1.000000  0.000000  0.000000"), (2, "  0.000000  1.000000  0.000000"),
+                       (3, "  0.000000  0.000000  1.000000"))
+    )  # fmt: skip
+    model = _read(tmp_path, _text().replace(CELL, CELL + given + third))
+    assert len(model.atoms) == 8
+    turn = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
+    first, copy = symmetric.matrices(total_u(model.atoms)[:4]), symmetric.matrices(total_u(model.atoms)[4:])
+    np.testing.assert_allclose(copy, turn @ first @ turn.T, atol=2e-6)
+    assert model.atoms.anisotropic.tolist() == [True, True, True, False] * 2
+    assert np.ptp(model.atoms.b_iso[:3]) > 1.0
+    assert len([note for note in model.notes if "B of the file are what atoms have besides" in note]) == 1

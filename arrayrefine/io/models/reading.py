@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms, Identity
 from arrayrefine.crystal import Crystal
-from arrayrefine.displacements.displacement import parted, total_u
+from arrayrefine.displacements.displacement import total_u
 from arrayrefine.errors import InputError
 from arrayrefine.io.documents import duplicate
 from arrayrefine.io.files import KIND_NAMES, InputFile, load, remedy
@@ -31,9 +31,10 @@ from arrayrefine.io.models.record_columns import in_columns
 from arrayrefine.io.models.refmac_links import name_disulfides
 from arrayrefine.io.models.renamed import follow_renamed
 from arrayrefine.io.models.residue_order import take_polymers_together
+from arrayrefine.io.models.site_values import put_displacements, values_of
 from arrayrefine.io.models.special_positions import Sites, find_sites, follow_sites
 from arrayrefine.io.models.tls_header import complete_groups
-from arrayrefine.io.models.tls_residual import with_header_tls
+from arrayrefine.io.models.tls_residual import with_header_tls, write_motion
 from arrayrefine.io.models.water_names import use_pdb_names_of_waters
 from arrayrefine.io.pdb_header import header_records
 from arrayrefine.io.regular_cell import format_cell
@@ -115,6 +116,8 @@ def read_model(source: ModelSource, otherwise: Callable[[gemmi.Structure], Cryst
         structure, document = _from_memory(file, source, notes)
     _keep_first_model(file, structure, notes)
     structure.assign_serial_numbers()  # those of files that were joined, or stars, name several atoms
+    if any(not operator.given for operator in structure.ncs):
+        notes += write_motion(structure, document, identity_of(structure))  # before the copies, which turn it
     document = with_copies(structure, document, notes)
     without_padding(structure)
     notes += follow_renamed(structure) if document is None else []
@@ -194,7 +197,7 @@ def _atoms(
 ) -> tuple[Atoms, tuple[str, ...]]:
     """Atoms of a structure, checked and on their sites; with `before`, the sites that they had in another cell."""
     identity = identity_of(structure)
-    xyz, b_iso, occupancy, element, u_aniso, anisotropic = _values(structure)
+    xyz, b_iso, occupancy, element, u_aniso, anisotropic = values_of(structure)
     checks.check_coordinates(path, identity, xyz, element)
     element, notes = with_unknown_as_oxygen(identity, element)
     checks.check_elements(path, identity, element)
@@ -239,13 +242,10 @@ def with_atoms(model: Model, atoms: Atoms) -> gemmi.Structure:
             f"{len(atoms)} atoms cannot be put into '{model.path}' with {len(sites)} atoms; expected as "
             "many: start from the atoms of this model"
         )
-    u = np.where(np.any(atoms.u_aniso, axis=1, keepdims=True), total_u(atoms), 0.0)
-    values = zip(sites, atoms.xyz.tolist(), atoms.b_iso.tolist(), atoms.occupancy.tolist(), u.tolist())
-    for site, position, b_iso, occupancy, tensor in values:
+    for site, position, occupancy in zip(sites, atoms.xyz.tolist(), atoms.occupancy.tolist()):
         site.pos = gemmi.Position(*position)
-        site.b_iso = b_iso
         site.occ = occupancy
-        site.aniso = gemmi.SMat33f(*tensor)
+    put_displacements(sites, atoms.b_iso, np.where(np.any(atoms.u_aniso, axis=1, keepdims=True), total_u(atoms), 0.0))
     return structure
 
 
@@ -337,26 +337,6 @@ def identity_of(structure: gemmi.Structure) -> Identity:
         np.repeat(np.array([residue.seqid.num or 0 for _, residue in residues], dtype=np.int64), size),
         np.repeat(np.arange(len(residues)), size),
     )
-
-
-def _values(
-    structure: gemmi.Structure,
-) -> tuple[Float, Float, Float, NDArray[np.str_], Float, NDArray[np.bool_]]:
-    """Coordinates (N, 3), B (N,), occupancy (N,), element (N,), traceless part of U (N, 6), and where there is one."""
-    sites = [atom for chain in structure[0] for residue in chain for atom in residue]
-    xyz = np.array([atom.pos.tolist() for atom in sites], dtype=float)
-    occupancy = np.array([atom.occ for atom in sites], dtype=float)
-    b_iso = np.array([atom.b_iso for atom in sites], dtype=float)
-    anisotropic = np.array([atom.aniso.nonzero() for atom in sites], dtype=bool)
-    u_aniso = np.zeros((len(sites), 6))
-    for i in np.flatnonzero(anisotropic):
-        u = sites[i].aniso
-        u_aniso[i] = u.u11, u.u22, u.u33, u.u12, u.u13, u.u23
-    # gemmi holds single precision: 0.35 must not come out as 0.3499999940395355
-    equivalent, traceless = parted(np.round(u_aniso, 6))
-    b_iso[anisotropic], u_aniso[anisotropic] = equivalent[anisotropic], traceless[anisotropic]
-    element = np.array([atom.element.name for atom in sites], dtype=np.str_)
-    return xyz, np.round(b_iso, 5), np.round(occupancy, 6), element, u_aniso, anisotropic
 
 
 def _site_occupancy(identity: Identity, occupancy: Float, sites: Sites) -> tuple[Float, tuple[str, ...]]:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from arrayrefine.atoms import Identity
 from arrayrefine.displacements.displacement import EIGHT_PI_SQUARED, parted
 from arrayrefine.displacements.tls import NUMBERS, Tls
-from arrayrefine.io.models.tls_header import is_ours, members, why_no_groups
+from arrayrefine.io.models.site_values import put_displacements, values_of
+from arrayrefine.io.models.tls_header import complete_groups, is_ours, members, why_no_groups
 from arrayrefine.kernels import symmetric
 from arrayrefine.wording import counted
 
@@ -85,6 +86,18 @@ def with_header_tls(
         f"{b_iso[inside].mean():.1f} Å²{missing}"
     )
     return b_iso, u_aniso, inside, (note, off) if moved else (note,)
+
+
+def write_motion(structure: gemmi.Structure, document: gemmi.cif.Document | None, who: Identity) -> tuple[str, ...]:
+    """Give a structure ANISOU where its header alone has the motion of TLS groups; a note where it has."""
+    complete_groups(structure)
+    xyz, b_iso, _, _, u_aniso, anisotropic = values_of(structure)
+    b_iso, u_aniso, inside, notes = with_header_tls(structure, document, who, xyz, b_iso, u_aniso, anisotropic)
+    if inside is not anisotropic:
+        sites = [atom for chain in structure[0] for residue in chain for atom in residue]
+        whole = u_aniso + symmetric.isotropic(b_iso / EIGHT_PI_SQUARED)
+        put_displacements(sites, b_iso, np.where(inside[:, None], whole, 0.0))
+    return notes
 
 
 def _says_residual(structure: gemmi.Structure, document: gemmi.cif.Document | None) -> bool:
