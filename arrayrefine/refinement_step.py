@@ -16,7 +16,7 @@ from arrayrefine import preconditioner, weights
 from arrayrefine.arguments import check_types
 from arrayrefine.device.batch import Share
 from arrayrefine.device.objective import Member
-from arrayrefine.displacements.tls_motion import sensible
+from arrayrefine.displacements.tls_motion import in_reach, sensible
 from arrayrefine.kernels.blas import one_blas_thread
 from arrayrefine.kernels.processes import size
 from arrayrefine.minimize import INTERRUPTED, Objective, Solution, minimise
@@ -35,6 +35,7 @@ from arrayrefine.targets.geometry_curvature import normal_matrix
 from arrayrefine.weighting.adp_evidence import restraints_curvature
 from arrayrefine.weighting.schemes import displacements_tell, find_weights
 from arrayrefine.weights import Steering, Weights
+from arrayrefine.wording import counted
 
 _RETRIES = 2
 _SLIGHT = 0.002
@@ -295,7 +296,12 @@ def _refine_in_band(
         solution, change = _minimised(problem, state, here, found, stop)
         evaluations += solution.evaluations
         gain += solution.start_value - solution.value if solution.evaluations else 0.0
-        atoms = sensible(solution.atoms) if parameters.sizes.tls else solution.atoms
+        atoms = solution.atoms
+        if parameters.sizes.tls:
+            atoms, lost = in_reach(atoms, state.atoms)
+            atoms = sensible(atoms)
+            if lost:
+                notes.append(f"the data say nothing of the motion of {counted(lost, 'TLS group')}: as before the step")
         state = evaluate(problem, atoms, before=state)
         b_shift, shared = b_shift + state.b_shift, max(shared, state.shared)
         refined = refined or bool(here.sizes.b + here.sizes.u)

@@ -22,6 +22,7 @@ from arrayrefine.displacements.tls_groups import _started, choose_tls, polymer_r
 from arrayrefine.displacements.tls_motion import (
     _possible_motion,
     describe,
+    in_reach,
     matrices,
     residual_b,
     sensible,
@@ -430,6 +431,22 @@ def test_a_libration_that_would_be_negative_goes_with_the_part_of_s_that_it_driv
     np.testing.assert_allclose(libration, np.diag([0.0, 0.2, 0.3]), atol=1e-15)
     screw[0] = 0.0
     np.testing.assert_allclose(left, screw - np.trace(screw) / 3.0 * np.eye(3), atol=1e-12)
+
+
+def test_a_motion_that_most_members_cannot_have_is_given_up() -> None:
+    before, _ = choose_tls(peptides(), ("chain",), 10_000)
+    values = np.tile([0.2, 0.1, 0.1, *np.zeros(17)], (2, 1))
+    values[1] *= 1e6
+    group, after = before.tls.group, dataclasses.replace(before.tls, values=values)
+    u_aniso = np.where((group >= 0)[:, None], parted(after.u(before.xyz))[1], 0.0)
+    astray = before.replace(tls=after, u_aniso=u_aniso, b_iso=before.b_iso + 30.0)
+    kept, lost = in_reach(astray, before)
+    assert lost == 1
+    assert np.array_equal(kept.tls.values, [values[0], before.tls.values[1]])
+    other = group == 1
+    assert np.array_equal(kept.b_iso, np.where(other, before.b_iso, astray.b_iso))
+    assert np.array_equal(kept.u_aniso, np.where(other[:, None], before.u_aniso, astray.u_aniso))
+    assert in_reach(kept, before) == (kept, 0)
 
 
 def test_displacements_follow_the_group_to_where_its_atoms_have_moved() -> None:

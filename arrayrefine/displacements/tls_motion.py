@@ -19,6 +19,8 @@ _DEGREES = 180.0 / np.pi
 _SCREW = ((0, 0), (1, 1), (0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1))
 _NEGATIVE = 0.005
 """Å² and degree²; below the negative of it an eigenvalue is said to be negative."""
+_MOST = 0.5
+"""Of the members of a group, whose U cannot be what their group and their own B make of it."""
 
 
 def matrices(values: Float) -> tuple[Float, Float, Float]:
@@ -73,17 +75,44 @@ def sensible(atoms: Atoms) -> Atoms:
     return settled(atoms.replace(b_iso=b_iso, u_aniso=u_aniso, tls=after))
 
 
+def in_reach(atoms: Atoms, before: Atoms) -> tuple[Atoms, int]:
+    """Atoms with what a step made of their groups, and how many groups were given up.
+
+    Where data tell nothing about a motion, as of a model in a wrong place, a step goes anywhere: outside what U can be
+    nothing depends on it. A group by which most of its members' U would not lie within `U_LIMITS` is as it was
+    `before`, with the displacements of its members.
+    """
+    inside, whole = _placed(atoms)
+    bad = (possible(whole) != whole).any(axis=1)
+    group = atoms.tls.group[inside]
+    lost = [number for number in np.unique(group) if bad[group == number].mean() > _MOST]
+    if not lost:
+        return atoms, 0
+    values = atoms.tls.values.copy()
+    values[lost] = before.tls.values[lost]
+    these = np.isin(atoms.tls.group, lost)
+    return atoms.replace(
+        b_iso=np.where(these, before.b_iso, atoms.b_iso),
+        u_aniso=np.where(these[:, None], before.u_aniso, atoms.u_aniso),
+        tls=dataclasses.replace(atoms.tls, values=values),
+    ), len(lost)
+
+
 def _as_placed(atoms: Atoms) -> Atoms:
     """Members with what their group makes anisotropic at their present places, and the B that they have."""
+    inside, whole = _placed(atoms)
+    b_iso, u_aniso = atoms.b_iso.copy(), atoms.u_aniso.copy()
+    b_iso[inside], u_aniso[inside] = parted(possible(whole))
+    return atoms.replace(b_iso=b_iso, u_aniso=u_aniso)
+
+
+def _placed(atoms: Atoms) -> tuple[NDArray[np.int64], Float]:
+    """Members of groups (n,), and U (n, 6) of their B and what their group makes anisotropic at their places."""
     inside = np.flatnonzero(atoms.tls.group >= 0)
     u = atoms.tls.u(atoms.xyz)
     if atoms.u_projection is not None:
         u = np.einsum("nij,nj->ni", atoms.u_projection, u)
-    shape = parted(u[inside])[1]
-    b_iso, u_aniso = atoms.b_iso.copy(), atoms.u_aniso.copy()
-    whole = shape + symmetric.isotropic(b_iso[inside] / EIGHT_PI_SQUARED)
-    b_iso[inside], u_aniso[inside] = parted(possible(whole))
-    return atoms.replace(b_iso=b_iso, u_aniso=u_aniso)
+    return inside, parted(u[inside])[1] + symmetric.isotropic(atoms.b_iso[inside] / EIGHT_PI_SQUARED)
 
 
 def _possible_motion(values: Float) -> Float:
