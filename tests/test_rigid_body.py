@@ -166,6 +166,14 @@ def test_groups_that_ran_away_stay_where_they_were(
     assert step is not None
     assert step.note.startswith("no rigid group moved: they went 1 Å, further than data lead")
     np.testing.assert_array_equal(found.atoms.xyz, displaced.atoms.xyz)
+    monkeypatch.undo()
+    for gain, moves in ((5.9, False), (6.1, True)):  # of six numbers each may gain one by chance
+        nll = (gain / displaced.xray.work.sum(), 0.0)
+        monkeypatch.setattr(rigid_body, "work_nll", lambda one, two, nll=nll: nll)
+        found, step = move_groups(problem, displaced, lambda: False)
+        assert step is not None
+        assert step.note.startswith("1 rigid group moved") is moves
+        assert (found is not displaced) is moves
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.6])

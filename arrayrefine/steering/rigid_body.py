@@ -336,7 +336,8 @@ def move_groups(problem: Problem, state: State, stop: Callable[[], bool]) -> tup
     Returns
     -------
     state : State
-        After the step; as given where nothing moved, or where it did not make the data more likely.
+        After the step; as given where nothing moved, or where the data did not become more likely by more than
+        one in log p for each number that was free, as chance would make them (Akaike, 1974).
     step : Step or None
         None where the trial saw nothing to gain.
     """
@@ -369,13 +370,13 @@ def move_groups(problem: Problem, state: State, stop: Callable[[], bool]) -> tup
     if (away := max(shift for shift, _ in moves)) > _FARTHEST:
         now = state
         notes.append(f"no rigid group moved: they went {away:.0f} Å, further than data lead a model that fits them")
-    elif after.r_work < was.r_work and behind < before:
+    elif after.r_work < was.r_work and (before - behind) * state.xray.work.sum() > bodies.size:
         named = zip(bodies.labels, moves)
         far = ", ".join(f"{label} by {shift:.2f} Å rms, turned by {turn:.1f}°" for label, (shift, turn) in named)
         notes.append(f"{counted(len(bodies.groups), 'rigid group')} moved: {far}")
     else:
         now = state
-        notes.append("no rigid group moved: the data did not become more likely")
+        notes.append("no rigid group moved: the data did not become more likely than chance would make them")
     return now, _record(now, bodies.size, evaluations, began, "; ".join(notes), dict(problem.timer))
 
 
