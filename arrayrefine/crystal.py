@@ -20,6 +20,8 @@ SAME_PLACE = 0.1
 _LARGEST_OBLIQUITY = 3.0  # degrees
 _SAME_LAW = 1e-3
 """Entries of the matrices of one operator differ by less."""
+AT_LIMIT = 1e-6
+"""Share of a limit of resolution by which a reflection may lie beyond it and still count as at it."""
 
 
 def space_group_named(symbol: str) -> gemmi.SpaceGroup | None:
@@ -233,6 +235,6 @@ class Crystal:
 
     def unique_reflections(self, d_min: float, d_max: float) -> NDArray[np.int32]:
         """All unique reflections (M, 3) from d_max to d_min (Å), present by symmetry, in gemmi's asymmetric unit."""
-        # A hair of slack, so that the reflections at the limits themselves are among them.
-        hkl = gemmi.make_miller_array(self.gemmi_cell, self.gemmi_space_group, d_min * (1 - 1e-6), d_max * (1 + 1e-6))
+        limits = d_min * (1.0 - AT_LIMIT), d_max * (1.0 + AT_LIMIT)
+        hkl = gemmi.make_miller_array(self.gemmi_cell, self.gemmi_space_group, *limits)
         return np.asarray(hkl, dtype=np.int32)

@@ -46,6 +46,15 @@ def test_the_grid_holds_every_reflection(space_group: str) -> None:
     assert all(n >= 2.3 / (1.5 * np.linalg.norm(row)) for n, row in zip(shape, box.frac))
 
 
+def test_reflections_a_hair_beyond_the_limit_are_held() -> None:
+    # 72 Å / 1.8 Å is 40: of data that end at 1.8000009 Å, as an MTZ has them in single precision, 0 40 0 is one.
+    box = Crystal((71.47, 72.0, 73.39, 90.0, 101.13, 90.0), "C 1 2 1")
+    d_min = 1.8000009
+    hkl = box.unique_reflections(d_min, 6.0)
+    assert np.abs(hkl)[:, 1].max() == 40
+    assert (np.abs(hkl).max(axis=0) <= reach(box, d_min)).all()
+
+
 def test_an_accuracy_beyond_every_grid_is_refused() -> None:
     box = crystal("P 1")
     with pytest.raises(ValueError, match="no sampling reaches an accuracy of 1e-40"):

@@ -11,7 +11,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from arrayrefine.crystal import Crystal
+from arrayrefine.crystal import AT_LIMIT, Crystal
 from arrayrefine.scattering.form_factors import Radiation, form_factors, scattering
 
 Float = NDArray[np.float64]
@@ -66,8 +66,8 @@ class Sampling:
 
 
 def reach(crystal: Crystal, d_min: float) -> tuple[int, int, int]:
-    """Largest |h|, |k|, |l| that a reflection to d_min can have."""
-    largest = np.floor(np.linalg.norm(crystal.orth, axis=0) / d_min + 1e-6).astype(int)
+    """Largest |h|, |k|, |l| that a reflection to d_min can have, those that count as at d_min among them."""
+    largest = np.floor(np.linalg.norm(crystal.orth, axis=0) / (d_min * (1.0 - AT_LIMIT)) + 1e-6).astype(int)
     return int(largest[0]), int(largest[1]), int(largest[2])
 
 
