@@ -84,6 +84,25 @@ def test_backbones_bond_at_their_ends_only(
     assert bool([note for note in clashes if f"{distance:.2f} Å" in note]) == (not joined)
 
 
+def test_conformers_of_an_end_are_linked_each() -> None:
+    """As where the first residue of a helix that goes on in the next cell is one amino acid here and another there."""
+    structure = _pair((4, "C"), (0, "N"), 1.33, True).structure.clone()
+    chain = structure[0]["B"]
+    other = chain[0].clone()
+    for residue, name, letter, occupancy in ((chain[0], chain[0].name, "A", 0.8), (other, "ALA", "B", 0.2)):
+        residue.name = name
+        for atom in residue:
+            atom.altloc, atom.occ = letter, occupancy
+    for k in reversed(range(len(other))):
+        if other[k].name not in ("N", "CA", "C", "O", "CB"):
+            del other[k]
+    chain.add_residue(other, 1)
+    structure.setup_entities()
+    links, notes = _found(read_model(structure))
+    assert sorted(link.split(".")[-1][0] for link in links) == ["A", "B"]
+    assert not [note for note in notes if "taken for clashes" in note]
+
+
 def test_a_link_that_the_model_names_stays() -> None:
     """However near: the user knows."""
     model = _pair((4, "C"), (0, "N"), 0.9, False)

@@ -16,7 +16,7 @@ from arrayrefine.topology.atom_names import use_dictionary_names
 from arrayrefine.topology.hydrogen_bonds import mark_hydrogen_bonds
 from arrayrefine.topology.link_conformers import link_conformers
 from arrayrefine.topology.named_links import STRETCHED, check_named, pair_key
-from arrayrefine.topology.valence import LONGEST, POLYMER_BONDS, filled, full_atoms, place
+from arrayrefine.topology.valence import LONGEST, POLYMER_BONDS, FullAtoms, place
 from arrayrefine.wording import Caution, are, counted, listed
 
 SEARCH = 2.5
@@ -221,7 +221,7 @@ def _find_links(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str]:
     added: list[str] = []
     across: list[str] = []
     clashes: dict[frozenset[str], str] = {}
-    full = full_atoms(structure)
+    full = FullAtoms(structure)
     known = {pair_key(c.partner1, c.partner2) for c in structure.connections}
     search = gemmi.NeighborSearch(structure[0], structure.cell, SEARCH).populate(include_h=False)
     contacts = gemmi.ContactSearch(SEARCH)
@@ -245,11 +245,11 @@ def _find_links(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str]:
         if key in known:
             continue
         label = f"{one} - {two} ({link.id}, {contact.dist:.2f} Å)"
-        if contact.dist < link.rt.bonds[0].value * _CLASH or full & {place(end) for end in ends}:
+        if contact.dist < link.rt.bonds[0].value * _CLASH or full(ends):
             clashes.setdefault(key, label)
             continue
         known.add(key)
-        full |= filled(structure, ends)
+        full.add(ends)
         connection.type = gemmi.ConnectionType.Disulf if link.id == "disulf" else gemmi.ConnectionType.Covale
         same = contact.image_idx == 0 and a.pos.dist(b.pos) < contact.dist + 0.01
         connection.asu = gemmi.Asu.Same if same else gemmi.Asu.Different

@@ -13,6 +13,8 @@ POLYMER_BONDS = {("C", "N"): 1.341, ("O3'", "P"): 1.61}
 _BACKBONE = frozenset(itertools.chain.from_iterable(POLYMER_BONDS))
 _CLOSING = {"OXT": "C", "OP3": "P", "O3P": "P"}
 """Atoms that only the end of a chain has, and what they leave no place at for another bond."""
+_ALL = "\0"
+"""Instead of the letter of a conformer: all of them."""
 LONGEST = 1.5
 """Times these lengths; gemmi sees a gap from there on."""
 
@@ -77,3 +79,33 @@ def filled(structure: gemmi.Structure, ends: Iterable[gemmi.AtomAddress]) -> set
         for end, residue in found
         if residue is not None and residue.entity_type == gemmi.EntityType.Polymer and end.atom_name in _BACKBONE
     }
+
+
+class FullAtoms:
+    """Atoms of backbones that have all their bonds, as links are found: one of a conformer fills them for that alone.
+
+    Parameters
+    ----------
+    structure : gemmi.Structure
+        See `full_atoms`.
+    """
+
+    def __init__(self, structure: gemmi.Structure) -> None:
+        self._structure = structure
+        self._conformers = {atom: {_ALL} for atom in full_atoms(structure)}
+
+    def __call__(self, ends: tuple[gemmi.AtomAddress, gemmi.AtomAddress]) -> bool:
+        """Whether an end has no place left for a link between the two."""
+        conformer = _conformer(ends)
+        taken = set[str]().union(*(self._conformers.get(place(end), ()) for end in ends))
+        return bool(taken) if conformer == _ALL else bool(taken & {_ALL, conformer})
+
+    def add(self, ends: tuple[gemmi.AtomAddress, gemmi.AtomAddress]) -> None:
+        """Count a link between the two."""
+        for atom in filled(self._structure, ends):
+            self._conformers.setdefault(atom, set()).add(_conformer(ends))
+
+
+def _conformer(ends: Iterable[gemmi.AtomAddress]) -> str:
+    """Conformer that a link is of."""
+    return max(end.altloc for end in ends)
