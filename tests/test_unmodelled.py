@@ -11,7 +11,7 @@ import pytest
 import arrayrefine as ar
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.io.models.reading import read_model
-from arrayrefine.monomers import library_for
+from arrayrefine.monomers import library_for, load_monomers
 from arrayrefine.occupancies.conformers import partial, uneven
 from arrayrefine.topology.unmodelled import bare, truncated
 
@@ -65,6 +65,28 @@ def test_an_atom_with_another_name_is_not_taken_for_absent() -> None:
         return structure
 
     assert not told(renamed(without(lambda residue, atom: True)))
+
+
+def test_dna_with_names_of_rna_is_called_so() -> None:
+    """Stars for primes, A for DA, as in files from before 2007: no sugar is absent."""
+    structure = gemmi.Structure()
+    structure.add_model(gemmi.Model(1))
+    structure[0].add_chain(gemmi.Chain("A"))
+    for number, name in ((1, "A"), (2, "C")):
+        residue = gemmi.Residue()
+        residue.name, residue.seqid = name, gemmi.SeqId(number, " ")
+        monomer = load_monomers([name]).monlib.monomers[name]
+        for k, site in enumerate(site for site in monomer.atoms if not site.is_hydrogen() and site.id != "O2'"):
+            atom = gemmi.Atom()
+            atom.name, atom.element = site.id.replace("'", "*"), site.el
+            atom.pos = gemmi.Position(2.0 * k, 0.0, 20.0 * number)
+            residue.add_atom(atom)
+        structure[0]["A"].add_residue(residue)
+    structure.cell, structure.spacegroup_hm = gemmi.UnitCell(90.0, 90.0, 90.0, 90.0, 90.0, 90.0), "P 1"
+    said = told(structure)
+    assert len(said) == 1
+    assert said[0].startswith("2 nucleotides without O2', as in DNA, are named as in RNA, as in files from before 2007")
+    assert said[0].endswith("name it as the PDB does (A DA, C DC, T DT)")
 
 
 @pytest.mark.parametrize("what", ["CA atoms", "waters"])

@@ -18,7 +18,7 @@ that end a chain in CNS and CHARMM."""
 _CARBOXYLATE = {"O", "OXT"}
 """Oxygens that end a chain; libraries draw one with a double bond. GROMACS calls them OC1 and OC2, or O1 and O2."""
 _OTHER_PROGRAMS = {
-    "ADE": "A or DA", "CYT": "C or DC", "GUA": "G or DG", "THY": "DT", "URI": "U", "URA": "U",
+    "ADE": "A or DA", "CYT": "C or DC", "GUA": "G or DG", "THY": "DT", "T": "DT", "URI": "U", "URA": "U",
     "HSD": "HIS", "HSE": "HIS", "HSP": "HIS", "HID": "HIS", "HIE": "HIS", "HIP": "HIS",
     "CYX": "CYS", "CYM": "CYS", "LYN": "LYS", "ASH": "ASP", "GLH": "GLU", "SUL": "SO4",
     **{base + end: base for base in ("A", "C", "G", "U", "DA", "DC", "DG", "DT") for end in "53"},
@@ -183,7 +183,7 @@ def _dictionary_name(name: str, residue: gemmi.Residue, component: gemmi.ChemCom
     atom = next(atom for atom in residue if atom.name == name)
     present = {atom.name for atom in residue}
     absent = {a.id: a for a in component.atoms if a.id not in present and a.el == atom.element}
-    for new in (name.replace("*", "'"), _SYNONYMS.get(name)):
+    for new in (prime_for_star(name), _SYNONYMS.get(name)):
         if new in absent:
             return new
     near = {
@@ -196,6 +196,11 @@ def _dictionary_name(name: str, residue: gemmi.Residue, component: gemmi.ChemCom
     # several that fit are one as good as the other only where they are of one kind, as the oxygens of a phosphate
     alike = len({absent[new].chem_type for new in fitting}) == 1 or set(fitting) == _CARBOXYLATE
     return fitting[0] if alike else None
+
+
+def prime_for_star(name: str) -> str:
+    """Name of an atom of a sugar as it is since the remediation of the PDB (2007)."""
+    return name.replace("*", "'")
 
 
 def _together(one: gemmi.Atom, two: gemmi.Atom) -> bool:

@@ -7,11 +7,15 @@ import numpy as np
 from arrayrefine.atoms import Atoms
 from arrayrefine.monomers import MonomerLibrary
 from arrayrefine.selection import select
+from arrayrefine.topology.atom_names import prime_for_star
 from arrayrefine.topology.polymers import Residue, is_polymer, residues_of
 from arrayrefine.wording import Caution, are, counted, listed
 
 _OF_ENDS = {"OXT", "OP3", "O3P", "P", "OP1", "OP2", "O1P", "O2P"}
 """Atoms of the dictionary that only residues at one end of a chain have, or that many chains begin without."""
+_OF_RNA = "O2'"
+"""What a nucleotide of RNA has, and one of DNA has not."""
+_RNA = {"A", "C", "G", "I", "U"}
 _UNKNOWN = "UNK"
 """A residue whose side chain nobody knows: it has as much of it as was seen, whatever the dictionary has."""
 _LEAST = 3
@@ -33,24 +37,37 @@ def truncated(atoms: Atoms, library: MonomerLibrary) -> list[str]:
     library : MonomerLibrary
     """
     if what := bare(atoms):
-        said = f"the model has no atoms but {what}, so R stays high wherever they are: {_REMEDIES[what]}"
-        return [Caution(said)]
+        return [Caution(f"the model has no atoms but {what}, so R stays high wherever they are: {_REMEDIES[what]}")]
     expected: dict[str, list[str]] = {}
-    found = []
+    found, deoxy = [], []
+    said: list[str] = []
     for residue in residues_of(atoms):
         if residue.name not in expected:
             expected[residue.name] = _heavy(residue.name, library)
-        absent = [name for name in expected[residue.name] if name not in residue.atoms]
-        named_otherwise = len(residue.atoms.keys() - {*expected[residue.name]} - _OF_ENDS)
+        present = {prime_for_star(name) for name in residue.atoms}
+        absent = [name for name in expected[residue.name] if name not in present]
+        named_otherwise = len(present - {*expected[residue.name]} - _OF_ENDS)
         # A name that the dictionary does not know may be that of an atom that is taken for absent.
-        if len(absent) > named_otherwise:
+        if len(absent) <= named_otherwise:
+            continue
+        if absent == [_OF_RNA] and residue.name in _RNA:
+            deoxy.append(residue)
+        else:
             found.append(f"{_label(residue)} ({' '.join(absent)})")
-    if not found:
-        return []
-    return [Caution(
-        f"{counted(len(found), 'residue')} of chains lack{'s' if len(found) == 1 else ''} atoms that the dictionary "
-        f"has, and {are(len(found))} refined without: {listed(found)}. Build them where the map shows them"
-    )]
+    if found:
+        said.append(Caution(
+            f"{counted(len(found), 'residue')} of chains lack{'s' if len(found) == 1 else ''} atoms that the "
+            f"dictionary has, and {are(len(found))} refined without: {listed(found)}. Build them where the map shows "
+            "them"
+        ))
+    if deoxy:
+        names = ", ".join(f"{name} D{name}" for name in sorted({residue.name for residue in deoxy}))
+        said.append(Caution(
+            f"{counted(len(deoxy), 'nucleotide')} without {_OF_RNA}, as in DNA, {are(len(deoxy))} named as in RNA, as "
+            f"in files from before 2007: {listed([_label(residue) for residue in deoxy])}. Their sugars are refined as "
+            f"those of RNA, and lack a hydrogen at C2'. If this is DNA, name it as the PDB does ({names}, T DT)"
+        ))
+    return said
 
 
 def bare(atoms: Atoms) -> str:
