@@ -7,7 +7,7 @@ import pytest
 from joined import joined
 
 from arrayrefine.io.models.reading import read_model
-from arrayrefine.monomers import load_monomers
+from arrayrefine.monomers import library_for, load_monomers
 from arrayrefine.restraints import Restraints
 from arrayrefine.topology.build import build_restraints
 from arrayrefine.topology.link_angles import SIGMA
@@ -94,3 +94,23 @@ def test_a_link_to_an_atom_that_has_all_its_bonds_is_told_and_has_none() -> None
     (note,) = [note for note in restraints.notes if "all its bonds" in note]
     assert note.startswith("1 link unknown to any library")
     assert note.endswith("CD2 - C1")
+
+
+def test_a_component_without_hydrogens_has_room_for_what_it_lacks() -> None:
+    """As a sugar with fluorine as a residue of its own, both known by their shape alone."""
+    structure, _ = joined(("EDO", "C1", "O1"), ("EDO", "C1", "O1"), 1.38)
+    first, fluorine = structure[0]["A"][0], structure[0]["B"][0]
+    first.name, fluorine.name = "XSU", "XFL"
+    for residue, kept in ((first, {"C1", "C2", "O2"}), (fluorine, {"C1"})):
+        for k in reversed(range(len(residue))):
+            if residue[k].name not in kept:
+                del residue[k]
+    fluorine[0].name, fluorine[0].element = "F", gemmi.Element("F")
+    connection = structure.connections[0]
+    connection.partner1 = gemmi.AtomAddress("A", first.seqid, "XSU", "C1")
+    connection.partner2 = gemmi.AtomAddress("B", fluorine.seqid, "XFL", "F")
+    model = read_model(structure)
+    library = library_for(model.structure, (), None, "shape")
+    found = build_restraints(model.structure, model.atoms, model.crystal, library, unknown="shape")
+    assert not [note for note in found.notes if "all its bonds" in note]
+    assert [note for note in found.notes if note.startswith("1 angle at links")]

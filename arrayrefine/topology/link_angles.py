@@ -27,7 +27,9 @@ and SH in dictionaries are smaller."""
 
 _LONGER = 0.25
 """Å; by how much more than a typical length a link must be to be no bond of the kind."""
-_VALENCE = {"O": 2, "S": 2, "N": 3}
+_VALENCE = {"O": 2, "S": 2, "N": 3, "F": 1, "Cl": 1, "Br": 1, "I": 1}
+_SATURATED, _FLAT = 4, 3
+"""Bonds of carbon, in a plane or not, where a component has no hydrogens to tell, as one that is known by its shape."""
 
 
 def with_link_angles(
@@ -130,14 +132,16 @@ def _has_room(end: _End, edges: Int, model: TopologyModel, monlib: gemmi.MonLib,
     """Whether an atom has no more bonds than its element and its dictionary let it, the link among them."""
     if end.home.name not in monlib.monomers:
         return True
-    bonds = monlib.monomers[end.home.name].rt.bonds
-    drawn = sum(end.site.name in (bond.id1.atom, bond.id2.atom) for bond in bonds)
+    component = monlib.monomers[end.home.name]
+    room = sum(end.site.name in (bond.id1.atom, bond.id2.atom) for bond in component.rt.bonds)
+    if end.site.element.name == "C" and not hydrogens_of(component):
+        room = max(room, _FLAT if is_planar(end.home.name, end.site.name, monlib) else _SATURATED)
     who = atoms.identity
     near = {  # of conformers one, those that are other components too
         (str(who.chain[k]), int(who.sequence_number[k]), str(who.insertion_code[k]), site.name)
         for k, site in _neighbours(end.row, edges, model).items()
     }
-    return len(near) <= max(drawn, _VALENCE.get(end.site.element.name, 0))
+    return len(near) <= max(room, _VALENCE.get(end.site.element.name, 0))
 
 
 def _angles_at(
