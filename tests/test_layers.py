@@ -67,12 +67,11 @@ LAYERS = [
     {
         "device.memory", "further_restraints.choice", "hydrogens.carriers", "hydrogens.lengths", "hydrogens.linked",
         "hydrogens.placing", "hydrogens.sources", "rebuilding.model_change", "scattering.radiation",
-        "scattering.sampling", "topology.build", "topology.chiral_centres", "topology.hydrogen_bonds",
-        "topology.link_angles", "topology.link_conformers", "topology.link_lengths", "topology.links",
-        "topology.mate_links", "topology.name_symmetry", "topology.named_links", "topology.overlapping_mates",
-        "topology.overlapping_parts", "topology.stretched",
-        "topology.pyranoses", "topology.terms", "topology.twisted_peptides", "topology.unbonded", "topology.unlinked",
-        "topology.valence",
+        "scattering.sampling", "topology.adducts", "topology.build", "topology.chiral_centres",
+        "topology.hydrogen_bonds", "topology.link_angles", "topology.link_conformers", "topology.link_lengths",
+        "topology.links", "topology.mate_links", "topology.name_symmetry", "topology.named_links",
+        "topology.overlapping_mates", "topology.overlapping_parts", "topology.stretched", "topology.pyranoses",
+        "topology.terms", "topology.twisted_peptides", "topology.unbonded", "topology.unlinked", "topology.valence",
     },
     {
         "further_restraints.base_pairs", "further_restraints.metal_coordination",
@@ -102,7 +101,8 @@ ALLOWED = {
     "gemmi": {
         "crystal", "doctor", "io", "monomers", "restraints", "validation", "further_restraints.metal_coordination",
         "hydrogens.lengths", "hydrogens.linked", "hydrogens.sources", "real_space.map_grids", "scattering.form_factors",
-        "topology.atom_names", "topology.build", "topology.chain_ends", "topology.chiral_centres", "topology.clusters",
+        "topology.adducts", "topology.atom_names", "topology.build", "topology.chain_ends", "topology.chiral_centres",
+        "topology.clusters",
         "topology.component_checks", "topology.component_definitions", "topology.component_of_model",
         "topology.component_restraints", "topology.compounds", "topology.dictionary_contents",
         "topology.element_checks", "topology.heavy_water", "topology.hydrogen_bonds", "topology.hydrogen_names",

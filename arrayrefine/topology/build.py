@@ -16,6 +16,7 @@ from arrayrefine.kernels.distances import close_pairs
 from arrayrefine.monomers import MonomerLibrary, Unknown, missing_components_message, unused_message
 from arrayrefine.restraints import Restraints
 from arrayrefine.topology import twisted_peptides
+from arrayrefine.topology.adducts import find_adducts, with_adducts
 from arrayrefine.topology.atom_names import names_of_other_programs, use_dictionary_names
 from arrayrefine.topology.chiral_centres import read_chiralities
 from arrayrefine.topology.hydrogen_names import use_dictionary_names_of_hydrogens
@@ -118,14 +119,16 @@ def build_restraints(
     notes += unbonded_neighbours(model.structure, model.row, edges, held) + stretched_residues(bonds, atoms)
     guessed = covalent_pairs(atoms, crystal, held | loose)
     bonds = tie_hydrogens(bonds, guessed, loose)
+    adducts = find_adducts(model, known_links, held, monlib, atoms, notes)
     angles, bonds = with_link_angles(
-        read_angles(model, held, notes), bonds, model, known_links, edges, held, monlib, atoms, notes
+        read_angles(model, held, notes), bonds, model, known_links, edges, held, monlib, atoms, notes, adducts
     )
     torsions, rigid = read_torsions(model, held, metal_parts, edges, atoms)
     torsions = torsions.and_also(read_chairs(model, held, atoms, monlib, notes))
     notes += twisted_peptides.at_start(torsions, atoms)
     chiralities = read_chiralities(model, held, metal_parts, edges, atoms, monlib, notes)
     planes = read_planes(model, held, notes)
+    bonds, angles, planes = with_adducts(bonds, angles, planes, adducts, atoms)
     across = read_across(model, known_links, held, atoms, crystal, notes)
 
     kinds, unknown_types = energy_types(types, atoms.element, library.energy)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Set
 from dataclasses import dataclass
 
 import gemmi
@@ -25,7 +25,7 @@ BENT = {"O": 115.0, "S": 102.0}
 """Degrees; at O of ethers and esters (112 to 118) and S of thioethers and disulfides (100 to 104), where those of OH
 and SH in dictionaries are smaller."""
 
-_LONGER = 0.25
+LONGER = 0.25
 """Å; by how much more than a typical length a link must be to be no bond of the kind."""
 _VALENCE = {"O": 2, "S": 2, "N": 3, "F": 1, "Cl": 1, "Br": 1, "I": 1}
 _SATURATED, _FLAT = 4, 3
@@ -35,6 +35,7 @@ _SATURATED, _FLAT = 4, 3
 def with_link_angles(
     angles: Angles, bonds: Bonds, model: TopologyModel, known_links: Collection[str], edges: Int,
     held: NDArray[np.bool_], monlib: gemmi.MonLib, atoms: Atoms, notes: list[str],
+    adducts: Set[int] = frozenset(),
 ) -> tuple[Angles, Bonds]:
     """Add angles at links that the library does not know, at atoms of its components.
 
@@ -60,6 +61,8 @@ def with_link_angles(
         As modelled.
     notes : list of str
         Gets a sentence.
+    adducts : set of int
+        Rows of atoms that the link makes tetrahedral, see `adducts`.
 
     Returns
     -------
@@ -76,15 +79,15 @@ def with_link_angles(
             if one.element.is_metal or two.element.is_metal:
                 continue
             ends = _End(link.res1, one, model.row[one.serial]), _End(link.res2, two, model.row[two.serial])
-            if all(_has_room(end, edges, model, monlib, atoms) for end in ends):
+            if all(end.row in adducts or _has_room(end, edges, model, monlib, atoms) for end in ends):
                 for at, to in (ends, ends[::-1]):
-                    found.update(_angles_at(at, to, edges, model, monlib))
+                    found.update(_angles_at(at, to, edges, model, monlib, adducts))
             else:
                 pair = ends[0].row, ends[1].row
                 length = float(np.linalg.norm(atoms.xyz[pair[0]] - atoms.xyz[pair[1]]))
                 longer = length - model.topology.bonds[rule.index].restr.value
                 overfull.append(f"{one.name} - {two.name}")
-                if longer > _LONGER:
+                if longer > LONGER:
                     stretched.append(pair)
                     overfull[-1] += f" ({length:.2f} Å)"
     if overfull:
@@ -145,12 +148,13 @@ def _has_room(end: _End, edges: Int, model: TopologyModel, monlib: gemmi.MonLib,
 
 
 def _angles_at(
-    at: _End, to: _End, edges: Int, model: TopologyModel, monlib: gemmi.MonLib
+    at: _End, to: _End, edges: Int, model: TopologyModel, monlib: gemmi.MonLib, adducts: Set[int]
 ) -> dict[tuple[int, int, int], float]:
     """Degrees of the angles at one end of a link."""
     if at.home.name not in monlib.monomers:
         return {}
-    amide = at.site.element.name == "N" and is_carbonyl(to.home.name, to.site.name, monlib)
+    acyl = to.row not in adducts and is_carbonyl(to.home.name, to.site.name, monlib)
+    amide = at.site.element.name == "N" and acyl
     near = _neighbours(at.row, edges, model)
     return {
         (k, at.row, to.row): TRIGONAL if amide else _ideal(at.home, at.site, site.name, monlib)

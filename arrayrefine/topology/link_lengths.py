@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import gemmi
 import numpy as np
@@ -66,9 +66,12 @@ def _is_flat(residue: gemmi.Residue, atom: gemmi.Atom, other: gemmi.Atom, monlib
         site.pos for site in residue
         if site.name in names and not site.is_hydrogen() and site.altloc in ("\0", atom.altloc)
     ]  # fmt: skip
-    if len(near) != 2:
-        return False
-    first, second, third = (np.array((pos - atom.pos).tolist()) for pos in (*near, other.pos))
+    return len(near) == 2 and lies_in_plane(atom.pos, [*near, other.pos])
+
+
+def lies_in_plane(position: gemmi.Position, near: Sequence[gemmi.Position]) -> bool:
+    """Whether an atom is as near the plane of its three neighbours as an acyl carbon."""
+    first, second, third = (np.array((pos - position).tolist()) for pos in near)
     normal = np.cross(second - first, third - first)
     return bool(abs(normal @ first) < _FLAT * np.linalg.norm(normal))
 
