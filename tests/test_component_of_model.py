@@ -130,6 +130,19 @@ def test_residues_of_polymers_can_be_linked() -> None:
         assert library.sources["QQQ"] == "the coordinates of the model"
 
 
+def test_a_nucleotide_with_names_from_before_2007_can_be_linked() -> None:
+    """388d has stars for primes: its unknown nucleotides were left without bonds to their neighbours."""
+    residue = residue_of("DA", "QQQ")
+    for atom in residue:
+        atom.name = atom.name.replace("'", "*")
+    structure = structure_of(residue)
+    library = library_for(structure, (), EMBEDDED, "shape")
+    component = library.monlib.monomers["QQQ"]
+    assert component.group.name == "Dna"
+    assert "O3'" in {atom.id for atom in component.atoms}
+    assert {atom.name for atom in structure[0][0][0]} >= {"O3*", "O5*"}
+
+
 def test_residues_of_several_compounds_with_one_name_have_no_shape() -> None:
     sulfate, phosphate = residue_of("SO4", "UNL"), residue_of("PO4", "UNL")
     phosphate["P"][0].name = "S"

@@ -9,6 +9,7 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
+from arrayrefine.topology.atom_names import prime_for_star
 from arrayrefine.topology.component_restraints import restraint_block
 from arrayrefine.topology.compounds import Bond, Compound
 from arrayrefine.wording import Caution, are, counted, listed
@@ -115,9 +116,13 @@ def _compound(name: str, residues: Sequence[gemmi.Residue]) -> tuple[Compound, l
     atoms: dict[str, str] = {}
     copies: list[dict[str, list[float]]] = []
     torn = ""
+    own = {atom.name for residue in residues for atom in residue}
+    called = {key: prime_for_star(key) for key in own}  # by names from before 2007 no nucleotide is told
+    if len(set(called.values())) < len(own):
+        called = {key: key for key in own}
     for residue in residues:
         for letter in sorted({atom.altloc for atom in residue} - {"\0"}) or ["\0"]:
-            copy = {atom.name: atom for atom in residue if atom.altloc in ("\0", letter)}
+            copy = {called[atom.name]: atom for atom in residue if atom.altloc in ("\0", letter)}
             for key, atom in copy.items():
                 if atoms.setdefault(key, atom.element.name.upper()) != atom.element.name.upper():
                     torn = f"the element of {key}"
