@@ -16,8 +16,12 @@ AWAY = {"flat": 90.0, "tetrahedral": 109.5}
 """Degrees between the link and the other three bonds."""
 
 
-def _acetate_on_serine(angle: float) -> tuple[Restraints, np.ndarray]:
-    """OG of a serine beside an acetate that has all its atoms: restraints, and the names of the atoms."""
+LENGTH = {"C": 1.43, "B": 1.47}
+KIND = {"C": "1 carbonyl carbon with", "B": "1 boron atom with"}
+
+
+def _acetate_on_serine(angle: float, element: str) -> tuple[Restraints, np.ndarray]:
+    """OG of a serine beside an acetate that has all its atoms, or boron in its place: restraints, names of atoms."""
     structure, _ = joined(("SER", "OG", "HG"), ("ACT", "C", "OXT"), 1.45)
     acetate = structure[0]["B"][0]
     acetate.add_atom(acetate["O"][0].clone())
@@ -27,15 +31,19 @@ def _acetate_on_serine(angle: float) -> tuple[Restraints, np.ndarray]:
         around = np.radians(120.0 * turn)
         way = np.array([np.cos(around) * np.sin(tilt), np.sin(around) * np.sin(tilt), np.cos(tilt)])
         acetate[name][0].pos = centre + gemmi.Position(*(length * way).tolist())
+    acetate["C"][0].element = gemmi.Element(element)
     model = read_model(structure)
     library = load_monomers(["SER", "ACT"])
+    for site in library.monlib.monomers["ACT"].atoms:
+        site.el = gemmi.Element(element) if site.id == "C" else site.el
     return build_restraints(model.structure, model.atoms, model.crystal, library), model.atoms.identity.atom_name
 
 
+@pytest.mark.parametrize("element", ["C", "B"])
 @pytest.mark.parametrize("shape", ["flat", "tetrahedral"])
-def test_a_carbonyl_carbon_with_a_fourth_bond_is_restrained_as_the_model_has_it(shape: str) -> None:
+def test_an_atom_with_a_fourth_bond_is_restrained_as_the_model_has_it(shape: str, element: str) -> None:
     """In 1tqh plane and angles of an ester moved its carbon by 0.2 Å from the density."""
-    found, names = _acetate_on_serine(AWAY[shape])
+    found, names = _acetate_on_serine(AWAY[shape], element)
     adduct = shape == "tetrahedral"
     about = {
         "-".join(names[row]): float(ideal)
@@ -47,8 +55,8 @@ def test_a_carbonyl_carbon_with_a_fourth_bond_is_restrained_as_the_model_has_it(
     assert all((about[key] == 109.5) == adduct for key in own)
     assert ("CH3-C-OG" in about or "OG-C-CH3" in about) == adduct
     (length,) = [value for key, value in lengths.items() if set(key.split("-")) == {"C", "OXT"}]
-    assert (length == 1.43) == adduct
+    assert (length == LENGTH[element]) == adduct
     flat = [names[found.planes.index[found.planes.plane == k]] for k in np.unique(found.planes.plane)]
     assert any({"CH3", "OXT"} <= set(plane.tolist()) for plane in flat) != adduct
-    assert bool([note for note in found.notes if "carbonyl carbon" in note]) == adduct
+    assert bool([note for note in found.notes if note.startswith(KIND[element])]) == adduct
     assert bool([note for note in found.notes if "all its bonds" in note]) != adduct

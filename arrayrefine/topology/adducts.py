@@ -1,4 +1,6 @@
-"""Carbonyl carbons to which a link adds a bond, as serine to a ketone: tetrahedral, where the dictionary is flat."""
+"""Carbonyl carbons, and boron, to which a link adds a bond, as serine to a ketone: tetrahedral, where the dictionary is
+flat.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +15,18 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.restraints import Angles, Bonds, Planes
 from arrayrefine.topology.atom_names import bonded_to, hydrogens_of
 from arrayrefine.topology.link_angles import LONGER, SIGMA, TETRAHEDRAL
-from arrayrefine.topology.link_lengths import LENGTHS, is_carbonyl, lies_in_plane
+from arrayrefine.topology.link_lengths import LENGTHS, is_carbonyl, is_planar, lies_in_plane
 from arrayrefine.topology.terms import TopologyModel
 from arrayrefine.wording import Caution, are, counted, listed
+
+_CENTRES = {"C": "carbonyl carbon", "B": "boron atom"}
 
 
 def find_adducts(
     model: TopologyModel, known_links: Collection[str], held: NDArray[np.bool_], monlib: gemmi.MonLib, atoms: Atoms,
     notes: list[str],
 ) -> set[int]:  # fmt: skip
-    """Rows of carbonyl carbons that have all that the dictionary bonds to them and a link, and in the model no plane.
+    """Rows of carbonyl carbons, and boron, with all bonds of the dictionary and a link, and not flat in the model.
 
     Parameters
     ----------
@@ -50,18 +54,19 @@ def find_adducts(
                 if not other.element.is_metal and _is_adduct(residue, atom, other, monlib):
                     found.add(model.row[atom.serial])
     found = {row for row in found if not held[row]}
-    if found:
-        names = [atoms.identity.label(row) for row in sorted(found)]
-        notes.append(Caution(
-            f"{counted(len(found), 'carbonyl carbon')} with a link beside all bonds that the dictionary has "
-            f"{are(len(found))} tetrahedral in the model, and restrained as such instead of flat: {listed(names)}. "
-            "A restraint CIF of the compound as it is bound (--restraints) would be better"
-        ))
+    for element, what in _CENTRES.items():
+        if names := [atoms.identity.label(row) for row in sorted(found) if atoms.element[row] == element]:
+            notes.append(Caution(
+                f"{counted(len(names), what)} with a link beside all bonds that the dictionary has {are(len(names))} "
+                f"tetrahedral in the model, and restrained as such instead of flat: {listed(names)}. A restraint CIF "
+                "of the compound as it is bound (--restraints) would be better"
+            ))
     return found
 
 
 def _is_adduct(residue: gemmi.Residue, atom: gemmi.Atom, other: gemmi.Atom, monlib: gemmi.MonLib) -> bool:
-    if atom.element.name != "C" or not is_carbonyl(residue.name, atom.name, monlib):
+    may_be = {"C": is_carbonyl, "B": is_planar}.get(atom.element.name)
+    if may_be is None or not may_be(residue.name, atom.name, monlib):
         return False
     component = monlib.monomers[residue.name]
     names = bonded_to(atom.name, component) - hydrogens_of(component)

@@ -9,10 +9,11 @@ import numpy as np
 
 LENGTHS = {
     "S S": 2.03, "C S": 1.81, "C C": 1.52, "C O": 1.43, "C N": 1.47, "O P": 1.60, "N P": 1.65, "O S": 1.58,
+    "B O": 1.47,
 }  # fmt: skip
 """Å; single bonds between elements in order of the alphabet: International Tables for Crystallography C (2006), table
-9.5.1.1, for sp³ carbon and for esters and amides of phosphoric and sulfuric acid; S-S as in disulfides of proteins,
-Engh & Huber (1991) Acta Cryst. A47, 392-400."""
+9.5.1.1, for sp³ carbon, boron with four bonds and esters and amides of phosphoric and sulfuric acid; S-S as in
+disulfides of proteins, Engh & Huber (1991) Acta Cryst. A47, 392-400."""
 ACYL = {"C O": 1.34, "C S": 1.76}
 """Å; to a carbon that has a double bond to another O, as in esters and thioesters, the same table."""
 _FLAT = 0.25
