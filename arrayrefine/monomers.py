@@ -30,6 +30,7 @@ from arrayrefine.topology.component_of_model import components_of_model
 from arrayrefine.topology.dictionary_contents import contents, rename_modifications, set_groups
 from arrayrefine.topology.element_checks import other_elements
 from arrayrefine.topology.library_mending import mend_library
+from arrayrefine.topology.sugar_groups import set_sugar_groups
 from arrayrefine.topology.typical_geometry import typical_geometry
 from arrayrefine.wording import Caution, listed
 
@@ -152,6 +153,7 @@ def load_monomers(
         sources[name] = str(found)
         here.append(name)
     notes += mend_library(monlib, here, own_links, EMBEDDED)
+    notes += set_sugar_groups(monlib, [name for name in dict.fromkeys(residue_names) if name in monlib.monomers])
     return MonomerLibrary(monlib, energy, sources, tuple(missing), tuple(notes), unused, replaced)
 
 
@@ -206,6 +208,7 @@ def library_for(
             document.add_copied_block(block)
             _read_document(library.monlib, Path(name), document)
             set_groups(library.monlib, document)
+        said += set_sugar_groups(library.monlib, blocks)
         missing, notes = tuple(name for name in missing if name not in blocks), notes + said
         sources |= dict.fromkeys(blocks, "the coordinates of the model")
     return dataclasses.replace(library, missing=missing, notes=(*library.notes, *notes), sources=sources)
