@@ -87,6 +87,18 @@ def test_restraints_of_a_definition_are_near_those_of_the_dictionary(
         assert len(common) >= 3
 
 
+@pytest.mark.parametrize(("says", "name"), [(True, "QQQ"), (False, "block")])
+def test_a_definition_whose_atoms_do_not_say_so_is_of_the_component_that_it_names(says: bool, name: str) -> None:
+    block = gemmi.cif.read_string(definition("SO4", "QQQ")).sole_block()
+    block.name = "block"
+    block.find_values("_chem_comp_atom.comp_id").erase()
+    if not says:
+        block.find_values("_chem_comp.id").erase()
+    document = gemmi.cif.Document()
+    document.add_copied_block(block)
+    assert len(restraints_of(document.as_string(), name).atoms) == 5
+
+
 def test_flat_rings_are_held_flat_and_others_in_their_pucker() -> None:
     made = restraints_of(definition("ATP", "QQQ"), "QQQ")
     planes = [{atom.atom for atom in plane.ids} for plane in made.rt.planes]

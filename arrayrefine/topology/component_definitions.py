@@ -140,7 +140,7 @@ def _compound(block: gemmi.cif.Block) -> tuple[Compound, str, list[str]] | None:
             charges[oxygen] -= 1
         keeps = [k for k in range(len(names)) if known[k] and k not in acids]
         new = {old: k for k, old in enumerate(keeps)}
-        name = table[0].str(5) if table[0].has(5) else block.name.removeprefix("comp_")
+        name = table[0].str(5) if table[0].has(5) else _name(block)
         kept = tuple((new[one], new[two], kind) for one, two, kind in bonds if one in new and two in new)
         compound = Compound(
             name, _kind(block), tuple(names[k] for k in keeps), tuple(elements[k] for k in keeps),
@@ -182,6 +182,12 @@ def _protons_of_acids(elements: Sequence[str], bonds: Iterable[tuple[int, int, s
         if double and (elements[centre] == "C" or elements[centre] in _ACIDS):
             found[protons[0]] = oxygen
     return found
+
+
+def _name(block: gemmi.cif.Block) -> str:
+    """Of a component whose atoms do not say it: what the block says, or is called."""
+    said = block.find_values("_chem_comp.id")
+    return said.str(0) if len(said) == 1 else block.name.removeprefix("comp_")
 
 
 def _kind(block: gemmi.cif.Block) -> str:
