@@ -1,4 +1,4 @@
-"""Ions such as phosphate whose library gives each angle between four neighbours the 120° that only three can have."""
+"""Phosphates whose library gives the angles between four neighbours the 120° that only three can have."""
 
 from __future__ import annotations
 
@@ -13,14 +13,21 @@ from arrayrefine.wording import listed
 _TETRAHEDRAL = float(np.degrees(np.arccos(-1.0 / 3.0)))
 """Degrees; four directions cannot all be further apart: the mean cosine of their angles is -1/3 or more."""
 _TOO_WIDE, _ALIKE = 2.0, 0.5
-"""Degrees beyond it, and within which the six angles are one value."""
-_NEIGHBOURS, _PAIRS = 4, 6
+"""Degrees beyond it, and within which angles are one value."""
+_BETWEEN_ENDS, _TO_ENDS = 112.9, 105.8
+"""Degrees; between the oxygens at the end of a phosphate, and of these with its fourth neighbour, as phosphoserine and
+phosphothreonine have them in the CCP4 library: means over crystals of small molecules. Their mean cosine is -0.33."""
+_NEIGHBOURS, _PAIRS, _ENDS = 4, 6, 3
+_OF_CHAINS = (gemmi.ChemComp.Group.Dna, gemmi.ChemComp.Group.Rna, gemmi.ChemComp.Group.DnaRna)
+"""Links of these replace an oxygen of the phosphate, and rely on the other angles."""
 
 
 def mend_impossible_angles(monlib: gemmi.MonLib, components: Iterable[str]) -> list[str]:
-    """Give centres of four neighbours whose six angles are alike and too wide those of a tetrahedron, in place.
+    """Give phosphates whose angles cannot be had together those that they have, in place.
 
-    Metals and their neighbours are left alone, and so is what has angles of different sizes, which links may rely on.
+    Centres of four neighbours whose six angles are alike and too wide get those of a tetrahedron, and phosphates with
+    three oxygens at their end and angles of two sizes those of phosphates. Metals and their neighbours are left alone,
+    and so is what has other angles, which links may rely on.
 
     Parameters
     ----------
@@ -45,13 +52,42 @@ def mend_impossible_angles(monlib: gemmi.MonLib, components: Iterable[str]) -> l
                 angle for angle in component.rt.angles
                 if angle.id2.atom == atom.id and {angle.id1.atom, angle.id3.atom} <= near and angle.esd > 0
             ]  # fmt: skip
-            values = [angle.value for angle in angles]
-            if len(values) != _PAIRS or min(values) < _TETRAHEDRAL + _TOO_WIDE or max(values) - min(values) > _ALIKE:
+            values = np.array([angle.value for angle in angles])
+            if len(values) != _PAIRS or not _impossible(values):
                 continue
-            for angle in angles:
-                angle.value = _TETRAHEDRAL
-            notes.append(
-                f"{name}, whose dictionary has six angles of {values[0]:.1f}° at {atom.id}, which four neighbours "
-                f"({listed(sorted(near))}) cannot have, is restrained to {_TETRAHEDRAL:.1f}° there"
-            )
+            ends = _ends(atom, near, component)
+            between = np.array([{angle.id1.atom, angle.id3.atom} <= ends for angle in angles])
+            others = f"which four neighbours ({listed(sorted(near))}) cannot have"
+            if np.ptp(values) <= _ALIKE:
+                wanted = np.full(_PAIRS, _TETRAHEDRAL)
+                notes.append(
+                    f"{name}, whose dictionary has six angles of {values[0]:.1f}° at {atom.id}, {others}, is "
+                    f"restrained to {_TETRAHEDRAL:.1f}° there"
+                )
+            elif (
+                len(ends) == _ENDS and component.group not in _OF_CHAINS
+                and max(np.ptp(values[between]), np.ptp(values[~between])) <= _ALIKE
+            ):  # fmt: skip
+                wanted = np.where(between, _BETWEEN_ENDS, _TO_ENDS)
+                notes.append(
+                    f"{name}, whose dictionary has angles of {values[between][0]:.1f} and {values[~between][0]:.1f}° "
+                    f"at {atom.id}, {others}, is restrained to {_BETWEEN_ENDS} and {_TO_ENDS}° there"
+                )
+            else:
+                continue
+            for angle, value in zip(angles, wanted.tolist()):
+                angle.value = value
     return notes
+
+
+def _impossible(angles: np.ndarray) -> bool:
+    """Whether no four directions have these six angles, degrees, or nearly these."""
+    return bool(np.cos(np.radians(angles)).mean() < np.cos(np.radians(_TETRAHEDRAL + _TOO_WIDE)))
+
+
+def _ends(centre: gemmi.ChemComp.Atom, near: set[str], component: gemmi.ChemComp) -> set[str]:
+    """Oxygens of a phosphorus that are bonded to nothing else."""
+    if centre.el.name != "P":
+        return set()
+    oxygens = {atom.id for atom in component.atoms if atom.el.name == "O"}
+    return {name for name in near & oxygens if len(bonded_to(name, component)) == 1}
