@@ -18,7 +18,7 @@ from arrayrefine.hydrogens.turning import turn_hydrogens
 from arrayrefine.parameters import KINDS
 from arrayrefine.problem import Problem
 from arrayrefine.rebuilding.better_ligands import told, with_better_ligands
-from arrayrefine.rebuilding.nqh_flips import with_flipped_ends
+from arrayrefine.rebuilding.nqh_flips import whose, with_flipped_ends
 from arrayrefine.rebuilding.peptide_flips import with_flipped_peptides
 from arrayrefine.rebuilding.rotamers import with_better_rotamers
 from arrayrefine.refinement_step import Moved, Path, run_step
@@ -307,7 +307,7 @@ def _with_better_places(problem: Problem, path: Path, cycle: int, first: bool) -
     for found, what, why in (
         (flipped, "peptide", "turned round, for the gain in log p and torsions, by the residue of O"),
         (turned, "side chain", "turned to another rotamer, for the gain in log p"),
-        (ends, "end", "of Asn, Gln or His turned by half, for the gain in hydrogen bonds, contacts and log p"),
+        (ends, "end", f"of {whose(ends)} turned by half, for the gain in hydrogen bonds, contacts and log p"),
     ):
         if found:
             names = listed([f"{residue} (+{gain:.0f})" for residue, gain in found])

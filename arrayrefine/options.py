@@ -251,8 +251,8 @@ class Options:
     """Ligands: before each cycle, move those that the data show elsewhere, as rigid fragments about bonds that turn, or
     keep each where it is. What moved is listed."""
     nqh_flips: Literal["auto", "keep"] = "auto"
-    """Asn, Gln and His: between cycles, turn the ends of side chains by half where hydrogen bonds, contacts and the
-    data say that O is N (or C is), or keep each as it is. What turned is listed."""
+    """Asn, Gln and His, and carboxamides of ligands: between cycles, turn ends by half where hydrogen bonds, contacts
+    and the data say that O is N (or C is), or keep each as it is. What turned is listed."""
     waters: Literal["keep", "add", "update"] = "keep"
     """Ordered waters: keep those of the model; add, once the cycles are done, those that data and hydrogen bonds call
     for, and go on refining; update: leave out, too, those that the data do not bear out. What changed is listed."""

@@ -1,4 +1,4 @@
-"""Ends of Asn, Gln and His side chains, each as it is and turned by half: where their atoms are, and what these meet.
+"""Ends of Asn, Gln and His, and carboxamides, each as it is and turned by half: where atoms are, and what these meet.
 
 Density shows O and N, or C and N, much alike; what they bind tells them apart (Word, Lovell, Richardson & Richardson
 (1999), J. Mol. Biol. 285, 1735-1747). Energies are in units of kT, as for hydrogens that turn (`turning`).
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,9 @@ from arrayrefine.topology.polymers import Residue
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
-ENDS = {
+EndNames: TypeAlias = tuple[tuple[str, str], tuple[tuple[str, str], ...]]
+"""Names of the atoms of a bond, and of pairs of atoms that take each other's place as the end turns about it."""
+ENDS: dict[str, EndNames] = {
     "ASN": (("CB", "CG"), (("OD1", "ND2"),)),
     "GLN": (("CG", "CD"), (("OE1", "NE2"),)),
     "HIS": (("CB", "CG"), (("ND1", "CD2"), ("CE1", "NE2"))),
@@ -67,6 +70,8 @@ class End:
     here, there : (M, 3)
         Places as they are, and as they would be: heavy atoms in each other's, hydrogens on them, with their bonds
         turned by half about that of the end.
+    names : EndNames
+        Which atoms it has.
     """
 
     residue: Residue
@@ -75,6 +80,7 @@ class End:
     parent: Int
     here: Float
     there: Float
+    names: EndNames = (("", ""), ())
 
     @property
     def heavy(self) -> int:
@@ -82,14 +88,20 @@ class End:
         return int((self.parent == np.arange(len(self.rows))).sum())
 
     @property
+    def key(self) -> int:
+        """What tells it from others: its first row."""
+        return int(self.rows[0])
+
+    @property
     def heavy_rows(self) -> Int:
         """The heavy atoms."""
         return self.rows[: self.heavy]
 
 
-def end_of(residue: Residue, atoms: Atoms) -> End | None:
-    """The end of a residue that has one, with hydrogens on its N; None for others."""
-    (one, two), pairs = ENDS.get(residue.name, (("", ""), ()))
+def end_of(residue: Residue, atoms: Atoms, end: EndNames | None = None) -> End | None:
+    """The end of a residue that has one, by itself or the `end` given, with hydrogens on its N; None for others."""
+    end = end or ENDS.get(residue.name, (("", ""), ()))
+    (one, two), pairs = end
     names = [name for pair in pairs for name in pair]
     if not pairs or not residue.atoms.keys() >= {one, two, *names}:
         return None
@@ -110,21 +122,24 @@ def end_of(residue: Residue, atoms: Atoms) -> End | None:
     parent = np.append(np.arange(len(heavy)), [position[row] for row in parents.tolist()]).astype(np.int64)
     return End(
         residue, rows, np.append(heavy[swapped], hydrogens), parent, xyz[rows],
-        np.concatenate([xyz[heavy[swapped]], xyz[heavy[swapped][parent[len(heavy) :]]] + turned]),
+        np.concatenate([xyz[heavy[swapped]], xyz[heavy[swapped][parent[len(heavy) :]]] + turned]), end,
     )  # fmt: skip
 
 
 def ends_of(
-    atoms: Atoms, residues: Sequence[Residue], crystal: Crystal, stays: NDArray[np.bool_]
-) -> list[End]:
-    """Ends that may turn: there, of one conformer, off axes, and none of their atoms among those that stay (N,).
+    atoms: Atoms, residues: Sequence[Residue], crystal: Crystal, stays: NDArray[np.bool_],
+    more: Sequence[tuple[Residue, EndNames]] = (),
+) -> list[End]:  # fmt: skip
+    """Ends that may turn, of residues by their names and `more`: there, of one conformer, off axes, and none of their
+    atoms among those that stay (N,).
 
     Those that meet a mate of themselves do not, as it would turn with them; nor do those with hydrogens that would stay
     behind.
     """
     stays = stays | (atoms.occupancy <= 0.0) | (atoms.multiplicity > 1)
     behind = set(atoms.identity.residue[loose_hydrogens(atoms)].tolist())
-    found = [end_of(residue, atoms) for residue in residues if residue.number not in behind]
+    every = [*((residue, None) for residue in residues), *more]
+    found = [end_of(residue, atoms, end) for residue, end in every if residue.number not in behind]
     whole = [
         end for end in found
         if end is not None and not (stays[end.heavy_rows].any() or (atoms.identity.altloc[end.rows] != "").any())

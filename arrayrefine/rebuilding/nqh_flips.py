@@ -1,4 +1,5 @@
-"""Ends of Asn, Gln and His turned by half between cycles, where what they meet, and the data, say that O is N.
+"""Ends of Asn, Gln and His, and carboxamides of ligands, turned by half between cycles, where what they meet, and the
+data, say that O is N.
 
 Of 120 ends in eight crystals (1 to 2.3 Å) all were turned before a refinement: 49 were then found to be wrong, most
 others meet hardly anything that tells. In 34 crystals as deposited, of 611 ends that Reduce keeps 2 turn, of 83 that it
@@ -16,7 +17,16 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
 from arrayrefine.problem import Problem
 from arrayrefine.rebuilding.better_places import displaced, held, moves
-from arrayrefine.rebuilding.nqh_ends import WORTH_TURNING, End, end_of, ends_of, gained_by_contacts, near_each_other
+from arrayrefine.rebuilding.carboxamides import carboxamides_of
+from arrayrefine.rebuilding.nqh_ends import (
+    ENDS,
+    WORTH_TURNING,
+    End,
+    end_of,
+    ends_of,
+    gained_by_contacts,
+    near_each_other,
+)
 from arrayrefine.rebuilding.probes import Probes
 from arrayrefine.rebuilding.rotamers import Turned, label
 from arrayrefine.scattering.form_factors import form_factors, scattering
@@ -75,7 +85,7 @@ class _Evidence(Probes):
 
 
 def with_flipped_ends(problem: Problem, state: State) -> tuple[State, tuple[Turned, ...]]:
-    """Turn ends of Asn, Gln and His whose hydrogen bonds, contacts and density ask for it.
+    """Turn ends of Asn, Gln, His and carboxamides whose hydrogen bonds, contacts and density ask for it.
 
     Returns
     -------
@@ -88,25 +98,32 @@ def with_flipped_ends(problem: Problem, state: State) -> tuple[State, tuple[Turn
     if options.nqh_flips == "keep" or options.reference is not None or not moves(problem, state):
         return state, ()
     crystal, refined = problem.reflections.crystal, displaced(problem, state.atoms)
-    ends = ends_of(state.atoms, residues_of(state.atoms), crystal, held(problem, state.atoms))
+    amides = carboxamides_of(state.atoms, problem.restraints.bonds.index)
+    ends = ends_of(state.atoms, residues_of(state.atoms), crystal, held(problem, state.atoms), amides)
     if not ends:
         return state, ()
-    by_data = dict(zip([end.residue.number for end in ends], _Evidence(state, refined).gained(ends).tolist()))
+    by_data = dict(zip([end.key for end in ends], _Evidence(state, refined).gained(ends).tolist()))
     atoms = state.atoms
     turned: dict[int, Turned] = {}
     for _ in range(_PASSES):
-        ends = [end for end in (end_of(end.residue, atoms) for end in ends) if end is not None]
-        ends = [end for end in ends if end.residue.number not in turned]
+        ends = [end for end in (end_of(end.residue, atoms, end.names) for end in ends) if end is not None]
+        ends = [end for end in ends if end.key not in turned]
         gain = gained_by_contacts(atoms, problem.restraints.non_bonded, crystal, ends)
-        gain += [by_data[end.residue.number] for end in ends]
+        gain += [by_data[end.key] for end in ends]
         chosen = _independent(atoms, crystal, ends, gain)
         if not chosen:
             break
         atoms = _flipped(problem, atoms, [ends[k] for k in chosen], refined)
-        turned |= {ends[k].residue.number: Turned(label(ends[k].residue), float(gain[k])) for k in chosen}
+        turned |= {ends[k].key: Turned(label(ends[k].residue), float(gain[k])) for k in chosen}
     if not turned:
         return state, ()
     return evaluate(problem, atoms, absorb_b=False, before=state), tuple(one for _, one in sorted(turned.items()))
+
+
+def whose(turned: Sequence[tuple[str, float]]) -> str:
+    """Of what kinds ends are that turned, to be said; each a residue and a gain."""
+    names = {residue.partition("/")[2].split()[0] for residue, _ in turned}
+    return "Asn, Gln or His" if names <= set(ENDS) else "Asn, Gln, His or a carboxamide"
 
 
 def _independent(atoms: Atoms, crystal: Crystal, ends: Sequence[End], gain: Float) -> list[int]:

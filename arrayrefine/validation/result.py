@@ -105,7 +105,7 @@ class ClashRow:
 
 @dataclass(frozen=True)
 class FlipRow:
-    """Asn, Gln or His whose end looks the wrong way round: what hydrogen bonds and contacts gain the other way, kT."""
+    """Asn, Gln, His or carboxamide the wrong way round, as it seems: what contacts gain the other way, kT."""
 
     residue: str
     gain: float

@@ -21,6 +21,7 @@ from arrayrefine.real_space.map_grids import Grids, MapGrid
 from arrayrefine.real_space.model_maps import maps_of
 from arrayrefine.real_space.peaks import Blob, Peak, anomalous_peaks, find_blobs, find_peaks
 from arrayrefine.rebuilding.bound import bound
+from arrayrefine.rebuilding.carboxamides import carboxamides_of
 from arrayrefine.rebuilding.nqh_ends import WORTH_TURNING, ends_of, gained_by_contacts
 from arrayrefine.restraints import Restraints
 from arrayrefine.state import State
@@ -236,7 +237,8 @@ def _clash_rows(clashes: Clashes, atoms: Atoms) -> tuple[ClashRow, ...]:
 
 
 def _flip_rows(atoms: Atoms, restraints: Restraints, crystal: Crystal) -> tuple[FlipRow, ...]:
-    ends = ends_of(atoms, residues_of(atoms), crystal, bound(atoms, restraints, crystal))
+    amides = carboxamides_of(atoms, restraints.bonds.index)
+    ends = ends_of(atoms, residues_of(atoms), crystal, bound(atoms, restraints, crystal), amides)
     gains = zip(ends, gained_by_contacts(atoms, restraints.non_bonded, crystal, ends).tolist())
     found = [(residue_label(atoms.identity, int(end.rows[0])), gain) for end, gain in gains if gain > WORTH_TURNING]
     return tuple(FlipRow(*row) for row in sorted(found, key=lambda row: -row[1]))
