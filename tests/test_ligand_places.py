@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gemmi
@@ -21,7 +22,7 @@ from arrayrefine.options import Options
 from arrayrefine.problem import Problem
 from arrayrefine.rebuilding import better_ligands, ligands
 from arrayrefine.rebuilding.better_ligands import Placed, told, with_better_ligands
-from arrayrefine.rebuilding.ligands import Ligands, joined_residues, ligand_of
+from arrayrefine.rebuilding.ligands import Ligands, joined_residues, ligand_of, pieces_of
 from arrayrefine.rebuilding.side_chains import Poses
 from arrayrefine.state import State, evaluate
 
@@ -250,6 +251,115 @@ def test_a_ligand_of_a_real_crystal_comes_back(case: Callable[[str], Path]) -> N
     assert placed.residue == "A/NAP 164"
 
 
+def linked(problem: Problem, atoms: Atoms, pairs: list[tuple[int, int]]) -> Problem:
+    """With bonds that no library has."""
+    bonds, n = problem.restraints.bonds, len(pairs)
+    index = np.append(bonds.index, pairs, axis=0)
+    more = dataclasses.replace(
+        bonds, index=index, ideal=np.append(bonds.ideal, n * [1.5]), sigma=np.append(bonds.sigma, n * [1.0])
+    )
+    return problem.with_restraints(dataclasses.replace(problem.restraints, bonds=more), atoms)
+
+
+def hanging(problem: Problem, atoms: Atoms) -> tuple[Problem, Ligands]:
+    """The ligand bonded to the side chain of a residue, by whichever atom is next to it."""
+    rows, leucine = the_ligand(problem, atoms).rows[0], _leucine(atoms)
+    own = rows[np.argmin(np.linalg.norm(atoms.xyz[rows] - atoms.xyz[leucine], axis=1))]
+    bonded = linked(problem, atoms, [(int(own), leucine)])
+    return bonded, the_ligand(bonded, atoms)
+
+
+def _leucine(atoms: Atoms) -> int:
+    who = atoms.identity
+    return int(np.flatnonzero((who.atom_name == "CD1") & (who.residue_name == "LEU"))[0])
+
+
+def beside_leucine() -> gemmi.Structure:
+    """The crystal with its ligand at a side chain, on the side that is away from the chain."""
+    structure = crystal(NAME)
+    chain, (residue,) = structure[0]["A"], structure[0]["L"]
+    end = next(r for r in chain if r.name == "LEU")["CD1"][0].pos
+    out = np.array(end.tolist()) - np.mean([atom.pos.tolist() for r in chain for atom in r], axis=0)
+    out /= np.linalg.norm(out)
+    first = min(residue, key=lambda atom: float(out @ np.array(atom.pos.tolist())))
+    shift = end + gemmi.Position(*(1.5 * out)) - first.pos
+    for atom in residue:
+        atom.pos += shift
+    return structure
+
+
+def test_what_hangs_on_a_side_chain_comes_back() -> None:
+    structure = beside_leucine()
+    problem, state = prepared(structure, as_data(structure, 2.0))
+    problem, kind = hanging(problem, state.atoms)
+    assert kind.hangs
+    xyz = state.atoms.xyz.copy()
+    turns = np.where(kind.axes.min(axis=1) < 0, 25.0, 0.0)[None]
+    xyz[kind.rows[0]] = kind.posed(xyz, Poses.of(turns))[0]
+    wrong = evaluate(problem, state.atoms.replace(xyz=xyz))
+    assert rms(problem, wrong, state) > 0.5
+    assert stays(problem, state, False)
+    found, (placed,) = with_better_ligands(problem, wrong, False)
+    assert placed.residue == f"L/{NAME} 1"
+    assert rms(problem, found, state) < 0.2
+    still = np.setdiff1d(np.arange(len(state.atoms)), kind.rows)
+    np.testing.assert_array_equal(found.atoms.xyz[still], state.atoms.xyz[still])
+
+
+def test_what_hangs_on_a_side_chain_keeps_its_link(right: tuple[Problem, State]) -> None:
+    problem, state = right
+    free = the_ligand(problem, state.atoms)
+    _, kind = hanging(problem, state.atoms)
+    for spread in (better_ligands._NEAR, better_ligands._FAR):
+        loose, bound = (better_ligands._drawn(one, 100, spread).poses for one in (free, kind))
+        assert np.abs(loose.shift).max() > 0.5
+        assert 0.05 < np.abs(bound.shift).max() < 0.5
+        assert np.abs(bound.rotation).max() < np.abs(loose.rotation).max()
+
+
+def test_of_joined_residues_what_is_beyond_a_bond_hangs_on_it() -> None:
+    """A chain of three with a branch, on an amino acid."""
+    numbers, who = np.array([1, 2, 3, 4]), np.repeat(np.arange(5), 2)
+    atoms = SimpleNamespace(identity=SimpleNamespace(residue=who), is_hydrogen=np.zeros(10, dtype=bool))
+    within = [(2 * k, 2 * k + 1) for k in range(5)]
+    bonds = np.array([*within, (1, 2), (3, 4), (6, 5), (3, 8)])
+    found = pieces_of(atoms, numbers, bonds)  # type: ignore[arg-type]
+    assert [(piece.tolist(), link) for piece, link in found] == [
+        ([1, 2, 3, 4], (2, 1)), ([2, 3], (4, 3)), ([3], (6, 5)), ([4], (8, 3)),
+    ]  # fmt: skip
+    assert pieces_of(atoms, numbers, np.append(bonds, [(0, 7)], axis=0)) == []  # type: ignore[arg-type]
+    ((free, none),) = pieces_of(atoms, numbers, bonds[[1, 2, 3, 4, 6, 7, 8]])  # type: ignore[arg-type]
+    assert (free.tolist(), none) == ([1, 2, 3, 4], None)
+    ring = pieces_of(atoms, numbers, np.append(bonds, [(7, 9)], axis=0))  # type: ignore[arg-type]
+    assert len(ring) == 1
+
+
+def test_what_hangs_on_a_side_chain_turns_about_the_bonds_before_it(right: tuple[Problem, State]) -> None:
+    problem, state = right
+    _, kind = hanging(problem, state.atoms)
+    atoms, names = state.atoms, state.atoms.identity.atom_name
+    assert names[kind.anchor[0]].tolist() == ["CB", "CD2", "CG", "CD1"]
+    assert kind.hangs
+    assert kind.expected[1] < ligands.EXPECTED[1]
+    assert not np.isin(kind.anchor, kind.rows).any()
+    assert kind.axes[0].tolist() == [-2, -1]
+    k, rng = len(kind.axes), np.random.default_rng(1)
+    three = kind.taken([0, 0, 0])
+    poses = Poses(rng.normal(0.0, 60.0, (3, k)), rng.normal(0.0, 0.1, (3, 3)), rng.normal(0.0, 0.1, (3, 3)))
+    placed = three.posed(atoms.xyz, poses)
+    found = three.by_pose(atoms.xyz, poses, placed)
+    for n in range(6 + k):
+        step = np.zeros((3, 6 + k))
+        step[:, n] = 1e-5
+        ahead, behind = (three.posed(atoms.xyz, poses.changed(s)) for s in (step, -step))
+        np.testing.assert_allclose(found[..., n], (ahead - behind) / 2e-5, atol=1e-6)
+    turned = kind.posed(atoms.xyz, Poses.of(50.0 + kind.chi(atoms.xyz)))[0]
+    own = int(kind.axes[kind.axes.max(axis=1) >= 0].max(axis=1)[0])
+    for atom in kind.anchor[0][-2:]:  # the bond of the link, and the angle at it
+        before, after = (np.linalg.norm(x - atoms.xyz[atom]) for x in (atoms.xyz[kind.rows[0][own]], turned[own]))
+        assert after == pytest.approx(before)
+
+
 def test_conformers_and_what_is_bound_or_fixed_stay(right: tuple[Problem, State]) -> None:
     problem, state = right
     atoms = state.atoms
@@ -258,12 +368,9 @@ def test_conformers_and_what_is_bound_or_fixed_stay(right: tuple[Problem, State]
     altloc[rows[:3]] = "A"
     split = dataclasses.replace(atoms, identity=dataclasses.replace(atoms.identity, altloc=altloc))
     assert better_ligands._free(problem, split) == []
-    bonds = problem.restraints.bonds
-    index = np.append(bonds.index, [[0, int(rows[4])]], axis=0)
-    linked = dataclasses.replace(bonds, index=index, ideal=np.append(bonds.ideal, 1.5), sigma=np.append(bonds.sigma, 1))
-    with_link = problem.with_restraints(dataclasses.replace(problem.restraints, bonds=linked), atoms)
-    assert better_ligands._free(with_link, atoms) == []
-    groups, between = joined_residues(atoms, linked.index)
+    with_links = linked(problem, atoms, [(0, int(rows[4])), (8, int(rows[0]))])
+    assert better_ligands._free(with_links, atoms) == []
+    groups, between = joined_residues(atoms, with_links.restraints.bonds.index)
     assert [len(group) for group in groups] == [1]
     assert len(between) == 0  # a bond to a chain is none within
     frozen = dataclasses.replace(problem.options, freeze=("xyz: chain L",))

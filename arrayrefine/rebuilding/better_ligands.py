@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
-from arrayrefine.kernels.contacts import pairs_of
+from arrayrefine.kernels.contacts import Pairs, pairs_of
 from arrayrefine.problem import Problem
 from arrayrefine.rebuilding.better_places import WORTH, Trial, crowding, held, moved, moves
 from arrayrefine.rebuilding.bound import split_or_loose
-from arrayrefine.rebuilding.ligands import Ligands, are_waters, joined_residues, ligand_of
+from arrayrefine.rebuilding.ligands import Ligands, are_waters, joined_residues, ligand_of, pieces_of
 from arrayrefine.rebuilding.rotamers import label
 from arrayrefine.rebuilding.side_chain_fit import fitted, foreseen
 from arrayrefine.rebuilding.side_chain_scores import Candidates, Scores
@@ -29,6 +29,7 @@ from arrayrefine.wording import counted, listed
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
+Bool = NDArray[np.bool_]
 
 _NEIGHBOURS = 5.0
 """Å; B of polymers within this of a ligand are what is around it."""
@@ -107,38 +108,47 @@ def _placed(problem: Problem, start: Atoms, trial: Trial, gain: float) -> Placed
 
 
 def _free(problem: Problem, atoms: Atoms) -> list[Ligands]:
-    """Ligands that may move: free, in one conformer, off axes, and bound to nothing else."""
-    groups, between = joined_residues(atoms, problem.restraints.bonds.index)
+    """Ligands that may move: free or bound by one bond, in one conformer, off axes, and bound to nothing else.
+
+    Of what is bound every residue with all beyond it is one.
+    """
+    bonds = problem.restraints.bonds.index
+    groups, between = joined_residues(atoms, bonds)
     if not groups:
         return []
     left = split_or_loose(atoms)
-    stays = held(problem, atoms, between)
+    pieces = [piece for numbers in groups for piece in pieces_of(atoms, numbers, bonds)]
+    links = np.array([link for _, link in pieces if link is not None], dtype=np.int64).reshape(-1, 2)
+    stays = held(problem, atoms, np.concatenate([between, links]))
+    residue = atoms.identity.residue
+    every = np.flatnonzero(np.isin(residue, np.concatenate(groups)) & ~atoms.is_hydrogen)
+    near = _beside(problem, atoms.xyz, every, _NEIGHBOURS)
     found = []
-    for numbers in groups:
-        mine = np.isin(atoms.identity.residue, numbers) & ~atoms.is_hydrogen
-        if stays[mine].any() or left & set(numbers.tolist()):
+    for numbers, link in pieces:
+        mine = np.isin(residue, numbers) & ~atoms.is_hydrogen
+        whose = {*numbers.tolist(), *residue[list(link or ())].tolist()}
+        if stays[mine].any() or left & whose:
             continue
-        kind = ligand_of(atoms, numbers, problem.restraints, _b_around(problem, atoms, np.flatnonzero(mine)))
+        kind = ligand_of(atoms, numbers, problem.restraints, _b_around(atoms, near, mine), link)
         if kind is not None:
             found.append(kind)
     return found
 
 
-def _b_around(problem: Problem, atoms: Atoms, rows: Int) -> float:
+def _b_around(atoms: Atoms, near: Pairs, mine: Bool) -> float:
     """B of what is next to some atoms, or the lower quarter of their own where that is more: some may be in place."""
-    others = _beside(problem, atoms.xyz, rows, _NEIGHBOURS)
+    others = np.unique(np.append(near.i[mine[near.j]], near.j[mine[near.i]]))
     names = atoms.identity.residue_name[others]
     polymers = np.isin(names, [name for name in set(names.tolist()) if is_polymer(name)])
     b = atoms.b_iso[others[polymers & ~atoms.is_hydrogen[others]]]
-    own = float(np.quantile(atoms.b_iso[rows], 0.25))
+    own = float(np.quantile(atoms.b_iso[mine], 0.25))
     return max(float(np.median(b)), own) if len(b) else own
 
 
-def _beside(problem: Problem, xyz: Float, rows: Int, distance: float) -> Int:
-    """Atoms within a distance of some, by themselves or as symmetry mates, and these."""
+def _beside(problem: Problem, xyz: Float, rows: Int, distance: float) -> Pairs:
+    """Pairs of some atoms with what is within a distance of them, by itself or as a symmetry mate."""
     crystal = problem.reflections.crystal
-    near = pairs_of(rows, xyz, crystal.rotations, crystal.translations, crystal.orth, crystal.frac, distance)
-    return np.unique(np.concatenate([near.i, near.j]))
+    return pairs_of(rows, xyz, crystal.rotations, crystal.translations, crystal.orth, crystal.frac, distance)
 
 
 class _Now(NamedTuple):
@@ -237,9 +247,11 @@ def _with_bonds_turned(trial: Trial) -> Candidates:
 
 
 def _drawn(kind: Ligands, count: int, spread: tuple[float, float, float]) -> Candidates:
-    """Poses about the one that a ligand is in, which is the first."""
+    """Poses about the one that a ligand is in, which is the first; what hangs on something keeps its link."""
     rng, k = np.random.default_rng(_SEED), len(kind.axes)
     rotation, shift, torsion = spread
+    if kind.hangs:
+        rotation, shift = min(rotation, kind.expected[0]), min(shift, kind.expected[1])
     poses = Poses(
         rng.normal(0.0, np.degrees(torsion), (count, k)), rng.normal(0.0, rotation, (count, 3)),
         rng.normal(0.0, shift, (count, 3)),
@@ -273,7 +285,8 @@ def _in_the_way(problem: Problem, atoms: Atoms, trial: Trial) -> tuple[str, ...]
     """Waters where a ligand is put, by themselves or as symmetry mates."""
     xyz, rows = atoms.xyz.copy(), trial.kind.rows[0]
     xyz[rows] = trial.xyz
-    near = _beside(problem, xyz, rows, _IN_THE_WAY)
+    pairs = _beside(problem, xyz, rows, _IN_THE_WAY)
+    near = np.unique(np.append(pairs.i, pairs.j))
     waters = near[(are_waters(atoms) & ~atoms.is_hydrogen)[near]]
     return tuple(atoms.identity.label(k).rpartition("/")[0] for k in waters.tolist())
 

@@ -30,6 +30,8 @@ _FEWEST, _MOST, _MOST_BONDS = 4, 120, 40
 """Atoms of a ligand, fewer of which are ions or lie anyhow; and bonds that turn, beyond which poses are too many."""
 EXPECTED = (float(np.radians(20.0)), 0.7, float(np.radians(30.0)))
 """Radians and Å; rotation, shift and torsions by which one that is nearly there may be off."""
+_EXPECTED_HANGING = (float(np.radians(5.0)), 0.1, EXPECTED[2])
+"""And one that hangs on another residue: angles at the link bend, and little else."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Ligands:
     Attributes
     ----------
     residues : tuple of R Residue
-        The first of each.
+        The first of each, or where it hangs on another residue, the one that does.
     rows : (R, m) int
         Atoms that move.
     depth : (m,) int
@@ -50,6 +52,9 @@ class Ligands:
         The fragments that each of them turns.
     around : (R,) float
         Å²; B of what is next to each.
+    anchor : (R, a) int
+        Atoms of another residue that stay where they are, on which it hangs; the last of them is bonded to it. Negative
+        columns in `axes` are of these.
     """
 
     residues: tuple[Residue, ...]
@@ -58,9 +63,19 @@ class Ligands:
     axes: Int
     beyond: Bool
     around: Float
+    anchor: Int
 
     keeps_shape: ClassVar[float] = 0.5
-    expected: ClassVar[tuple[float, float, float]] = EXPECTED
+
+    @property
+    def expected(self) -> tuple[float, float, float]:
+        """By how much rotation, shift and torsions may be off, radians and Å."""
+        return _EXPECTED_HANGING if self.hangs else EXPECTED
+
+    @property
+    def hangs(self) -> bool:
+        """Whether they are bonded to what stays."""
+        return bool(self.anchor.shape[1])
 
     @property
     def numbers(self) -> Int:
@@ -71,7 +86,9 @@ class Ligands:
         """Some of them."""
         chosen = np.asarray(chosen, dtype=np.int64)
         residues = tuple(self.residues[k] for k in chosen.tolist())
-        return dataclasses.replace(self, residues=residues, rows=self.rows[chosen], around=self.around[chosen])
+        return dataclasses.replace(
+            self, residues=residues, rows=self.rows[chosen], around=self.around[chosen], anchor=self.anchor[chosen]
+        )
 
     def with_also(self, rows: Int, depth: Int) -> Ligands:
         """One ligand with further atoms (n,) of its fragments."""
@@ -98,14 +115,14 @@ class Ligands:
         return Upright(xyz[self.rows], xyz[self.rows[:, :0]], self.chi(xyz))
 
     def posed(self, xyz: Float, poses: Poses, upright: Upright | None = None) -> Float:
-        """Atoms (R, m, 3): bonds turned, then the whole rotated about its middle, and shifted."""
+        """Atoms (R, m, 3): bonds turned, then the whole rotated, and shifted."""
         moved = (xyz[self.rows] if upright is None else upright.atoms).copy()
         middle = self._middle(xyz)
-        turn = np.radians(poses.chi)
+        still, turn = xyz[self.anchor], np.radians(poses.chi)
         for k, (one, two) in enumerate(self.axes.tolist()):
             mine = self.beyond[k][self.depth]
-            end = moved[:, two]
-            moved[:, mine] = rotated(moved[:, mine], end, end - moved[:, one], turn[:, k])
+            end = _column(moved, still, two)
+            moved[:, mine] = rotated(moved[:, mine], end, end - _column(moved, still, one), turn[:, k])
         return rotated(moved, middle, *axis_and_angle(poses.rotation)) + poses.shift[:, None]
 
     def by_pose(self, xyz: Float, poses: Poses, placed: Float) -> Float:
@@ -116,16 +133,28 @@ class Ligands:
         for k in range(3):
             found[..., k] = np.cross(jacobian[:, None, :, k], from_pivot)
         found[..., 3:6] = np.eye(3)
+        still = self._moved_with(xyz, poses)
         for k, (one, two) in enumerate(self.axes.tolist()):
             mine = self.beyond[k][self.depth]
-            axis = placed[:, two] - placed[:, one]
+            end = _column(placed, still, two)
+            axis = end - _column(placed, still, one)
             axis = axis / np.linalg.norm(axis, axis=1, keepdims=True)
-            found[..., 6 + k][:, mine] = np.cross(axis[:, None], placed[:, mine] - placed[:, two, None])
+            found[..., 6 + k][:, mine] = np.cross(axis[:, None], placed[:, mine] - end[:, None])
         return found
 
+    def _moved_with(self, xyz: Float, poses: Poses) -> Float:
+        """The anchor (R, a, 3) rotated and shifted as what hangs on it: where the axes are that this turned about."""
+        turned = rotated(xyz[self.anchor], self._middle(xyz), *axis_and_angle(poses.rotation))
+        return np.asarray(turned + poses.shift[:, None])
+
     def _middle(self, xyz: Float) -> Float:
-        """Where they turn about (R, 3)."""
-        return np.asarray(xyz[self.rows].mean(axis=1))
+        """Where they turn about (R, 3): their middle, or the atom that they are bonded to."""
+        return np.asarray(xyz[self.anchor[:, -1]] if self.hangs else xyz[self.rows].mean(axis=1))
+
+
+def _column(moved: Float, still: Float, column: int) -> Float:
+    """Places (R, 3) of an atom by its column in `axes`."""
+    return moved[:, column] if column >= 0 else still[:, column]
 
 
 def are_waters(atoms: Atoms) -> Bool:
@@ -150,28 +179,88 @@ def joined_residues(atoms: Atoms, bonds: Int) -> tuple[list[Int], Int]:
     return groups, inside[one != two]
 
 
-def ligand_of(atoms: Atoms, numbers: Int, restraints: Restraints, around: float) -> Ligands | None:
-    """The ligand that some residues are; None where it has too few or too many atoms, or they do not hang together."""
+def pieces_of(atoms: Atoms, numbers: Int, bonds: Int) -> list[tuple[Int, tuple[int, int] | None]]:
+    """What may move of residues that are joined: all of them where they are free; else what hangs on one bond each.
+
+    Parameters
+    ----------
+    atoms : Atoms
+    numbers : (n,) int
+        Running numbers of the residues.
+    bonds : (b, 2) int
+
+    Returns
+    -------
+    list of (numbers, link)
+        Residues, and their atom and that of another residue that are bonded; None of free ones. Pieces of pieces have
+        their own place in the list, and nothing is where there are several bonds to others.
+    """
+    who = atoms.identity.residue
+    bonds = bonds[~atoms.is_hydrogen[bonds].any(axis=1)]
+    mine = np.isin(who[bonds], numbers)
+    outside = bonds[mine.any(axis=1) & ~mine.all(axis=1)]
+    if not len(outside):
+        return [(numbers, None)]
+    if len(outside) > 1:
+        return []
+    inside = bonds[mine.all(axis=1) & (who[bonds[:, 0]] != who[bonds[:, 1]])]
+    own, other = sorted(outside[0].tolist(), key=lambda atom: who[atom] not in numbers)
+    found: list[tuple[Int, tuple[int, int] | None]] = [(numbers, (own, other))]
+    for k, (one, two) in enumerate(inside.tolist()):
+        count, part = _parts(np.searchsorted(numbers, who[np.delete(inside, k, axis=0)]), len(numbers))
+        beyond = part != part[np.searchsorted(numbers, who[own])]
+        if count == 2:  # else they are joined in a ring
+            far, near = (one, two) if beyond[np.searchsorted(numbers, who[one])] else (two, one)
+            found.append((numbers[beyond], (far, near)))
+    return found
+
+
+def ligand_of(
+    atoms: Atoms, numbers: Int, restraints: Restraints, around: float, link: tuple[int, int] | None = None
+) -> Ligands | None:
+    """The ligand that some residues are; None where it has too few or too many atoms, or they do not hang together.
+
+    One that hangs on another residue has a `link`: its atom, and that of the other, which stays.
+    """
     who = atoms.identity
     rows = np.flatnonzero(np.isin(who.residue, numbers) & ~atoms.is_hydrogen)
     m = len(rows)
     if not _FEWEST <= m <= _MOST:
         return None
+    anchor = _anchor(atoms, link, restraints)
+    every, n = np.append(rows, anchor), m + len(anchor)
     column = np.full(len(atoms), -1)
-    column[rows] = np.arange(m)
+    column[every] = np.arange(n)
     bonds = column[restraints.bonds.index]
     bonds = np.unique(np.sort(bonds[(bonds >= 0).all(axis=1)], axis=1), axis=0)
-    if _parts(bonds, m)[0] > 1:
+    if _parts(bonds, n)[0] > 1:
         return None
-    turns = _that_turn(bonds, m, _flat(column, restraints), _single(atoms, rows, column, restraints))
+    turns = _that_turn(bonds, n, _flat(column, restraints), _single(atoms, every, column, restraints))
     if len(turns) > _MOST_BONDS:
         return None
-    axes, beyond, fragment = _tree(bonds, turns, m)
-    at = int(rows[0])
+    axes, beyond, fragment = _tree(bonds, turns, n, m if len(anchor) else None)
+    axes = np.where(axes < m, axes, axes - n)
+    at = int(rows[0]) if link is None else link[0]
     names = dict(zip(who.atom_name[rows].tolist(), rows.tolist()))
     key = int(who.sequence_number[at]), str(who.insertion_code[at])
     first = Residue(int(who.residue[at]), str(who.chain[at]), str(who.residue_name[at]), key, names)
-    return Ligands((first,), rows[None], fragment, axes, beyond, np.array([around]))
+    return Ligands((first,), rows[None], fragment[:m], axes, beyond, np.array([around]), anchor[None])
+
+
+def _anchor(atoms: Atoms, link: tuple[int, int] | None, restraints: Restraints) -> Int:
+    """What stays where a ligand hangs on an atom: this last, its neighbours, and where it has one, those of that."""
+    if link is None:
+        return np.zeros(0, dtype=np.int64)
+    bonds = restraints.bonds.index[~atoms.is_hydrogen[restraints.bonds.index].any(axis=1)]
+
+    def near(atom: int, but: int) -> list[int]:
+        mine = bonds[(bonds == atom).any(axis=1)].ravel().tolist()
+        return sorted({*mine} - {atom, but})
+
+    own, other = link
+    next_to = near(other, own)
+    further = near(next_to[0], other) if len(next_to) == 1 else []
+    return np.array([*further, *next_to, other], dtype=np.int64)
 
 
 def _parts(bonds: Int, m: int) -> tuple[int, Int]:
@@ -193,11 +282,13 @@ def _flat(column: Int, restraints: Restraints) -> list[set[int]]:
 
 def _single(atoms: Atoms, rows: Int, column: Int, restraints: Restraints) -> set[tuple[int, int]]:
     """Bonds that are single ones by their ideal lengths."""
+    ends = column[restraints.bonds.index]
+    within = (ends >= 0).all(axis=1)
     found = set()
     element = np.char.upper(atoms.element[rows])
-    for pair, length in zip(column[restraints.bonds.index].tolist(), restraints.bonds.ideal.tolist()):
+    for pair, length in zip(ends[within].tolist(), restraints.bonds.ideal[within].tolist()):
         one, two = sorted(pair)
-        if one >= 0 and length > _DOUBLE.get("".join(sorted((element[one], element[two]))), 0.0):
+        if length > _DOUBLE.get("".join(sorted((element[one], element[two]))), 0.0):
             found.add((one, two))
     return found
 
@@ -209,25 +300,36 @@ def _that_turn(bonds: Int, m: int, planes: list[set[int]], single: set[tuple[int
         next_to[one].add(two)
         next_to[two].add(one)
     found = []
-    for k, (one, two) in enumerate(bonds.tolist()):
+    for one, two in bonds.tolist():
         left, right = next_to[one] - {two}, next_to[two] - {one}
         if not left or not right or (one, two) not in single:
             continue
         if any({one, two} <= plane and plane & left and plane & right for plane in planes):
             continue
-        if _parts(np.delete(bonds, k, axis=0), m)[0] > 1:
+        if not _around(next_to, one, two):
             found.append((one, two))
     return np.array(found, dtype=np.int64).reshape(-1, 2)
 
 
-def _tree(bonds: Int, turns: Int, m: int) -> tuple[Int, Bool, Int]:
-    """Axes (k, 2) from the largest fragment outwards, which fragments (k, k + 1) each turns, and that of each atom."""
+def _around(next_to: Sequence[set[int]], one: int, two: int) -> bool:
+    """Whether a way leads from one end of a bond to the other that is not the bond."""
+    seen, border = {one}, next_to[one] - {two}
+    while border and two not in border:
+        seen |= border
+        border = set().union(*(next_to[atom] for atom in border)) - seen
+    return bool(border)
+
+
+def _tree(bonds: Int, turns: Int, m: int, root: int | None) -> tuple[Int, Bool, Int]:
+    """Axes (k, 2) from the fragment of an atom, or the largest, outwards, which fragments (k, k + 1) each turns, and
+    that of each atom.
+    """
     keys = bonds @ np.array([m, 1])
     count, part = _parts(bonds[~np.isin(keys, turns @ np.array([m, 1]))], m)
-    largest = int(np.argmax(np.bincount(part)))
+    first = int(np.argmax(np.bincount(part)) if root is None else part[root])
     joins = part[turns]
     graph = coo_array((np.ones(len(joins)), (joins[:, 0], joins[:, 1])), shape=(count, count)).tocsr()
-    order, before = breadth_first_order(graph, largest, directed=False)
+    order, before = breadth_first_order(graph, first, directed=False)
     place = np.empty(count, dtype=np.int64)
     place[order] = np.arange(count)
     axes = np.zeros((count - 1, 2), dtype=np.int64)
