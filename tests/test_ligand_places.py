@@ -375,3 +375,45 @@ def test_conformers_and_what_is_bound_or_fixed_stay(right: tuple[Problem, State]
     assert len(between) == 0  # a bond to a chain is none within
     frozen = dataclasses.replace(problem.options, freeze=("xyz: chain L",))
     assert better_ligands._free(dataclasses.replace(problem, options=frozen), atoms) == []
+
+
+def test_bonds_that_turn_other_residues_only_are_left_to_these(right: tuple[Problem, State]) -> None:
+    problem, state = right
+    bonded, kind = hanging(problem, state.atoms)
+    assert kind.own.all()
+    assert the_ligand(problem, state.atoms).own.all()
+    turns = kind.beyond[:, kind.depth]  # atoms by axis
+    k = int(np.argmin(np.where(turns.sum(axis=1) > 1, turns.sum(axis=1), len(kind.depth))))
+    who = state.atoms.identity
+    residue, own = who.residue.copy(), int(kind.residues[0].number)
+    residue[kind.rows[0][turns[k]]] = other = int(who.residue.max()) + 1
+    parted = dataclasses.replace(state.atoms, identity=dataclasses.replace(who, residue=residue))
+    near = int(kind.rows[0][np.argmin(np.linalg.norm(
+        state.atoms.xyz[kind.rows[0]] - state.atoms.xyz[kind.anchor[0, -1]], axis=1
+    ))])  # fmt: skip
+    both = np.array([own, other])
+    two = ligands.ligand_of(parted, both, bonded.restraints, 20.0, (near, int(kind.anchor[0, -1])))
+    assert two is not None
+    np.testing.assert_array_equal(two.axes, kind.axes)
+    alone = ~(turns & ~turns[k]).any(axis=1)
+    assert 0 < alone.sum() < len(alone)
+    np.testing.assert_array_equal(two.own, ~alone)
+    tried = better_ligands._one_bond(two, two.own)
+    assert len(tried) == 1 + 3 * (~alone).sum()
+    assert not tried[:, alone].any()
+
+
+def test_bonds_are_not_turned_where_all_is_found(right: tuple[Problem, State], monkeypatch: pytest.MonkeyPatch) -> None:
+    problem, state = right
+    looked: list[int] = []
+    real = better_ligands.foreseen
+
+    def counted(scores: Any, xyz: Any, tried: Any) -> Any:
+        looked.extend(len(one) for one in tried)
+        return real(scores, xyz, tried)
+
+    monkeypatch.setattr(better_ligands, "foreseen", counted)
+    assert stays(problem, state, False)
+    assert looked == []
+    with_better_ligands(problem, put_off(problem, state), False)
+    assert looked

@@ -163,13 +163,18 @@ class _Now(NamedTuple):
 
     @classmethod
     def of(cls, scores: Scores, kinds: list[Ligands], xyz: Float) -> _Now:
-        ahead = foreseen(scores, xyz, [_turned(kind, _one_bond(kind)) for kind in kinds])
-        value = [max(float(scores.as_they_are(k)[0]), float(one.value[0])) for k, one in zip(kinds, ahead)]
-        most = [float(scores.most(kind)[0]) for kind in kinds]
-        # A fit from where it is may go twice as far as its first step.
-        then = [float(one.after[0 if 2.0 * one.distance[0] > _HERE else 1 :].max(initial=-np.inf)) for one in ahead]
-        worth = [WORTH + 0.5 * (6 + len(kind.axes)) for kind in kinds]  # noise alone gives half of one for each number
-        return cls(*(np.array(one) for one in (value, most, then, worth)))
+        value = np.array([float(scores.as_they_are(kind)[0]) for kind in kinds])
+        most = np.array([float(scores.most(kind)[0]) for kind in kinds])
+        worth = np.array([WORTH + 0.5 * (6 + len(kind.axes)) for kind in kinds])  # by noise half of one for each number
+        then = np.full(len(kinds), -np.inf)
+        # Where nearly all is found there is nothing to gain.
+        open_ = np.flatnonzero((value < _SEEN * most) | (most - value > worth))
+        ahead = foreseen(scores, xyz, [_turned(kinds[k], _one_bond(kinds[k], kinds[k].own)) for k in open_])
+        for k, one in zip(open_.tolist(), ahead):
+            value[k] = max(value[k], float(one.value[0]))
+            # A fit from where it is may go twice as far as its first step.
+            then[k] = one.after[0 if 2.0 * one.distance[0] > _HERE else 1 :].max(initial=-np.inf)
+        return cls(value, most, then, worth)
 
 
 def _better(problem: Problem, state: State, kinds: list[Ligands], far: bool) -> list[Trial]:
@@ -218,10 +223,11 @@ def _uncrowded(problem: Problem, atoms: Atoms, kind: Ligands, trials: list[Trial
     return [trial._replace(gain=trial.gain - max(crowd - was, 0.0)) for trial, crowd in zip(trials, then)]
 
 
-def _one_bond(kind: Ligands) -> Float:
-    """Torsions (P, k), degrees: as they are, and with one bond turned."""
-    k = len(kind.axes)
-    return np.concatenate([np.zeros((1, k)), *(turn * np.eye(k) for turn in _TURNS)])
+def _one_bond(kind: Ligands, of: Bool | None = None) -> Float:
+    """Torsions (P, k), degrees: as they are, and with one bond turned, of some (k,) or all."""
+    every = np.eye(len(kind.axes))
+    some = every if of is None else every[of]
+    return np.concatenate([np.zeros((1, len(every))), *(turn * some for turn in _TURNS)])
 
 
 def _turned(kind: Ligands, torsions: Float) -> Candidates:

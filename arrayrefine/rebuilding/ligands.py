@@ -55,6 +55,9 @@ class Ligands:
     anchor : (R, a) int
         Atoms of another residue that stay where they are, on which it hangs; the last of them is bonded to it. Negative
         columns in `axes` are of these.
+    own : (k,) bool
+        Bonds that turn atoms of the residue at the link; what the others turn hangs there as a ligand of its own. All
+        of what is free.
     """
 
     residues: tuple[Residue, ...]
@@ -64,6 +67,7 @@ class Ligands:
     beyond: Bool
     around: Float
     anchor: Int
+    own: Bool
 
     keeps_shape: ClassVar[float] = 0.5
 
@@ -244,7 +248,9 @@ def ligand_of(
     names = dict(zip(who.atom_name[rows].tolist(), rows.tolist()))
     key = int(who.sequence_number[at]), str(who.insertion_code[at])
     first = Residue(int(who.residue[at]), str(who.chain[at]), str(who.residue_name[at]), key, names)
-    return Ligands((first,), rows[None], fragment[:m], axes, beyond, np.array([around]), anchor[None])
+    at_link = np.unique(fragment[:m][who.residue[rows] == first.number])
+    own = np.asarray(beyond[:, at_link].any(axis=1)) | (link is None)
+    return Ligands((first,), rows[None], fragment[:m], axes, beyond, np.array([around]), anchor[None], own)
 
 
 def _anchor(atoms: Atoms, link: tuple[int, int] | None, restraints: Restraints) -> Int:
