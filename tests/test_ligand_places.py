@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,11 +12,11 @@ import gemmi
 import numpy as np
 import pytest
 from drawn import built
+from peptide import add_waters, lone_residue, peptide_in_cell
 from synthetic import as_data
 
 import arrayrefine as ar
 from arrayrefine.atoms import Atoms
-from arrayrefine.example import MODEL
 from arrayrefine.monomers import load_monomers
 from arrayrefine.options import Options
 from arrayrefine.problem import Problem
@@ -104,39 +104,15 @@ def test_poses_bend_nothing() -> None:
     assert len(one) == len(kind.axes) - (kind.beyond[:, 1:].sum(axis=0) == 1).sum()
 
 
-def crystal(name: str, waters: list[list[float]] | None = None) -> gemmi.Structure:
+def crystal(name: str, waters: Sequence[Sequence[float]] = ()) -> gemmi.Structure:
     """Seven residues, a component as its dictionary draws it, and waters."""
-    whole, structure = gemmi.read_structure(str(MODEL)), gemmi.Structure()
-    structure.cell, structure.spacegroup_hm = gemmi.UnitCell(30, 32, 36, 90, 90, 90), "P 21 21 21"
-    structure.add_model(gemmi.Model(1))
-    chain, others = gemmi.Chain("A"), gemmi.Chain("L")
-    for residue in whole[0]["A"].get_polymer():
-        if 60 <= residue.seqid.num <= 66:
-            chain.add_residue(residue)
-    shift = gemmi.Position(6.0, 6.0, 6.0) - chain[0][0].pos
-    for residue in chain:
-        for atom in residue:
-            atom.pos, atom.b_iso = atom.pos + shift, 15.0
+    beside = gemmi.Chain("L")
     drawn = [atom for atom in load_monomers([name]).monlib.monomers[name].atoms if not atom.is_hydrogen()]
     middle = np.mean([atom.xyz.tolist() for atom in drawn], axis=0)
-    others.add_residue(_residue(name, 1, [(a.id, a.el, a.xyz.tolist() - middle + [15.0, 18.0, 22.0]) for a in drawn]))
-    for k, place in enumerate(waters or [], 2):
-        others.add_residue(_residue("HOH", k, [("O", gemmi.Element("O"), np.array(place))]))
-    structure[0].add_chain(chain)
-    structure[0].add_chain(others)
-    structure.setup_entities()
-    structure.setup_cell_images()
-    return structure
-
-
-def _residue(name: str, number: int, atoms: list[tuple[str, gemmi.Element, np.ndarray]]) -> gemmi.Residue:
-    residue = gemmi.Residue()
-    residue.name, residue.seqid, residue.het_flag = name, gemmi.SeqId(str(number)), "H"
-    for label, element, place in atoms:
-        atom = gemmi.Atom()
-        atom.name, atom.element, atom.pos, atom.b_iso = label, element, gemmi.Position(*place), 15.0
-        residue.add_atom(atom)
-    return residue
+    placed = [(atom.id, atom.el, atom.xyz.tolist() - middle + [15.0, 18.0, 22.0]) for atom in drawn]
+    beside.add_residue(lone_residue(name, 1, placed))
+    add_waters(beside, waters)
+    return peptide_in_cell("P 21 21 21", (30.0, 32.0, 36.0, 90.0, 90.0, 90.0), beside)
 
 
 def prepared(structure: gemmi.Structure, data: gemmi.Mtz, **how: Any) -> tuple[Problem, State]:

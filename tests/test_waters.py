@@ -12,6 +12,7 @@ import gemmi
 import numpy as np
 import pytest
 from gemmi import cif
+from peptide import add_waters, peptide_in_cell
 from synthetic import as_data
 
 import arrayrefine as ar
@@ -220,32 +221,10 @@ def test_of_two_waters_in_each_others_way_one_goes(
 
 
 def small(xyz: list[list[float]], group: str, cell: tuple[float, ...]) -> gemmi.Structure:
-    """A glycine, and waters at some places."""
-    structure = gemmi.Structure()
-    structure.cell, structure.spacegroup_hm = gemmi.UnitCell(*cell), group
-    structure.add_model(gemmi.Model(1))
-    whole = gemmi.read_structure(str(MODEL))
-    peptide, water = gemmi.Chain("A"), gemmi.Chain("W")
-    for residue in whole[0]["A"].get_polymer():
-        if 60 <= residue.seqid.num <= 66:
-            peptide.add_residue(residue)
-    shift = gemmi.Position(6.0, 6.0, 6.0) - peptide[0][0].pos
-    for residue in peptide:
-        for atom in residue:
-            atom.pos, atom.b_iso = atom.pos + shift, 15.0
-    for k, place in enumerate(xyz, 1):
-        residue = gemmi.Residue()
-        residue.name, residue.seqid, residue.het_flag = "HOH", gemmi.SeqId(str(k)), "H"
-        atom = gemmi.Atom()
-        atom.name, atom.element, atom.pos, atom.b_iso = "O", gemmi.Element("O"), gemmi.Position(*place), 15.0
-        residue.add_atom(atom)
-        water.add_residue(residue)
-    structure[0].add_chain(peptide)
-    if len(water):
-        structure[0].add_chain(water)
-    structure.setup_entities()
-    structure.setup_cell_images()
-    return structure
+    """Seven residues, and waters at some places."""
+    waters = gemmi.Chain("W")
+    add_waters(waters, xyz)
+    return peptide_in_cell(group, cell, waters)
 
 
 def on_axis(structure: gemmi.Structure) -> tuple[gemmi.Structure, list[float]]:
