@@ -25,7 +25,7 @@ from arrayrefine.topology.atom_names import (
     use_dictionary_names,
 )
 from arrayrefine.topology.component_checks import check_restraints, check_values, shapeless, without_modifications
-from arrayrefine.topology.component_definitions import Skeleton, use_definitions
+from arrayrefine.topology.component_definitions import Connectivity, use_definitions
 from arrayrefine.topology.component_of_model import components_of_model
 from arrayrefine.topology.dictionary_contents import contents, rename_modifications, set_groups
 from arrayrefine.topology.element_checks import other_elements
@@ -343,13 +343,13 @@ def _read_user_file(
     `earlier` are the files of components that were read before.
     """
 
-    def known(name: str) -> tuple[str, Skeleton] | None:
+    def known(name: str) -> tuple[str, Connectivity] | None:
         if name in earlier and name in monlib.monomers:
-            return earlier[name], Skeleton.of(monlib.monomers[name])
+            return earlier[name], Connectivity.of(monlib.monomers[name])
         there = gemmi.MonLib()
         if _read_component(there, name, folders, []) is None or name not in there.monomers:
             return None
-        return "the library", Skeleton.of(there.monomers[name])
+        return "the library", Connectivity.of(there.monomers[name])
 
     if not path.is_file():
         raise InputError(f"{path}: no such file (--restraints expects a restraint CIF)")

@@ -23,14 +23,14 @@ _OF_AN_ENTRY = tuple(f"model_Cartn_{axis}" for axis in "xyz")
 _ACIDS = ("P", "S", "AS", "SE", "B")
 
 
-class Skeleton(NamedTuple):
+class Connectivity(NamedTuple):
     """What tells whether two compounds are one: names of the heavy atoms, and bonds between them, metals aside."""
 
     atoms: frozenset[str]
     bonds: frozenset[frozenset[str]]
 
     @classmethod
-    def of(cls, component: gemmi.ChemComp) -> Skeleton:
+    def of(cls, component: gemmi.ChemComp) -> Connectivity:
         """That of a component with restraints."""
         kinds = {atom.id: atom.el for atom in component.atoms if not atom.is_hydrogen()}
         light = {name for name, element in kinds.items() if not element.is_metal}
@@ -38,7 +38,7 @@ class Skeleton(NamedTuple):
         return cls(frozenset(kinds), frozenset(pair for pair in pairs if pair <= light))
 
     @classmethod
-    def of_compound(cls, compound: Compound) -> Skeleton:
+    def of_compound(cls, compound: Compound) -> Connectivity:
         """That of a definition."""
         heavy = compound.heavy_atoms
         light = {k for k in heavy if not compound.is_metal(k)}
@@ -65,7 +65,7 @@ class Definitions(NamedTuple):
 
 
 def use_definitions(
-    document: gemmi.cif.Document, wanted: Container[str], known: Callable[[str], tuple[str, Skeleton] | None],
+    document: gemmi.cif.Document, wanted: Container[str], known: Callable[[str], tuple[str, Connectivity] | None],
     typical: Callable[[], TypicalGeometry],
 ) -> Definitions:  # fmt: skip
     """Replace definitions of the PDB that have coordinates for all heavy atoms by restraints.
@@ -104,7 +104,7 @@ def use_definitions(
             unused.append(compound.name)
             continue
         better = known(compound.name)
-        if better is not None and better[1] == Skeleton.of_compound(compound):
+        if better is not None and better[1] == Connectivity.of_compound(compound):
             notes.append(f"component {compound.name} is a definition: the restraints of {better[0]} are used")
             continue
         completed.add_copied_block(restraint_block(compound, typical()))
