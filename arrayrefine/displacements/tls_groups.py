@@ -81,28 +81,25 @@ def choose_tls(
         A selection cannot be read, names too few atoms, or atoms of another.
     """
     able = ~(atoms.is_hydrogen | atoms.anisotropic | atoms.riding.mask(len(atoms)))
-    said: list[str] = []
     moving = atoms.anisotropic if frozen is None else atoms.anisotropic & ~frozen
     if option == ("none",) or (option == ("auto",) and moving.any()):
         return atoms, ()
-    if option in (("chain",), *SEGMENTED):
+    refused: list[str] = []
+    if option not in (("chain",), *SEGMENTED):
+        members, names, notes = _by_selection(atoms, able, option), option, list[str]()
+    else:
         if frozen is not None:
             able &= ~frozen
-        members, names, notes = _by_chain(atoms, able)
-        if option in SEGMENTED and known is not None and known.any() and members:
+        if option in SEGMENTED and known is not None and known.any():
             most = n_work / (AUTO_REFLECTIONS * NUMBERS) if option == ("auto",) else np.inf
-            if header:
-                found, called, said = _by_header(atoms, able, known, header, most)
-                members, names, notes = (found, called, [*said]) if found else (members, names, said + notes)
-            elif no_header:
-                notes.append(no_header)
-    else:
-        members, names, notes = _by_selection(atoms, able, option), option, []
+            members, names, notes, refused = _by_header_or_chain(atoms, able, known, header, no_header, most)
+        else:
+            members, names, notes = _by_chain(atoms, able)
     if not members:
         none = f"--tls {option[0]} makes no group: no chain of a polymer has atoms neither anisotropic nor frozen"
         return atoms, () if option == ("auto",) else tuple(notes or [none])
     if option == ("auto",) and n_work < AUTO_REFLECTIONS * NUMBERS * len(members):
-        return atoms, tuple(said)
+        return atoms, tuple(refused)
     still = _still(atoms, members, tuple(names))
     notes.insert(0, f"{counted(len(members), 'TLS group')}: " + "; ".join(
         f"{name} ({len(index)} atoms)" for name, index in zip(names, members)
@@ -218,6 +215,19 @@ def _by_chain(atoms: Atoms, able: Mask) -> tuple[list[Int], tuple[str, ...], lis
             members.append(index)
             names.append(f"chain {name or NAMELESS}")
     return members, tuple(names), notes
+
+
+def _by_header_or_chain(
+    atoms: Atoms, able: Mask, known: NDArray[np.float64], header: Sequence[Mask], no_header: str, most: float
+) -> tuple[list[Int], tuple[str, ...], list[str], list[str]]:
+    """The groups of a header where they can be used, else those by chain, and what to say; and why not the header's."""
+    members, names, notes = _by_chain(atoms, able)
+    if not members:
+        return members, names, notes, []
+    if not header:
+        return members, names, [*notes, *([no_header] if no_header else [])], []
+    found, called, said = _by_header(atoms, able, known, header, most)
+    return (found, called, said, []) if found else (members, names, said + notes, said)
 
 
 def _by_header(
