@@ -74,7 +74,7 @@ LAYERS = [
         "topology.terms", "topology.twisted_peptides", "topology.unbonded", "topology.unlinked", "topology.valence",
     },
     {
-        "further_restraints.base_pairs", "further_restraints.metal_coordination",
+        "further_restraints.base_pairs", "further_restraints.donor_distances", "further_restraints.metal_coordination",
         "further_restraints.neighbour_distances", "further_restraints.puckers", "further_restraints.ramachandran",
         "further_restraints.secondary_structure",
     },
@@ -99,7 +99,8 @@ RANK = {name: i for i, layer in enumerate(LAYERS) for name in layer}
 
 ALLOWED = {
     "gemmi": {
-        "crystal", "doctor", "io", "monomers", "restraints", "validation", "further_restraints.metal_coordination",
+        "crystal", "doctor", "io", "monomers", "restraints", "validation", "further_restraints.donor_distances",
+        "further_restraints.metal_coordination",
         "hydrogens.lengths", "hydrogens.linked", "hydrogens.sources", "real_space.map_grids", "scattering.form_factors",
         "topology.adducts", "topology.atom_names", "topology.build", "topology.chain_ends", "topology.chiral_centres",
         "topology.clusters",
