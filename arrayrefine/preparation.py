@@ -173,6 +173,31 @@ def prepare_changed(
     return changed
 
 
+def _with_displacements(model: Model, reflections: Reflections, options: Options) -> tuple[Model, list[str]]:
+    """The model with those atoms anisotropic and those groups moving that the options and the data ask for."""
+    n_work = int(reflections.work.sum())
+    header = header_groups(model.structure, model.atoms, select)
+    shapes = "none" if options.anisotropic == "auto" and wants_groups(options.tls) else options.anisotropic
+    frozen = Parameters.frozen_atoms(model.atoms, "b", options.freeze)
+    atoms, notes = choose_anisotropic(
+        model.atoms, shapes, reflections.d_min, n_work,
+        by_group=bool(header), ours=is_ours(model.structure), frozen=frozen, refined=refines(options, "b"),
+    )  # fmt: skip
+    atoms, tls_notes = choose_tls(
+        atoms, tls_option(options, model.atoms), n_work, model.atoms.u_aniso, frozen, header,
+        why_no_groups(model.structure),
+    )  # fmt: skip
+    return dataclasses.replace(model, atoms=atoms), [*notes, *tls_notes]
+
+
+def _displaced(atoms: Atoms, hydrogens: Hydrogens, options: Options) -> Atoms:
+    """The start with `perturb`: those of its atoms that ride follow the others."""
+    moved = perturb(hydrogens.without(atoms), options.perturb, options.seed, options.start)
+    xyz, b_iso, u_aniso = atoms.xyz.copy(), atoms.b_iso.copy(), atoms.u_aniso.copy()
+    xyz[hydrogens.own], b_iso[hydrogens.own], u_aniso[hydrogens.own] = moved.xyz, moved.b_iso, moved.u_aniso
+    return follow(atoms, atoms.replace(xyz=xyz, b_iso=b_iso, u_aniso=u_aniso))
+
+
 @one_blas_thread
 @_no_collections()
 def prepare(
@@ -227,20 +252,7 @@ def prepare(
     model, reflections, options, laws = found.model, found.reflections, found.options, found.laws
     crystal = reflections.crystal
     library = library_for(model.structure, options.restraints, options.monomers, options.unknown)
-    n_work = int(reflections.work.sum())
-    header = header_groups(model.structure, model.atoms, select)
-    shapes = "none" if options.anisotropic == "auto" and wants_groups(options.tls) else options.anisotropic
-    frozen = Parameters.frozen_atoms(model.atoms, "b", options.freeze)
-    atoms, aniso_notes = choose_anisotropic(
-        model.atoms, shapes, reflections.d_min, n_work,
-        by_group=bool(header), ours=is_ours(model.structure), frozen=frozen, refined=refines(options, "b"),
-    )  # fmt: skip
-    atoms, tls_notes = choose_tls(
-        atoms, tls_option(options, model.atoms), n_work, model.atoms.u_aniso, frozen, header,
-        why_no_groups(model.structure),
-    )  # fmt: skip
-    aniso_notes += tls_notes
-    model = dataclasses.replace(model, atoms=atoms)
+    model, shape_notes = _with_displacements(model, reflections, options)
     model, link_notes = with_found_links(model, crystal, library.monlib)
     model, hydrogens, hydrogen_notes = with_hydrogens(model, crystal, library, options)
     if reflections.radiation == "neutron":  # they are part of the model: which are H or D, nobody finds again
@@ -256,7 +268,7 @@ def prepare(
     )
     notes = [*model.notes, *found.of_radiation, *found.of_hydrogens]
     notes += [*without_effect(asked, model.atoms, on_cpu=device.kind == "cpu")]
-    notes += [*aniso_notes, *frozen_groups(options, model.atoms), *hydrogen_notes, *found.of_data, *outlier_notes]
+    notes += [*shape_notes, *frozen_groups(options, model.atoms), *hydrogen_notes, *found.of_data, *outlier_notes]
     notes += [*check_data(problem.reflections, laws), *found.of_twin, *few_for_model(problem.reflections, model.atoms)]
     if any("occupancy" in target.split("+") for target in options.targets):
         notes += group_notes
@@ -268,10 +280,7 @@ def prepare(
     atoms = model.atoms
     find_groups(atoms, options.rigid_groups)  # says what is wrong with selections before anything is refined
     if options.perturb > 0:
-        moved = perturb(hydrogens.without(atoms), options.perturb, options.seed, options.start)
-        xyz, b_iso, u_aniso = atoms.xyz.copy(), atoms.b_iso.copy(), atoms.u_aniso.copy()
-        xyz[hydrogens.own], b_iso[hydrogens.own], u_aniso[hydrogens.own] = moved.xyz, moved.b_iso, moved.u_aniso
-        atoms = follow(atoms, atoms.replace(xyz=xyz, b_iso=b_iso, u_aniso=u_aniso))
+        atoms = _displaced(atoms, hydrogens, options)
         notes.append(
             f"the start was displaced by {options.perturb:g} Å rms and B by up to {_PERTURB_B:g} Å² "
             f"(seed {options.seed}{f', start {options.start}' if options.start else ''})"

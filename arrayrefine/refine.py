@@ -9,6 +9,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from arrayrefine import coordinate_uncertainty
 from arrayrefine.atoms import Atoms
 from arrayrefine.course import Course, run_course
@@ -167,6 +170,16 @@ def refine(
         )
 
 
+def _uncertainty(course: Course) -> tuple[NDArray[np.float64] | None, dict[str, Any]]:
+    """Standard uncertainties (N, 3) of the coordinates, Å, and their entry in the report, where they are asked for."""
+    problem, state = course.problem, course.state
+    if not problem.options.uncertainties:
+        return None, {}
+    weight = last_weights(step.weights for step in course.steps)["geometry"]
+    found = coordinate_uncertainty.standard_uncertainties(problem, state, weight, problem.options.seed)
+    return found, {"coordinate_uncertainty": coordinate_uncertainty.describe(state.atoms, found)}
+
+
 @memory_errors_named()
 def run(
     model: ModelSource,
@@ -204,11 +217,8 @@ def run(
     own_targets = summaries.extra_targets(problem, first, state)
     late = summaries.external_classes(problem, first, state)
     late += [*summaries.extra_sentences(own_targets), *_judgement(course, maps, looked, told, bool(extra))]
-    uncertainty, uncertain = None, {}
-    if options.uncertainties:
-        weight = last_weights(step.weights for step in steps)["geometry"]
-        uncertainty = coordinate_uncertainty.standard_uncertainties(problem, state, weight, options.seed)
-        uncertain = {"coordinate_uncertainty": coordinate_uncertainty.describe(state.atoms, uncertainty)}
+    uncertainty, uncertain = _uncertainty(course)
+    if uncertain:
         late.append(coordinate_uncertainty.sentence(uncertain["coordinate_uncertainty"]))
     late += free_uncertainty.sentences(problem.reflections, state.statistics)
     late += tls_motion.sentences(motion)

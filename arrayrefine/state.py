@@ -312,6 +312,36 @@ def evaluate(
     return _evaluated(problem, atoms, absorb_b, before, refit)
 
 
+def _model_errors(
+    problem: Problem, fit: _Fit, f_model: Complex, before: State | None, refit: bool
+) -> tuple[SigmaA, TwinFit | None]:
+    """Sigma_A of a scaled model, and what was fitted of a twin; those of `before` where nothing is to be refitted."""
+    data, options, twin = problem.reflections, problem.options.xray, _twin(problem, before)
+    improbable = 0.0 if options.outliers == "keep" else options.outlier_probability
+    start = None if before is None else before.sigma_a
+    if before is not None and not refit:
+        if twin is None or before.twin is None:
+            return before.sigma_a, None
+        every = _with_mates(problem, twin, fit, f_model)
+        return before.sigma_a, same_twin(problem, before.twin, every, before.sigma_a)
+    if twin is not None:
+        return fit_twin(problem, twin, _with_mates(problem, twin, fit, f_model), start, improbable)
+    found = estimate_sigma_a(data, f_model, options.sigma_a_bins, improbable, start, problem.data_anisotropy)
+    return found, None
+
+
+def _statistics(problem: Problem, atoms: Atoms, amplitude: Float) -> Statistics:
+    """R factors of the amplitudes (R,) of a model over work and test reflections, mean B, and geometry."""
+    data = problem.reflections
+    measured, work, free = data.f_obs, data.work, data.free
+    return Statistics(
+        r_work=r_factor(measured[work], amplitude[work]),
+        r_free=r_factor(measured[free], amplitude[free]) if free.any() else None,
+        b_mean=float(atoms.b_iso[problem.hydrogens.own].mean()),
+        **geometry_statistics(problem.geometry, atoms),
+    )
+
+
 def _evaluated(problem: Problem, atoms: Atoms, absorb_b: bool, before: State | None, refit: bool) -> State:
     """See `evaluate`."""
     data, options = problem.reflections, problem.options
@@ -323,19 +353,7 @@ def _evaluated(problem: Problem, atoms: Atoms, absorb_b: bool, before: State | N
     factor = scale.amplitude_factor(data.hkl)
     solvent = scale.k_mask(data.s_squared) * f_mask
     f_model = scale.apply(f_calc, f_mask, data.hkl)
-    improbable = 0.0 if options.xray.outliers == "keep" else options.xray.outlier_probability
-    start, twin, twinned = None if before is None else before.sigma_a, _twin(problem, before), None
-    if kept is not None:
-        sigma_a = kept.sigma_a
-        if twin is not None and kept.twin is not None:
-            twinned = same_twin(problem, kept.twin, _with_mates(problem, twin, fit, f_model), sigma_a)
-    elif twin is not None:
-        every = _with_mates(problem, twin, fit, f_model)
-        sigma_a, twinned = fit_twin(problem, twin, every, start, improbable)
-    else:
-        sigma_a = estimate_sigma_a(
-            data, f_model, options.xray.sigma_a_bins, improbable, start, problem.data_anisotropy
-        )
+    sigma_a, twinned = _model_errors(problem, fit, f_model, before, refit)
     if twinned is not None:
         data = twinned.detwinned.reflections
     amplitude = np.abs(f_model) if twinned is None else twinned.amplitude
@@ -349,15 +367,9 @@ def _evaluated(problem: Problem, atoms: Atoms, absorb_b: bool, before: State | N
     )  # fmt: skip
     xray = xray.at_own_scale(f_calc) if kept is None else dataclasses.replace(xray, d=kept.xray.d)
     frozen = Parameters.frozen_atoms(atoms, "xyz", options.freeze) if options.freeze else None
-    measured, work, free = problem.reflections.f_obs, data.work, data.free
-    statistics = Statistics(
-        r_work=r_factor(measured[work], amplitude[work]),
-        r_free=r_factor(measured[free], amplitude[free]) if free.any() else None,
-        b_mean=float(atoms.b_iso[problem.hydrogens.own].mean()),
-        **geometry_statistics(problem.geometry, atoms),
-    )
     values = xray.values(f_calc) if twinned is None else twinned.values
     return State(
-        atoms, xray, scale, sigma_a, f_calc, f_mask, f_model, statistics, float(values[xray.work].mean()),
+        atoms, xray, scale, sigma_a, f_calc, f_mask, f_model,
+        _statistics(problem, atoms, amplitude), float(values[xray.work].mean()),
         problem.geometry.core_rmsz(atoms, frozen), fit.b_shift, outliers, fit.masked, fit.shared, twinned,
     )  # fmt: skip
