@@ -1,4 +1,4 @@
-// Which atoms reach which brick of the grid, and what the splat wants of every atom; density_cuda.py has the buffers.
+// Which atoms reach which brick of the grid, and what the splat wants of every atom; bricks_cuda.py has the buffers.
 //
 // `count` and `fill` decide alike: this source is compiled without fused multiply-adds, which would let the compiler
 // round the same sum differently in two kernels.

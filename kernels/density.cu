@@ -1,4 +1,4 @@
-// Atoms to grid and back; see density.py for the equations and density_cuda.py for the buffers. bricks.cu lists the
+// Atoms to grid and back; see density.py for the equations and bricks_cuda.py for the buffers. bricks.cu lists the
 // atoms that reach each brick.
 //
 // Floor for N atoms with P points each (N P = 1.1e7 at 15,000 atoms, 2.3 A), K = 4 channels, grid of 3.3e6 points:

@@ -12,7 +12,7 @@ import pytest
 from checks import check_direction, dot_test
 from synthetic import crystal
 
-from arrayrefine.kernels import backend, density_cuda
+from arrayrefine.kernels import backend, bricks_cuda, density_cuda
 
 SHAPE = (12, 15, 18)
 KINDS = [(np.float32, 1e-5), (np.float64, 1e-12)]
@@ -150,7 +150,7 @@ def test_nine_channels_are_refused() -> None:
 
 def test_grids_beyond_32_bits_are_refused() -> None:
     with pytest.raises(ValueError, match="more than 2³¹ points"):
-        density_cuda.plan((1000, 1000, 600), crystal("P 1").orth, 1, 4, 3.0)
+        bricks_cuda.plan((1000, 1000, 600), crystal("P 1").orth, 1, 4, 3.0)
 
 
 @pytest.mark.parametrize("n", [0, 1, 5])
@@ -201,7 +201,7 @@ def test_gather_gives_the_derivatives() -> None:
 
 def test_a_plan_serves_again_and_in_a_graph(emulated_cuda: ModuleType) -> None:
     orth, first, second = crystal("P 1").orth, gaussians(seed=1), gaussians(seed=2)
-    plan = density_cuda.plan(SHAPE, orth, 9, 2, 10.0, np.float64)
+    plan = bricks_cuda.plan(SHAPE, orth, 9, 2, 10.0, np.float64)
     on_device = [backend.to_device(a) for a in first]
     out = emulated_cuda.empty((1, 2, *SHAPE))
     out.fill(np.nan)
@@ -222,7 +222,7 @@ def test_a_plan_serves_again_and_in_a_graph(emulated_cuda: ModuleType) -> None:
         wanted = plain(atoms, SHAPE, orth)
         close(out.get()[0], wanted, 1e-12)
         close(parts[1].get(), plain_gather(wanted, atoms, orth)[1], 1e-11)
-    density_cuda.check(plan)
+    bricks_cuda.check(plan)
 
 
 def test_the_same_input_gives_the_same_bits() -> None:
@@ -247,24 +247,24 @@ def test_long_lists_are_sorted_too() -> None:
     """More atoms in a brick than the sort holds in shared memory."""
     atoms, orth = gaussians(1500), crystal("P 1").orth
     atoms = atoms._replace(radius=np.full(1500, 1.5))
-    plan = density_cuda.plan((8, 8, 8), orth, 1500, 2, 1.5, np.float32)
+    plan = bricks_cuda.plan((8, 8, 8), orth, 1500, 2, 1.5, np.float32)
     on_device = [backend.to_device(a) for a in atoms]
     density_cuda.splat(*on_device, (8, 8, 8), orth, plan=plan)
     begin, end, keys = (a.get() for a in (plan.begin, plan.end, plan.keys))
     mine = keys[begin[0] : end[0]]
     assert len(mine) > 1500
     assert (np.diff(mine.astype(np.int64)) > 0).all()
-    density_cuda.check(plan)
+    bricks_cuda.check(plan)
 
 
 def test_a_plan_that_is_too_small_says_so() -> None:
     atoms, orth = gaussians(), crystal("P 1").orth
-    plan = density_cuda.plan((64, 64, 64), orth, 9, 2, 0.1)
+    plan = bricks_cuda.plan((64, 64, 64), orth, 9, 2, 0.1)
     with pytest.raises(ValueError, match="the plan is for"):
         splat(atoms, SHAPE, orth, np.float32, plan=plan)
     splat(atoms, (64, 64, 64), orth, np.float32, plan=plan)
     with pytest.raises(RuntimeError, match="largest radius"):
-        density_cuda.check(plan)
+        bricks_cuda.check(plan)
 
 
 @pytest.mark.parametrize(("field", "bad"), [("fractional", np.nan), ("exponent", np.inf), ("radius", np.nan)])

@@ -12,7 +12,7 @@ import pytest
 from checks import check_direction, dot_test
 from synthetic import crystal
 
-from arrayrefine.kernels import backend, density_aniso, density_aniso_cuda, density_cuda, symmetric
+from arrayrefine.kernels import backend, bricks_cuda, density_aniso, density_aniso_cuda, symmetric
 from arrayrefine.kernels.backend import to_device, to_host
 
 SHAPE = (12, 15, 18)
@@ -175,7 +175,7 @@ def test_a_plan_serves_again_and_in_a_graph(emulated_cuda: ModuleType) -> None:
         wanted = twin(atoms, SHAPE, orth)
         close(out.get(), wanted, 1e-12)
         close(parts[2].get(), density_aniso.gather_aniso(wanted, *atoms, orth)[2], 1e-11)
-    density_cuda.check(plan.lists)
+    bricks_cuda.check(plan.lists)
 
 
 def test_the_same_input_gives_the_same_bits() -> None:

@@ -20,8 +20,8 @@ from arrayrefine.device.memory import Sizes, fitted, parts
 from arrayrefine.device.objective import DeviceObjective, Member
 from arrayrefine.device.restraints import DeviceRestraints
 from arrayrefine.errors import DeviceError
+from arrayrefine.kernels.bricks_cuda import expected_pairs
 from arrayrefine.kernels.contacts_tables import Symmetry
-from arrayrefine.kernels.density_cuda import expected_pairs
 from arrayrefine.parameters import Parameters
 from arrayrefine.scattering.form_factors import form_factors, scattering
 from arrayrefine.scattering.sampling import SPHERE_TAIL, Errors, choose_sampling

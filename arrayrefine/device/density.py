@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import DeviceError
-from arrayrefine.kernels import density_aniso_cuda, density_cuda, tensors_cuda, vector_cuda
+from arrayrefine.kernels import bricks_cuda, density_aniso_cuda, density_cuda, tensors_cuda, vector_cuda
 from arrayrefine.kernels.backend import device_module, to_device
 from arrayrefine.scattering.sampling import Sampling
 
@@ -65,7 +65,7 @@ class Gridded:
         """Pairs of an isotropic, or anisotropic, atom and a brick of the grid to make room for."""
         width = self.width[self.tensor == tensor]
         radius = np.sqrt(-math.log(self.sampling.cutoff) * width) / (2.0 * np.pi)
-        return int(_ROOM * density_cuda.expected_pairs(self.sampling.shape, self.crystal.orth, radius)) + 1024
+        return int(_ROOM * bricks_cuda.expected_pairs(self.sampling.shape, self.crystal.orth, radius)) + 1024
 
 
 def _channels(how: Gridded, index: Int, n_models: int, per_pass: int) -> list[OnDevice]:
@@ -115,14 +115,14 @@ class Spheres:
         self.enlarge(n_models * how.expected_pairs())
 
     @property
-    def lists(self) -> density_cuda.DensityPlan:
+    def lists(self) -> bricks_cuda.DensityPlan:
         """The lists of atoms by brick."""
         return self._plan
 
     def enlarge(self, capacity: int) -> None:
         """Make room for so many pairs of an atom and a brick."""
         how = self._how
-        made = density_cuda.plan(
+        made = bricks_cuda.plan(
             how.sampling.shape, how.crystal.orth, len(self._model), self._per_pass, 0.0, how.precision, self._n_models,
             capacity,
         )  # fmt: skip
@@ -191,7 +191,7 @@ class Ellipsoids:
         self.enlarge(n_models * how.expected_pairs(tensor=True))
 
     @property
-    def lists(self) -> density_cuda.DensityPlan:
+    def lists(self) -> bricks_cuda.DensityPlan:
         """See `Spheres`."""
         return self._plan.lists
 
@@ -274,10 +274,10 @@ class DeviceDensity:
         DeviceError
             What went wrong cannot be mended.
         """
-        if not density_cuda.full(status):
-            raise DeviceError(f"density on the CUDA device: {density_cuda.explain(status)}")
+        if not bricks_cuda.full(status):
+            raise DeviceError(f"density on the CUDA device: {bricks_cuda.explain(status)}")
         for kind in self.kinds:
-            pairs = density_cuda.needed(kind.lists)
+            pairs = bricks_cuda.needed(kind.lists)
             if pairs > kind.lists.capacity:
                 kind.enlarge(int(_ROOM * pairs))
 

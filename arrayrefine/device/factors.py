@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.crystal import Crystal
 from arrayrefine.device.density import DeviceDensity, Gridded
-from arrayrefine.kernels import density_cuda, fft_cuda, lookup_cuda, summation_cuda, vector_cuda
+from arrayrefine.kernels import bricks_cuda, fft_cuda, lookup_cuda, summation_cuda, vector_cuda
 from arrayrefine.kernels.backend import device_module, one_at_a_time, to_device
 from arrayrefine.kernels.lookup_cuda import DeviceLookUp
 
@@ -130,7 +130,7 @@ class GridFactors:
         self.stream = xp.cuda.Stream(non_blocking=True)
         k = how.channel.shape[1]
         shape, complex_type = how.sampling.shape, np.complex64 if how.precision == np.float32 else np.complex128
-        most = density_cuda.padded_channels(k)
+        most = bricks_cuda.padded_channels(k)
         per_pass = min(k, most if channels is None else min(channels, most))
         with self.stream:
             self._fft = fft_cuda.plan(shape, n_models * per_pass, how.precision)

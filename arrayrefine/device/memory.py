@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from arrayrefine.errors import DeviceError
-from arrayrefine.kernels import contacts_tables, density_aniso_cuda, density_cuda
+from arrayrefine.kernels import bricks_cuda, contacts_tables, density_aniso_cuda
 from arrayrefine.kernels.contacts_cuda import bytes_needed as contact_bytes
 
 GIB = 2**30
@@ -80,7 +80,7 @@ def parts(sizes: Sizes) -> dict[str, int]:
     several = 1 if passes == 1 else 2
     tables = terms * (4 + 2 * real) + 4 * (stored + 1) + 2 * terms * (4 + 2 * real) + passes * at_once * r * real
     numbers = m * r * (16 * several + 16) + r * (16 + 4 * 8 + 2)
-    listed = density_cuda.bytes_needed(sizes.shape, m * (n - sizes.tensors), at_once, m, m * sizes.pairs, real)
+    listed = bricks_cuda.bytes_needed(sizes.shape, m * (n - sizes.tensors), at_once, m, m * sizes.pairs, real)
     own = m * n * (48 + 40 * several + 16 + 4 + passes * at_once * real) + 8 * n
     vectors = m * n * (40 + 3 * 40) + n * (3 * 4 + 72 + 8 + 40 + 16 + 40)
     restraints = sizes.slots * (4 + 4 + 8 + 28 * m) + m * n * (24 + 8 + 8) + sizes.adp_pairs * 2 * 12
