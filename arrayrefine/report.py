@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from arrayrefine.io.output.json_text import json_text
 from arrayrefine.reporting import notebook
 from arrayrefine.wording import Caution
 
@@ -164,7 +164,7 @@ class Report:
 
     def to_json(self) -> str:
         """Return `as_dict` as indented, strict JSON text that ends in a newline."""
-        return json.dumps(self.as_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        return json_text(self.as_dict())
 
     def _repr_html_(self) -> str:
         notes = [sentence for sentence in self.warnings if not isinstance(sentence, Caution)]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from arrayrefine.errors import InputError
+from arrayrefine.io.output.json_text import json_text
 from arrayrefine.options import Options, Reading
 from arrayrefine.wording import kind_of
 
@@ -41,7 +41,7 @@ def write_json(path: Path, content: dict[str, Any], inputs: Iterable[Path | None
 
 def json_bytes(content: dict[str, Any]) -> bytes:
     """The content of a JSON file."""
-    return (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    return json_text(content).encode()
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import shutil
 import tempfile
@@ -25,6 +24,7 @@ from arrayrefine.io.models.reading import Model, with_atoms
 from arrayrefine.io.models.sequence_numbers import number_by_sequence
 from arrayrefine.io.output.absent import drop_from_structure, lost_ends
 from arrayrefine.io.output.cis_peptides import list_cis_peptides
+from arrayrefine.io.output.json_text import json_text
 from arrayrefine.io.output.write_cif import cif_text, old_verdicts
 from arrayrefine.io.output.write_mtz import Coefficients, history_line, mtz_bytes, test_value
 from arrayrefine.io.output.write_pdb import has_remark_500, pdb_obstacle, pdb_text
@@ -112,7 +112,7 @@ def write_outputs(
     if fits:
         files["refined.pdb"] = pdb_text(structure, content, f"arrayrefine {version}", model.header).encode()
     files["refined.mtz"] = mtz_bytes(reflections, maps, history_line(version, test_value(reflections)))
-    files["report.json"] = (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    files["report.json"] = json_text(content).encode()
 
     files.update(more or {})
     try:
