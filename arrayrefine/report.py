@@ -77,15 +77,18 @@ class Step:
     cycle : int
         Macro-cycle, from 1.
     target : str
-        What was free: "scale", "xyz", "b", "occupancy" or a sum of them such as "xyz+b".
+        What was free: "xyz", "b", "occupancy", "tls" or a sum of them such as "xyz+b"; or "scale".
     free_parameters : int
         Length of the refined vector (0 for "scale").
     weights : dict
         Every weight used and how it was found (norms, ratio, prior, clamp, steering), JSON-ready;
         at least the keys "geometry" and "adp", each a float or None. With targets of the user's own, "extra" and
         "extra_values" have weight and value (without it, after the step) of each by its name.
+    r_work, r_free, bond_rmsz, angle_rmsz : float or None
+        After the step; None where there is no test set, or no such restraint.
     evaluations : int
         Calls of the objective.
+    seconds : float
     note : str
         Why the step ended, and what the guard did.
     timings : dict

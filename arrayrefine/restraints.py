@@ -296,6 +296,8 @@ class Restraints:
 
     Attributes
     ----------
+    bonds, angles, torsions, chiralities, planes, non_bonded
+        Of the dictionary, and what this says of contacts.
     held : (N,) bool
         Atoms of components without restraints that the user asked to hold in place.
     distances : tuple of Distances

@@ -123,9 +123,10 @@ def turn(plan: AnisoAdpPlan, u: Array, xyz: Array, least: float, out: Array) -> 
     ----------
     plan : AnisoAdpPlan
     u : (M, N, 6) float64, Å²
-    xyz, out : (M, N, 3) float64, Å
+    xyz : (M, N, 3) float64, Å
     least : float
         Atoms nearer to each other count as this far apart, Å.
+    out : (M, N, 3) float64, per Å
     """
     _check(plan, u)
     _check_places(plan, xyz)

@@ -38,6 +38,8 @@ def carried(
         The other atoms, and what is bonded to each, as numbers in `own`.
     certain : (M,) bool
         Whether the place of the riding atom is known.
+    options : RidingHydrogens
+        Their B, and what turns.
     """
     number = np.full(len(atoms), -1)
     number[own] = np.arange(len(own))
