@@ -9,12 +9,12 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from batches import check_as_alone, sizes_of_batches
 from test_device_objective import D_MIN, Case, N, _agree, _case, _moved, _restraints
 
 import arrayrefine as ar
 from arrayrefine import structure_factors
 from arrayrefine.atoms import Atoms
-from arrayrefine.device import batch as device_batch
 from arrayrefine.device.factors import GridFactors, made
 from arrayrefine.device.objective import DeviceObjective, Member
 from arrayrefine.device.restraints import DeviceRestraints
@@ -172,11 +172,7 @@ def test_models_together_are_the_models_one_by_one(alike: bool, monkeypatch: pyt
     ]
     for seed in (5, 6):
         x = np.stack([_moved(m.parameters, 10 * seed + k) for k, m in enumerate(members)])
-        value, gradient = together.at_all(x)
-        for k, one in enumerate(alone):
-            found, slope = one.at(x[k])
-            assert found == value[k]
-            assert np.array_equal(slope, gradient[k])
+        check_as_alone(together, alone, x)
 
 
 def test_the_same_bits_twenty_times(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,14 +299,7 @@ def test_a_refinement_is_that_of_numpy(case: Callable[[str], Path]) -> None:
 def test_starts_of_one_crystal_share_their_launches(
     case: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sizes: list[int] = []
-    initialise = device_batch._Together.__init__
-
-    def counted(self: object, shares: list[object], *rest: object) -> None:
-        sizes.append(len(shares))
-        initialise(self, shares, *rest)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(device_batch._Together, "__init__", counted)
+    sizes = sizes_of_batches(monkeypatch)
     folder = case("5e5z")
     brief = ar.Options(cycles=1, targets=("xyz",), anisotropic="keep", perturb=0.1, hydrogens="strip", device="cuda")
     jobs = [ar.Job(folder / "model.pdb", folder / "norm.mtz", dataclasses.replace(brief, seed=s)) for s in (0, 1)]

@@ -9,6 +9,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from batches import sizes_of_batches
 
 import arrayrefine as ar
 from arrayrefine.device import batch as device_batch
@@ -20,15 +21,7 @@ BRIEF = ar.Options(cycles=1, perturb=0.1, hydrogens="strip", tls=("none",), devi
 @pytest.fixture
 def sizes(emulated_cuda: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many models each set of launches was made for."""
-    made: list[int] = []
-    initialise = device_batch._Together.__init__
-
-    def counted(self: object, shares: list[object], *rest: object) -> None:
-        made.append(len(shares))
-        initialise(self, shares, *rest)
-
-    monkeypatch.setattr(device_batch._Together, "__init__", counted)
-    return made
+    return sizes_of_batches(monkeypatch)
 
 
 def _job(folder: Path, **changes: object) -> ar.Job:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from batches import check_as_alone
 from synthetic import atoms_from, crystal, random_hkl
 
 import arrayrefine as ar
@@ -342,11 +343,7 @@ def test_models_together_are_the_models_one_by_one(monkeypatch: pytest.MonkeyPat
     ]
     for seed in (5, 6, 7):
         x = np.stack([_moved(m.parameters, 10 * seed + k) for k, m in enumerate(members)])
-        value, gradient = together.at_all(x)
-        for k, one in enumerate(alone):
-            found, slope = one.at(x[k])
-            assert found == value[k]
-            assert np.array_equal(slope, gradient[k])
+        value = check_as_alone(together, alone, x)
         objective = Objective(
             members[2].parameters, members[2].weights, members[2].xray, case.geometry, case.adp
         )

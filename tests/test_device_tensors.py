@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from batches import check_as_alone, sizes_of_batches
 from test_device_aniso import _aniso_case, _deep, _device_factors, _spread
 from test_device_objective import Case, N
 
 import arrayrefine as ar
 from arrayrefine.atoms import Atoms
-from arrayrefine.device import batch as device_batch
 from arrayrefine.device.factors import made
 from arrayrefine.device.objective import DeviceObjective, Member
 from arrayrefine.device.restraints import DeviceRestraints
@@ -191,11 +191,7 @@ def test_models_together_are_the_models_one_by_one(monkeypatch: pytest.MonkeyPat
     ]
     for seed in (5, 6):
         x = np.stack([_moved(m.parameters, 10 * seed + k) for k, m in enumerate(members)])
-        value, gradient = together.at_all(x)
-        for k, one in enumerate(alone):
-            found, slope = one.at(x[k])
-            assert found == value[k]
-            assert np.array_equal(slope, gradient[k])
+        value = check_as_alone(together, alone, x)
         host = Objective(members[2].parameters, members[2].weights, case.xray, case.geometry, case.adp)
         assert value[2] == pytest.approx(host.at(x[2])[0], rel=1e-5)
 
@@ -283,14 +279,7 @@ def test_a_refinement_of_tensors_is_that_of_numpy(case: Callable[[str], Path]) -
 def test_starts_of_one_crystal_share_their_launches(
     case: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sizes: list[int] = []
-    initialise = device_batch._Together.__init__
-
-    def counted(self: object, shares: list[object], *rest: object) -> None:
-        sizes.append(len(shares))
-        initialise(self, shares, *rest)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(device_batch._Together, "__init__", counted)
+    sizes = sizes_of_batches(monkeypatch)
     folder = case("5e5z")
     brief = ar.Options(cycles=1, targets=("b",), anisotropic="keep", perturb=0.1, hydrogens="strip", device="cuda")
     jobs = [ar.Job(folder / "model.pdb", folder / "norm.mtz", dataclasses.replace(brief, seed=s)) for s in (0, 1)]
