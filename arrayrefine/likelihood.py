@@ -19,11 +19,12 @@ from arrayrefine.hydrogens.riding import fold, follow
 from arrayrefine.hydrogens.sources import add_hydrogens
 from arrayrefine.interchange import Back, received
 from arrayrefine.io.in_memory import DataSource, ModelSource
+from arrayrefine.io.models.reading import Model
 from arrayrefine.kernels.blas import one_blas_thread
 from arrayrefine.measurements.wilson_outliers import without_outliers
 from arrayrefine.monomers import library_for
 from arrayrefine.options import Options
-from arrayrefine.preparation import read_inputs, restraints_of
+from arrayrefine.preparation import Inputs, read_inputs, restraints_of
 from arrayrefine.problem import Problem
 from arrayrefine.report import Statistics
 from arrayrefine.reporting.notebook import table
@@ -213,6 +214,32 @@ def _at(target: LikelihoodTarget, atoms: Atoms) -> LikelihoodTarget:
     return dataclasses.replace(target, atoms=_sealed(problem.hydrogens.without(state.atoms)), state=state)
 
 
+def _isotropic(model: Model) -> Model:
+    """The model without its anisotropic tensors."""
+    n = len(model.atoms)
+    return dataclasses.replace(
+        model, atoms=dataclasses.replace(model.atoms, u_aniso=np.zeros((n, 6)), anisotropic=np.zeros(n, dtype=bool))
+    )
+
+
+def _described(
+    model: Model, found: Inputs, riding: bool, restrained: bool
+) -> tuple[Model, Hydrogens, Restraints, list[str]]:
+    """The model as the monomer library knows it: with links, and with riding hydrogens and restraints if wanted."""
+    options, reflections = found.options, found.reflections
+    library = library_for(model.structure, options.restraints, options.monomers, options.unknown)
+    model, link_notes = with_found_links(model, reflections.crystal, library.monlib)
+    placed, notes = Hydrogens.none(len(model.atoms)), [*library.notes, *link_notes]
+    if riding:
+        model, placed, more = add_hydrogens(model, reflections.crystal, library, options.riding)
+        notes += [*found.of_hydrogens, *more]
+    restraints = Restraints.none(len(model.atoms))
+    if restrained:
+        restraints = restraints_of(model, reflections, library, options)
+        notes += restraints.notes
+    return model, placed, restraints, notes
+
+
 def _sealed(atoms: Atoms) -> Atoms:
     """A copy whose values cannot be written to: who moves them in place would change the target behind its back."""
     copy = atoms.replace(xyz=atoms.xyz.copy(), b_iso=atoms.b_iso.copy(), occupancy=atoms.occupancy.copy())
@@ -268,26 +295,15 @@ def target(
     source, reflections, options = found.model, found.reflections, found.options
     notes = [*found.of_data, *found.of_radiation, *found.of_twin]
     if options.anisotropic == "none":
-        atoms = source.atoms
-        none = np.zeros(len(atoms), dtype=bool)
-        atoms = dataclasses.replace(atoms, u_aniso=np.zeros((len(atoms), 6)), anisotropic=none)
-        source = dataclasses.replace(source, atoms=atoms)
+        source = _isotropic(source)
     if hydrogens == "strip":
         source, more = strip_hydrogens(source)
         notes += more
     restrained = geometry is not None or adp is not None
     placed, restraints = Hydrogens.none(len(source.atoms)), Restraints.none(len(source.atoms))
     if restrained or hydrogens == "riding":
-        library = library_for(source.structure, options.restraints, options.monomers, options.unknown)
-        source, link_notes = with_found_links(source, reflections.crystal, library.monlib)
-        notes += [*library.notes, *link_notes]
-        if hydrogens == "riding":
-            source, placed, more = add_hydrogens(source, reflections.crystal, library, options.riding)
-            notes += [*found.of_hydrogens, *more]
-        restraints = Restraints.none(len(source.atoms))
-        if restrained:
-            restraints = restraints_of(source, reflections, library, options)
-            notes += restraints.notes
+        source, placed, restraints, described = _described(source, found, hydrogens == "riding", restrained)
+        notes += described
     terms = dataclasses.replace(options.geometry, contacts=options.geometry.contacts and geometry is not None)
     crystal, atoms = reflections.crystal, source.atoms
     problem = Problem(
