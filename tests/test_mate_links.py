@@ -6,22 +6,25 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import gemmi
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 from synthetic import atoms_from, crystal
 
 from arrayrefine import Options, refine
 from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
 from arrayrefine.device.restraints import DeviceRestraints
+from arrayrefine.example import MODEL
 from arrayrefine.further_restraints.choice import with_external
 from arrayrefine.io.models.reading import read_model
 from arrayrefine.kernels import mates, mates_cuda
 from arrayrefine.kernels.backend import to_device, to_host
 from arrayrefine.kernels.geometry import stiffness
-from arrayrefine.monomers import load_monomers
+from arrayrefine.monomers import library_for, load_monomers
 from arrayrefine.options import External, Geometry, Weighting
 from arrayrefine.restraints import Across, Angles, Bonds, Distances, Mates, Planes, Restraints, Torsions
 from arrayrefine.structure_factors import StructureFactors
@@ -131,6 +134,73 @@ def test_a_plane_across_knows_the_side_of_atoms_of_one_name() -> None:
     assert _sides(plane) == [1, 1, 2, 2]  # type: ignore[arg-type]
     del plane.atoms[1]
     assert _sides(plane)[-1] == 2  # type: ignore[arg-type]
+
+
+def _fibre(name: str = "") -> gemmi.Structure:
+    """Two residues of the example, renamed where a name is given, with a peptide to the next cell, which begins where
+    the third one did."""
+    found = [r for r in gemmi.read_structure(str(MODEL))[0]["A"].get_polymer() if 60 <= r.seqid.num <= 62]
+    first, third = (np.array(residue["N"][0].pos.tolist()) for residue in (found[0], found[2]))
+    period = float(np.linalg.norm(third - first))
+    turn, _ = Rotation.align_vectors([[1.0, 0.0, 0.0]], [(third - first) / period])
+    structure, chain = gemmi.Structure(), gemmi.Chain("A")
+    structure.cell, structure.spacegroup_hm = gemmi.UnitCell(period, CELL, CELL, 90, 90, 90), "P 1"
+    for residue in found[:2]:
+        residue.name = name or residue.name
+        for atom in residue:
+            atom.pos = gemmi.Position(*(turn.apply(np.array(atom.pos.tolist()) - first) + np.array([0.5, 15.0, 15.0])))
+        chain.add_residue(residue)
+    structure.add_model(gemmi.Model(1))
+    structure[0].add_chain(chain)
+    link = gemmi.Connection()
+    link.name, link.type, link.asu = "1", gemmi.ConnectionType.Covale, gemmi.Asu.Different
+    link.partner1 = gemmi.AtomAddress("A", chain[1].seqid, chain[1].name, "C")
+    link.partner2 = gemmi.AtomAddress("A", chain[0].seqid, chain[0].name, "N")
+    structure.connections.append(link)
+    structure.setup_entities()
+    return structure
+
+
+def test_a_peptide_to_a_mate_is_one_as_within_the_model() -> None:
+    model = read_model(_fibre())
+    library = load_monomers(model.structure[0].get_all_residue_names())
+    found = build_restraints(model.structure, model.atoms, model.crystal, library)
+    across, own, n = found.across, found, len(model.atoms)
+    number = np.concatenate([np.arange(n), across.mates.source])
+    name, residue = model.atoms.identity.atom_name[number], model.atoms.identity.residue[number]
+    residue[n:] += 2
+
+    def described(restraints: Any) -> list[tuple[Any, ...]]:
+        """Names and numbers of what is between residues, from the carbonyl on."""
+        between = [np.ptp(residue[row]) > 0 for row in restraints.index]
+        rows = zip(name[restraints.index[between]].tolist(), restraints.ideal[between], restraints.sigma[between])
+        return sorted((tuple(min(names, names[::-1])), ideal, sigma) for names, ideal, sigma in rows)
+
+    for kind in ("bonds", "angles", "torsions"):
+        assert described(getattr(across, kind)) == described(getattr(own, kind))
+    assert [len(getattr(across, kind).index) for kind in ("bonds", "angles", "torsions")] == [1, 3, 1]
+    assert sorted(name[across.planes.index]) == ["C", "CA", "N", "O"]
+    assert set(residue[across.planes.index]) == {1, 2}
+    assert found.notes[0] == "1 link to symmetry mates is restrained: A/ILE 61/C - A/ILE 60/N (x+1,y,z)"
+
+
+def test_three_atoms_across_are_no_plane() -> None:
+    structure = _fibre()
+    structure[0]["A"][1].remove_atom("O", "\0")
+    model = read_model(structure)
+    library = load_monomers(model.structure[0].get_all_residue_names())
+    across = build_restraints(model.structure, model.atoms, model.crystal, library).across
+    assert len(across.bonds.index) == 1
+    assert len(across.planes.index) == 0
+
+
+def test_a_link_to_a_mate_of_what_is_held_is_not_restrained() -> None:
+    model = read_model(_fibre("QQQ"))
+    library = library_for(model.structure, (), None, "hold")
+    found = build_restraints(model.structure, model.atoms, model.crystal, library, unknown="hold")
+    assert found.held.all()
+    assert len(found.across) == 0
+    assert not any("symmetry mates" in note for note in found.notes)
 
 
 def test_validation_lists_what_is_wrong_with_it(tmp_path: Path) -> None:

@@ -128,8 +128,6 @@ def _add(
         plane = topology.planes[rule.index]
         values = [0.0, plane.restr.esd]
         atoms, sides, name = list(plane.atoms), _sides(plane), "plane"
-        if len(atoms) < 4:
-            return
     elif rule.rkind == kinds.Bond:
         bond = topology.bonds[rule.index]
         atoms, sides, name = list(bond.atoms), [bond.restr.id1.comp, bond.restr.id2.comp], "bond"
