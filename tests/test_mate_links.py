@@ -405,6 +405,15 @@ def test_a_metal_on_an_axis_is_held_by_the_donors_of_the_model_alone(tmp_path: P
     assert not found.across.distances
 
 
+def test_of_two_images_about_an_axis_through_the_metal_one_stands_for_both(tmp_path: Path) -> None:
+    text = "CRYST1   40.000   44.000   48.000  90.00 100.00  90.00 P 1 2 1\n"
+    text += SITE.format(n=1, name="ZN", residue=" ZN", m=1, x=0.0, y=20.0, z=0.0, element="ZN")
+    text += SITE.format(n=2, name="SG", residue="CYS", m=2, x=41.8, y=21.5, z=0.3, element="S")
+    found, _ = _of(tmp_path / "a.pdb", text)
+    assert not sum(len(d) for d in found.distances)
+    assert sum(len(d) for d in found.across.distances) == 1
+
+
 def test_a_donor_on_an_axis_is_one_donor(tmp_path: Path) -> None:
     text = "CRYST1   40.000   44.000   48.000  90.00 100.00  90.00 P 1 2 1\n"
     text += SITE.format(n=1, name="ZN", residue=" ZN", m=1, x=1.7, y=20.0, z=0.9, element="ZN")

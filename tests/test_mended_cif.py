@@ -11,6 +11,7 @@ from test_io_model import MMCIF
 import arrayrefine as ar
 from arrayrefine import example
 from arrayrefine.io.models.checks import DEFAULT_B
+from arrayrefine.io.models.mended_cif import mend
 from arrayrefine.io.models.reading import read_model
 
 
@@ -156,3 +157,27 @@ def test_charges_as_in_pdb_files(tmp_path: Path) -> None:
     path.write_text(tags + "\n".join((*rows, "")))
     residues = read_model(path).structure[0][0]
     assert [residue[0].charge for residue in residues] == [2, 2, 2, -1, 0]
+
+
+def test_a_letter_behind_a_number_gives_way_to_the_code_that_the_row_has() -> None:
+    rows = "".join(f"ATOM {k} C CA . GLY A 1 52A {code} 1.0 2.0 3.0 1.0 20.0 A\n" for k, code in ((1, "?"), (2, "B")))
+    tags = "group_PDB id type_symbol label_atom_id label_alt_id label_comp_id label_asym_id label_seq_id auth_seq_id " \
+        "pdbx_PDB_ins_code Cartn_x Cartn_y Cartn_z occupancy B_iso_or_equiv auth_asym_id"
+    block = gemmi.cif.read_string(
+        "data_x\nloop_\n" + "".join(f"_atom_site.{tag}\n" for tag in tags.split()) + rows
+    ).sole_block()
+    notes: list[str] = []
+    mend(block, notes)
+    assert [tuple(row) for row in block.find("_atom_site.", ["auth_seq_id", "pdbx_PDB_ins_code"])] == [
+        ("52", "A"), ("52", "B")
+    ]
+    assert "for 2 atoms" in notes[-1]
+
+
+def test_a_single_atom_without_a_loop_is_left_as_it_is() -> None:
+    text = "data_x\n_atom_site.Cartn_x 1.0\n_atom_site.Cartn_y 2.0\n_atom_site.Cartn_z 3.0\n"
+    block, notes = gemmi.cif.read_string(text).sole_block(), list[str]()
+    mend(block, notes)
+    assert notes == []
+    assert block.find_value("_atom_site.Cartn_x") == "1.0"
+    assert block.find_value("_atom_site.occupancy") is None

@@ -354,6 +354,24 @@ def test_clusters_are_told_by_their_bonds(tmp_path: Path) -> None:
     assert load_monomers(["FES"]).monlib.monomers["FES"].rt.bonds[0].value == 2.21
 
 
+@pytest.mark.parametrize(
+    ("atoms", "bonds"), [(("FE3",), ()), (("FE3", "S3"), ("FE1", "FE2", "FE3"))],
+    ids=["an iron more", "a bridge of three"],
+)
+def test_irons_and_sulphides_in_other_numbers_stay_as_drawn(
+    tmp_path: Path, atoms: tuple[str, ...], bonds: tuple[str, ...]
+) -> None:
+    one_atom, one_bond = "{name} S2 S\n", "{name} FE2 S2 single 2.235 0.02\n"
+    more = "".join(f"{{name}} {atom} {atom[:-1]}\n" for atom in atoms)
+    other = CLUSTER.replace(one_atom, one_atom + more)
+    other = other.replace(one_bond, one_bond + "".join(f"{{name}} {iron} S3 single 2.235 0.02\n" for iron in bonds))
+    folder = _folder_with(tmp_path / "own", "XFS", other.format(name="XFS", angle=90.0))
+    drawn = load_monomers(["XFS"], [], folder).monlib.monomers["XFS"]
+    assert len(drawn.atoms) == 4 + len(atoms)
+    assert {bond.value for bond in drawn.rt.bonds} == {2.235}
+    assert drawn.rt.angles[0].value == 90.0
+
+
 def test_clusters_of_the_user_and_measured_ones_stay(tmp_path: Path) -> None:
     folder = _folder_with(tmp_path / "own", "XFS", CLUSTER.format(name="XFS", angle=104.0))
     library = load_monomers(["XFS"], [], folder)

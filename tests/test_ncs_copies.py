@@ -119,3 +119,29 @@ def test_many_copies_of_a_small_chain(halved: dict[str, Path]) -> None:
     model = read_model(structure)
     assert len(model.atoms) == 4 * len(before.atoms)
     assert len(set(model.atoms.identity.chain.tolist())) == 4 * len(set(before.atoms.identity.chain.tolist()))
+
+
+def test_copies_of_a_chain_of_waters_belong_to_no_sequence() -> None:
+    structure = gemmi.read_structure(str(example.MODEL))
+    waters = gemmi.Chain("W")
+    for residue in list(structure[0]["A"]):
+        if residue.is_water() and len(waters) < 3:
+            waters.add_residue(residue)
+    for number in reversed(range(len(structure[0]["A"]))):
+        if structure[0]["A"][number].is_water():
+            del structure[0]["A"][number]
+    structure[0].add_chain(waters)
+    structure.setup_entities()
+    structure.assign_label_seq_id()
+    away = gemmi.Transform()
+    away.vec.fromlist([217.3, 11.1, 5.0])
+    structure.ncs.append(gemmi.NcsOp(away, "2", False))
+    model = read_model(structure.make_mmcif_document())
+    chains = dict.fromkeys(model.atoms.identity.chain.tolist())
+    assert len(chains) == 4
+    assert model.document is not None
+    rows = model.document.sole_block().find("_entity_poly.", ["pdbx_strand_id"])
+    strands = [gemmi.cif.as_string(row[0]).split(",") for row in rows]
+    assert len(strands) == 1
+    assert len(strands[0]) == 2
+    assert "W" not in strands[0]

@@ -7,6 +7,7 @@ import pytest
 
 from arrayrefine.example import MODEL
 from arrayrefine.io.models.reading import read_model
+from arrayrefine.io.models.renamed import follow_renamed
 
 
 def edited(names: dict[str, str], residues: dict[str, str]) -> gemmi.Structure:
@@ -44,3 +45,32 @@ def test_records_follow_no_chain_where_two_could_be_meant() -> None:
     copy.name = "Y"
     structure[0].add_chain(copy)
     assert not any("which the model does not have, are those" in note for note in read_model(structure).notes)
+
+
+@pytest.mark.parametrize("name", ["CYS", "HOH", "DG"])
+def test_links_do_not_follow_a_ligand_to_what_is_no_ligand(name: str) -> None:
+    structure = edited({}, {"BME": name})
+    linked = [str(link) for link in structure.connections]
+    assert any("BME" in link for link in linked)
+    assert follow_renamed(structure) == []
+    assert [str(link) for link in structure.connections] == linked
+
+
+def test_records_of_other_chains_and_of_an_entity_that_is_there_stay() -> None:
+    structure = gemmi.read_pdb(str(MODEL))
+    structure.setup_entities()
+    copy = structure[0]["A"].clone()
+    copy.name = "B"
+    structure[0].add_chain(copy)
+    helix = gemmi.Helix()
+    helix.start, helix.end = structure.helices[0].start, structure.helices[0].end
+    helix.start.chain_name = helix.end.chain_name = "B"
+    count = len(structure.helices)
+    structure.helices.append(helix)
+    structure[0]["A"].name = "X"
+    structure.entities.append(gemmi.Entity("X"))
+    names = [entity.name for entity in structure.entities]
+    (said,) = follow_renamed(structure)
+    assert said.endswith("are those of chain X, which has the residues that they name")
+    assert [helix.start.chain_name for helix in structure.helices] == ["X"] * count + ["B"]
+    assert [entity.name for entity in structure.entities] == names
