@@ -7,6 +7,7 @@ import pytest
 from gemmi import cif
 
 from arrayrefine import example
+from arrayrefine.io.models.label_rows import name_rows_by_labels
 from arrayrefine.io.models.reading import read_model
 
 
@@ -44,3 +45,13 @@ def test_rows_follow_the_names_that_atoms_have(missing: tuple[str, ...]) -> None
     assert model.structure[0].find_cra(helix.start).residue is not None
     said = [note for note in model.notes if "name residues by auth_ items" in note]
     assert len(said) == bool(missing)
+
+
+def test_rows_of_residues_that_no_atom_has_stay_as_they_are() -> None:
+    block = _document().sole_block()
+    items = ["auth_asym_id", "auth_seq_id", "label_comp_id"]
+    (second,) = block.find("_struct_conn.ptnr2_", items)
+    second[1], second[2] = "999", "XXX"
+    name_rows_by_labels(block, (True, True), [])
+    (second,) = block.find("_struct_conn.ptnr2_", items)
+    assert second[1] == "999"

@@ -229,6 +229,23 @@ def test_a_metal_takes_the_place_of_a_hydrogen_of_the_nitrogen_that_binds_it(num
         assert np.degrees(np.arccos(cosine)) == pytest.approx(109.5, abs=8.0)
 
 
+@pytest.mark.parametrize("why", ["behind", "another conformer"])
+def test_a_metal_that_is_not_in_its_way_leaves_a_hydrogen(why: str) -> None:
+    structure = strand(gemmi.read_structure(str(MODEL))[0]["A"]["85"][0].name)
+    structure.setup_entities()
+    nitrogen = structure[0]["A"][1]["N"][0]
+    n, middle = np.array(nitrogen.pos.tolist()), structure[0]["A"][1].name
+    free, _ = grown(structure)
+    there = free.xyz[row(free, middle, "H")]
+    structure = _with_metal(structure, nitrogen, 2.0 * n - there if why == "behind" else there)
+    if why != "behind":
+        for atom in structure[0]["A"][1]:
+            atom.altloc, atom.occ = "A", 0.5
+        structure[0]["M"][0][0].altloc = "B"
+    atoms, _ = grown(structure)
+    np.testing.assert_allclose(atoms.xyz[row(atoms, middle, "H", "" if why == "behind" else "A")], there, atol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("arms", "count", "flat", "found"),
     [
