@@ -276,12 +276,11 @@ def read_torsions(
 
 
 def read_planes(model: TopologyModel, held: Mask, notes: list[str]) -> Planes:
-    """Planes of at least four atoms with a positive sigma."""
+    """Planes with a positive sigma; of gemmi those of at least four atoms come."""
     row, across = model.row, model.across(gemmi.RKind.Plane)
-    every = [(k, plane.atoms, plane.restr.esd) for k, plane in enumerate(model.topology.planes)]
-    large = [one for one in every if one[0] not in across and len(one[1]) >= 4]
-    planes = [one for one in large if one[2] > 0]
-    if no_sigma := len(large) - len(planes):
+    every = [(k, plane.atoms, plane.restr.esd) for k, plane in enumerate(model.topology.planes) if k not in across]
+    planes = [one for one in every if one[2] > 0]
+    if no_sigma := len(every) - len(planes):
         what = counted(no_sigma, "plane")
         notes.append(Caution(f"{what} without a positive sigma in the dictionary {are(no_sigma)} not restrained"))
     index = np.array([row[atom.serial] for _, atoms, _ in planes for atom in atoms], dtype=np.int64)
