@@ -73,6 +73,20 @@ def test_atoms_are_those_of_the_file(plain: ar.LikelihoodTarget, model: Any) -> 
     assert "R-free" in plain._repr_html_()
 
 
+def test_hydrogens_of_the_file_are_left_out_where_that_is_asked_for(plain: ar.LikelihoodTarget) -> None:
+    structure = gemmi.read_structure(str(MODEL))
+    for residue in list(structure[0]["A"])[:20]:
+        hydrogen = residue["N"][0].clone()
+        hydrogen.name, hydrogen.element = "H", gemmi.Element("H")
+        hydrogen.pos = hydrogen.pos + gemmi.Position(0.0, 0.0, 0.9)
+        residue.add_atom(hydrogen)
+    stripped = ar.target(structure, DATA, COARSE, hydrogens="strip")
+    assert not stripped.atoms.is_hydrogen.any()
+    assert any("20 hydrogens were removed" in note for note in stripped.notes)
+    assert stripped(**values(stripped))[0] == plain(**values(plain))[0]
+    assert ar.read_model(structure).atoms.is_hydrogen.sum() == 20
+
+
 def test_gradients_in_double_precision(double: ar.LikelihoodTarget) -> None:
     check_gradients(double, 1e-6, 1e-6)
     terms = double.terms(double.atoms.xyz)
