@@ -124,7 +124,7 @@ def build_restraints(
         read_angles(model, held, notes), bonds, model, known_links, edges, held, monlib, atoms, notes, adducts
     )
     torsions, rigid = read_torsions(model, held, metal_parts, edges, atoms)
-    torsions = torsions.and_also(read_chairs(model, held, atoms, monlib, notes))
+    torsions = torsions.and_also(read_chairs(model, atoms, monlib, notes))
     notes += twisted_peptides.at_start(torsions, atoms)
     chiralities = read_chiralities(model, held, metal_parts, edges, atoms, monlib, notes)
     planes = read_planes(model, held, notes)

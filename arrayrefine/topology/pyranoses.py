@@ -9,7 +9,7 @@ import numpy as np
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.restraints import Float, Int, Torsions
-from arrayrefine.topology.terms import Mask, TopologyModel
+from arrayrefine.topology.terms import TopologyModel
 from arrayrefine.wording import Caution, counted, listed
 
 CHAIR_SIGMA = 5.0
@@ -21,7 +21,7 @@ _FLAT = 0.3
 """Å; of the puckering amplitude Q, which is 0.55 to 0.6 in pyranoses. A ring flatter than this has no conformation."""
 
 
-def read_chairs(model: TopologyModel, held: Mask, atoms: Atoms, monlib: gemmi.MonLib, notes: list[str]) -> Torsions:
+def read_chairs(model: TopologyModel, atoms: Atoms, monlib: gemmi.MonLib, notes: list[str]) -> Torsions:
     """Torsions of the rings of pyranoses, to be those of the coordinates in the dictionary.
 
     The dictionary's own torsions do not tell one chair from another: they have three ideals each, and some are wrong.
@@ -35,8 +35,6 @@ def read_chairs(model: TopologyModel, held: Mask, atoms: Atoms, monlib: gemmi.Mo
             drawn[residue.name] = chairs(monlib.monomers[residue.name]) if residue.name in monlib.monomers else []
         for names, chair in drawn[residue.name]:
             for ring in _conformers(residue, names, model):
-                if held[ring].all():
-                    continue
                 if _away(atoms.xyz[ring], chair) > _BASIN:
                     other.append(atoms.identity.residue_label(int(ring[0])))
                     continue
