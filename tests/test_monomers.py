@@ -10,6 +10,7 @@ import gemmi
 import numpy as np
 import pytest
 
+from arrayrefine import monomers
 from arrayrefine.errors import InputError, MonomerError
 from arrayrefine.monomers import EMBEDDED, load_monomers, missing_components_message
 
@@ -344,6 +345,12 @@ def test_ideals_of_a_cubane_agree_with_each_other() -> None:
     assert np.linalg.norm(bond) == pytest.approx(length, abs=0.005)
     outwards = np.degrees(np.arccos(bond @ np.ones(3) / np.sqrt(3) / np.linalg.norm(bond)))
     assert outwards == pytest.approx(114.2, abs=0.3)
+
+
+def test_an_installation_without_its_library_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(monomers, "EMBEDDED", tmp_path)
+    with pytest.raises(InputError, match="the embedded monomer library is missing; install arrayrefine again"):
+        load_monomers(["GLY"])
 
 
 def test_clusters_are_told_by_their_bonds(tmp_path: Path) -> None:

@@ -49,6 +49,21 @@ def test_mutations_leave_residues_their_places(case: Case) -> None:
     assert note.startswith("the sequence of chain A (SEQRES) has others than the model for 4 residues: A/ALA 21 (")
 
 
+def test_mutations_beside_a_gap_leave_residues_their_places(case: Case) -> None:
+    plain, structure = gemmi.read_structure(str(case("1aba") / "model.pdb")), mutated(case)
+    missing = [str(number) for number in range(38, 44)]
+    for one in (plain, structure):
+        for k in reversed(range(len(one[0]["A"]))):
+            if str(one[0]["A"][k].seqid) in missing:
+                del one[0]["A"][k]
+    number_by_sequence(plain)
+    number_by_sequence(structure)
+    found = places(structure)
+    assert found == places(plain)
+    assert None not in found
+    assert np.diff(found).max() == 7
+
+
 def test_what_is_no_part_of_the_sequence_has_no_place(case: Case) -> None:
     structure = mutated(case)
     structure.setup_entities()
