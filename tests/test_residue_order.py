@@ -134,6 +134,26 @@ def test_free_amino_acids_are_no_part_of_the_polymer(case: Case, tmp_path: Path)
     assert 900 not in [residue.seqid.num for residue in model.structure[0][0].get_polymer()]
 
 
+@pytest.mark.parametrize("apart", [True, False])
+def test_what_leads_a_polymer_in_atom_records_is_none_of_it_unless_bonded(
+    case: Case, tmp_path: Path, apart: bool
+) -> None:
+    def led(residues: list[gemmi.Residue]) -> list[gemmi.Residue]:
+        polymer, others = _polymer(residues), _others(residues)
+        leader, first = others[0], polymer[0]["N"][0].pos
+        leader.het_flag = "A"
+        shift = first - leader[0].pos + gemmi.Position(20.0 if apart else 1.3, 0.0, 0.0)
+        for atom in leader:
+            atom.pos += shift
+        return [leader, *polymer, *others[1:]]
+
+    model = read(ordered(case("1aba") / "model.pdb", led), tmp_path)
+    assert bool(said(model)) == apart
+    set_up_entities(model.structure)
+    first = model.structure[0][0].get_polymer()[0]
+    assert gemmi.find_tabulated_residue(first.name).is_amino_acid() == apart
+
+
 def test_what_is_written_is_a_polymer_without_links_of_peptides(case: Case, tmp_path: Path) -> None:
     folder = case("1aba")
     text = ordered(folder / "model.pdb", lambda residues: [*_others(residues), *_polymer(residues)])
