@@ -8,11 +8,13 @@ from collections import Counter
 import gemmi
 import numpy as np
 import pytest
+from synthetic import atoms_from, crystal
 
 from arrayrefine.evaluation import Evaluated, evaluate_files, validate_files
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.kernels.geometry import angle, bond, torsion
 from arrayrefine.real_space.map_grids import map_grid
+from arrayrefine.restraints import Restraints
 from arrayrefine.selection import select
 from arrayrefine.topology.polymers import residues_of
 from arrayrefine.validation import Validation, validate, validate_model
@@ -265,3 +267,10 @@ def test_without_data_the_geometry_is_the_same(example: Evaluated) -> None:
     assert alone.ramachandran == with_data.ramachandran
     assert [o.atoms for o in alone.outliers[:20]] == [o.atoms for o in with_data.outliers[:20]]
     assert alone.clashscore == pytest.approx(with_data.clashscore, rel=0.05)
+
+
+def test_a_residue_of_hydrogens_alone_has_no_row() -> None:
+    xyz = np.array([[1.0, 1.0, 1.0], [5.0, 5.0, 5.0], [9.0, 9.0, 9.0]])
+    atoms = atoms_from(xyz, ["C", "H", "O"], np.full(3, 20.0), np.ones(3))
+    found = validate_model(atoms, Restraints.none(3), crystal("P 1"))
+    assert [row.seqid for row in found.residues] == ["1", "3"]
