@@ -200,7 +200,7 @@ def run_step(problem: Problem, path: Path, cycle: int, target: str, stop: Callab
     retries = _RETRIES if problem.options.weights in _STEERED else 0
     spare: _Reached | None = None
     for attempt in range(retries + 1):
-        reached = _refine_in_band(problem, trial, path.state, parameters, stop, steer=attempt == 0)
+        reached = _refine_in_band(problem, trial, parameters, stop, steer=attempt == 0)
         candidate, found = reached.path, reached.weights
         evaluations += reached.evaluations
         states = path.state, candidate.state
@@ -272,9 +272,9 @@ class _Reached(NamedTuple):
 
 
 def _refine_in_band(
-    problem: Problem, path: Path, start: State, parameters: Parameters, stop: Callable[[], bool], steer: bool
+    problem: Problem, path: Path, parameters: Parameters, stop: Callable[[], bool], steer: bool
 ) -> _Reached:
-    """Minimise from `start`; where the RMSZ ends outside its band, steer the weight and go on from there.
+    """Minimise from where the path stands; where the RMSZ ends outside its band, steer the weight and go on from there.
 
     A retry, whose weight was changed on purpose, does not `steer` it back. The motion of TLS groups that have none yet
     waits until the first minimisation has done the rough work: with it every atom is anisotropic, and costs twice as
@@ -282,71 +282,98 @@ def _refine_in_band(
     """
     notes: list[str] = []
     evaluations, gain, b_shift, shared = 0, 0.0, 0.0, 0.0
-    state, steering, last, refined, adp = start, path.steering, path.last, path.refined, path.adp
+    start = path.state
     follows = steer and problem.options.weights in _STEERED and bool(parameters.xyz.any())
     for attempt in range(_MENDINGS + 1):
-        here = parameters.at(state.atoms)
-        waits = follows and _is_new(parameters, state)
-        if waits:
-            here = dataclasses.replace(here, tls=np.zeros_like(here.tls))
+        waits = follows and _is_new(parameters, path.state)
         change = None  # the next one takes its place in memory
-        found = last = find_weights(problem, state, here, steering, path.stale, last, refined)
-        if here.xyz.any() and (firmness := _firmness(problem, state)) < _SAID_FIRMNESS:
-            notes.append(f"jelly body x {firmness:.2g}, as the model is far from its data")
-        solution, change = _minimised(problem, state, here, found, stop)
+        path, free, found, solution, change, said = _minimised_anew(problem, path, parameters, waits, stop)
+        notes += said
         evaluations += solution.evaluations
         gain += solution.start_value - solution.value if solution.evaluations else 0.0
-        atoms = solution.atoms
-        if parameters.sizes.tls:
-            atoms, lost = in_reach(atoms, state.atoms)
-            atoms = sensible(atoms)
-            if lost:
-                notes.append(f"the data say nothing of the motion of {counted(lost, 'TLS group')}: as before the step")
-        state = evaluate(problem, atoms, before=state)
-        b_shift, shared = b_shift + state.b_shift, max(shared, state.shared)
-        refined = refined or bool(here.sizes.b + here.sizes.u)
-        adp = adp if found.adp is None else found.adp
-        notes.append(solution.reason)
+        b_shift, shared = b_shift + path.state.b_shift, max(shared, path.state.shared)
         if not follows:
             break
-        bond, angle = state.core_rmsz
-        factor = weights.steer(bond, angle, steering.geometry, problem.options.weighting)
-        if (factor == steering.geometry and not waits) or stop():
+        steered = _steered(problem, path)
+        if (steered == path.steering and not waits) or stop():
             break
-        goes_on = attempt < _STEERINGS or (attempt < _MENDINGS and strains(problem, start, state))
-        further = "gone on" if goes_on else "from the next step on"
-        if factor != steering.geometry:
-            notes.append(
-                f"bond RMSZ {bond or 0:.2f}, angle RMSZ {angle or 0:.2f} outside the band: geometry weight x "
-                f"{factor / steering.geometry:.2f}, {further}"
-            )
+        goes_on = attempt < _STEERINGS or (attempt < _MENDINGS and strains(problem, start, path.state))
+        if steered != path.steering:
+            notes.append(_of_steering(path, steered, goes_on))
         if waits:
             notes.append("TLS from here on")
-        steering = dataclasses.replace(steering, geometry=factor)
+        path = dataclasses.replace(path, steering=steered)
         if not goes_on:
             break
-    state = dataclasses.replace(state, b_shift=b_shift, shared=shared)  # of all of the step
-    left = math.inf
-    if change is not None and _is_over(problem, state, parameters, steering, found) and not stop():
-        left = foreseen_gain(problem, state, here, found, change)
-    ended = dataclasses.replace(
-        path, state=state, steering=steering, last=last, refined=refined, adp=adp, left=left,
-        freed=path.freed and not refined,
+    state = dataclasses.replace(path.state, b_shift=b_shift, shared=shared)  # of all of the step
+    path = dataclasses.replace(path, state=state, left=math.inf, freed=path.freed and not path.refined)
+    if change is not None and _is_over(problem, path, parameters, found) and not stop():
+        path = dataclasses.replace(path, left=foreseen_gain(problem, state, free, found, change))
+    return _Reached(path, found, solution, "; ".join(notes), evaluations, gain)
+
+
+class _Minimisation(NamedTuple):
+    """The path after it, what was free, its weights, solution and change of variable, and what to say."""
+
+    path: Path
+    free: Parameters
+    weights: Weights
+    solution: Solution
+    change: ChangeOfVariable
+    notes: list[str]
+
+
+def _minimised_anew(
+    problem: Problem, path: Path, parameters: Parameters, without_tls: bool, stop: Callable[[], bool]
+) -> _Minimisation:
+    """One minimisation with weights found for it, and scale, solvent and sigma_A refitted after it."""
+    free = parameters.at(path.state.atoms)
+    if without_tls:
+        free = dataclasses.replace(free, tls=np.zeros_like(free.tls))
+    found = find_weights(problem, path.state, free, path.steering, path.stale, path.last, path.refined)
+    notes: list[str] = []
+    if free.xyz.any() and (firmness := _firmness(problem, path.state)) < _SAID_FIRMNESS:
+        notes.append(f"jelly body x {firmness:.2g}, as the model is far from its data")
+    solution, change = _minimised(problem, path.state, free, found, stop)
+    notes.append(solution.reason)
+    atoms = solution.atoms
+    if parameters.sizes.tls:
+        atoms, lost = in_reach(atoms, path.state.atoms)
+        atoms = sensible(atoms)
+        if lost:
+            notes.append(f"the data say nothing of the motion of {counted(lost, 'TLS group')}: as before the step")
+    path = dataclasses.replace(
+        path, state=evaluate(problem, atoms, before=path.state), last=found,
+        refined=path.refined or bool(free.sizes.b + free.sizes.u), adp=path.adp if found.adp is None else found.adp,
     )  # fmt: skip
-    return _Reached(ended, found, solution, "; ".join(notes), evaluations, gain)
+    return _Minimisation(path, free, found, solution, change, notes)
 
 
-def _is_over(problem: Problem, state: State, parameters: Parameters, steering: Steering, found: Weights) -> bool:
-    """Whether the next step would be like the one that ended at `state`, so that its end tells what that would gain."""
+def _steered(problem: Problem, path: Path) -> Steering:
+    """The steering that the geometry of the model asks for."""
+    factor = weights.steer(*path.state.core_rmsz, path.steering.geometry, problem.options.weighting)
+    return dataclasses.replace(path.steering, geometry=factor)
+
+
+def _of_steering(path: Path, steered: Steering, goes_on: bool) -> str:
+    """What to say of a weight that is changed for the geometry of the model."""
+    bond, angle = path.state.core_rmsz
+    return (
+        f"bond RMSZ {bond or 0:.2f}, angle RMSZ {angle or 0:.2f} outside the band: geometry weight x "
+        f"{steered.geometry / path.steering.geometry:.2f}, {'gone on' if goes_on else 'from the next step on'}"
+    )
+
+
+def _is_over(problem: Problem, path: Path, parameters: Parameters, found: Weights) -> bool:
+    """Whether the next step would be like the one that ended where the path is, so that its end tells its gain."""
     options = problem.options
     if not (options.minimiser.early_stop and options.minimiser.precondition and options.weights in _GUARDED):
         return False
     if options.cycles == 1 or len(options.targets) > 1:
         return False
-    changes = _is_new(parameters, state)
+    changes = _is_new(parameters, path.state)
     if options.weights in _STEERED:
-        factor = weights.steer(*state.core_rmsz, steering.geometry, options.weighting)
-        changes |= bool(parameters.xyz.any()) and factor != steering.geometry
+        changes |= bool(parameters.xyz.any()) and _steered(problem, path) != path.steering
         changes |= found.evidence is None and displacements_tell(options, parameters)
     return not changes
 

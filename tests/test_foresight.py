@@ -124,11 +124,12 @@ def test_groups_without_motion_yet_are_to_come() -> None:
     parameters = problem.parameters(path.state.atoms, "tls+b")
     found = ar.Weights(None, 0.04, parameters.fingerprint, {"adp_detail": {"evidence": 0.04, "determined": 0.5}})
     over = refinement_step._is_over
-    assert not over(problem, path.state, parameters, path.steering, found)
+    assert not over(problem, path, parameters, found)
     moving = path.state.atoms.tls.values.copy()
     moving[:, 0] = 0.1
     atoms = path.state.atoms.replace(tls=dataclasses.replace(path.state.atoms.tls, values=moving))
-    assert over(problem, dataclasses.replace(path.state, atoms=atoms), parameters, path.steering, found)
+    moved = dataclasses.replace(path, state=dataclasses.replace(path.state, atoms=atoms))
+    assert over(problem, moved, parameters, found)
 
 
 def test_a_refinement_spares_the_cycle_and_says_so() -> None:
