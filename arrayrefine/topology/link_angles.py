@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Set
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import gemmi
 import numpy as np
@@ -68,37 +69,16 @@ def with_link_angles(
     -------
     Angles, Bonds
     """
-    found: dict[tuple[int, int, int], float] = {}
-    overfull: list[str] = []
-    stretched: list[tuple[int, int]] = []
-    for link in model.topology.extras:
-        if link.link_id in known_links or link.asu == gemmi.Asu.Different:
-            continue
-        for rule in link.link_rules:
-            one, two = model.topology.bonds[rule.index].atoms
-            if one.element.is_metal or two.element.is_metal:
-                continue
-            ends = _End(link.res1, one, model.row[one.serial]), _End(link.res2, two, model.row[two.serial])
-            if all(end.row in adducts or _has_room(end, edges, model, monlib, atoms) for end in ends):
-                for at, to in (ends, ends[::-1]):
-                    found.update(_angles_at(at, to, edges, model, monlib, adducts))
-            else:
-                pair = ends[0].row, ends[1].row
-                length = float(np.linalg.norm(atoms.xyz[pair[0]] - atoms.xyz[pair[1]]))
-                longer = length - model.topology.bonds[rule.index].restr.value
-                overfull.append(f"{one.name} - {two.name}")
-                if longer > LONGER:
-                    stretched.append(pair)
-                    overfull[-1] += f" ({length:.2f} Å)"
-    if overfull:
-        free = "angles" if not stretched else "angles, and its length where that is given here,"
+    found = _of_links(model, known_links, edges, monlib, atoms, adducts)
+    if found.overfull:
+        free = "angles" if not found.stretched else "angles, and its length where that is given here,"
         notes.append(Caution(
-            f"{counted(len(overfull), 'link')} unknown to any library at an atom that has all its bonds without it, "
-            f"probably by mistake: its {free} are left free: {listed(overfull)}"
+            f"{counted(len(found.overfull), 'link')} unknown to any library at an atom that has all its bonds without "
+            f"it, probably by mistake: its {free} are left free: {listed(found.overfull)}"
         ))
-    if stretched:
-        bonds = bonds.without_pairs(np.array(stretched, dtype=np.int64))
-    index = np.array(list(found), dtype=np.int64).reshape(-1, 3)
+    if found.stretched:
+        bonds = bonds.without_pairs(np.array(found.stretched, dtype=np.int64))
+    index = np.array(list(found.angles), dtype=np.int64).reshape(-1, 3)
     fine = ~mixed(model.altloc, index) & ~held[index].all(axis=1)
     count = int(fine.sum())
     if not count:
@@ -109,10 +89,55 @@ def with_link_angles(
     )
     more = Angles(
         np.vstack([angles.index, index[fine]]),
-        np.r_[angles.ideal, np.array(list(found.values()))[fine]],
+        np.r_[angles.ideal, np.array(list(found.angles.values()))[fine]],
         np.r_[angles.sigma, np.full(count, SIGMA)],
     )
     return more, bonds
+
+
+class _OfLinks(NamedTuple):
+    """What there is at links that the library does not know.
+
+    Attributes
+    ----------
+    angles : dict
+        Ideals, degrees, by three atoms.
+    overfull : list of str
+        Links at atoms that have all their bonds without them, which have no angles.
+    stretched : list of two ints
+        Atoms of those of them that are too long to be bonds.
+    """
+
+    angles: dict[tuple[int, int, int], float]
+    overfull: list[str]
+    stretched: list[tuple[int, int]]
+
+
+def _of_links(
+    model: TopologyModel, known_links: Collection[str], edges: Int, monlib: gemmi.MonLib, atoms: Atoms,
+    adducts: Set[int],
+) -> _OfLinks:
+    """See `with_link_angles`."""
+    found = _OfLinks({}, [], [])
+    for link in model.topology.extras:
+        if link.link_id in known_links or link.asu == gemmi.Asu.Different:
+            continue
+        for rule in link.link_rules:
+            one, two = model.topology.bonds[rule.index].atoms
+            if one.element.is_metal or two.element.is_metal:
+                continue
+            ends = _End(link.res1, one, model.row[one.serial]), _End(link.res2, two, model.row[two.serial])
+            if all(end.row in adducts or _has_room(end, edges, model, monlib, atoms) for end in ends):
+                for at, to in (ends, ends[::-1]):
+                    found.angles.update(_angles_at(at, to, edges, model, monlib, adducts))
+                continue
+            pair = ends[0].row, ends[1].row
+            length = float(np.linalg.norm(atoms.xyz[pair[0]] - atoms.xyz[pair[1]]))
+            longer = length - model.topology.bonds[rule.index].restr.value > LONGER
+            found.overfull.append(f"{one.name} - {two.name}" + (f" ({length:.2f} Å)" if longer else ""))
+            if longer:
+                found.stretched.append(pair)
+    return found
 
 
 @dataclass(frozen=True)

@@ -90,12 +90,7 @@ def read_reflections(
     account = Account()
     if isinstance(source, Reflections):
         require_sound(source)
-        given = [f"--{name} {value}" for name, value in (("columns", columns), ("free", free)) if value is not None]
-        if given:
-            account.notes.append(
-                f"{' and '.join(given)}: without effect, as the reflections were read before; for another test set put "
-                "`free` into them with dataclasses.replace, or read the file anew"
-            )
+        account.notes += _without_effect(columns=columns, free=free)
         return _as_read(source, crystal, d_min, account), account.all_notes()
     table = read_table(source, account.notes, partial(fits, crystal))
     chosen, notes = choose_columns(table, columns)
@@ -147,6 +142,17 @@ def crystal_of(source: DataSource) -> Crystal | None:
     if table.cell is None or table.space_group is None:
         return None
     return Crystal.from_gemmi(table.cell, table.space_group)
+
+
+def _without_effect(**chosen: str | None) -> list[str]:
+    """What to say of columns that were chosen for reflections that were read before."""
+    given = [f"--{name} {value}" for name, value in chosen.items() if value is not None]
+    if not given:
+        return []
+    return [
+        f"{' and '.join(given)}: without effect, as the reflections were read before; for another test set put "
+        "`free` into them with dataclasses.replace, or read the file anew"
+    ]
 
 
 def _as_read(reflections: Reflections, model: Crystal, d_min: float | None, account: Account) -> Reflections:
