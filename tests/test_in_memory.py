@@ -167,6 +167,14 @@ def test_data_frames_in(structure: gemmi.Structure, frame: Any, of_files: ar.Res
         ar.refine(structure, named, SCORE)
 
 
+def test_unmerged_tables_are_refused(frame: Any) -> None:
+    """As reciprocalspaceship says of its own."""
+    frame = frame.copy()
+    object.__setattr__(frame, "merged", False)
+    with pytest.raises(ar.InputError, match="hold unmerged observations; expected merged data: merge them first"):
+        ar.read_reflections(frame, ar.Crystal((30.0, 30.0, 30.0, 90.0, 90.0, 90.0), "P 1"))
+
+
 def test_data_frames_that_cannot_be_used(frame: Any) -> None:
     crystal = ar.read_model(MODEL).crystal
     for wrong, words in (

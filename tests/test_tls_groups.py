@@ -449,6 +449,18 @@ def test_a_motion_that_most_members_cannot_have_is_given_up() -> None:
     assert in_reach(kept, before) == (kept, 0)
 
 
+@pytest.mark.parametrize("libration", [1e-3, -1e-3], ids=["possible", "mended"])
+def test_on_an_axis_motion_keeps_what_the_axis_allows(libration: float) -> None:
+    atoms = grouped(peptides())
+    assert atoms.u_projection is not None
+    values = atoms.tls.values.copy()
+    values[:, 6:9] = [libration, 2e-3, 3e-3]
+    placed = sensible(atoms.replace(tls=dataclasses.replace(atoms.tls, values=values)))
+    assert min(describe(placed)[0]["L_eigenvalues"]) > -1e-9
+    np.testing.assert_allclose(total_u(placed)[2, [3, 5]], 0.0, atol=1e-12)
+    assert np.abs(total_u(placed)[4, [3, 5]]).min() > 1e-4
+
+
 def test_displacements_follow_the_group_to_where_its_atoms_have_moved() -> None:
     atoms, _ = choose_tls(peptides(), ("chain",), 10_000)
     values = np.tile([0.3, 0.2, 0.1, 0, 0, 0, 2e-3, 1e-3, 5e-4, *np.zeros(11)], (2, 1))
