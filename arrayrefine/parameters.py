@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 
 from arrayrefine.arguments import check_types
 from arrayrefine.atoms import Atoms, Gradient
-from arrayrefine.displacements.displacement import B_BOUNDS, NOT_ROUND, joined, least_b, parted, possible, total_u
+from arrayrefine.displacements.displacement import (
+    B_BOUNDS,
+    NOT_ROUND,
+    joined,
+    least_b,
+    on_sites,
+    parted,
+    possible,
+    total_u,
+)
 from arrayrefine.displacements.tls import NUMBERS, design
 from arrayrefine.errors import InputError
 from arrayrefine.hydrogens.riding import fold, follow
@@ -249,7 +258,7 @@ class Parameters:
         """Atoms with the U that the vector gives them, alone and in their groups; always positive definite."""
         atoms, at = self.reference, self.slices
         u, touched = total_u(moved), self.u.copy()
-        u[self.u] = self._symmetric(x[at["u"]].reshape(-1, 6), np.flatnonzero(self.u))
+        u[self.u] = on_sites(self.reference, x[at["u"]].reshape(-1, 6), np.flatnonzero(self.u))
         tls = atoms.tls
         if self.sizes.tls:
             values = tls.values.copy()
@@ -264,11 +273,6 @@ class Parameters:
         u_aniso[touched & ~u_aniso.any(axis=1), 3] = NOT_ROUND
         return moved.replace(b_iso=b_iso, u_aniso=u_aniso, tls=tls)
 
-    def _symmetric(self, u: Float, index: Int) -> Float:
-        """U (n, 6) of atoms (n,), or anything that U is made from (n, 6, k), as their site symmetry allows."""
-        projection = self.reference.u_projection
-        return u if projection is None else np.einsum("nij,nj...->ni...", projection[index], u)
-
     @cached_property
     def group_design(self) -> tuple[Int, Float]:
         """Atoms of the free TLS groups (n,), and the matrices (n, 6, 20) that take their numbers to U.
@@ -278,7 +282,7 @@ class Parameters:
         tls = self.reference.tls
         index = np.flatnonzero(np.append(self.tls, False)[tls.group])
         position = self.reference.xyz[index] - tls.origin[tls.group[index]]
-        matrix = self._symmetric(design(position), index)
+        matrix = on_sites(self.reference, design(position), index)
         own = self.b[index]
         matrix[own, :3] -= matrix[own, :3].mean(axis=1, keepdims=True)
         return index, matrix

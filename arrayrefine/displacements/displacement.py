@@ -45,6 +45,12 @@ def total_u(atoms: Atoms, chosen: Mask | NDArray[np.int64] | slice = slice(None)
     return u
 
 
+def on_sites(atoms: Atoms, u: Float, chosen: Mask | NDArray[np.int64] | slice = slice(None)) -> Float:
+    """Tensors (n, 6) of atoms (n,), or anything that they are made from (n, 6, k), as their site symmetry allows."""
+    projection = atoms.u_projection
+    return u if projection is None else np.einsum("nij,nj...->ni...", projection[chosen], u)
+
+
 def parted(u: Float) -> tuple[Float, Float]:
     """Equivalent B (n,), Å², and traceless part (n, 6) of U (n, 6)."""
     mean = symmetric.trace(u) / 3.0

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from arrayrefine.atoms import Atoms
-from arrayrefine.displacements.displacement import parted, possible, total_u
+from arrayrefine.displacements.displacement import on_sites, parted, possible, total_u
 from arrayrefine.displacements.tls import NUMBERS, Tls, design
 from arrayrefine.displacements.tls_motion import selection_of
 from arrayrefine.errors import InputError
@@ -271,8 +271,6 @@ def _started(atoms: Atoms, known: NDArray[np.float64]) -> Atoms:
         u_aniso[index] = np.einsum("nij,j->ni", shape, values[number])
     started = dataclasses.replace(atoms, u_aniso=u_aniso)
     inside = tls.group >= 0
-    u = total_u(started, inside)
-    if atoms.u_projection is not None:
-        u = np.einsum("nij,nj->ni", atoms.u_projection[inside], u)
+    u = on_sites(atoms, total_u(started, inside), inside)
     b_iso[inside], u_aniso[inside] = parted(possible(u))
     return started.replace(b_iso=b_iso, u_aniso=u_aniso, tls=dataclasses.replace(tls, values=values))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
-from arrayrefine.displacements.displacement import EIGHT_PI_SQUARED, parted, possible, total_u
+from arrayrefine.displacements.displacement import EIGHT_PI_SQUARED, on_sites, parted, possible, total_u
 from arrayrefine.kernels import symmetric
 
 Float = NDArray[np.float64]
@@ -32,9 +32,7 @@ def matrices(values: Float) -> tuple[Float, Float, Float]:
 
 def residual_b(atoms: Atoms) -> Float:
     """B (N,) that atoms have besides what their groups give them, Å²."""
-    u = atoms.tls.u(atoms.xyz)
-    if atoms.u_projection is not None:
-        u = np.einsum("nij,nj->ni", atoms.u_projection, u)
+    u = on_sites(atoms, atoms.tls.u(atoms.xyz))
     return np.asarray(atoms.b_iso - EIGHT_PI_SQUARED / 3.0 * symmetric.trace(u))
 
 
@@ -66,9 +64,7 @@ def sensible(atoms: Atoms) -> Atoms:
     if not changed.any():
         return atoms
     after = dataclasses.replace(tls, values=values)
-    step = after.u(atoms.xyz) - tls.u(atoms.xyz)
-    if atoms.u_projection is not None:
-        step = np.einsum("nij,nj->ni", atoms.u_projection, step)
+    step = on_sites(atoms, after.u(atoms.xyz) - tls.u(atoms.xyz))
     step -= symmetric.isotropic(symmetric.trace(step) / 3.0)
     b_iso, u_aniso = atoms.b_iso.copy(), atoms.u_aniso.copy()
     b_iso[changed], u_aniso[changed] = parted(possible((total_u(atoms) + step)[changed]))
@@ -109,9 +105,7 @@ def _as_placed(atoms: Atoms) -> Atoms:
 def _placed(atoms: Atoms) -> tuple[NDArray[np.int64], Float]:
     """Members of groups (n,), and U (n, 6) of their B and what their group makes anisotropic at their places."""
     inside = np.flatnonzero(atoms.tls.group >= 0)
-    u = atoms.tls.u(atoms.xyz)
-    if atoms.u_projection is not None:
-        u = np.einsum("nij,nj->ni", atoms.u_projection, u)
+    u = on_sites(atoms, atoms.tls.u(atoms.xyz))
     return inside, parted(u[inside])[1] + symmetric.isotropic(atoms.b_iso[inside] / EIGHT_PI_SQUARED)
 
 
