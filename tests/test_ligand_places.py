@@ -104,6 +104,13 @@ def test_poses_bend_nothing() -> None:
     assert len(one) == len(kind.axes) - (kind.beyond[:, 1:].sum(axis=0) == 1).sum()
 
 
+def test_with_its_hydrogens_a_ligand_is_put_where_it_was_tried() -> None:
+    atoms, kind = ligand("FOL")
+    poses = Poses(np.full((1, len(kind.axes)), 20.0), np.array([[0.3, -0.2, 0.4]]), np.array([[0.1, 0.2, 0.3]]))
+    more = kind.with_also(kind.rows[0, :3], kind.depth[:3])
+    np.testing.assert_array_equal(more.posed(atoms.xyz, poses)[:, : len(kind.depth)], kind.posed(atoms.xyz, poses))
+
+
 def crystal(name: str, waters: Sequence[Sequence[float]] = ()) -> gemmi.Structure:
     """Seven residues, a component as its dictionary draws it, and waters."""
     beside = gemmi.Chain("L")

@@ -55,6 +55,8 @@ class Ligands:
     anchor : (R, a) int
         Atoms of another residue that stay where they are, on which it hangs; the last of them is bonded to it. Negative
         columns in `axes` are of these.
+    about : (R, p) int
+        Atoms about the middle of which it turns as a whole: all that move, or where it hangs, the one it is bonded to.
     own : (k,) bool
         Bonds that turn atoms of the residue at the link; what the others turn hangs there as a ligand of its own. All
         of what is free.
@@ -67,6 +69,7 @@ class Ligands:
     beyond: Bool
     around: Float
     anchor: Int
+    about: Int
     own: Bool
 
     keeps_shape: ClassVar[float] = 0.5
@@ -91,8 +94,9 @@ class Ligands:
         chosen = np.asarray(chosen, dtype=np.int64)
         residues = tuple(self.residues[k] for k in chosen.tolist())
         return dataclasses.replace(
-            self, residues=residues, rows=self.rows[chosen], around=self.around[chosen], anchor=self.anchor[chosen]
-        )
+            self, residues=residues, rows=self.rows[chosen], around=self.around[chosen], anchor=self.anchor[chosen],
+            about=self.about[chosen],
+        )  # fmt: skip
 
     def with_also(self, rows: Int, depth: Int) -> Ligands:
         """One ligand with further atoms (n,) of its fragments."""
@@ -152,8 +156,8 @@ class Ligands:
         return np.asarray(turned + poses.shift[:, None])
 
     def _middle(self, xyz: Float) -> Float:
-        """Where they turn about (R, 3): their middle, or the atom that they are bonded to."""
-        return np.asarray(xyz[self.anchor[:, -1]] if self.hangs else xyz[self.rows].mean(axis=1))
+        """Where they turn about (R, 3)."""
+        return np.asarray(xyz[self.about].mean(axis=1))
 
 
 def _column(moved: Float, still: Float, column: int) -> Float:
@@ -250,7 +254,10 @@ def ligand_of(
     first = Residue(int(who.residue[at]), str(who.chain[at]), str(who.residue_name[at]), key, names)
     at_link = np.unique(fragment[:m][who.residue[rows] == first.number])
     own = np.asarray(beyond[:, at_link].any(axis=1)) | (link is None)
-    return Ligands((first,), rows[None], fragment[:m], axes, beyond, np.array([around]), anchor[None], own)
+    about = rows if link is None else anchor[-1:]
+    return Ligands(
+        (first,), rows[None], fragment[:m], axes, beyond, np.array([around]), anchor[None], about[None], own
+    )
 
 
 def _anchor(atoms: Atoms, link: tuple[int, int] | None, restraints: Restraints) -> Int:
