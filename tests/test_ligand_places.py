@@ -22,6 +22,7 @@ from arrayrefine.options import Options
 from arrayrefine.problem import Problem
 from arrayrefine.rebuilding import better_ligands, ligands
 from arrayrefine.rebuilding.better_ligands import Placed, told, with_better_ligands
+from arrayrefine.rebuilding.better_places import Trial
 from arrayrefine.rebuilding.ligands import Ligands, joined_residues, ligand_of, pieces_of
 from arrayrefine.rebuilding.side_chains import Poses
 from arrayrefine.state import State, evaluate
@@ -232,6 +233,30 @@ def test_a_ligand_of_a_real_crystal_comes_back(case: Callable[[str], Path]) -> N
     assert away[0] > 1.5
     assert away[1] < 0.2
     assert placed.residue == "A/NAP 164"
+
+
+def test_what_is_said_is_how_far_all_moves_took_a_ligand(
+    right: tuple[Problem, State], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sugar that turned, and then went with the one that it hangs on."""
+    problem, state = right
+    whole = the_ligand(problem, state.atoms)
+    outer = dataclasses.replace(whole.residues[0], number=whole.residues[0].number + 1)
+    part = dataclasses.replace(
+        whole, residues=(outer,), rows=whole.rows[:, :3], depth=whole.depth[:3], axes=whole.axes[:0],
+        beyond=whole.beyond[:0],
+    )  # fmt: skip
+    trials = []
+    for kind, shift in ((part, [0.3, 0.0, 0.0]), (whole, [0.0, 0.4, 0.0])):
+        poses = Poses(np.zeros((1, len(kind.axes))), np.zeros((1, 3)), np.array([shift]))
+        trials.append(Trial(kind, 0, poses, kind.posed(state.atoms.xyz, poses)[0], 8.0))
+    monkeypatch.setattr(better_ligands, "_better", lambda *_: [trials.pop(0)] if trials else [])
+    monkeypatch.setattr(better_ligands, "_free", lambda *_: [part, whole])
+    monkeypatch.setattr(better_ligands, "lost", lambda *_: -1.0)
+    found, (all_of_it, beyond) = with_better_ligands(problem, state, False)
+    assert beyond.distance == pytest.approx(0.5)
+    moved = (found.atoms.xyz - state.atoms.xyz)[whole.rows[0]]
+    assert all_of_it.distance == pytest.approx(np.sqrt((moved**2).sum(axis=1).mean()))
 
 
 def linked(problem: Problem, atoms: Atoms, pairs: list[tuple[int, int]]) -> Problem:

@@ -98,13 +98,14 @@ def with_better_ligands(problem: Problem, state: State, far: bool) -> tuple[Stat
                 gains[number], last[number] = gains.get(number, 0.0) + trial.gain, trial
                 goes_on.add(number)
         kinds = [kind for kind in kinds if kind.residues[0].number in goes_on]
-    return state, tuple(_placed(problem, start, trial, gains[number]) for number, trial in sorted(last.items()))
+    ends = state.atoms
+    return state, tuple(_placed(problem, start, ends, last[number], gains[number]) for number in sorted(last))
 
 
-def _placed(problem: Problem, start: Atoms, trial: Trial, gain: float) -> Placed:
-    """What is said of a ligand that was last moved by a trial."""
-    distance = _rms(trial.xyz, start.xyz[trial.kind.rows[0]])
-    return Placed(label(trial.residue), gain, distance, _in_the_way(problem, start, trial))
+def _placed(problem: Problem, start: Atoms, ends: Atoms, trial: Trial, gain: float) -> Placed:
+    """What is said of a ligand that a trial moved, and perhaps what it hangs on, or hangs on it, did after it."""
+    rows = trial.kind.rows[0]
+    return Placed(label(trial.residue), gain, _rms(ends.xyz[rows], start.xyz[rows]), _in_the_way(problem, ends, rows))
 
 
 def _free(problem: Problem, atoms: Atoms) -> list[Ligands]:
@@ -287,11 +288,9 @@ def _rms(one: Float, two: Float) -> float:
     return float(np.sqrt(((one - two) ** 2).sum(axis=1).mean()))
 
 
-def _in_the_way(problem: Problem, atoms: Atoms, trial: Trial) -> tuple[str, ...]:
-    """Waters where a ligand is put, by themselves or as symmetry mates."""
-    xyz, rows = atoms.xyz.copy(), trial.kind.rows[0]
-    xyz[rows] = trial.xyz
-    pairs = _beside(problem, xyz, rows, _IN_THE_WAY)
+def _in_the_way(problem: Problem, atoms: Atoms, rows: Int) -> tuple[str, ...]:
+    """Waters where a ligand is, by themselves or as symmetry mates."""
+    pairs = _beside(problem, atoms.xyz, rows, _IN_THE_WAY)
     near = np.unique(np.append(pairs.i, pairs.j))
     waters = near[(are_waters(atoms) & ~atoms.is_hydrogen)[near]]
     return tuple(atoms.identity.label(k).rpartition("/")[0] for k in waters.tolist())
