@@ -25,6 +25,14 @@ REMARK   3
 """
 CELL = "CRYST1   40.000   42.000   44.000  90.00  90.00  90.00 P 1\n"
 SAID = "REMARK   3  POSITIONS U VALUES : RESIDUAL ONLY\n"
+COPY = "".join(
+    f"MTRIX{i}   2{row}{shift:15.5f}     \n"
+    for i, row, shift in (
+        (1, "  0.000000  1.000000  0.000000", 0.0), (2, "  0.000000  0.000000  1.000000", 14.0),
+        (3, "  1.000000  0.000000  0.000000", 20.0),
+    )
+)  # fmt: skip
+"""An operator that makes a copy, turned."""
 ORIGIN = np.array([10.0, 11.0, 12.0])
 DEGREES = 180.0 / np.pi
 
@@ -173,19 +181,12 @@ def test_groups_of_a_model_that_was_moved_since_move_nothing(tmp_path: Path) -> 
 
 def test_copies_get_the_motion_turned(tmp_path: Path) -> None:
     """Operators of MTRIX make copies of whole displacements, in their own directions."""
-    third = "".join(
-        f"MTRIX{i}   2{row}{shift:15.5f}     \n"
-        for i, row, shift in (
-            (1, "  0.000000  1.000000  0.000000", 0.0), (2, "  0.000000  0.000000  1.000000", 14.0),
-            (3, "  1.000000  0.000000  0.000000", 20.0),
-        )
-    )  # fmt: skip
     given = "".join(
         f"MTRIX{i}   1{row}        0.00000    1\n"
         for i, row in ((1, "  1.000000  0.000000  0.000000"), (2, "  0.000000  1.000000  0.000000"),
                        (3, "  0.000000  0.000000  1.000000"))
     )  # fmt: skip
-    model = _read(tmp_path, _text().replace(CELL, CELL + given + third))
+    model = _read(tmp_path, _text().replace(CELL, CELL + given + COPY))
     assert len(model.atoms) == 8
     turn = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
     first, copy = symmetric.matrices(total_u(model.atoms)[:4]), symmetric.matrices(total_u(model.atoms)[4:])
@@ -193,3 +194,11 @@ def test_copies_get_the_motion_turned(tmp_path: Path) -> None:
     assert model.atoms.anisotropic.tolist() == [True, True, True, False] * 2
     assert np.ptp(model.atoms.b_iso[:3]) > 1.0
     assert len([note for note in model.notes if "B of the file are what atoms have besides" in note]) == 1
+
+
+def test_why_copies_get_no_motion_is_said_once(tmp_path: Path) -> None:
+    text = _text().replace(f"{ORIGIN[0]:9.4f}", f"{ORIGIN[0] + 40.0:9.4f}").replace(CELL, CELL + COPY)
+    model = _read(tmp_path, text)
+    assert len(model.atoms) == 8
+    assert not model.atoms.anisotropic.any()
+    assert len([note for note in model.notes if "these B are taken for whole ones" in note]) == 1

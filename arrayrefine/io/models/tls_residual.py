@@ -89,14 +89,18 @@ def with_header_tls(
 
 
 def write_motion(structure: gemmi.Structure, document: gemmi.cif.Document | None, who: Identity) -> tuple[str, ...]:
-    """Give a structure ANISOU where its header alone has the motion of TLS groups; a note where it has."""
+    """Give a structure ANISOU where its header alone has the motion of TLS groups; a note where it has.
+
+    What stands in the way of it is said by `with_header_tls`, when the structure is read.
+    """
     complete_groups(structure)
     xyz, b_iso, _, _, u_aniso, anisotropic = values_of(structure)
     b_iso, u_aniso, inside, notes = with_header_tls(structure, document, who, xyz, b_iso, u_aniso, anisotropic)
-    if inside is not anisotropic:
-        sites = [atom for chain in structure[0] for residue in chain for atom in residue]
-        whole = u_aniso + symmetric.isotropic(b_iso / EIGHT_PI_SQUARED)
-        put_displacements(sites, b_iso, np.where(inside[:, None], whole, 0.0))
+    if inside is anisotropic:
+        return ()
+    sites = [atom for chain in structure[0] for residue in chain for atom in residue]
+    whole = u_aniso + symmetric.isotropic(b_iso / EIGHT_PI_SQUARED)
+    put_displacements(sites, b_iso, np.where(inside[:, None], whole, 0.0))
     return notes
 
 
