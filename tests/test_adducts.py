@@ -6,16 +6,16 @@ import gemmi
 import numpy as np
 import pytest
 from joined import joined
+from synthetic import atoms_from
 
 from arrayrefine.io.models.reading import read_model
 from arrayrefine.monomers import load_monomers
-from arrayrefine.restraints import Restraints
+from arrayrefine.restraints import Angles, Bonds, Planes, Restraints
+from arrayrefine.topology.adducts import with_adducts
 from arrayrefine.topology.build import build_restraints
 
 AWAY = {"flat": 90.0, "tetrahedral": 109.5}
 """Degrees between the link and the other three bonds."""
-
-
 LENGTH = {"C": 1.43, "B": 1.47}
 KIND = {"C": "1 carbonyl carbon with", "B": "1 boron atom with"}
 
@@ -60,3 +60,15 @@ def test_an_atom_with_a_fourth_bond_is_restrained_as_the_model_has_it(shape: str
     assert any({"CH3", "OXT"} <= set(plane.tolist()) for plane in flat) != adduct
     assert bool([note for note in found.notes if note.startswith(KIND[element])]) == adduct
     assert bool([note for note in found.notes if "all its bonds" in note]) != adduct
+
+
+def test_the_narrow_angle_of_a_small_ring_stays() -> None:
+    """As at the carbonyl of a lactam, where 109.5° would open a ring of four."""
+    none = np.zeros(0, dtype=np.int64)
+    atoms = atoms_from(np.eye(4, 3), ["C", "N", "C", "O"], np.full(4, 20.0), np.ones(4))
+    angles = Angles(np.array([[1, 0, 2], [1, 0, 3], [0, 1, 2]]), np.array([91.5, 131.0, 131.0]), np.full(3, 1.5))
+    bonds = Bonds(np.array([[0, 1], [0, 2]]), np.array([1.34, 1.5]), np.full(2, 0.02))
+    bonds, angles, _ = with_adducts(bonds, angles, Planes(none, none, np.zeros(0)), {0}, atoms)
+    assert angles.ideal.tolist() == [91.5, 109.5, 131.0]
+    assert angles.sigma.tolist() == [3.0, 3.0, 1.5]
+    assert bonds.ideal.tolist() == [1.47, 1.52]

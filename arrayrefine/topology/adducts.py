@@ -80,7 +80,10 @@ def _is_adduct(residue: gemmi.Residue, atom: gemmi.Atom, other: gemmi.Atom, monl
 def with_adducts(
     bonds: Bonds, angles: Angles, planes: Planes, adducts: Set[int], atoms: Atoms
 ) -> tuple[Bonds, Angles, Planes]:
-    """Restraints in which some atoms (rows) have single bonds to a tetrahedron of others, and are in no plane."""
+    """Restraints in which some atoms (rows) have single bonds to a tetrahedron of others, and are in no plane.
+
+    Angles that are smaller than those of a tetrahedron, as in the rings of lactams, stay.
+    """
     if not adducts:
         return bonds, angles, planes
     centres = np.array(sorted(adducts), dtype=np.int64)
@@ -88,7 +91,8 @@ def with_adducts(
     for k in np.flatnonzero(np.isin(bonds.index, centres).any(axis=1)):
         length[k] = LENGTHS.get(" ".join(sorted(atoms.element[bonds.index[k]].tolist())), length[k])
     at = np.isin(angles.index[:, 1], centres)
-    ideal, sigma = np.where(at, TETRAHEDRAL, angles.ideal), np.where(at, np.maximum(angles.sigma, SIGMA), angles.sigma)
+    ideal = np.where(at, np.minimum(angles.ideal, TETRAHEDRAL), angles.ideal)
+    sigma = np.where(at, np.maximum(angles.sigma, SIGMA), angles.sigma)
     neighbours = {row: set(bonds.index[(bonds.index == row).any(axis=1)].ravel().tolist()) for row in adducts}  # and it
     members: dict[int, set[int]] = {}
     for row, number in zip(planes.index.tolist(), planes.plane.tolist()):
