@@ -102,7 +102,8 @@ class Step:
     peptides : tuple of (str, float)
         Residues whose peptides were turned round, by that of O, and what spoke for it in log p and torsions.
     nqh_flips : tuple of (str, float)
-        Asn, Gln and His whose ends were turned by half, and what spoke for it in hydrogen bonds, contacts and log p.
+        Asn, Gln, His and ligands with carboxamides whose ends were turned by half, and what spoke for it in hydrogen
+        bonds, contacts and log p.
     ligands : tuple of (str, float, float, tuple of str)
         Ligands that were moved as rigid fragments before the step, by how much log p was to rise, by how much they
         moved (rms, Å), and waters in their way.

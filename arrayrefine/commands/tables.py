@@ -132,5 +132,5 @@ def _clashes(found: Validation, show: int) -> list[str]:
 
 def _flips(found: Validation, show: int) -> list[str]:
     rows = [(number(row.gain, 1), row.residue) for row in found.nqh_flips]
-    title = "Ends of Asn, Gln and His that look the wrong way round, by hydrogen bonds and contacts"
+    title = "Ends of Asn, Gln, His and carboxamides that look the wrong way round, by hydrogen bonds and contacts"
     return table(title, ("gained by a half turn, kT ", "residue"), rows, show)

@@ -127,7 +127,7 @@ def _clashes(rows: Sequence[Row], where: Find) -> Table:
 def _flips(rows: Sequence[Row], where: Find) -> Table:
     columns = (Column("Residue", numeric=False), Column("Gained by a half turn, kT"))
     made = [(Cell(row["residue"], where=where(row["residue"])), number(row["gain"], 1)) for row in rows[:MOST]]
-    title = "Ends of Asn, Gln and His that look the wrong way round, by hydrogen bonds and contacts"
+    title = "Ends of Asn, Gln, His and carboxamides that look the wrong way round, by hydrogen bonds and contacts"
     return table(_limited(rows, title), columns, made)
 
 

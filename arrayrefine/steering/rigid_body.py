@@ -337,7 +337,7 @@ def move_groups(problem: Problem, state: State, stop: Callable[[], bool]) -> tup
     -------
     state : State
         After the step; as given where nothing moved, or where the data did not become more likely by more than
-        one in log p for each number that was free, as chance would make them (Akaike, 1974).
+        one in log p for each number that was free (Akaike, 1974).
     step : Step or None
         None where the trial saw nothing to gain.
     """
