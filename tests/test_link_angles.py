@@ -114,3 +114,4 @@ def test_a_component_without_hydrogens_has_room_for_what_it_lacks() -> None:
     found = build_restraints(model.structure, model.atoms, model.crystal, library, unknown="shape")
     assert not [note for note in found.notes if "all its bonds" in note]
     assert [note for note in found.notes if note.startswith("1 angle at links")]
+    assert [note for note in found.notes if "typical lengths: 1 x F - C1 (1.40 Å)" in note or "C1 - F (1.40 Å)" in note]

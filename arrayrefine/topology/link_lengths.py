@@ -9,7 +9,7 @@ import numpy as np
 
 LENGTHS = {
     "S S": 2.03, "C S": 1.81, "C C": 1.52, "C O": 1.43, "C N": 1.47, "O P": 1.60, "N P": 1.65, "O S": 1.58,
-    "B O": 1.47,
+    "B O": 1.47, "C F": 1.40,
 }  # fmt: skip
 """Å; single bonds between elements in order of the alphabet: International Tables for Crystallography C (2006), table
 9.5.1.1, for sp³ carbon, boron with four bonds and esters and amides of phosphoric and sulfuric acid; S-S as in
