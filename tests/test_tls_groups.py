@@ -447,6 +447,7 @@ def test_a_motion_that_most_members_cannot_have_is_given_up() -> None:
     assert np.array_equal(kept.b_iso, np.where(other, before.b_iso, astray.b_iso))
     assert np.array_equal(kept.u_aniso, np.where(other[:, None], before.u_aniso, astray.u_aniso))
     assert in_reach(kept, before) == (kept, 0)
+    assert in_reach(astray, astray) == (astray, 0)  # it can only get better
 
 
 @pytest.mark.parametrize("libration", [1e-3, -1e-3], ids=["possible", "mended"])

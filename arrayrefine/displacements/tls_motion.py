@@ -76,12 +76,11 @@ def in_reach(atoms: Atoms, before: Atoms) -> tuple[Atoms, int]:
 
     Where data tell nothing about a motion, as of a model in a wrong place, a step goes anywhere: outside what U can be
     nothing depends on it. A group by which most of its members' U would not lie within `U_LIMITS` is as it was
-    `before`, with the displacements of its members.
+    `before`, with the displacements of its members; not one that was so before, as a header may have it.
     """
-    inside, whole = _placed(atoms)
-    bad = (possible(whole) != whole).any(axis=1)
-    group = atoms.tls.group[inside]
-    lost = [number for number in np.unique(group) if bad[group == number].mean() > _MOST]
+    lost = _astray(atoms)
+    if lost:
+        lost = sorted({*lost} - {*_astray(before)})
     if not lost:
         return atoms, 0
     values = atoms.tls.values.copy()
@@ -92,6 +91,13 @@ def in_reach(atoms: Atoms, before: Atoms) -> tuple[Atoms, int]:
         u_aniso=np.where(these[:, None], before.u_aniso, atoms.u_aniso),
         tls=dataclasses.replace(atoms.tls, values=values),
     ), len(lost)
+
+
+def _astray(atoms: Atoms) -> list[int]:
+    """Groups by which most of their members' U do not lie within `U_LIMITS`."""
+    inside, whole = _placed(atoms)
+    bad, group = (possible(whole) != whole).any(axis=1), atoms.tls.group[inside]
+    return [number for number in np.unique(group).tolist() if bad[group == number].mean() > _MOST]
 
 
 def _as_placed(atoms: Atoms) -> Atoms:
