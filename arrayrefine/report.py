@@ -105,8 +105,8 @@ class Step:
         Asn, Gln, His and ligands with carboxamides whose ends were turned by half, and what spoke for it in hydrogen
         bonds, contacts and log p.
     ligands : tuple of (str, float, float, tuple of str)
-        Ligands that were moved as rigid fragments before the step, by how much log p was to rise, by how much they
-        moved (rms, Å), and waters in their way.
+        Ligands that were moved as rigid fragments before the step, as "A/LIG 1" or "A/NAG 1 and 2 joined to it", by
+        how much log p was to rise, by how much they moved (rms, Å), and waters in their way.
     launches : int or None
         Kernels launched on a device per evaluation of the objective, FFTs and copies aside; None without a device.
     """

@@ -402,6 +402,7 @@ def test_bonds_that_turn_other_residues_only_are_left_to_these(right: tuple[Prob
     both = np.array([own, other])
     two = ligands.ligand_of(parted, both, bonded.restraints, 20.0, (near, int(kind.anchor[0, -1])))
     assert two is not None
+    assert better_ligands._called(two, parted) == f"L/{NAME} 1 and 1 joined to it"
     np.testing.assert_array_equal(two.axes, kind.axes)
     alone = ~(turns & ~turns[k]).any(axis=1)
     assert 0 < alone.sum() < len(alone)

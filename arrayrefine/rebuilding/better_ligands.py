@@ -20,7 +20,7 @@ from arrayrefine.rebuilding.bound import split_or_loose
 from arrayrefine.rebuilding.ligands import Ligands, are_waters, joined_residues, ligand_of, pieces_of
 from arrayrefine.rebuilding.rotamers import label
 from arrayrefine.rebuilding.side_chain_fit import fitted, foreseen
-from arrayrefine.rebuilding.side_chain_scores import Candidates, Scores
+from arrayrefine.rebuilding.side_chain_scores import Candidates, Movable, Scores
 from arrayrefine.rebuilding.side_chains import Poses
 from arrayrefine.state import State, evaluate
 from arrayrefine.steering.guard import lost
@@ -56,8 +56,8 @@ _SEED = 0
 
 
 class Placed(NamedTuple):
-    """A ligand that was moved, as "A/LIG 1", what log p was expected to gain, by how much it moved (rms, Å), and waters
-    in its way.
+    """A ligand that was moved, as "A/LIG 1", or "A/NAG 1 and 2 joined to it", what log p was expected to gain, by how
+    much it moved (rms, Å), and waters in its way.
     """
 
     residue: str
@@ -105,7 +105,14 @@ def with_better_ligands(problem: Problem, state: State, far: bool) -> tuple[Stat
 def _placed(problem: Problem, start: Atoms, ends: Atoms, trial: Trial, gain: float) -> Placed:
     """What is said of a ligand that a trial moved, and perhaps what it hangs on, or hangs on it, did after it."""
     rows = trial.kind.rows[0]
-    return Placed(label(trial.residue), gain, _rms(ends.xyz[rows], start.xyz[rows]), _in_the_way(problem, ends, rows))
+    distance = _rms(ends.xyz[rows], start.xyz[rows])
+    return Placed(_called(trial.kind, ends), gain, distance, _in_the_way(problem, ends, rows))
+
+
+def _called(kind: Movable, atoms: Atoms) -> str:
+    """The first residue of a ligand, and how many move with it."""
+    others = len(np.unique(atoms.identity.residue[kind.rows[0]])) - 1
+    return label(kind.residues[0]) + (f" and {others} joined to it" if others else "")
 
 
 def _free(problem: Problem, atoms: Atoms) -> list[Ligands]:
