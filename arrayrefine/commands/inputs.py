@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from arrayrefine.errors import InputError
-from arrayrefine.io.output.json_text import json_text
 from arrayrefine.options import Options, Reading
 from arrayrefine.wording import kind_of
 
@@ -41,6 +40,8 @@ def write_json(path: Path, content: dict[str, Any], inputs: Iterable[Path | None
 
 def json_bytes(content: dict[str, Any]) -> bytes:
     """The content of a JSON file."""
+    from arrayrefine.io.output.json_text import json_text
+
     return json_text(content).encode()
 
 
