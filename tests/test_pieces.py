@@ -150,7 +150,8 @@ def test_restraints_are_exchanged_in_every_target(prepared: tuple[Problem, State
     assert changed.restraints is fewer
     assert changed.geometry(state.atoms)[0] < problem.geometry(state.atoms)[0]
     same = problem.with_restraints(problem.restraints, state.atoms)
-    assert same.geometry(state.atoms)[0] == problem.geometry(state.atoms)[0]
+    # Lists of contacts may be of other places, as tests before this asked for them: sums in another order.
+    assert same.geometry(state.atoms)[0] == pytest.approx(problem.geometry(state.atoms)[0], rel=1e-14)
     # pairs of the start, which was displaced since, are not quite the same
     assert same.adp(state.atoms)[0] == pytest.approx(problem.adp(state.atoms)[0], rel=0.01)
 
