@@ -22,6 +22,7 @@ from arrayrefine.io.models.reading import Model, in_crystal, read_model, with_at
 from arrayrefine.io.models.special_positions import SITE_TOLERANCE, _images, find_sites
 from arrayrefine.io.reflections.reading import crystal_of, read_reflections
 from arrayrefine.kernels import symmetric
+from arrayrefine.wording import Caution
 
 ANISOU = "ANISOU    1   CA GLY A   1     1000   2000   3000      0      0      0       C"
 CRYST = "CRYST1   20.000   30.000   40.000  90.00  90.00  90.00 P 21 21 21    4"
@@ -678,3 +679,16 @@ def test_a_site_is_as_near_as_its_tolerance_or_the_atom_stays(group: str) -> Non
     assert near == sites.multiplicity[~general].tolist()
     assert general.any()
     assert not general.all()
+
+
+def test_hydrogens_without_b_are_no_reason_to_warn() -> None:
+    structure = gemmi.read_structure(str(example.MODEL))
+    chain = structure[0][0]
+    chain[0][0].b_iso = 0.0
+    hydrogen = chain[0].add_atom(chain[0][1].clone())
+    hydrogen.name, hydrogen.element, hydrogen.b_iso = "HA", gemmi.Element("H"), 0.0
+    first, second = (note for note in read_model(structure).notes if note.startswith("B was zero"))
+    assert isinstance(first, Caution)
+    assert "for 1 atom:" in first
+    assert not isinstance(second, Caution)
+    assert "for 1 hydrogen:" in second

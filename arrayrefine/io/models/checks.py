@@ -85,11 +85,12 @@ def check_duplicates(path: object, identity: Identity) -> None:
         )
 
 
-def fix_b(identity: Identity, b_iso: Float) -> tuple[Float, tuple[str, ...]]:
+def fix_b(identity: Identity, element: NDArray[np.str_], b_iso: Float) -> tuple[Float, tuple[str, ...]]:
     """Put B factors (N,) into the range that refinement starts from.
 
     Values that say nothing (zero, negative, not a number) become the median of the good ones, since an
     atom that starts at the lowest B is a spike in the map; values beyond the range become its limits.
+    Hydrogens are told apart, and are no reason to warn: as a rule they ride, with B of what they ride on.
     """
     notes: list[str] = []
     most = large_b(b_iso)
@@ -97,13 +98,16 @@ def fix_b(identity: Identity, b_iso: Float) -> tuple[Float, tuple[str, ...]]:
     typical = float(np.median(b_iso[good])) if good.any() else DEFAULT_B
     fixed = b_iso.copy()
     void = np.flatnonzero(~np.isfinite(b_iso) | (b_iso <= 0.0))
-    if len(void):
-        fixed[void] = typical
-        source = "the median of the model" if good.any() else "a default, as no atom has a usable B"
-        notes.append(Caution(
-            f"B was zero, negative or not a number and is set to {typical:.1f} Å² ({source}) "
-            f"for {counted(len(void), 'atom')}: {named(identity, void)}"
-        ))
+    fixed[void] = typical
+    light = np.isin(element[void], ("H", "D"))
+    source = "the median of the model" if good.any() else "a default, as no atom has a usable B"
+    for members, kind in ((void[~light], "atom"), (void[light], "hydrogen")):
+        if len(members):
+            said = (
+                f"B was zero, negative or not a number and is set to {typical:.1f} Å² ({source}) "
+                f"for {counted(len(members), kind)}: {named(identity, members)}"
+            )
+            notes.append(Caution(said) if kind == "atom" else f"{said}; it counts only for those that do not ride")
     with np.errstate(invalid="ignore"):
         sharp = np.flatnonzero((fixed > 0.0) & (fixed < B_MIN))
         blurred = np.flatnonzero(fixed > most)

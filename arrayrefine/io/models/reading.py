@@ -205,7 +205,7 @@ def _atoms(
     b_iso, u_aniso, anisotropic, tls_notes = with_header_tls(
         structure, document, identity, xyz, b_iso, u_aniso, anisotropic
     )
-    b_iso, b_notes = checks.fix_b(identity, b_iso)
+    b_iso, b_notes = checks.fix_b(identity, element, b_iso)
     u_aniso, u_notes = checks.fix_u(identity, b_iso, u_aniso)
     occupancy, occupancy_notes = checks.fix_occupancy(path, identity, element, occupancy)
     start = xyz if before is None else follow_sites(before, crystal, xyz, identity.residue)
