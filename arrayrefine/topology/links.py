@@ -16,6 +16,7 @@ from arrayrefine.topology.atom_names import use_dictionary_names
 from arrayrefine.topology.hydrogen_bonds import mark_hydrogen_bonds
 from arrayrefine.topology.link_conformers import link_conformers
 from arrayrefine.topology.named_links import STRETCHED, check_named, pair_key
+from arrayrefine.topology.near_disulfides import is_near_disulfide
 from arrayrefine.topology.valence import LONGEST, POLYMER_BONDS, FullAtoms, place
 from arrayrefine.wording import Caution, are, counted, listed
 
@@ -45,8 +46,9 @@ def complete_links(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str
 
     Connections that cannot be used are removed. An unnamed link is added where the library knows a link between two
     atoms that are closer than 1.3 times its ideal length, as Servalcat does, or 1.5 times where it is a link of
-    just these two components of which one is no common residue; but not where they are closer than 0.75 times that, or
-    are atoms of a backbone with all their bonds: those are clashes, as wrong models have them between molecules.
+    just these two components of which one is no common residue; but not where they are closer than 0.75 times that, and
+    no disulfide by what is around them, or are atoms of a backbone with all their bonds: those are clashes, as wrong
+    models have them between molecules.
 
     Parameters
     ----------
@@ -245,7 +247,8 @@ def _find_links(structure: gemmi.Structure, monlib: gemmi.MonLib) -> list[str]:
         if key in known:
             continue
         label = f"{one} - {two} ({link.id}, {contact.dist:.2f} Å)"
-        if contact.dist < link.rt.bonds[0].value * _CLASH or full(ends):
+        clash = contact.dist < link.rt.bonds[0].value * _CLASH and not is_near_disulfide(contact, search, structure)
+        if clash or full(ends):
             clashes.setdefault(key, label)
             continue
         known.add(key)
