@@ -25,6 +25,7 @@ from arrayrefine.io.models.reading import Model
 from arrayrefine.monomers import MonomerLibrary
 from arrayrefine.options import Options, RidingHydrogens
 from arrayrefine.topology.atom_names import use_dictionary_names
+from arrayrefine.topology.exchanged_names import name_by_bonds
 from arrayrefine.topology.hydrogen_names import LONGEST_TO_HYDROGEN
 from arrayrefine.topology.links import complete_links
 from arrayrefine.wording import Caution, are, counted
@@ -248,6 +249,7 @@ def _template(bare: gemmi.Structure, crystal: Crystal, monlib: gemmi.MonLib) -> 
     template.setup_cell_images()
     set_up_entities(template)
     use_dictionary_names(template, monlib, io.StringIO())
+    name_by_bonds(template, monlib)
     complete_links(template, monlib)
     for site in _sites(template):
         site.flag = _OLD

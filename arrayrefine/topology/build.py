@@ -19,6 +19,7 @@ from arrayrefine.topology import twisted_peptides
 from arrayrefine.topology.adducts import find_adducts, with_adducts
 from arrayrefine.topology.atom_names import names_of_other_programs, use_dictionary_names
 from arrayrefine.topology.chiral_centres import read_chiralities
+from arrayrefine.topology.exchanged_names import name_by_bonds
 from arrayrefine.topology.hydrogen_names import use_dictionary_names_of_hydrogens
 from arrayrefine.topology.link_angles import with_link_angles
 from arrayrefine.topology.link_lengths import use_typical_lengths
@@ -183,6 +184,7 @@ def _prepare(
     set_up_entities(copy)
     log = _Log()
     notes += use_dictionary_names(copy, monlib, log)
+    notes += name_by_bonds(copy, monlib)
     notes += use_dictionary_names_of_hydrogens(copy, monlib)
     if (atoms.element == "D").any():
         _name_deuterium(copy, monlib)

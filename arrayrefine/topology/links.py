@@ -13,6 +13,7 @@ from arrayrefine.crystal import Crystal
 from arrayrefine.io.models.entities import set_up_entities
 from arrayrefine.io.models.reading import Model
 from arrayrefine.topology.atom_names import use_dictionary_names
+from arrayrefine.topology.exchanged_names import name_by_bonds
 from arrayrefine.topology.hydrogen_bonds import mark_hydrogen_bonds
 from arrayrefine.topology.link_conformers import link_conformers
 from arrayrefine.topology.named_links import STRETCHED, check_named, pair_key
@@ -205,6 +206,7 @@ def with_found_links(model: Model, crystal: Crystal, monlib: gemmi.MonLib) -> tu
     copy.setup_cell_images()
     set_up_entities(copy)
     use_dictionary_names(copy, monlib, io.StringIO())
+    name_by_bonds(copy, monlib)
     mark_hydrogen_bonds(copy, monlib)
     own = {str(cra): before.atom.name for cra, before in zip(copy[0].all(), model.structure[0].all())}
     count = len(copy.connections)

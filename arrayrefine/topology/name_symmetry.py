@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import gemmi
 
@@ -18,14 +18,14 @@ class Skeleton:
     Attributes
     ----------
     names : tuple of str
-    labels : tuple of hashable
+    labels : tuple of (str, int)
         What must be alike in atoms whose names are exchanged: the element, and hydrogens of carbon. How many hydrogens
         N, O, P and S have depends on the acid as drawn.
     near : tuple of tuple of int
     """
 
     names: tuple[str, ...]
-    labels: tuple[Hashable, ...]
+    labels: tuple[tuple[str, int], ...]
     near: tuple[tuple[int, ...], ...]
 
     @classmethod
@@ -62,13 +62,27 @@ class Skeleton:
         """Names that take each other's place where one atom takes that of another; None if they are not alike."""
         return self._named(self._matched(((self.names.index(one), self.names.index(two)),)))
 
+    def named_as(self, near: Sequence[Sequence[int]]) -> dict[str, str] | None:
+        """Names for atoms by the bonds that they have, `near` (n, ...) in the order of the names; None if they fit no
+        way, or in several that are not alike. Hydrogens are not looked at; as few names as may be change."""
+        ours = replace(self, labels=tuple((element, 0) for element, _ in self.labels), near=tuple(map(tuple, near)))
+        theirs = replace(self, labels=ours.labels)
+        found = ours._matched((), theirs)
+        if found is None:
+            return None
+        kinds: dict[int, set[Hashable]] = {}
+        for colour, label in zip(theirs._coloured((), theirs), self.labels):
+            kinds.setdefault(colour, set()).add(label)
+        return None if any(len(labels) > 1 for labels in kinds.values()) else self._named(found)
+
     def _named(self, found: list[int] | None) -> dict[str, str] | None:
         return None if found is None else {self.names[i]: self.names[j] for i, j in enumerate(found)}
 
-    def _matched(self, pairs: Pairs) -> list[int] | None:
-        """For each atom another, so that bonds and labels are the same, and these pairs are kept; as few as may be
-        change place."""
-        colours = self._coloured(pairs)
+    def _matched(self, pairs: Pairs, other: Skeleton | None = None) -> list[int] | None:
+        """For each atom another, of this skeleton or of one with the same names, so that bonds and labels are the same,
+        and these pairs are kept; as few as may be change place."""
+        other = other or self
+        colours = self._coloured(pairs, other)
         n = len(self.names)
         ours, theirs = colours[:n], colours[n:]
         count = Counter(ours)
@@ -79,20 +93,20 @@ class Skeleton:
             return [theirs.index(colour) for colour in ours]
         first = open_ones[0]
         alike = [k for k, colour in enumerate(theirs) if colour == ours[first]]
-        for other in sorted(alike, key=lambda k: k != first):
-            found = self._matched((*pairs, (first, other)))
+        for one in sorted(alike, key=lambda k: k != first):
+            found = self._matched((*pairs, (first, one)), other)
             if found is not None:
                 return found
         return None
 
-    def _coloured(self, pairs: Pairs) -> list[int]:
-        """Colours of the atoms and, behind them, of a copy: alike where neither labels, neighbours, theirs and so on,
-        nor the pairs tell atoms apart (Weisfeiler & Leman (1968))."""
+    def _coloured(self, pairs: Pairs, other: Skeleton) -> list[int]:
+        """Colours of the atoms and, behind them, of those of the other: alike where neither labels, neighbours, theirs
+        and so on, nor the pairs tell atoms apart (Weisfeiler & Leman (1968))."""
         n = len(self.names)
-        keys: list[Hashable] = [(label, ()) for label in (*self.labels, *self.labels)]
+        keys: list[Hashable] = [(label, ()) for label in (*self.labels, *other.labels)]
         for k, (one, two) in enumerate(pairs):
             keys[one], keys[n + two] = (keys[one], k), (keys[n + two], k)
-        near = (*self.near, *(tuple(n + k for k in around) for around in self.near))
+        near = (*self.near, *(tuple(n + k for k in around) for around in other.near))
         colours, classes = _numbered(keys)
         while True:
             keys = [(colours[k], tuple(sorted(colours[j] for j in near[k]))) for k in range(2 * n)]

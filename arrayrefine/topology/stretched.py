@@ -8,7 +8,7 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.restraints import Bonds
 from arrayrefine.wording import Caution, counted, listed
 
-_FAR = 1.0
+FAR = 1.0
 """Å beyond the dictionary: few bonds of models that are built badly are so long, none that is in order."""
 _MOST, _BEYOND = 95.0, 3.0
 """A bond is unlike the others where its error is so many times what this percentage of those of other components stay
@@ -37,11 +37,11 @@ def stretched_residues(bonds: Bonds, atoms: Atoms) -> list[str]:
     error = np.abs(length - ideal)
     component = who.residue_name[i]
     found = []
-    for name in np.unique(component[length - ideal > _FAR]):
+    for name in np.unique(component[length - ideal > FAR]):
         rest = error[component != name]
         if len(rest) == 0:
             continue
-        unlike = (component == name) & (length - ideal > max(_FAR, _BEYOND * float(np.percentile(rest, _MOST))))
+        unlike = (component == name) & (length - ideal > max(FAR, _BEYOND * float(np.percentile(rest, _MOST))))
         for residue in np.unique(who.residue[i[unlike]]):
             here = np.flatnonzero(who.residue[i] == residue)
             far = here[unlike[here]]
