@@ -115,3 +115,25 @@ def test_a_component_without_hydrogens_has_room_for_what_it_lacks() -> None:
     assert not [note for note in found.notes if "all its bonds" in note]
     assert [note for note in found.notes if note.startswith("1 angle at links")]
     assert [note for note in found.notes if "typical lengths: 1 x F - C1 (1.40 Å)" in note or "C1 - F (1.40 Å)" in note]
+
+
+def test_a_link_of_flat_nitrogen_to_oxygen_as_long_as_none_is_left_free() -> None:
+    """As of arginine to a phosphate, a salt bridge drawn too short."""
+    nitrogen, oxygen = ("ARG", "NH1", "HH11"), ("EDO", "O1", "HO1")
+    structure, _ = joined(nitrogen, oxygen, 2.0)
+    across, restraints = angles_of(structure)
+    assert across == {}
+    arginine = len(structure[0]["A"][0])
+    assert not ((restraints.bonds.index < arginine).sum(axis=1) == 1).any()
+    (note,) = [note for note in restraints.notes if "hydrogen bond named so" in note]
+    assert note.endswith("NH1 - O1 (2.00 Å)")
+    across, restraints = angles_of(joined(nitrogen, oxygen, 1.45)[0])
+    assert across
+    assert not [note for note in restraints.notes if "far longer" in note]
+
+
+def test_another_that_is_far_too_long_is_told_and_drawn_in() -> None:
+    across, restraints = angles_of(joined(("LYS", "NZ", "HZ1"), ("EDO", "C1", "O1"), 2.0)[0])
+    assert across
+    (note,) = [note for note in restraints.notes if "drawn in" in note]
+    assert note.endswith("NZ - C1 (2.00 Å, to 1.47)")

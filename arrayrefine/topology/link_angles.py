@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Set
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import gemmi
 import numpy as np
@@ -28,6 +27,7 @@ and SH in dictionaries are smaller."""
 
 LONGER = 0.25
 """Å; by how much more than a typical length a link must be to be no bond of the kind."""
+_POLAR = {"N", "O"}
 _VALENCE = {"O": 2, "S": 2, "N": 3, "F": 1, "Cl": 1, "Br": 1, "I": 1}
 _SATURATED, _FLAT = 4, 3
 """Bonds of carbon, in a plane or not, where a component has no hydrogens to tell, as one that is known by its shape."""
@@ -42,6 +42,8 @@ def with_link_angles(
 
     Links of metals and to symmetry mates have none, nor those of atoms that have all their bonds without the link. Such
     a link is no bond of a kind that is known, and where the model has it longer than one, its length is left free, too.
+    So are those between O or N and N of which the bonds lie in a plane, as in a guanidine, that are longer than a bond:
+    its hydrogens are bonds, too, and hydrogen bonds of wrong length look so. Others that are longer are told.
 
     They are those that the dictionary has for the atom that leaves, or on carbon for the hydrogen; else those of the
     element, or of an atom with three bonds in a plane or with four.
@@ -69,16 +71,27 @@ def with_link_angles(
     -------
     Angles, Bonds
     """
-    found = _of_links(model, known_links, edges, monlib, atoms, adducts)
-    if found.overfull:
-        free = "angles" if not found.stretched else "angles, and its length where that is given here,"
-        notes.append(Caution(
-            f"{counted(len(found.overfull), 'link')} unknown to any library at an atom that has all its bonds without "
-            f"it, probably by mistake: its {free} are left free: {listed(found.overfull)}"
-        ))
-    if found.stretched:
-        bonds = bonds.without_pairs(np.array(found.stretched, dtype=np.int64))
-    index = np.array(list(found.angles), dtype=np.int64).reshape(-1, 3)
+    found: dict[tuple[int, int, int], float] = {}
+    odd = _Odd([], [], [], [])
+    for link in model.topology.extras:
+        if link.link_id in known_links or link.asu == gemmi.Asu.Different:
+            continue
+        for rule in link.link_rules:
+            bond = model.topology.bonds[rule.index]
+            one, two = bond.atoms
+            if one.element.is_metal or two.element.is_metal:
+                continue
+            ends = _End(link.res1, one, model.row[one.serial]), _End(link.res2, two, model.row[two.serial])
+            room = all(end.row in adducts or _has_room(end, edges, model, monlib, atoms) for end in ends)
+            length = float(np.linalg.norm(atoms.xyz[ends[0].row] - atoms.xyz[ends[1].row]))
+            polar = _may_bond_by_hydrogen(ends, monlib)
+            if not odd.take(ends, room, polar, length - bond.restr.value, length):
+                for at, to in (ends, ends[::-1]):
+                    found.update(_angles_at(at, to, edges, model, monlib, adducts))
+    notes += odd.notes()
+    if odd.free:
+        bonds = bonds.without_pairs(np.array(odd.free, dtype=np.int64))
+    index = np.array(list(found), dtype=np.int64).reshape(-1, 3)
     fine = ~mixed(model.altloc, index) & ~held[index].all(axis=1)
     count = int(fine.sum())
     if not count:
@@ -95,51 +108,6 @@ def with_link_angles(
     return more, bonds
 
 
-class _OfLinks(NamedTuple):
-    """What there is at links that the library does not know.
-
-    Attributes
-    ----------
-    angles : dict
-        Ideals, degrees, by three atoms.
-    overfull : list of str
-        Links at atoms that have all their bonds without them, which have no angles.
-    stretched : list of two ints
-        Atoms of those of them that are too long to be bonds.
-    """
-
-    angles: dict[tuple[int, int, int], float]
-    overfull: list[str]
-    stretched: list[tuple[int, int]]
-
-
-def _of_links(
-    model: TopologyModel, known_links: Collection[str], edges: Int, monlib: gemmi.MonLib, atoms: Atoms,
-    adducts: Set[int],
-) -> _OfLinks:
-    """See `with_link_angles`."""
-    found = _OfLinks({}, [], [])
-    for link in model.topology.extras:
-        if link.link_id in known_links or link.asu == gemmi.Asu.Different:
-            continue
-        for rule in link.link_rules:
-            one, two = model.topology.bonds[rule.index].atoms
-            if one.element.is_metal or two.element.is_metal:
-                continue
-            ends = _End(link.res1, one, model.row[one.serial]), _End(link.res2, two, model.row[two.serial])
-            if all(end.row in adducts or _has_room(end, edges, model, monlib, atoms) for end in ends):
-                for at, to in (ends, ends[::-1]):
-                    found.angles.update(_angles_at(at, to, edges, model, monlib, adducts))
-                continue
-            pair = ends[0].row, ends[1].row
-            length = float(np.linalg.norm(atoms.xyz[pair[0]] - atoms.xyz[pair[1]]))
-            longer = length - model.topology.bonds[rule.index].restr.value > LONGER
-            found.overfull.append(f"{one.name} - {two.name}" + (f" ({length:.2f} Å)" if longer else ""))
-            if longer:
-                found.stretched.append(pair)
-    return found
-
-
 @dataclass(frozen=True)
 class _End:
     """An atom at the end of a link: its residue, itself, and its place in the arrays."""
@@ -149,11 +117,64 @@ class _End:
     row: int
 
 
+@dataclass(frozen=True)
+class _Odd:
+    """Links that are no bond of a kind that is known: what they are called, and the rows of those left free."""
+
+    overfull: list[str]
+    polar: list[str]
+    long: list[str]
+    free: list[tuple[int, int]]
+
+    def take(self, ends: tuple[_End, _End], room: bool, polar: bool, beyond: float, length: float) -> bool:
+        """Judge a link, so long in the model and so much longer than typical ones, Å; returns whether it is free."""
+        longer = beyond > LONGER
+        if room and not longer:
+            return False
+        name = f"{ends[0].site.name} - {ends[1].site.name}"
+        if room and not polar:
+            self.long.append(f"{name} ({length:.2f} Å, to {length - beyond:.2f})")
+            return False
+        (self.polar if room else self.overfull).append(f"{name} ({length:.2f} Å)" if longer else name)
+        if longer:
+            self.free.append((ends[0].row, ends[1].row))
+        return True
+
+    def notes(self) -> list[str]:
+        """What there is to say of them."""
+        said = []
+        if self.overfull:
+            long = any(name.endswith("Å)") for name in self.overfull)
+            free = "angles, and its length where that is given here," if long else "angles"
+            said.append(
+                f"{counted(len(self.overfull), 'link')} unknown to any library at an atom that has all its bonds "
+                f"without it, probably by mistake: its {free} are left free: {listed(self.overfull)}"
+            )
+        if self.polar:
+            said.append(
+                f"{counted(len(self.polar), 'link')} at N that has all its bonds with its hydrogens, far longer than "
+                f"a bond, probably a hydrogen bond named so by mistake: length and angles are left free: "
+                + listed(self.polar)
+            )
+        if self.long:
+            said.append(
+                f"{counted(len(self.long), 'link')} unknown to any library, far longer than a bond, drawn in to a "
+                f"typical length; if it is none, take it out of the model (LINK or struct_conn): {listed(self.long)}"
+            )
+        return list(map(Caution, said))
+
+
 def _neighbours(atom: int, edges: Int, model: TopologyModel) -> dict[int, gemmi.Atom]:
     """Heavy atoms that are bonded to an atom, metals aside, by their places in the arrays."""
     near = set(edges[(edges == atom).any(axis=1)].ravel().tolist()) - {atom}
     sites = {k: model.sites[k] for k in sorted(near)}
     return {k: site for k, site in sites.items() if not (site.element.is_metal or site.is_hydrogen())}
+
+
+def _may_bond_by_hydrogen(ends: tuple[_End, _End], monlib: gemmi.MonLib) -> bool:
+    """Whether two atoms are O or N, and one of them N with its bonds in a plane, as in amides and guanidines."""
+    flat = any(end.site.element.name == "N" and is_planar(end.home.name, end.site.name, monlib) for end in ends)
+    return flat and {end.site.element.name for end in ends} <= _POLAR
 
 
 def _has_room(end: _End, edges: Int, model: TopologyModel, monlib: gemmi.MonLib, atoms: Atoms) -> bool:
