@@ -71,6 +71,10 @@ def _length(restraints: Restraints) -> float:
         (("PO4", "P"), ("LYS", "NZ"), 1.65),
         (("SO4", "S"), ("GOL", "O1"), 1.58),
         (("GOL", "O1"), ("BTN", "C11"), 1.43),  # with both its oxygens, it is no ester
+        (("GOL", "C1"), ("F", "F"), 1.40),
+        (("F", "F"), ("BNZ", "C1"), 1.36),
+        (("GOL", "C1"), ("CL", "CL"), 1.79),
+        (("BNZ", "C1"), ("BR", "BR"), 1.90),
         (("PO4", "P"), ("CYS", "SG"), 2.12),  # no typical length: the sum of radii
     ],
 )

@@ -102,7 +102,7 @@ def with_link_angles(
     )
     more = Angles(
         np.vstack([angles.index, index[fine]]),
-        np.r_[angles.ideal, np.array(list(found.angles.values()))[fine]],
+        np.r_[angles.ideal, np.array(list(found.values()))[fine]],
         np.r_[angles.sigma, np.full(count, SIGMA)],
     )
     return more, bonds

@@ -9,11 +9,13 @@ import numpy as np
 
 LENGTHS = {
     "S S": 2.03, "C S": 1.81, "C C": 1.52, "C O": 1.43, "C N": 1.47, "O P": 1.60, "N P": 1.65, "O S": 1.58,
-    "B O": 1.47, "C F": 1.40,
+    "B O": 1.47, "C F": 1.40, "C Cl": 1.79, "Br C": 1.97, "C I": 2.16,
 }  # fmt: skip
 """Å; single bonds between elements in order of the alphabet: International Tables for Crystallography C (2006), table
 9.5.1.1, for sp³ carbon, boron with four bonds and esters and amides of phosphoric and sulfuric acid; S-S as in
 disulfides of proteins, Engh & Huber (1991) Acta Cryst. A47, 392-400."""
+FLAT = {"C F": 1.36, "C Cl": 1.74, "Br C": 1.90, "C I": 2.10}
+"""Å; to a carbon whose bonds lie in a plane, as in aromatic rings, the same table."""
 ACYL = {"C O": 1.34, "C S": 1.76}
 """Å; to a carbon that has a double bond to another O, as in esters and thioesters, the same table."""
 _FLAT = 0.25
@@ -29,7 +31,8 @@ _PLANAR = 115.0
 def use_typical_lengths(topology: gemmi.Topo, known_links: Collection[str], monlib: gemmi.MonLib) -> None:
     """Give links that the library does not know a typical length, in place of gemmi's sum of covalent radii.
 
-    That is 0.07 Å too long for a disulfide and 0.11 Å for an amide. Other pairs of elements keep it.
+    That is 0.07 Å too long for a disulfide and 0.11 Å for an amide, and 0.10 Å too short for fluorine on sp³ carbon.
+    Other pairs of elements keep it.
 
     Parameters
     ----------
@@ -52,6 +55,8 @@ def use_typical_lengths(topology: gemmi.Topo, known_links: Collection[str], monl
                 (residue, atom, other) for (residue, name), atom, other in zip(names, bond.atoms, bond.atoms[::-1])
                 if is_carbonyl(residue.name, name, monlib)
             ]  # fmt: skip
+            if elements in FLAT and any(is_planar(residue.name, name, monlib) for residue, name in names):
+                length = FLAT[elements]
             if elements == "C N" and acyl:
                 length = AMIDE
             if elements in ACYL and any(_is_flat(residue, atom, other, monlib) for residue, atom, other in acyl):
