@@ -39,11 +39,11 @@ def histidine(named: dict[str, str], occupancy: float = 1.0) -> gemmi.Structure:
 
 
 @pytest.mark.parametrize(("named", "kept"), [
-    ({"HD1": ""}, ["HD1 1.0"]),
-    ({"HE2": ""}, ["HE2 1.0"]),
+    ({"HD1": ""}, ["HD1 1.0", "HE2 0.0"]),
+    ({"HE2": ""}, ["HD1 0.0", "HE2 1.0"]),
     ({"HD1": "", "HE2": ""}, ["HD1 1.0", "HE2 1.0"]),
     ({}, ["HD1 0.0", "HE2 0.0"]),
-    ({"HD1": "A", "HE2": "B"}, ["HD1.A 0.5", "HE2.B 0.5"]),
+    ({"HD1": "A", "HE2": "B"}, ["HD1.A 0.5", "HD1.B 0.0", "HE2.A 0.0", "HE2.B 0.5"]),
 ])  # fmt: skip
 def test_a_histidine_has_the_hydrogens_that_the_model_names(named: dict[str, str], kept: list[str]) -> None:
     assert on_nitrogen(histidine(named)) == kept

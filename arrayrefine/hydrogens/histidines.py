@@ -1,19 +1,22 @@
-"""Hydrogens on N of histidines: those that the model names are there, of the others nobody knows."""
+"""Hydrogens on N of histidines: those that the model names are there; where it names none, nobody knows."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from arrayrefine.atoms import Atoms
-from arrayrefine.hydrogens.linked import Grown, Key
+from arrayrefine.hydrogens.linked import Grown
 from arrayrefine.wording import counted
 
 PROTONS = {"HD1": "HD1", "HE2": "HE2", "DD1": "HD1", "DE2": "HE2"}
 """Hydrogens on N, or deuterium, as dictionaries name them; they draw both, though mostly one is there."""
 
 
-def keep_named(grown: Grown, atoms: Atoms) -> tuple[set[Key], list[str]]:
-    """Let hydrogens on N of histidines be there that the model names, with an occupancy; those beside them are not.
+def keep_named(grown: Grown, atoms: Atoms) -> None:
+    """Let hydrogens on N of histidines be there that the model names, with an occupancy, in place.
+
+    The one that it does not name beside them stays at occupancy 0, for the ring may turn, and what it meets then is
+    asked of both.
 
     Parameters
     ----------
@@ -21,30 +24,33 @@ def keep_named(grown: Grown, atoms: Atoms) -> tuple[set[Key], list[str]]:
         Hydrogens that the model names get an occupancy.
     atoms : Atoms
         Of the model as read, with its own hydrogens or without any.
-
-    Returns
-    -------
-    gone : set of key
-        Hydrogens to leave out: those that the model does not name, where it names the other one.
-    notes : list of str
     """
     named = _named(atoms)
-    gone: set[Key] = set()
-    residues: set[int] = set()
     for key, parent in grown.parents.items():
         number, name, altloc = key
-        if number not in named or grown.homes[parent][1].name != "HIS" or name not in PROTONS:
-            continue
-        there = {other for other, letter in named[number] if letter == altloc or "\0" in (letter, altloc)}
-        if name in there:
+        if number in named and grown.homes[parent][1].name == "HIS" and any(
+            name == other and (letter == altloc or "\0" in (letter, altloc)) for other, letter in named[number]
+        ):
             grown.found[key].occ = 1.0
-            residues.add(number)
-        elif there:
-            gone.add(key)
-    if not residues:
-        return gone, []
-    what = f"{counted(len(residues), 'histidine')} with the hydrogens on N that the model names"
-    return gone, [f"{what}: the others, {len(gone)}, are not there" if gone else what]
+
+
+def notes_on_protons(atoms: Atoms) -> list[str]:
+    """Sentences about hydrogens that ride on N of histidines: those that are there, and those of which nobody knows."""
+    who, child = atoms.identity, atoms.riding.child
+    mine = child[(who.residue_name[child] == "HIS") & np.isin(who.atom_name[child], list(PROTONS))]
+    there = np.unique(who.residue[mine[atoms.occupancy[mine] > 0]])
+    parent = np.full(len(atoms), -1)
+    parent[child] = atoms.riding.parent
+    idle = mine[(atoms.occupancy[mine] == 0) & (atoms.occupancy[parent[mine]] > 0)]
+    unknown = int((~np.isin(who.residue[idle], there)).sum())
+    notes = []
+    if len(there):
+        what = f"{counted(len(there), 'histidine')} with the hydrogens on N that the model names"
+        notes.append(f"{what}; the other one has occupancy 0" if len(idle) > unknown else what)
+    if unknown:
+        what = f"{counted(unknown, 'hydrogen')} on N of histidines of occupancy 0"
+        notes.append(f"{what}: which of them are there is not known")
+    return notes
 
 
 def _named(atoms: Atoms) -> dict[int, set[tuple[str, str]]]:

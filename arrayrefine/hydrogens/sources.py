@@ -16,7 +16,7 @@ from arrayrefine.atoms import Atoms, Identity, Riding
 from arrayrefine.crystal import Crystal
 from arrayrefine.displacements.tls import Tls
 from arrayrefine.hydrogens.carriers import Bonded, carried
-from arrayrefine.hydrogens.histidines import PROTONS, keep_named
+from arrayrefine.hydrogens.histidines import PROTONS, keep_named, notes_on_protons
 from arrayrefine.hydrogens.lengths import NUCLEUS, give_both_distances
 from arrayrefine.hydrogens.linked import Grown, Key, settle
 from arrayrefine.hydrogens.placing import Hydrogens, Rotors, strip_hydrogens
@@ -88,9 +88,9 @@ def add_hydrogens(
     found = {key: site for key, site in found.items() if key in parents}
     old, homes = _homes(with_hydrogens)
     grown = Grown(with_hydrogens, old, homes, bonded, found, parents, monlib)
-    unnamed, told = keep_named(grown, model.atoms)
+    keep_named(grown, model.atoms)
     gone, left_out = settle(grown, topology, options.distance)
-    found = {key: site for key, site in found.items() if key not in gone | unnamed}
+    found = {key: site for key, site in found.items() if key not in gone}
     found, parents = _deuterated(found, parents, old, options.deuterium)
     parents = {key: int(there[number]) for key, number in parents.items()}
     at_parents = np.array([parents[key] for key in found], dtype=np.int64)
@@ -111,7 +111,7 @@ def add_hydrogens(
     if len(kept) < len(model.atoms):
         note += f"; they replace {len(model.atoms) - len(kept)} of the model"
     model = dataclasses.replace(model, atoms=complete, structure=complete_structure)
-    return model, hydrogens, (note, *told, *left_out, *_notes(hydrogens, complete, turned))
+    return model, hydrogens, (note, *left_out, *_notes(hydrogens, complete, turned))
 
 
 def refine_hydrogens(model: Model) -> tuple[Model, Hydrogens, tuple[str, ...]]:
@@ -202,15 +202,13 @@ def _notes(hydrogens: Hydrogens, atoms: Atoms, turned: str) -> list[str]:
     if groups and turned:
         notes.append(f"{counted(groups, 'group')} of hydrogens turned to {turned}")
     child = atoms.riding.child
-    histidine = (atoms.identity.residue_name == "HIS") & np.isin(atoms.identity.atom_name, list(PROTONS))
+    notes += notes_on_protons(atoms)
     idle = child[(atoms.occupancy[child] == 0) & (atoms.occupancy[atoms.riding.parent] > 0)]
-    named = histidine[idle]
-    if named.any():
-        what = f"{counted(int(named.sum()), 'hydrogen')} on N of histidines of occupancy 0"
-        notes.append(f"{what}: which of them are there is not known")
-    if not named.all():
-        what = f"{counted(int((~named).sum()), 'hydrogen')} without a definite place, of occupancy 0"
-        notes.append(f"{what}; the first is {atoms.identity.label(int(idle[~named][0]))}")
+    named = (atoms.identity.residue_name == "HIS") & np.isin(atoms.identity.atom_name, list(PROTONS))
+    idle = idle[~named[idle]]
+    if len(idle):
+        what = f"{counted(len(idle), 'hydrogen')} without a definite place, of occupancy 0"
+        notes.append(f"{what}; the first is {atoms.identity.label(int(idle[0]))}")
     return notes
 
 
