@@ -116,10 +116,10 @@ def read_model(source: ModelSource, otherwise: Callable[[gemmi.Structure], Cryst
         structure, document = _from_memory(file, source, notes)
     _keep_first_model(file, structure, notes)
     structure.assign_serial_numbers()  # those of files that were joined, or stars, name several atoms
+    without_padding(structure)
     if any(not operator.given for operator in structure.ncs):
         notes += write_motion(structure, document, identity_of(structure))  # before the copies, which turn it
     document = with_copies(structure, document, notes)
-    without_padding(structure)
     notes += follow_renamed(structure) if document is None else []
     name_disulfides(structure)
     complete_groups(structure)
