@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import gemmi
 import numpy as np
 
-from arrayrefine.topology.atom_names import bonded_to
+from arrayrefine.topology.atom_names import bonded_to, prime_for_star
 from arrayrefine.wording import listed
 
 _TETRAHEDRAL = float(np.degrees(np.arccos(-1.0 / 3.0)))
@@ -19,7 +19,9 @@ _BETWEEN_ENDS, _TO_ENDS = 112.9, 105.8
 phosphothreonine have them in the CCP4 library: means over crystals of small molecules. Their mean cosine is -0.33."""
 _NEIGHBOURS, _PAIRS, _ENDS = 4, 6, 3
 _OF_CHAINS = (gemmi.ChemComp.Group.Dna, gemmi.ChemComp.Group.Rna, gemmi.ChemComp.Group.DnaRna)
-"""Links of these replace an oxygen of the phosphate, and rely on the other angles."""
+_WITHIN_CHAINS = {"O5'", "O3'"}
+"""Links of these, and of what has these two, the first at the phosphate, whatever its group, replace an oxygen of the
+phosphate, and rely on the other angles."""
 
 
 def mend_impossible_angles(monlib: gemmi.MonLib, components: Iterable[str]) -> list[str]:
@@ -65,7 +67,7 @@ def mend_impossible_angles(monlib: gemmi.MonLib, components: Iterable[str]) -> l
                     f"restrained to {_TETRAHEDRAL:.1f}° there"
                 )
             elif (
-                len(ends) == _ENDS and component.group not in _OF_CHAINS
+                len(ends) == _ENDS and not _may_be_in_a_chain(near, component)
                 and max(np.ptp(values[between]), np.ptp(values[~between])) <= _ALIKE
             ):  # fmt: skip
                 wanted = np.where(between, _BETWEEN_ENDS, _TO_ENDS)
@@ -83,6 +85,12 @@ def mend_impossible_angles(monlib: gemmi.MonLib, components: Iterable[str]) -> l
 def _impossible(angles: np.ndarray) -> bool:
     """Whether no four directions have these six angles, degrees, or nearly these."""
     return bool(np.cos(np.radians(angles)).mean() < np.cos(np.radians(_TETRAHEDRAL + _TOO_WIDE)))
+
+
+def _may_be_in_a_chain(near: set[str], component: gemmi.ChemComp) -> bool:
+    """Whether a phosphate, by its neighbours, may join nucleotides."""
+    named, beside = ({prime_for_star(name) for name in names} for names in ((a.id for a in component.atoms), near))
+    return component.group in _OF_CHAINS or (named >= _WITHIN_CHAINS and "O5'" in beside)
 
 
 def _ends(centre: gemmi.ChemComp.Atom, near: set[str], component: gemmi.ChemComp) -> set[str]:
