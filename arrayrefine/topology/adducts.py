@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from arrayrefine.atoms import Atoms
 from arrayrefine.restraints import Angles, Bonds, Planes
 from arrayrefine.topology.atom_names import bonded_to, hydrogens_of
-from arrayrefine.topology.link_angles import LONGER, SIGMA, TETRAHEDRAL
+from arrayrefine.topology.link_angles import LONGER, SIGMA, TETRAHEDRAL, unknown_links
 from arrayrefine.topology.link_lengths import LENGTHS, is_carbonyl, is_planar, lies_in_plane
 from arrayrefine.topology.terms import TopologyModel
 from arrayrefine.wording import Caution, are, counted, listed
@@ -42,17 +42,13 @@ def find_adducts(
         Gets a sentence.
     """
     found: set[int] = set()
-    for link in model.topology.extras:
-        if link.link_id in known_links or link.asu == gemmi.Asu.Different:
+    for link, bond in unknown_links(model, known_links):
+        one, two = bond.atoms
+        if one.pos.dist(two.pos) - bond.restr.value > LONGER:
             continue
-        for rule in link.link_rules:
-            bond = model.topology.bonds[rule.index]
-            one, two = bond.atoms
-            if one.pos.dist(two.pos) - bond.restr.value > LONGER:
-                continue
-            for residue, atom, other in ((link.res1, one, two), (link.res2, two, one)):
-                if not other.element.is_metal and _is_adduct(residue, atom, other, monlib):
-                    found.add(model.row[atom.serial])
+        for residue, atom, other in ((link.res1, one, two), (link.res2, two, one)):
+            if not other.element.is_metal and _is_adduct(residue, atom, other, monlib):
+                found.add(model.row[atom.serial])
     found = {row for row in found if not held[row]}
     for element, what in _CENTRES.items():
         if names := [atoms.identity.label(row) for row in sorted(found) if atoms.element[row] == element]:

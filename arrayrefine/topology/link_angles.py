@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Set
+from collections.abc import Collection, Iterator, Set
 from dataclasses import dataclass
 
 import gemmi
@@ -73,21 +73,17 @@ def with_link_angles(
     """
     found: dict[tuple[int, int, int], float] = {}
     odd = _Odd([], [], [], [])
-    for link in model.topology.extras:
-        if link.link_id in known_links or link.asu == gemmi.Asu.Different:
+    for link, bond in unknown_links(model, known_links):
+        one, two = bond.atoms
+        if one.element.is_metal or two.element.is_metal:
             continue
-        for rule in link.link_rules:
-            bond = model.topology.bonds[rule.index]
-            one, two = bond.atoms
-            if one.element.is_metal or two.element.is_metal:
-                continue
-            ends = _End(link.res1, one, model.row[one.serial]), _End(link.res2, two, model.row[two.serial])
-            room = all(end.row in adducts or _has_room(end, edges, model, monlib, atoms) for end in ends)
-            length = float(np.linalg.norm(atoms.xyz[ends[0].row] - atoms.xyz[ends[1].row]))
-            polar = _may_bond_by_hydrogen(ends, monlib)
-            if not odd.take(ends, room, polar, length - bond.restr.value, length):
-                for at, to in (ends, ends[::-1]):
-                    found.update(_angles_at(at, to, edges, model, monlib, adducts))
+        ends = _End(link.res1, one, model.row[one.serial]), _End(link.res2, two, model.row[two.serial])
+        room = all(end.row in adducts or _has_room(end, edges, model, monlib, atoms) for end in ends)
+        length = float(np.linalg.norm(atoms.xyz[ends[0].row] - atoms.xyz[ends[1].row]))
+        polar = _may_bond_by_hydrogen(ends, monlib)
+        if not odd.take(ends, room, polar, length - bond.restr.value, length):
+            for at, to in (ends, ends[::-1]):
+                found.update(_angles_at(at, to, edges, model, monlib, adducts))
     notes += odd.notes()
     if odd.free:
         bonds = bonds.without_pairs(np.array(odd.free, dtype=np.int64))
@@ -106,6 +102,16 @@ def with_link_angles(
         np.r_[angles.sigma, np.full(count, SIGMA)],
     )
     return more, bonds
+
+
+def unknown_links(
+    model: TopologyModel, known_links: Collection[str]
+) -> Iterator[tuple[gemmi.Topo.Link, gemmi.Topo.Bond]]:
+    """Links within the model that the library does not know by name, and the bond of each."""
+    for link in model.topology.extras:
+        if link.link_id not in known_links and link.asu != gemmi.Asu.Different:
+            for rule in link.link_rules:
+                yield link, model.topology.bonds[rule.index]
 
 
 @dataclass(frozen=True)
