@@ -1,5 +1,6 @@
 """Components as the PDB defines them: restraints from bonds, ideal coordinates and typical geometry."""
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -107,6 +108,14 @@ def test_the_adenosine_of_a_definition_is_that_of_rna(component: str) -> None:
     theirs_ = {key: value for key, value in angles(known).items() if {key[0], *key[1]} <= heavy}
     assert len(theirs_) == 31
     assert np.sqrt(np.mean([(ours_[k] - value) ** 2 for k, value in theirs_.items()])) < 1.0
+
+
+def test_phosphates_within_a_chain_have_other_angles_than_at_its_end() -> None:
+    found = angles(restraints_of(definition("ATP", "XYZ"), "XYZ"))
+    for within in ("A", "B"):
+        assert found[f"P{within}", frozenset((f"O1{within}", f"O2{within}"))] == pytest.approx(119.5, abs=1.0)
+    ends = [found["PG", frozenset(pair)] for pair in itertools.combinations(("O1G", "O2G", "O3G"), 2)]
+    assert ends == pytest.approx([112.9] * 3, abs=1.0)
 
 
 @pytest.mark.parametrize(("says", "name"), [(True, "QQQ"), (False, "block")])

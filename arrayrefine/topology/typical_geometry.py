@@ -26,7 +26,7 @@ _LONGEST_DOUBLE = 1.46
 
 Key = TypeVar("Key")
 BondKey = tuple[str, str, str]
-AngleKey = tuple[str, str, str, int]
+AngleKey = tuple[str, str, str, int, int]
 
 
 class TypicalGeometry(NamedTuple):
@@ -38,7 +38,8 @@ class TypicalGeometry(NamedTuple):
         Å, by the surroundings of both atoms, and by whether two carbons have a bond of an aromatic ring, a double one
         elsewhere, or another, see `_order`.
     angles : mapping
-        Degrees, by those of the middle and of both ends, and by the ring that all are in, or 0.
+        Degrees, by those of the middle and of both ends, by the ring that all are in, or 0, and by how many alike ends
+        the middle has: two oxygens within a chain of phosphates are further apart than three at its end.
     """
 
     lengths: Mapping[BondKey, float]
@@ -145,7 +146,8 @@ def _order(compound: Compound, one: int, two: int) -> str:
 def _angle_key(compound: Compound, one: int, centre: int, two: int) -> AngleKey:
     first, second = sorted((compound.surroundings[one], compound.surroundings[two]))
     ring = min((len(ring) for ring in compound.rings if {one, centre, two} <= set(ring)), default=0)
-    return compound.surroundings[centre], first, second, ring
+    ends = max(len(_alike(compound, centre, end)) for end in (one, two))
+    return compound.surroundings[centre], first, second, ring, ends
 
 
 def _means(values: Mapping[Key, list[float]], spread: float) -> dict[Key, float]:
