@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
+_OFF_TIES = 1.234e-4
+"""Å; halves and thirds of cells, which are given to 1e-3 Å, then lie off the ties of rounding."""
+
 
 class Images(Protocol):
     """Mates of atoms: G of them, each at R x + t of its source; Cartesian, Å."""
@@ -69,3 +72,8 @@ def of_sources(jacobian: Float, index: Int, mates: Images, n_atoms: int) -> tupl
     turned[mate] = np.einsum("mi,mij->mj", jacobian[mate], mates.rotation[which])
     atoms[mate] = mates.source[which]
     return turned, atoms
+
+
+def operator_key(rotation: Float, shift: Float) -> tuple[bytes, bytes]:
+    """An operator as something to compare, however it was come by; adding zero makes -0 and 0 one."""
+    return (rotation.round(6) + 0.0).tobytes(), ((shift + _OFF_TIES).round(3) + 0.0).tobytes()

@@ -81,6 +81,7 @@ LAYERS = [
         "further_restraints.neighbour_distances", "further_restraints.puckers", "further_restraints.ramachandran",
         "further_restraints.secondary_structure",
     },
+    {"further_restraints.surroundings"},
     {"topology.metal_rings", "topology.nonbonded"},
     {"topology.polymers"},
     {

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
+from arrayrefine.crystal import Crystal
+from arrayrefine.further_restraints.surroundings import Surroundings, surroundings
 from arrayrefine.kernels.distances import close_pairs
 from arrayrefine.restraints import Distances
 from arrayrefine.topology.polymers import Residue
@@ -22,6 +24,8 @@ _PAIRS: dict[frozenset[str], tuple[tuple[str, str, float], ...]] = {
 }
 _LETTERS = {"A": "A", "DA": "A", "G": "G", "DG": "G", "C": "C", "DC": "C", "U": "U", "DU": "U", "DT": "U", "T": "U"}
 _RING = ("N1", "C2", "N3", "C4", "C5", "C6")
+_REACH = 8.0
+"""Å between the middles of two bases that are paired or stacked, at most."""
 _LONGEST = 3.6
 """Å; all hydrogen bonds of a pair are shorter in the model."""
 _STEEPEST = 40.0
@@ -35,8 +39,8 @@ _STACK_SIGMA = 3.0
 
 
 def base_pairs(
-    atoms: Atoms, residues: list[Residue], sigma: float, alpha: float, weight: float
-) -> tuple[Distances, list[str]]:
+    atoms: Atoms, residues: list[Residue], sigma: float, alpha: float, weight: float, crystal: Crystal | None = None
+) -> tuple[Distances, Surroundings, list[str]]:
     """Restraints on hydrogen bonds of Watson-Crick pairs, on their flatness, and on stacked neighbours.
 
     A flat pair is held flat, and a stack at its height, by distances between the ring atoms of the two bases: those of
@@ -49,39 +53,57 @@ def base_pairs(
     sigma : float, Å
     alpha, weight : float
         See `Distances`.
+    crystal : Crystal, optional
+        Whose symmetry mates may be the other base, as in a duplex on a twofold axis; none are looked for without it.
 
     Returns
     -------
     Distances
+        Between rows of the second.
+    Surroundings
     list of str
         What was found.
     """
-    bases = [r for r in residues if r.name in _LETTERS and all(name in r.atoms for name in _RING)]
+    whole = [r for r in residues if r.name in _LETTERS and all(name in r.atoms for name in _RING)]
+    around = surroundings(atoms, whole, np.zeros((0, 2), dtype=np.int64), _RING, _REACH, crystal)
+    bases, xyz, n = around.residues, around.xyz, len(atoms)
     rings = np.array([[r.atoms[name] for name in _RING] for r in bases], dtype=np.int64).reshape(-1, 6)
-    centre = atoms.xyz[rings].mean(axis=1) if len(rings) else np.zeros((0, 3))
-    normal = _normals(atoms.xyz[rings], centre)
+    centre = xyz[rings].mean(axis=1) if len(rings) else np.zeros((0, 3))
+    normal = _normals(xyz[rings], centre)
     rows: list[tuple[int, int, float, float]] = []
-    paired = stacked = 0
-    for i, j in close_pairs(centre, 8.0).tolist():
+    counts = {"pair": [0, 0], "stack": [0, 0]}
+    known = set()
+    for i, j in close_pairs(centre, _REACH).tolist():
         tilt = float(np.degrees(np.arccos(min(1.0, abs(float(normal[i] @ normal[j]))))))
-        if tilt > _STEEPEST:
+        first, last = int(rings[i, 0]), int(rings[j, 0])
+        if tilt > _STEEPEST or min(first, last) >= n:
             continue
-        bonds = _watson_crick(atoms.xyz, bases[i], bases[j])
-        if bonds:
-            paired += 1
-            rows += [(a, b, ideal, sigma) for a, b, ideal in bonds]
-            rows += _arranged(atoms.xyz, rings[[i, j]], normal[[i, j]], 0.0, _STACK_SIGMA * sigma)
-        elif _on_top(centre[j] - centre[i], normal[i], normal[j]):
-            stacked += 1
-            rows += _arranged(atoms.xyz, rings[[i, j]], normal[[i, j]], _STACKED, _STACK_SIGMA * sigma)
+        bonds = _watson_crick(xyz, bases[i], bases[j])
+        if not (bonds or _on_top(centre[j] - centre[i], normal[i], normal[j])):
+            continue
+        seen, turned = around.seen(first, last)
+        if seen in known:
+            continue
+        known.add(seen)
+        # Where a twofold axis maps two bases onto each other, each distance is there twice.
+        share = np.sqrt(2.0) if turned else 1.0
+        counts["pair" if bonds else "stack"][max(first, last) >= n] += 1
+        rows += [(a, b, ideal, share * sigma) for a, b, ideal in bonds]
+        height = 0.0 if bonds else _STACKED
+        rows += _arranged(xyz, rings[[i, j]], normal[[i, j]], height, share * _STACK_SIGMA * sigma)
     index = np.array([row[:2] for row in rows], dtype=np.int64).reshape(-1, 2)
     ideals, sigmas = (np.array([row[k] for row in rows]) for k in (2, 3))
     found = Distances("base pairs", index, ideals, sigmas, alpha, weight)
-    note = (
-        f"{counted(paired, 'Watson-Crick base pair')} and {counted(stacked, 'stack')} of bases, found in the model, "
-        "are restrained"
+    return found, around, [_sentence(*counts["pair"], *counts["stack"])] if rows else []
+
+
+def _sentence(paired: int, paired_across: int, stacked: int, stacked_across: int) -> str:
+    beyond = paired_across + stacked_across
+    across = f", {paired_across} and {stacked_across} of them with symmetry mates," * bool(beyond)
+    return (
+        f"{counted(paired + paired_across, 'Watson-Crick base pair')} and "
+        f"{counted(stacked + stacked_across, 'stack')} of bases, found in the model{across} are restrained"
     )
-    return found, [note] if rows else []
 
 
 def _normals(ring: Float, centre: Float) -> Float:

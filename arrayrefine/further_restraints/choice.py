@@ -13,8 +13,9 @@ from arrayrefine.further_restraints.neighbour_distances import jelly_body, local
 from arrayrefine.further_restraints.puckers import sugar_puckers
 from arrayrefine.further_restraints.ramachandran import ramachandran, rotamers
 from arrayrefine.further_restraints.secondary_structure import secondary_structure
+from arrayrefine.further_restraints.surroundings import TO_MATE, Surroundings
 from arrayrefine.options import External
-from arrayrefine.restraints import Distances, JellyBody, Restraints, TorsionClass
+from arrayrefine.restraints import Across, Distances, JellyBody, Restraints, TorsionClass
 from arrayrefine.topology.polymers import Residue, residues_of
 
 _CLASSES = {
@@ -70,19 +71,21 @@ def with_external(
     reflections : int, optional
         That are refined against.
     crystal : Crystal, optional
-        Whose symmetry mates metals may bind; none are looked for without it.
+        Whose symmetry mates metals may bind, and bases and strands may pair with; none are looked for without it.
 
     Raises
     ------
     InputError
         The reference model cannot be used.
     """
-    residues, across = residues_of(atoms), restraints.across
+    residues = residues_of(atoms)
     why = calls(d_min, reflections, atoms, options)
     acting = [name for name in _CLASSES if _acts(name, options, why)]
-    found = _distances(acting, restraints, atoms, residues, options)
+    found, across = _distances(acting, restraints, atoms, residues, options, crystal)
     if options.metals and options.metals_weight > 0.0:
-        metals = metal_coordination(atoms, restraints, options.metals_sigma, options.metals_weight, crystal)
+        metals = metal_coordination(
+            atoms, dataclasses.replace(restraints, across=across), options.metals_sigma, options.metals_weight, crystal
+        )
         found += [(metals.classes[0], metals.notes), (metals.classes[1], [])]
         if len(metals.mates.source):
             across = across.with_distances(metals.mates, *(d for d in metals.to_mates if len(d)))
@@ -93,6 +96,7 @@ def with_external(
     jelly, held = _jelly_body(restraints, atoms, options) if "jelly_body" in acting else (None, [])
     notes = [note for _, sentences in (*found, *torsions) for note in sentences]
     empty = {d.kind for d, _ in found if not len(d)} | {t.kind for t, _ in torsions if not len(t.torsions.index)}
+    empty -= {d.kind.removesuffix(TO_MATE) for d in across.distances}
     return dataclasses.replace(
         restraints,
         distances=tuple(distances for distances, _ in found if distances.weight > 0.0 and len(distances)),
@@ -110,18 +114,27 @@ def _acts(name: str, options: External, why: str) -> bool:
 
 
 def _distances(
-    acting: list[str], restraints: Restraints, atoms: Atoms, residues: list[Residue], o: External
-) -> list[tuple[Distances, list[str]]]:
-    """Distances of the classes that act, each with what to say."""
-    found = []
+    acting: list[str], restraints: Restraints, atoms: Atoms, residues: list[Residue], o: External,
+    crystal: Crystal | None,
+) -> tuple[list[tuple[Distances, list[str]]], Across]:  # fmt: skip
+    """Distances of the classes that act, each with what to say; and those to mates, beside those there."""
+    found, across = list[tuple[Distances, list[str]]](), restraints.across
+
+    def add(distances: Distances, around: Surroundings, notes: list[str]) -> None:
+        nonlocal across
+        within, mates, to_mates = around.split(distances, len(across))
+        found.append((within, notes))
+        if len(to_mates):
+            across = across.with_distances(mates, to_mates)
+
     if "secondary_structure" in acting:
         how = o.secondary_structure_sigma, o.loss, o.secondary_structure_weight
-        found.append(secondary_structure(atoms, restraints, residues, *how))
+        add(*secondary_structure(atoms, restraints, residues, *how, crystal))
     if "ncs" in acting:
         found.append(local_ncs(atoms, restraints, residues, o.distance, o.ncs_sigma, o.loss, o.ncs_weight))
     if "base_pairs" in acting:
-        found.append(base_pairs(atoms, residues, o.base_pairs_sigma, o.loss, o.base_pairs_weight))
-    return found
+        add(*base_pairs(atoms, residues, o.base_pairs_sigma, o.loss, o.base_pairs_weight, crystal))
+    return found, across
 
 
 def _torsions(

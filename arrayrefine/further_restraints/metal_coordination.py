@@ -17,7 +17,7 @@ from arrayrefine.further_restraints.donor_distances import METALS, Bond, Row, sh
 from arrayrefine.further_restraints.neighbour_distances import lengths
 from arrayrefine.kernels.contacts import neighbour_pairs
 from arrayrefine.kernels.distances import close_pairs
-from arrayrefine.kernels.mates import placed
+from arrayrefine.kernels.mates import operator_key, placed
 from arrayrefine.restraints import Across, Distances, Mates, Restraints
 from arrayrefine.topology.metal_rings import Bound, turned_rings
 from arrayrefine.topology.nonbonded import COORDINATION
@@ -172,12 +172,12 @@ def _donor_mates(atoms: Atoms, ions: Int, crystal: Crystal, across: Across) -> t
         one, two = int(subset[pairs.i[k]]), int(subset[pairs.j[k]])
         place = rotation @ atoms.xyz[two] + shift
         still = [np.linalg.norm(rotation @ x + shift - x) < SAME_PLACE for x in (atoms.xyz[one], atoms.xyz[two])]
-        if any(still) or (one, two, *_name(rotation, shift)) in bonded:
+        if any(still) or (one, two, *operator_key(rotation, shift)) in bonded:
             continue
         alike = one, two, round(float(np.linalg.norm(place - atoms.xyz[one])) / SAME_PLACE)
         if alike not in seen:
             seen.add(alike)
-            chosen[(two, *_name(rotation, shift))] = (
+            chosen[(two, *operator_key(rotation, shift))] = (
                 two, rotation, shift, crystal.operator_name(int(pairs.op[k]), pairs.shift[k])
             )  # fmt: skip
     rows = list(chosen.values())
@@ -196,21 +196,16 @@ def _bonded_across(n_atoms: int, across: Across) -> set[tuple[int, int, bytes, b
         atom, mate = min(i, j), max(i, j) - n_atoms
         if mate >= 0:
             source, rotation, shift = (a[mate] for a in vars(across.mates).values())
-            found.add((atom, int(source), *_name(rotation, shift)))
-            found.add((int(source), atom, *_name(rotation.T, -rotation.T @ shift)))
+            found.add((atom, int(source), *operator_key(rotation, shift)))
+            found.add((int(source), atom, *operator_key(rotation.T, -rotation.T @ shift)))
     return found
-
-
-def _name(rotation: Float, shift: Float) -> tuple[bytes, bytes]:
-    """An operator as something to compare; adding zero makes -0 and 0 one."""
-    return (rotation.round(6) + 0.0).tobytes(), (shift.round(3) + 0.0).tobytes()
 
 
 def _with_mates(atoms: Atoms, mates: Mates) -> Atoms:
     """The atoms and, behind them, mates, which belong to residues of their own."""
     n, count = len(atoms), len(mates.source)
     both = atoms.taken(np.concatenate([np.arange(n), mates.source]))
-    operator = [_name(*how) for how in zip(mates.rotation, mates.shift)]
+    operator = [operator_key(*how) for how in zip(mates.rotation, mates.shift)]
     residue, kinds = both.identity.residue.copy(), {name: k for k, name in enumerate(dict.fromkeys(operator))}
     if count:
         offset = int(residue.max()) + 1

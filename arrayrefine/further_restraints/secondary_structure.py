@@ -7,8 +7,10 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from arrayrefine.atoms import Atoms
+from arrayrefine.crystal import Crystal
+from arrayrefine.further_restraints.surroundings import Surroundings, surroundings
 from arrayrefine.restraints import Distances, Restraints
-from arrayrefine.topology.polymers import Residue, backbone
+from arrayrefine.topology.polymers import BACKBONE, Residue, backbone
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -21,13 +23,16 @@ _ENERGY = -0.5
 """kcal/mol; a hydrogen bond has less (Kabsch & Sander, Biopolymers 22, 2577, 1983)."""
 _CHARGES = 0.42 * 0.20 * 332.0
 _REACH = 5.2
+_AROUND = 14.0
+"""Å between the middles of two main chains, for all that tells whether bonds between them are of a sheet."""
 _N_H = 1.01
 
 
 def secondary_structure(
-    atoms: Atoms, restraints: Restraints, residues: list[Residue], sigma: float, alpha: float, weight: float
-) -> tuple[Distances, list[str]]:
-    """Restraints on O...N of helices and sheets, and what was found.
+    atoms: Atoms, restraints: Restraints, residues: list[Residue], sigma: float, alpha: float, weight: float,
+    crystal: Crystal | None = None,
+) -> tuple[Distances, Surroundings, list[str]]:  # fmt: skip
+    """Restraints on O...N of helices and sheets.
 
     Parameters
     ----------
@@ -38,17 +43,42 @@ def secondary_structure(
     sigma : float, Å
     alpha, weight : float
         See `Distances`.
+    crystal : Crystal, optional
+        Whose symmetry mates may continue a sheet; none are looked for without it.
+
+    Returns
+    -------
+    Distances
+        Between rows of the second.
+    Surroundings
+    list of str
+        What was found.
     """
-    peptides, table, previous = backbone(residues, restraints.bonds.index, len(atoms))
-    bonds = _hydrogen_bonds(atoms.xyz, table, previous, np.array([r.name == "PRO" for r in peptides], dtype=bool))
+    around = surroundings(atoms, residues, restraints.bonds.index, BACKBONE, _AROUND, crystal)
+    peptides, table, previous = backbone(around.residues, around.bonds, len(around.xyz))
+    bonds = _hydrogen_bonds(around.xyz, table, previous, np.array([r.name == "PRO" for r in peptides], dtype=bool))
     helix, sheet = _helices(bonds, previous), _ladders(bonds, previous)
     sheet -= helix
-    pairs = [(table[a, 3], table[d, 0]) for kind in (helix, sheet) for a, d in sorted(kind)]
-    ideal = np.r_[np.full(len(helix), LENGTH_HELIX), np.full(len(sheet), LENGTH_SHEET)]
-    index = np.array(pairs, dtype=np.int64).reshape(-1, 2)
-    note = f"{len(helix)} hydrogen bonds of helices and {len(sheet)} of sheets, found in the model, are restrained"
+    pairs = [(int(table[a, 3]), int(table[d, 0])) for kind in (helix, sheet) for a, d in sorted(kind)]
+    lengths = [LENGTH_HELIX] * len(helix) + [LENGTH_SHEET] * len(sheet)
+    once: dict[object, tuple[int, int, float]] = {}
+    for (acceptor, donor), length in zip(pairs, lengths):
+        if min(acceptor, donor) < len(atoms):
+            once.setdefault(around.seen(acceptor, donor)[0], (acceptor, donor, length))
+    rows = list(once.values())
+    index = np.array([row[:2] for row in rows], dtype=np.int64).reshape(-1, 2)
+    ideal = np.array([row[2] for row in rows])
     found = Distances("secondary structure", index, ideal, np.full(len(index), sigma), alpha, weight)
-    return found, [note] if len(index) else []
+    return found, around, [_sentence(index, ideal, len(atoms))] if rows else []
+
+
+def _sentence(index: Int, ideal: Float, n_atoms: int) -> str:
+    helical, across = int((ideal == LENGTH_HELIX).sum()), int((index >= n_atoms).any(axis=1).sum())
+    mates = f", {across} of them with symmetry mates," * bool(across)
+    return (
+        f"{helical} hydrogen bonds of helices and {len(ideal) - helical} of sheets, found in the model{mates} "
+        "are restrained"
+    )
 
 
 def _hydrogen_bonds(xyz: Float, table: Int, previous: Int, proline: NDArray[np.bool_]) -> Bonds:

@@ -28,7 +28,8 @@ _NAMES = {
     "metal": "metal_d", "metal, robust": "metal_robust_d", "base pairs": "base_pair_d", "table": "table_d",
     "table, robust": "table_robust_d", "bond to mate": "bond_to_mate_d", "angle to mate": "angle_to_mate_deg",
     "torsion to mate": "torsion_to_mate_deg", "plane to mate": "plane_to_mate", "metal to mate": "metal_to_mate_d",
-    "metal to mate, robust": "metal_to_mate_robust_d",
+    "metal to mate, robust": "metal_to_mate_robust_d", "base pairs to mate": "base_pair_to_mate_d",
+    "secondary structure to mate": "hydrogen_bond_to_mate_d",
 }  # fmt: skip
 
 

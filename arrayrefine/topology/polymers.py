@@ -12,6 +12,8 @@ from arrayrefine.atoms import Atoms
 
 Int = NDArray[np.int64]
 
+BACKBONE = ("N", "CA", "C", "O")
+"""Of a peptide."""
 IDENTITY = 0.8
 """Fraction of equal residue names among those aligned from which two chains are alike."""
 COMPACT = 0.5
@@ -154,9 +156,8 @@ def backbone(residues: list[Residue], bonds: Int, n_atoms: int) -> tuple[list[Re
     previous : (n,) int
         Which of them is bonded to N of each, -1 for none.
     """
-    names = ("N", "CA", "C", "O")
-    peptides = [r for r in residues if all(name in r.atoms for name in names)]
-    table = np.array([[r.atoms[name] for name in names] for r in peptides], dtype=np.int64).reshape(-1, 4)
+    peptides = [r for r in residues if all(name in r.atoms for name in BACKBONE)]
+    table = np.array([[r.atoms[name] for name in BACKBONE] for r in peptides], dtype=np.int64).reshape(-1, 4)
     of_c, of_n = np.full(n_atoms, -1), np.full(n_atoms, -1)
     of_n[table[:, 0]] = np.arange(len(table))
     of_c[table[:, 2]] = np.arange(len(table))
