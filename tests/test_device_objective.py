@@ -31,6 +31,7 @@ from arrayrefine.restraints import (
     Chiralities,
     Distances,
     JellyBody,
+    Mates,
     NonBonded,
     Planes,
     Restraints,
@@ -239,6 +240,29 @@ def test_other_sources_are_a_part_of_the_geometry(monkeypatch: pytest.MonkeyPatc
     host, device = _pair(_with_distances(case), "xyz+b")
     x = _moved(host.parameters)
     plain, _ = _pair(case, "xyz+b")
+    assert host.at(x)[0] > plain.at(x)[0] + 1.0
+    for seed in (5, 6, 7):
+        _agree(host, device, _moved(host.parameters, seed))
+
+
+def test_distances_to_mates_are_a_part_of_the_geometry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing else reaches across the symmetry."""
+    case = _case("C 1 2 1", monkeypatch)
+    box, source = crystal("C 1 2 1"), np.array([3, 8, 8, 21])
+    shifts = np.array([[0, 0, 0], [1, 0, 0], [0, 0, 1], [0, 0, 0]])
+    how = [box.cartesian_operator(1, shift) for shift in box.translations[1] + shifts]
+    mates = Mates(source, np.array([rotation for rotation, _ in how]), np.array([shift for _, shift in how]))
+    index = np.array([[1, N], [5, N + 1], [N + 2, 9], [20, N + 3]])
+    classes = (
+        Distances("one", index, np.full(4, 8.0), np.full(4, 2.0), -2.0, 1.5),
+        Distances("two", index[1:], np.full(3, 6.0), np.full(3, 1.0)),
+    )
+    known = case.geometry.restraints
+    across = dataclasses.replace(known, across=known.across.with_distances(mates, *classes))
+    geometry = dataclasses.replace(case.geometry, restraints=across, to_mates=classes)
+    host, device = _pair(case._replace(geometry=geometry), "xyz+b")
+    plain, _ = _pair(case, "xyz+b")
+    x = _moved(host.parameters)
     assert host.at(x)[0] > plain.at(x)[0] + 1.0
     for seed in (5, 6, 7):
         _agree(host, device, _moved(host.parameters, seed))
