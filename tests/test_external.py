@@ -31,7 +31,10 @@ from arrayrefine.topology.polymers import aligned, by_chain, residues_of
 
 Case = Callable[[str], Path]
 Loaded = tuple[Atoms, Crystal, Restraints]
-OFF = External(secondary_structure="off", ramachandran="off", rotamers="off", ncs="off", jelly_body="off", metals=False)
+OFF = External(
+    secondary_structure="off", ramachandran="off", rotamers="off", ncs="off", base_pairs="off", jelly_body="off",
+    metals=False,
+)  # fmt: skip
 
 
 def load(path: Path) -> Loaded:
@@ -485,8 +488,8 @@ def test_a_class_that_is_on_and_finds_nothing_says_so(reductase: Loaded) -> None
     for name in ("NCS", "base-pair"):
         assert any(f"nothing for {name} restraints" in note for note in found.notes)
     weightless = External(
-        secondary_structure_weight=0.0, ramachandran_weight=0.0, ncs_weight=0.0, jelly_body_weight=0.0,
-        metals_weight=0.0,
+        secondary_structure_weight=0.0, ramachandran_weight=0.0, ncs_weight=0.0, base_pairs_weight=0.0,
+        jelly_body_weight=0.0, metals_weight=0.0,
     )  # fmt: skip
     silent = with_external(restraints, atoms, 3.2, weightless)
     assert silent.notes == restraints.notes
