@@ -17,6 +17,7 @@ import gemmi
 from arrayrefine.errors import InputError, MonomerError
 from arrayrefine.io.models.dummy_atoms import dummies_among
 from arrayrefine.io.models.entities import set_up_entities
+from arrayrefine.io.models.padded_names import strip_names_of_component
 from arrayrefine.io.restraint_file import read_restraint_file, what_instead
 from arrayrefine.topology.atom_names import (
     names_of_other_programs,
@@ -316,7 +317,10 @@ def _read_links(monlib: gemmi.MonLib, folders: Sequence[Path]) -> None:
 def _read_document(monlib: gemmi.MonLib, path: Path, document: gemmi.cif.Document | None = None) -> None:
     """Add what a CIF defines; gemmi's errors become ours."""
     try:
-        monlib.read_monomer_doc(gemmi.cif.read(str(path)) if document is None else document)
+        document = gemmi.cif.read(str(path)) if document is None else document
+        for block in document:
+            strip_names_of_component(block)
+        monlib.read_monomer_doc(document)
     except (ValueError, RuntimeError, IndexError, OSError) as error:
         raise InputError(f"{path}: cannot be read as a restraint CIF: {error}") from error
 

@@ -179,6 +179,25 @@ def test_microheterogeneity_without_conformer_letters_and_a_single_conformer() -
     assert alone.alternative.tolist() == [-1]
 
 
+def test_residues_that_share_a_main_chain_exclude_each_other_by_their_letters() -> None:
+    """As crambin has it (1EJG): Leu and Ile at 25, with one main chain, which bears the name of Leu."""
+    rows = [
+        ("A", "LEU", 25, "", 1.0), ("A", "LEU", 25, "A", 0.33), ("A", "LEU", 25, "A", 0.57),
+        ("A", "ILE", 25, "B", 0.33), ("A", "ILE", 25, "C", 0.34),
+        ("A", "ILE", 25, "B", 0.21), ("A", "ILE", 25, "C", 0.22),
+    ]  # fmt: skip
+    atoms = model(rows)
+    names = np.array(["N", "CB", "CG", "CB", "CB", "CG1", "CG1"])
+    atoms = dataclasses.replace(atoms, identity=dataclasses.replace(atoms.identity, atom_name=names))
+    groups, notes = build_occupancy_groups(atoms)
+    assert not notes
+    assert not overfull(atoms, groups)
+    members = [np.flatnonzero(groups.group == k).tolist() for k in range(len(groups))]
+    assert members == [[1], [3], [4], [5], [6], [2]]
+    assert groups.alternative.tolist() == [0, 0, 0, 1, 1, 1]
+    assert groups.group[0] == -1
+
+
 def test_groups_that_the_user_names_come_first() -> None:
     groups, _ = build_occupancy_groups(model(), ("chain B and 5", "7 and altloc A | chain B and 2"))
     assert np.flatnonzero(groups.group == 0).tolist() == [20]

@@ -57,6 +57,15 @@ def _folder(path: Path, name: str, length: float) -> Path:
     return path
 
 
+def test_names_that_a_library_pads_are_those_without(tmp_path: Path) -> None:
+    """As T and DU of the CCP4 library have "H5' ", which hydrogens in `refined.cif` were named by."""
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "XXX.cif").write_text(component("XXX").replace(" O3 ", " 'O3 ' "))
+    (chemcomp,) = (load_monomers(["XXX"], monomers=tmp_path).monlib.monomers[name] for name in ["XXX"])
+    assert [atom.id for atom in chemcomp.atoms] == ["C1", "C2", "O3"]
+    assert [bond.id2.atom for bond in chemcomp.rt.bonds] == ["C2", "O3"]
+
+
 def _length(library, name: str) -> float:
     return float(library.monlib.monomers[name].rt.bonds[0].value)
 

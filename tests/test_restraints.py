@@ -298,6 +298,25 @@ def test_chain_breaks_are_where_nothing_is_bonded(name: str, breaks: str, built:
     assert [note.split(": ")[1] for note in notes] == ([breaks] if breaks else [])
 
 
+def test_residues_that_share_a_main_chain_break_none(case: Callable[[str], Path]) -> None:
+    """As crambin has it (1EJG): of Leu and Ile at one place the main chain bears the name of Leu."""
+    structure = gemmi.read_structure(str(case("1aba") / "model.pdb"))
+    chain = structure[0]["A"]
+    k = next(k for k, residue in enumerate(chain) if residue.name == "LEU")
+    other = chain[k].clone()
+    other.name = "ILE"
+    for name in ("N", "CA", "C", "O"):
+        other.remove_atom(name, "\0", gemmi.Element(name[0]))
+    for mine, its in zip([atom for atom in chain[k] if atom.name not in ("N", "CA", "C", "O")], other):
+        its.name = {"CG": "CG1", "CD1": "CG2", "CD2": "CD1"}.get(its.name, its.name)
+        mine.altloc, its.altloc, mine.occ, its.occ = "A", "B", 0.5, 0.5
+    chain.add_residue(other, k + 1)
+    model = read_model(structure)
+    library = load_monomers(structure[0].get_all_residue_names())
+    restraints = build_restraints(structure, model.atoms, model.crystal, library)
+    assert not any("break" in note for note in restraints.notes)
+
+
 def pulled_apart(case: Callable[[str], Path], by: float, at: int = 40, jump: int = 0) -> tuple[Built, int, int]:
     """1aba with all residues from one on moved along the peptide bond, and that bond's atoms."""
     structure = gemmi.read_structure(str(case("1aba") / "model.pdb"))

@@ -197,14 +197,19 @@ def _runs(atoms: Atoms, share: NDArray[np.float64], free: Mask) -> Iterator[dict
 def _parts(atoms: Atoms, share: NDArray[np.float64], index: Int) -> list[_Conformers]:
     """Conformers of one site; several sets of them where its atoms, say side chain and main chain, differ in amounts.
 
-    Atoms of one name tell which amounts go together; a name that only one conformer has goes by its amount.
+    Atoms of one name tell which amounts go together; a name that only one conformer has goes by its amount, or where
+    one would be whole with it. Where residues share a place those without letters are conformers by their names; of one
+    with letters what has none, and no other residue has, is the main chain that all share.
     """
     who = atoms.identity
     several = len(np.unique(who.residue_name[index])) > 1
+    lettered = np.isin(who.residue_name[index], np.unique(who.residue_name[index[who.altloc[index] != ""]]))
+    _, kind, count = np.unique(who.atom_name[index], return_inverse=True, return_counts=True)
+    shared = set(index[(who.altloc[index] == "") & lettered & (count[kind] == 1)].tolist())
     named: dict[str, list[tuple[str, float, int]]] = {}
     for i in index.tolist():
         label = str(who.altloc[i]) or (str(who.residue_name[i]) if several else "")
-        if label:
+        if label and i not in shared:
             named.setdefault(str(who.atom_name[i]), []).append((label, round(float(share[i]), 2), i))
     parts: dict[tuple[tuple[str, float], ...], _Conformers] = {}
     rest: dict[tuple[str, float], list[int]] = {}
@@ -218,11 +223,18 @@ def _parts(atoms: Atoms, share: NDArray[np.float64], index: Int) -> list[_Confor
     others: _Conformers = {}
     for (label, amount), more in rest.items():
         home = next((part for amounts, part in parts.items() if (label, amount) in amounts), None)
+        home = home or next((part for amounts, part in parts.items() if _completes(label, amount, amounts)), None)
         if home is not None:
-            home[label] += more
+            home.setdefault(label, []).extend(more)
         elif label not in others:
             others[label] = more
     return [*parts.values(), *([others] if len(others) > 1 else [])]
+
+
+def _completes(label: str, amount: float, amounts: tuple[tuple[str, float], ...]) -> bool:
+    """Whether what another conformer has of a site is what these conformers of it lack of 1."""
+    total = amount + sum(other for _, other in amounts)
+    return label not in dict(amounts) and abs(total - 1.0) <= float(_open(np.array(len(amounts) + 1)))
 
 
 def _named(atoms: Atoms, run: _Conformers) -> dict[str, Int]:

@@ -143,7 +143,9 @@ def build_restraints(
     excluded, one_four = topological_pairs(all_edges, rigid, groups, n)
     excluded_images = image_pairs(image_links(model), coordination_across, all_edges, n)
     non_bonded = build_non_bonded(atoms, kinds, all_edges, (excluded, excluded_images, one_four))
-    notes += unlinked_contacts(atoms, non_bonded) + overlapping_parts(atoms, non_bonded)
+    notes += unlinked_contacts(atoms, non_bonded)
+    non_bonded, said = overlapping_parts(atoms, non_bonded)
+    notes += said
     notes += overlapping_mates(atoms, non_bonded, crystal)
     return Restraints(
         bonds, angles, torsions, chiralities, planes, non_bonded, held, tuple(notes), across=across, at_nuclei=at_nuclei
@@ -242,7 +244,7 @@ def _same_ends(one: LinkEnds, two: LinkEnds) -> bool:
 
 def _chain_notes(topology: gemmi.Topo) -> list[str]:
     """Chain breaks and cis peptides."""
-    gaps, cis = [], []
+    gaps, cis, joined = [], [], set()
     named = [link_ends(link) for link in topology.extras if link.link_id and link.asu != gemmi.Asu.Different]
     for chain in _chains(topology):
         for info in chain.res_infos:
@@ -252,6 +254,10 @@ def _chain_notes(topology: gemmi.Topo) -> list[str]:
                     gaps.append(label)
                 elif "CIS" in link.link_id and not _is_twisted(link):
                     cis.append(label)
+                if link.link_id not in ("gap", ""):
+                    joined.add(label)
+    # of residues that share a place and a main chain, one that has no part of this chain is no break
+    gaps = [label for label in gaps if label not in joined]
     notes = []
     for what, labels in (("chain break", gaps), ("cis peptide", cis)):
         labels = list(dict.fromkeys(labels))

@@ -88,9 +88,9 @@ def _upper(matrix: sparse.sparray, diagonal: bool = False) -> tuple[Int, Int]:
     return np.column_stack([part.row, part.col]).astype(np.int64), part.data
 
 
-def _unique(pairs: Int, n: int) -> Int:
-    """Pairs (p, 2), each once, the lower number first, in order."""
-    pairs = pairs.reshape(-1, 2)
+def unique_pairs(found: Sequence[Int], n: int) -> Int:
+    """Pairs of all these tables (p, 2), each once, the lower number first, in order; `n` is the number of atoms."""
+    pairs = np.vstack(found).reshape(-1, 2)
     keys = np.sort(pairs.min(axis=1) * n + pairs.max(axis=1))
     keys = keys[np.diff(keys, prepend=-1) != 0]
     return np.column_stack(np.divmod(keys, n))
@@ -125,7 +125,7 @@ def topological_pairs(edges: Int, rigid: Int, planes: Sequence[Int], n: int) -> 
     bonds = _adjacency(edges, n)
     two = bonds @ bonds
     three = two @ bonds
-    edges = _unique(edges, n)
+    edges = unique_pairs([edges], n)
     near = [edges, _upper(two)[0]]
     first = rigid[:, 0], rigid[:, 1]
     if len(rigid):
@@ -138,7 +138,7 @@ def topological_pairs(edges: Int, rigid: Int, planes: Sequence[Int], n: int) -> 
     paths, count = _upper(three)
     double = paths[count >= 2]
     near.append(double[~np.isin(_keys(double, n), _keys(edges, n), assume_unique=True)])
-    excluded = _unique(np.vstack(near), n)
+    excluded = unique_pairs(near, n)
     excluded = excluded[excluded[:, 0] != excluded[:, 1]]
     one_four = paths[~np.isin(_keys(paths, n), _keys(excluded, n), assume_unique=True)]
     return excluded, one_four

@@ -6,6 +6,12 @@ import itertools
 
 import gemmi
 
+_OF_ATOMS = {
+    "atom": ("",), "plane_atom": ("",), "tree": ("",), "bond": ("_1", "_2"), "angle": ("_1", "_2", "_3"),
+    "tor": ("_1", "_2", "_3", "_4"), "chir": ("_centre", "_1", "_2", "_3"),
+}  # fmt: skip
+"""What follows `atom_id` in the columns of names, by category of a component's restraints."""
+
 
 def without_padding(structure: gemmi.Structure) -> None:
     """Strip the names of residues, atoms and conformers of a structure in place, and in the links that name them.
@@ -37,8 +43,23 @@ def strip_rows_of_links(block: gemmi.cif.Block) -> None:
     block : gemmi.cif.Block
     """
     for end, by, what in itertools.product(("ptnr1", "ptnr2"), ("auth", "label"), ("comp", "atom")):
-        column = block.find_values(f"_struct_conn.{end}_{by}_{what}_id")
-        for k, value in enumerate(column):
-            name = gemmi.cif.as_string(value)
-            if name != name.strip():
-                column[k] = gemmi.cif.quote(name.strip())
+        _strip(block.find_values(f"_struct_conn.{end}_{by}_{what}_id"))
+
+
+def strip_names_of_component(block: gemmi.cif.Block) -> None:
+    """Strip the names of atoms in a component's restraints, in place: T and DU of the CCP4 library have "H5' ".
+
+    Parameters
+    ----------
+    block : gemmi.cif.Block
+    """
+    for category, ends in _OF_ATOMS.items():
+        for end in ends:
+            _strip(block.find_values(f"_chem_comp_{category}.atom_id{end}"))
+
+
+def _strip(column: gemmi.cif.Column) -> None:
+    for k, value in enumerate(column):
+        name = gemmi.cif.as_string(value)
+        if name != name.strip():
+            column[k] = gemmi.cif.quote(name.strip())
