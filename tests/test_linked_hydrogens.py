@@ -30,6 +30,10 @@ def row(atoms: Atoms, residue: str, name: str, altloc: str = "") -> int:
     return int(i)
 
 
+def at(atom: gemmi.Atom) -> np.ndarray:
+    return np.array(atom.pos.tolist())
+
+
 def strand(name: str = "OCS", number: int = 85) -> gemmi.Structure:
     """Three residues of the embedded crystal, the one in the middle of which gets the name of a component."""
     structure, chain = empty(), gemmi.Chain("A")
@@ -227,6 +231,28 @@ def test_a_metal_takes_the_place_of_a_hydrogen_of_the_nitrogen_that_binds_it(num
     for bond in bonds:
         cosine = bond @ (metal - n) / np.linalg.norm(bond) / np.linalg.norm(metal - n)
         assert np.degrees(np.arccos(cosine)) == pytest.approx(109.5, abs=8.0)
+
+
+@pytest.mark.parametrize(("shift", "conformer", "left"), [
+    (0.0, "\0", 0), (80.0, "\0", 0), (0.0, "B", 1),
+])  # fmt: skip
+def test_a_sulfur_that_binds_a_metal_is_a_thiolate(shift: float, conformer: str, left: int) -> None:
+    """As of cysteines at cadmium (1D66), which no link of the library describes; the metal may be a mate's."""
+    structure = strand("CYS")
+    structure.setup_entities()
+    cysteine = structure[0]["A"][1]
+    sulfur = next(atom for atom in cysteine if atom.name == "SG")
+    structure = _with_metal(structure, sulfur, 2.0 * at(sulfur) - at(cysteine["CB"][0]))
+    ion = structure[0]["M"][0]
+    ion.name, ion[0].name, ion[0].element = "CD", "CD", gemmi.Element("Cd")
+    ion[0].pos += gemmi.Position(0.0, 0.0, shift)
+    if conformer != "\0":
+        ion[0].altloc = conformer
+        for atom in cysteine:
+            atom.altloc = "A"
+    atoms, notes = grown(structure)
+    assert (atoms.identity.atom_name == "HG").sum() == left
+    assert ("1 hydrogen is left out, as a metal is there: A/CYS 85/HG" in notes) == (left == 0)
 
 
 @pytest.mark.parametrize("why", ["behind", "another conformer"])

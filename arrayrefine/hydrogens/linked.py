@@ -25,6 +25,8 @@ _DOUBLE = 1.32
 """Å; between C=O (1.23) and C-O (1.43)."""
 _METAL = 2.6
 """Å; N this near to a metal binds it."""
+_THIOLATE = 2.9
+"""Å; a sulfur this near to a metal binds it, Pb-S of 2.7 Å among them."""
 _HALF_TETRAHEDRAL = np.arccos(-1.0 / 3.0) / 2.0
 
 
@@ -138,7 +140,7 @@ def settle(
         _place(grown, parent, near, ordered[:allowed], lengths)
         lost += [key for key in ordered[:allowed] if len(near) > 1 and not grown.has_place(key)]
     gone = {*taken, *lost}
-    displaced = _clear_metals(grown, groups, gone, topology, distance)
+    displaced = [*_clear_metals(grown, groups, gone, topology, distance), *_thiolates(grown, groups, gone)]
     gone |= {*displaced}
     lost += [key for key in grown.found if key not in gone and grown.is_astray(key)]
     notes = [
@@ -191,6 +193,24 @@ def _clear_metals(
         ordered = sorted(keys, key=lambda key: -grown.found[key].pos.dist(one.pos))
         left_out += ordered[allowed:]
         _place(grown, parent, [*near, metal], ordered[:allowed], lengths)
+    return left_out
+
+
+def _thiolates(grown: Grown, groups: dict[tuple[int, str], list[Key]], gone: set[Key]) -> list[Key]:
+    """Hydrogens of sulfurs that bind a metal, mates' among them: these are thiolates, with any metal.
+
+    Links of the library take such hydrogens away at zinc and iron, and at few others.
+    """
+    metals = [site for site in grown.sites if site.element.is_metal]
+    cell = grown.structure.cell
+    left_out: list[Key] = []
+    for (parent, altloc), keys in groups.items():
+        site = grown.sites[parent]
+        if site.element.name == "S" and any(
+            "\0" in (altloc, metal.altloc) or altloc == metal.altloc
+            for metal in metals if cell.find_nearest_image(site.pos, metal.pos).dist() < _THIOLATE
+        ):  # fmt: skip
+            left_out += [key for key in keys if key not in gone]
     return left_out
 
 
