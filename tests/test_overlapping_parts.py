@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+
+import gemmi
+import numpy as np
 
 from arrayrefine.io.models.reading import read_model
 from arrayrefine.monomers import load_monomers
@@ -35,25 +39,52 @@ def test_a_water_in_the_place_of_a_ligand_is_named(tmp_path: Path) -> None:
     said = _said(tmp_path / "a.pdb", *atoms)
     assert kind_of(said[0]) == "warning"
     assert said == [
-        "1 pair of residues that are there in part is in one place, without conformers; one is taken to be there "
-        "instead of the other, without contacts between them: A/EDO 1/C1 - A/HOH 2/O (0.40 Å). Name them conformers A "
-        "and B (altloc); if they are bonded, name the bond in the model (LINK or struct_conn)"
+        "1 pair of residues that are there in part is in one place, without conformers that say so; one is taken to be "
+        "there instead of the other, without contacts between them: A/EDO 1/C1 - A/HOH 2/O (0.40 Å). Name them "
+        "conformers A and B (altloc); if they are bonded, name the bond in the model (LINK or struct_conn)"
     ]
 
 
 def test_two_networks_of_waters_do_not_push_each_other_away(tmp_path: Path) -> None:
     """As of 1BRF, with occupancies of 0.61 and 0.39: waters ended up to 2.5 Å off."""
-    waters = ("O", "HOH", 9.0, 0.61), ("O", "HOH", 9.7, 0.39), ("O", "HOH", 11.8, 0.39)
+    waters = ("O", "HOH", 9.0, 0.61), ("O", "HOH", 9.7, 0.39), ("O", "HOH", 12.2, 0.39)
     excluded = _built(tmp_path / "a.pdb", *waters).non_bonded.excluded.tolist()
     assert excluded == [[0, 1]]
     assert not _built(tmp_path / "b.pdb", waters[0], ("O", "HOH", 9.7, 0.5)).non_bonded.excluded.tolist()
+
+
+def test_a_water_makes_room_for_a_conformer_of_its_neighbour(case: Callable[[str], Path]) -> None:
+    """As of 1KWF, with 0.68 of a water 1.9 Å from 0.32 of CG2 of a threonine: this ended 0.8 Å off."""
+    structure = gemmi.read_structure(str(case("1aba") / "model.pdb"))
+    chain = structure[0]["A"]
+    threonine = next(residue for residue in chain if residue.name == "THR")
+    others = [site.clone() for site in threonine]
+    for letter, occupancy, sites in (("A", 0.68, threonine), ("B", 0.32, others)):
+        for site in sites:
+            site.altloc, site.occ = letter, occupancy
+    for site in others:
+        threonine.add_atom(site)
+    water = next(residue for residue in chain if residue.name == "HOH")
+    water[0].occ, water[0].pos = 0.68, threonine["CG2"]["B"].pos + gemmi.Position(1.3, 1.3, 1.3)
+    model = read_model(structure)
+    library = load_monomers(structure[0].get_all_residue_names())
+    restraints = build_restraints(model.structure, model.atoms, model.crystal, library)
+    assert any("1 pair of residues that are there in part is in one place" in note for note in restraints.notes)
+    who = model.atoms.identity
+    (oxygen,) = np.flatnonzero((who.residue_name == "HOH") & (who.sequence_number == water.seqid.num))
+    pairs = restraints.non_bonded.excluded
+    beside = pairs[(pairs == oxygen).any(axis=1)]
+    beside = beside[beside != oxygen]
+    assert set(who.altloc[beside].tolist()) == {"B"}
+    assert len(beside) == len(threonine) // 2
 
 
 def test_what_is_named_apart_or_there_together_is_not(tmp_path: Path) -> None:
     atoms = ("C1", "EDO", 9.0, 0.5), ("O", "HOH", 9.4, 0.5)
     assert not _said(tmp_path / "a.pdb", *atoms, alt="B")
     assert not _said(tmp_path / "b.pdb", atoms[0], ("O", "HOH", 9.4, 0.7))
-    assert not _said(tmp_path / "c.pdb", atoms[0], ("O", "HOH", 11.1, 0.5))
+    assert not _said(tmp_path / "c.pdb", atoms[0], ("O", "HOH", 11.7, 0.5))
+    assert not _said(tmp_path / "e.pdb", ("O", "HOH", 9.0, 0.5), ("O", "HOH", 11.3, 0.5))
     assert not _said(tmp_path / "d.pdb", atoms[0])
 
 

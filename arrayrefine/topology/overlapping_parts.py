@@ -10,18 +10,21 @@ from arrayrefine.atoms import WATERS, Atoms
 from arrayrefine.kernels.contacts import in_table
 from arrayrefine.kernels.distances import close_pairs
 from arrayrefine.restraints import NonBonded
-from arrayrefine.topology.nonbonded import APART, metal_flags, unique_pairs
+from arrayrefine.topology.nonbonded import metal_flags, unique_pairs
 from arrayrefine.wording import Caution, are, counted, listed
 
 _ROUNDED = 0.005
 """What occupancies of two decimals, added up, may miss one by."""
+_POLAR, _OTHER = 2.2, 2.6
+"""Å; two of N and O, which hydrogen bonds hold at 2.5, and others, which are 3 apart, are not there together nearer."""
 
 
 def overlapping_parts(atoms: Atoms, non_bonded: NonBonded) -> tuple[NonBonded, list[str]]:
     """Leave contacts out between residues that overlap, with occupancies that add up to no more than 1.
 
-    Without conformers nothing else says that they are never there together; contacts would push them apart, as far as
-    the next place that is free.
+    Where one of them has no conformer nothing else says that they are never there together, as of a water that
+    makes room for the second conformer of a side chain; contacts would push them apart, as far as the next place that
+    is free.
 
     Parameters
     ----------
@@ -34,35 +37,38 @@ def overlapping_parts(atoms: Atoms, non_bonded: NonBonded) -> tuple[NonBonded, l
     Returns
     -------
     non_bonded : NonBonded
-        With all pairs of atoms of such residues excluded that are there in part.
+        With all pairs of atoms excluded of such residues, or conformers of them, that are there in part.
     notes : list of str
         One sentence, or none: a warning where anything but waters is among them.
     """
-    who = atoms.identity
-    in_part = (non_bonded.conformer == 0) & (atoms.occupancy > 0.0) & (atoms.occupancy < 1.0)
+    who, conformer = atoms.identity, non_bonded.conformer
+    in_part = (atoms.occupancy > 0.0) & (atoms.occupancy < 1.0)
     chosen = in_part & ~atoms.is_hydrogen & ~metal_flags(atoms.element) & (atoms.multiplicity == 1)
     rows = np.flatnonzero(chosen)
     if not len(rows):
         return non_bonded, []
-    pairs = rows[close_pairs(atoms.xyz[rows], APART)]
+    pairs = rows[close_pairs(atoms.xyz[rows], _OTHER)]
     i, j = pairs[:, 0], pairs[:, 1]
-    chosen = (who.residue[i] != who.residue[j]) & (atoms.occupancy[i] + atoms.occupancy[j] <= 1.0 + _ROUNDED)
-    chosen &= ~in_table(i, j, non_bonded.excluded, len(atoms))
-    i, j = i[chosen], j[chosen]
+    distance = np.linalg.norm(atoms.xyz[i] - atoms.xyz[j], axis=1)
+    polar = np.isin(atoms.element, ("N", "O"))
+    chosen = distance < np.where(polar[i] & polar[j], _POLAR, _OTHER)
+    chosen &= (who.residue[i] != who.residue[j]) & (atoms.occupancy[i] + atoms.occupancy[j] <= 1.0 + _ROUNDED)
+    chosen &= ((conformer[i] == 0) | (conformer[j] == 0)) & ~in_table(i, j, non_bonded.excluded, len(atoms))
+    i, j, distance = i[chosen], j[chosen], distance[chosen]
     if not len(i):
         return non_bonded, []
-    distance = np.linalg.norm(atoms.xyz[i] - atoms.xyz[j], axis=1)
+    part = np.unique(np.column_stack([who.residue, conformer]), axis=0, return_inverse=True)[1].ravel()
     nearest: dict[tuple[int, int], int] = {}
     for k in np.argsort(distance, kind="stable").tolist():
-        nearest.setdefault((int(who.residue[i[k]]), int(who.residue[j[k]])), k)
+        nearest.setdefault((int(part[i[k]]), int(part[j[k]])), k)
     n = len(nearest)
     labels = [f"{who.label(int(i[k]))} - {who.label(int(j[k]))} ({distance[k]:.2f} Å)" for k in nearest.values()]
     said = (
-        f"{counted(n, 'pair')} of residues that are there in part {are(n)} in one place, without conformers; one is "
-        f"taken to be there instead of the other, without contacts between them: {listed(labels, '; ')}. Name them "
-        "conformers A and B (altloc); if they are bonded, name the bond in the model (LINK or struct_conn)"
+        f"{counted(n, 'pair')} of residues that are there in part {are(n)} in one place, without conformers that say "
+        f"so; one is taken to be there instead of the other, without contacts between them: {listed(labels, '; ')}. "
+        "Name them conformers A and B (altloc); if they are bonded, name the bond in the model (LINK or struct_conn)"
     )
-    mine = {of: np.flatnonzero(in_part & (who.residue == of)) for of in {of for pair in nearest for of in pair}}
+    mine = {of: np.flatnonzero(in_part & (part == of)) for of in {of for pair in nearest for of in pair}}
     apart = [np.stack(np.meshgrid(mine[one], mine[two]), axis=-1).reshape(-1, 2) for one, two in nearest]
     non_bonded = dataclasses.replace(non_bonded, excluded=unique_pairs([non_bonded.excluded, *apart], len(atoms)))
     quiet = np.isin(who.residue_name[np.concatenate([i, j])], WATERS).all()
