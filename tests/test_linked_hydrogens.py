@@ -233,6 +233,17 @@ def test_a_metal_takes_the_place_of_a_hydrogen_of_the_nitrogen_that_binds_it(num
         assert np.degrees(np.arccos(cosine)) == pytest.approx(109.5, abs=8.0)
 
 
+def test_hydroxyls_turn_whatever_conformer_their_dictionary_draws() -> None:
+    """MPD gives each of its hydroxyls one torsion, of one period: HO4 stayed 1.3 Å from a hydrogen of Arg (3EK3)."""
+    structure, _ = joined(("MPD", "C1", "H11"), ("EDO", "C1", "H11"), 20.0)
+    structure.connections.clear()
+    model = read_model(structure)
+    complete, hydrogens, _ = add_hydrogens(model, model.crystal, load_monomers(["EDO", "MPD"]), RidingHydrogens())
+    assert hydrogens.rotors is not None
+    turning = complete.atoms.identity.atom_name[complete.atoms.riding.child[hydrogens.rotors.rows]].tolist()
+    assert {"HO1", "HO2", "HO4"} <= set(turning)
+
+
 @pytest.mark.parametrize(("shift", "conformer", "left"), [
     (0.0, "\0", 0), (80.0, "\0", 0), (0.0, "B", 1),
 ])  # fmt: skip

@@ -65,7 +65,9 @@ def carried(
     members = np.bincount(group, minlength=len(near))[group]
     carbon = atoms.element[parent] == "C"
     # A carbon with fewer hydrogens and one neighbour is the end of a side chain that is not all there.
-    cone = (frames.kind == TORSION) & ((members == 3) | (~certain & (members < 3) & ~carbon))
+    # Of hydroxyls and thiols dictionaries that give one torsion name a conformer, not what holds the hydrogen there.
+    hydroxyl = np.isin(atoms.element[parent], ("O", "S")) & (members == 1)
+    cone = (frames.kind == TORSION) & ((members == 3) | hydroxyl | (~certain & (members < 3) & ~carbon))
     turns = cone & (options.turn != "none") & (~carbon | (options.turn == "all"))
     flat = np.zeros(len(near), dtype=bool)
     flat[single] = _flat(atoms.xyz, parent[first[single]], neighbour[single, 0], behind)
