@@ -31,6 +31,7 @@ from arrayrefine.topology.component_of_model import components_of_model
 from arrayrefine.topology.dictionary_contents import contents, rename_modifications, set_groups
 from arrayrefine.topology.element_checks import other_elements
 from arrayrefine.topology.library_mending import mend_library
+from arrayrefine.topology.polymer_groups import set_polymer_groups
 from arrayrefine.topology.sugar_groups import set_sugar_groups
 from arrayrefine.topology.typical_geometry import typical_geometry
 from arrayrefine.wording import Caution, listed
@@ -153,8 +154,10 @@ def load_monomers(
             raise InputError(f"{found}: expected the component {name}, which is not in this file")
         sources[name] = str(found)
         here.append(name)
+    known = [name for name in dict.fromkeys(residue_names) if name in monlib.monomers]
+    notes += set_polymer_groups(monlib, known)
     notes += mend_library(monlib, here, own_links, EMBEDDED)
-    notes += set_sugar_groups(monlib, [name for name in dict.fromkeys(residue_names) if name in monlib.monomers])
+    notes += set_sugar_groups(monlib, known)
     return MonomerLibrary(monlib, energy, sources, tuple(missing), tuple(notes), unused, replaced)
 
 

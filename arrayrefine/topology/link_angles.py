@@ -107,11 +107,18 @@ def with_link_angles(
 def unknown_links(
     model: TopologyModel, known_links: Collection[str]
 ) -> Iterator[tuple[gemmi.Topo.Link, gemmi.Topo.Bond]]:
-    """Links within the model that the library does not know by name, and the bond of each."""
-    for link in model.topology.extras:
+    """Links within the model that the library does not know by name, and the bond of each.
+
+    Those between neighbours in a chain are among them, of which gemmi knows but the bond where a dictionary calls one
+    of the two no polymer.
+    """
+    topology = model.topology
+    chains = (topology.chain_infos[k] for k in range(len(topology.chain_infos)))
+    within = (link for chain in chains for info in chain.res_infos for link in info.prev)
+    for link in (*topology.extras, *within):
         if link.link_id not in known_links and link.asu != gemmi.Asu.Different:
             for rule in link.link_rules:
-                yield link, model.topology.bonds[rule.index]
+                yield link, topology.bonds[rule.index]
 
 
 @dataclass(frozen=True)
