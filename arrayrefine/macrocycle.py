@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple, TypeGuard
+from typing import Literal, NamedTuple, TypeGuard
 
 from arrayrefine.displacements import tensors
 from arrayrefine.displacements.tls import NUMBERS
@@ -153,7 +154,7 @@ class _Cycles:
         self.unturned = None
         if not self.looks or self.stop():
             return
-        path, said = _with_better_places(self.here.problem, self.here.path, self.done + cycle, count == 1)
+        path, said = _with_better_places(self.here.problem, self.here.path, self.done + cycle, count == 1, self.steps)
         self.looks = bool(said) or count == 1
         self.unturned = self.here if said else None
         self.here = self.here._replace(path=path, notes=(*self.here.notes, *said))
@@ -293,14 +294,22 @@ def _turned(problem: Problem, path: Path) -> Path:
     return dataclasses.replace(path, state=evaluate(problem, atoms, before=state, refit=False))
 
 
-def _with_better_places(problem: Problem, path: Path, cycle: int, first: bool) -> tuple[Path, list[str]]:
+def _to_and_fro(steps: Sequence[Step], kind: Literal["side_chains", "nqh_flips"]) -> frozenset[str]:
+    """Residues that turned there and back: the data and what they meet say either, and another time decides nothing."""
+    times = Counter(residue for step in steps for residue, _ in getattr(step, kind))
+    return frozenset(residue for residue, count in times.items() if count > 1)
+
+
+def _with_better_places(
+    problem: Problem, path: Path, cycle: int, first: bool, steps: Sequence[Step]
+) -> tuple[Path, list[str]]:
     """The path with ligands, peptides and side chains where the data want them, and what to say of those that moved."""
     state, placed = with_better_ligands(problem, path.state, far=not first)
     flipped, turned, ends = Moved()[:3]
     if not first:
         state, flipped = with_flipped_peptides(problem, state)
-        state, turned = with_better_rotamers(problem, state)
-        state, ends = with_flipped_ends(problem, state)
+        state, turned = with_better_rotamers(problem, state, _to_and_fro(steps, "side_chains"))
+        state, ends = with_flipped_ends(problem, state, _to_and_fro(steps, "nqh_flips"))
     news = []
     if placed:
         news.append(told(placed))

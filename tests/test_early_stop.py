@@ -23,7 +23,7 @@ from arrayrefine.weights import Steering
 def run(
     gains: list[float], monkeypatch: pytest.MonkeyPatch, bond: float = 0.6, r_step: float = -0.001,
     unexplained: float = 0.1, left: float = math.inf, news: str = "", targets: tuple[str, ...] = ("xyz",),
-    reflections: int = 5000, excess: float = 0.0, **options: Any,
+    reflections: int = 5000, excess: float = 0.0, ends: Any = lambda _, state, stay: (state, ()), **options: Any,
 ) -> tuple[int, str, float]:  # fmt: skip
     """Cycles taken, why they ended, and R-work of what is kept; cycle k gains so much per parameter, moves R-work by
     r_step, and leaves so much to gain. Outliers cost so much in excess, of weight 2, that the first cycle mends.
@@ -50,9 +50,9 @@ def run(
     monkeypatch.setattr(convergence, "work_nll", lambda one, two: (one.nll_work, two.nll_work + 0.01 * (r_step > 0.0)))
     monkeypatch.setattr(macrocycle, "_turned", lambda _, path: path)
     monkeypatch.setattr(macrocycle, "with_better_ligands", lambda _, state, far: (state, ()))
-    monkeypatch.setattr(macrocycle, "with_better_rotamers", lambda _, state: (state, ()))
+    monkeypatch.setattr(macrocycle, "with_better_rotamers", lambda _, state, stay: (state, ()))
     monkeypatch.setattr(macrocycle, "with_flipped_peptides", lambda _, state: (state, ()))
-    monkeypatch.setattr(macrocycle, "with_flipped_ends", lambda _, state: (state, ()))
+    monkeypatch.setattr(macrocycle, "with_flipped_ends", ends)
     problem: Any = types.SimpleNamespace(
         options=Options(cycles=len(gains), targets=targets, external=External(jelly_body="off"), **options),
         occupancy=None, undecided=None, geometry=types.SimpleNamespace(),
@@ -164,3 +164,16 @@ def test_strained_geometry_is_not_the_end(monkeypatch: pytest.MonkeyPatch) -> No
 def test_every_cycle_runs_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run([2.0, 0.001, 0.001], monkeypatch, minimiser=Minimiser(early_stop=False))[0] == 3
     assert run([2.0, 0.1, 0.1], monkeypatch, left=0.001, minimiser=Minimiser(early_stop=False))[0] == 3
+
+
+def test_what_turned_there_and_back_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two Asn of 1IA1 turned before each of ten cycles, to the hydrogen bonds and back to the data."""
+    asked: list[list[str]] = []
+
+    def turned(_: Any, state: Any, stay: Any) -> Any:
+        asked.append(sorted(stay))
+        return state, tuple((residue, 16.0) for residue in ("A/ASN 185", "B/ASN 185") if residue not in stay)
+
+    cycles, *_ = run([2.0] * 7, monkeypatch, ends=turned)
+    assert cycles == 7
+    assert asked == [[], [], ["A/ASN 185", "B/ASN 185"]]  # which turn nothing, so that it is asked no more

@@ -104,6 +104,11 @@ def test_the_example_as_deposited(deposited: tuple[Problem, State]) -> None:
         assert np.linalg.norm(atoms.xyz[near] - atoms.xyz[n6]) < 2.9
 
 
+def test_ends_that_shall_stay_do_not_turn(deposited: tuple[Problem, State]) -> None:
+    found = with_flipped_ends(*deposited, {"A/GLN 102"})[1]
+    assert [name for name, _ in found] == ["A/ASN 18"]
+
+
 def test_two_half_turns_are_none(start: tuple[Problem, State]) -> None:
     atoms = start[1].atoms
     ends = ends_of(atoms)

@@ -500,3 +500,16 @@ def test_a_crystal_with_wrong_rotamers(spoilt: tuple[Path, Path], tmp_path: Path
     assert any("side chains turned to another rotamer" in text and turned[0] in text for text in auto["warnings"])
     assert turned[0] in auto["steps"][1]["note"]
     assert not any(step["side_chains"] for step in keep["steps"])
+
+
+def test_an_end_that_is_turned_by_half_is_no_other_rotamer(start: tuple[Problem, State]) -> None:
+    """1IA1 went on for ten cycles: the data turned four Asn that hydrogen bonds turned back each time."""
+    atoms = start[1].atoms
+    for kind in side_chains_of([r for r in residues_of(atoms) if r.name in ("ASN", "GLN", "HIS", "LEU")]):
+        candidates = rotamers._rotamers(kind, atoms.xyz)
+        away = candidates.poses.chi - kind.chi(atoms.xyz)[candidates.row]
+        away = np.abs((away + 180.0) % 360.0 - 180.0)
+        assert len(away)
+        if kind.name != "LEU":
+            away[:, -1] = np.minimum(away[:, -1], 180.0 - away[:, -1])
+        assert (away > 40.0 - 1e-6).any(axis=1).all()

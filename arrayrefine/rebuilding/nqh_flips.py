@@ -8,7 +8,7 @@ turns 38.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,8 +84,17 @@ class _Evidence(Probes):
         return float(np.einsum("s,is,js,ijs->", weight, f, f, wave, optimize=True))
 
 
-def with_flipped_ends(problem: Problem, state: State) -> tuple[State, tuple[Turned, ...]]:
+def with_flipped_ends(
+    problem: Problem, state: State, stay: Collection[str] = ()
+) -> tuple[State, tuple[Turned, ...]]:
     """Turn ends of Asn, Gln, His and carboxamides whose hydrogen bonds, contacts and density ask for it.
+
+    Parameters
+    ----------
+    problem : Problem
+    state : State
+    stay : collection of str
+        Residues that do not turn, such as "A/ASN 12".
 
     Returns
     -------
@@ -100,6 +109,7 @@ def with_flipped_ends(problem: Problem, state: State) -> tuple[State, tuple[Turn
     crystal, refined = problem.reflections.crystal, displaced(problem, state.atoms)
     amides = carboxamides_of(state.atoms, problem.restraints.bonds.index)
     ends = ends_of(state.atoms, residues_of(state.atoms), crystal, held(problem, state.atoms), amides)
+    ends = [end for end in ends if label(end.residue) not in stay]
     if not ends:
         return state, ()
     by_data = dict(zip([end.key for end in ends], _Evidence(state, refined).gained(ends).tolist()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.problem import Problem
 from arrayrefine.rebuilding.better_places import WORTH, Search, held, moves, with_better_places
 from arrayrefine.rebuilding.bound import split_or_loose
+from arrayrefine.rebuilding.nqh_ends import ENDS
 from arrayrefine.rebuilding.side_chain_scores import Candidates, Movable
 from arrayrefine.rebuilding.side_chains import BACKBONE, Poses, SideChains, side_chains_of
 from arrayrefine.state import State
@@ -30,13 +32,17 @@ class Turned(NamedTuple):
     gain: float
 
 
-def with_better_rotamers(problem: Problem, state: State) -> tuple[State, tuple[Turned, ...]]:
+def with_better_rotamers(
+    problem: Problem, state: State, stay: Collection[str] = ()
+) -> tuple[State, tuple[Turned, ...]]:
     """Turn side chains to rotamers that explain the data better.
 
     Parameters
     ----------
     problem : Problem
     state : State
+    stay : collection of str
+        Residues that do not turn, such as "A/LEU 121".
 
     Returns
     -------
@@ -49,7 +55,7 @@ def with_better_rotamers(problem: Problem, state: State) -> tuple[State, tuple[T
     kept = options.side_chains == "keep" or options.reference is not None or options.external.rotamers == "on"
     if kept or not moves(problem, state):
         return state, ()
-    kinds = side_chains_of(_free(problem, state.atoms))
+    kinds = side_chains_of([one for one in _free(problem, state.atoms) if label(one) not in stay])
     state, trials = with_better_places(problem, state, _search(kinds))
     return state, tuple(Turned(label(trial.residue), trial.gain) for trial in trials)
 
@@ -76,12 +82,18 @@ def _free(problem: Problem, atoms: Atoms) -> list[Residue]:
 
 
 def _rotamers(kind: Movable, xyz: Float) -> Candidates:
-    """All rotamers but those that the side chains are in."""
+    """All rotamers but those that the side chains are in.
+
+    Ends of Asn, Gln and His that are turned by half are in the same: which way round they are hydrogen bonds say, too,
+    and whether they may turn is another option. Judged by the data alone, they would be turned back each time.
+    """
     assert isinstance(kind, SideChains)
     known = tables()
     mean = known[f"mean/{kind.name}"].astype(float)
     away = mean - kind.chi(xyz)[:, None]
     periods = known.get(f"period/{kind.name}", np.full(mean.shape[1], 360.0))
+    if kind.name in ENDS:
+        periods = np.append(periods[:-1], 180.0)
     away -= periods * np.rint(away / periods)
     row, rotamer = np.nonzero((np.abs(away) > _SAME).any(axis=2))
     return Candidates(kind, row, Poses.of(mean[rotamer]))
