@@ -430,7 +430,7 @@ def test_what_no_step_has_refined_is_not_kept(
     found: list[Any] = []
     search, run = macrocycle.with_better_rotamers, macrocycle._run_cycle
 
-    def asking(problem: Problem, state: State) -> Any:
+    def asking(problem: Problem, state: State, stay: Any) -> Any:
         asked.append(state)
         found[:] = found or [search(problem, state)]  # the second time of the same state
         return found[0]
