@@ -117,6 +117,20 @@ def test_a_component_without_hydrogens_has_room_for_what_it_lacks() -> None:
     assert [note for note in found.notes if "typical lengths: 1 x F - C1 (1.40 Å)" in note or "C1 - F (1.40 Å)" in note]
 
 
+def test_a_phosphonate_that_has_lost_an_oxygen_has_room_for_serine() -> None:
+    """As 3V2 of a covalent inhibitor (4WVP), known by its shape alone: P with three bonds is bound to OG."""
+    structure, _ = joined(("SER", "OG", "HG"), ("PO4", "P", "O1"), 1.6)
+    second = structure[0]["B"][0]
+    second.name = "XPH"
+    connection = structure.connections[0]
+    connection.partner2 = gemmi.AtomAddress("B", second.seqid, "XPH", "P")
+    model = read_model(structure)
+    library = library_for(model.structure, (), None, "shape")
+    found = build_restraints(model.structure, model.atoms, model.crystal, library, unknown="shape")
+    assert not [note for note in found.notes if "all its bonds" in note]
+    assert [note for note in found.notes if note.startswith("4 angles at links")]
+
+
 def test_a_link_of_flat_nitrogen_to_oxygen_as_long_as_none_is_left_free() -> None:
     """As of arginine to a phosphate, a salt bridge drawn too short."""
     nitrogen, oxygen = ("ARG", "NH1", "HH11"), ("EDO", "O1", "HO1")

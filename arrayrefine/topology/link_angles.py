@@ -30,7 +30,8 @@ LONGER = 0.25
 _POLAR = {"N", "O"}
 _VALENCE = {"O": 2, "S": 2, "N": 3, "F": 1, "Cl": 1, "Br": 1, "I": 1}
 _SATURATED, _FLAT = 4, 3
-"""Bonds of carbon, in a plane or not, where a component has no hydrogens to tell, as one that is known by its shape."""
+"""Bonds of carbon, in a plane or not, and of phosphorus the first, where a component has no hydrogens to tell, as one
+that is known by its shape and lacks what a link replaces."""
 
 
 def with_link_angles(
@@ -196,8 +197,9 @@ def _has_room(end: _End, edges: Int, model: TopologyModel, monlib: gemmi.MonLib,
         return True
     component = monlib.monomers[end.home.name]
     room = sum(end.site.name in (bond.id1.atom, bond.id2.atom) for bond in component.rt.bonds)
-    if end.site.element.name == "C" and not hydrogens_of(component):
-        room = max(room, _FLAT if is_planar(end.home.name, end.site.name, monlib) else _SATURATED)
+    if end.site.element.name in ("C", "P") and not hydrogens_of(component):
+        flat = end.site.element.name == "C" and is_planar(end.home.name, end.site.name, monlib)
+        room = max(room, _FLAT if flat else _SATURATED)
     who = atoms.identity
     near = {  # of conformers one, those that are other components too
         (str(who.chain[k]), int(who.sequence_number[k]), str(who.insertion_code[k]), site.name)
