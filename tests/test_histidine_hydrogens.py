@@ -5,9 +5,11 @@ from __future__ import annotations
 import gemmi
 import numpy as np
 import pytest
+from joined import drawn, joined
 from test_linked_hydrogens import grown, strand
 
-from arrayrefine.monomers import EMBEDDED
+from arrayrefine.hydrogens.histidines import protons_of_imidazole
+from arrayrefine.monomers import EMBEDDED, load_monomers
 
 
 def histidine(named: dict[str, str], occupancy: float = 1.0) -> gemmi.Structure:
@@ -51,6 +53,35 @@ def test_a_histidine_has_the_hydrogens_that_the_model_names(named: dict[str, str
 
 def test_hydrogens_without_occupancy_tell_nothing() -> None:
     assert on_nitrogen(histidine({"HD1": ""}, occupancy=0.0)) == ["HD1 0.0", "HE2 0.0"]
+
+
+@pytest.mark.parametrize(("named", "there"), [((), [0.0, 0.0, 1.0]), (("HN3",), [0.0, 1.0, 1.0])])
+def test_of_other_imidazoles_those_are_there_that_the_model_names(named: tuple[str, ...], there: list[float]) -> None:
+    """Their dictionaries draw the cation: IMD, of buffers, and D-histidine (5GOB)."""
+    structure, _ = joined(("IMD", "C5", "H5"), ("EDO", "C1", "H11"), 20.0)
+    structure.connections.clear()
+    xyz, _ = drawn("IMD")
+    placed = structure[0]["A"][0]
+    fit = gemmi.superpose_positions(
+        [atom.pos for atom in placed], [gemmi.Position(*xyz[atom.name].tolist()) for atom in placed]
+    )
+    for name in named:
+        proton = gemmi.Atom()
+        proton.name, proton.element, proton.serial = name, gemmi.Element("H"), 300
+        proton.pos = gemmi.Position(fit.transform.apply(gemmi.Position(*xyz[name].tolist())))
+        placed.add_atom(proton)
+    atoms, _ = grown(structure)
+    who = atoms.identity
+    rows = [np.flatnonzero((who.residue_name == "IMD") & (who.atom_name == name))[0] for name in ("HN1", "HN3", "H2")]
+    assert atoms.occupancy[rows].tolist() == there
+
+
+def test_only_cations_of_imidazole_are_told_so() -> None:
+    library = load_monomers(["IMD", "HIS", "TRP", "ARG", "BTN", "FAD", "ATP"]).monlib.monomers
+    found = {name: sorted(protons_of_imidazole(library[name])) for name in library}
+    assert {name: protons for name, protons in found.items() if protons} == {
+        "IMD": ["HN1", "HN3"], "HIS": ["HD1", "HE2"]
+    }  # fmt: skip
 
 
 def on_nitrogen(structure: gemmi.Structure) -> list[str]:

@@ -105,7 +105,8 @@ ALLOWED = {
     "gemmi": {
         "crystal", "doctor", "io", "monomers", "restraints", "validation", "further_restraints.donor_distances",
         "further_restraints.metal_coordination",
-        "hydrogens.lengths", "hydrogens.linked", "hydrogens.sources", "real_space.map_grids", "scattering.form_factors",
+        "hydrogens.histidines", "hydrogens.lengths", "hydrogens.linked", "hydrogens.sources", "real_space.map_grids",
+        "scattering.form_factors",
         "topology.adducts", "topology.atom_names", "topology.build", "topology.chain_ends", "topology.chiral_centres",
         "topology.clusters",
         "topology.component_checks", "topology.component_definitions", "topology.component_of_model",
