@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -122,10 +123,12 @@ def load_monomers(
         A user's component that leaves heavy atoms without any bond.
     """
     folders, notes = _library_folders(monomers)
-    monlib = gemmi.MonLib()
-    monlib.read_monomer_lib(f"{EMBEDDED}/", [])
+    embedded, energy = _embedded()
+    monlib = embedded.clone()
     _read_links(monlib, folders)
-    energy = _read_energy(next(f for f in folders if (f / "ener_lib.cif").is_file()) / "ener_lib.cif")
+    first = next(folder for folder in folders if (folder / "ener_lib.cif").is_file())
+    if first != EMBEDDED:
+        energy = _read_energy(first / "ener_lib.cif")
     sources: dict[str, str] = {}
     replaced: dict[str, str] = {}
     own_links: dict[str, str] = {}
@@ -300,6 +303,14 @@ def _read_component(monlib: gemmi.MonLib, name: str, folders: Sequence[Path], no
                 raise
             notes.append(Caution(f"{error}; {other} is used instead"))
     return None
+
+
+@cache
+def _embedded() -> tuple[gemmi.MonLib, Mapping[str, EnergyType]]:
+    """Links, modifications and energy types of the embedded library, read once: what is to be changed is a copy."""
+    monlib = gemmi.MonLib()
+    monlib.read_monomer_lib(f"{EMBEDDED}/", [])
+    return monlib, _read_energy(EMBEDDED / "ener_lib.cif")
 
 
 def _read_links(monlib: gemmi.MonLib, folders: Sequence[Path]) -> None:

@@ -13,6 +13,7 @@ import pytest
 from arrayrefine import monomers
 from arrayrefine.errors import InputError, MonomerError
 from arrayrefine.monomers import EMBEDDED, load_monomers, missing_components_message
+from arrayrefine.topology.atom_names import bonded_atoms, bonded_to
 
 HEADER = """data_comp_list
 loop_
@@ -256,6 +257,35 @@ def test_a_users_link_goes_before_that_of_the_library(tmp_path: Path) -> None:
     library = load_monomers(["CYS"], [path])
     assert [b.value for b in library.monlib.get_link("SS").rt.bonds] == [2.5]
     assert f"link SS of the library is replaced by that in {path}" in library.notes
+
+
+def test_what_one_library_changes_another_has_as_it_was(tmp_path: Path) -> None:
+    """The embedded links and energy types are read once; every library has its own."""
+    before = load_monomers(["CYS", "SF4"])
+    ideals = {name: [bond.value for bond in link.rt.bonds] for name, link in before.monlib.links.items()}
+    for link in before.monlib.links.values():
+        for bond in link.rt.bonds:
+            bond.value = 9.0
+    for name in list(before.monlib.modifications):
+        del before.monlib.modifications[name]
+    folder = _folder(tmp_path / "own", "XYZ", 1.4)
+    (folder / "ener_lib.cif").write_text(re.sub(r"\bCH1\b", "QQ1", (EMBEDDED / "ener_lib.cif").read_text()))
+    assert "CH1" not in load_monomers(["XYZ"], [], folder).energy
+    after = load_monomers(["CYS", "SF4"])
+    assert {name: [bond.value for bond in link.rt.bonds] for name, link in after.monlib.links.items()} == ideals
+    assert len(after.monlib.modifications) > 50
+    assert "CH1" in after.energy
+
+
+@pytest.mark.parametrize("name", ["FOL", "TRP", "SF4", "HOH"])
+def test_bonded_atoms_are_those_of_the_bonds_of_each(name: str) -> None:
+    component = load_monomers([name]).monlib.monomers[name]
+    pairs = [{bond.id1.atom, bond.id2.atom} for bond in component.rt.bonds]
+    found = bonded_atoms(component)
+    for atom in component.atoms:
+        assert found.get(atom.id, set()) == {other for pair in pairs if atom.id in pair for other in pair - {atom.id}}
+        assert bonded_to(atom.id, component) == found.get(atom.id, set())
+    assert bonded_to("none", component) == set()
 
 
 @pytest.mark.parametrize(

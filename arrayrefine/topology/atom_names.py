@@ -192,7 +192,8 @@ def _dictionary_name(name: str, residue: gemmi.Residue, component: gemmi.ChemCom
         if other.name != name and not other.is_hydrogen() and _together(atom, other)
         and other.pos.dist(atom.pos) < _BONDED
     }  # fmt: skip
-    fitting = [new for new in absent if _neighbours(new, component) == near]
+    bonded, hydrogens = bonded_atoms(component), hydrogens_of(component)
+    fitting = [new for new in absent if bonded.get(new, set()) - hydrogens == near]
     # several that fit are one as good as the other only where they are of one kind, as the oxygens of a phosphate
     alike = len({absent[new].chem_type for new in fitting}) == 1 or set(fitting) == _CARBOXYLATE
     return fitting[0] if alike else None
@@ -207,17 +208,22 @@ def _together(one: gemmi.Atom, two: gemmi.Atom) -> bool:
     return one.altloc == two.altloc or "\0" in (one.altloc, two.altloc)
 
 
-def _neighbours(name: str, component: gemmi.ChemComp) -> set[str]:
-    """Heavy atoms that the dictionary bonds to an atom."""
-    return bonded_to(name, component) - hydrogens_of(component)
-
-
 def hydrogens_of(component: gemmi.ChemComp) -> set[str]:
     """Names of its hydrogens."""
     return {atom.id for atom in component.atoms if atom.is_hydrogen()}
 
 
 def bonded_to(name: str, component: gemmi.ChemComp) -> set[str]:
-    """Atoms that the dictionary bonds to an atom."""
-    pairs = ({bond.id1.atom, bond.id2.atom} for bond in component.rt.bonds)
-    return {other for pair in pairs if name in pair for other in pair - {name}}
+    """Atoms that the dictionary bonds to an atom; those of every atom are found together by `bonded_atoms`."""
+    return bonded_atoms(component).get(name, set())
+
+
+def bonded_atoms(component: gemmi.ChemComp) -> dict[str, set[str]]:
+    """Atoms that the dictionary bonds to each atom that has any."""
+    found: dict[str, set[str]] = {}
+    for bond in component.rt.bonds:
+        one, two = bond.id1.atom, bond.id2.atom
+        if one != two:
+            found.setdefault(one, set()).add(two)
+            found.setdefault(two, set()).add(one)
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gemmi
 import numpy as np
 
-from arrayrefine.topology.atom_names import bonded_to, hydrogens_of
+from arrayrefine.topology.atom_names import bonded_atoms, hydrogens_of
 from arrayrefine.topology.hydrogen_names import LONGEST_TO_HYDROGEN
 from arrayrefine.topology.name_symmetry import Skeleton
 from arrayrefine.topology.stretched import FAR
@@ -89,7 +89,8 @@ def _rename(structure: gemmi.Structure, chain: str, residue: gemmi.Residue, name
 def _rename_hydrogens(residue: gemmi.Residue, component: gemmi.ChemComp) -> None:
     """Give hydrogens that do not sit on their parent by name the names of those that the atom there lacks."""
     heavy = [atom for atom in residue if not atom.is_hydrogen()]
-    wanted = {atom.name: sorted(bonded_to(atom.name, component) & hydrogens_of(component)) for atom in heavy}
+    hydrogens, bonded = hydrogens_of(component), bonded_atoms(component)
+    wanted = {atom.name: sorted(bonded.get(atom.name, set()) & hydrogens) for atom in heavy}
     there: dict[str, list[gemmi.Atom]] = {}
     for atom in residue:
         if atom.is_hydrogen():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gemmi
 
-from arrayrefine.topology.atom_names import bonded_to, hydrogens_of
+from arrayrefine.topology.atom_names import bonded_atoms, hydrogens_of
 from arrayrefine.wording import are, counted, listed
 
 LONGEST_TO_HYDROGEN = 1.6
@@ -49,9 +49,9 @@ def use_dictionary_names_of_hydrogens(structure: gemmi.Structure, monlib: gemmi.
 
 def _hydrogens_of_parents(component: gemmi.ChemComp) -> dict[str, list[str]]:
     """Names of the hydrogens that the dictionary has at each heavy atom, in order."""
-    hydrogens = hydrogens_of(component)
+    hydrogens, bonded = hydrogens_of(component), bonded_atoms(component)
     return {
-        atom.id: sorted(bonded_to(atom.id, component) & hydrogens)
+        atom.id: sorted(bonded.get(atom.id, set()) & hydrogens)
         for atom in component.atoms if atom.id not in hydrogens
     }  # fmt: skip
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import gemmi
 import numpy as np
 
-from arrayrefine.topology.atom_names import bonded_to, prime_for_star
+from arrayrefine.topology.atom_names import bonded_atoms, prime_for_star
 from arrayrefine.wording import listed
 
 _TETRAHEDRAL = float(np.degrees(np.arccos(-1.0 / 3.0)))
@@ -46,8 +46,9 @@ def mend_impossible_angles(monlib: gemmi.MonLib, components: Iterable[str]) -> l
     for name in components:
         component = monlib.monomers[name]
         metals = {atom.id for atom in component.atoms if atom.el.is_metal}
+        bonded = bonded_atoms(component)
         for atom in component.atoms:
-            near = bonded_to(atom.id, component)
+            near = bonded.get(atom.id, set())
             if len(near) != _NEIGHBOURS or metals & {atom.id, *near}:
                 continue
             angles = [
@@ -57,7 +58,7 @@ def mend_impossible_angles(monlib: gemmi.MonLib, components: Iterable[str]) -> l
             values = np.array([angle.value for angle in angles])
             if len(values) != _PAIRS or not _impossible(values):
                 continue
-            ends = _ends(atom, near, component)
+            ends = _ends(atom, bonded, component)
             between = np.array([{angle.id1.atom, angle.id3.atom} <= ends for angle in angles])
             others = f"which four neighbours ({listed(sorted(near))}) cannot have"
             if np.ptp(values) <= _ALIKE:
@@ -93,9 +94,9 @@ def _may_be_in_a_chain(near: set[str], component: gemmi.ChemComp) -> bool:
     return component.group in _OF_CHAINS or (named >= _WITHIN_CHAINS and "O5'" in beside)
 
 
-def _ends(centre: gemmi.ChemComp.Atom, near: set[str], component: gemmi.ChemComp) -> set[str]:
+def _ends(centre: gemmi.ChemComp.Atom, bonded: dict[str, set[str]], component: gemmi.ChemComp) -> set[str]:
     """Oxygens of a phosphorus that are bonded to nothing else."""
     if centre.el.name != "P":
         return set()
     oxygens = {atom.id for atom in component.atoms if atom.el.name == "O"}
-    return {name for name in near & oxygens if len(bonded_to(name, component)) == 1}
+    return {name for name in bonded[centre.id] & oxygens if len(bonded[name]) == 1}

@@ -7,6 +7,8 @@ from itertools import combinations
 
 import gemmi
 
+from arrayrefine.topology.atom_names import bonded_atoms
+
 # Mean and spread over spin states, 1.99 (low spin) to 2.085 Å (high spin, ferrous); an iron with one axial ligand lies
 # up to 0.4 Å out of the plane of the nitrogens: Scheidt & Reed, Chem. Rev. 81, 543-555 (1981).
 _LENGTH, _LENGTH_SIGMA = 2.04, 0.04
@@ -61,12 +63,8 @@ def mend_porphyrins(monlib: gemmi.MonLib, components: Iterable[str]) -> list[str
 def _irons(component: gemmi.ChemComp) -> list[tuple[str, dict[str, set[str]]]]:
     """Irons of porphyrins, each with its four nitrogens and the two of them that are beside each."""
     element = {atom.id: atom.el.name for atom in component.atoms if not atom.is_hydrogen()}
-    near: dict[str, set[str]] = {name: set() for name in element}
-    for bond in component.rt.bonds:
-        one, two = bond.id1.atom, bond.id2.atom
-        if one in near and two in near:
-            near[one].add(two)
-            near[two].add(one)
+    bonded = bonded_atoms(component)
+    near = {name: bonded.get(name, set()) & element.keys() for name in element}
     found = []
     for iron in (name for name, kind in element.items() if kind == "Fe"):
         nitrogens = [name for name in sorted(near[iron]) if element[name] == "N"]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import gemmi
 
-from arrayrefine.topology.atom_names import bonded_to
+from arrayrefine.topology.atom_names import bonded_atoms
 
 _RINGS = {
     "pyranose": ("O5", "C1", "C2", "C3", "C4", "C5"),
@@ -34,7 +34,8 @@ def sugar_group(component: gemmi.ChemComp) -> str:
         "" also where the names of the atoms are not those that links of sugars have.
     """
     element = {atom.id: atom.el.name for atom in component.atoms if not atom.is_hydrogen()}
-    near = {name: bonded_to(name, component) & element.keys() for name in element}
+    bonded = bonded_atoms(component)
+    near = {name: bonded.get(name, set()) & element.keys() for name in element}
     unsaturated = {
         end.atom for bond in component.rt.bonds for end in (bond.id1, bond.id2)
         if bond.type not in (gemmi.BondType.Single, gemmi.BondType.Unspec)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 import gemmi
 
-from arrayrefine.topology.atom_names import bonded_to, hydrogens_of
+from arrayrefine.topology.atom_names import bonded_atoms, hydrogens_of
 from arrayrefine.wording import listed
 
 _TETRAHEDRAL = "CH1"
@@ -80,13 +80,13 @@ def _free(component: gemmi.ChemComp, modification: gemmi.ChemMod) -> list[str]:
 
 def _pieces(centre: str, plane: Collection[str], component: gemmi.ChemComp) -> Iterator[set[str]]:
     """The parts of a plane that are left when an atom of it is gone."""
-    left = set(plane) - {centre}
+    left, bonded = set(plane) - {centre}, bonded_atoms(component)
     while left:
         piece, border = set(), {left.pop()}
         while border:
             atom = border.pop()
             piece.add(atom)
-            near = bonded_to(atom, component) & left
+            near = bonded.get(atom, set()) & left
             left -= near
             border |= near
         yield piece

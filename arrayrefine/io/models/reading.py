@@ -108,9 +108,10 @@ def read_model(source: ModelSource, otherwise: Callable[[gemmi.Structure], Cryst
     if isinstance(source, Model):
         return source
     notes: list[str] = []
+    header: tuple[str, ...] = ()
     if is_path(source):
         file = load(source, "model", EXPECTED_MODEL)
-        structure, document = _parse(file, notes)
+        structure, document, header = _parse(file, notes)
     else:
         file = stand_in(source)
         structure, document = _from_memory(file, source, notes)
@@ -132,7 +133,6 @@ def read_model(source: ModelSource, otherwise: Callable[[gemmi.Structure], Cryst
     notes += bring_back(structure)
     atoms, atom_notes = _atoms(file.path, structure, document, crystal)
     every = (*notes, *atom_notes)
-    header = header_records(read_through(in_columns(file.text(), []), file.path).text) if file.kind == "pdb" else ()
     return Model(file.path, file.sha256, crystal, atoms, structure, document, every, tuple(notes), header)
 
 
@@ -249,14 +249,20 @@ def with_atoms(model: Model, atoms: Atoms) -> gemmi.Structure:
     return structure
 
 
-def _parse(source: InputFile, notes: list[str]) -> tuple[gemmi.Structure, gemmi.cif.Document | None]:
+def _parse(
+    source: InputFile, notes: list[str]
+) -> tuple[gemmi.Structure, gemmi.cif.Document | None, tuple[str, ...]]:
+    """The structure, the document of an mmCIF file, and the records of the header of a PDB file."""
     found = KIND_NAMES[source.kind]
     if source.kind not in ("pdb", "cif"):
         raise InputError(f"model '{source.path}' is {found}; expected {EXPECTED_MODEL}{remedy(source, 'model')}")
-    document = None
+    document, header = None, tuple[str, ...]()
     try:
         if source.kind == "pdb":
-            structure = gemmi.read_pdb_string(_checked_pdb(source, notes))
+            whole = read_through(in_columns(source.text(), notes), source.path)
+            notes += whole.notes
+            header = header_records(whole.text)
+            structure = gemmi.read_pdb_string(_checked_pdb(source, whole.text, notes))
             structure.input_format = gemmi.CoorFormat.Pdb
         else:
             document = gemmi.cif.read_string(source.text())
@@ -267,17 +273,15 @@ def _parse(source: InputFile, notes: list[str]) -> tuple[gemmi.Structure, gemmi.
             f"model '{source.path}' looks like {found} but cannot be parsed: {error}; expected {EXPECTED_MODEL}: "
             "correct that line or fetch the file again"
         ) from error
-    return structure, document
+    return structure, document, header
 
 
-def _checked_pdb(source: InputFile, notes: list[str]) -> str:
+def _checked_pdb(source: InputFile, text: str, notes: list[str]) -> str:
     """Text of a PDB file whose atom records have numbers where the format wants them.
 
     gemmi takes blanks and words for zero: an atom would be put to the origin, or vanish, without a word.
     """
-    whole = read_through(in_columns(source.text(), notes), source.path)
-    notes += whole.notes
-    lines = whole.text.splitlines()
+    lines = text.splitlines()
     blank = 0
 
     def where(i: int) -> str:
