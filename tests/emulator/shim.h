@@ -88,6 +88,7 @@ enum State : char { NEW, READY, AT_WARP, AT_BLOCK, DONE };
 struct Request { int kind; unsigned mask; int source; unsigned long long value; };
 struct Thread {
   State state;
+  uint3 place;
   char* stack;
   void* context;
   Request request;
@@ -108,39 +109,37 @@ static void** arguments = nullptr;
 static std::string message;
 
 #if defined(__x86_64__)
-extern "C" void emulated_switch(void** save, void* load);
-asm(R"(
-.text
-.local emulated_switch
-.type emulated_switch,@function
-emulated_switch:
-  pushq %rbp
-  pushq %rbx
-  pushq %r12
-  pushq %r13
-  pushq %r14
-  pushq %r15
-  movq %rsp, (%rdi)
-  movq %rsi, %rsp
-  popq %r15
-  popq %r14
-  popq %r13
-  popq %r12
-  popq %rbx
-  popq %rbp
-  ret
-.size emulated_switch, .-emulated_switch
-)");
+// Goes on where `load` was left, until something goes on from here. It is a jump, inline: returns would be predicted to
+// where the fibre before came from.
+static inline __attribute__((always_inline)) void emulated_switch(void** save, void* load) {
+  asm volatile(
+      "leaq -128(%%rsp), %%rsp\n\t"  // what a function keeps below its stack
+      "pushq %%rbp\n\t"
+      "leaq 1f(%%rip), %%rax\n\t"
+      "pushq %%rax\n\t"
+      "movq %%rsp, (%0)\n\t"
+      "movq %1, %%rsp\n\t"
+      "popq %%rax\n\t"
+      "jmpq *%%rax\n"
+      "1:\n\t"
+      "popq %%rbp\n\t"
+      "leaq 128(%%rsp), %%rsp\n\t"
+      : "+D"(save), "+S"(load)
+      :
+      : "rax", "rbx", "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "memory", "cc", "xmm0",
+        "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13",
+        "xmm14", "xmm15");
+}
 static void* scheduler_context;
 static inline void to_scheduler() { emulated_switch(&current->context, scheduler_context); }
 static inline void to_thread() { emulated_switch(&scheduler_context, current->context); }
 static void body();
 static inline void prepare() {
-  size_t top = ((size_t)current->stack + STACK - 64) & ~(size_t)15;
+  // Tops that are a power of two apart would all fall into the same few sets of the caches.
+  size_t top = ((size_t)current->stack + STACK - 64 - (size_t)current->stack / STACK % 32 * 1088) & ~(size_t)15;
   void** p = (void**)top;
-  *p = (void*)body;  // `ret` pops it, so the stack is 8 off a multiple of 16, as at any entry
-  for (int i = 1; i <= 6; i++) p[-i] = nullptr;
-  current->context = p - 6;
+  *p = (void*)body;  // which is popped, so that the stack is 8 off a multiple of 16, as at any entry
+  current->context = p;
 }
 #else
 static ucontext_t scheduler_context;
@@ -167,7 +166,7 @@ static void body() {
   __builtin_trap();
 }
 
-static __attribute__((noinline)) unsigned long long wait(State state, Request request) {
+static inline __attribute__((always_inline)) unsigned long long wait(State state, Request request) {
   Thread* self = current;
   self->request = request;
   self->state = state;
@@ -196,9 +195,7 @@ static void resume(size_t t) {
     prepare();
   }
   current->state = READY;
-  threadIdx.x = (unsigned)t % blockDim.x;
-  threadIdx.y = (unsigned)t / blockDim.x % blockDim.y;
-  threadIdx.z = (unsigned)t / (blockDim.x * blockDim.y);
+  threadIdx = current->place;
   to_thread();
   if (current->state == DONE) free_stacks.push_back(current->stack);
 }
@@ -245,7 +242,7 @@ static bool release_warp(size_t first, size_t end, bool* progress) {
     }
     if (!complete) continue;
     unsigned ballot = 0;
-    for (int i = 0; i < 32; i++)
+    for (int i = 0; i < 32 && kind == BALLOT; i++)
       if ((present >> i & 1) && threads[first + i].request.value) ballot |= 1u << i;
     const unsigned long long combined = kind >= ADD_U ? combine(kind, first, present) : 0;
     for (int i = 0; i < 32; i++) {
@@ -319,6 +316,9 @@ static const char* run(void (*call)(void**), const unsigned* grid, const unsigne
   blockDim = dim3(block[0], block[1], block[2]);
   const size_t n = (size_t)block[0] * block[1] * block[2], n_blocks = (size_t)grid[0] * grid[1] * grid[2];
   threads.resize(n);
+  for (size_t t = 0; t < n; t++)
+    threads[t].place = {(unsigned)t % blockDim.x, (unsigned)t / blockDim.x % blockDim.y,
+                        (unsigned)t / (blockDim.x * blockDim.y)};
   for (size_t i = 0; i < n_blocks; i++) {
     const size_t b = reverse ? n_blocks - 1 - i : i;
     blockIdx.x = (unsigned)(b % grid[0]);
