@@ -14,7 +14,7 @@ from arrayrefine.topology.nonbonded import metal_flags, unique_pairs
 from arrayrefine.wording import Caution, are, counted, listed
 
 _EXCESS = 0.105
-"""What occupancies that were refined one by one may add up to beyond 1: in twelve models 132 pairs of a water and another
+"""What occupancies that were refined one by one may add up to beyond 1: in twelve models 132 pairs of a water and other
 within 1.8 Å come to 1 or less, 6 to 1.01 to 1.10, and 5 to more."""
 _POLAR, _OTHER = 2.2, 2.6
 """Å; two of N and O, which hydrogen bonds hold at 2.5, and others, which are 3 apart, are not there together nearer."""
