@@ -23,6 +23,7 @@ import pytest
 
 import arrayrefine as ar
 from arrayrefine import __main__ as cli
+from arrayrefine.commands import pages
 from arrayrefine.configuration import check_options, read_config
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.options import Options
@@ -93,7 +94,8 @@ def short() -> Iterator[dict[str, int]]:
     with pytest.MonkeyPatch.context() as patch:
         for module in modules:
             patch.setattr(module, "run", run)
-        patch.setattr(cli, "write_page", lambda result, out, wanted: ((), ()))  # `arrayrefine report` writes one
+        for module in (cli, pages):  # `arrayrefine report` and `Result.write_report` write some
+            patch.setattr(module, "write_page", lambda result, out, wanted: ((), ()))
         yield limits
 
 

@@ -22,11 +22,28 @@ import pytest
 import arrayrefine as ar
 from arrayrefine.kernels import backend, channels, processes, threads
 from arrayrefine.kernels.processes import gathered, kept, shared, together, told
-from arrayrefine.options import Geometry, Minimiser, Solvent, Xray
+from arrayrefine.options import Geometry, Minimiser, Options, Solvent, Xray
+from arrayrefine.weighting import search
 
 Case = Callable[[str], Path]
 
 pytestmark = pytest.mark.skipif(not processes.possible(), reason="processes are forked on Linux only")
+
+
+BRIEF = Options(cycles=2, report=False, device="cpu", minimiser=Minimiser(early_stop=False))
+
+
+@pytest.fixture(scope="module")
+def alone(case: Case) -> ar.Result:
+    """1aba refined by one process that nobody listens to."""
+    return ar.refine(case("1aba") / "shaken.pdb", case("1aba") / "norm.mtz", dataclasses.replace(BRIEF, threads=1))
+
+
+@pytest.fixture
+def few_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the weights that a search tries, the first four: as given, with less and more of one, with less of the other.
+    Trials follow one another; the rest would be more of the same."""
+    monkeypatch.setattr(search, "FACTORS", search.FACTORS[:4])
 
 
 @pytest.fixture(autouse=True)
@@ -368,7 +385,7 @@ def test_a_refinement_by_several_processes_is_the_same(case: Case) -> None:
         {"geometry": Geometry(adp_distance=0.5), "anisotropic": "none"},  # nothing to measure displacements by
     ],
 )  # fmt: skip
-def test_processes_stay_in_step_whatever_is_refined(case: Case, changes: dict[str, object]) -> None:
+def test_processes_stay_in_step_whatever_is_refined(case: Case, few_trials: None, changes: dict[str, object]) -> None:
     """And measure the same: every number on the way is that of one process."""
     folder = case("1aba")
 
@@ -392,7 +409,7 @@ def test_processes_stay_in_step_whatever_is_refined(case: Case, changes: dict[st
     ],
 )  # fmt: skip
 def test_processes_share_what_a_device_does_not_do(
-    case: Case, emulated_cuda: ModuleType, changes: dict[str, object]
+    case: Case, emulated_cuda: ModuleType, few_trials: None, changes: dict[str, object]
 ) -> None:
     """Only the first uses the device: another one would be refused it."""
     folder = case("5e5z")
@@ -428,30 +445,30 @@ def test_a_device_is_of_one_process(emulated_cuda: ModuleType) -> None:
     assert "forked from has used a CUDA device" in other
 
 
-def test_listeners_may_evaluate_what_they_hear_of(case: Case) -> None:
+def test_listeners_may_evaluate_what_they_hear_of(case: Case, alone: ar.Result) -> None:
     """The refinement goes on as if they had not."""
     folder = case("1aba")
+    heard: list[int] = []
 
-    def run(count: int, curious: bool) -> ar.Result:
-        def on_state(step: ar.Step, state: ar.State) -> None:
-            if curious:
-                moved = state.atoms.replace(xyz=state.atoms.xyz + 0.4, b_iso=state.atoms.b_iso + 5.0)
-                state.xray(moved)
-                assert state.xray(state.atoms)[0] == pytest.approx(state.nll_work * state.xray.work.sum(), rel=1e-4)
+    def on_state(step: ar.Step, state: ar.State) -> None:
+        heard.append(step.cycle)
+        moved = state.atoms.replace(xyz=state.atoms.xyz + 0.4, b_iso=state.atoms.b_iso + 5.0)
+        state.xray(moved)
+        assert state.xray(state.atoms)[0] == pytest.approx(state.nll_work * state.xray.work.sum(), rel=1e-4)
 
-        options = ar.Options(threads=count, cycles=2, report=False)
-        return ar.refine(folder / "shaken.pdb", folder / "norm.mtz", options, on_state=on_state)
-
-    alone = run(1, False)
     for count in (1, 2):
-        assert np.array_equal(run(count, True).atoms.xyz, alone.atoms.xyz)
+        options = dataclasses.replace(BRIEF, threads=count)
+        curious = ar.refine(folder / "shaken.pdb", folder / "norm.mtz", options, on_state=on_state)
+        assert np.array_equal(curious.atoms.xyz, alone.atoms.xyz)
+    assert heard == [1, 2, 1, 2]
 
 
-def test_a_refinement_that_lost_a_process_is_the_same(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refinement_that_lost_a_process_is_the_same(
+    case: Case, alone: ar.Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It begins again alone, and says so; after a request to end it keeps the end of the last step."""
     folder = case("1aba")
-    options = ar.Options(threads=2, cycles=2, report=False, device="cpu", minimiser=Minimiser(early_stop=False))
-    alone = ar.refine(folder / "shaken.pdb", folder / "norm.mtz", dataclasses.replace(options, threads=1))
+    options = dataclasses.replace(BRIEF, threads=2)
     teams: list[processes._Team] = []
     made = processes._Team.__init__
     monkeypatch.setattr(processes._Team, "__init__", lambda team, *given: (made(team, *given), teams.append(team))[0])
