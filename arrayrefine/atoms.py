@@ -168,6 +168,11 @@ class Atoms:
         """(N,) True for H and D."""
         return np.isin(self.element, ("H", "D"))
 
+    @property
+    def is_water(self) -> NDArray[np.bool_]:
+        """(N,) True for what belongs to waters, by the names that the PDB and gemmi know."""
+        return np.isin(self.identity.residue_name, WATERS)
+
 
 @dataclass(frozen=True)
 class Gradient:

@@ -92,7 +92,7 @@ def standard_uncertainties(problem: Problem, state: State, weight: float | None 
         Of random signs, where atoms are many.
     """
     atoms = state.atoms
-    refined = any("xyz" in target.split("+") for target in problem.options.targets)
+    refined = "xyz" in problem.options.kinds
     free = problem.parameters(atoms, "xyz").xyz & refined
     found = np.full((len(atoms), 3), np.nan)
     if not free.any():

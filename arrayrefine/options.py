@@ -340,6 +340,11 @@ class Options:
     minimiser: Minimiser = field(default_factory=Minimiser)
 
     @property
+    def kinds(self) -> frozenset[str]:
+        """What any step of a cycle names, as `targets` has it."""
+        return frozenset(kind for target in self.targets for kind in target.split("+"))
+
+    @property
     def other_files(self) -> tuple[Path, ...]:
         """Files that are read beside model, data and libraries."""
         return (*self.restraints, *self.restraint_tables, *([] if self.reference is None else [self.reference]))

@@ -270,7 +270,7 @@ def prepare(
     notes += [*without_effect(asked, model.atoms, on_cpu=device.kind == "cpu")]
     notes += [*shape_notes, *frozen_groups(options, model.atoms), *hydrogen_notes, *found.of_data, *outlier_notes]
     notes += [*check_data(problem.reflections, laws), *found.of_twin, *few_for_model(problem.reflections, model.atoms)]
-    if any("occupancy" in target.split("+") for target in options.targets):
+    if "occupancy" in options.kinds:
         notes += group_notes
     else:
         notes += [*overfull(model.atoms, groups), *partial(model.atoms)]

@@ -247,8 +247,7 @@ def _between_scale_and_atoms(problem: Problem, state: State) -> list[str]:
     """What to say of B that came from the scale, and of anisotropy that went there."""
     out = []
     if abs(state.b_shift) > _SAID_B:
-        b_refined = any("b" in step.split("+") for step in problem.options.targets)
-        which = "all B" if b_refined else "B in TLS groups"
+        which = "all B" if "b" in problem.options.kinds else "B in TLS groups"
         out.append(f"{which} moved by {state.b_shift:+.2f} Å², out of the scale")
     if state.shared:
         out.append(f"anisotropy that all U shared, up to {state.shared:.1f} Å² of B, went to the scale")

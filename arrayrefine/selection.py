@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.arguments import check_types
-from arrayrefine.atoms import WATERS, Atoms
+from arrayrefine.atoms import Atoms
 from arrayrefine.errors import InputError
 from arrayrefine.io.models.gemmi_selection import select_gemmi
 
@@ -48,7 +48,7 @@ _BY_NAME: dict[str, Callable[[Atoms], NDArray[np.str_]]] = {
 _FLAGS: dict[str, Callable[[Atoms], Mask]] = {
     "all": lambda atoms: np.ones(len(atoms), dtype=bool),
     "none": lambda atoms: np.zeros(len(atoms), dtype=bool),
-    "water": lambda atoms: np.isin(atoms.identity.residue_name, WATERS),
+    "water": lambda atoms: atoms.is_water,
     "hydrogen": lambda atoms: atoms.is_hydrogen,
     "backbone": _backbone,
 }

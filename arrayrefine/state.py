@@ -151,7 +151,7 @@ def _takers(problem: Problem, atoms: Atoms) -> NDArray[np.bool_]:
     All where B are refined, those of the groups where only TLS is; none where the user froze B, or no step names them.
     """
     options = problem.options
-    kinds = {kind for target in options.targets for kind in target.split("+")}
+    kinds = options.kinds
     if "b" in kinds or "tls" not in kinds or "b" in frozen_kinds(options.freeze):
         return np.full(len(atoms), "b" in kinds and "b" not in frozen_kinds(options.freeze))
     return problem.parameters(atoms, "tls").displaced

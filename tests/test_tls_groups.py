@@ -17,13 +17,12 @@ from synthetic import atoms_from, crystal, random_atoms
 from arrayrefine import refinement_step
 from arrayrefine.atoms import Atoms, Gradient, Riding
 from arrayrefine.displacements.displacement import U_LIMITS, parted, total_u
-from arrayrefine.displacements.tls import Tls
+from arrayrefine.displacements.tls import Tls, numbers_of, tensors_of
 from arrayrefine.displacements.tls_groups import _started, choose_tls, polymer_residues, residue_rows
 from arrayrefine.displacements.tls_motion import (
     _possible_motion,
     describe,
     in_reach,
-    matrices,
     residual_b,
     sensible,
     sentences,
@@ -424,9 +423,9 @@ def test_a_libration_that_would_be_negative_goes_with_the_part_of_s_that_it_driv
     values = np.arange(20.0)
     values[17] = 40.0  # no two of what is expected are alike
     values[6:12] = -0.1, 0.2, 0.3, 0.0, 0.0, 0.0
-    _, _, screw = matrices(values)
+    _, _, screw = tensors_of(values)
     assert screw.tolist() == [[12, 14, 15], [16, 13, 40], [18, 19, -25]]
-    t, libration, left = matrices(_possible_motion(values))
+    t, libration, left = tensors_of(_possible_motion(values))
     assert t.tolist() == symmetric.matrices(values[:6]).tolist()
     np.testing.assert_allclose(libration, np.diag([0.0, 0.2, 0.3]), atol=1e-15)
     screw[0] = 0.0
@@ -476,6 +475,22 @@ def test_displacements_follow_the_group_to_where_its_atoms_have_moved() -> None:
     np.testing.assert_allclose(placed.u_aniso[inside], parted(motion.u(moved.xyz))[1][inside], atol=1e-12)
     np.testing.assert_allclose(placed.b_iso, moved.b_iso)
     np.testing.assert_array_equal(placed.u_aniso[~inside], moved.u_aniso[~inside])
+
+
+def test_tensors_of_twenty_numbers_and_back() -> None:
+    """Every number has one place, and the trace of S is none; tensors that are turned and turned back are the same."""
+    values = np.arange(1.0, 21.0)
+    t, libration, screw = tensors_of(values)
+    assert t[0].tolist() == [1.0, 4.0, 5.0]
+    assert libration[1].tolist() == [10.0, 8.0, 12.0]
+    assert screw.tolist() == [[13.0, 15.0, 16.0], [17.0, 14.0, 18.0], [19.0, 20.0, -27.0]]
+    assert numbers_of(t, libration, screw).tolist() == values.tolist()
+    quarter = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    group = Tls(np.zeros(3, dtype=np.int64), np.zeros((1, 3)), values[None])
+    chosen, here = np.array([True]), np.zeros(3)
+    there = group.moved(chosen, quarter, here, here)
+    assert (there.values != group.values).any()
+    assert there.moved(chosen, quarter.T, here, here).values == pytest.approx(group.values)
 
 
 def test_groups_start_from_the_tensors_that_are_known_and_every_u_is_possible() -> None:

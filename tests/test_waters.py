@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from synthetic import as_data
 
 import arrayrefine as ar
 from arrayrefine.__main__ import main
-from arrayrefine.atoms import Atoms
+from arrayrefine.atoms import WATERS, Atoms
 from arrayrefine.course import Course
 from arrayrefine.crystal import Crystal
 from arrayrefine.example import DATA, MODEL
@@ -308,6 +309,16 @@ def test_a_changed_model_is_what_would_be_read(found: Sites, hydrogens: Any) -> 
     assert new_problem.adp(complete)[0] == pytest.approx(other.adp(complete)[0], rel=1e-6)
 
 
+def test_places_exclude_those_that_are_too_near() -> None:
+    """Each place what clashes with it, whatever the order of the pairs; atoms of the model are none."""
+    near = waters._Near(
+        np.array([0, 2, 1, 0, 2, 1]), np.array([7, 5, 5, 6, 3, 7]), np.zeros(6, dtype=bool),
+        np.array([True, True, True, False, True, True]),
+    )  # fmt: skip
+    assert [rows.tolist() for rows in near.excluded(5, 3)] == [[2, 1], [], [0, 1]]
+    assert len(near.excluded(8, 2)[0]) == 0
+
+
 def test_the_place_of_new_waters() -> None:
     """At the end of a last chain of waters, numbered on; else in a new chain, W where that is free."""
     none, one = np.zeros(0, dtype=np.int64), (np.array([[1.0, 2.0, 3.0]]), np.array([20.0]))
@@ -550,6 +561,27 @@ def test_a_document_loses_units_that_are_no_more() -> None:
     assert "water" not in list(bare.document.sole_block().find_values("_entity.type"))
 
 
+@pytest.fixture(scope="module")
+def courses() -> dict[str, Course]:
+    return {}
+
+
+@pytest.fixture
+def begun_once(courses: dict[str, Course], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What refinements of the example to 2.6 Å do before the first round is the same, and done once."""
+    module = importlib.import_module("arrayrefine.refine")
+    real: Callable[..., Course] = module.run_course
+
+    def run_course(problem: Problem, atoms: Atoms, listeners: Listeners) -> Course:
+        key = repr(dataclasses.replace(problem.options, ordered_solvent=LIMITS))
+        if key not in courses:
+            courses[key] = real(problem, atoms, listeners)
+        course = courses[key]
+        return course._replace(problem=dataclasses.replace(course.problem, options=problem.options))
+
+    monkeypatch.setattr(module, "run_course", run_course)
+
+
 def rounds_of(monkeypatch: pytest.MonkeyPatch, sites: Sites, **options: Any) -> ar.Result:
     """A refinement in which some places are found instead of any others."""
     monkeypatch.setattr(water_rounds, "find_waters", lambda *given: sites)
@@ -557,7 +589,7 @@ def rounds_of(monkeypatch: pytest.MonkeyPatch, sites: Sites, **options: Any) -> 
     return ar.refine(MODEL, DATA, dataclasses.replace(chosen, **options))
 
 
-def test_waters_that_gain_nothing_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waters_that_gain_nothing_are_not_kept(begun_once: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where one round's changes come to nothing, the model is that of before, and it says so."""
     false = [r[0].pos.tolist() for r in with_false_waters()[0]["F"]]
     n = len(false)
@@ -627,7 +659,7 @@ def test_a_water_that_is_hardly_one_is_said(monkeypatch: pytest.MonkeyPatch) -> 
     assert said.startswith("difference density stays at 1 water that was added: W/HOH 1/O (8.4 sigma at 0.5 Å).")
 
 
-def test_density_too_large_for_waters_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_density_too_large_for_waters_is_said(begun_once: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once, and the model stays as it is where there is nothing else."""
     blob = Blob(65.2, 7.0, 120.0, (1.0, 2.0, 3.0), 5, 3.31)
     result = rounds_of(monkeypatch, dataclasses.replace(Sites.none(), avoided=(blob,)))
@@ -637,7 +669,7 @@ def test_density_too_large_for_waters_is_said(monkeypatch: pytest.MonkeyPatch) -
     assert any("no water was added or left out" in sentence for sentence in result.report.warnings)
 
 
-def test_no_water_is_looked_for_far_from_the_data() -> None:
+def test_no_water_is_looked_for_far_from_the_data(begun_once: None) -> None:
     options = dataclasses.replace(LOOK, d_min=2.6, cycles=1, waters="add")
     far = dataclasses.replace(options, ordered_solvent=OrderedSolvent(most_r_work=0.05))
     result = ar.refine(MODEL, DATA, far)
@@ -645,6 +677,21 @@ def test_no_water_is_looked_for_far_from_the_data() -> None:
     none = dataclasses.replace(options, ordered_solvent=OrderedSolvent(gain=1e6))
     result = ar.refine(MODEL, DATA, none)
     assert any("no water was added or left out" in sentence for sentence in result.report.warnings)
+
+
+def test_places_too_few_for_a_round_are_said(begun_once: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """153 waters are there; four more are not worth the cycles, and none of them is a lie."""
+    sites = Sites(np.array([[1.0, 2.0, 3.0 * k] for k in range(4)]), np.full(4, 20.0), np.full(4, 50.0))
+    result = rounds_of(monkeypatch, sites)
+    said = "no water was added or left out: 4 places by which log p would gain enough are too few for a round of cycles"
+    assert said in result.report.warnings
+    assert result.report.waters == ()
+
+
+def test_waters_are_those_of_the_table_of_gemmi() -> None:
+    """One place says what water is: a component that gemmi takes for it, and no other."""
+    names = ["HOH", "DOD", "WAT", "H2O", "OH2", "SOL", "TIP", "DIS", "MTO", "O", "PEO", "HO4", "SO4", "ALA", "A"]
+    assert {name for name in names if gemmi.find_tabulated_residue(name).is_water()} == set(WATERS)
 
 
 def test_a_model_without_oxygen() -> None:

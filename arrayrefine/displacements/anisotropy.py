@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from arrayrefine.atoms import WATERS, Atoms
+from arrayrefine.atoms import Atoms
 from arrayrefine.displacements.displacement import NOT_ROUND
 from arrayrefine.options import ANISOTROPIC_KEYWORDS
 from arrayrefine.selection import select
@@ -26,7 +26,7 @@ ATOMIC_D_MIN = 1.2
 def candidates(atoms: Atoms, d_min: float) -> NDArray[np.bool_]:
     """Atoms (N,) that `auto` may make anisotropic: waters with very good data only."""
     chosen = ~atoms.is_hydrogen & ~atoms.riding.mask(len(atoms))
-    return chosen if is_atomic(d_min) else chosen & ~np.isin(atoms.identity.residue_name, WATERS)
+    return chosen if is_atomic(d_min) else chosen & ~atoms.is_water
 
 
 def choose_anisotropic(

@@ -37,8 +37,7 @@ def undecided(problem: Problem, atoms: Atoms) -> Mask | None:
     options, free = problem.options, problem.parameters(atoms, "tls+b")
     if options.anisotropic != "auto" or options.tls not in (("auto",), ("none",)) or free.u.any():
         return None
-    kinds = {kind for target in options.targets for kind in target.split("+")}
-    if "b" not in kinds or not free.tls.all() or not options.cycles or options.adp != "kl":
+    if "b" not in options.kinds or not free.tls.all() or not options.cycles or options.adp != "kl":
         return None
     if options.weights == "stale":  # they were computed for atoms as they are
         return None

@@ -12,12 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from arrayrefine.kernels import symmetric
+
 Float = NDArray[np.float64]
 
 NUMBERS = 20
 """T and L: 11, 22, 33, 12, 13, 23. S: 11, 22, 12, 13, 21, 23, 31, 32; S33 = −S11 − S22."""
-_SIX = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
-_S = ((0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1))
+_SIX = (np.array([0, 1, 2, 0, 0, 1]), np.array([0, 1, 2, 1, 2, 2]))
+_S = (np.array([0, 1, 0, 0, 1, 1, 2, 2]), np.array([0, 1, 1, 2, 0, 2, 0, 1]))
+"""Rows and columns of these numbers."""
 
 
 @dataclass(frozen=True)
@@ -64,22 +67,21 @@ class Tls:
         origin, values = self.origin.copy(), self.values.copy()
         origin[chosen] = (origin[chosen] - centre) @ rotation.T + centre + shift
         for group in np.flatnonzero(chosen):
-            t, libration, s = (rotation @ tensor @ rotation.T for tensor in _tensors(values[group]))
-            symmetric = [tensor[place] for tensor in (t, libration) for place in _SIX]
-            values[group] = [*symmetric, s[0, 0], s[1, 1], *(s[place] for place in _S)]
+            values[group] = numbers_of(*(rotation @ tensor @ rotation.T for tensor in tensors_of(values[group])))
         return Tls(self.group, origin, values, self.names)
 
 
-def _tensors(values: Float) -> tuple[Float, Float, Float]:
-    """T, L and S (3, 3) of the twenty numbers of a group."""
-    t, libration, s = np.zeros((3, 3)), np.zeros((3, 3)), np.zeros((3, 3))
-    for k, (i, j) in enumerate(_SIX):
-        t[i, j] = t[j, i] = values[k]
-        libration[i, j] = libration[j, i] = values[6 + k]
-    s[0, 0], s[1, 1], s[2, 2] = values[12], values[13], -values[12] - values[13]
-    for k, place in enumerate(_S):
-        s[place] = values[14 + k]
-    return t, libration, s
+def tensors_of(values: Float) -> tuple[Float, Float, Float]:
+    """T (3, 3) in Å², L in rad², S in Å rad of the twenty numbers of a group."""
+    s = np.zeros((3, 3))
+    s[_S] = values[12:]
+    s[2, 2] = -values[12] - values[13]
+    return symmetric.matrices(values[:6]), symmetric.matrices(values[6:12]), s
+
+
+def numbers_of(t: Float, libration: Float, s: Float) -> Float:
+    """The twenty numbers of T, L and S (3, 3), of which S has no trace: the inverse of `tensors_of`."""
+    return np.concatenate([t[_SIX], libration[_SIX], s[_S]])
 
 
 def design(position: Float) -> Float:

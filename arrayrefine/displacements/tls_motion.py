@@ -11,23 +11,16 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.displacements.displacement import EIGHT_PI_SQUARED, on_sites, parted, possible, total_u
+from arrayrefine.displacements.tls import numbers_of, tensors_of
 from arrayrefine.kernels import symmetric
 
 Float = NDArray[np.float64]
 
 _DEGREES = 180.0 / np.pi
-_SCREW = ((0, 0), (1, 1), (0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1))
 _NEGATIVE = 0.005
 """Å² and degree²; below the negative of it an eigenvalue is said to be negative."""
 _MOST = 0.5
 """Of the members of a group, whose U cannot be what their group and their own B make of it."""
-
-
-def matrices(values: Float) -> tuple[Float, Float, Float]:
-    """T (3, 3) in Å², L in rad², S in Å rad of the 20 numbers of a group."""
-    s11, s22, s12, s13, s21, s23, s31, s32 = values[12:]
-    s = np.array([[s11, s12, s13], [s21, s22, s23], [s31, s32, -s11 - s22]])
-    return symmetric.matrices(values[:6]), symmetric.matrices(values[6:12]), s
 
 
 def residual_b(atoms: Atoms) -> Float:
@@ -117,16 +110,13 @@ def _placed(atoms: Atoms) -> tuple[NDArray[np.int64], Float]:
 
 def _possible_motion(values: Float) -> Float:
     """The 20 numbers of a group with L positive semi-definite; the same where it is."""
-    _, libration, screw = matrices(values)
+    translation, libration, screw = tensors_of(values)
     along, axes = np.linalg.eigh(libration)
     if along[0] >= 0.0:
         return values
     screw = axes @ np.diag((along > 0.0).astype(float)) @ axes.T @ screw
     screw -= np.trace(screw) / 3.0 * np.eye(3)
-    out = values.copy()
-    out[6:12] = symmetric.within(values[6:12], 0.0)
-    out[12:] = [screw[i, j] for i, j in _SCREW]
-    return out
+    return numbers_of(translation, symmetric.matrices(symmetric.within(values[6:12], 0.0)), screw)
 
 
 def describe(atoms: Atoms) -> tuple[dict[str, Any], ...]:
@@ -137,7 +127,7 @@ def describe(atoms: Atoms) -> tuple[dict[str, Any], ...]:
     out = []
     for number, name in enumerate(tls.names):
         inside = tls.group == number
-        translation, libration, screw = matrices(tls.values[number])
+        translation, libration, screw = tensors_of(tls.values[number])
         libration, screw = libration * _DEGREES**2, screw * _DEGREES
         out.append(
             {

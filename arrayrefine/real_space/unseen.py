@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from arrayrefine.atoms import WATERS, Atoms
+from arrayrefine.atoms import Atoms
 from arrayrefine.maps import MapCoefficients
 from arrayrefine.problem import Problem
 from arrayrefine.real_space.map_grids import map_grid
@@ -34,7 +34,7 @@ def sentences(problem: Problem, state: State, maps: MapCoefficients) -> list[str
     """
     atoms, data = state.atoms, problem.reflections
     who = atoms.identity
-    seen = ~atoms.is_hydrogen & (atoms.occupancy > 0.0) & ~np.isin(who.residue_name, WATERS)
+    seen = ~atoms.is_hydrogen & (atoms.occupancy > 0.0) & ~atoms.is_water
     rows = np.flatnonzero(seen)
     if data.radiation == "neutron" or data.d_min > _COARSE or not len(rows):
         return []

@@ -17,7 +17,7 @@ from arrayrefine.kernels.contacts import Pairs, pairs_of
 from arrayrefine.problem import Problem
 from arrayrefine.rebuilding.better_places import WORTH, Trial, crowding, held, moved, moves
 from arrayrefine.rebuilding.bound import split_or_loose
-from arrayrefine.rebuilding.ligands import Ligands, are_waters, joined_residues, ligand_of, pieces_of
+from arrayrefine.rebuilding.ligands import Ligands, joined_residues, ligand_of, pieces_of
 from arrayrefine.rebuilding.rotamers import label
 from arrayrefine.rebuilding.side_chain_fit import fitted, foreseen
 from arrayrefine.rebuilding.side_chain_scores import Candidates, Movable, Scores
@@ -225,7 +225,7 @@ def _nearest(trials: list[Trial], here: Float) -> list[Trial]:
 
 def _uncrowded(problem: Problem, atoms: Atoms, kind: Ligands, trials: list[Trial]) -> list[Trial]:
     """Trials with what they lose by contacts that are not there already; waters make room."""
-    waters = np.flatnonzero(are_waters(atoms))
+    waters = np.flatnonzero(atoms.is_water)
     stays = Trial(kind, 0, Poses.of(kind.chi(atoms.xyz)), atoms.xyz[kind.rows[0]], 0.0)
     was, *then = (float(crowding(problem, atoms, [one], waters, within=True)[0]) for one in (stays, *trials))
     return [trial._replace(gain=trial.gain - max(crowd - was, 0.0)) for trial, crowd in zip(trials, then)]
@@ -299,7 +299,7 @@ def _in_the_way(problem: Problem, atoms: Atoms, rows: Int) -> tuple[str, ...]:
     """Waters where a ligand is, by themselves or as symmetry mates."""
     pairs = _beside(problem, atoms.xyz, rows, _IN_THE_WAY)
     near = np.unique(np.append(pairs.i, pairs.j))
-    waters = near[(are_waters(atoms) & ~atoms.is_hydrogen)[near]]
+    waters = near[(atoms.is_water & ~atoms.is_hydrogen)[near]]
     return tuple(atoms.identity.label(k).rpartition("/")[0] for k in waters.tolist())
 
 

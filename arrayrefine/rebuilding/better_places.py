@@ -83,7 +83,7 @@ class Search(NamedTuple):
 
 def moves(problem: Problem, state: State) -> bool:
     """Whether anything may be put elsewhere: coordinates are refined, by their likelihood."""
-    return state.xray.kind == "ml" and any("xyz" in target.split("+") for target in problem.options.targets)
+    return state.xray.kind == "ml" and "xyz" in problem.options.kinds
 
 
 def with_better_places(problem: Problem, state: State, search: Search) -> tuple[State, list[Trial]]:
@@ -131,8 +131,7 @@ def held(problem: Problem, atoms: Atoms, aside: Int | None = None) -> NDArray[np
 def displaced(problem: Problem, atoms: Atoms) -> NDArray[np.bool_]:
     """Atoms (N,) whose displacements are refined."""
     free = problem.parameters(atoms, "b")
-    steps = {kind for target in problem.options.targets for kind in target.split("+")}
-    return np.asarray((free.b | free.u) & bool({"b", "tls"} & steps))
+    return np.asarray((free.b | free.u) & bool({"b", "tls"} & problem.options.kinds))
 
 
 def _best(state: State, search: Search) -> list[Trial]:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.rebuilding.nqh_ends import EndNames
-from arrayrefine.topology.polymers import Residue, is_polymer, is_water
+from arrayrefine.topology.polymers import Residue, is_polymer
 
 Int = NDArray[np.int64]
 
@@ -30,7 +30,7 @@ def carboxamides_of(atoms: Atoms, bonds: Int) -> list[tuple[Residue, EndNames]]:
     """
     who, element = atoms.identity, atoms.element
     names = set(who.residue_name.tolist())
-    other = ~np.isin(who.residue_name, [name for name in names if is_polymer(name) or is_water(name)])
+    other = ~(np.isin(who.residue_name, [name for name in names if is_polymer(name)]) | atoms.is_water)
     carbons = np.flatnonzero(other & (element == "C"))
     if not len(carbons):
         return []

@@ -18,7 +18,7 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components
 from arrayrefine.atoms import Atoms
 from arrayrefine.rebuilding.side_chains import FLATTER, Poses, Upright, axis_and_angle, left_jacobian, rotated
 from arrayrefine.restraints import Restraints
-from arrayrefine.topology.polymers import Residue, is_polymer, is_water
+from arrayrefine.topology.polymers import Residue, is_polymer
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -165,17 +165,11 @@ def _column(moved: Float, still: Float, column: int) -> Float:
     return moved[:, column] if column >= 0 else still[:, column]
 
 
-def are_waters(atoms: Atoms) -> Bool:
-    """Which atoms (N,) are of waters."""
-    names = atoms.identity.residue_name
-    return np.isin(names, [name for name in set(names.tolist()) if is_water(name)])
-
-
 def joined_residues(atoms: Atoms, bonds: Int) -> tuple[list[Int], Int]:
     """Running numbers of the residues of each ligand; and the bonds (b, 2) between residues of one."""
     who = atoms.identity
     names = set(who.residue_name.tolist())
-    other = ~(are_waters(atoms) | np.isin(who.residue_name, [name for name in names if is_polymer(name)]))
+    other = ~(atoms.is_water | np.isin(who.residue_name, [name for name in names if is_polymer(name)]))
     if not other.any():
         return [], np.zeros((0, 2), dtype=np.int64)
     inside = bonds[other[bonds].all(axis=1)]

@@ -29,7 +29,7 @@ from arrayrefine.restraints import Restraints
 from arrayrefine.selection import select
 from arrayrefine.state import State, work_nll
 from arrayrefine.steering.callbacks import Listeners
-from arrayrefine.wording import Caution, counted, listed
+from arrayrefine.wording import Caution, are, counted, listed
 
 _FEW = 0.03
 """Share of the waters that are there; a round that finds fewer new ones is not worth its cycles."""
@@ -83,6 +83,7 @@ def water_rounds(
         say(refused)
         return Watered(model, course, (), tuple(notes), False)
     ended = looked = False  # there are no more to add
+    few = 0  # places for waters that were not worth a round
     ours = 0  # waters at the end of the model that earlier rounds have added
     for number in range(1, limits.rounds + 2):
         if listeners.interrupted():
@@ -95,8 +96,8 @@ def water_rounds(
         sites = Sites.none() if last else find_waters(state, course.maps, limits)
         if number == 1 and sites.avoided:
             say(_avoided(state, sites))
-        if len(sites) < _FEW * int(select(state.atoms, "water").sum()):
-            sites = Sites.none()
+        if len(sites) < _FEW * int(state.atoms.is_water.sum()):
+            few, sites = len(sites), Sites.none()
         gone = unsupported_waters(state, _removable(model, course, ours), limits)
         if not len(sites) and (ended or not len(gone)):
             break
@@ -121,7 +122,10 @@ def water_rounds(
         ours += len(sites) - int((gone >= len(state.atoms) - ours).sum())
         model, course = new_model, after
     if not rows and not any(not isinstance(note, Caution) for note in notes):
-        say("no water was added or left out: there is none by which log p gains enough, or too little")
+        why = "there is none by which log p gains enough, or too little"
+        if few:
+            why = f"{counted(few, 'place')} by which log p would gain enough {are(few)} too few for a round of cycles"
+        say(f"no water was added or left out: {why}")
     if odd := _hardly_waters(course, ours):
         say(_more(course.state.atoms, odd))
     return Watered(model, course, tuple(rows), tuple(notes), looked, tuple(peak for _, peak in odd))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from arrayrefine.atoms import WATERS, Atoms
+from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
 from arrayrefine.io.models.special_positions import find_sites
 from arrayrefine.kernels.contacts import pairs_of
@@ -92,6 +92,12 @@ class _Near:
     binds: Mask
     clashes: Mask
 
+    def excluded(self, n: int, m: int) -> list[Int]:
+        """Places that are too near to each of the m, of which the first is number n of `other`."""
+        among = np.flatnonzero(self.clashes & (self.other >= n))
+        among = among[np.argsort(self.other[among], kind="stable")]
+        return np.split(self.place[among], np.searchsorted(self.other[among], n + np.arange(1, m)))
+
 
 class _Gains(Probes):
     """What log p gains by waters, to second order."""
@@ -156,7 +162,7 @@ def find_waters(state: State, maps: MapCoefficients, options: OrderedSolvent) ->
     free &= np.bincount(near.place[near.clashes & there[near.other]], minlength=m) == 0
     free &= np.bincount(near.place[near.clashes & (near.other == n + near.place)], minlength=m) == 0
     b_all, gain = np.append(atoms.b_iso, np.zeros(m)), np.zeros(m)
-    gains, chosen = _Gains(state), np.zeros(0, dtype=np.int64)
+    gains, found_so_far, excluded = _Gains(state), list[int](), near.excluded(n, m)
     while True:
         bound = near.binds & there[near.other]
         count = np.bincount(near.place[bound], minlength=m)
@@ -169,8 +175,9 @@ def find_waters(state: State, maps: MapCoefficients, options: OrderedSolvent) ->
         for place in shell[np.argsort(-gain[shell], kind="stable")].tolist():
             if free[place]:
                 there[n + place] = True
-                chosen = np.append(chosen, place)
-                free[near.place[near.clashes & (near.other == n + place)]] = False
+                found_so_far.append(place)
+                free[excluded[place]] = False
+    chosen = np.array(found_so_far, dtype=np.int64)
     chosen = chosen[np.argsort(-gain[chosen], kind="stable")]
     avoided = larger_than_waters(find_blobs(best, difference, atoms), state.xray.reflections.d_min, options)
     return Sites(sites.xyz[chosen], b_all[n + chosen], gain[chosen], avoided)
@@ -239,7 +246,7 @@ def lone_waters(atoms: Atoms) -> Int:
     """Atoms that are waters of their own, without hydrogens: those that can be left out."""
     who = atoms.identity
     size = np.bincount(who.residue)[who.residue]
-    return np.flatnonzero(np.isin(who.residue_name, WATERS) & (size == 1) & (atoms.element == "O"))
+    return np.flatnonzero(atoms.is_water & (size == 1) & (atoms.element == "O"))
 
 
 def _near(crystal: Crystal, atoms: Atoms, xyz: Float, options: OrderedSolvent) -> _Near:

@@ -25,7 +25,7 @@ _OF_ROBUST = ("ratio", "ratio_adp", "evidence_adp", "clamp")
 
 def refines(options: Options, *kinds: str) -> bool:
     """Whether a step names one of some kinds of parameters, and is taken."""
-    return options.cycles > 0 and any(set(kinds) & set(target.split("+")) for target in options.targets)
+    return options.cycles > 0 and bool(options.kinds & set(kinds))
 
 
 def tls_option(options: Options, atoms: Atoms) -> tuple[str, ...]:
@@ -60,7 +60,7 @@ def without_effect(options: Options, model: Atoms, *, on_cpu: bool = True) -> li
     if options.anisotropic not in ANISOTROPIC_KEYWORDS:
         named.append((f"--anisotropic '{options.anisotropic}'", options.anisotropic))
     out += [f"{flag} names no atom of the model" for flag, text in named if not select(model, text).any()]
-    if options.occupancy_groups and not any("occupancy" in target.split("+") for target in options.targets):
+    if options.occupancy_groups and "occupancy" not in options.kinds:
         out.append("--occupancy-groups has no effect: no step refines occupancies (--targets xyz b occupancy does)")
     if wants_groups(options.tls) and not refines(options, "b", "tls"):
         why = "no step names b or tls (--targets xyz b does)" if options.cycles else "there is no cycle"

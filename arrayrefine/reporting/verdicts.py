@@ -71,7 +71,7 @@ def _strained(problem: Problem, first: State, last: State) -> list[tuple[str, fl
 
 def _remedy(problem: Problem, last: State) -> str:
     """What may help where the data show alternate conformers one by one."""
-    refined = any("occupancy" in target.split("+") for target in problem.options.targets)
+    refined = "occupancy" in problem.options.kinds
     data = problem.reflections
     if refined or round(data.d_min, 2) > ATOMIC_D_MIN or not (last.atoms.identity.altloc != "").any():
         return ""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-import numpy as np
-
-from arrayrefine.atoms import WATERS, Atoms
+from arrayrefine.atoms import Atoms
 from arrayrefine.io.models.reading import Model
 from arrayrefine.options import Options
 from arrayrefine.reflections import Reflections
@@ -88,7 +86,7 @@ def with_hydrogens_for(options: Options, radiation: Radiation, atoms: Atoms) -> 
     options : Options
     notes : tuple of str
     """
-    has = bool((atoms.is_hydrogen & ~np.isin(atoms.identity.residue_name, WATERS)).any())
+    has = bool((atoms.is_hydrogen & ~atoms.is_water).any())
     hydrogens, distance = options.hydrogens, options.riding.distance
     if hydrogens == "auto":
         hydrogens = "refine" if radiation == "neutron" and has else "add"

@@ -35,8 +35,7 @@ def is_incomplete(problem: Problem, before: State, after: State) -> bool:
     """Whether a cycle from `before` to `after` shows that a large part of the crystal is missing from the model, and
     the options leave it to the model whether a jelly body holds it."""
     how = problem.options.external
-    moves = any("xyz" in target.split("+") for target in problem.options.targets)
-    if how.jelly_body != "auto" or how.jelly_body_weight <= 0.0 or not moves:
+    if how.jelly_body != "auto" or how.jelly_body_weight <= 0.0 or "xyz" not in problem.options.kinds:
         return False
     if before.xray.kind != "ml" or after is before:
         return False

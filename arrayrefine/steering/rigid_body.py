@@ -238,8 +238,7 @@ def left_alone(problem: Problem, atoms: Atoms) -> list[str]:
 def _moving(problem: Problem, atoms: Atoms) -> RigidBodies:
     """The groups that the options let move."""
     options = problem.options
-    refined = any("xyz" in target.split("+") for target in options.targets)
-    if options.rigid_body == "no" or (options.rigid_body == "auto" and not refined):
+    if options.rigid_body == "no" or (options.rigid_body == "auto" and "xyz" not in options.kinds):
         return RigidBodies(atoms, (), ())
     return _not_frozen(find_groups(atoms, options.rigid_groups), options.freeze)
 

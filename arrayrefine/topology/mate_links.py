@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import SAME_PLACE, Crystal
 from arrayrefine.restraints import Across, Angles, Bonds, Int, Mates, Planes, Torsions
-from arrayrefine.topology.terms import LINK_TORSIONS, TopologyModel, mixed
+from arrayrefine.topology.terms import LINK_TORSIONS, TopologyModel, folded, mixed
 from arrayrefine.wording import are, counted, listed
 
 Float = NDArray[np.float64]
@@ -136,7 +136,7 @@ def _add(
         angle = topology.angles[rule.index]
         r = angle.restr
         atoms, sides, name = list(angle.atoms), [r.id1.comp, r.id2.comp, r.id3.comp], "angle"
-        values = [abs(r.value) if abs(r.value) <= 180.0 else 360.0 - abs(r.value), r.esd]
+        values = [float(folded(np.array(r.value))), r.esd]
     elif rule.rkind == kinds.Torsion and topology.torsions[rule.index].restr.label in LINK_TORSIONS:
         torsion = topology.torsions[rule.index]
         t = torsion.restr

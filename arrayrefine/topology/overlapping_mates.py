@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 from numpy.typing import NDArray
 
-from arrayrefine.atoms import WATERS, Atoms
+from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
 from arrayrefine.kernels.contacts import in_table, neighbour_pairs
 from arrayrefine.restraints import NonBonded
@@ -40,7 +40,7 @@ def overlapping_mates(atoms: Atoms, non_bonded: NonBonded, crystal: Crystal) -> 
         One warning, or none.
     """
     who = atoms.identity
-    others = atoms.is_hydrogen | metal_flags(atoms.element) | np.isin(who.residue_name, WATERS)
+    others = atoms.is_hydrogen | metal_flags(atoms.element) | atoms.is_water
     rows = np.flatnonzero(~others & (atoms.multiplicity == 1) & (atoms.occupancy > 0.0))
     if not len(rows):
         return []

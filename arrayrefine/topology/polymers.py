@@ -70,11 +70,6 @@ def is_polymer(name: str) -> bool:
     return info.is_amino_acid() or info.is_nucleic_acid()
 
 
-def is_water(name: str) -> bool:
-    """Whether a component is water."""
-    return bool(gemmi.find_tabulated_residue(name).is_water())
-
-
 def by_chain(residues: list[Residue]) -> dict[str, list[Residue]]:
     """Residues of each chain, in order."""
     chains: dict[str, list[Residue]] = {}

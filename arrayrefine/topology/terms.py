@@ -217,8 +217,13 @@ def read_angles(model: TopologyModel, held: Mask, notes: list[str]) -> Angles:
         what = counted(no_sigma, "angle")
         notes.append(Caution(f"{what} without a positive sigma in the dictionary {are(no_sigma)} not restrained"))
     fine = wanted & sound & ~model.apart(index, gemmi.RKind.Angle)
-    value = np.abs(ideal[fine])
-    return Angles(index[fine], np.where(value > 180.0, 360.0 - value, value), sigma[fine])
+    return Angles(index[fine], folded(ideal[fine]), sigma[fine])
+
+
+def folded(angle: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Angles, degrees, as those between two directions: dictionaries have some beyond 180°, or with a sign."""
+    value = np.abs(angle)
+    return np.where(value > 180.0, 360.0 - value, value)
 
 
 def _within_rings(index: Int, edges: Int, atoms: Atoms) -> Mask:

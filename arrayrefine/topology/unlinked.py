@@ -6,7 +6,7 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
-from arrayrefine.atoms import WATERS, Atoms, Identity
+from arrayrefine.atoms import Atoms, Identity
 from arrayrefine.kernels.contacts import in_table
 from arrayrefine.kernels.distances import close_pairs
 from arrayrefine.restraints import NonBonded
@@ -39,7 +39,7 @@ def unlinked_contacts(atoms: Atoms, non_bonded: NonBonded) -> list[str]:
     who = atoms.identity
     radii = {str(name): gemmi.Element(str(name)).covalent_r for name in np.unique(atoms.element)}
     radius = np.array([radii[name] for name in atoms.element.tolist()])
-    others = atoms.is_hydrogen | metal_flags(atoms.element) | np.isin(who.residue_name, WATERS)
+    others = atoms.is_hydrogen | metal_flags(atoms.element) | atoms.is_water
     rows = np.flatnonzero(~others)
     if not len(rows):
         return []

@@ -25,7 +25,7 @@ def check_placed(problem: Problem, atoms: Atoms, name: str) -> None:
         Of the model.
     """
     bonds = problem.restraints.bonds
-    refined = problem.options.cycles > 0 and any("xyz" in target.split("+") for target in problem.options.targets)
+    refined = problem.options.cycles > 0 and "xyz" in problem.options.kinds
     if not refined or not len(bonds.index):
         return
     free = problem.parameters(atoms, "xyz").xyz & (atoms.occupancy > 0.0)
