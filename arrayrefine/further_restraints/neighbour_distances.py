@@ -133,13 +133,17 @@ def reference_distances(
 
 
 def jelly_body(atoms: Atoms, restraints: Restraints, how: JellyBody, clashing: Int | None = None) -> Distances:
-    """Short distances between the atoms as they are; different conformers, riding atoms and waters are left out.
+    """Short distances between the atoms as they are; different conformers and riding atoms are left out.
+
+    Waters are held as all else is: nothing but contacts keeps them from settling in noise, where the data are too few
+    to tell. In seven crystals cut to 2.9 to 3.5 Å they end at 0.33 Å rms instead of 0.66 from where all data have
+    them, what they touch comes nearer, too, and R-free falls.
 
     So are all distances within or between residues of which atoms clash, pairs (c, 2), hydrogens among them: these have
     to move. In a shaken model that is half of all, in a refined one a quarter. With residues that are
     not neighbours alone more clashes stay, at no lower R-free.
     """
-    chosen = np.flatnonzero(~atoms.riding.mask(len(atoms)) & ~atoms.is_hydrogen & ~_solvent(atoms))
+    chosen = np.flatnonzero(~atoms.riding.mask(len(atoms)) & ~atoms.is_hydrogen)
     pairs = chosen[close_pairs(atoms.xyz[chosen], how.reach)]
     conformer = restraints.non_bonded.conformer[pairs]
     together = (conformer == 0).any(axis=1) | (conformer[:, 0] == conformer[:, 1])
@@ -150,7 +154,3 @@ def jelly_body(atoms: Atoms, restraints: Restraints, how: JellyBody, clashing: I
         keys = [residue[index].min(axis=1) * n + residue[index].max(axis=1) for index in (clashing, pairs)]
         pairs = pairs[~np.isin(keys[1], keys[0])]
     return Distances("jelly body", pairs, lengths(atoms.xyz, pairs), np.full(len(pairs), how.sigma), 2.0, how.weight)
-
-
-def _solvent(atoms: Atoms) -> NDArray[np.bool_]:
-    return np.isin(atoms.identity.residue_name, ("HOH", "DOD", "WAT"))
