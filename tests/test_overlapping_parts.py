@@ -79,6 +79,43 @@ def test_a_water_makes_room_for_a_conformer_of_its_neighbour(case: Callable[[str
     assert len(beside) == len(threonine) // 2
 
 
+def test_residues_of_a_chain_that_is_there_in_part_meet_each_other(case: Callable[[str], Path]) -> None:
+    """As of a peptide on an axis. In 1aba, displaced by 0.25 Å, C of Tyr 7 and Asp 8 are 2.56 Å apart: neighbours. And
+    two residues beside each other, which are not: pushed together, they are of one molecule all the same."""
+    structure = gemmi.read_structure(str(case("1aba") / "model.pdb"))
+    chain, noise = structure[0]["A"], np.random.default_rng(0)
+    for residue in chain:
+        for atom in residue:
+            atom.pos += gemmi.Position(*noise.normal(0.0, 0.25 / np.sqrt(3.0), 3))
+            atom.occ = 0.5 if atom.altloc == "\0" else atom.occ
+    chain["7"][0]["CB"][0].pos = chain["60"][0]["CB"][0].pos + gemmi.Position(-1.3, 1.3, 1.3)
+    model = read_model(structure)
+    library = load_monomers(structure[0].get_all_residue_names())
+    restraints = build_restraints(model.structure, model.atoms, model.crystal, library)
+    said = [note for note in restraints.notes if "there in part" in note]
+    assert all(pair.count("HOH") for note in said for pair in note.split(": ")[1].split(". Name")[0].split("; "))
+    who, pairs = model.atoms.identity, restraints.non_bonded.excluded
+    cb = [np.flatnonzero((who.sequence_number == n) & (who.atom_name == "CB"))[0] for n in (7, 60)]
+    assert np.linalg.norm(np.diff(model.atoms.xyz[cb], axis=0)) < 2.3
+    assert not (np.sort(pairs, axis=1) == sorted(cb)).all(axis=1).any()
+
+
+def test_atoms_that_are_there_together_meet_each_other(tmp_path: Path) -> None:
+    """Of a residue that is there in part what is whole, or nearly, is not there instead of another."""
+    atoms = ("C1", "EDO", 9.0, 0.4), ("O", "HOH", 9.4, 0.5)
+    assert _built(tmp_path / "a.pdb", *atoms).non_bonded.excluded.tolist() == [[0, 1]]
+    text = (tmp_path / "a.pdb").read_text().replace("END\n", "")
+    path = tmp_path / "b.pdb"
+    oxygen = _ATOM.format(n=3, name="O1", alt=" ", residue="EDO", m=1, x=7.6, y=9.0, q=0.9, e="O")
+    path.write_text(text + oxygen + "END\n")
+    model = read_model(path)
+    library = load_monomers(["EDO", "HOH"])
+    found = build_restraints(model.structure, model.atoms, model.crystal, library, unknown="hold")
+    names = model.atoms.identity.atom_name[found.non_bonded.excluded]
+    assert {"C1", "O"} in [set(pair) for pair in names.tolist()]
+    assert {"O1", "O"} not in [set(pair) for pair in names.tolist()]
+
+
 def test_what_is_named_apart_or_there_together_is_not(tmp_path: Path) -> None:
     atoms = ("C1", "EDO", 9.0, 0.5), ("O", "HOH", 9.4, 0.5)
     assert not _said(tmp_path / "a.pdb", *atoms, alt="B")

@@ -27,6 +27,26 @@ def test_components_of_chains_are_told_by_their_bonds(name: str, group: str) -> 
     assert polymer_group(load_monomers([name]).monlib.monomers[name]) == group
 
 
+@pytest.mark.parametrize(("name", "end"), [("ALA", "OP3"), ("ALA", "O3P"), ("U", "OP3")])
+def test_anhydrides_and_esters_of_phosphates_are_of_no_chain(name: str, end: str) -> None:
+    """As alanyl adenylate, FA5 and AMO with it: an OXT beside them would give C a fourth neighbour, and C=O the length
+    of a carboxylate."""
+    block = gemmi.cif.read(str(EMBEDDED / name[0].lower() / f"{name}.cif"))[-1]
+    for column in ("bond.atom_id_1", "bond.atom_id_2", "atom.atom_id"):
+        values = block.find_values(f"_chem_comp_{column}")
+        for k in range(len(values)):
+            values[k] = end if values[k] == "OXT" else values[k]
+    component = gemmi.make_chemcomp_from_block(block)
+    other = gemmi.ChemComp.Atom()
+    other.id, other.el = "X1", gemmi.Element("P")
+    component.atoms.append(other)
+    bond = gemmi.Restraints.Bond()
+    bond.id1, bond.id2 = gemmi.Restraints.AtomId(1, end), gemmi.Restraints.AtomId(1, other.id)
+    component.rt.bonds.append(bond)
+    assert component.rt.bonds[-1].id2.atom == "X1"
+    assert polymer_group(component) == ""
+
+
 def _linked(
     case: Callable[[str], Path], path: Path, name: str, number: int, group: str, old: bool = False
 ) -> tuple[set[tuple[str, ...]], list[str]]:

@@ -135,13 +135,13 @@ def reference_distances(
 def jelly_body(atoms: Atoms, restraints: Restraints, how: JellyBody, clashing: Int | None = None) -> Distances:
     """Short distances between the atoms as they are; different conformers and riding atoms are left out.
 
-    Waters are held as all else is: nothing but contacts would keep them from settling in noise, where data are few. In
-    ten crystals cut to 2.9 to 3.5 Å they end at 0.32 Å rms instead of 0.63 from where all data have them, and R-free
-    falls by 0.009.
-
     So are all distances within or between residues of which atoms clash, pairs (c, 2), hydrogens among them: these have
     to move. In a shaken model that is half of all, in a refined one a quarter. With residues that are
     not neighbours alone more clashes stay, at no lower R-free.
+
+    Waters are held as all else is: nothing but contacts would keep them from settling in noise, where data are few. In
+    ten crystals cut to 2.9 to 3.5 Å they end at 0.32 Å rms instead of 0.63 from where all data have them, and R-free
+    falls by 0.009.
     """
     chosen = np.flatnonzero(~atoms.riding.mask(len(atoms)) & ~atoms.is_hydrogen)
     pairs = chosen[close_pairs(atoms.xyz[chosen], how.reach)]

@@ -144,7 +144,7 @@ def build_restraints(
     excluded_images = image_pairs(image_links(model), coordination_across, all_edges, n)
     non_bonded = build_non_bonded(atoms, kinds, all_edges, (excluded, excluded_images, one_four))
     notes += unlinked_contacts(atoms, non_bonded)
-    non_bonded, said = overlapping_parts(atoms, non_bonded)
+    non_bonded, said = overlapping_parts(atoms, non_bonded, edges)
     notes += said
     notes += overlapping_mates(atoms, non_bonded, crystal)
     return Restraints(

@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 
 from arrayrefine.atoms import WATERS, Atoms
 from arrayrefine.kernels.contacts import in_table
@@ -13,6 +16,9 @@ from arrayrefine.restraints import NonBonded
 from arrayrefine.topology.nonbonded import metal_flags, unique_pairs
 from arrayrefine.wording import Caution, are, counted, listed
 
+Int = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
 _EXCESS = 0.105
 """What occupancies that were refined one by one may add up to beyond 1: in twelve models 132 pairs of a water and other
 within 1.8 Å come to 1 or less, 6 to 1.01 to 1.10, and 5 to more."""
@@ -20,12 +26,12 @@ _POLAR, _OTHER = 2.2, 2.6
 """Å; two of N and O, which hydrogen bonds hold at 2.5, and others, which are 3 apart, are not there together nearer."""
 
 
-def overlapping_parts(atoms: Atoms, non_bonded: NonBonded) -> tuple[NonBonded, list[str]]:
+def overlapping_parts(atoms: Atoms, non_bonded: NonBonded, edges: Int) -> tuple[NonBonded, list[str]]:
     """Leave contacts out between residues that overlap, with occupancies that add up to about 1, or less.
 
     Where one of them has no conformer nothing else says that they are never there together, as of a water that
     makes room for the second conformer of a side chain; contacts would push them apart, as far as the next place that
-    is free.
+    is free. Residues of one molecule, joined by bonds of atoms that are there in part as they are, are there together.
 
     Parameters
     ----------
@@ -34,11 +40,13 @@ def overlapping_parts(atoms: Atoms, non_bonded: NonBonded) -> tuple[NonBonded, l
         nor is what has no occupancy.
     non_bonded : NonBonded
         Its excluded pairs are bonded, or nearly so.
+    edges : (e, 2) int
+        Bonds.
 
     Returns
     -------
     non_bonded : NonBonded
-        With all pairs of atoms excluded of such residues, or conformers of them, that are there in part.
+        With all pairs of atoms excluded of such residues, or conformers of them, whose occupancies add up so.
     notes : list of str
         One sentence, or none: a warning where anything but waters is among them.
     """
@@ -59,6 +67,10 @@ def overlapping_parts(atoms: Atoms, non_bonded: NonBonded) -> tuple[NonBonded, l
     if not len(i):
         return non_bonded, []
     part = np.unique(np.column_stack([who.residue, conformer]), axis=0, return_inverse=True)[1].ravel()
+    alternative = ~_of_one_molecule(atoms, part, edges[in_part[edges].all(axis=1)], i, j)
+    i, j, distance = i[alternative], j[alternative], distance[alternative]
+    if not len(i):
+        return non_bonded, []
     nearest: dict[tuple[int, int], int] = {}
     for k in np.argsort(distance, kind="stable").tolist():
         nearest.setdefault((int(part[i[k]]), int(part[j[k]])), k)
@@ -70,7 +82,21 @@ def overlapping_parts(atoms: Atoms, non_bonded: NonBonded) -> tuple[NonBonded, l
         "Name them conformers A and B (altloc); if they are bonded, name the bond in the model (LINK or struct_conn)"
     )
     mine = {of: np.flatnonzero(in_part & (part == of)) for of in {of for pair in nearest for of in pair}}
-    apart = [np.stack(np.meshgrid(mine[one], mine[two]), axis=-1).reshape(-1, 2) for one, two in nearest]
-    non_bonded = dataclasses.replace(non_bonded, excluded=unique_pairs([non_bonded.excluded, *apart], len(atoms)))
+    apart = np.vstack([np.stack(np.meshgrid(mine[a], mine[b]), axis=-1).reshape(-1, 2) for a, b in nearest])
+    apart = apart[atoms.occupancy[apart].sum(axis=1) <= 1.0 + _EXCESS]
+    non_bonded = dataclasses.replace(non_bonded, excluded=unique_pairs([non_bonded.excluded, apart], len(atoms)))
     quiet = np.isin(who.residue_name[np.concatenate([i, j])], WATERS).all()
     return non_bonded, [said if quiet else Caution(said)]
+
+
+def _of_one_molecule(atoms: Atoms, part: Int, bonds: Int, i: Int, j: Int) -> Mask:
+    """Whether bonds join the parts of two atoms, which are not two residues under one number."""
+    bonds = bonds[~metal_flags(atoms.element)[bonds].any(axis=1)]
+    n = int(part.max()) + 1
+    joined = sparse.coo_array((np.ones(len(bonds)), (part[bonds[:, 0]], part[bonds[:, 1]])), shape=(n, n))
+    molecule = connected_components(joined, directed=False)[1]
+    who = atoms.identity
+    same_place = np.logical_and.reduce(
+        [name[i] == name[j] for name in (who.chain, who.sequence_number, who.insertion_code)]
+    )
+    return np.asarray((molecule[part[i]] == molecule[part[j]]) & ~same_place)

@@ -14,8 +14,9 @@ _NUCLEOTIDE = (
     ("C1'", "C2'"), ("C2'", "C3'"), ("C3'", "C4'"), ("C3'", "O3'"),
 )  # fmt: skip
 """Bonds by the names that links of a library have for their ends and the atoms around."""
-_LEAVING = {"OXT", "OP3", "O3P"}
-"""What links take off."""
+_OF_CARBOXYLATE = {"OXT"}
+_OF_PHOSPHATE = {"OP3", "O3P", "OXT"}
+"""What may be there besides, of an acid that is in no chain; an oxygen that bears a phosphate besides is no end."""
 
 
 def polymer_group(component: gemmi.ChemComp) -> str:
@@ -39,9 +40,9 @@ def polymer_group(component: gemmi.ChemComp) -> str:
     if all(frozenset(pair) in pairs for pair in _PEPTIDE):
         return _amino_acid(component, element)
     if all(frozenset(pair) in pairs for pair in _NUCLEOTIDE):
-        free = bonded_to("P", component) <= {"OP1", "OP2", "O5'"} | _LEAVING
-        acid = bonded_to("O3'", component) <= {"C3'"} | hydrogens_of(component)
-        if free and acid:
+        hydrogens, ends = hydrogens_of(component), bonded_to("P", component) - {"OP1", "OP2", "O5'"}
+        free = ends <= _OF_PHOSPHATE and all(bonded_to(end, component) <= {"P"} | hydrogens for end in ends)
+        if free and bonded_to("O3'", component) <= {"C3'"} | hydrogens:
             return "RNA" if "O2'" in element and "O2'" in bonded_to("C2'", component) else "DNA"
     return ""
 
@@ -54,7 +55,7 @@ def _amino_acid(component: gemmi.ChemComp, element: dict[str, str]) -> str:
     others = near - hydrogens - {"CA"}
     single = (gemmi.BondType.Single, gemmi.BondType.Unspec)
     bonds = [bond.type for bond in component.rt.bonds if "N" in (bond.id1.atom, bond.id2.atom)]
-    ends = bonded_to("C", component) - {"CA", "O"} <= _LEAVING
+    ends = bonded_to("C", component) - {"CA", "O"} <= _OF_CARBOXYLATE
     if not ends or len(others) > 1 or not near & hydrogens or any(kind not in single for kind in bonds):
         return ""
     if not others:
@@ -88,7 +89,7 @@ def _in_ring(component: gemmi.ChemComp, carbon: str, hydrogens: set[str]) -> boo
 def set_polymer_groups(monlib: gemmi.MonLib, components: Iterable[str]) -> list[str]:
     """Give components without a group, or called no polymer, the group of what they are in chains, in place.
 
-    Without one a link of a chain is but a bond: 137 amino acids and 17 nucleotides of CCP4's library have none.
+    Without one a link of a chain is but a bond: 132 amino acids and 15 nucleotides of CCP4's library have none.
 
     Parameters
     ----------
