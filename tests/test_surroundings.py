@@ -111,6 +111,20 @@ def test_sheets_of_a_real_crystal_go_on_in_the_next_molecule(case: Case) -> None
     check_xyz(target, shaken(loaded[0], 0.1))
 
 
+def test_what_was_found_is_said_whether_mates_are_among_it_or_not(case: Case) -> None:
+    """None are looked for without a crystal."""
+    atoms, crystal, restraints = load(case("3sb3") / "model.pdb")
+    on = dataclasses.replace(OFF, secondary_structure="on")
+    alone, around = (with_external(restraints, atoms, 3.0, on, crystal=box).notes[-1] for box in (None, crystal))
+    helices = "6 hydrogen bonds of helices and"
+    assert alone == f"{helices} 47 of sheets, found in the model, are restrained"
+    assert around == f"{helices} 53 of sheets, found in the model, 6 of them with symmetry mates, are restrained"
+    atoms, _, restraints = load(case("1ehz") / "model.pdb")
+    on = dataclasses.replace(OFF, base_pairs="on")
+    said = with_external(restraints, atoms, 3.0, on).notes[-1]
+    assert said == "19 Watson-Crick base pairs and 36 stacks of bases, found in the model, are restrained"
+
+
 def _base(case: Case, path: Path, space_group: str, occupancy: float = 1.0) -> Loaded:
     """A guanine 1.7 Å from a twofold axis, flat along it; in P1 with its image."""
     structure = gemmi.read_structure(str(case("1v9g") / "model.cif"))

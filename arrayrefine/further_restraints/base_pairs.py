@@ -99,10 +99,10 @@ def base_pairs(
 
 def _sentence(paired: int, paired_across: int, stacked: int, stacked_across: int) -> str:
     beyond = paired_across + stacked_across
-    across = f", {paired_across} and {stacked_across} of them with symmetry mates," * bool(beyond)
+    across = f" {paired_across} and {stacked_across} of them with symmetry mates," if beyond else ""
     return (
         f"{counted(paired + paired_across, 'Watson-Crick base pair')} and "
-        f"{counted(stacked + stacked_across, 'stack')} of bases, found in the model{across} are restrained"
+        f"{counted(stacked + stacked_across, 'stack')} of bases, found in the model,{across} are restrained"
     )
 
 

@@ -74,9 +74,9 @@ def secondary_structure(
 
 def _sentence(index: Int, ideal: Float, n_atoms: int) -> str:
     helical, across = int((ideal == LENGTH_HELIX).sum()), int((index >= n_atoms).any(axis=1).sum())
-    mates = f", {across} of them with symmetry mates," * bool(across)
+    mates = f" {across} of them with symmetry mates," if across else ""
     return (
-        f"{helical} hydrogen bonds of helices and {len(ideal) - helical} of sheets, found in the model{mates} "
+        f"{helical} hydrogen bonds of helices and {len(ideal) - helical} of sheets, found in the model,{mates} "
         "are restrained"
     )
 
