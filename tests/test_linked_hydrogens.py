@@ -11,9 +11,11 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.example import MODEL
 from arrayrefine.hydrogens.linked import _directions
 from arrayrefine.hydrogens.sources import add_hydrogens
+from arrayrefine.hydrogens.turning import turn_hydrogens
 from arrayrefine.io.models.reading import read_model
 from arrayrefine.monomers import load_monomers
 from arrayrefine.options import RidingHydrogens
+from arrayrefine.topology.build import build_restraints
 
 
 def grown(structure: gemmi.Structure, distance: str = "electron") -> tuple[Atoms, tuple[str, ...]]:
@@ -242,6 +244,32 @@ def test_hydroxyls_turn_whatever_conformer_their_dictionary_draws() -> None:
     assert hydrogens.rotors is not None
     turning = complete.atoms.identity.atom_name[complete.atoms.riding.child[hydrogens.rotors.rows]].tolist()
     assert {"HO1", "HO2", "HO4"} <= set(turning)
+
+
+@pytest.mark.parametrize("names", [("FMT", "HO2", "O2", "C", "O1"), ("BCT", "HO3", "O3", "C", "O1")])
+@pytest.mark.parametrize("azimuth", [45.0, 90.0, 270.0])
+def test_hydroxyls_of_acids_stay_in_their_planes(names: tuple[str, ...], azimuth: float) -> None:
+    """Whatever would have their hydrogen bond; C of formic acid has but one more neighbour, which shows no plane."""
+    name, hydrogen, donor, centre, other = names
+    structure, _ = joined((name, donor, hydrogen), ("HOH", "O", "H1"), 20.0)
+    structure.connections.clear()
+    acid, water = structure[0]["A"][0], structure[0]["B"][0]
+    place = {site: at(acid[site][0]) for site in (donor, centre, other)}
+    along = (place[centre] - place[donor]) / np.linalg.norm(place[centre] - place[donor])
+    above = np.cross(along, place[other] - place[centre])
+    above /= np.linalg.norm(above)
+    aside = np.cos(np.radians(azimuth)) * np.cross(above, along) + np.sin(np.radians(azimuth)) * above
+    (oxygen,) = (site for site in water if site.name == "O")
+    way = np.cos(np.radians(112.0)) * along + np.sin(np.radians(112.0)) * aside
+    oxygen.pos = gemmi.Position(*(place[donor] + 2.7 * way).tolist())
+    model = read_model(structure)
+    library = load_monomers(["HOH", name])
+    complete, hydrogens, _ = add_hydrogens(model, model.crystal, library, RidingHydrogens())
+    restraints = build_restraints(complete.structure, complete.atoms, model.crystal, library)
+    atoms = turn_hydrogens(hydrogens, complete.atoms, restraints.non_bonded, model.crystal, None)
+    rows = [row(atoms, name, site) for site in (other, centre, donor, hydrogen)]
+    torsion = np.degrees(gemmi.calculate_dihedral(*(gemmi.Position(*atoms.xyz[k].tolist()) for k in rows)))
+    assert abs(np.sin(np.radians(torsion))) < np.sin(np.radians(16.0))
 
 
 @pytest.mark.parametrize(("shift", "conformer", "left"), [

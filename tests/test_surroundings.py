@@ -76,7 +76,7 @@ def _b(chain: gemmi.Chain) -> bool:
 def test_all_copies_in_the_model_say_the_same_as_many_times(
     case: Case, tmp_path: Path, name: str, file: str, on: dict[str, Any], across: int
 ) -> None:
-    """An amyloid's strands are joined by lattice translations alone; helices of Z-DNA stack end to end."""
+    """Strands of an amyloid are joined by a screw axis alone; helices of Z-DNA stack end to end."""
     path = case(name) / file
     loaded = load(path)
     inside, beyond, value = _counts_and_value(loaded, on)

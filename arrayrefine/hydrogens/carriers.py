@@ -23,6 +23,8 @@ _ROUND = np.pi / 6.0
 """Dictionaries give most torsions of hydrogens as multiples of this."""
 _FLAT = 0.4
 """Volume of three unit vectors to the neighbours of an atom; 0.77 in a tetrahedron, 0 in a plane."""
+_DOUBLY_BONDED = {("C", 1), ("N", 0)}
+"""Elements, and their hydrogens, that have a double bond where their neighbours are a hydroxyl and one more."""
 
 
 def carried(
@@ -69,12 +71,23 @@ def carried(
     hydroxyl = np.isin(atoms.element[parent], ("O", "S")) & (members == 1)
     cone = (frames.kind == TORSION) & ((members == 3) | hydroxyl | (~certain & (members < 3) & ~carbon))
     turns = cone & (options.turn != "none") & (~carbon | (options.turn == "all"))
-    flat = np.zeros(len(near), dtype=bool)
+    flat, acid = np.zeros((2, len(near)), dtype=bool)
     flat[single] = _flat(atoms.xyz, parent[first[single]], neighbour[single, 0], behind)
+    carries = dict(zip(group_of, np.bincount(group, minlength=len(near)).tolist()))
+    for k, ends in zip(single.tolist(), behind):
+        centre, conformer = int(neighbour[k, 0]), letter[first[k]]
+        held = [_riding(carries, int(number[row]), conformer) for row in (centre, *ends)]
+        if len(ends) == 1 and carries[int(number[parent[first[k]]]), conformer] == 1:
+            # of formic acid and oximes no volume tells the plane
+            flat[k] = (atoms.element[centre], held[0]) in _DOUBLY_BONDED
+        acid[k] = flat[k] and atoms.element[centre] == "C" and any(
+            atoms.element[end] == "O" and not count_of and not around.near(int(number[end]), conformer, centre)
+            for end, count_of in zip(ends, held[1:])
+        )  # fmt: skip
     lead = np.where(turns, first[group], -1)
     head = np.maximum(lead, 0)
     offset = np.where(turns, frames.value[:, 2] - frames.value[head, 2], 0.0)
-    rotors = Rotors(lead, offset, frames.value[head, 2], flat[group])
+    rotors = Rotors(lead, offset, frames.value[head, 2], flat[group], acid[group])
     # Where a place is neither known nor to be found, the hydrogen neither scatters nor repels.
     occupancy = atoms.occupancy.copy()
     occupancy[child[~certain & ~turns]] = 0.0
@@ -88,6 +101,11 @@ def carried(
     b_iso[child] = ratio * b_iso[parent]
     atoms = atoms.replace(b_iso=b_iso, occupancy=occupancy)
     return atoms.replace(occupancy=hydrogens._shared(atoms)), hydrogens
+
+
+def _riding(carries: dict[tuple[int, str], int], at: int, conformer: str) -> int:
+    """How many hydrogens an atom of `own` carries in a conformer."""
+    return carries.get((at, conformer), carries.get((at, ""), 0))
 
 
 class _Around(NamedTuple):

@@ -31,17 +31,20 @@ class Rotors:
         Torsion of the lead that the dictionary prefers, radians.
     flat : (M,) bool
         Whether the neighbour of the parent lies in a plane with its own neighbours, as in a phenol.
+    acid : (M,) bool
+        Whether it is the carbon of an acid besides.
     """
 
     lead: Int
     offset: Float
     ideal: Float
     flat: NDArray[np.bool_]
+    acid: NDArray[np.bool_]
 
     @classmethod
     def none(cls, n: int) -> Rotors:
         """None of `n` riding atoms turns."""
-        return cls(np.full(n, -1), np.zeros(n), np.zeros(n), np.zeros(n, dtype=bool))
+        return cls(np.full(n, -1), np.zeros(n), np.zeros(n), np.zeros(n, dtype=bool), np.zeros(n, dtype=bool))
 
     @property
     def rows(self) -> Int:

@@ -36,6 +36,8 @@ _ANGLES = 24
 _BARRIER = {"O": 1.8, "S": 2.1}
 _BARRIER_OTHER, _BARRIER_FLAT = 5.0, 5.7
 """kT at 300 K, of methanol, methanethiol, ethane and phenol: Lowe (1968), Prog. Phys. Org. Chem. 6, 1-80."""
+_BARRIER_ACID = 23.0
+"""kT at 300 K, of formic acid: Hocking (1976), Z. Naturforsch. 31a, 1113-1121."""
 _BOND_DEPTH, _BOND_LENGTH, _BOND_WIDTH = 6.0, 1.9, 0.35
 """Of a straight hydrogen bond: kT, and Å from the hydrogen to the acceptor."""
 SIGMA = 0.2
@@ -149,7 +151,7 @@ def turn_hydrogens(
         each += _by_data(xray, atoms, child, tried, other[group])
     energy = np.where(other, _summed(group, each, len(leads)), np.inf)
     element = atoms.element[frames.parent[leads]]
-    energy += _barrier(element, rotors.flat[leads], size, shift - away[:, None])
+    energy += _barrier(element, rotors.flat[leads], rotors.acid[leads], size, shift - away[:, None])
     choice = _settle(energy, tried, parent_xyz, group, meetings.chosen(moving, number[meetings.other]))
     return _with(atoms, frames, rows, frames.value[rows, 2] + shift[group, choice[group]])
 
@@ -168,11 +170,13 @@ def _with(atoms: Atoms, frames: Frames, rows: Int, torsions: Float) -> Atoms:
     return atoms.replace(xyz=xyz)
 
 
-def _barrier(element: NDArray[np.str_], flat: NDArray[np.bool_], size: Int, from_ideal: Float) -> Float:
+def _barrier(
+    element: NDArray[np.str_], flat: NDArray[np.bool_], acid: NDArray[np.bool_], size: Int, from_ideal: Float
+) -> Float:
     """Energy (G, A) of the torsions about the bonds, by their distance from the ideal, radians."""
     twofold = flat & (size == 1)
     height = np.array([_BARRIER.get(e, _BARRIER_OTHER) for e in element.tolist()])
-    height = np.where(twofold, _BARRIER_FLAT, np.where(flat, 0.2 * height, height))
+    height = np.where(twofold, np.where(acid, _BARRIER_ACID, _BARRIER_FLAT), np.where(flat, 0.2 * height, height))
     period = np.where(twofold, 2.0, 3.0)
     return np.asarray(0.5 * height[:, None] * (1.0 - np.cos(period[:, None] * from_ideal)))
 
