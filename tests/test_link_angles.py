@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import gemmi
+import numpy as np
 import pytest
 from joined import joined
 
@@ -129,6 +133,18 @@ def test_a_phosphonate_that_has_lost_an_oxygen_has_room_for_serine() -> None:
     found = build_restraints(model.structure, model.atoms, model.crystal, library, unknown="shape")
     assert not [note for note in found.notes if "all its bonds" in note]
     assert [note for note in found.notes if note.startswith("4 angles at links")]
+
+
+def test_nitrogen_behind_a_residue_without_a_dictionary_is_that_of_a_peptide(case: Callable[[str], Path]) -> None:
+    """Its carbonyl is told by the length of C=O: the amine that the next residue has by itself is tetrahedral."""
+    structure = gemmi.read_structure(str(case("1aba") / "model.pdb"))
+    structure[0]["A"]["20"][0].name = "XQX"
+    model = read_model(structure)
+    library = library_for(model.structure, (), None, "hold")
+    found = build_restraints(model.structure, model.atoms, model.crystal, library, unknown="hold")
+    number = np.sort(model.atoms.identity.sequence_number[found.angles.index], axis=1)
+    at = (number == [20, 21, 21]).all(axis=1)
+    assert found.angles.ideal[at].tolist() == [120.0]
 
 
 def test_a_link_of_flat_nitrogen_to_oxygen_as_long_as_none_is_left_free() -> None:

@@ -14,15 +14,13 @@ from arrayrefine.hydrogens.carriers import LONGEST_BOND, Bonded
 from arrayrefine.hydrogens.lengths import bond_length
 from arrayrefine.topology.atom_names import bonded_to, hydrogens_of
 from arrayrefine.topology.hydrogen_names import LONGEST_TO_HYDROGEN
-from arrayrefine.topology.link_lengths import is_carbonyl, is_planar
+from arrayrefine.topology.link_lengths import bears_carbonyl, is_planar
 from arrayrefine.wording import are, counted, listed
 
 Float = NDArray[np.float64]
 Key = tuple[int, str, str]
 """Running number of the residue, atom name, altloc."""
 
-_DOUBLE = 1.32
-"""Å; between C=O (1.23) and C-O (1.43)."""
 _METAL = 2.6
 """Å; N this near to a metal binds it."""
 _THIOLATE = 2.9
@@ -246,11 +244,7 @@ def _allowed(grown: Grown, parent: int, near: list[int], outside: list[int]) -> 
 
 
 def _carbonyl(grown: Grown, k: int) -> bool:
-    """Whether an atom has a double bond to O: by its dictionary, or by a length in a component that has none."""
-    site, (_, residue) = grown.sites[k], grown.homes[k]
-    if residue.name in grown.monlib.monomers:
-        return is_carbonyl(residue.name, site.name, grown.monlib)
-    return any(other.element.name == "O" and other.pos.dist(site.pos) < _DOUBLE for other in residue)
+    return bears_carbonyl(grown.homes[k][1], grown.sites[k], grown.monlib)
 
 
 def _lengths(topology: gemmi.Topo, distance: Literal["auto", "electron", "nucleus"]) -> dict[int, float]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from arrayrefine.atoms import Atoms
 from arrayrefine.restraints import Angles, Bonds
 from arrayrefine.topology.atom_names import hydrogens_of
-from arrayrefine.topology.link_lengths import is_carbonyl, is_planar
+from arrayrefine.topology.link_lengths import bears_carbonyl, is_planar
 from arrayrefine.topology.terms import TopologyModel, mixed
 from arrayrefine.wording import Caution, are, counted, listed
 
@@ -214,7 +214,7 @@ def _angles_at(
     """Degrees of the angles at one end of a link."""
     if at.home.name not in monlib.monomers:
         return {}
-    acyl = to.row not in adducts and is_carbonyl(to.home.name, to.site.name, monlib)
+    acyl = to.row not in adducts and bears_carbonyl(to.home, to.site, monlib)
     amide = at.site.element.name == "N" and acyl
     near = _neighbours(at.row, edges, model)
     return {

@@ -24,6 +24,8 @@ as in a hemiacetal."""
 AMIDE = 1.33
 """Å; between N and a carbon that has a double bond to O, Engh & Huber."""
 
+_DOUBLE = 1.32
+"""Å; between C=O (1.23) and C-O (1.43)."""
 _PLANAR = 115.0
 """Degrees; between the mean angles at atoms with four bonds, 109.5, and with three in a plane, 120."""
 
@@ -96,6 +98,13 @@ def is_carbonyl(component: str, name: str, monlib: gemmi.MonLib) -> bool:
     strong = (gemmi.BondType.Double, gemmi.BondType.Deloc)
     ends = ((bond.id1.atom, bond.id2.atom) for bond in known.rt.bonds if bond.type in strong)
     return any((one == name and two in oxygens) or (two == name and one in oxygens) for one, two in ends)
+
+
+def bears_carbonyl(residue: gemmi.Residue, atom: gemmi.Atom, monlib: gemmi.MonLib) -> bool:
+    """Whether an atom has a double bond to O: by its dictionary, or by a length in a component that has none."""
+    if residue.name in monlib.monomers:
+        return is_carbonyl(residue.name, atom.name, monlib)
+    return any(other.element.name == "O" and other.pos.dist(atom.pos) < _DOUBLE for other in residue)
 
 
 def is_planar(component: str, name: str, monlib: gemmi.MonLib) -> bool:
