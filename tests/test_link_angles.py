@@ -11,7 +11,7 @@ import pytest
 from joined import joined
 
 from arrayrefine.io.models.reading import read_model
-from arrayrefine.monomers import library_for, load_monomers
+from arrayrefine.monomers import EMBEDDED, library_for, load_monomers
 from arrayrefine.restraints import Restraints
 from arrayrefine.topology.build import build_restraints
 from arrayrefine.topology.link_angles import SIGMA
@@ -145,6 +145,35 @@ def test_nitrogen_behind_a_residue_without_a_dictionary_is_that_of_a_peptide(cas
     number = np.sort(model.atoms.identity.sequence_number[found.angles.index], axis=1)
     at = (number == [20, 21, 21]).all(axis=1)
     assert found.angles.ideal[at].tolist() == [120.0]
+
+
+def test_neighbours_in_a_chain_stay_bonded_and_flat_far_from_where_they_belong(
+    case: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """A dictionary without OXT that calls its amino acid no polymer leaves C no room for the link; such a link to a
+    ligand is none where it is long, and the carbonyl an adduct where it is bent."""
+    text = (EMBEDDED / "a" / "ALA.cif").read_text().replace("ALA", "XXX").replace(" peptide ", " non-polymer ", 1)
+    lines = [line.replace(" CA ", " C9 ") for line in text.splitlines() if "OXT" not in line]
+    (tmp_path / "XXX.cif").write_text("\n".join(lines) + "\n")
+    structure = gemmi.read_structure(str(case("1aba") / "model.pdb"))
+    noise, numbers = np.random.default_rng(1), []
+    for residue in structure[0]["A"]:
+        if residue.name == "ALA":
+            numbers.append(residue.seqid.num)
+            residue.name = "XXX"
+            residue["CA"][0].name = "C9"
+        for atom in residue:
+            atom.pos += gemmi.Position(*noise.normal(0.0, 0.4 / np.sqrt(3.0), 3))
+    model = read_model(structure)
+    library = library_for(model.structure, (tmp_path / "XXX.cif",), None, "error")
+    found = build_restraints(model.structure, model.atoms, model.crystal, library)
+    assert not [note for note in found.notes if "tetrahedral" in note or "by mistake" in note]
+    who = model.atoms.identity
+    pairs = [sorted(pair) for pair in who.sequence_number[found.bonds.index].tolist()]
+    assert all([number, number + 1] in pairs for number in numbers)
+    middle = found.angles.index[:, 1]
+    links = (np.ptp(who.sequence_number[found.angles.index], axis=1) > 0) & (who.residue_name[middle] == "XXX")
+    assert found.angles.ideal[links & (who.atom_name[middle] == "C")] == pytest.approx(120.0, abs=3.5)
 
 
 def test_a_link_of_flat_nitrogen_to_oxygen_as_long_as_none_is_left_free() -> None:

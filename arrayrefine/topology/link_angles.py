@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Set
+from collections.abc import Collection, Iterable, Iterator, Set
 from dataclasses import dataclass
 
 import gemmi
@@ -46,8 +46,10 @@ def with_link_angles(
     So are those between O or N and N of which the bonds lie in a plane, as in a guanidine, that are longer than a bond:
     its hydrogens are bonds, too, and hydrogen bonds of wrong length look so. Others that are longer are told.
 
-    They are those that the dictionary has for the atom that leaves, or on carbon for the hydrogen; else those of the
-    element, or of an atom with three bonds in a plane or with four.
+    Neighbours in a chain are bonded, however long that is in the model and whatever their dictionaries lack.
+
+    The angles are those that the dictionary has for the atom that leaves, or on carbon for the hydrogen; else those of
+    the element, or of an atom with three bonds in a plane or with four.
 
     Parameters
     ----------
@@ -78,13 +80,17 @@ def with_link_angles(
         one, two = bond.atoms
         if one.element.is_metal or two.element.is_metal:
             continue
-        ends = _End(link.res1, one, model.row[one.serial]), _End(link.res2, two, model.row[two.serial])
+        ends = _ends(link, bond, model)
         room = all(end.row in adducts or _has_room(end, edges, model, monlib, atoms) for end in ends)
         length = float(np.linalg.norm(atoms.xyz[ends[0].row] - atoms.xyz[ends[1].row]))
         polar = _may_bond_by_hydrogen(ends, monlib)
         if not odd.take(ends, room, polar, length - bond.restr.value, length):
             for at, to in (ends, ends[::-1]):
                 found.update(_angles_at(at, to, edges, model, monlib, adducts))
+    for link, bond in _unknown_in_chains(model, known_links):
+        ends = _ends(link, bond, model)
+        for at, to in (ends, ends[::-1]):
+            found.update(_angles_at(at, to, edges, model, monlib, adducts))
     notes += odd.notes()
     if odd.free:
         bonds = bonds.without_pairs(np.array(odd.free, dtype=np.int64))
@@ -108,18 +114,25 @@ def with_link_angles(
 def unknown_links(
     model: TopologyModel, known_links: Collection[str]
 ) -> Iterator[tuple[gemmi.Topo.Link, gemmi.Topo.Bond]]:
-    """Links within the model that the library does not know by name, and the bond of each.
+    """Links within the model that the library does not know by name, and the bond of each."""
+    return _bonds_of(model.topology.extras, model, known_links)
 
-    Those between neighbours in a chain are among them, of which gemmi knows but the bond where a dictionary calls one
-    of the two no polymer.
-    """
-    topology = model.topology
-    chains = (topology.chain_infos[k] for k in range(len(topology.chain_infos)))
-    within = (link for chain in chains for info in chain.res_infos for link in info.prev)
-    for link in (*topology.extras, *within):
+
+def _unknown_in_chains(
+    model: TopologyModel, known_links: Collection[str]
+) -> Iterator[tuple[gemmi.Topo.Link, gemmi.Topo.Bond]]:
+    """Those between neighbours in a chain, of which gemmi knows but the bond where one is called no polymer."""
+    chains = (model.topology.chain_infos[k] for k in range(len(model.topology.chain_infos)))
+    return _bonds_of((link for chain in chains for info in chain.res_infos for link in info.prev), model, known_links)
+
+
+def _bonds_of(
+    links: Iterable[gemmi.Topo.Link], model: TopologyModel, known_links: Collection[str]
+) -> Iterator[tuple[gemmi.Topo.Link, gemmi.Topo.Bond]]:
+    for link in links:
         if link.link_id not in known_links and link.asu != gemmi.Asu.Different:
             for rule in link.link_rules:
-                yield link, topology.bonds[rule.index]
+                yield link, model.topology.bonds[rule.index]
 
 
 @dataclass(frozen=True)
@@ -129,6 +142,11 @@ class _End:
     home: gemmi.Residue
     site: gemmi.Atom
     row: int
+
+
+def _ends(link: gemmi.Topo.Link, bond: gemmi.Topo.Bond, model: TopologyModel) -> tuple[_End, _End]:
+    one, two = bond.atoms
+    return _End(link.res1, one, model.row[one.serial]), _End(link.res2, two, model.row[two.serial])
 
 
 @dataclass(frozen=True)
