@@ -11,7 +11,7 @@ import numpy as np
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.hydrogens.linked import Grown
-from arrayrefine.topology.atom_names import bonded_to, hydrogens_of
+from arrayrefine.topology.atom_names import bonded_atoms, hydrogens_of
 from arrayrefine.wording import counted
 
 PROTONS = {"HD1": "HD1", "HE2": "HE2", "DD1": "HD1", "DE2": "HE2"}
@@ -61,7 +61,8 @@ def protons_of_imidazole(component: gemmi.ChemComp) -> frozenset[str]:
     """Names of the hydrogens on both N of a ring of imidazole, where the dictionary draws both; of one such ring."""
     element = {atom.id: atom.el.name for atom in component.atoms}
     hydrogens = hydrogens_of(component)
-    near = {name: bonded_to(name, component) for name in element}
+    bonded = bonded_atoms(component)
+    near = {name: bonded.get(name, set()) for name in element}
     flat = {name for name, kind in element.items() if kind == "C" and len(near[name]) == 3}
     with_proton = {
         name: near[name] & hydrogens for name, kind in element.items()
