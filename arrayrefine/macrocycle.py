@@ -295,8 +295,9 @@ def _turned(problem: Problem, path: Path) -> Path:
 
 
 def _to_and_fro(steps: Sequence[Step], kind: Literal["side_chains", "nqh_flips"]) -> frozenset[str]:
-    """Residues that turned there and back: the data and what they meet say either, and another time decides nothing."""
-    times = Counter(residue for step in steps for residue, _ in getattr(step, kind))
+    """Residues that turned twice, there and back: the data and what they meet say either, and another time decides
+    nothing. Two ends of one ligand that turn at once are one time."""
+    times = Counter(residue for step in steps for residue in {residue for residue, _ in getattr(step, kind)})
     return frozenset(residue for residue, count in times.items() if count > 1)
 
 

@@ -177,3 +177,11 @@ def test_what_turned_there_and_back_stays(monkeypatch: pytest.MonkeyPatch) -> No
     cycles, *_ = run([2.0] * 7, monkeypatch, ends=turned)
     assert cycles == 7
     assert asked == [[], [], ["A/ASN 185", "B/ASN 185"]]  # which turn nothing, so that it is asked no more
+
+
+def test_two_ends_of_one_ligand_that_turn_at_once_may_turn_back() -> None:
+    """They bear one name; each has turned once."""
+    steps: list[Any] = [types.SimpleNamespace(nqh_flips=(("A/XXX 1", 9.0), ("A/XXX 1", 12.0), ("A/ASN 2", 9.0)))]
+    assert not macrocycle._to_and_fro(steps, "nqh_flips")
+    steps.append(types.SimpleNamespace(nqh_flips=(("A/XXX 1", 9.0),)))
+    assert macrocycle._to_and_fro(steps, "nqh_flips") == {"A/XXX 1"}
