@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,8 @@ _ONE_OF_TWO = 0.5
 """Residues of no more than this occupancy may be there instead of their mate: none of theirs are looked at."""
 
 
-class Surroundings(NamedTuple):
+@dataclass(frozen=True)
+class Surroundings:
     """Residues of a model and, behind them, symmetry mates of those near by.
 
     Attributes
