@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import gemmi
 
@@ -23,6 +23,36 @@ def contents(document: gemmi.cif.Document) -> tuple[dict[str, gemmi.cif.Block], 
     links = [row.str(0) for block in document for row in block.find(["_chem_link.id"])]
     modifications = [row.str(0) for block in document for row in block.find(["_chem_mod.id"])]
     return names, links, modifications
+
+
+def set_groups_by_bonds(
+    monlib: gemmi.MonLib, components: Iterable[str], told: Callable[[gemmi.ChemComp], str], sentence: str
+) -> list[str]:
+    """Give components without a group, or called no polymer, the group that their bonds tell, in place.
+
+    Parameters
+    ----------
+    monlib : gemmi.MonLib
+    components : iterable of str
+    told : callable
+        The group of a component; "" for none.
+    sentence : str
+        What to say, with places for the name and the group.
+
+    Returns
+    -------
+    list of str
+        What was found.
+    """
+    unsaid = (gemmi.ChemComp.Group.Null, gemmi.ChemComp.Group.NonPolymer)
+    notes = []
+    for name in components:
+        component = monlib.monomers[name]
+        group = told(component) if component.group in unsaid else ""
+        if group:
+            component.set_group(group)
+            notes.append(sentence.format(name=name, group=group))
+    return notes
 
 
 def set_groups(monlib: gemmi.MonLib, document: gemmi.cif.Document) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import gemmi
 
 from arrayrefine.topology.atom_names import bonded_to, hydrogens_of
+from arrayrefine.topology.dictionary_contents import set_groups_by_bonds
 
 _PEPTIDE = (("N", "CA"), ("CA", "C"), ("C", "O"))
 _NUCLEOTIDE = (
@@ -101,12 +102,5 @@ def set_polymer_groups(monlib: gemmi.MonLib, components: Iterable[str]) -> list[
     list of str
         What was found.
     """
-    unsaid = (gemmi.ChemComp.Group.Null, gemmi.ChemComp.Group.NonPolymer)
-    notes = []
-    for name in components:
-        component = monlib.monomers[name]
-        group = polymer_group(component) if component.group in unsaid else ""
-        if group:
-            component.set_group(group)
-            notes.append(f"component {name} is of the group {group} by its bonds: in a chain it is linked as these are")
-    return notes
+    sentence = "component {name} is of the group {group} by its bonds: in a chain it is linked as these are"
+    return set_groups_by_bonds(monlib, components, polymer_group, sentence)

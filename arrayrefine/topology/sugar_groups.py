@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import gemmi
 
 from arrayrefine.topology.atom_names import bonded_atoms
+from arrayrefine.topology.dictionary_contents import set_groups_by_bonds
 
 _RINGS = {
     "pyranose": ("O5", "C1", "C2", "C3", "C4", "C5"),
@@ -68,12 +69,5 @@ def set_sugar_groups(monlib: gemmi.MonLib, components: Iterable[str]) -> list[st
     list of str
         What was found.
     """
-    unsaid = (gemmi.ChemComp.Group.Null, gemmi.ChemComp.Group.NonPolymer)
-    notes = []
-    for name in components:
-        component = monlib.monomers[name]
-        group = sugar_group(component) if component.group in unsaid else ""
-        if group:
-            component.set_group(group)
-            notes.append(f"component {name} is a {group} by its bonds: the links that the library has for these apply")
-    return notes
+    sentence = "component {name} is a {group} by its bonds: the links that the library has for these apply"
+    return set_groups_by_bonds(monlib, components, sugar_group, sentence)
