@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from arrayrefine.refine import refine
     from arrayrefine.refinement_step import minimise_step
     from arrayrefine.reflections import Reflections
+    from arrayrefine.regularisation import Regularised, regularise
     from arrayrefine.result import Result
     from arrayrefine.selection import select
     from arrayrefine.state import State, evaluate
@@ -82,6 +83,7 @@ _HOMES = {
         "real_space.peaks": "find_peaks anomalous_peaks find_blobs",
         "real_space.omit_maps": "omit_map",
         "cross_validation": "cross_validate CrossValidation",
+        "regularisation": "regularise Regularised",
         "measurements.intensity_statistics": "normalised_intensities",
     }.items()
     for name in names.split()
@@ -90,6 +92,7 @@ _HOMES = {
 
 __all__ = [  # noqa: RUF022 - grouped as the documentation is
     "refine", "refine_many", "Job", "cross_validate", "CrossValidation", "prepare", "Result", "Options",
+    "regularise", "Regularised",
     "read_model", "read_reflections", "Atoms", "Gradient", "Crystal", "Reflections", "normalised_intensities",
     "Problem", "State", "evaluate", "StructureFactors", "Parameters", "Weights", "find_weights", "minimise_step",
     "target", "LikelihoodTarget", "ExtraTarget", "select", "StopRefinement",

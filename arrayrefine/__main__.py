@@ -1,4 +1,6 @@
-"""The command line: refine, demo, crossvalidate, report, view, validate, peaks, omit, doctor, completion."""
+"""The command line: refine, regularise, demo, crossvalidate, report, view, validate, peaks, omit, doctor,
+completion.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +22,7 @@ from arrayrefine.commands.inputs import output_folders
 from arrayrefine.commands.omit import Omit
 from arrayrefine.commands.pages import loading, write_page
 from arrayrefine.commands.peaks import Peaks
+from arrayrefine.commands.regularise import Regularise
 from arrayrefine.commands.report import Report
 from arrayrefine.commands.starts import refine_starts
 from arrayrefine.commands.stopping import StopRequest, cleaned_up
@@ -111,7 +114,7 @@ class Completion:
 
 
 Command: TypeAlias = (
-    Refine | Demo | CrossValidate | Report | View | Validate | Peaks | Omit | Doctor | Completion
+    Refine | Demo | CrossValidate | Report | View | Validate | Peaks | Omit | Regularise | Doctor | Completion
 )
 
 
@@ -179,6 +182,7 @@ def parse(arguments: Sequence[str]) -> Command:
         | Annotated[Validate, subcommand("validate", prefix_name=False)]
         | Annotated[Peaks, subcommand("peaks", prefix_name=False)]
         | Annotated[Omit, subcommand("omit", prefix_name=False)]
+        | Annotated[Regularise, subcommand("regularise", prefix_name=False)]
         | Annotated[Doctor, subcommand("doctor", prefix_name=False)]
         | Annotated[Completion, subcommand("completion", prefix_name=False)]
     )

@@ -11,11 +11,12 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.configuration import check_options
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
+from arrayrefine.hydrogens.placing import Hydrogens
 from arrayrefine.hydrogens.sources import with_hydrogens
 from arrayrefine.hydrogens.turning import turn_hydrogens
 from arrayrefine.io.in_memory import DataSource, ModelSource, label_of
 from arrayrefine.io.models.model_crystal import box
-from arrayrefine.io.models.reading import read_model
+from arrayrefine.io.models.reading import Model, read_model
 from arrayrefine.kernels.blas import one_blas_thread_throughout
 from arrayrefine.maps import MapCoefficients
 from arrayrefine.monomers import library_for
@@ -79,17 +80,34 @@ def evaluate_files(model: ModelSource, data: DataSource, options: Options | None
         return Evaluated(problem, state, maps_of(problem, state), tuple(dict.fromkeys(notes)))
 
 
-def geometry_of_file(
-    model: ModelSource, options: Options | None = None
-) -> tuple[Atoms, Restraints, Crystal, tuple[str, ...]]:
-    """Read a model without data, give it its hydrogens, and find what the dictionary says of it.
+@dataclass(frozen=True)
+class Known:
+    """A model without data, and what is known of its geometry.
 
-    Returns
-    -------
+    Attributes
+    ----------
+    model : Model
+        As read, with the hydrogens that were added or without those stripped.
+    hydrogens : Hydrogens
     atoms : Atoms
+        Those of `model`, their hydrogens turned.
     restraints : Restraints
+        Of the dictionary.
     crystal : Crystal
     notes : tuple of str
+        What was fixed up, left out or assumed.
+    """
+
+    model: Model
+    hydrogens: Hydrogens
+    atoms: Atoms
+    restraints: Restraints
+    crystal: Crystal
+    notes: tuple[str, ...]
+
+
+def geometry_of_file(model: ModelSource, options: Options | None = None) -> Known:
+    """Read a model without data, give it its hydrogens, and find what the dictionary says of it.
 
     Raises
     ------
@@ -112,7 +130,7 @@ def geometry_of_file(
     restraints = restraints.without(source.atoms.riding.mask(len(source.atoms)))
     atoms = turn_hydrogens(hydrogens, hydrogens.place(source.atoms), restraints.non_bonded, crystal)
     notes = [*source.notes, *radiation_notes, *hydrogen_notes, *library.notes, *link_notes, *restraints.notes]
-    return atoms, restraints, crystal, tuple(dict.fromkeys(notes))
+    return Known(source, hydrogens, atoms, restraints, crystal, tuple(dict.fromkeys(notes)))
 
 
 def validate_files(
@@ -134,8 +152,8 @@ def validate_files(
     if data is not None:
         found = evaluate_files(model, data, options)
         return validate(found.problem, found.state, found.maps), found.notes
-    atoms, restraints, crystal, notes = geometry_of_file(model, options)
-    return validate_model(atoms, restraints, crystal), notes
+    known = geometry_of_file(model, options)
+    return validate_model(known.atoms, known.restraints, known.crystal), known.notes
 
 
 @dataclass(frozen=True)

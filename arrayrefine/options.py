@@ -355,8 +355,8 @@ DISPLACED = Options(perturb=0.2)
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How a model and its data are read where nothing is refined: the options of these names, None or () for theirs."""
+class ModelReading:
+    """How a model is read where nothing is refined: the options of these names, None or () for theirs."""
 
     restraints: tuple[Path, ...] = ()
     """Restraint CIFs of your ligands; they win over every library."""
@@ -366,6 +366,12 @@ class Reading:
     """Components without restraints: stop, look at the rest, or take their shape for what it should be."""
     hydrogens: Literal["auto", "add", "keep", "refine", "strip"] | None = None
     """Hydrogens of the dictionary, those of the file (riding, or atoms like others), or none."""
+
+
+@dataclass(frozen=True)
+class Reading(ModelReading):
+    """The same of a model and its data."""
+
     columns: str | None = None
     """Data columns, such as FP,SIGFP (default: found by type and name); FP,SIGFP=intensity or I,SIGI=amplitude where
     their types are wrong; FP,5% where there are no sigmas."""

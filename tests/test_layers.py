@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
     {"__main__"},
     {"commands"},
-    {"cross_validation"},
+    {"cross_validation", "regularisation"},
     {"doctor", "evaluation", "many"},
     {"likelihood", "refine"},
     {"rebuilding.water_rounds"},

@@ -24,6 +24,7 @@ EXAMPLES = {
     ),
     "peaks": ("arrayrefine peaks model.pdb data.mtz --limit 5",),
     "omit": ('arrayrefine omit model.pdb data.mtz --selection "resname FOL"',),
+    "regularise": ("arrayrefine regularise model.pdb --out regularised/",),
     "doctor": ("arrayrefine doctor",),
     "completion": ("arrayrefine completion bash > ~/.local/share/bash-completion/completions/arrayrefine",),
 }

@@ -9,18 +9,27 @@ from pathlib import Path
 from typing import Any
 
 from arrayrefine.errors import InputError
-from arrayrefine.options import Options, Reading
+from arrayrefine.options import External, ModelReading, Options
 from arrayrefine.wording import kind_of
 
 
-def options_of(reading: Reading, config: Path | None) -> Options:
-    """The options of a refinement in which the model would be read like this; what is not given is the default."""
+def options_of(reading: ModelReading, config: Path | None, external: External | None = None) -> Options:
+    """The options of a refinement in which the model would be read, and restrained, like this; what is not given is the
+    default.
+    """
     from arrayrefine.configuration import read_config
 
     base = read_config(config) if config else Options()
-    given = {f.name: getattr(reading, f.name) for f in dataclasses.fields(reading)}
-    default = Reading()
-    return dataclasses.replace(base, **{k: v for k, v in given.items() if v != getattr(default, k)})
+    if external is not None:
+        base = dataclasses.replace(base, external=dataclasses.replace(base.external, **_given(external)))
+    return dataclasses.replace(base, **_given(reading))
+
+
+def _given(chosen: ModelReading | External) -> dict[str, Any]:
+    """What is not as it is by default."""
+    default = type(chosen)()
+    values = {f.name: getattr(chosen, f.name) for f in dataclasses.fields(chosen)}
+    return {name: value for name, value in values.items() if value != getattr(default, name)}
 
 
 def write_json(path: Path, content: dict[str, Any], inputs: Iterable[Path | None]) -> Path:

@@ -43,8 +43,8 @@ class Report:
             radiation=found.account["data"].get("radiation", "auto"),
             riding=RidingHydrogens(distance=(before.get("riding") or {}).get("distance", "auto")),
         )
-        atoms, restraints, crystal, _ = geometry_of_file(self.folder / "refined.cif", options)
-        validate = partial(validate_model, atoms, restraints, crystal)
+        known = geometry_of_file(self.folder / "refined.cif", options)
+        validate = partial(validate_model, known.atoms, known.restraints, known.crystal)
         path = write_page(self.folder, found.account, validate, found.atoms, found.maps, found.crystal)
         print(f"wrote {path}")
         return 0

@@ -139,8 +139,11 @@ def account_of(
     return content
 
 
-def left_out(model: Model, atoms: Atoms) -> tuple[str, ...]:
-    """Say what `write_outputs` will not write for this model, or otherwise than it was, and why."""
+def left_out(model: Model, atoms: Atoms, stem: str = "refined") -> tuple[str, ...]:
+    """Say what `write_outputs` will not write for this model, or otherwise than it was, and why.
+
+    `stem` is what its files are called, such as `refined.cif`.
+    """
     obstacle = pdb_obstacle(atoms)
     sentences: list[str] = [Caution(f"refined.pdb is not written: {obstacle}; use refined.cif")] if obstacle else []
     blocks = model.document or ()
@@ -177,7 +180,7 @@ def left_out(model: Model, atoms: Atoms) -> tuple[str, ...]:
         sentences += not_in_cif(model.structure, model.header)
     if verdicts:
         sentences.append(f"left out of the output, as it judges the model as it was: {', '.join(verdicts)}")
-    return tuple(sentences)
+    return tuple(type(sentence)(sentence.replace("refined.", f"{stem}.")) for sentence in sentences)
 
 
 def check_folder(folder: str | Path, instead: str = "give another folder with --out") -> None:

@@ -73,15 +73,38 @@ def cif_text(
         Standard uncertainties of the coordinates, Å, nan where there is none.
     """
     if document is None:
+        name = name_for_nameless(structure)
+        content = content if name is None else _with_chain_named(content, name)
+    new, block = with_moved_atoms(document, structure, str(content["inputs"].get("model", {}).get("path", "")))
+    if uncertainty is not None:
+        _write_uncertainty(block, uncertainty)
+    _write_refinement(block, content)
+    write_software(block, version)
+    return pdbx_text(new)
+
+
+def with_moved_atoms(
+    document: cif.Document | None, structure: gemmi.Structure, file: str
+) -> tuple[cif.Document, cif.Block]:
+    """A document with the atoms of a structure, its links and its crystal; what it says of refinement is as it was.
+
+    Parameters
+    ----------
+    document : gemmi.cif.Document or None
+        The input where it was mmCIF, not changed.
+    structure : gemmi.Structure
+    file : str
+        Of the model, after which its block is named where it was no mmCIF.
+    """
+    if document is None:
         complete = structure.clone()
         name = name_for_nameless(complete)
         if name is not None:
             complete.rename_chain("", name)
-            content = _with_chain_named(content, name)
         number_by_sequence(complete)
         for k in absent_links(complete)[::-1]:
             complete.connections.pop(k)
-        complete.name = _entry_name(structure, content)
+        complete.name = _entry_name(structure, file)
         new = complete.make_mmcif_document()
         block = new.sole_block()
     else:
@@ -106,14 +129,15 @@ def cif_text(
         _add_atom_types(block)
         strip_rows_of_links(block)
         _write_distances(block, structure)
-    if uncertainty is not None:
-        _write_uncertainty(block, uncertainty)
-    _write_refinement(block, content)
-    _write_software(block, version)
+    return new, block
+
+
+def pdbx_text(document: cif.Document) -> str:
+    """A document as the PDB writes it."""
     options = cif.WriteOptions(cif.Style.Pdbx)
     options.align_pairs = 33
     options.align_loops = 30
-    return str(new.as_string(options))
+    return str(document.as_string(options))
 
 
 def _write_uncertainty(block: cif.Block, uncertainty: Float) -> None:
@@ -128,9 +152,9 @@ def _write_uncertainty(block: cif.Block, uncertainty: Float) -> None:
             cells[k] = "?" if np.isnan(value) else f"{value:.4f}"
 
 
-def _entry_name(structure: gemmi.Structure, content: Mapping[str, Any]) -> str:
+def _entry_name(structure: gemmi.Structure, file: str) -> str:
     """Name of a block for a model that was no mmCIF: its entry, else the stem of its file."""
-    file = Path(str(content["inputs"].get("model", {}).get("path", ""))).name
+    file = Path(file).name
     file = structure.name if file.startswith(IN_MEMORY) else file
     entry = dict(structure.info.items()).get("_entry.id", "")
     return re.sub(r"\s", "_", entry.strip() or file.split(".")[0] or "refined")
@@ -276,8 +300,8 @@ def _write_row(block: cif.Block, category: str, row: items.Row) -> None:
     block.set_mmcif_category(category, kept | {name: [value] for name, value in row.items()})
 
 
-def _write_software(block: cif.Block, version: str) -> None:
-    """Add the row of arrayrefine; of an earlier run with it only the version changes."""
+def write_software(block: cif.Block, version: str, what: str = "refinement") -> None:
+    """Add the row of arrayrefine, which did this; of an earlier run with it only the version changes."""
     table = block.get_mmcif_category("_software.")
     names = table.get("name", [])
     mine = [i for i, name in enumerate(names) if name == "arrayrefine"]
@@ -287,7 +311,7 @@ def _write_software(block: cif.Block, version: str) -> None:
         rows = len(next(iter(table.values()), []))
         row = {
             "name": "arrayrefine",
-            "classification": "refinement",
+            "classification": what,
             "version": version,
             "pdbx_ordinal": str(_next_ordinal(table.get("pdbx_ordinal", []), rows)),
         }

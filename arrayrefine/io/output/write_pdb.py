@@ -60,14 +60,33 @@ def pdb_text(
     header : tuple of str
         Records of the input, where it was a PDB file.
     """
+    return with_remark_3(structure, remark_3(content, software), header, content["data"].get("d_min"))
+
+
+def with_remark_3(
+    structure: gemmi.Structure, lines: list[str], header: tuple[str, ...] = (), d_min: float | None = None
+) -> str:
+    """The content of a PDB file that says this of refinement; see `pdb_text`.
+
+    Parameters
+    ----------
+    structure : gemmi.Structure
+        Not changed.
+    lines : list of str
+        REMARK 3.
+    header : tuple of str
+        Records of the input, where it was a PDB file.
+    d_min : float, optional
+        Resolution, Å, for REMARK 2, which stays as it is without.
+    """
     copy = structure.clone()
     without_nameless(copy)
     if not copy.raw_remarks:
         copy.raw_remarks = [line for line in copy.make_pdb_headers().splitlines() if line.startswith("REMARK")]
     numbered = [(remark_number(line) or 0, line) for line in lasting_remarks(copy)]
-    before = [_resolution(line, content["data"].get("d_min")) for number, line in numbered if number < 3]
+    before = [_resolution(line, d_min) for number, line in numbered if number < 3]
     after = [line for number, line in numbered if number > 3]
-    copy.raw_remarks = [*before, *remark_3(content, software), *after]
+    copy.raw_remarks = [*before, *lines, *after]
     _round_shares(copy)
     copy.add_entity_types()  # TER stands behind what is known to be a polymer
     return with_carried(_with_small_letters(str(copy.make_pdb_string()), copy), header)

@@ -1,0 +1,60 @@
+"""A model that was moved without data: what its files say of an earlier refinement would be false now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from arrayrefine.atoms import Atoms
+from arrayrefine.io.models.reading import Model, with_atoms
+from arrayrefine.io.output.absent import drop_from_structure
+from arrayrefine.io.output.cis_peptides import list_cis_peptides
+from arrayrefine.io.output.json_text import json_text
+from arrayrefine.io.output.write import check_folder, left_out, replace_files
+from arrayrefine.io.output.write_cif import STALE_CATEGORIES, old_verdicts, pdbx_text, with_moved_atoms, write_software
+from arrayrefine.io.output.write_pdb import pdb_obstacle, with_remark_3
+from arrayrefine.version import version
+
+_OF_REFINEMENT = ("_refine.", "_refine_hist.", "_refine_analyze.", "_refine_ls_restr.", "_refine_ls_shell.")
+"""Categories on how an earlier model fitted its data."""
+
+
+def write_moved(
+    folder: Path, model: Model, atoms: Atoms, stem: str, content: Mapping[str, Any]
+) -> tuple[Path, ...]:
+    """Write the model as mmCIF, as PDB where it fits that format, and a JSON file; returns their paths.
+
+    Parameters
+    ----------
+    folder : Path
+        Made where it does not exist. Files of these names are replaced once all new ones are complete.
+    model : Model
+        As read.
+    atoms : Atoms
+        Where they are now.
+    stem : str
+        What the files are called.
+    content : mapping
+        Of the JSON file; what the other files leave out is added to its "warnings".
+
+    Raises
+    ------
+    InputError, ArrayRefineError
+        The folder cannot be made or written to.
+    """
+    check_folder(folder)
+    late = [sentence for sentence in left_out(model, atoms, stem) if sentence not in content["warnings"]]
+    structure = with_atoms(model, atoms)
+    drop_from_structure(structure)
+    list_cis_peptides(structure)
+    new, block = with_moved_atoms(model.document, structure, str(model.path))
+    for category in (*old_verdicts(block), *STALE_CATEGORIES, *_OF_REFINEMENT):
+        block.find_mmcif_category(category).erase()
+    write_software(block, version(), "model building")
+    files = {f"{stem}.cif": pdbx_text(new).encode()}
+    if pdb_obstacle(atoms) is None:
+        lines = [f"REMARK   3 {text}" for text in ("", f"MOVED WITHOUT DATA BY ARRAYREFINE {version()}".upper())]
+        files[f"{stem}.pdb"] = with_remark_3(structure, lines, model.header).encode()
+    files[f"{stem}.json"] = json_text({**content, "warnings": [*content["warnings"], *late]}).encode()
+    return replace_files(folder, files)
