@@ -21,6 +21,7 @@ _FROM_1 = (1.0, math.inf, "1 or more")
 _LIMITS = {
     "cycles": _FROM_0,
     "d_min": (sys.float_info.min, math.inf, "a resolution in Å above 0"),
+    "d_max": (sys.float_info.min, math.inf, "a resolution in Å above 0"),
     "threads": (1.0, 256.0, "1 to 256 cores"),
     "seed": _FROM_0,
     "start": _FROM_0,

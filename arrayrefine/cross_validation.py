@@ -196,11 +196,11 @@ def cross_validate(
     check_options(options)
     crystal = read_model(model, lambda _: crystal_of(data)).crystal
     reflections, notes = read_reflections(
-        data, crystal, columns=options.columns, free=options.free, d_min=options.d_min, seed=options.seed,
-        free_fraction=0.0,
+        data, crystal, columns=options.columns, free=options.free, d_min=options.d_min, d_max=options.d_max,
+        seed=options.seed, free_fraction=0.0,
     )  # fmt: skip
     fold = cut(reflections, folds, options.seed)
-    given, options = options, dataclasses.replace(options, columns=None, free=None, d_min=None)
+    given, options = options, dataclasses.replace(options, columns=None, free=None, d_min=None, d_max=None)
     jobs = [
         Job(model, _without(reflections, fold, k, options.seed), options, restraint_tables=restraint_tables)
         for k in range(folds)

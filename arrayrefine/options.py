@@ -307,6 +307,8 @@ class Options:
     file keeps its flags and chooses among reflections that have none, as beyond an earlier limit of resolution."""
     d_min: float | None = None
     """Cut the data at this resolution, Å."""
+    d_max: float | None = None
+    """Leave out reflections of lower resolution than this, Å, such as those behind the beam stop."""
     radiation: Literal["auto", "xray", "electron", "neutron"] = "auto"
     """What the data were measured with, for the form factors; auto: what the header of the model says, or else
     X-rays."""
@@ -384,3 +386,5 @@ class Reading(ModelReading):
     """What the data were measured with (default: what the header of the model says, or else X-rays)."""
     d_min: float | None = None
     """Cut the data at this resolution, Å."""
+    d_max: float | None = None
+    """Leave out reflections of lower resolution than this, Å."""

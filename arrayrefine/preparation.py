@@ -108,7 +108,8 @@ def read_inputs(source: ModelSource, data: DataSource, options: Options) -> Inpu
     """Read a model and its data, each in the light of the other; see `prepare`."""
     model = read_model(source, lambda _: crystal_of(data))
     reflections, of_data = read_reflections(
-        data, model.crystal, columns=options.columns, free=options.free, d_min=options.d_min, seed=options.seed
+        data, model.crystal, columns=options.columns, free=options.free, d_min=options.d_min, d_max=options.d_max,
+        seed=options.seed,
     )
     reflections, of_radiation = with_radiation(reflections, options.radiation, model)
     model = with_method(model, reflections.radiation)

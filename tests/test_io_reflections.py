@@ -500,6 +500,25 @@ def test_resolution_cut(tmp_path: Path) -> None:
         assert "leaves no reflection" in refused(path, d_min=d_min)
 
 
+def test_low_resolution_cut(tmp_path: Path) -> None:
+    path = simple(tmp_path / "a.mtz")
+    d = CRYSTAL.inverse_d_squared(HKL) ** -0.5
+    for source in (path, read_reflections(path, CRYSTAL)[0]):
+        data, notes = read_reflections(source, CRYSTAL, d_min=3.0, d_max=6.0)
+        assert len(data) == ((d >= 3.0) & (d <= 6.0)).sum() < (d >= 3.0).sum()
+        assert data.d_max <= 6.0
+    assert read_reflections(path, CRYSTAL, d_max=6.0)[0].source["dropped"] == {"beyond d_max = 6 Å": (d > 6.0).sum()}
+    for limits in ({"d_max": 1.0}, {"d_max": 0.0}, {"d_max": float("nan")}, {"d_min": 5.0, "d_max": 4.0}):
+        message = refused(path, **limits)
+        assert "leaves no reflection" in message
+        assert all(f"--{name.replace('_', '-')} {value:g}" in message for name, value in limits.items())
+    _, notes = read_reflections(path, CRYSTAL, d_max=500.0)
+    (note,) = [note for note in notes if "--d-max" in note]
+    assert re.fullmatch(r"--d-max 500 has no effect: the data of '.*' begin at \d+\.\d\d Å", note)
+    _, notes = read_reflections(path, CRYSTAL, d_max=float(d.max()))
+    assert not any("--d-max" in note for note in notes)
+
+
 def test_a_cut_that_leaves_no_test_set_names_itself(tmp_path: Path) -> None:
     path = simple(tmp_path / "a.mtz")
     data, _ = read_reflections(path, CRYSTAL, free="random")

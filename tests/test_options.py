@@ -148,6 +148,7 @@ def test_missing_toml(tmp_path: Path) -> None:
         (Options(cycles=-1), "--cycles"),
         (Options(d_min=0.0), "--d-min"),
         (Options(d_min=float("nan")), "--d-min"),
+        (Options(d_max=-1.0), "--d-max"),
         (Options(threads=0), "--threads"),
         (Options(threads=257), "--threads"),
         (Options(seed=-1), "--seed"),

@@ -25,6 +25,7 @@ from arrayrefine.io.reflections.free_sets import check_test_set, flagged_test_se
 from arrayrefine.io.reflections.french_wilson import REJECT_BELOW, french_wilson
 from arrayrefine.io.reflections.friedel_pairs import anomalous_differences
 from arrayrefine.io.reflections.merging import Observations, merge, own_rows_of_mates, to_asu
+from arrayrefine.io.reflections.resolution_limits import Limits
 from arrayrefine.io.reflections.same_crystal import (
     absent_note,
     common_crystal,
@@ -42,10 +43,6 @@ from arrayrefine.wording import Caution, are, counted, were
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
-_SAME_LIMIT = 0.005
-"""Å; a limit of resolution that lies beyond the data by less is theirs, in fewer digits."""
-
-
 def read_reflections(
     source: DataSource,
     crystal: Crystal,
@@ -53,6 +50,7 @@ def read_reflections(
     columns: str | None = None,
     free: str | None = None,
     d_min: float | None = None,
+    d_max: float | None = None,
     seed: int = 0,
     free_fraction: float = 0.05,
 ) -> tuple[Reflections, tuple[str, ...]]:
@@ -62,7 +60,8 @@ def read_reflections(
     ----------
     source : path, gemmi.Mtz, gemmi.cif.Document, pandas.DataFrame or reciprocalspaceship.DataSet
         A DataFrame has H, K, L as index or columns; `attrs["cell"]` and `attrs["space_group"]` where they are not the
-        model's. `Reflections` that were read before are only cut at `d_min`: what else was chosen then stays.
+        model's. `Reflections` that were read before are only cut at `d_min` and `d_max`: what else was chosen then
+        stays.
     crystal : Crystal
         The model's. The cell of the data wins where the file gives one (`source["cell"]` says which); the space group
         is the model's, also where the data name their point group only.
@@ -72,8 +71,8 @@ def read_reflections(
         ``"NAME"`` or ``"NAME=VALUE"`` of the test set, or ``"random"`` to choose a new one; found otherwise. Flags of
         another file are ``"FILE"``, ``"FILE:NAME"`` or ``"FILE:NAME=VALUE"``. With ``"+random"`` behind it, reflections
         without a flag get the same share of test reflections.
-    d_min : float, optional
-        High-resolution cut, Å.
+    d_min, d_max : float, optional
+        Limits of high and low resolution, Å.
     seed, free_fraction : int, float
         Of a test set chosen at random; a share of 0 chooses none.
 
@@ -87,11 +86,11 @@ def read_reflections(
         If the file cannot be used; the message says what was found and expected, and the remedy.
     """
     check_types("read_reflections", source=(source, object), crystal=(crystal, Crystal))
-    account = Account()
+    account, limits = Account(), Limits(d_min, d_max)
     if isinstance(source, Reflections):
         require_sound(source)
         account.notes += _without_effect(columns=columns, free=free)
-        return _as_read(source, crystal, d_min, account), account.all_notes()
+        return _as_read(source, crystal, limits, account), account.all_notes()
     table = read_table(source, account.notes, partial(fits, crystal))
     chosen, notes = choose_columns(table, columns)
     table = table.with_cell_of(chosen.labels[0])
@@ -107,7 +106,7 @@ def read_reflections(
         account.notes += notes
     observed, flag_source = _resolved(table, column, observed)
     observed = _merged(table, observed, chosen, account, common)
-    observed = _cut(table, common, observed, d_min, account)
+    observed = _cut(table, common, observed, limits, account)
     s_squared = common.inverse_d_squared(observed.hkl)
     if column is None:
         overlooked = possible_flags(table) if free is None else []
@@ -155,8 +154,8 @@ def _without_effect(**chosen: str | None) -> list[str]:
     ]
 
 
-def _as_read(reflections: Reflections, model: Crystal, d_min: float | None, account: Account) -> Reflections:
-    """Reflections that were read before, cut at high resolution."""
+def _as_read(reflections: Reflections, model: Crystal, limits: Limits, account: Account) -> Reflections:
+    """Reflections that were read before, within limits of resolution."""
     own = reflections.crystal
     origin = {"file": label_of(reflections), "sha256": IN_MEMORY} | reflections.source
     require_same(Path(str(origin["file"])), model, own.gemmi_cell, own.gemmi_space_group)
@@ -174,8 +173,8 @@ def _as_read(reflections: Reflections, model: Crystal, d_min: float | None, acco
         origin |= {"free_column": None, "free_convention": "as given", "free_file_value": None}
         reflections = dataclasses.replace(reflections, flags=None)
     kept = np.ones(len(reflections), dtype=bool)
-    if d_min is not None:
-        kept = _inside(Path(str(origin["file"])), reflections.s_squared, d_min, account)
+    if limits.given:
+        kept = limits.inside(Path(str(origin["file"])), reflections.s_squared, account)
     return dataclasses.replace(reflections.select(kept), source=origin)
 
 
@@ -294,35 +293,18 @@ def _as_mates(duplicates: int, mates: int) -> str:
 
 
 def _cut(
-    table: Table, crystal: Crystal, observed: Observations, d_min: float | None, account: Account
+    table: Table, crystal: Crystal, observed: Observations, limits: Limits, account: Account
 ) -> Observations:
-    """Cut at high resolution."""
-    if d_min is None:
+    """Those within limits of resolution."""
+    if not limits.given:
         return observed
-    kept = observed.select(_inside(table.file.path, crystal.inverse_d_squared(observed.hkl), d_min, account))
+    kept = observed.select(limits.inside(table.file.path, crystal.inverse_d_squared(observed.hkl), account))
     if (observed.flag == 0.0).any() and not (kept.flag == 0.0).any():
         raise InputError(
-            f"--d-min {d_min:g} leaves {counted(len(kept.value), 'reflection')} of '{table.file.path}', none of them "
-            "of the test set; expected a limit that leaves some: give a smaller one, or leave it out"
+            f"{limits.given} leaves {counted(len(kept.value), 'reflection')} of '{table.file.path}', none of them "
+            "of the test set; expected a limit that leaves some: give a wider one, or leave it out"
         )
     return kept
-
-
-def _inside(path: Path, s_squared: Float, d_min: float, account: Account) -> Bool:
-    """Which reflections (R,) lie within a limit of resolution that some of them must lie in; the others are dropped."""
-    d = s_squared**-0.5
-    # headers print d_min with few digits; the reflection at the limit belongs to it
-    keep: Bool = d >= d_min * (1.0 - 1e-4)
-    if not (d_min > 0.0 and keep.any()):
-        raise InputError(
-            f"--d-min {d_min:g} leaves no reflection of '{path}', which reaches from "
-            f"{d.max():.2f} to {d.min():.2f} Å; expected a limit inside this range"
-        )
-    if d_min < d.min() - _SAME_LIMIT:
-        said = f"--d-min {d_min:g} has no effect: the data of '{path}' end at {d.min():.2f} Å"
-        account.notes.append(Caution(said))
-    account.drop(f"beyond d_min = {d_min:g} Å", int((~keep).sum()))
-    return keep
 
 
 def _to_amplitudes(reflections: Reflections, account: Account) -> Reflections:
