@@ -28,9 +28,7 @@ from arrayrefine.steering.rigid_body import (
     RigidBodies,
     find_groups,
     left_alone,
-    left_jacobian,
     move_groups,
-    rotation_matrix,
 )
 
 
@@ -43,17 +41,6 @@ def model(sizes: dict[str, int], seed: int = 0) -> Atoms:
     xyz = rng.uniform(0.0, 10.0, (n, 3)) + np.column_stack([start, 0 * start, 0 * start])
     atoms = atoms_from(xyz, ["C"] * n, np.full(n, 20.0), np.ones(n))
     return dataclasses.replace(atoms, identity=dataclasses.replace(atoms.identity, chain=chain))
-
-
-def test_rotation_matrix_is_a_rotation_and_agrees_with_its_jacobian() -> None:
-    for omega in (np.array([0.3, -1.1, 0.7]), np.array([2e-5, 1e-5, -3e-5])):
-        rotation = rotation_matrix(omega)
-        assert np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
-        assert np.allclose(rotation @ omega, omega)
-        assert np.trace(rotation) == pytest.approx(1.0 + 2.0 * np.cos(np.linalg.norm(omega)))
-        delta = 1e-6 * np.array([0.2, -0.9, 0.4])
-        turned = rotation_matrix(left_jacobian(omega) @ delta) @ rotation
-        assert np.allclose(rotation_matrix(omega + delta), turned, atol=1e-11)
 
 
 def test_pullback_is_the_derivative_of_unpack() -> None:

@@ -16,7 +16,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
 from arrayrefine.atoms import Atoms
-from arrayrefine.rebuilding.side_chains import FLATTER, Poses, Upright, axis_and_angle, left_jacobian, rotated
+from arrayrefine.kernels.rotations import axis_and_angle, left_jacobian, rotated
+from arrayrefine.rebuilding.side_chains import FLATTER, Poses, Upright
 from arrayrefine.restraints import Restraints
 from arrayrefine.topology.polymers import Residue, is_polymer
 

@@ -16,15 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
-from arrayrefine.rebuilding.side_chains import (
-    FLATTER,
-    FROM_WRONG_PLACE,
-    Poses,
-    Upright,
-    axis_and_angle,
-    left_jacobian,
-    rotated,
-)
+from arrayrefine.kernels.rotations import axis_and_angle, left_jacobian, rotated
+from arrayrefine.rebuilding.side_chains import FLATTER, FROM_WRONG_PLACE, Poses, Upright
 from arrayrefine.topology.polymers import Residue
 
 Float = NDArray[np.float64]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.kernels.geometry import dihedral
+from arrayrefine.kernels.rotations import axis_and_angle, crossing, left_jacobian, rotated
 from arrayrefine.topology.polymers import Residue
 from arrayrefine.validation.torsions import chi_path, common_name
 
@@ -158,7 +159,7 @@ class SideChains:
             return found
         pivot = xyz[self.path[:, 1]] + poses.shift
         from_pivot = placed - pivot[:, None]
-        found[..., :3] = -_crossing(from_pivot.reshape(-1, 3)).reshape(*placed.shape, 3) @ left_jacobian(
+        found[..., :3] = -crossing(from_pivot.reshape(-1, 3)).reshape(*placed.shape, 3) @ left_jacobian(
             poses.rotation
         )[:, None]
         found[..., 3:6] = np.eye(3)
@@ -211,35 +212,3 @@ def _between(one: Float, two: Float) -> tuple[Float, Float]:
     sine = np.linalg.norm(axis, axis=1)
     axis[sine == 0.0] = (1.0, 0.0, 0.0)
     return axis, np.arctan2(sine, np.einsum("ri,ri->r", one, two))
-
-
-def axis_and_angle(rotation: Float) -> tuple[Float, Float]:
-    """Axes (R, 3), not normalised, and angles (R,), radians, of rotation vectors (R, 3)."""
-    angle = np.linalg.norm(rotation, axis=1)
-    return np.where(angle[:, None] > 0.0, rotation, (1.0, 0.0, 0.0)), angle
-
-
-def rotated(xyz: Float, centre: Float, axis: Float, angle: Float) -> Float:
-    """Atoms (R, n, 3) rotated by angles (R,), radians, about axes (R, 3) through centres (R, 3)."""
-    unit = axis / np.linalg.norm(axis, axis=1, keepdims=True)
-    cosine, sine = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
-    along = unit[:, :, None] * unit[:, None]
-    matrix = cosine * np.eye(3) + sine * _crossing(unit) + (1.0 - cosine) * along
-    return np.asarray(centre[:, None] + (xyz - centre[:, None]) @ np.swapaxes(matrix, 1, 2))
-
-
-def _crossing(axis: Float) -> Float:
-    """Matrices (R, 3, 3) of the cross products of axes (R, 3) with what they are applied to."""
-    found = np.zeros((len(axis), 3, 3))
-    found[:, 0, 1], found[:, 0, 2], found[:, 1, 2] = -axis[:, 2], axis[:, 1], -axis[:, 0]
-    return np.asarray(found - np.swapaxes(found, 1, 2))
-
-
-def left_jacobian(rotation: Float) -> Float:
-    """What (R, 3, 3) turns a change of rotation vectors (R, 3) into the rotation that follows theirs."""
-    angle = np.linalg.norm(rotation, axis=1)[:, None, None]
-    safe = np.where(angle > 0.0, angle, 1.0)
-    axis = rotation / safe[:, 0]
-    sine = np.sinc(angle / np.pi)
-    along = axis[:, :, None] * axis[:, None]
-    return np.asarray(sine * np.eye(3) + (1.0 - sine) * along + (1.0 - np.cos(angle)) / safe * _crossing(axis))

@@ -22,6 +22,7 @@ from scipy.spatial import KDTree
 from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.errors import InputError
 from arrayrefine.kernels import symmetric
+from arrayrefine.kernels.rotations import left_jacobian, rotations
 from arrayrefine.minimize import minimise
 from arrayrefine.options import Options
 from arrayrefine.parameters import Parameters
@@ -50,37 +51,6 @@ _LEAST_GAIN = 10.0
 """-log p; a zone that gains less has nothing left to move."""
 _FARTHEST = 15.0
 """Å; groups that end further away were not led there by gradients, but ran away on data that they do not fit."""
-_SMALL_ANGLE = 1e-4
-"""Radians; below it the series of the Jacobian is used."""
-
-
-def rotation_matrix(omega: Float) -> Float:
-    """Rotation (3, 3) by a rotation vector (3,), radians (Rodrigues)."""
-    angle = float(np.linalg.norm(omega))
-    k = _cross_matrix(omega)
-    return np.asarray(np.eye(3) + _sine(angle) * k + _versine(angle) * (k @ k))
-
-
-def left_jacobian(omega: Float) -> Float:
-    """J (3, 3) with R(ω + δ) = R(J δ) R(ω) to first order in δ: what a torque is multiplied by, transposed."""
-    angle = float(np.linalg.norm(omega))
-    k = _cross_matrix(omega)
-    third = 1.0 / 6.0 - angle**2 / 120.0 if angle < _SMALL_ANGLE else (angle - math.sin(angle)) / angle**3
-    return np.asarray(np.eye(3) + _versine(angle) * k + third * (k @ k))
-
-
-def _cross_matrix(v: Float) -> Float:
-    return np.array([[0.0, -v[2], v[1]], [v[2], 0.0, -v[0]], [-v[1], v[0], 0.0]])
-
-
-def _sine(angle: float) -> float:
-    """sin(a) / a."""
-    return float(np.sinc(angle / np.pi))
-
-
-def _versine(angle: float) -> float:
-    """(1 − cos a) / a²."""
-    return 0.5 * _sine(0.5 * angle) ** 2
 
 
 @dataclass(frozen=True)
@@ -122,7 +92,7 @@ class RigidBodies:
         """Atoms with every group moved by its six numbers of the vector (6 G,)."""
         xyz, u_aniso, tls = self.reference.xyz.copy(), self.reference.u_aniso.copy(), self.reference.tls
         for mask, centre, (omega, shift) in zip(self.groups, self.centres, x.reshape(-1, 2, 3)):
-            rotation = rotation_matrix(omega)
+            rotation = rotations(omega[None])[0]
             xyz[mask] = (xyz[mask] - centre) @ rotation.T + centre + shift
             turned = np.flatnonzero(mask & self.reference.u_aniso.any(axis=1))
             u_aniso[turned] = symmetric.six(rotation @ symmetric.matrices(u_aniso[turned]) @ rotation.T)
@@ -135,9 +105,9 @@ class RigidBodies:
         out = np.zeros((len(self.groups), 2, 3))
         for k, (mask, centre, (omega, _)) in enumerate(zip(self.groups, self.centres, x.reshape(-1, 2, 3))):
             force = gradient.xyz[mask]
-            arm = (self.reference.xyz[mask] - centre) @ rotation_matrix(omega).T
+            arm = (self.reference.xyz[mask] - centre) @ rotations(omega[None])[0].T
             torque = np.cross(arm, force).sum(axis=0) + self._torque_on_u(mask, omega, gradient)
-            out[k, 0] = left_jacobian(omega).T @ torque
+            out[k, 0] = left_jacobian(omega[None])[0].T @ torque
             out[k, 1] = force.sum(axis=0)
         return out.reshape(-1)
 
@@ -146,7 +116,7 @@ class RigidBodies:
         turned = np.flatnonzero(mask & self.reference.u_aniso.any(axis=1))
         if gradient.u_aniso is None or not len(turned):
             return np.zeros(3)
-        rotation = rotation_matrix(omega)
+        rotation = rotations(omega[None])[0]
         u = rotation @ symmetric.matrices(self.reference.u_aniso[turned]) @ rotation.T
         by_u = symmetric.by_matrix(gradient.u_aniso[turned])
         # U turned by a small δ becomes U + [δ]U − U[δ].
