@@ -15,7 +15,7 @@ from arrayrefine.hydrogens.placing import Hydrogens
 from arrayrefine.hydrogens.sources import with_hydrogens
 from arrayrefine.hydrogens.turning import turn_hydrogens
 from arrayrefine.io.in_memory import DataSource, ModelSource, label_of
-from arrayrefine.io.models.model_crystal import box
+from arrayrefine.io.models.model_crystal import Box
 from arrayrefine.io.models.reading import Model, read_model
 from arrayrefine.kernels.blas import one_blas_thread_throughout
 from arrayrefine.maps import MapCoefficients
@@ -96,6 +96,8 @@ class Known:
     crystal : Crystal
     notes : tuple of str
         What was fixed up, left out or assumed.
+    in_box : bool
+        Whether the model names no unit cell, so that `crystal` is one in which atoms meet no mates.
     """
 
     model: Model
@@ -104,6 +106,7 @@ class Known:
     restraints: Restraints
     crystal: Crystal
     notes: tuple[str, ...]
+    in_box: bool
 
 
 def geometry_of_file(model: ModelSource, options: Options | None = None) -> Known:
@@ -116,7 +119,7 @@ def geometry_of_file(model: ModelSource, options: Options | None = None) -> Know
     """
     check_options(options := options or Options())
     options = as_read(options)
-    source = read_model(model, box)
+    source = read_model(model, where := Box())
     crystal = source.crystal
     radiation, _ = chosen_radiation(options.radiation, source)
     options, radiation_notes = with_hydrogens_for(options, radiation, source.atoms)
@@ -130,7 +133,7 @@ def geometry_of_file(model: ModelSource, options: Options | None = None) -> Know
     restraints = restraints.without(source.atoms.riding.mask(len(source.atoms)))
     atoms = turn_hydrogens(hydrogens, hydrogens.place(source.atoms), restraints.non_bonded, crystal)
     notes = [*source.notes, *radiation_notes, *hydrogen_notes, *library.notes, *link_notes, *restraints.notes]
-    return Known(source, hydrogens, atoms, restraints, crystal, tuple(dict.fromkeys(notes)))
+    return Known(source, hydrogens, atoms, restraints, crystal, tuple(dict.fromkeys(notes)), where.needed)
 
 
 def validate_files(

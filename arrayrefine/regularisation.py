@@ -90,6 +90,8 @@ class Regularised:
         Whether that was asked for.
     tether : float
         Å; infinite for none.
+    in_box : bool
+        Whether the model names no unit cell; the files then name none either.
     notes : tuple of str
         What was fixed up, left out or assumed.
     """
@@ -105,6 +107,7 @@ class Regularised:
     reason: str
     stopped: bool
     tether: float
+    in_box: bool
     notes: tuple[str, ...]
 
     @property
@@ -146,7 +149,7 @@ class Regularised:
 
     def write(self, folder: str | Path) -> tuple[Path, ...]:
         """Write regularised.cif, regularised.pdb and regularised.json; returns their paths."""
-        return write_moved(Path(folder), self.model, self.atoms, "regularised", self.as_dict())
+        return write_moved(Path(folder), self.model, self.atoms, "regularised", self.as_dict(), self.in_box)
 
 
 @dataclass(frozen=True)
@@ -203,7 +206,7 @@ def regularise(
     _, start = output_atoms(known.model, known.hydrogens, known.atoms, options.write_hydrogens)
     return Regularised(
         written, atoms, np.linalg.norm(atoms.xyz - start.xyz, axis=1), agreement, before, after, reached.passes,
-        reached.evaluations, reached.reason, reached.reason == INTERRUPTED, tether or np.inf,
+        reached.evaluations, reached.reason, reached.reason == INTERRUPTED, tether or np.inf, known.in_box,
         tuple(dict.fromkeys([*known.notes, *restraints.notes])),
     )  # fmt: skip
 

@@ -161,6 +161,26 @@ def test_command(example: ar.Regularised, tmp_path: Path, capsys: pytest.Capture
     assert max(far[who] for who in water) < 1e-3 < np.median([far[who] for who in far.keys() - water])
 
 
+@pytest.mark.parametrize("kind", ["pdb", "cif"])
+def test_a_model_without_a_crystal_gets_none(tmp_path: Path, kind: str) -> None:
+    structure = gemmi.read_structure(str(MODEL))
+    structure.remove_ligands_and_waters()
+    del structure[0]["A"][30:]
+    structure.cell, structure.spacegroup_hm = gemmi.UnitCell(), ""
+    path = tmp_path / f"model.{kind}"
+    document = structure.make_mmcif_document()
+    for category in ("_cell.", "_symmetry."):
+        document.sole_block().find_mmcif_category(category).erase()
+    path.write_text(document.as_string() if kind == "cif" else structure.make_pdb_string(), encoding="utf-8")
+    found = ar.regularise(path)
+    assert any("names no crystal: it is put into" in note for note in found.notes)
+    found.write(tmp_path)
+    for name in ("regularised.cif", "regularised.pdb"):
+        written = gemmi.read_structure(str(tmp_path / name))
+        assert not written.cell.is_crystal()
+        assert written.spacegroup_hm in ("", "P 1")  # CRYST1 of what is no crystal
+
+
 def test_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["regularise", str(MODEL), "--tether", "-1", "-o", str(tmp_path / "a")]) == 2
     assert "--tether: found -1, expected Å above 0" in capsys.readouterr().err

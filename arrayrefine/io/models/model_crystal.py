@@ -29,6 +29,24 @@ def box(structure: gemmi.Structure) -> Crystal:
     return Crystal((a, b, c, 90.0, 90.0, 90.0), "P 1")
 
 
+class Box:
+    """Makes a `box` for a model that names no crystal.
+
+    Attributes
+    ----------
+    needed : bool
+        Whether one was asked for that had no unit cell of its own.
+    """
+
+    def __init__(self) -> None:
+        self.needed = False
+
+    def __call__(self, structure: gemmi.Structure) -> Crystal:
+        """The box of a structure."""
+        self.needed = not has_cell(structure)
+        return box(structure)
+
+
 def has_cell(structure: gemmi.Structure) -> bool:
     """Whether a structure names a unit cell."""
     return usable_cell(structure.cell)

@@ -212,7 +212,9 @@ def _write_distances(block: cif.Block, structure: gemmi.Structure) -> None:
 
 
 def _write_cell(block: cif.Block, structure: gemmi.Structure) -> None:
-    """Where the cell is not that of the document, write it and what follows from it."""
+    """Where the cell is a crystal's and not that of the document, write it and what follows from it."""
+    if not structure.cell.is_crystal():
+        return
     table = block.get_mmcif_category("_cell.")
     new = structure.cell.parameters
     old = [cif.as_number(str(table.get(name, ["?"])[0])) for name in CELL_ITEMS]

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import gemmi
+
 from arrayrefine.atoms import Atoms
 from arrayrefine.io.models.reading import Model, with_atoms
 from arrayrefine.io.output.absent import drop_from_structure
@@ -21,7 +23,7 @@ _OF_REFINEMENT = ("_refine.", "_refine_hist.", "_refine_analyze.", "_refine_ls_r
 
 
 def write_moved(
-    folder: Path, model: Model, atoms: Atoms, stem: str, content: Mapping[str, Any]
+    folder: Path, model: Model, atoms: Atoms, stem: str, content: Mapping[str, Any], in_box: bool = False
 ) -> tuple[Path, ...]:
     """Write the model as mmCIF, as PDB where it fits that format, and a JSON file; returns their paths.
 
@@ -37,6 +39,8 @@ def write_moved(
         What the files are called.
     content : mapping
         Of the JSON file; what the other files leave out is added to its "warnings".
+    in_box : bool
+        Whether the crystal of the model was made up, and is no one's.
 
     Raises
     ------
@@ -48,6 +52,8 @@ def write_moved(
     structure = with_atoms(model, atoms)
     drop_from_structure(structure)
     list_cis_peptides(structure)
+    if in_box:
+        structure.cell, structure.spacegroup_hm = gemmi.UnitCell(), ""
     new, block = with_moved_atoms(model.document, structure, str(model.path))
     for category in (*old_verdicts(block), *STALE_CATEGORIES, *_OF_REFINEMENT):
         block.find_mmcif_category(category).erase()
