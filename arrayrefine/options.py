@@ -144,7 +144,7 @@ class External:
     """Weight of the metal restraints within the geometry term. A metal scatters so much more than its neighbours that
     with a weight of 1 the data pull distances twice as far from what they should be as with 4, for no lower R-free."""
     base_pairs: Literal["auto", "on", "off"] = "auto"
-    """Watson-Crick base pairs and stacks of nucleic acids that the model has; auto: where the data say little."""
+    """Watson-Crick and wobble pairs and stacks of bases that the model has; auto: where the data say little."""
     base_pairs_sigma: float = 0.1
     """Standard uncertainty of a hydrogen bond in them, Å."""
     base_pairs_weight: float = 1.0

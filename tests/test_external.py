@@ -324,10 +324,15 @@ def test_base_pairs_of_a_transfer_rna(case: Case) -> None:
     note = next(note for note in found.notes if "Watson-Crick" in note)
     assert 18 <= int(note.split()[0]) <= 22
     number = atoms.identity.sequence_number[pairs.index]
-    acceptor_stem = {(k, 73 - k) for k in (1, 2, 3, 5, 6, 7)}
+    acceptor_stem = {(k, 73 - k) for k in range(1, 8)}
     assert acceptor_stem <= set(map(tuple, np.sort(number, axis=1).tolist()))
     target = GeometryTarget.build(found, crystal)
     assert target.terms(atoms)["base pairs"].rmsz < 2.0
+    name = atoms.identity.atom_name[pairs.index]
+    wobble = (np.sort(number, axis=1) == (4, 69)).all(axis=1) & (pairs.sigma == pairs.sigma.min())
+    assert {frozenset(pair) for pair in name[wobble].tolist()} == {frozenset({"O6", "N3"}), frozenset({"N1", "O2"})}
+    length = np.linalg.norm(np.diff(atoms.xyz[pairs.index[wobble]], axis=1)[:, 0], axis=1)
+    assert np.abs(length - pairs.ideal[wobble]).max() < 0.1  # 2.91 and 2.82 Å
     check_xyz(target, shaken(atoms, 0.1))
 
 

@@ -122,7 +122,8 @@ def test_what_was_found_is_said_whether_mates_are_among_it_or_not(case: Case) ->
     atoms, _, restraints = load(case("1ehz") / "model.pdb")
     on = dataclasses.replace(OFF, base_pairs="on")
     said = with_external(restraints, atoms, 3.0, on).notes[-1]
-    assert said == "19 Watson-Crick base pairs and 36 stacks of bases, found in the model, are restrained"
+    pairs = "19 Watson-Crick base pairs, 1 wobble pair and 36 stacks of bases"
+    assert said == f"{pairs}, found in the model, are restrained"
 
 
 def _base(case: Case, path: Path, space_group: str, occupancy: float = 1.0) -> Loaded:

@@ -17,10 +17,13 @@ Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
 # Å; Watson-Crick hydrogen bonds (purine atom, pyrimidine atom, length) of Saenger, Principles of Nucleic Acid Structure
-# (1984), as restraint programs use them.
+# (1984), as restraint programs use them. Those of the wobble pair are what bases of the standard frame (Olson et al. (2001)
+# J. Mol. Biol. 313, 229-237) have at the mean shear and stretch of G-U in RNA, -2.11 and -0.52 Å (Olson et al. (2009)
+# Methods 47, 177-186).
 _PAIRS: dict[frozenset[str], tuple[tuple[str, str, float], ...]] = {
     frozenset("GC"): (("O6", "N4", 2.91), ("N1", "N3", 2.95), ("N2", "O2", 2.86)),
     frozenset("AU"): (("N6", "O4", 2.95), ("N1", "N3", 2.82)),
+    frozenset("GU"): (("O6", "N3", 2.84), ("N1", "O2", 2.74)),
 }
 _LETTERS = {"A": "A", "DA": "A", "G": "G", "DG": "G", "C": "C", "DC": "C", "U": "U", "DU": "U", "DT": "U", "T": "U"}
 _RING = ("N1", "C2", "N3", "C4", "C5", "C6")
@@ -41,7 +44,7 @@ _STACK_SIGMA = 3.0
 def base_pairs(
     atoms: Atoms, residues: list[Residue], sigma: float, alpha: float, weight: float, crystal: Crystal | None = None
 ) -> tuple[Distances, Surroundings, list[str]]:
-    """Restraints on hydrogen bonds of Watson-Crick pairs, on their flatness, and on stacked neighbours.
+    """Restraints on hydrogen bonds of Watson-Crick and wobble pairs, on their flatness, and on stacked neighbours.
 
     A flat pair is held flat, and a stack at its height, by distances between the ring atoms of the two bases: those of
     the nearest flat arrangement for pairs, and heights of 3.4 Å for stacks, with wider sigmas.
@@ -72,13 +75,14 @@ def base_pairs(
     normal = _normals(xyz[rings], centre)
     rows: list[tuple[int, int, float, float]] = []
     counts = {"pair": [0, 0], "stack": [0, 0]}
+    wobbling = 0
     known = set()
     for i, j in close_pairs(centre, _REACH).tolist():
         tilt = float(np.degrees(np.arccos(min(1.0, abs(float(normal[i] @ normal[j]))))))
         first, last = int(rings[i, 0]), int(rings[j, 0])
         if tilt > _STEEPEST or min(first, last) >= n:
             continue
-        bonds = _watson_crick(xyz, bases[i], bases[j])
+        bonds = _hydrogen_bonds(xyz, bases[i], bases[j])
         if not (bonds or _on_top(centre[j] - centre[i], normal[i], normal[j])):
             continue
         seen, turned = around.seen(first, last)
@@ -88,20 +92,22 @@ def base_pairs(
         # Where a twofold axis maps two bases onto each other, each distance is there twice.
         share = np.sqrt(2.0) if turned else 1.0
         counts["pair" if bonds else "stack"][max(first, last) >= n] += 1
+        wobbling += bool(bonds) and {_LETTERS[base.name] for base in (bases[i], bases[j])} == set("GU")
         rows += [(a, b, ideal, share * sigma) for a, b, ideal in bonds]
         height = 0.0 if bonds else _STACKED
         rows += _arranged(xyz, rings[[i, j]], normal[[i, j]], height, share * _STACK_SIGMA * sigma)
     index = np.array([row[:2] for row in rows], dtype=np.int64).reshape(-1, 2)
     ideals, sigmas = (np.array([row[k] for row in rows]) for k in (2, 3))
     found = Distances("base pairs", index, ideals, sigmas, alpha, weight)
-    return found, around, [_sentence(*counts["pair"], *counts["stack"])] if rows else []
+    return found, around, [_sentence(wobbling, *counts["pair"], *counts["stack"])] if rows else []
 
 
-def _sentence(paired: int, paired_across: int, stacked: int, stacked_across: int) -> str:
+def _sentence(wobbling: int, paired: int, paired_across: int, stacked: int, stacked_across: int) -> str:
     beyond = paired_across + stacked_across
     across = f" {paired_across} and {stacked_across} of them with symmetry mates," if beyond else ""
+    wobble = f", {counted(wobbling, 'wobble pair')}" if wobbling else ""
     return (
-        f"{counted(paired + paired_across, 'Watson-Crick base pair')} and "
+        f"{counted(paired + paired_across - wobbling, 'Watson-Crick base pair')}{wobble} and "
         f"{counted(stacked + stacked_across, 'stack')} of bases, found in the model,{across} are restrained"
     )
 
@@ -113,7 +119,7 @@ def _normals(ring: Float, centre: Float) -> Float:
     return np.asarray(np.linalg.svd(ring - centre[:, None])[2][:, 2])
 
 
-def _watson_crick(xyz: Float, one: Residue, two: Residue) -> list[tuple[int, int, float]]:
+def _hydrogen_bonds(xyz: Float, one: Residue, two: Residue) -> list[tuple[int, int, float]]:
     """Hydrogen bonds of two bases, empty unless all are there and short enough."""
     letters = _LETTERS[one.name], _LETTERS[two.name]
     bonds = _PAIRS.get(frozenset(letters), ())
