@@ -328,3 +328,34 @@ def test_directions_are_those_that_bonds_leave_no_choice_of(
     for one in made:
         assert np.linalg.norm(one) == pytest.approx(1.0)
         assert one @ np.sum(arms, axis=0) < 0.0
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_amide_at_the_end_of_a_peptide_has_its_two_hydrogens_in_its_plane(named: bool) -> None:
+    """Its dictionary has three, under other names than the modification, and the model need not name the link."""
+    structure = strand("GLU")
+    first, last = structure[0]["A"][1], structure[0]["A"][2]
+    last.name = "NH2"
+    for name in [atom.name for atom in last if atom.name != "N"]:
+        last.remove_atom(name, "\0")
+    if named:
+        link = gemmi.Connection()
+        link.name, link.type = "amide", gemmi.ConnectionType.Covale
+        link.partner1 = gemmi.AtomAddress("A", first.seqid, first.name, "C")
+        link.partner2 = gemmi.AtomAddress("A", last.seqid, last.name, "N")
+        structure.connections.append(link)
+    atoms, notes = grown(structure)
+    who = atoms.identity
+    ends = [row(atoms, first.name, name) for name in ("CA", "C", "O")] + [row(atoms, "NH2", "N")]
+    hydrogens = np.flatnonzero((who.residue_name == "NH2") & atoms.is_hydrogen)
+    assert len(hydrogens) == 2
+    assert (atoms.occupancy[hydrogens] == 1.0).all()
+    ca, c, o, n = atoms.xyz[ends]
+    normal = np.cross(ca - c, o - c)
+    normal /= np.linalg.norm(normal)
+    assert abs((atoms.xyz[hydrogens] - c) @ normal).max() < 0.2
+    arms = atoms.xyz[hydrogens] - n
+    arms /= np.linalg.norm(arms, axis=1)[:, None]
+    assert arms @ (c - n) / np.linalg.norm(c - n) == pytest.approx(-0.5, abs=0.05)
+    assert arms[0] @ arms[1] == pytest.approx(-0.5, abs=0.05)
+    assert not any("NH2" in note for note in notes)

@@ -27,7 +27,7 @@ from arrayrefine.options import Options, RidingHydrogens
 from arrayrefine.topology.atom_names import use_dictionary_names
 from arrayrefine.topology.exchanged_names import name_by_bonds
 from arrayrefine.topology.hydrogen_names import LONGEST_TO_HYDROGEN
-from arrayrefine.topology.links import complete_links
+from arrayrefine.topology.links import complete_links, name_neighbours
 from arrayrefine.wording import Caution, are, counted
 
 Float = NDArray[np.float64]
@@ -249,6 +249,7 @@ def _template(bare: gemmi.Structure, crystal: Crystal, monlib: gemmi.MonLib) -> 
     use_dictionary_names(template, monlib, io.StringIO())
     name_by_bonds(template, monlib)
     complete_links(template, monlib)
+    name_neighbours(template, monlib)
     for site in _sites(template):
         site.flag = _OLD
     return template

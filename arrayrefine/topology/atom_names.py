@@ -38,7 +38,7 @@ may be a modification."""
 
 
 _Group = gemmi.ChemComp.Group
-_OF_CHAINS = (_Group.Peptide, _Group.PPeptide, _Group.MPeptide, _Group.Rna, _Group.Dna, _Group.DnaRna)
+OF_CHAINS = (_Group.Peptide, _Group.PPeptide, _Group.MPeptide, _Group.Rna, _Group.Dna, _Group.DnaRna)
 
 
 class _Log(Protocol):
@@ -106,7 +106,7 @@ def strangers(structure: gemmi.Structure, monlib: gemmi.MonLib) -> dict[str, str
         if not names or residue.name in found:
             continue
         count = len({atom.name for atom in residue if not atom.is_hydrogen()})
-        trivial = residue.name in _OTHER_PROGRAMS and component.group not in _OF_CHAINS
+        trivial = residue.name in _OTHER_PROGRAMS and component.group not in OF_CHAINS
         if not _in_polymer(residue) or trivial or len(names) > _ANOTHER * count:
             found[residue.name] = (
                 f"{chain.name}/{residue.name} {residue.seqid}: {len(names)} of its {counted(count, 'atom')} "

@@ -11,6 +11,7 @@ from arrayrefine.topology.chain_ends import complete_ends
 from arrayrefine.topology.clusters import mend_clusters
 from arrayrefine.topology.heavy_water import mend_heavy_water
 from arrayrefine.topology.impossible_angles import mend_impossible_angles
+from arrayrefine.topology.modification_names import mend_modification_names
 from arrayrefine.topology.porphyrins import mend_porphyrins
 from arrayrefine.topology.tetrahedral_ends import mend_tetrahedral_ends
 
@@ -38,5 +39,6 @@ def mend_library(
     notes = mend_clusters(monlib, components, own_links) + mend_porphyrins(monlib, components)
     notes += mend_tetrahedral_ends(monlib, components, own_links) + mend_impossible_angles(monlib, components)
     complete_ends(monlib, components)
+    mend_modification_names(monlib, components, own_links)
     mend_heavy_water(monlib, components, library)
     return notes

@@ -12,7 +12,7 @@ import gemmi
 from arrayrefine.crystal import Crystal
 from arrayrefine.io.models.entities import set_up_entities
 from arrayrefine.io.models.reading import Model
-from arrayrefine.topology.atom_names import use_dictionary_names
+from arrayrefine.topology.atom_names import OF_CHAINS, use_dictionary_names
 from arrayrefine.topology.exchanged_names import name_by_bonds
 from arrayrefine.topology.hydrogen_bonds import mark_hydrogen_bonds
 from arrayrefine.topology.link_conformers import link_conformers
@@ -139,6 +139,35 @@ def _join(
     connection.partner1, connection.partner2 = ends
     connection.type, connection.asu = gemmi.ConnectionType.Covale, gemmi.Asu.Same
     structure.connections.append(connection)
+
+
+def name_neighbours(structure: gemmi.Structure, monlib: gemmi.MonLib) -> None:
+    """Name the links of the library to neighbours in a chain that are no residue of a polymer, such as its amide.
+
+    Where gemmi is to make up no links it leaves these out, too, and what they take away.
+    """
+    named = {pair_key(link.partner1, link.partner2) for link in structure.connections}
+    found = 0
+    for chain in structure[0]:
+        for residue, following in itertools.pairwise(chain.get_polymer()):
+            if all(_joins_chain(home, monlib) for home in (residue, following)):
+                continue
+            near = [
+                (one, two) for one, two in itertools.product(residue, following)
+                if one.pos.dist(two.pos) < LONGEST * POLYMER_BONDS.get((one.name, two.name), 0.0)
+                and (one.altloc == two.altloc or "\0" in (one.altloc, two.altloc))
+            ]
+            for one, two in near:
+                link, inverted, *_ = monlib.match_link(residue, one.name, one.altloc, following, two.name, two.altloc)
+                ends = _address(chain, residue, one), _address(chain, following, two)
+                if link is not None and pair_key(*ends) not in named:
+                    found += 1
+                    _join(structure, f"neighbour{found}", ends[::-1] if inverted else ends, link.id)
+
+
+def _joins_chain(residue: gemmi.Residue, monlib: gemmi.MonLib) -> bool:
+    """Whether its dictionary says that a residue is one of a polymer."""
+    return residue.name in monlib.monomers and monlib.monomers[residue.name].group in OF_CHAINS
 
 
 def warnings_of_lone_links(structure: gemmi.Structure) -> set[str]:
