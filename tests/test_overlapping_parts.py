@@ -100,6 +100,37 @@ def test_residues_of_a_chain_that_is_there_in_part_meet_each_other(case: Callabl
     assert not (np.sort(pairs, axis=1) == sorted(cb)).all(axis=1).any()
 
 
+def test_two_strands_in_one_place_are_there_instead_of_each_other(case: Callable[[str], Path]) -> None:
+    """As the cleaved and the whole strand of 488D, between which its LINK records name a bond: ended up to 9 Å off."""
+    structure = gemmi.read_structure(str(case("1aba") / "model.pdb"))
+    chain = structure[0]["A"]
+    for k in reversed(range(len(chain))):
+        if not 20 <= chain[k].seqid.num <= 23:
+            del chain[k]
+    other = chain.clone()
+    other.name = "B"
+    for strand, occupancy in ((chain, 0.6), (other, 0.4)):
+        for atom in (atom for residue in strand for atom in residue):
+            atom.occ = occupancy
+    for atom in (atom for residue in other for atom in residue):
+        atom.pos += gemmi.Position(0.3, 0.2, 0.1)
+    structure[0].add_chain(other)
+    link = gemmi.Connection()
+    link.name, link.type = "cut", gemmi.ConnectionType.Covale
+    last = structure[0]["A"][-1]
+    link.partner1 = gemmi.AtomAddress("A", last.seqid, last.name, "C")
+    link.partner2 = gemmi.AtomAddress("B", last.seqid, last.name, "O")
+    structure.connections.append(link)
+    model = read_model(structure)
+    library = load_monomers(structure[0].get_all_residue_names())
+    restraints = build_restraints(model.structure, model.atoms, model.crystal, library)
+    who, pairs = model.atoms.identity, restraints.non_bonded.excluded
+    first, second = (
+        np.flatnonzero((who.chain == name) & (who.sequence_number == 21) & (who.atom_name == "CA")) for name in "AB"
+    )
+    assert (np.sort(pairs, axis=1) == sorted((int(first[0]), int(second[0])))).all(axis=1).any()
+
+
 def test_atoms_that_are_there_together_meet_each_other(tmp_path: Path) -> None:
     """Of a residue that is there in part what is whole, or nearly, is not there instead of another."""
     atoms = ("C1", "EDO", 9.0, 0.4), ("O", "HOH", 9.4, 0.5)

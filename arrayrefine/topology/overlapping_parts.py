@@ -24,6 +24,8 @@ _EXCESS = 0.105
 within 1.8 Å come to 1 or less, 6 to 1.01 to 1.10, and 5 to more."""
 _POLAR, _OTHER = 2.2, 2.6
 """Å; two of N and O, which hydrogen bonds hold at 2.5, and others, which are 3 apart, are not there together nearer."""
+_ON_TOP = 1.0
+"""Å; shorter than any bond of heavy atoms."""
 
 
 def overlapping_parts(atoms: Atoms, non_bonded: NonBonded, edges: Int) -> tuple[NonBonded, list[str]]:
@@ -31,7 +33,8 @@ def overlapping_parts(atoms: Atoms, non_bonded: NonBonded, edges: Int) -> tuple[
 
     Where one of them has no conformer nothing else says that they are never there together, as of a water that
     makes room for the second conformer of a side chain; contacts would push them apart, as far as the next place that
-    is free. Residues of one molecule, joined by bonds of atoms that are there in part as they are, are there together.
+    is free. Residues of one molecule, joined by bonds of atoms that are there in part as they are, are there together;
+    but not two strands that lie on top of each other, whatever links the model names between them.
 
     Parameters
     ----------
@@ -67,7 +70,7 @@ def overlapping_parts(atoms: Atoms, non_bonded: NonBonded, edges: Int) -> tuple[
     if not len(i):
         return non_bonded, []
     part = np.unique(np.column_stack([who.residue, conformer]), axis=0, return_inverse=True)[1].ravel()
-    alternative = ~_of_one_molecule(atoms, part, edges[in_part[edges].all(axis=1)], i, j)
+    alternative = ~_of_one_molecule(atoms, part, edges[in_part[edges].all(axis=1)], (i, j), distance < _ON_TOP)
     i, j, distance = i[alternative], j[alternative], distance[alternative]
     if not len(i):
         return non_bonded, []
@@ -89,14 +92,24 @@ def overlapping_parts(atoms: Atoms, non_bonded: NonBonded, edges: Int) -> tuple[
     return non_bonded, [said if quiet else Caution(said)]
 
 
-def _of_one_molecule(atoms: Atoms, part: Int, bonds: Int, i: Int, j: Int) -> Mask:
-    """Whether bonds join the parts of two atoms, which are not two residues under one number."""
-    bonds = bonds[~metal_flags(atoms.element)[bonds].any(axis=1)]
-    n = int(part.max()) + 1
-    joined = sparse.coo_array((np.ones(len(bonds)), (part[bonds[:, 0]], part[bonds[:, 1]])), shape=(n, n))
-    molecule = connected_components(joined, directed=False)[1]
+def _of_one_molecule(atoms: Atoms, part: Int, bonds: Int, pair: tuple[Int, Int], on_top: Mask) -> Mask:
+    """Whether bonds join the parts of two atoms, but for two residues under one number and two strands in one place."""
+    i, j = pair
     who = atoms.identity
+    bonds = bonds[~metal_flags(atoms.element)[bonds].any(axis=1)]
+    molecule = _joined(part, bonds)
+    strand = _joined(part, bonds[who.chain[bonds[:, 0]] == who.chain[bonds[:, 1]]])
+    strands = np.sort(np.column_stack([strand[part[i]], strand[part[j]]]), axis=1)
+    _, number = np.unique(strands, axis=0, return_inverse=True)
+    exclusive = np.isin(number.ravel(), number.ravel()[on_top]) & (strands[:, 0] != strands[:, 1])
     same_place = np.logical_and.reduce(
         [name[i] == name[j] for name in (who.chain, who.sequence_number, who.insertion_code)]
     )
-    return np.asarray((molecule[part[i]] == molecule[part[j]]) & ~same_place)
+    return np.asarray((molecule[part[i]] == molecule[part[j]]) & ~same_place & ~exclusive)
+
+
+def _joined(part: Int, bonds: Int) -> Int:
+    """Of each part the number of what bonds join it to."""
+    n = int(part.max()) + 1
+    graph = sparse.coo_array((np.ones(len(bonds)), (part[bonds[:, 0]], part[bonds[:, 1]])), shape=(n, n))
+    return np.asarray(connected_components(graph, directed=False)[1])
