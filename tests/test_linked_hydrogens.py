@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import gemmi
 import numpy as np
 import pytest
@@ -18,9 +21,13 @@ from arrayrefine.options import RidingHydrogens
 from arrayrefine.topology.build import build_restraints
 
 
-def grown(structure: gemmi.Structure, distance: str = "electron") -> tuple[Atoms, tuple[str, ...]]:
+def grown(
+    structure: gemmi.Structure, distance: str = "electron", no_polymer: str = ""
+) -> tuple[Atoms, tuple[str, ...]]:
     model = read_model(structure)
     library = load_monomers(sorted(set(model.structure[0].get_all_residue_names())))
+    if no_polymer:
+        library.monlib.monomers[no_polymer].group = gemmi.ChemComp.Group.NonPolymer
     options = RidingHydrogens(distance=distance)  # type: ignore[arg-type]
     complete, _, notes = add_hydrogens(model, model.crystal, library, options)
     return complete.atoms, notes
@@ -359,3 +366,21 @@ def test_amide_at_the_end_of_a_peptide_has_its_two_hydrogens_in_its_plane(named:
     assert arms @ (c - n) / np.linalg.norm(c - n) == pytest.approx(-0.5, abs=0.05)
     assert arms[0] @ arms[1] == pytest.approx(-0.5, abs=0.05)
     assert not any("NH2" in note for note in notes)
+
+
+def test_a_neighbour_that_its_dictionary_calls_no_polymer_leaves_no_hydrogen_at_the_bond(
+    case: Callable[[str], Path]
+) -> None:
+    """As iodocytidine in DNA (1V3P), whose dictionary has the names of before 2007: HO3' lay 0.8 Å from P."""
+    structure = gemmi.read_structure(str(case("1ehz") / "model.pdb"))
+    chain = structure[0]["A"]
+    for k in reversed(range(len(chain))):
+        if not 2 <= chain[k].seqid.num <= 4:
+            del chain[k]
+    structure.connections.clear()
+    assert [residue.name for residue in structure[0]["A"]] == ["C", "G", "G"]
+    atoms, notes = grown(structure, no_polymer="C")
+    who = atoms.identity
+    assert not ((who.residue_name == "C") & (who.atom_name == "HO3'")).any()
+    assert ((who.residue_name == "G") & (who.atom_name == "HO3'")).sum() == 1, "at the end"
+    assert any("as a link takes the place: A/C 2/HO3'" in note for note in notes)

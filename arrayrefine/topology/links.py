@@ -133,7 +133,7 @@ def _join_lone_conformers(structure: gemmi.Structure, monlib: gemmi.MonLib) -> l
 def _join(
     structure: gemmi.Structure, name: str, ends: tuple[gemmi.AtomAddress, gemmi.AtomAddress], link_id: str
 ) -> None:
-    """Add a link of the library between neighbours in a chain."""
+    """Add a link between neighbours in a chain, one of the library if it has a name there."""
     connection = gemmi.Connection()
     connection.name, connection.link_id = name, link_id
     connection.partner1, connection.partner2 = ends
@@ -142,9 +142,9 @@ def _join(
 
 
 def name_neighbours(structure: gemmi.Structure, monlib: gemmi.MonLib) -> None:
-    """Name the links of the library to neighbours in a chain that are no residue of a polymer, such as its amide.
+    """Name the bonds to neighbours in a chain whose dictionaries call them no residues of it, such as its amide.
 
-    Where gemmi is to make up no links it leaves these out, too, and what they take away.
+    Where gemmi is to make up no links it leaves these out, even those that the library has, and what they take away.
     """
     named = {pair_key(link.partner1, link.partner2) for link in structure.connections}
     found = 0
@@ -160,9 +160,10 @@ def name_neighbours(structure: gemmi.Structure, monlib: gemmi.MonLib) -> None:
             for one, two in near:
                 link, inverted, *_ = monlib.match_link(residue, one.name, one.altloc, following, two.name, two.altloc)
                 ends = _address(chain, residue, one), _address(chain, following, two)
-                if link is not None and pair_key(*ends) not in named:
+                if pair_key(*ends) not in named:
                     found += 1
-                    _join(structure, f"neighbour{found}", ends[::-1] if inverted else ends, link.id)
+                    name = f"neighbour{found}"
+                    _join(structure, name, ends[::-1] if inverted else ends, "" if link is None else link.id)
 
 
 def _joins_chain(residue: gemmi.Residue, monlib: gemmi.MonLib) -> bool:
