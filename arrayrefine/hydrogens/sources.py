@@ -28,6 +28,7 @@ from arrayrefine.topology.atom_names import use_dictionary_names
 from arrayrefine.topology.exchanged_names import name_by_bonds
 from arrayrefine.topology.hydrogen_names import LONGEST_TO_HYDROGEN
 from arrayrefine.topology.links import complete_links, name_neighbours
+from arrayrefine.topology.nucleotide_ends import mark_free_ends
 from arrayrefine.wording import Caution, are, counted
 
 Float = NDArray[np.float64]
@@ -250,6 +251,7 @@ def _template(bare: gemmi.Structure, crystal: Crystal, monlib: gemmi.MonLib) -> 
     name_by_bonds(template, monlib)
     complete_links(template, monlib)
     name_neighbours(template, monlib)
+    mark_free_ends(template, monlib)
     for site in _sites(template):
         site.flag = _OLD
     return template

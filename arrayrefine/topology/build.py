@@ -34,6 +34,7 @@ from arrayrefine.topology.nonbonded import (
     metal_flags,
     topological_pairs,
 )
+from arrayrefine.topology.nucleotide_ends import mark_free_ends
 from arrayrefine.topology.overlapping_mates import overlapping_mates
 from arrayrefine.topology.overlapping_parts import overlapping_parts
 from arrayrefine.topology.pyranoses import read_chairs
@@ -191,6 +192,7 @@ def _prepare(
     if (atoms.element == "D").any():
         _name_deuterium(copy, monlib)
     notes += complete_links(copy, monlib)
+    mark_free_ends(copy, monlib)
     known_links = list(monlib.links)  # gemmi adds those that it guesses
     before = [(atom.name, atom.altloc) for atom in _sites(copy)]
     try:
