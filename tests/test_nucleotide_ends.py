@@ -28,6 +28,7 @@ def _cut(path: Path, without: int | None) -> gemmi.Structure:
             del chain[k]
     structure.connections.clear()
     structure.entities.clear()
+    structure.mod_residues = []
     structure.add_entity_types(overwrite=True)
     for residue in structure[0]["A"]:
         if residue.seqid.num == without:
@@ -81,7 +82,7 @@ def test_a_link_has_the_place_of_the_hydroxyl(case: Callable[[str], Path]) -> No
     link.partner2 = gemmi.AtomAddress("A", last.seqid, last.name, "P")
     library = load_monomers(["C", "G"])
     mark_free_ends(structure, library.monlib)
-    assert [(mark.res_id.name, str(mark.res_id.seqid)) for mark in structure.mod_residues] == [("C", "2")]
+    assert [(mark.mod_id, str(mark.res_id.seqid)) for mark in structure.mod_residues] == [("5*END", "2")]
     structure.mod_residues = []
     structure.connections.append(link)
     mark_free_ends(structure, library.monlib)
