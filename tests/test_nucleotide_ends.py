@@ -63,14 +63,20 @@ def test_a_phosphate_that_is_there_or_lost_within_a_chain_has_none_beside_it(
     assert "HO5'" not in atoms.identity.atom_name
 
 
-def test_what_a_sequence_has_before_the_first_nucleotide_is_not_modelled(case: Callable[[str], Path]) -> None:
+@pytest.mark.parametrize("numbered", [False, True])
+def test_what_a_sequence_has_before_the_first_nucleotide_is_not_modelled(
+    case: Callable[[str], Path], numbered: bool
+) -> None:
     structure = _cut(case("1ehz") / "model.pdb", 2)
     structure.setup_entities()
-    structure.entities[0].full_sequence = ["G", "C", "G", "G"]
-    for k, residue in enumerate(structure[0]["A"]):
-        residue.label_seq = k + 2
-    atoms, _ = _grown(structure)
-    assert "HO5'" not in atoms.identity.atom_name
+    monlib = load_monomers(["C", "G"]).monlib
+    for sequence, count in ((["G", "C", "G", "G"], 0), (["C", "G", "G", "A"], 1)):
+        structure.entities[0].full_sequence = sequence
+        structure.mod_residues = []
+        for k, residue in enumerate(structure[0]["A"]):
+            residue.label_seq = k + 2 - count if numbered else None
+        mark_free_ends(structure, monlib)
+        assert len(structure.mod_residues) == count
 
 
 def test_a_link_has_the_place_of_the_hydroxyl(case: Callable[[str], Path]) -> None:
