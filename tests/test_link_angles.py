@@ -196,3 +196,35 @@ def test_another_that_is_far_too_long_is_told_and_drawn_in() -> None:
     assert across
     (note,) = [note for note in restraints.notes if "drawn in" in note]
     assert note.endswith("NZ - C1 (2.00 Å, to 1.47)")
+
+
+def test_carbonyls_of_peptides_named_as_linked_are_not_drawn_together_and_a_carboxylate_may_be(
+    case: Callable[[str], Path],
+) -> None:
+    """Two that lie 1.7 Å apart, as 3glw has them: O has no place for another bond; that of a side chain's acid has."""
+
+    def of_link(one: tuple[int, str], two: tuple[int, str]) -> tuple[list[float], list[str]]:
+        structure = gemmi.read_structure(str(case("1aba") / "model.pdb"))
+        chain = structure[0]["A"]
+        homes = [chain[str(number)][0] for number, _ in (one, two)]
+        fixed, moved = (home[name][0] for home, (_, name) in zip(homes, (one, two)))
+        moved.pos = fixed.pos + gemmi.Position(1.0, 1.0, 1.0)
+        link = gemmi.Connection()
+        link.name, link.type = "link1", gemmi.ConnectionType.Covale
+        link.partner1, link.partner2 = (
+            gemmi.AtomAddress("A", home.seqid, home.name, name) for home, (_, name) in zip(homes, (one, two))
+        )
+        structure.connections.append(link)
+        model = read_model(structure)
+        library = load_monomers(sorted(set(model.structure[0].get_all_residue_names())))
+        found = build_restraints(model.structure, model.atoms, model.crystal, library)
+        number = model.atoms.identity.sequence_number[found.bonds.index]
+        across = (np.sort(number, axis=1) == sorted((one[0], two[0]))).all(axis=1)
+        return found.bonds.ideal[across].tolist(), [note for note in found.notes if "all its bonds" in note]
+
+    bonds, (note,) = of_link((20, "O"), (24, "O"))
+    assert bonds == []
+    assert note.endswith("O - O (1.73 Å)")
+    bonds, notes = of_link((18, "OD1"), (44, "OD1"))
+    assert len(bonds) == 1
+    assert not notes

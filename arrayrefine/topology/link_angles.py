@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from arrayrefine.atoms import Atoms
 from arrayrefine.restraints import Angles, Bonds
 from arrayrefine.topology.atom_names import hydrogens_of
-from arrayrefine.topology.link_lengths import bears_carbonyl, is_planar
+from arrayrefine.topology.link_lengths import bears_carbonyl, is_carbonyl, is_planar
 from arrayrefine.topology.terms import TopologyModel, mixed
 from arrayrefine.wording import Caution, are, counted, listed
 
@@ -218,12 +218,29 @@ def _has_room(end: _End, edges: Int, model: TopologyModel, monlib: gemmi.MonLib,
     if end.site.element.name in ("C", "P") and not hydrogens_of(component):
         flat = end.site.element.name == "C" and is_planar(end.home.name, end.site.name, monlib)
         room = max(room, _FLAT if flat else _SATURATED)
+    valence = room if _is_of_ketone(end, edges, model, monlib, atoms) else _VALENCE.get(end.site.element.name, 0)
+    return len(_places(end.row, edges, model, atoms)) <= max(room, valence)
+
+
+def _places(atom: int, edges: Int, model: TopologyModel, atoms: Atoms) -> dict[tuple[str, int, str, str], gemmi.Atom]:
+    """Heavy atoms that are bonded to an atom: of conformers one, those that are other components too."""
     who = atoms.identity
-    near = {  # of conformers one, those that are other components too
-        (str(who.chain[k]), int(who.sequence_number[k]), str(who.insertion_code[k]), site.name)
-        for k, site in _neighbours(end.row, edges, model).items()
+    return {
+        (str(who.chain[k]), int(who.sequence_number[k]), str(who.insertion_code[k]), site.name): site
+        for k, site in _neighbours(atom, edges, model).items()
     }
-    return len(near) <= max(room, _VALENCE.get(end.site.element.name, 0))
+
+
+def _is_of_ketone(end: _End, edges: Int, model: TopologyModel, monlib: gemmi.MonLib, atoms: Atoms) -> bool:
+    """Whether an atom is O of an amide or a ketone: its double bond takes both places, as no other O shares it."""
+    if end.site.element.name != "O":
+        return False
+    residue = atoms.identity.residue
+    around = [
+        _places(k, edges, model, atoms).values() for k, site in _neighbours(end.row, edges, model).items()
+        if residue[k] == residue[end.row] and is_carbonyl(end.home.name, site.name, monlib)
+    ]  # fmt: skip
+    return any(len(near) == _FLAT and [site.element.name for site in near].count("O") == 1 for near in around)
 
 
 def _angles_at(
