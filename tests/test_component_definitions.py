@@ -193,6 +193,10 @@ def test_what_is_no_definition_stays_and_what_lacks_places_is_refused(tmp_path: 
     heap.write_text(_acid().replace("C C 0.0 0.0 0.0", "C C 1.21 0.0 0.0"))  # two atoms in one place
     with pytest.raises(InputError, match="place of each of its heavy atoms"):
         load_monomers(["QQQ"], [heap])
+    typo = tmp_path / "typo.cif"
+    typo.write_text(_acid().replace("C CH3 SING", "C CH4 SING"))
+    with pytest.raises(InputError, match=r"typo.cif: component QQQ has bonds of CH4, but .* 8 of them\); .* correct"):
+        load_monomers(["QQQ"], [typo])
 
 
 def test_coordinates_of_an_entry_serve_where_ideal_ones_lack(tmp_path: Path) -> None:

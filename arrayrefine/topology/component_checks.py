@@ -21,13 +21,22 @@ _ANGLES = (20.0, 181.0)
 
 
 def check_values(name: str, block: gemmi.cif.Block, path: Path) -> None:
-    """Refuse a component whose atoms have no elements, or its bonds no lengths."""
+    """Refuse a component whose atoms have no elements, or its bonds no lengths or atoms that it does not list."""
     if not block.find_values("_chem_comp_atom.type_symbol"):
         raise InputError(
             f"{path}: component {name} lists atoms without elements; expected the column _chem_comp_atom.type_symbol: "
             "add it, or make a restraint CIF with AceDRG, grade2 or eLBOW"
         )
-    if block.find_values("_chem_comp_bond.atom_id_1") and not block.find_values("_chem_comp_bond.value_dist"):
+    known = {gemmi.cif.as_string(atom) for atom in block.find_values("_chem_comp_atom.atom_id")}
+    ends = [row.str(k) for row in block.find("_chem_comp_bond.", ["atom_id_1", "atom_id_2"]) for k in (0, 1)]
+    absent = [atom for atom in dict.fromkeys(ends) if atom not in known]
+    if absent:
+        raise InputError(
+            f"{path}: component {name} has bonds of {listed(absent)}, but no such names in its table of atoms "
+            f"(_chem_comp_atom.atom_id, {len(known)} of them); expected bonds between atoms that it lists: correct "
+            "the names"
+        )
+    if ends and not block.find_values("_chem_comp_bond.value_dist"):
         if block.find_values("_chem_comp_bond.value_dist_nucleus"):
             raise InputError(
                 f"{path}: component {name} has lengths between nuclei alone (_chem_comp_bond.value_dist_nucleus); "
@@ -54,22 +63,13 @@ def check_restraints(
 
 
 def check_connected(monlib: gemmi.MonLib, name: str, block: gemmi.cif.Block, path: Path) -> None:
-    """Refuse a component with bonds to atoms that it does not list, or with heavy atoms that have no usable bond."""
+    """Refuse a component that was not found in its block, or with heavy atoms that have no usable bond."""
     if name not in monlib.monomers:
         raise InputError(
             f"{path}: component {name} cannot be read as restraints: its block is data_{block.name}; expected "
             f"data_comp_{name}: name block, _chem_comp.id and comp_id alike, also where a component is renamed"
         )
     component = monlib.monomers[name]
-    known = {atom.id for atom in component.atoms}
-    ends = dict.fromkeys(end.atom for bond in component.rt.bonds for end in (bond.id1, bond.id2))
-    absent = [atom for atom in ends if atom not in known]
-    if absent:
-        raise InputError(
-            f"{path}: component {name} has bonds of {listed(absent)}, but no such names in its table of atoms "
-            f"(_chem_comp_atom.atom_id, {len(known)} of them); expected bonds between atoms that it lists: correct "
-            "the names"
-        )
     heavy = [atom.id for atom in component.atoms if not atom.is_hydrogen()]
     bonded = set()
     for bond in component.rt.bonds:

@@ -117,7 +117,7 @@ def use_definitions(
 
 
 def _compound(block: gemmi.cif.Block) -> tuple[Compound, str, list[str]] | None:
-    """The compound, which coordinates it has, and protons that it loses; None if it is no definition, or lacks them."""
+    """The compound, which coordinates it has, and protons that it loses; None if it is no definition, or lacks something."""
     if block.find_values("_chem_comp_bond.value_dist") or block.find_values("_chem_comp_bond.value_dist_nucleus"):
         return None
     for tags, what in ((_IDEAL, "ideal"), (_OF_AN_ENTRY, "model")):
@@ -135,6 +135,8 @@ def _compound(block: gemmi.cif.Block) -> tuple[Compound, str, list[str]] | None:
         names = [row.str(0) for row in table]
         charges = [_integer(row.str(6)) if row.has(6) else 0 for row in table]
         bonds = _bonds(block, names)
+        if bonds is None:
+            return None
         acids = _protons_of_acids(elements, bonds)
         for oxygen in acids.values():
             charges[oxygen] -= 1
@@ -150,8 +152,8 @@ def _compound(block: gemmi.cif.Block) -> tuple[Compound, str, list[str]] | None:
     return None
 
 
-def _bonds(block: gemmi.cif.Block, names: Sequence[str]) -> list[tuple[int, int, str]]:
-    """Bonds between atoms that are listed, and their kinds."""
+def _bonds(block: gemmi.cif.Block, names: Sequence[str]) -> list[tuple[int, int, str]] | None:
+    """Bonds and their kinds; None where some are of atoms that are not listed."""
     rows = {name: k for k, name in enumerate(names)}
     found = []
     for row in block.find("_chem_comp_bond.", ["atom_id_1", "atom_id_2", "?value_order", "?pdbx_aromatic_flag"]):
@@ -159,8 +161,9 @@ def _bonds(block: gemmi.cif.Block, names: Sequence[str]) -> list[tuple[int, int,
         kind = _ORDERS.get(row.str(2).upper()[:4], "single") if row.has(2) else "single"
         if row.has(3) and row.str(3).upper() == "Y":
             kind = "aromatic"
-        if one is not None and two is not None:
-            found.append((one, two, kind))
+        if one is None or two is None:
+            return None
+        found.append((one, two, kind))
     return found
 
 
