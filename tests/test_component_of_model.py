@@ -212,6 +212,29 @@ def test_deuterium_is_bonded_where_a_hydrogen_is_too() -> None:
     assert len(made.rt.bonds) == 16
 
 
+def test_carbon_has_no_more_than_its_nearest_four() -> None:
+    """A hydrogen that is as near as bonded ones are, and too much, is left to contacts."""
+    residue = residue_of("GOL", "QQQ", hydrogens=True)
+    middle = residue["C2"][0]
+    other = gemmi.Atom()
+    other.name, other.element, other.pos = "HX", gemmi.Element("H"), middle.pos + gemmi.Position(0.0, 0.0, 1.15)
+    residue.add_atom(other)
+    made, _ = described(structure_of(residue), "QQQ")
+    assert {pair for pair in ends(made) if "HX" not in pair} == ends(load_monomers(["GOL"]).monlib.monomers["GOL"])
+    assert frozenset(("HX", "C2")) not in ends(made)
+
+
+def test_stars_and_primes_side_by_side_stay_two_names() -> None:
+    residue = residue_of("GOL", "QQQ")
+    names = {"C1": "C*", "C3": "C'"}
+    for atom in residue:
+        atom.name = names.get(atom.name, atom.name)
+    made, _ = described(structure_of(residue), "QQQ")
+    known = ends(load_monomers(["GOL"]).monlib.monomers["GOL"])
+    heavy = [pair for pair in known if not any(atom.startswith("H") for atom in pair)]
+    assert ends(made) == {frozenset(names.get(atom, atom) for atom in pair) for pair in heavy}
+
+
 def test_what_no_residue_has_whole_is_not_restrained() -> None:
     """Two residues lack an atom each: no angle is known between these."""
     one, two = residue_of("SO4", "QQQ"), residue_of("SO4", "QQQ")

@@ -179,6 +179,15 @@ def test_microheterogeneity_without_conformer_letters_and_a_single_conformer() -
     assert alone.alternative.tolist() == [-1]
 
 
+def test_an_atom_with_an_amount_of_its_own_excludes_none() -> None:
+    """Of A, which lacks what B has, an atom has less than the others: those of two amounts cannot share one."""
+    rows = [("A", "SER", 1, "A", 0.7), ("A", "SER", 1, "B", 0.3), ("A", "SER", 1, "A", 0.5)]
+    groups, notes = build_occupancy_groups(model(rows))
+    assert groups.group.tolist() == [0, 1, 2]
+    assert groups.alternative.tolist() == [0, 0, -1]
+    assert not notes
+
+
 def test_residues_that_share_a_main_chain_exclude_each_other_by_their_letters() -> None:
     """As crambin has it (1EJG): Leu and Ile at 25, with one main chain, which bears the name of Leu."""
     rows = [

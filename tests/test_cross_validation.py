@@ -251,6 +251,12 @@ def test_data_without_flags_need_none() -> None:
     assert 0.0 < bare.r_complete < 1.0
 
 
+def test_a_refinement_that_cannot_start_ends_the_whole() -> None:
+    options = dataclasses.replace(QUICK, targets=("occupancy",), occupancy_groups=("chain Z",))
+    with pytest.raises(InputError, match=r"--occupancy-groups 'chain Z'.* names no atom"):
+        cross_validate(MODEL, DATA, options, folds=2)
+
+
 def test_what_an_interrupted_run_has_found_is_said_to_be_part() -> None:
     row = {"fold": 1, "n": 9, "r_work": 0.2, "r_free": None, "bond_rmsz": 0.7, "angle_rmsz": 0.8, "stopped": "done: 1"}
     content: dict[str, Any] = {

@@ -1128,6 +1128,8 @@ def test_of_columns_of_one_name_the_first_is_read(tmp_path: Path) -> None:
         pytest.param("_diffrn_refln.index_h\n_diffrn_refln.index_k\n_diffrn_refln.index_l\n"
                      "_diffrn_refln.intensity_net\n1 2 3 4.0\n1 2 4 5.0\n",
                      "without a _refln category.*it holds unmerged observations: scale and merge first", id="unmerged"),
+        pytest.param("_chem_comp_atom.atom_id\n_chem_comp_atom.type_symbol\nC1 C\n",
+                     r"is a CIF file without a _refln category; expected [^;]*$", id="a restraint CIF"),
         pytest.param("_refln.index_h\n_refln.index_k\n_refln.F_meas_au\n1 2 3.0\n",
                      "no Miller indices .found index_h, index_k, F_meas_au.; expected index_h", id="two indices"),
         pytest.param("_refln.index_h\n_refln.index_k\n_refln.index_l\n_refln.F_meas_au\n1 2 3 4.0\n1 ? 3 4.0\n",
