@@ -68,3 +68,22 @@ def test_more_than_the_dictionary_has_there_stay() -> None:
     residue.add_atom(more)
     library = library_for(structure, (), None, "error")
     assert not use_dictionary_names_of_hydrogens(structure, library.monlib)
+
+
+def test_a_hydrogen_too_many_is_tied_to_the_nearest_atom() -> None:
+    """CA, which comes first in the model, is within reach of it as well."""
+    structure = _alanine({})
+    residue = structure[0]["A"][0]
+    (ca,), (cb,) = residue["CA"], residue["CB"]
+    extra = residue["HB1"][0].clone()
+    extra.name, extra.pos = "HX", cb.pos + (ca.pos - cb.pos) * 0.4
+    residue.add_atom(extra)
+    restraints = _restraints(structure)
+    names = [atom.name for atom in residue]
+    one, two = names.index("CB"), names.index("HX")
+    bonded = restraints.bonds.index.tolist()
+    assert [sorted(pair) for pair in bonded if two in pair] == [[one, two]]
+    assert restraints.bonds.ideal[bonded.index([one, two])] == pytest.approx(0.95)
+    (note,) = (note for note in restraints.notes if "does not name" in note)
+    assert note.endswith("is tied to the nearest atom by a bond of 0.95 Å: A/ALA 1/HX")
+    assert not restraints.held.any()

@@ -121,7 +121,7 @@ def build_restraints(
     bonds, edges = read_bonds(model, known_links, held, notes, at_nuclei)
     notes += unbonded_neighbours(model.structure, model.row, edges, held) + stretched_residues(bonds, atoms)
     guessed = covalent_pairs(atoms, crystal, held | loose)
-    bonds = tie_hydrogens(bonds, guessed, loose)
+    bonds = tie_hydrogens(bonds, guessed, loose, atoms.xyz)
     adducts = find_adducts(model, known_links, held, monlib, atoms, notes)
     angles, bonds = with_link_angles(
         read_angles(model, held, notes), bonds, model, known_links, edges, held, monlib, atoms, notes, adducts

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.hydrogens.lengths import bond_length
-from arrayrefine.restraints import Angles, Bonds, Int, Planes, Torsions
+from arrayrefine.restraints import Angles, Bonds, Float, Int, Planes, Torsions
 from arrayrefine.wording import Caution, are, counted, listed
 
 HYDROGEN_BOND_LENGTH, HYDROGEN_BOND_SIGMA = 0.95, 0.02
@@ -186,19 +186,14 @@ def _short(labels: Sequence[str]) -> str:
     return listed([f"{k} x {label}" if k > 1 else label for label, k in counts.items()])
 
 
-def tie_hydrogens(bonds: Bonds, guessed: Int, hydrogen: Mask) -> Bonds:
+def tie_hydrogens(bonds: Bonds, guessed: Int, hydrogen: Mask, xyz: Float) -> Bonds:
     """Add a bond for each hydrogen that the dictionary does not name, to the atom that it is closest to."""
-    rows = [pair for pair in guessed.tolist() if hydrogen[pair[0]] != hydrogen[pair[1]]]
-    seen: set[int] = set()
-    extra = []
-    for i, j in rows:
-        atom = i if hydrogen[i] else j
-        if atom not in seen:
-            seen.add(atom)
-            extra.append((i, j))
-    count = len(extra)
+    rows = guessed[hydrogen[guessed].sum(axis=1) == 1]
+    rows = rows[np.argsort(np.linalg.norm(xyz[rows[:, 0]] - xyz[rows[:, 1]], axis=1), kind="stable")]
+    _, nearest = np.unique(rows[hydrogen[rows]], return_index=True)
+    count = len(nearest)
     return Bonds(
-        np.vstack([bonds.index, _table(extra, 2)]),
+        np.vstack([bonds.index, rows[nearest]]),
         np.r_[bonds.ideal, np.full(count, HYDROGEN_BOND_LENGTH)],
         np.r_[bonds.sigma, np.full(count, HYDROGEN_BOND_SIGMA)],
     )
