@@ -117,7 +117,7 @@ def use_definitions(
 
 
 def _compound(block: gemmi.cif.Block) -> tuple[Compound, str, list[str]] | None:
-    """The compound, which coordinates it has, and protons that it loses; None if it is no definition, or lacks something."""
+    """The compound, which coordinates it has, and protons that it loses; None if it is no definition, or lacks some."""
     if block.find_values("_chem_comp_bond.value_dist") or block.find_values("_chem_comp_bond.value_dist_nucleus"):
         return None
     for tags, what in ((_IDEAL, "ideal"), (_OF_AN_ENTRY, "model")):
