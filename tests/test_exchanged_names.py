@@ -89,6 +89,18 @@ def broken(residue: gemmi.Residue) -> None:
     residue["O2"][0].pos += gemmi.Position(2.0, 2.0, 2.0)
 
 
+def test_a_dictionary_without_hydrogens_tells_no_orders_of_bonds() -> None:
+    """Names that bonds alone would give back stay."""
+    structure = ligand("GOL", {"O1": "O3", "O3": "O1"})
+    before = [atom.name for atom in structure[0][0][0]]
+    library = load_monomers(["GOL"])
+    assert Skeleton.of(library.monlib.monomers["GOL"]) is not None
+    library.monlib.monomers["GOL"].remove_hydrogens()
+    assert Skeleton.of(library.monlib.monomers["GOL"]) is None
+    assert not name_by_bonds(structure, library.monlib)
+    assert [atom.name for atom in structure[0][0][0]] == before
+
+
 @pytest.mark.parametrize("change", [incomplete, split, broken])
 def test_what_is_not_sure_keeps_its_names(change) -> None:  # type: ignore[no-untyped-def]
     structure = ligand("GOL", {"O1": "O3", "O3": "O1"})

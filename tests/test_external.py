@@ -316,6 +316,12 @@ def test_sugars_are_drawn_to_the_nearer_pucker(case: Case) -> None:
     check_xyz(target, shaken(atoms, 0.1))
 
 
+def test_a_protein_has_no_puckers(reductase: Loaded) -> None:
+    found = with_external(reductase[2], reductase[0], 1.8, dataclasses.replace(OFF, puckers="on"))
+    assert not sum(len(one.torsions.index) for one in found.conformation)
+    assert any("the model has nothing for sugar-pucker restraints, which are on" in note for note in found.notes)
+
+
 def test_base_pairs_of_a_transfer_rna(case: Case) -> None:
     """tRNA-Phe has 20 Watson-Crick pairs in its four stems (7, 4, 5, 5, one of which is G-U), and G19-C56."""
     atoms, crystal, restraints = load(case("1ehz") / "model.pdb")

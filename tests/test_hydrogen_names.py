@@ -87,3 +87,16 @@ def test_a_hydrogen_too_many_is_tied_to_the_nearest_atom() -> None:
     (note,) = (note for note in restraints.notes if "does not name" in note)
     assert note.endswith("is tied to the nearest atom by a bond of 0.95 Å: A/ALA 1/HX")
     assert not restraints.held.any()
+
+
+def test_a_hydrogen_far_from_all_keeps_its_name() -> None:
+    structure = _alanine(_OLD)
+    residue = structure[0]["A"][0]
+    extra = residue["1H"][0].clone()
+    extra.name, extra.pos = "9H", extra.pos + gemmi.Position(9.0, 0.0, 0.0)
+    residue.add_atom(extra)
+    library = library_for(structure, (), None, "error")
+    use_dictionary_names_of_hydrogens(structure, library.monlib)
+    called = [atom.name for atom in structure[0]["A"][0]]
+    assert "9H" in called
+    assert not set(called) & set(_OLD.values())

@@ -63,3 +63,14 @@ def test_what_may_be_a_nucleotide_of_a_chain_stays(group: str, without: str, sai
     before = angles_at(library.monomers["AMP"], "P")
     assert len(mend_impossible_angles(library, ["AMP"])) == said
     assert (angles_at(library.monomers["AMP"], "P") == before) == (not said)
+
+
+def test_four_neighbours_of_another_atom_than_phosphorus_are_mended_too() -> None:
+    library = gemmi.MonLib()
+    library.read_monomer_doc(gemmi.cif.read(str(EMBEDDED / "s" / "SO4.cif")))
+    angles = library.monomers["SO4"].rt.angles
+    for angle in angles:
+        angle.value = 119.9
+    (note,) = mend_impossible_angles(library, ["SO4"])
+    assert note.startswith("SO4, whose dictionary has six angles of 119.9° at S")
+    assert [round(angle.value, 2) for angle in angles] == [109.47] * 6

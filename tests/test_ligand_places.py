@@ -57,7 +57,7 @@ def test_single_bonds_turn_and_rings_and_flat_ones_do_not() -> None:
 
 
 def test_ions_and_what_does_not_hang_together_are_none() -> None:
-    for name, how in (("MG", {}), ("EDO", {"lacks": ("C1",)}), ("ACT", {"lacks": ("O",)})):
+    for name, how in (("MG", {}), ("EDO", {"lacks": ("C1",)}), ("ACT", {"lacks": ("O",)}), ("MES", {"lacks": ("C7",)})):
         atoms, restraints = built(name, **how)  # type: ignore[arg-type]
         assert ligand_of(atoms, np.unique(atoms.identity.residue), restraints, 20.0) is None
 

@@ -142,6 +142,34 @@ def test_a_displaced_molecule_is_found_again_and_one_in_place_is_left_alone(case
     assert left < 0.1
 
 
+@pytest.mark.parametrize(("d_min", "stops_after", "expected"), [(4.5, 9, [8.0, 5.0]), (None, 1, [8.0])])
+def test_no_zone_is_begun_beyond_the_data_or_after_a_stop(
+    case: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, d_min: float | None, stops_after: int,
+    expected: list[float],
+) -> None:  # fmt: skip
+    folder = case("1dur")
+    _, problem, atoms, _ = prepare(folder / "model.pdb", folder / "norm.mtz", Options(d_min=d_min, rigid_body="yes"))
+    displaced = evaluate(problem, find_groups(atoms, ()).unpack(np.array([0.03, -0.03, 0.02, 0.6, 0.5, -0.6])))
+    zones, made = [], []
+
+    def zone(problem: Any, state: Any, d_min: float, needed: int) -> Any:
+        zones.append(d_min)
+        return real_zone(problem, state, d_min, needed)
+
+    def minimised(*how: Any) -> Any:
+        made.append(real_minimise(*how))
+        return made[-1]
+
+    real_zone, real_minimise = rigid_body._zone, rigid_body.minimise
+    monkeypatch.setattr(rigid_body, "_zone", zone)
+    monkeypatch.setattr(rigid_body, "minimise", minimised)
+    found, step = move_groups(problem, displaced, lambda: len(made) >= stops_after)
+    assert zones == expected
+    assert step is not None
+    assert step.note.startswith("1 rigid group moved")
+    assert found.statistics.r_work < displaced.statistics.r_work - 0.05
+
+
 def test_groups_that_ran_away_stay_where_they_were(
     case: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -185,6 +185,10 @@ def test_pairs_of_the_start_serve_tensors_too(case: Case) -> None:
     none = problem.adp.with_tensors(later, loose).shapes
     assert none is not None
     assert none.alike == none.rigid == 0.0
+    u = total_u(later)
+    value, _, by_xyz = none(u, later.xyz)
+    assert value == adp_aniso.sphericity(u, none.round)[0]
+    assert not by_xyz.any()
     value, _ = known(later)
     assert value > problem.adp.with_tensors(later, loose)(later)[0] - 1e-9
 

@@ -246,6 +246,25 @@ def on_axis(structure: gemmi.Structure) -> tuple[gemmi.Structure, list[float]]:
     raise AssertionError("no carbonyl is free")
 
 
+def test_what_has_given_way_is_in_nobody_s_way(
+    short: tuple[Model, Problem, State], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of three in a row the middle one gives way to the first, so that the last, which gains less, may stay."""
+    _, _, state = short
+    rows = lone_waters(state.atoms)
+    best = rows[np.argsort(-waters._Gains(state).by_old(rows))]
+    first, middle, last = best[0], best[1], best[2]
+    xyz = state.atoms.xyz.copy()
+    xyz[middle], xyz[last] = xyz[first] + (0.0, 0.0, 2.0), xyz[first] + (0.0, 0.0, 4.0)
+    put = dataclasses.replace(state, atoms=state.atoms.replace(xyz=xyz))
+    gain = {int(first): 30.0, int(middle): 20.0, int(last): 10.0}
+    monkeypatch.setattr(waters._Gains, "by_old", lambda _, rows: np.array([gain[row] for row in rows.tolist()]))
+    assert unsupported_waters(put, np.array([first, middle, last]), OrderedSolvent()).tolist() == [middle]
+    without = put.atoms.replace(occupancy=np.where(np.arange(len(xyz)) == first, 0.0, put.atoms.occupancy))
+    left = unsupported_waters(dataclasses.replace(put, atoms=without), np.array([middle, last]), OrderedSolvent())
+    assert left.tolist() == [last]
+
+
 def test_a_water_on_a_twofold_axis() -> None:
     """It lies on the axis, half of it there, and its gain is what log p says."""
     cell = (40.0, 36.0, 38.0, 90.0, 90.0, 90.0)
