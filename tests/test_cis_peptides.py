@@ -8,7 +8,9 @@ import gemmi
 import pytest
 
 from arrayrefine import example
+from arrayrefine.io.models.reading import read_model
 from arrayrefine.io.output.cis_peptides import key_of, list_cis_peptides, write_angles
+from arrayrefine.io.output.write import left_out
 
 CIS = ("A", "95", "96", "")
 """Gly 95 - Gly 96 of dihydrofolate reductase."""
@@ -48,6 +50,16 @@ def test_angles_are_brought_up_to_date_and_what_is_trans_goes(structure: gemmi.S
     assert list_cis_peptides(structure) == ["A/9(ALA) - 10(VAL)"]
     assert _keys(structure) == [CIS, ("Q", "1", "1", "")]
     assert structure.cispeps[0].reported_angle == old
+
+
+def test_what_is_trans_now_is_said(structure: gemmi.Structure) -> None:
+    trans = gemmi.CisPep()
+    trans.partner_c = gemmi.AtomAddress("A", gemmi.SeqId("9"), "ALA", "")
+    trans.partner_n = gemmi.AtomAddress("A", gemmi.SeqId("10"), "VAL", "")
+    structure.cispeps = [*structure.cispeps, trans]
+    model = read_model(structure)
+    said = [sentence for sentence in left_out(model, model.atoms) if "cis" in sentence]
+    assert said == ["cis peptides of the model that are trans now are not listed as cis: A/9(ALA) - 10(VAL)"]
 
 
 def test_a_conformer_alone_may_be_cis(structure: gemmi.Structure) -> None:

@@ -316,6 +316,29 @@ def test_sugars_are_drawn_to_the_nearer_pucker(case: Case) -> None:
     check_xyz(target, shaken(atoms, 0.1))
 
 
+def test_of_residues_in_one_place_the_first_stands_for_them() -> None:
+    """Microheterogeneity: Thr and Ser share a number; atoms of the second are none of the first."""
+    structure = gemmi.read_structure(str(MODEL))
+    chain = structure[0]["A"]
+    at = next(k for k, residue in enumerate(chain) if residue.name == "THR")
+    other = chain[at].clone()
+    other.name = "SER"
+    for atom in chain[at]:
+        atom.altloc = "A"
+    for atom in other:
+        atom.altloc = "B"
+        atom.name = {"OG1": "OG"}.get(atom.name, atom.name)
+    del other[[atom.name for atom in other].index("CG2")]
+    number = chain[at].seqid.num
+    chain.add_residue(other, at + 1)
+    atoms = read_model(structure).atoms
+    (found,) = (residue for residue in residues_of(atoms) if residue.key[0] == number and residue.chain == "A")
+    assert found.name == "THR"
+    assert "OG1" in found.atoms
+    assert "OG" not in found.atoms
+    assert {str(atoms.identity.residue_name[row]) for row in found.atoms.values()} == {"THR"}
+
+
 def test_a_protein_has_no_puckers(reductase: Loaded) -> None:
     found = with_external(reductase[2], reductase[0], 1.8, dataclasses.replace(OFF, puckers="on"))
     assert not sum(len(one.torsions.index) for one in found.conformation)

@@ -8,7 +8,7 @@ from pathlib import Path
 import gemmi
 import numpy as np
 import pytest
-from joined import Drawn, empty, joined
+from joined import Drawn, drawn, empty, joined
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.example import MODEL
@@ -239,6 +239,31 @@ def test_a_metal_takes_the_place_of_a_hydrogen_of_the_nitrogen_that_binds_it(num
     assert len(bonds) == left
     for bond in bonds:
         cosine = bond @ (metal - n) / np.linalg.norm(bond) / np.linalg.norm(metal - n)
+        assert np.degrees(np.arccos(cosine)) == pytest.approx(109.5, abs=8.0)
+
+
+def test_lysine_that_binds_a_metal_has_two_hydrogens_left() -> None:
+    """As any amine in a side chain, whether or not its dictionary draws it flat."""
+    structure = empty()
+    places, elements = drawn("LYS")
+    residue, chain = gemmi.Residue(), gemmi.Chain("A")
+    residue.name, residue.seqid = "LYS", gemmi.SeqId("1")
+    for name, place in places.items():
+        if elements[name] != "H" and name != "OXT":
+            atom = gemmi.Atom()
+            atom.name, atom.element, atom.b_iso = name, gemmi.Element(elements[name]), 20.0
+            atom.pos = gemmi.Position(*(place + 40.0).tolist())
+            residue.add_atom(atom)
+    chain.add_residue(residue)
+    structure[0].add_chain(chain)
+    nitrogen = structure[0]["A"][0]["NZ"][0]
+    atoms, notes = grown(_with_metal(structure, nitrogen, places["HZ2"] + 40.0))
+    assert any("left out, as a metal is there" in note for note in notes)
+    near = atoms.is_hydrogen & (np.linalg.norm(atoms.xyz - at(nitrogen), axis=1) < 1.2)
+    assert near.sum() == 2
+    axis = atoms.xyz[atoms.identity.atom_name == "MN"][0] - at(nitrogen)
+    for bond in atoms.xyz[near] - at(nitrogen):
+        cosine = bond @ axis / np.linalg.norm(bond) / np.linalg.norm(axis)
         assert np.degrees(np.arccos(cosine)) == pytest.approx(109.5, abs=8.0)
 
 

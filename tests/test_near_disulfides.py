@@ -80,8 +80,38 @@ def bent(structure: gemmi.Structure) -> None:
     structure[0]["B"][0]["CB"][0].pos = structure[0]["A"][0]["CB"][0].pos + gemmi.Position(0.0, 0.0, 2.2)
 
 
-@pytest.mark.parametrize("change", [halves, passed, third, metal, bent])
+def bare(structure: gemmi.Structure) -> None:
+    """One that ends at CA but for its sulfur: what its shape is cannot be told."""
+    residue = structure[0]["B"][0]
+    del residue[[atom.name for atom in residue].index("CB")]
+
+
+def linked(structure: gemmi.Structure) -> None:
+    """Another cysteine that a record bonds to one of the two, too far away to be seen."""
+    other = structure[0]["B"].clone()
+    other.name = "C"
+    for atom in other[0]:
+        atom.pos += gemmi.Position(-9.0, 0.0, 0.0)
+    structure[0].add_chain(other)
+    link = gemmi.Connection()
+    link.name, link.type = "covale1", gemmi.ConnectionType.Covale
+    link.partner1, link.partner2 = (gemmi.AtomAddress(name, gemmi.SeqId("1"), "CYS", "SG") for name in "CB")
+    structure.connections.append(link)
+
+
+@pytest.mark.parametrize("change", [halves, passed, third, metal, bent, bare, linked])
 def test_others_are_clashes(change: Callable[[gemmi.Structure], None]) -> None:
     structure = pair(1.4)
     change(structure)
     assert links(structure)[1]
+
+
+def test_a_sulfur_too_near_its_own_mate_makes_none() -> None:
+    """A disulfide with a symmetry mate has to be named, as all else about it cannot be seen here."""
+    structure = pair(1.4)
+    structure.spacegroup_hm = "P 1 1 2"
+    sulfur = structure[0]["A"][0]["SG"][0].pos
+    del structure[0]["B"]
+    for atom in structure[0]["A"][0]:
+        atom.pos -= gemmi.Position(sulfur.x - 0.7, sulfur.y, sulfur.z)
+    assert links(structure) == (0, True)

@@ -15,13 +15,27 @@ from arrayrefine.crystal import Crystal
 from arrayrefine.displacements.displacement import joined
 from arrayrefine.displacements.tls import Tls
 from arrayrefine.errors import InputError
+from arrayrefine.example import DATA, MODEL
+from arrayrefine.io.models.reading import read_model
+from arrayrefine.preparation import prepare
 from arrayrefine.reflections import positions
+from arrayrefine.state import evaluate
 from arrayrefine.version import version
 
 
 def test_a_space_group_that_is_none_is_refused() -> None:
     with pytest.raises(InputError, match=r"^space group 'P 9' is not known; expected a Hermann-Mauguin symbol"):
         Crystal((10.0, 10.0, 10.0, 90.0, 90.0, 90.0), "P 9")
+
+
+def test_what_is_prepared_says_what_it_is() -> None:
+    model = read_model(MODEL)
+    assert repr(model) == f"Model('{MODEL}', {len(model.atoms)} atoms, P 21 21 21)"
+    _, problem, atoms, _ = prepare(MODEL, DATA, arrayrefine.Options(d_min=5.0))
+    assert repr(problem) == f"Problem({problem.reflections}, {len(atoms)} atoms, 0 extra targets)"
+    state = evaluate(problem, atoms)
+    now = state.statistics
+    assert repr(state) == f"State({len(atoms)} atoms, r_work={now.r_work:.4f}, r_free={now.r_free:.4f})"
 
 
 def test_atoms_and_reflections_say_how_many_they_are() -> None:
