@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -14,6 +15,8 @@ import pytest
 
 from arrayrefine import __main__ as cli
 from arrayrefine.commands.inputs import options_of
+from arrayrefine.commands.pages import loading
+from arrayrefine.commands.stopping import cleaned_up
 from arrayrefine.commands.tables import table
 from arrayrefine.errors import InputError
 from arrayrefine.evaluation import as_read
@@ -155,3 +158,64 @@ def test_tables_align_and_say_what_is_left_out() -> None:
     ]  # fmt: skip
     assert table("Outliers", ("residue", "z "), rows, 3)[1] == "Outliers"
     assert table("Outliers", ("residue", "z "), [], 3) == []
+
+
+def test_a_keyboard_interrupt_that_no_command_catches_is_its_exit_status(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "parse", interrupted)
+    assert cli.main(["doctor"]) == 130
+    assert capsys.readouterr() == ("", "")
+
+
+def test_an_error_of_the_system_that_is_not_of_the_output_is_no_error_of_the_user(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def failing(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(cli, "parse", failing)
+    with pytest.raises(OSError, match="Input/output error"):
+        cli.main(["doctor"])
+
+
+def test_signals_are_left_to_a_caller_who_has_a_use_for_them() -> None:
+    """Where another handler is in place, and in a thread that may set none."""
+    def own(number: int, frame: object) -> None:
+        raise AssertionError
+
+    with cleaned_up():
+        assert signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, own)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    signal.signal(signal.SIGTERM, own)
+    try:
+        with cleaned_up():
+            assert signal.getsignal(signal.SIGTERM) is own
+        assert signal.getsignal(signal.SIGTERM) is own
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    seen: list[object] = []
+
+    def within() -> None:
+        with cleaned_up():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=within)
+    thread.start()
+    thread.join()
+    assert seen == [signal.SIG_DFL]
+
+
+def test_whoever_has_the_collector_off_has_it_off_afterwards() -> None:
+    for enabled in (True, False):
+        (gc.enable if enabled else gc.disable)()
+        try:
+            with loading():
+                assert not gc.isenabled()
+            assert gc.isenabled() is enabled
+        finally:
+            gc.unfreeze()
+            gc.enable()

@@ -259,6 +259,31 @@ def test_a_users_link_goes_before_that_of_the_library(tmp_path: Path) -> None:
     assert f"link SS of the library is replaced by that in {path}" in library.notes
 
 
+def test_a_modification_of_the_user_is_that_of_its_link_alone(tmp_path: Path) -> None:
+    """Its name is taken in the library: the link of the user has it by another, the rest of the file stays."""
+    taken = load_monomers(["ALA", "SER"]).monlib
+    old = next(name for name in sorted(taken.modifications) if name not in taken.links)
+    tags = ("id", "comp_id_1", "mod_id_1", "group_comp_1", "comp_id_2", "mod_id_2", "group_comp_2", "name")
+    atom = ("mod_id", "function", "atom_id", "new_atom_id", "new_type_symbol", "new_type_energy", "new_charge")
+    bond = ("link_id", "atom_1_comp_id", "atom_id_1", "atom_2_comp_id", "atom_id_2", "type", "value_dist",
+            "value_dist_esd")  # fmt: skip
+    path = tmp_path / "link.cif"
+    path.write_text("\n".join([
+        "data_link_list", "loop_", *(f"_chem_link.{tag}" for tag in tags), f"MYLINK ALA OWNMOD . SER {old} . mine",
+        "data_mod_list", "loop_", *(f"_chem_mod.{tag}" for tag in ("id", "name", "comp_id", "group_id")),
+        f"{old} mine SER .", "OWNMOD mine ALA .",
+        "data_link_MYLINK", "loop_", *(f"_chem_link_bond.{tag}" for tag in bond), "MYLINK 1 CB 2 OG single 1.4 0.02",
+        f"data_mod_{old}", "loop_", *(f"_chem_mod_atom.{tag}" for tag in atom), f"{old} delete HG . . . .",
+        "data_mod_OWNMOD", "loop_", *(f"_chem_mod_atom.{tag}" for tag in atom), "OWNMOD delete HB3 . . . .", "",
+    ]))  # fmt: skip
+    library = load_monomers(["ALA", "SER"], [path]).monlib
+    link = library.get_link("MYLINK")
+    assert (link.side1.mod, link.side2.mod) == ("OWNMOD", f"{old}-1")
+    assert [mod.old_id for mod in library.modifications[f"{old}-1"].atom_mods] == ["HG"]
+    before = [(mod.old_id, mod.new_id) for mod in taken.modifications[old].atom_mods]
+    assert [(mod.old_id, mod.new_id) for mod in library.modifications[old].atom_mods] == before
+
+
 def test_what_one_library_changes_another_has_as_it_was(tmp_path: Path) -> None:
     """The embedded links and energy types are read once; every library has its own."""
     before = load_monomers(["CYS", "SF4"])

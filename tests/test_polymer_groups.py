@@ -92,3 +92,10 @@ def test_one_with_old_names_has_angles_at_its_links(case: Callable[[str], Path],
     found, notes = _linked(case, tmp_path / "XXX.cif", "5MC", 40, "RNA", old=True)
     assert found >= {("C3'", "O3'", "P"), ("O3'", "O5'", "P"), ("O1P", "O3'", "P"), ("O3'", "OP1", "P")}
     assert len(notes) == 1
+
+
+def test_atoms_with_the_names_of_an_amino_acid_but_other_elements_make_none() -> None:
+    component = load_monomers(["ALA"]).monlib.monomers["ALA"]
+    assert polymer_group(component) == "peptide"
+    next(atom for atom in component.atoms if atom.id == "CA").el = gemmi.Element("Si")
+    assert polymer_group(component) == ""

@@ -42,6 +42,15 @@ def test_a_sugar_lacks_what_a_link_replaces_and_keeps_oxygens_elsewhere() -> Non
     assert sugar_group(without(component("BMA"), "O2", "O3")) == ""
 
 
+def test_what_has_two_branches_at_its_anomeric_carbon_is_no_pyranose() -> None:
+    """As a lactol with a methyl group there."""
+    lactol = component("BMA")
+    (hydrogen,) = (atom for atom in lactol.atoms if atom.id == "H1")
+    assert hydrogen.is_hydrogen()
+    hydrogen.el = gemmi.Element("C")
+    assert sugar_group(lactol) == ""
+
+
 def test_only_what_is_called_nothing_else_becomes_a_sugar() -> None:
     library = load_monomers(["BMA", "NAG"]).monlib
     library.monomers["BMA"].set_group("non-polymer")

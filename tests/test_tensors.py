@@ -15,10 +15,13 @@ from synthetic import crystal, random_atoms
 from arrayrefine.displacements import tensors
 from arrayrefine.displacements.displacement import CURVATURE_BY_U, EIGHT_PI_SQUARED, parted, total_u
 from arrayrefine.displacements.tensors import FITS, REFUSED, fits, fits_at_once, given_tensors, never, undecided
+from arrayrefine.hydrogens.sources import add_hydrogens
+from arrayrefine.io.models.reading import read_model
 from arrayrefine.io.models.tls_header import is_ours
 from arrayrefine.kernels import adp_aniso, symmetric
+from arrayrefine.monomers import load_monomers
 from arrayrefine.options import Geometry, Options
-from arrayrefine.preparation import prepare
+from arrayrefine.preparation import prepare, prepare_changed
 from arrayrefine.problem import Problem
 from arrayrefine.refine import refine
 from arrayrefine.state import State, evaluate
@@ -53,6 +56,19 @@ def test_what_the_user_decided_stays(
     problem, atoms = retinoid
     assert undecided(problem, atoms) is not None
     assert undecided(with_options(problem, **options), atoms) is None
+
+
+def test_a_model_that_has_changed_is_asked_again(retinoid: tuple[Problem, Any], case: Case) -> None:
+    problem, _ = retinoid
+    crystal, bare = problem.reflections.crystal, read_model(case("1cbs") / "shaken.pdb")
+    library = load_monomers(bare.structure[0].get_all_residue_names())
+    model, hydrogens, _ = add_hydrogens(bare, crystal, library, problem.options.riding)
+    changed = prepare_changed(problem, model, hydrogens)
+    assert problem.undecided is not None
+    assert changed.undecided is not None
+    assert np.array_equal(changed.undecided, problem.undecided)
+    decided = dataclasses.replace(problem, undecided=None)
+    assert prepare_changed(decided, model, hydrogens).undecided is None
 
 
 def test_atoms_that_may_become_anisotropic(retinoid: tuple[Problem, Any]) -> None:

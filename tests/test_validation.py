@@ -256,6 +256,14 @@ def test_tables_of_a_real_crystal(example: Evaluated, found: Validation) -> None
     assert {"residues", "ramachandran", "rotamers", "clashes", "outliers", "peaks", "blobs"} <= set(again)
 
 
+def test_a_notebook_shows_what_counts(found: Validation) -> None:
+    shown = found._repr_html_()
+    assert f"validation of {len(found.residues)} residues" in shown
+    counts = found.ramachandran
+    assert f"{counts['favoured']} / {counts['allowed']} / {counts['outlier']}" in shown
+    assert "clashes" in shown
+
+
 def test_without_data_the_geometry_is_the_same(example: Evaluated) -> None:
     alone, notes = validate_files(MODEL)
     assert all(row.rscc is None and row.density is None for row in alone.residues)

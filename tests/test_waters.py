@@ -24,6 +24,7 @@ from arrayrefine.crystal import Crystal
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.hydrogens.placing import Hydrogens
 from arrayrefine.io.models.reading import Model, read_model
+from arrayrefine.io.output.water_residues import waters_in_document
 from arrayrefine.options import Options, OrderedSolvent, Xray
 from arrayrefine.preparation import prepare_changed
 from arrayrefine.problem import Problem
@@ -459,6 +460,26 @@ def test_an_mmcif_document_lists_them(tmp_path: Path, found: Sites) -> None:
     assert sum(row[0] == "MN" for row in scheme) == 1
     read = gemmi.read_structure(str(tmp_path / "refined.cif"))
     assert sum(r.is_water() for c in read[0] for r in c) == len(waters_there)
+
+
+def test_an_entity_says_how_many_waters_there_are(case: Case) -> None:
+    model = read_model(case("1cbs") / "model.cif")
+    structure = model.structure.clone()
+    before = sum(residue.is_water() for chain in structure[0] for residue in chain)
+    for chain in structure[0]:
+        for k in reversed(range(len(chain))):
+            if chain[k].is_water() and chain[k].seqid.num % 2:
+                del chain[k]
+    count = sum(residue.is_water() for chain in structure[0] for residue in chain)
+    assert 0 < count < before
+    document = waters_in_document(model.document, structure)
+    assert document is not None
+    rows = document.sole_block().find("_entity.", ["type", "pdbx_number_of_molecules"])
+    assert [row[1] for row in rows if row[0] == "water"] == [str(count)]
+    assert [row[1] for row in rows if row[0] == "polymer"] == ["1"]
+    assert model.document is not None
+    old = model.document.sole_block().find("_entity.", ["type", "pdbx_number_of_molecules"])
+    assert [row[1] for row in old if row[0] == "water"] == [str(before)]  # the document of the model stays
 
 
 def test_a_document_without_waters_gets_an_entity(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,13 +12,17 @@ from synthetic import crystal, random_atoms
 
 from arrayrefine import weights
 from arrayrefine.atoms import Atoms, Gradient
+from arrayrefine.device.choice import Device
 from arrayrefine.displacements.tls import NUMBERS, Tls
-from arrayrefine.errors import StaleWeightsError
+from arrayrefine.errors import InputError, StaleWeightsError
+from arrayrefine.example import DATA, MODEL
 from arrayrefine.minimize import Objective
-from arrayrefine.options import Weighting
+from arrayrefine.options import Options, Weighting
 from arrayrefine.parameters import Parameters
+from arrayrefine.preparation import prepare
+from arrayrefine.problem import Problem
 from arrayrefine.targets.extra import ExtraTarget
-from arrayrefine.weighting import gradient_norms
+from arrayrefine.weighting import gradient_norms, search
 from arrayrefine.weighting.adp_evidence import Evidence
 from arrayrefine.weights import Steering
 
@@ -244,6 +249,24 @@ def test_steering_aims_at_the_nearer_quarter_of_the_band() -> None:
     assert weights.steer(0.3, 0.2, 1.0, band) == pytest.approx(0.3 / 0.5)
     assert weights.steer(9.0, None, 1.0, band) == 2.0
     assert weights.steer(0.1, None, 0.03, band) == 0.02
+
+
+def test_an_error_of_a_trial_on_a_device_reaches_the_caller() -> None:
+    """Trials have threads of their own there, which end all the same."""
+    _, problem, _, _ = prepare(MODEL, DATA, Options(d_min=6.0))
+    on_device = dataclasses.replace(problem, device=Device("cuda", "a device", ""))
+    done: list[Problem] = []
+
+    def work(own: Problem) -> Any:
+        done.append(own)
+
+    def fails(own: Problem) -> Any:
+        raise InputError("this trial cannot be done")
+
+    with pytest.raises(InputError, match="this trial cannot be done"):
+        search.side_by_side(on_device, [work, fails, work])
+    assert len(done) == 2
+    assert all(own.meet is not None and own.timer is not problem.timer for own in done)
 
 
 def test_perturbed_copy_moves_only_what_is_free_and_is_seeded(atoms: Atoms) -> None:

@@ -43,12 +43,10 @@ def _as_gemmi(atoms: Atoms) -> gemmi.Model:
     b_iso, occupancy, element = atoms.b_iso.tolist(), atoms.occupancy.tolist(), atoms.element.tolist()
     names, altlocs = who.atom_name.tolist(), who.altloc.tolist()
     starts = np.flatnonzero(np.diff(who.residue, prepend=-1)) if len(atoms) else np.zeros(0, dtype=np.int64)
-    chain = gemmi.Chain("")
+    chains: list[gemmi.Chain] = []
     for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(atoms)]):
         if start == 0 or who.chain[start] != who.chain[start - 1]:
-            if len(chain):
-                model.add_chain(chain)
-            chain = gemmi.Chain(str(who.chain[start]))
+            chains.append(gemmi.Chain(str(who.chain[start])))
         residue = gemmi.Residue()
         residue.name = str(who.residue_name[start])
         residue.seqid = gemmi.SeqId(int(who.sequence_number[start]), str(who.insertion_code[start]) or " ")
@@ -57,7 +55,7 @@ def _as_gemmi(atoms: Atoms) -> gemmi.Model:
             atom.name, atom.altloc, atom.element = names[i], altlocs[i] or "\0", gemmi.Element(element[i])
             atom.b_iso, atom.occ, atom.serial = b_iso[i], occupancy[i], i
             residue.add_atom(atom)
-        chain.add_residue(residue)
-    if len(chain):
+        chains[-1].add_residue(residue)
+    for chain in chains:
         model.add_chain(chain)
     return model
