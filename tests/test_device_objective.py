@@ -206,6 +206,19 @@ def test_other_targets(kind: str, adp: str, monkeypatch: pytest.MonkeyPatch) -> 
     _agree(host, device, _moved(host.parameters))
 
 
+def test_contacts_that_are_off_are_off_on_the_device_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where distances are restrained, which are listed anew as contacts would be."""
+    case = _case("C 1 2 1", monkeypatch)
+    with_them, _ = _pair(case, "xyz+b")
+    off = GeometryTarget.build(case.geometry.restraints, case.xray.reflections.crystal, Geometry(contacts=False))
+    host, device = _pair(_with_distances(case._replace(geometry=off)), "xyz+b")
+    for seed in (5, 6, 7):
+        x = _moved(host.parameters, seed)
+        _agree(host, device, x)
+        assert device.terms[0, 3] == 0.0
+    assert with_them.at(x)[0] != pytest.approx(host.at(x)[0])
+
+
 def test_restraints_alone_agree_to_the_last_digits(monkeypatch: pytest.MonkeyPatch) -> None:
     case = _case("C 1 2 1", monkeypatch)
     host, device = _pair(case, "xyz+b")

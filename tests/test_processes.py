@@ -495,3 +495,29 @@ def test_a_refinement_that_lost_a_process_is_the_same(
     assert "stopped by on_step" in ended.report.stopped
     assert any("the end of the last step" in sentence for sentence in ended.report.warnings)
     assert len(ended.report.steps) == 1
+
+
+def test_without_contacts_two_processes_and_one_that_is_lost_are_the_same(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Contacts, whose pairs members of a team tell each other, may be off."""
+    folder = case("1aba")
+    off = Geometry(contacts=False)
+    options = dataclasses.replace(BRIEF, cycles=1, d_min=4.5, geometry=off, targets=("xyz",), tls=("none",))
+    one = ar.refine(folder / "shaken.pdb", folder / "norm.mtz", options)
+    two = ar.refine(folder / "shaken.pdb", folder / "norm.mtz", dataclasses.replace(options, threads=2))
+    assert np.array_equal(one.atoms.xyz, two.atoms.xyz)
+    teams: list[processes._Team] = []
+    made = processes._Team.__init__
+    monkeypatch.setattr(processes._Team, "__init__", lambda team, *given: (made(team, *given), teams.append(team))[0])
+
+    def on_step(step: ar.Step) -> None:
+        if step.target == "xyz" and not killed:
+            killed.append(teams[-1]._others[0].pid)
+            os.kill(killed[0], signal.SIGKILL)
+
+    killed: list[int] = []
+    options = dataclasses.replace(options, threads=2)
+    lost = ar.refine(folder / "shaken.pdb", folder / "norm.mtz", options, on_step=on_step)
+    assert any("began again with one" in sentence for sentence in lost.report.warnings)
+    assert lost.atoms.xyz == pytest.approx(one.atoms.xyz, abs=1e-3)
