@@ -222,3 +222,8 @@ def test_mistakes_are_named(emulated_cuda: ModuleType) -> None:
         layout_of(dataclasses.replace(parameters, xyz=np.ones(150, dtype=bool)))
     with pytest.raises(ValueError, match="a batch"):
         vector_cuda.unpack(layout_of(parameters, atoms, atoms), to_device(np.zeros((3, table.size))))
+    one, two = to_device(np.zeros(4)), to_device(np.zeros(5))
+    with pytest.raises(ValueError, match=r"passes of float64 \(5,\) and float64 \(4,\) cannot be added"):
+        vector_cuda.add_pass(one, two)
+    with pytest.raises(ValueError, match=r"passes of float32 \(4,\) and float64 \(4,\) cannot"):
+        vector_cuda.add_pass(one, to_device(np.zeros(4), np.float32))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
+import types
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,7 +16,7 @@ from arrayrefine import __main__ as cli
 from arrayrefine import doctor
 from arrayrefine.device import choice as device
 from arrayrefine.errors import DeviceError
-from arrayrefine.kernels import density
+from arrayrefine.kernels import backend, density
 from arrayrefine.kernels.backend import DeviceFacts, cuda_unavailable_reason
 from arrayrefine.options import Options
 
@@ -172,3 +174,28 @@ def test_a_package_that_is_missing_and_memory_of_unknown_size_are_findings(monke
     monkeypatch.setattr(doctor.os, "sysconf", refuse)
     memory = doctor._machine()[1]
     assert (memory.topic, memory.state, memory.detail) == ("memory", "absent", "size unknown on this system")
+
+
+@pytest.mark.parametrize(("count", "words"), [
+    (0, "no CUDA device is visible"), (None, "CuPy cannot reach a CUDA device: driver too old"),
+])  # fmt: skip
+def test_a_cupy_without_a_device_says_why(monkeypatch: pytest.MonkeyPatch, count: int | None, words: str) -> None:
+    def counted() -> int:
+        if count is None:
+            raise RuntimeError("driver too old")
+        return count
+
+    cupy = types.SimpleNamespace(cuda=types.SimpleNamespace(runtime=types.SimpleNamespace(getDeviceCount=counted)))
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setattr(backend, "cupy_is_there", lambda: True)
+    monkeypatch.setattr(backend, "_device", {**backend._device, "lost": False})
+    assert cuda_unavailable_reason() == words
+
+
+def test_a_device_is_not_used_by_what_was_forked_from_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cupy", types.SimpleNamespace())
+    monkeypatch.setattr(backend, "cupy_is_there", lambda: True)
+    monkeypatch.setattr(backend, "_device", {**backend._device, "lost": True})
+    reason = cuda_unavailable_reason()
+    assert reason is not None
+    assert "the process that this one was forked from has used a CUDA device" in reason

@@ -70,10 +70,27 @@ def test_hydrogens_go_with_their_parents_and_so_do_links() -> None:
     link = gemmi.Connection()
     link.partner1 = link.partner2 = gemmi.AtomAddress("A", gemmi.SeqId("1"), "GOL", "O3")
     structure.connections.append(link)
+    other = gemmi.Connection()
+    other.partner1 = other.partner2 = gemmi.AtomAddress("B", gemmi.SeqId("1"), "GOL", "O3")
+    structure.connections.append(other)
     found = dict(zip(own, names(structure)))
     for oxygen, hydrogen in (("O1", "HO1"), ("O3", "HO3"), ("O2", "HO2")):
         assert found[hydrogen] == f"H{found[oxygen]}"
     assert structure.connections[0].partner1.atom_name == found["O1"]
+    assert structure.connections[1].partner1.atom_name == "O3"  # of another ligand
+
+
+def test_a_hydrogen_far_from_all_gets_none_that_another_has() -> None:
+    structure = ligand("GOL", {"O1": "O3", "O3": "O1"}, hydrogens=True)
+    residue = structure[0][0][0]
+    own = [atom.name for atom in ligand("GOL", {}, hydrogens=True)[0][0][0]]
+    far = own.index("HO1")
+    residue[far].pos += gemmi.Position(9.0, 9.0, 9.0)
+    found = names(structure)
+    assert sorted(found) == sorted(own)
+    for oxygen, hydrogen in (("O1", "HO1"), ("O2", "HO2"), ("O3", "HO3")):
+        if own.index(hydrogen) != far:
+            assert found[own.index(hydrogen)] == f"H{found[own.index(oxygen)]}"
 
 
 def incomplete(residue: gemmi.Residue) -> None:

@@ -100,3 +100,15 @@ def test_a_hydrogen_far_from_all_keeps_its_name() -> None:
     called = [atom.name for atom in structure[0]["A"][0]]
     assert "9H" in called
     assert not set(called) & set(_OLD.values())
+
+
+def test_a_name_that_a_hydrogen_far_from_all_has_is_not_given_twice() -> None:
+    structure = _alanine({"HB2": "2HB"})
+    residue = structure[0]["A"][0]
+    extra = residue["2HB"][0].clone()
+    extra.name, extra.pos = "HB2", extra.pos + gemmi.Position(9.0, 0.0, 0.0)
+    residue.add_atom(extra)
+    library = library_for(structure, (), None, "error")
+    use_dictionary_names_of_hydrogens(structure, library.monlib)
+    called = [atom.name for atom in structure[0]["A"][0]]
+    assert len(set(called)) == len(called)

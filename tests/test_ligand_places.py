@@ -54,6 +54,7 @@ def test_single_bonds_turn_and_rings_and_flat_ones_do_not() -> None:
     assert frozenset(("C", "O")) not in turning  # nothing beyond
     assert len(kind.beyond) == len(turning) == kind.depth.max()
     assert np.bincount(kind.depth).argmax() == 0
+    assert kind.numbers.tolist() == np.unique(atoms.identity.residue).tolist()
 
 
 def test_ions_and_what_does_not_hang_together_are_none() -> None:

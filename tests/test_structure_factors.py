@@ -54,6 +54,19 @@ def test_fft_and_direct_summation_agree_with_gemmi(space_group: str) -> None:
     assert _error(StructureFactors(box, hkl, atoms)(atoms), reference) < 3e-4
 
 
+def test_plans_serve_others_of_their_method_and_precision() -> None:
+    """Direct summation samples nothing: its plan is one for any B."""
+    box = crystal("P 1")
+    atoms, hkl = random_atoms(box), random_hkl(box, D_MIN, 50)
+    sharp = atoms.replace(b_iso=np.full(len(atoms), 1.0))
+    direct, fft = (StructureFactors(box, hkl, atoms, method=method) for method in ("direct", "fft"))
+    assert direct.serves(StructureFactors(box, hkl, sharp, method="direct"), sharp)
+    assert fft.serves(StructureFactors(box, hkl, atoms), atoms)
+    assert not fft.serves(StructureFactors(box, hkl, sharp), sharp)
+    assert not fft.serves(direct, atoms)
+    assert not fft.serves(StructureFactors(box, hkl, atoms, precision="double"), atoms)
+
+
 @pytest.mark.parametrize("beta", [90.0, 138.0, 164.0])
 def test_axes_far_from_right_angles_keep_the_accuracy(beta: float) -> None:
     """The error was 0.03 in a monoclinic cell of 165°, where aliases between the axes are the nearest."""

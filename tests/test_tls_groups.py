@@ -102,6 +102,10 @@ def test_short_chains_anisotropic_atoms_and_hydrogens_stay_out() -> None:
     short, notes = choose_tls(peptides(residues=4), ("chain",), 10_000)
     assert len(short.tls) == 0
     assert "chain A has 16 atoms, too few" in notes[0]
+    known = np.tile([0.2, 0.2, 0.2, 0.0, 0.0, 0.0], (len(short), 1))
+    same, said = choose_tls(peptides(residues=4), ("segments",), 10_000, known, header=[np.arange(len(short)) < 16])
+    assert len(same.tls) == 0
+    assert said[0] == notes[0]
     atoms = peptides()
     own = dataclasses.replace(atoms, anisotropic=np.arange(len(atoms)) < 4)
     assert (choose_tls(own, ("chain",), 10_000)[0].tls.group[:4] == -1).all()

@@ -8,6 +8,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+import webbrowser
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,25 @@ def test_port_and_folder_that_cannot_be_used(
     assert f"--port {server.server_port} cannot be used" in capsys.readouterr().err
     assert cli.main(["view", str(tmp_path / "nothing"), "--no-browser"]) == 2
     assert "nothing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("browser", [True, False])
+def test_the_command_serves_until_it_is_interrupted(
+    server: viewer.Server, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    browser: bool,
+) -> None:  # fmt: skip
+    opened: list[str] = []
+    served: list[str] = []
+
+    def serve_forever(self: viewer.Server) -> None:
+        served.append(self.url)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(webbrowser, "open", opened.append)
+    monkeypatch.setattr(viewer.Server, "serve_forever", serve_forever)
+    assert cli.main(["view", str(out), *([] if browser else ["--no-browser"])]) == 0
+    assert capsys.readouterr().out == f"{out} at {served[0]}\nCtrl-C to end\n"
+    assert opened == served[:browser]
 
 
 def test_places_of_the_report_lead_to_the_viewer(server: viewer.Server, tmp_path: Path, out: Path) -> None:

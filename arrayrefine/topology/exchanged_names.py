@@ -97,9 +97,17 @@ def _rename_hydrogens(residue: gemmi.Residue, component: gemmi.ChemComp) -> None
             parent = min(heavy, key=lambda other: other.pos.dist(atom.pos))
             if parent.pos.dist(atom.pos) < LONGEST_TO_HYDROGEN:
                 there.setdefault(parent.name, []).append(atom)
+    every = [atom for atom in residue if atom.is_hydrogen()]
+    before = [atom.name for atom in every]
+    given: set[str] = set()
     for parent_name, atoms in there.items():
         names = wanted[parent_name]
         free = [name for name in names if name not in {atom.name for atom in atoms}]
         others = [atom for atom in atoms if atom.name not in names]
         for atom, name in zip(others, free):
             atom.name = name
+            given.add(name)
+    # What has no parent, or is too many there, leaves a name that another one has now, and gets one that is left.
+    clashing = [atom for atom, name in zip(every, before) if atom.name == name and name in given]
+    for atom, name in zip(clashing, sorted(set(before) - {atom.name for atom in every})):
+        atom.name = name

@@ -68,6 +68,7 @@ def _new_names(residue: gemmi.Residue, known: dict[str, list[str]]) -> dict[str,
     """Names that hydrogens of a residue get, by those that they have."""
     heavy = [atom for atom in residue if not atom.is_hydrogen()]
     there: dict[str, dict[str, None]] = {}
+    astray: set[str] = set()
     for atom in residue:
         if not atom.is_hydrogen():
             continue
@@ -75,11 +76,13 @@ def _new_names(residue: gemmi.Residue, known: dict[str, list[str]]) -> dict[str,
         parent = min(near, key=lambda other: other.pos.dist(atom.pos), default=None)
         if parent is not None and parent.pos.dist(atom.pos) < LONGEST_TO_HYDROGEN:
             there.setdefault(parent.name, {})[atom.name] = None
+        else:
+            astray.add(atom.name)
     new: dict[str, str] = {}
     for parent_name, names in there.items():
         wanted = known.get(parent_name, [])
         others = sorted(set(names) - set(wanted))
-        absent = [name for name in wanted if name not in names]
+        absent = [name for name in wanted if name not in names and name not in astray]
         if len(others) <= len(absent):
             new.update(zip(others, absent))
     return new
