@@ -219,3 +219,21 @@ def test_whoever_has_the_collector_off_has_it_off_afterwards() -> None:
         finally:
             gc.unfreeze()
             gc.enable()
+
+
+def test_help_that_is_asked_for_beside_a_mistake_gives_way_to_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["refine", "--nonsense", "-h"])
+    assert ended.value.code == 2
+    found = capsys.readouterr()
+    assert found.out == ""
+    assert "arrayrefine refine --help" in found.err
+
+
+def test_peaks_are_printed_where_no_file_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["peaks", str(MODEL), str(DATA), "--d-min", "4"]) == 0
+    assert "sigma" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())

@@ -148,3 +148,5 @@ def test_wrong_shapes_are_refused(emulated_cuda: ModuleType) -> None:
         adp_aniso_cuda.evaluate_rigid_bond(plan, to_device(np.ones((50, 6))))
     with pytest.raises(ValueError, match="directions"):
         adp_aniso_cuda.plan(50, i, j, weight, direction=_directions(19))
+    with pytest.raises(ValueError, match="without directions"):
+        adp_aniso_cuda.set_directions(plan, _directions(20))

@@ -166,5 +166,10 @@ def test_wrong_arguments_are_named(emulated_cuda: ModuleType) -> None:
         likelihood_cuda.xray_target(*data, "rice")
     with pytest.raises(ValueError, match=r"argument 2 has the shape \(30,\), expected \(29,\)"):
         likelihood_cuda.xray_target(emulated_cuda.ascontiguousarray(data[0][:, :29]), *data[1:])
+    with pytest.raises(ValueError, match=r"buffers for \(3, 30\) \(models, reflections\), f_calc has \(2, 30\)"):
+        likelihood_cuda.xray_target(*data, "ml", likelihood_cuda.xray_buffers(emulated_cuda, 3, 30))
+    one, other = to_device(np.ones(30)), to_device(np.ones(29))
+    with pytest.raises(ValueError, match=r"arrays of one shape are needed, found \(30,\) and \(29,\)"):
+        likelihood_cuda.gaussian(one, other, one)
     with pytest.raises(ValueError, match="needs d"):
         likelihood_cuda.xray_target(*data[:3], None, *data[4:])

@@ -39,6 +39,7 @@ from arrayrefine.parameters import Parameters
 from arrayrefine.preparation import prepare
 from arrayrefine.problem import Problem
 from arrayrefine.refine import refine
+from arrayrefine.reporting.option_effects import frozen_groups
 from arrayrefine.result import Result
 from arrayrefine.selection import select
 from arrayrefine.state import State, evaluate
@@ -96,6 +97,24 @@ def test_a_group_for_each_chain_with_its_ligands_and_without_water_ions_and_stra
     assert atoms.tls.group.tolist() == [0] * 32 + [1] * 32 + [1] * 3 + [-1] * 5
     assert np.allclose(atoms.tls.origin[0], atoms.xyz[:32].mean(axis=0), atol=1e-6)
     assert "2 TLS groups: chain A (32 atoms); chain B (35 atoms)" in notes[0]
+
+
+def test_a_group_that_is_frozen_in_part_is_frozen_as_a_whole_and_that_is_said() -> None:
+    atoms, _ = choose_tls(peptides(), ("chain",), 10_000)
+    for selection, said in (("chain A", False), ("chain Z", False), ("chain A and 1", True)):
+        sentences = frozen_groups(Options(freeze=(f"tls: {selection}",)), atoms)
+        assert bool(sentences) is said
+    assert sentences[0].startswith("--freeze 'tls: chain A and 1' names ")
+    assert not frozen_groups(Options(freeze=("xyz: chain A and 1",)), atoms)
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_step_says_of_which_groups_the_data_say_nothing(monkeypatch: pytest.MonkeyPatch, lost: int) -> None:
+    monkeypatch.setattr(refinement_step, "in_reach", lambda atoms, before: (before if lost else atoms, lost))
+    options = Options(cycles=1, d_min=5.0, tls=("chain",), targets=("tls",), report=False)
+    result = refine(MODEL, DATA, options)
+    said = "the data say nothing of the motion of 1 TLS group: as before the step"
+    assert any(said in step.note for step in result.history) is bool(lost)
 
 
 def test_short_chains_anisotropic_atoms_and_hydrogens_stay_out() -> None:
