@@ -237,3 +237,12 @@ def test_peaks_are_printed_where_no_file_is_asked_for(
     assert cli.main(["peaks", str(MODEL), str(DATA), "--d-min", "4"]) == 0
     assert "sigma" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
+
+
+def test_a_model_without_data_is_validated_without_what_data_say(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["validate", str(MODEL)]) == 0
+    text = capsys.readouterr().out
+    assert "Ramachandran" in text
+    assert "clashscore" in text
+    assert "R-work" not in text
+    assert "real-space CC" not in text

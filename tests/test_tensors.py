@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from synthetic import crystal, random_atoms
 
+from arrayrefine import macrocycle
 from arrayrefine.displacements import tensors
 from arrayrefine.displacements.displacement import CURVATURE_BY_U, EIGHT_PI_SQUARED, parted, total_u
 from arrayrefine.displacements.tensors import FITS, REFUSED, fits, fits_at_once, given_tensors, never, undecided
@@ -25,6 +26,7 @@ from arrayrefine.preparation import prepare, prepare_changed
 from arrayrefine.problem import Problem
 from arrayrefine.refine import refine
 from arrayrefine.state import State, evaluate
+from arrayrefine.steering.convergence import KEPT
 from arrayrefine.targets import adp_curvature
 from arrayrefine.targets.adp import AdpTarget
 
@@ -161,6 +163,21 @@ def test_what_tensors_make_worse_stays_as_it_was(case: Case) -> None:
     assert not [note for note in result.report.warnings if "anisotropic from" in note]
     assert not result.atoms.anisotropic.any()
     assert len(result.history) > 2
+
+
+def test_a_last_cycle_that_is_not_kept_takes_its_tensors_with_it(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first cycle with tensors made the data less likely in the end: the model has B and groups as before it."""
+    folder = case("5e5z")
+    monkeypatch.setattr(macrocycle, "settled", lambda problem, before, now, made: KEPT)
+    result = refine(folder / "shaken.pdb", folder / "norm.mtz", Options(cycles=4, d_min=2.4))
+    first, *others = result.history
+    assert others
+    assert all(step.cycle == 2 for step in others)
+    assert any("anisotropic from cycle 2 on" in step.note for step in others)
+    assert not result.atoms.anisotropic.any()
+    assert result.r_work == pytest.approx(first.r_work, abs=0.005)
+    assert REFUSED in result.report.warnings
+    assert result.report.stopped == f"converged: cycle 2 {KEPT}"
 
 
 def test_a_run_that_is_stopped_between_cycles_says_what_became_of_its_atoms(case: Case) -> None:
