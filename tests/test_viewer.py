@@ -22,8 +22,10 @@ from arrayrefine import __main__ as cli
 from arrayrefine.commands import viewer
 from arrayrefine.errors import ArrayRefineError
 from arrayrefine.example import DATA, MODEL
+from arrayrefine.io.models.reading import read_model
 from arrayrefine.options import Options
 from arrayrefine.page.folder import Folder
+from arrayrefine.page.render import NAME
 from arrayrefine.refine import refine
 
 STUB = """
@@ -163,6 +165,22 @@ def test_port_and_folder_that_cannot_be_used(
     assert f"--port {server.server_port} cannot be used" in capsys.readouterr().err
     assert cli.main(["view", str(tmp_path / "nothing"), "--no-browser"]) == 2
     assert "nothing" in capsys.readouterr().err
+
+
+def test_a_folder_without_a_report_is_shown_from_its_first_residue(
+    server: viewer.Server, out: Path, tmp_path: Path
+) -> None:
+    assert NAME in viewer.make_site(Folder(out)).files
+    bare = tmp_path / "bare"
+    shutil.copytree(out, bare)
+    (bare / NAME).unlink()
+    site = viewer.make_site(Folder(bare))
+    assert NAME not in site.files
+    assert set(site.maps) == {"2mFo-DFc.ccp4", "mFo-DFc.ccp4"}
+    label, _ = Folder(bare).first_place()
+    assert label in site.files[""]().decode()
+    name, number = read_model(MODEL).atoms.identity.label(0).split("/")[1].split()
+    assert {name, number} <= set(label.replace("/", " ").split())
 
 
 @pytest.mark.parametrize("browser", [True, False])

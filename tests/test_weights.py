@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from synthetic import crystal, random_atoms
 
-from arrayrefine import weights
+from arrayrefine import macrocycle, weights
 from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.device.choice import Device
 from arrayrefine.displacements.tls import NUMBERS, Tls
@@ -21,6 +21,8 @@ from arrayrefine.options import Options, Weighting
 from arrayrefine.parameters import Parameters
 from arrayrefine.preparation import prepare
 from arrayrefine.problem import Problem
+from arrayrefine.refinement_step import Path
+from arrayrefine.state import evaluate
 from arrayrefine.targets.extra import ExtraTarget
 from arrayrefine.weighting import gradient_norms, search
 from arrayrefine.weighting.adp_evidence import Evidence
@@ -249,6 +251,14 @@ def test_steering_aims_at_the_nearer_quarter_of_the_band() -> None:
     assert weights.steer(0.3, 0.2, 1.0, band) == pytest.approx(0.3 / 0.5)
     assert weights.steer(9.0, None, 1.0, band) == 2.0
     assert weights.steer(0.1, None, 0.03, band) == 0.02
+
+
+def test_a_search_that_is_stopped_before_its_first_step_changes_nothing() -> None:
+    _, problem, atoms, _ = prepare(MODEL, DATA, Options(d_min=6.0, weights="search"))
+    state = evaluate(problem, atoms)
+    path, steps = macrocycle._searched(problem, Path(state, Steering()), 1, lambda: True)
+    assert not steps
+    assert path.state is state
 
 
 def test_an_error_of_a_trial_on_a_device_reaches_the_caller() -> None:
