@@ -601,6 +601,9 @@ def test_what_a_full_disk_does_not_take_is_in_a_temporary_folder(
     with pytest.raises(ArrayRefineError, match=r"run again$"):
         write_outputs(out, model, model.atoms, reflections, maps, make_report())
     assert [*elsewhere.iterdir()] == [place]
+    monkeypatch.setattr(write.tempfile, "tempdir", str(tmp_path / "no such folder"))
+    with pytest.raises(ArrayRefineError, match=r"run again$"):
+        write_outputs(out, model, model.atoms, reflections, maps, make_report())
 
 
 def test_file_size_limit_leaves_old_files(tmp_path: Path) -> None:
