@@ -239,7 +239,10 @@ def test_peaks_are_printed_where_no_file_is_asked_for(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_model_without_data_is_validated_without_what_data_say(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_without_data_is_validated_without_what_data_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     assert cli.main(["validate", str(MODEL)]) == 0
     text = capsys.readouterr().out
     assert "Ramachandran" in text
