@@ -66,8 +66,8 @@ LAYERS = [
     {"device.choice", "device.factors", "scattering.grid_density"},
     {"device.density"},
     {
-        "device.memory", "further_restraints.choice", "hydrogens.carriers", "hydrogens.histidines", "hydrogens.lengths",
-        "hydrogens.linked",
+        "device.memory", "further_restraints.choice", "hydrogens.carriers", "hydrogens.given_torsions",
+        "hydrogens.histidines", "hydrogens.lengths", "hydrogens.linked",
         "hydrogens.placing", "hydrogens.sources", "rebuilding.model_change", "scattering.radiation",
         "scattering.sampling", "topology.adducts", "topology.build", "topology.chiral_centres",
         "topology.crowded_waters", "topology.exchanged_names", "topology.near_disulfides",

@@ -17,9 +17,9 @@ Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
 # Å; Watson-Crick hydrogen bonds (purine atom, pyrimidine atom, length) of Saenger, Principles of Nucleic Acid Structure
-# (1984), as restraint programs use them. Those of the wobble pair are what bases of the standard frame (Olson et al. (2001)
-# J. Mol. Biol. 313, 229-237) have at the mean shear and stretch of G-U in RNA, -2.11 and -0.52 Å (Olson et al. (2009)
-# Methods 47, 177-186).
+# (1984), as restraint programs use them. Those of the wobble pair are what bases of the standard frame (Olson et al.
+# (2001) J. Mol. Biol. 313, 229-237) have at the mean shear and stretch of G-U in RNA, -2.11 and -0.52 Å (Olson et al.
+# (2009) Methods 47, 177-186).
 _PAIRS: dict[frozenset[str], tuple[tuple[str, str, float], ...]] = {
     frozenset("GC"): (("O6", "N4", 2.91), ("N1", "N3", 2.95), ("N2", "O2", 2.86)),
     frozenset("AU"): (("N6", "O4", 2.95), ("N1", "N3", 2.82)),

@@ -71,6 +71,8 @@ class Hydrogens:
         The model without riding hydrogens.
     had : bool
         Whether the model as read had hydrogens, or must have them.
+    given : (M,) bool or None
+        Leads of groups that have the torsion which the model gives them; None for none.
     """
 
     own: Int
@@ -80,6 +82,7 @@ class Hydrogens:
     witness: Int = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     bare: Model | None = None
     had: bool = False
+    given: NDArray[np.bool_] | None = None
 
     @classmethod
     def none(cls, n: int) -> Hydrogens:

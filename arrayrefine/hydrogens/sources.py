@@ -16,6 +16,7 @@ from arrayrefine.atoms import Atoms, Identity, Riding
 from arrayrefine.crystal import Crystal
 from arrayrefine.displacements.tls import Tls
 from arrayrefine.hydrogens.carriers import Bonded, carried
+from arrayrefine.hydrogens.given_torsions import with_given_torsions
 from arrayrefine.hydrogens.histidines import PROTONS, keep_named, notes_on_protons
 from arrayrefine.hydrogens.lengths import NUCLEUS, give_both_distances
 from arrayrefine.hydrogens.linked import Grown, Key, settle
@@ -106,6 +107,7 @@ def add_hydrogens(
     bonded = _numbered(bonded, there, len(before))
     certain = np.array([site.occ > 0 for site in found.values()], dtype=bool)
     complete, hydrogens = carried(complete, own, bonded, certain, options)
+    complete, hydrogens = with_given_torsions(model.atoms, complete, hydrogens)
     without = dataclasses.replace(model, atoms=hydrogens.without(complete), structure=bare)
     hydrogens = dataclasses.replace(hydrogens, bare=without, had=bool(model.atoms.is_hydrogen.any()))
     note = f"{counted(len(found), 'hydrogen')} added, riding on their parents"

@@ -48,6 +48,8 @@ _ROUNDING = 1e-3
 """Å; of the distance of a hydrogen from its parent as it turns."""
 _WORTH = 0.5
 """kT; a group stays where it is for less."""
+_GIVEN = 4.0
+"""The same by contacts alone, where the model gives the torsion: less than a hydrogen bond, or a clash of 0.6 Å."""
 _SWEEPS = 3
 
 
@@ -152,7 +154,12 @@ def turn_hydrogens(
     energy = np.where(other, _summed(group, each, len(leads)), np.inf)
     element = atoms.element[frames.parent[leads]]
     energy += _barrier(element, rotors.flat[leads], rotors.acid[leads], size, shift - away[:, None])
-    choice = _settle(energy, tried, parent_xyz, group, meetings.chosen(moving, number[meetings.other]))
+    worth = np.full(len(leads), _WORTH)
+    if xray is None and hydrogens.given is not None:
+        worth[hydrogens.given[leads]] = _GIVEN
+    choice = _settle(energy, worth, tried, parent_xyz, group, meetings.chosen(moving, number[meetings.other]))
+    gone = choice[group] > 0
+    rows, group = rows[gone], group[gone]
     return _with(atoms, frames, rows, frames.value[rows, 2] + shift[group, choice[group]])
 
 
@@ -163,10 +170,13 @@ def _summed(row: Int, values: Float, n: int) -> Float:
 
 
 def _with(atoms: Atoms, frames: Frames, rows: Int, torsions: Float) -> Atoms:
+    """The atoms with riding ones `rows` at these torsions."""
+    if not len(rows):
+        return atoms
     turn = frames.value[:, 2].copy()
     turn[rows] = torsions
     xyz = atoms.xyz.copy()
-    xyz[frames.child] = place(frames.with_torsion(turn), atoms.xyz)
+    xyz[frames.child[rows]] = place(frames.with_torsion(turn), atoms.xyz)[rows]
     return atoms.replace(xyz=xyz)
 
 
@@ -255,9 +265,9 @@ def _by_data(xray: XrayTarget, atoms: Atoms, child: Int, tried: Float, wanted: N
     return atoms.occupancy[child][:, None] * gained
 
 
-def _settle(energy: Float, tried: Float, parent_xyz: Float, group: Int, moving: _Meetings) -> Int:
+def _settle(energy: Float, worth: Float, tried: Float, parent_xyz: Float, group: Int, moving: _Meetings) -> Int:
     """The best torsion of each group (G,), groups that meet one after the other, a few times over."""
-    choice = _best(energy)
+    choice = _best(energy, worth)
     if not len(moving.row):
         return choice
     n = len(group)
@@ -267,17 +277,17 @@ def _settle(energy: Float, tried: Float, parent_xyz: Float, group: Int, moving: 
         for c in range(int(colour.max()) + 1):
             now = tried[np.arange(n), choice[group]]
             met = moving.chosen(colour[group[moving.row]] == c).energy(tried, parent_xyz, now, n)
-            choice = np.where(colour == c, _best(energy + _summed(group, met, len(energy))), choice)
+            choice = np.where(colour == c, _best(energy + _summed(group, met, len(energy)), worth), choice)
         if (choice == before).all():
             break
     return choice
 
 
-def _best(energy: Float) -> Int:
-    """Column with the least energy, the first (as it is) where little is gained."""
+def _best(energy: Float, worth: Float) -> Int:
+    """Column with the least energy, the first (as it is) where no more than `worth` (G,) is gained."""
     best = np.argmin(energy, axis=1)
     gain = energy[:, 0] - energy[np.arange(len(energy)), best]
-    return np.where(gain > _WORTH, best, 0)
+    return np.where(gain > worth, best, 0)
 
 
 def _colours(one: Int, two: Int, n: int) -> Int:
