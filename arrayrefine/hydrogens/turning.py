@@ -154,13 +154,11 @@ def turn_hydrogens(
     energy = np.where(other, _summed(group, each, len(leads)), np.inf)
     element = atoms.element[frames.parent[leads]]
     energy += _barrier(element, rotors.flat[leads], rotors.acid[leads], size, shift - away[:, None])
-    worth = np.full(len(leads), _WORTH)
-    if xray is None and hydrogens.given is not None:
-        worth[hydrogens.given[leads]] = _GIVEN
+    given = np.zeros(len(leads), dtype=bool) if hydrogens.given is None else hydrogens.given[leads]
+    worth = np.where(given & (xray is None), _GIVEN, _WORTH)
     choice = _settle(energy, worth, tried, parent_xyz, group, meetings.chosen(moving, number[meetings.other]))
-    gone = choice[group] > 0
-    rows, group = rows[gone], group[gone]
-    return _with(atoms, frames, rows, frames.value[rows, 2] + shift[group, choice[group]])
+    still = rows[(given & (choice == 0))[group]]
+    return _with(atoms, frames, rows, frames.value[rows, 2] + shift[group, choice[group]], still)
 
 
 def _summed(row: Int, values: Float, n: int) -> Float:
@@ -169,14 +167,13 @@ def _summed(row: Int, values: Float, n: int) -> Float:
     return np.asarray(pick @ values)
 
 
-def _with(atoms: Atoms, frames: Frames, rows: Int, torsions: Float) -> Atoms:
-    """The atoms with riding ones `rows` at these torsions."""
-    if not len(rows):
-        return atoms
+def _with(atoms: Atoms, frames: Frames, rows: Int, torsions: Float, still: Int) -> Atoms:
+    """The atoms with riding ones `rows` at these torsions; those `still` are where they were to the last bit."""
     turn = frames.value[:, 2].copy()
     turn[rows] = torsions
     xyz = atoms.xyz.copy()
-    xyz[frames.child[rows]] = place(frames.with_torsion(turn), atoms.xyz)[rows]
+    xyz[frames.child] = place(frames.with_torsion(turn), atoms.xyz)
+    xyz[frames.child[still]] = atoms.xyz[frames.child[still]]
     return atoms.replace(xyz=xyz)
 
 
