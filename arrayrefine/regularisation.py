@@ -37,6 +37,8 @@ from arrayrefine.validation.labels import atom_label
 from arrayrefine.weights import Weights
 
 SCHEMA = "arrayrefine.regularise/1"
+STEM = "regularised"
+"""What the files are called."""
 TETHER = 0.25
 """Å. Models shaken by 0.2 Å end nearest to where they were with 0.15 to 0.25; without, they drift by 0.6 to 1 Å for an
 energy that is a quarter lower."""
@@ -149,7 +151,7 @@ class Regularised:
 
     def write(self, folder: str | Path) -> tuple[Path, ...]:
         """Write regularised.cif, regularised.pdb and regularised.json; returns their paths."""
-        return write_moved(Path(folder), self.model, self.atoms, "regularised", self.as_dict(), self.in_box)
+        return write_moved(Path(folder), self.model, self.atoms, STEM, self.as_dict(), self.in_box)
 
 
 @dataclass(frozen=True)
@@ -239,6 +241,6 @@ def _minimised(
         solution = minimise(objective, change, _MINIMISER, lambda: stop() is not None)
         passes, evaluations = passes + 1, evaluations + solution.evaluations
         atoms = turn_hydrogens(known.hydrogens, solution.atoms, restraints.non_bonded, known.crystal)
-        if solution.reason == INTERRUPTED or solution.start_value - solution.value < _WORTH * solution.value:
+        if solution.reason == INTERRUPTED or solution.start_value - solution.value <= _WORTH * solution.value:
             break
     return _Reached(atoms, passes, evaluations, solution.reason)

@@ -83,3 +83,26 @@ def test_a_model_that_is_read_again_fits_as_it_did(case: Case, tmp_path: Path, n
     for file in ("refined.cif", "refined.pdb"):
         again, _ = ar.validate_files(tmp_path / file, folder / "norm.mtz")
         assert again.r_work == pytest.approx(result.r_work, abs=5e-5)  # 0.0004 and 0.0002 off where contacts turn them
+
+
+def test_a_hydrogen_on_its_axis_gives_no_torsion(tmp_path: Path) -> None:
+    """As where a program puts it onto its parent: such hydroxyls begin as those without a hydrogen do."""
+    known = geometry_of_file(MODEL)
+    places = []
+    for name in ("without", "on the axis"):
+        structure = known.model.structure.clone()
+        for site, place in zip(structure[0].all(), known.atoms.xyz.tolist(), strict=True):
+            site.atom.pos = gemmi.Position(*place)
+        for residue in (residue for chain in structure[0] for residue in chain):
+            for kind, hydrogen, oxygen, carbon in (
+                ("SER", "HG", "OG", "CB"), ("THR", "HG1", "OG1", "CB"), ("TYR", "HH", "OH", "CZ"),
+            ):  # fmt: skip
+                if residue.name == kind and name == "without":
+                    residue.remove_atom(hydrogen, "\0")
+                elif residue.name == kind:
+                    end, start = (residue[atom][0].pos for atom in (oxygen, carbon))
+                    residue[hydrogen][0].pos, residue[hydrogen][0].occ = end + (end - start) * 0.6, 1.0
+        path = tmp_path / f"{name}.pdb"
+        path.write_text(structure.make_pdb_string(), encoding="utf-8")
+        places.append(geometry_of_file(path).atoms.xyz)
+    np.testing.assert_allclose(*places, atol=1e-6)

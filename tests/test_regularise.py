@@ -181,6 +181,32 @@ def test_a_model_without_a_crystal_gets_none(tmp_path: Path, kind: str) -> None:
         assert written.spacegroup_hm in ("", "P 1")  # CRYST1 of what is no crystal
 
 
+def test_what_the_files_leave_out_is_said_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    structure = gemmi.read_structure(str(MODEL))
+    structure.remove_ligands_and_waters()
+    del structure[0]["A"][8:]
+    structure.rename_chain("A", "Heavy")
+    path = tmp_path / "model.cif"
+    structure.make_mmcif_document().write_file(str(path))
+    assert cli.main(["regularise", str(path), "-o", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert text.count("warning: regularised.pdb is not written: chain name 'Heavy' has 5 characters") == 1
+    assert str(tmp_path / "regularised.pdb") not in text
+
+
+def test_what_has_nothing_to_give_is_not_tried_again() -> None:
+    """A lone water: no restraint, no pull, nothing to gain."""
+    structure = gemmi.read_structure(str(MODEL))
+    for chain in structure[0]:
+        for k in reversed(range(len(chain))):
+            if not (chain[k].is_water() and chain[k].seqid.num == structure[0][-1][-1].seqid.num):
+                del chain[k]
+    structure.remove_empty_chains()
+    found = ar.regularise(structure)
+    assert len(found.atoms) == 1
+    assert (found.passes, found.rms_shift, found.agreement) == (1, 0.0, ())
+
+
 def test_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["regularise", str(MODEL), "--tether", "-1", "-o", str(tmp_path / "a")]) == 2
     assert "--tether: found -1, expected Å above 0" in capsys.readouterr().err

@@ -41,7 +41,8 @@ class Regularise:
 
     def __call__(self) -> int:
         """Run the command; returns the exit status."""
-        from arrayrefine.regularisation import regularise
+        from arrayrefine.io.output.write import left_out
+        from arrayrefine.regularisation import STEM, regularise
 
         options = options_of(self.reading, self.config, self.external)
         options = dataclasses.replace(
@@ -53,7 +54,7 @@ class Regularise:
         with StopRequest() as stop, output_folders(self.out):
             found = regularise(self.model, options, tether=self.tether, stop=stop)
             paths = found.write(self.out)  # before a word is said: `head` need not read to the end
-        print_notes(found.notes)
+        print_notes(tuple(dict.fromkeys([*found.notes, *left_out(found.model, found.atoms, STEM)])))
         print("\n".join([*_lines(found), "", *(f"wrote {path}" for path in paths)]))
         return 0 if stop.signal is None else 128 + stop.signal
 

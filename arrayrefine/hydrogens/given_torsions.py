@@ -20,6 +20,8 @@ Int = NDArray[np.int64]
 
 _SLACK = 0.1
 """Radians by which one that is at the dictionary's torsion may be off in a file."""
+_OFF_AXIS = 0.3
+"""Å; one nearer to the axis, as on its parent, has no torsion: 0.8 to 1.3 are usual."""
 
 
 def with_given_torsions(given: Atoms, atoms: Atoms, hydrogens: Hydrogens) -> tuple[Atoms, Hydrogens]:
@@ -48,8 +50,10 @@ def with_given_torsions(given: Atoms, atoms: Atoms, hydrogens: Hydrogens) -> tup
     before = _same(given, atoms, frames.child[leads])
     leads, before = leads[before >= 0], before[before >= 0]
     parent = frames.parent[leads]
-    near = np.linalg.norm(given.xyz[before] - atoms.xyz[parent], axis=1) < LONGEST_TO_HYDROGEN
-    leads, before, parent = leads[near], before[near], parent[near]
+    arm, axis = given.xyz[before] - atoms.xyz[parent], atoms.xyz[parent] - atoms.xyz[frames.neighbour[leads, 0]]
+    off_axis = np.linalg.norm(np.cross(arm, axis), axis=1) > _OFF_AXIS * np.linalg.norm(axis, axis=1)
+    placed = off_axis & (np.linalg.norm(arm, axis=1) < LONGEST_TO_HYDROGEN)
+    leads, before, parent = leads[placed], before[placed], parent[placed]
     ends = frames.neighbour[leads]
     turn = frames.value[:, 2].copy()
     found = torsion(atoms.xyz[ends[:, 1]], atoms.xyz[ends[:, 0]], atoms.xyz[parent], given.xyz[before])

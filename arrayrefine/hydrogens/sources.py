@@ -67,8 +67,8 @@ def add_hydrogens(
 ) -> tuple[Model, Hydrogens, tuple[str, ...]]:
     """Give a model the hydrogens of its dictionary, riding; those that it had in known components are replaced.
 
-    Water stays as it is. Groups that turn freely (OH, say) start at the dictionary's torsion; see `turning`.
-    `turned` says in the notes what the caller turns them to; empty: they stay there.
+    Water stays as it is. Groups that turn freely (OH, say) start at the model's torsion or else the
+    dictionary's; see `turning`. `turned` says in the notes what the caller turns them to; empty: they stay there.
 
     Returns
     -------
