@@ -240,7 +240,8 @@ def _minimised(
         )
         solution = minimise(objective, change, _MINIMISER, lambda: stop() is not None)
         passes, evaluations = passes + 1, evaluations + solution.evaluations
-        atoms = turn_hydrogens(known.hydrogens, solution.atoms, restraints.non_bonded, known.crystal)
+        placed = known.hydrogens.place(solution.atoms)  # in a pass each kept its vector from its parent
+        atoms = turn_hydrogens(known.hydrogens, placed, restraints.non_bonded, known.crystal)
         if solution.reason == INTERRUPTED or solution.start_value - solution.value <= _WORTH * solution.value:
             break
     return _Reached(atoms, passes, evaluations, solution.reason)

@@ -12,6 +12,7 @@ import pytest
 
 import arrayrefine as ar
 from arrayrefine import __main__ as cli
+from arrayrefine.evaluation import geometry_of_file
 from arrayrefine.example import MODEL
 from arrayrefine.targets.tether import Tether
 
@@ -179,6 +180,16 @@ def test_a_model_without_a_crystal_gets_none(tmp_path: Path, kind: str) -> None:
         written = gemmi.read_structure(str(tmp_path / name))
         assert not written.cell.is_crystal()
         assert written.spacegroup_hm in ("", "P 1")  # CRYST1 of what is no crystal
+
+
+def test_hydrogens_are_where_the_moved_atoms_want_them(case: Case) -> None:
+    """They keep their vectors while atoms move: those that do not turn stayed so, as their parents had them before."""
+    found = ar.regularise(case("1aba") / "shaken.pdb", ar.Options(write_hydrogens="yes"))
+    again = geometry_of_file(found.to_gemmi()).atoms
+    np.testing.assert_array_equal(again.identity.atom_name, found.atoms.identity.atom_name)
+    fixed = found.atoms.is_hydrogen & np.isin(found.atoms.identity.atom_name, ["H", "HA", "HA2", "HA3"])
+    assert fixed.sum() > 150
+    np.testing.assert_allclose(found.atoms.xyz[fixed], again.xyz[fixed], atol=2e-3)
 
 
 def test_what_the_files_leave_out_is_said_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
