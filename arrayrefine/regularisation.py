@@ -26,7 +26,7 @@ from arrayrefine.io.output import exports
 from arrayrefine.io.output.write_moved import write_moved
 from arrayrefine.kernels.blas import one_blas_thread_throughout
 from arrayrefine.minimize import INTERRUPTED, Objective, minimise
-from arrayrefine.options import Minimiser, Options
+from arrayrefine.options import TETHER, Minimiser, Options
 from arrayrefine.parameters import Parameters
 from arrayrefine.restraints import Restraints
 from arrayrefine.targets.geometry import GeometryTarget
@@ -39,9 +39,6 @@ from arrayrefine.weights import Weights
 SCHEMA = "arrayrefine.regularise/1"
 STEM = "regularised"
 """What the files are called."""
-TETHER = 0.25
-"""Å. Models shaken by 0.2 Å end nearest to where they were with 0.15 to 0.25; without, they drift by 0.6 to 1 Å for an
-energy that is a quarter lower."""
 _PASSES = 10
 """Each begins with what is an outlier and which contacts there are at its start."""
 _WORTH = 1e-3

@@ -12,7 +12,7 @@ from tyro.conf import Positional, arg
 from arrayrefine.commands.inputs import check_output, options_of, output_folders, print_notes
 from arrayrefine.commands.stopping import StopRequest
 from arrayrefine.commands.tables import number, table
-from arrayrefine.options import External, ModelReading
+from arrayrefine.options import TETHER, External, ModelReading
 
 if TYPE_CHECKING:
     from arrayrefine.regularisation import Regularised
@@ -28,7 +28,7 @@ class Regularise:
     """Model: PDB or mmCIF, .gz too."""
     out: Annotated[Path, arg(aliases=("-o",))] = Path("regularised")
     """Folder for regularised.cif, regularised.pdb and regularised.json."""
-    tether: float = 0.25
+    tether: float = TETHER
     """Standard deviation of a pull towards where each atom was, Å; 0 for none."""
     freeze: tuple[str, ...] = ()
     """Atoms that stay where they are, such as 'xyz: chain B' 'xyz: water'."""
