@@ -197,12 +197,15 @@ def test_what_the_files_leave_out_is_said_by_the_command(tmp_path: Path, capsys:
     structure.remove_ligands_and_waters()
     del structure[0]["A"][8:]
     structure.rename_chain("A", "Heavy")
-    path = tmp_path / "model.cif"
+    path, older = tmp_path / "model.cif", tmp_path / "regularised.pdb"
     structure.make_mmcif_document().write_file(str(path))
+    older.write_text("of another model", encoding="utf-8")
     assert cli.main(["regularise", str(path), "-o", str(tmp_path)]) == 0
     text = capsys.readouterr().out
     assert text.count("warning: regularised.pdb is not written: chain name 'Heavy' has 5 characters") == 1
-    assert str(tmp_path / "regularised.pdb") not in text
+    assert str(older) not in text
+    assert not older.exists()
+    assert (tmp_path / "regularised.pdb.old").read_text(encoding="utf-8") == "of another model"
 
 
 def test_what_has_nothing_to_give_is_not_tried_again() -> None:
@@ -216,6 +219,18 @@ def test_what_has_nothing_to_give_is_not_tried_again() -> None:
     found = ar.regularise(structure)
     assert len(found.atoms) == 1
     assert (found.passes, found.rms_shift, found.agreement) == (1, 0.0, ())
+
+
+def test_the_model_is_never_replaced(tmp_path: Path) -> None:
+    structure = gemmi.read_structure(str(MODEL))
+    structure.remove_ligands_and_waters()
+    del structure[0]["A"][4:]
+    path = tmp_path / "regularised.pdb"
+    path.write_text(structure.make_pdb_string(), encoding="utf-8")
+    found = ar.regularise(path)
+    with pytest.raises(ar.InputError, match=r"the input '.*' would be replaced by the output '.*regularised\.pdb'"):
+        found.write(tmp_path)
+    assert [one.name for one in tmp_path.iterdir()] == ["regularised.pdb"]
 
 
 def test_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from arrayrefine.options import TETHER, External, ModelReading
 if TYPE_CHECKING:
     from arrayrefine.regularisation import Regularised
 
-FILES = ("regularised.cif", "regularised.pdb", "regularised.json")
+FILES = ("regularised.cif", "regularised.pdb", "regularised.pdb.old", "regularised.json")
 
 
 @dataclass(frozen=True)

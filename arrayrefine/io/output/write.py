@@ -119,11 +119,15 @@ def write_outputs(
         written = replace_files(folder, files)
     except ArrayRefineError as error:
         raise ArrayRefineError(f"{error}{_elsewhere(files)}") from error
-    for name in OPTIONAL:
-        outdated = folder / name
-        if name not in files and outdated.exists():
-            os.replace(outdated, folder / f"{name}.old")
+    set_aside(folder, (name for name in OPTIONAL if name not in files))
     return written
+
+
+def set_aside(folder: Path, names: Iterable[str]) -> None:
+    """Rename files of an older run that this one has not written, to `refined.pdb.old` and so on."""
+    for name in names:
+        if (folder / name).exists():
+            os.replace(folder / name, folder / f"{name}.old")
 
 
 def account_of(
@@ -210,15 +214,17 @@ def check_folder(folder: str | Path, instead: str = "give another folder with --
         ) from error
 
 
-def check_inputs(folder: str | Path, inputs: Iterable[str | Path]) -> None:
-    """Refuse an output folder in which a file of the input would be replaced by one of the output.
+def check_inputs(
+    folder: str | Path, inputs: Iterable[str | Path], names: Iterable[str] = (*NAMES, *OPTIONAL, "refined.pdb.old")
+) -> None:
+    """Refuse an output folder in which a file of the input would be replaced by one of the output, of these names.
 
     Raises
     ------
     InputError
         Naming both files.
     """
-    targets = {Path(folder, name).resolve(): Path(folder, name) for name in (*NAMES, *OPTIONAL, "refined.pdb.old")}
+    targets = {Path(folder, name).resolve(): Path(folder, name) for name in names}
     for path in inputs:
         target = targets.get(Path(path).resolve())
         if target is not None:

@@ -13,7 +13,7 @@ from arrayrefine.io.models.reading import Model, with_atoms
 from arrayrefine.io.output.absent import drop_from_structure
 from arrayrefine.io.output.cis_peptides import list_cis_peptides
 from arrayrefine.io.output.json_text import json_text
-from arrayrefine.io.output.write import check_folder, left_out, replace_files
+from arrayrefine.io.output.write import check_folder, check_inputs, left_out, replace_files, set_aside
 from arrayrefine.io.output.write_cif import STALE_CATEGORIES, old_verdicts, pdbx_text, with_moved_atoms, write_software
 from arrayrefine.io.output.write_pdb import pdb_obstacle, with_remark_3
 from arrayrefine.version import version
@@ -30,7 +30,8 @@ def write_moved(
     Parameters
     ----------
     folder : Path
-        Made where it does not exist. Files of these names are replaced once all new ones are complete.
+        Made where it does not exist. Files of these names are replaced once all new ones are complete; a PDB file of
+        another run that this one does not replace is renamed, as by `write_outputs`.
     model : Model
         As read.
     atoms : Atoms
@@ -45,8 +46,10 @@ def write_moved(
     Raises
     ------
     InputError, ArrayRefineError
-        The folder cannot be made or written to.
+        The folder cannot be made or written to, or the model would be replaced.
     """
+    pdb = f"{stem}.pdb"
+    check_inputs(folder, [model.path], (f"{stem}.cif", f"{stem}.json", pdb, f"{pdb}.old"))
     check_folder(folder)
     late = [sentence for sentence in left_out(model, atoms, stem) if sentence not in content["warnings"]]
     structure = with_atoms(model, atoms)
@@ -61,6 +64,9 @@ def write_moved(
     files = {f"{stem}.cif": pdbx_text(new).encode()}
     if pdb_obstacle(atoms) is None:
         lines = [f"REMARK   3 {text}" for text in ("", f"MOVED WITHOUT DATA BY ARRAYREFINE {version()}".upper())]
-        files[f"{stem}.pdb"] = with_remark_3(structure, lines, model.header).encode()
+        files[pdb] = with_remark_3(structure, lines, model.header).encode()
     files[f"{stem}.json"] = json_text({**content, "warnings": [*content["warnings"], *late]}).encode()
-    return replace_files(folder, files)
+    written = replace_files(folder, files)
+    if pdb not in files:
+        set_aside(folder, [pdb])
+    return written
