@@ -305,6 +305,11 @@ def test_unknown_element(tmp_path: Path, element: str) -> None:
         read(tmp_path, atom(), atom("Q1", xyz=(5, 5, 5), element=element))
 
 
+def test_hydrogens_alone(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"found hydrogens alone \(A/GLY 1/H, A/GLY 1/HA2\), expected the atoms"):
+        read(tmp_path, atom("H", element=" H"), atom("HA2", xyz=(2, 2, 3), element=" H"))
+
+
 def test_atoms_that_the_depositor_did_not_know(tmp_path: Path) -> None:
     """They are a component of their own, in which alone the element may be unknown."""
     unx = atom("UNK", residue="UNX", number="   2 ", xyz=(5, 5, 5), element=" X")

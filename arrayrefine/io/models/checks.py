@@ -51,7 +51,12 @@ def check_coordinates(path: object, identity: Identity, xyz: Float, element: NDA
 
 
 def check_elements(path: object, identity: Identity, element: NDArray[np.str_]) -> None:
-    """Raise `InputError` for atoms of unknown element (gemmi's "X")."""
+    """Raise `InputError` for atoms of unknown element (gemmi's "X"), and for hydrogens without any other atom."""
+    if len(element) and np.isin(element, ("H", "D")).all():
+        raise InputError(
+            f"model '{path}': found hydrogens alone ({named(identity, np.arange(len(element)))}), expected the atoms "
+            "that they are bonded to as well: give the whole model"
+        )
     bad = np.flatnonzero(element == "X")
     if len(bad):
         raise InputError(

@@ -318,7 +318,7 @@ def _keep_first_model(source: InputFile, structure: gemmi.Structure, notes: list
     while len(structure) > 1:
         del structure[-1]
     if count > 1:
-        notes.append(Caution(f"only the first of {count} models in '{source.path}' is refined"))
+        notes.append(Caution(f"only the first of {count} models in '{source.path}' is taken"))
     if not count or not structure[0].count_atom_sites():
         raise InputError(
             f"model '{source.path}' has no atoms that can be read; expected {EXPECTED_MODEL}, mmCIF with "
