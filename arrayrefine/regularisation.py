@@ -23,11 +23,13 @@ from arrayrefine.hydrogens.turning import turn_hydrogens
 from arrayrefine.io.in_memory import ModelSource
 from arrayrefine.io.models.reading import Model, with_atoms
 from arrayrefine.io.output import exports
+from arrayrefine.io.output.write import left_out
 from arrayrefine.io.output.write_moved import write_moved
 from arrayrefine.kernels.blas import one_blas_thread_throughout
 from arrayrefine.minimize import INTERRUPTED, Objective, minimise
 from arrayrefine.options import TETHER, Minimiser, Options
 from arrayrefine.parameters import Parameters
+from arrayrefine.report import json_ready
 from arrayrefine.restraints import Restraints
 from arrayrefine.targets.geometry import GeometryTarget
 from arrayrefine.targets.geometry_curvature import normal_matrix
@@ -44,7 +46,7 @@ _PASSES = 10
 _WORTH = 1e-3
 """A pass that gains less of the energy that is left is the last."""
 _MINIMISER = Minimiser(max_iterations=200, tolerance=1e-3)
-_ALWAYS = 0.0
+_NEVER_POOR = 0.0
 """Å; resolution at which nothing that is for poor data alone acts by itself."""
 
 
@@ -91,8 +93,9 @@ class Regularised:
         Å; infinite for none.
     in_box : bool
         Whether the model names no unit cell; the files then name none either.
+    options : Options
     notes : tuple of str
-        What was fixed up, left out or assumed.
+        What was fixed up or assumed, and what the files leave out.
     """
 
     model: Model
@@ -107,6 +110,7 @@ class Regularised:
     stopped: bool
     tether: float
     in_box: bool
+    options: Options
     notes: tuple[str, ...]
 
     @property
@@ -131,6 +135,7 @@ class Regularised:
         return {
             "schema": SCHEMA,
             "inputs": {"model": {"path": str(self.model.path), "sha256": self.model.sha256}},
+            "options": json_ready(self.options),
             "tether": None if np.isinf(self.tether) else self.tether,
             "passes": self.passes,
             "evaluations": self.evaluations,
@@ -205,15 +210,15 @@ def regularise(
     _, start = output_atoms(known.model, known.hydrogens, known.atoms, options.write_hydrogens)
     return Regularised(
         written, atoms, np.linalg.norm(atoms.xyz - start.xyz, axis=1), agreement, before, after, reached.passes,
-        reached.evaluations, reached.reason, reached.reason == INTERRUPTED, tether or np.inf, known.in_box,
-        tuple(dict.fromkeys([*known.notes, *restraints.notes])),
+        reached.evaluations, reached.reason, reached.reason == INTERRUPTED, tether or np.inf, known.in_box, options,
+        tuple(dict.fromkeys([*known.notes, *restraints.notes, *left_out(written, atoms, STEM)])),
     )  # fmt: skip
 
 
 def _restraints(known: Known, options: Options) -> Restraints:
     """Those of the dictionary, those of other sources that the options ask for, and those of tables."""
     found = with_external(
-        known.restraints, known.atoms, _ALWAYS, options.external, options.reference, None, known.crystal
+        known.restraints, known.atoms, _NEVER_POOR, options.external, options.reference, None, known.crystal
     )
     return with_tables(found, known.atoms, options.restraint_tables, options.external.loss)
 

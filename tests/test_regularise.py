@@ -149,6 +149,8 @@ def test_command(example: ar.Regularised, tmp_path: Path, capsys: pytest.Capture
     content = json.loads((out / "regularised.json").read_text(encoding="utf-8"))
     assert content["schema"] == "arrayrefine.regularise/1"
     assert content["tether"] == 0.5
+    assert content["options"]["freeze"] == ["xyz: water"]
+    assert content["options"]["external"]["ramachandran"] == "on"
     kinds = {row["kind"]: row for row in content["restraints"]}
     assert kinds.keys() - {row.kind for row in example.agreement} == {"Ramachandran", "secondary structure"}
     assert f"{kinds['bond']['before']:.2f}   {kinds['bond']['after']:.2f}" in text

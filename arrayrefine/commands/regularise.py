@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from arrayrefine.commands.inputs import check_output, options_of, output_folders, print_notes
+from arrayrefine.commands.inputs import options_of, output_folders, print_notes
 from arrayrefine.commands.stopping import StopRequest
 from arrayrefine.commands.tables import number, table
 from arrayrefine.options import TETHER, External, ModelReading
 
 if TYPE_CHECKING:
     from arrayrefine.regularisation import Regularised
-
-FILES = ("regularised.cif", "regularised.pdb", "regularised.pdb.old", "regularised.json")
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,8 @@ class Regularise:
 
     def __call__(self) -> int:
         """Run the command; returns the exit status."""
-        from arrayrefine.io.output.write import left_out
+        from arrayrefine.io.output.write import check_inputs
+        from arrayrefine.io.output.write_moved import moved_files
         from arrayrefine.regularisation import STEM, regularise
 
         options = options_of(self.reading, self.config, self.external)
@@ -49,12 +48,12 @@ class Regularise:
             options, freeze=self.freeze or options.freeze,
             write_hydrogens=self.write_hydrogens or options.write_hydrogens,
         )  # fmt: skip
-        for name in FILES:
-            check_output(self.out / name, (self.model, self.config, *options.other_files))
+        inputs = (self.model, *([self.config] if self.config else []), *options.other_files)
+        check_inputs(self.out, inputs, moved_files(STEM))
         with StopRequest() as stop, output_folders(self.out):
             found = regularise(self.model, options, tether=self.tether, stop=stop)
             paths = found.write(self.out)  # before a word is said: `head` need not read to the end
-        print_notes(tuple(dict.fromkeys([*found.notes, *left_out(found.model, found.atoms, STEM)])))
+        print_notes(found.notes)
         print("\n".join([*_lines(found), "", *(f"wrote {path}" for path in paths)]))
         return 0 if stop.signal is None else 128 + stop.signal
 

@@ -168,7 +168,10 @@ def _summed(row: Int, values: Float, n: int) -> Float:
 
 
 def _with(atoms: Atoms, frames: Frames, rows: Int, torsions: Float, still: Int) -> Atoms:
-    """The atoms with riding ones `rows` at these torsions; those `still` are where they were to the last bit."""
+    """The atoms with riding ones `rows` at these torsions; those `still` are where they were to the last bit.
+
+    Measured and placed again they would differ by a rounding each time, and nothing given would ever be at rest.
+    """
     turn = frames.value[:, 2].copy()
     turn[rows] = torsions
     xyz = atoms.xyz.copy()

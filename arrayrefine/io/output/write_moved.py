@@ -13,13 +13,18 @@ from arrayrefine.io.models.reading import Model, with_atoms
 from arrayrefine.io.output.absent import drop_from_structure
 from arrayrefine.io.output.cis_peptides import list_cis_peptides
 from arrayrefine.io.output.json_text import json_text
-from arrayrefine.io.output.write import check_folder, check_inputs, left_out, replace_files, set_aside
+from arrayrefine.io.output.write import check_folder, check_inputs, replace_files, set_aside
 from arrayrefine.io.output.write_cif import STALE_CATEGORIES, old_verdicts, pdbx_text, with_moved_atoms, write_software
 from arrayrefine.io.output.write_pdb import pdb_obstacle, with_remark_3
 from arrayrefine.version import version
 
 _OF_REFINEMENT = ("_refine.", "_refine_hist.", "_refine_analyze.", "_refine_ls_restr.", "_refine_ls_shell.")
 """Categories on how an earlier model fitted its data."""
+
+
+def moved_files(stem: str) -> tuple[str, ...]:
+    """Names of the files that `write_moved` writes, or makes of those of an older run."""
+    return f"{stem}.cif", f"{stem}.pdb", f"{stem}.json", f"{stem}.pdb.old"
 
 
 def write_moved(
@@ -39,7 +44,7 @@ def write_moved(
     stem : str
         What the files are called.
     content : mapping
-        Of the JSON file; what the other files leave out is added to its "warnings".
+        Of the JSON file.
     in_box : bool
         Whether the crystal of the model was made up, and is no one's.
 
@@ -48,10 +53,9 @@ def write_moved(
     InputError, ArrayRefineError
         The folder cannot be made or written to, or the model would be replaced.
     """
-    pdb = f"{stem}.pdb"
-    check_inputs(folder, [model.path], (f"{stem}.cif", f"{stem}.json", pdb, f"{pdb}.old"))
+    cif, pdb, account, _ = moved_files(stem)
+    check_inputs(folder, [model.path], moved_files(stem))
     check_folder(folder)
-    late = [sentence for sentence in left_out(model, atoms, stem) if sentence not in content["warnings"]]
     structure = with_atoms(model, atoms)
     drop_from_structure(structure)
     list_cis_peptides(structure)
@@ -61,11 +65,11 @@ def write_moved(
     for category in (*old_verdicts(block), *STALE_CATEGORIES, *_OF_REFINEMENT):
         block.find_mmcif_category(category).erase()
     write_software(block, version(), "model building")
-    files = {f"{stem}.cif": pdbx_text(new).encode()}
+    files = {cif: pdbx_text(new).encode()}
     if pdb_obstacle(atoms) is None:
         lines = [f"REMARK   3 {text}" for text in ("", f"MOVED WITHOUT DATA BY ARRAYREFINE {version()}".upper())]
         files[pdb] = with_remark_3(structure, lines, model.header).encode()
-    files[f"{stem}.json"] = json_text({**content, "warnings": [*content["warnings"], *late]}).encode()
+    files[account] = json_text(content).encode()
     written = replace_files(folder, files)
     if pdb not in files:
         set_aside(folder, [pdb])
