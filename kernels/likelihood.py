@@ -22,6 +22,9 @@ Float: TypeAlias = NDArray[np.float64]
 LARGE_ARGUMENT = 300.0
 """Beyond this X, 1 - m/X - m² is taken from its series in 1/X: the differences lose X² in precision."""
 
+_SMALL_ARGUMENT = 1e-4
+"""Below this X, the slope of m is taken from its series."""
+
 _LOG_2PI = math.log(2.0 * math.pi)
 
 CLEAR_DEVIATION = 3.0
@@ -32,14 +35,14 @@ _GAUSSIAN_BEYOND = 1e3
 
 def _bessel_ratio_slope(argument: Float, ratio: Float) -> Float:
     """Derivative of m(X) = I1/I0, which is 1 - m/X - m², for X >= 0."""
-    large = argument > LARGE_ARGUMENT
-    small = argument < 1e-4
-    x = np.where(large | small, 1.0, argument)
-    inner = 1.0 - np.where(large | small, 0.0, ratio) / x - np.where(large | small, 0.0, ratio) ** 2
-    t = 1.0 / np.where(large, argument, LARGE_ARGUMENT)
+    slope = 1.0 - ratio / np.maximum(argument, _SMALL_ARGUMENT) - ratio * ratio
+    small = np.flatnonzero(argument < _SMALL_ARGUMENT)
+    slope[small] = 0.5 - 0.1875 * argument[small] ** 2
+    large = np.flatnonzero(argument > LARGE_ARGUMENT)
+    t = 1.0 / argument[large]
     # From m = 1 - t/2 - t²/8 - t³/8 - 25t⁴/128 - 13t⁵/32 (Abramowitz & Stegun 9.7.1).
-    series = t * t * (0.5 + t * (0.25 + t * (0.375 + t * (0.78125 + t * 2.03125))))
-    return np.where(large, series, np.where(small, 0.5 - 0.1875 * argument**2, inner))
+    slope[large] = t * t * (0.5 + t * (0.25 + t * (0.375 + t * (0.78125 + t * 2.03125))))
+    return slope
 
 
 def rice_ml(
@@ -94,27 +97,37 @@ def _rice_ml(
     f_obs: Float, x: Float, sigma_total: Float, centric: NDArray[np.bool_]
 ) -> tuple[Float, Float, Float, Float]:
     """See `rice_ml`."""
-    product = f_obs * x / sigma_total
-    misfit = (f_obs - x) ** 2 / sigma_total
+    found = np.empty((4, len(f_obs)))
+    few = np.flatnonzero(centric)
+    if len(few) < len(f_obs):
+        _acentric(f_obs, x, sigma_total, found)
+    if len(few):
+        of_centric = np.empty((4, len(few)))
+        _centric(f_obs[few], x[few], sigma_total[few], of_centric)
+        found[:, few] = of_centric
+    nll, derivative, curvature, fom = found
+    return nll, derivative, curvature, fom
 
-    argument = 2.0 * product
+
+def _acentric(f_obs: Float, x: Float, sigma_total: Float, out: Float) -> None:
+    """Write the four rows of `rice_ml` to `out` (4, R), by the Rice distribution."""
+    argument = 2.0 * (f_obs * x / sigma_total)
     scaled_i0 = i0e(argument)
-    m_acentric = i1e(argument) / scaled_i0
+    fom = np.divide(i1e(argument), scaled_i0, out=out[3])
     log_f = np.log(np.where(f_obs > 0.0, f_obs, 1.0))
-    nll_acentric = np.log(0.5 * sigma_total) - log_f + misfit - np.log(scaled_i0)
-    slope = _bessel_ratio_slope(argument, m_acentric)
-    curvature_acentric = 2.0 / sigma_total - slope * (2.0 * f_obs / sigma_total) ** 2
+    out[0] = np.log(0.5 * sigma_total) - log_f + (f_obs - x) ** 2 / sigma_total - np.log(scaled_i0)
+    out[1] = 2.0 * (x - fom * f_obs) / sigma_total
+    out[2] = 2.0 / sigma_total - _bessel_ratio_slope(argument, fom) * (2.0 * f_obs / sigma_total) ** 2
 
+
+def _centric(f_obs: Float, x: Float, sigma_total: Float, out: Float) -> None:
+    """Write the four rows of `rice_ml` to `out` (4, R), by the Woolfson distribution."""
+    product = f_obs * x / sigma_total
     decay = np.exp(-2.0 * product)
-    m_centric = -np.expm1(-2.0 * product) / (1.0 + decay)
-    nll_centric = 0.5 * (_LOG_2PI + np.log(sigma_total) + misfit) - np.log1p(decay)
-    sech_squared = 4.0 * decay / (1.0 + decay) ** 2
-    curvature_centric = 1.0 / sigma_total - sech_squared * (f_obs / sigma_total) ** 2
-
-    fom = np.where(centric, m_centric, m_acentric)
-    derivative = np.where(centric, 1.0, 2.0) * (x - fom * f_obs) / sigma_total
-    nll = np.where(centric, nll_centric, nll_acentric)
-    return nll, derivative, np.where(centric, curvature_centric, curvature_acentric), fom
+    fom = np.divide(-np.expm1(-2.0 * product), 1.0 + decay, out=out[3])
+    out[0] = 0.5 * (_LOG_2PI + np.log(sigma_total) + (f_obs - x) ** 2 / sigma_total) - np.log1p(decay)
+    out[1] = 1.0 * (x - fom * f_obs) / sigma_total
+    out[2] = 1.0 / sigma_total - 4.0 * decay / (1.0 + decay) ** 2 * (f_obs / sigma_total) ** 2
 
 
 def rice_ml_by_variance(f_obs: Float, x: Float, sigma_total: Float, centric: NDArray[np.bool_], fom: Float) -> Float:

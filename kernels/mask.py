@@ -13,7 +13,7 @@ from arrayrefine.kernels.threads import each, pieces
 
 Array = NDArray[Any]
 
-_BLOCK = 1 << 18
+_BLOCK = 1 << 15
 """Grid columns handled at a time; keeps the work arrays of a block in the cache."""
 
 _SLABS = 32
@@ -148,13 +148,13 @@ def _mark_runs(ends: Array, position: Array, radius: float, step: Array, padded:
         d = offset[i : i + block]
         a = du - d[:, :1]
         b = dv - d[:, 1:2]
-        disc = level - (q[0, 0] * a + 2.0 * q[0, 1] * b) * a - q[1, 1] * (b * b)
-        atom, col = np.nonzero(disc >= 0.0)
-        root = np.sqrt(disc[atom, col])
-        middle = d[atom, 2] - along[0] * a[atom, col] - along[1] * b[atom, col]
+        disc = (level - (q[0, 0] * a + 2.0 * q[0, 1] * b) * a - q[1, 1] * (b * b)).reshape(-1)
+        cut = np.flatnonzero(disc >= 0.0)
+        root = np.sqrt(disc.take(cut))
+        middle = (d[:, 2:] - along[0] * a - along[1] * b).reshape(-1).take(cut)
         first = np.ceil(middle - root)
         last = np.floor(middle + root)
-        start = base[i : i + block][atom] + column[col]
+        start = (base[i : i + block, None] + column).reshape(-1).take(cut)
         real = last >= first
         start, first, last = start[real], first[real], last[real]
         np.add.at(ends, start + first.astype(np.int64), np.int16(1))

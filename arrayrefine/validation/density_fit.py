@@ -11,7 +11,7 @@ from arrayrefine.real_space.map_grids import MapGrid
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
-_BLOCK = 2_000_000
+_BLOCK = 1 << 17
 """Pairs of an atom and a grid point that are looked at together."""
 _LEAST = 8
 """Grid points below which there is no correlation to speak of."""
@@ -67,13 +67,15 @@ def _add(sums: Float, one: MapGrid, two: MapGrid, place: Float, group: Int, offs
     """Add the moments of the points near some atoms (m, 3), in grid units, that are all the atoms of their groups."""
     shape = one.values.shape
     nearest = np.rint(place).astype(np.int64)
-    delta = (offsets[None] - (place - nearest)[:, None]) @ one.step.T
-    atom, which = np.nonzero(np.einsum("aoi,aoi->ao", delta, delta) <= radius * radius)
-    point = (nearest[atom] + offsets[which]) % np.array(shape)
-    flat = np.ravel_multi_index(tuple(point.T), shape)
-    n_points = one.values.size
-    key = np.sort(group[atom] * n_points + flat)  # much faster than np.unique on so many
-    member, flat = np.divmod(key[np.diff(key, prepend=-1) > 0], n_points)
+    squared = np.zeros((len(place), len(offsets)))
+    for there, here in zip((offsets @ one.step.T).T, ((place - nearest) @ one.step.T).T):
+        squared += np.square(there - here[:, None])
+    atom, which = np.divmod(np.flatnonzero(squared <= radius * radius), len(offsets))
+    key = group[atom]
+    for axis, length in enumerate(shape):
+        key = key * length + (nearest[:, axis].take(atom) + offsets[:, axis].take(which)) % length
+    key.sort()  # much faster than np.unique on so many
+    member, flat = np.divmod(key[np.diff(key, prepend=-1) > 0], one.values.size)
     a, b = (grid.values.reshape(-1)[flat].astype(float) for grid in (one, two))
     for row, values in enumerate((np.ones(len(a)), a, b, a * a, b * b, a * b)):
         sums[row] += np.bincount(member, values, minlength=sums.shape[1])
