@@ -14,6 +14,7 @@ from typing import Any
 
 from arrayrefine.errors import InputError
 from arrayrefine.options import TLS_KEYWORDS, TWIN_KEYWORDS, Options
+from arrayrefine.scattering.form_factors import WAVELENGTHS
 
 _ABOVE_0 = (sys.float_info.min, math.inf, "a number above 0")
 _FROM_0 = (0.0, math.inf, "0 or more")
@@ -22,6 +23,7 @@ _LIMITS = {
     "cycles": _FROM_0,
     "d_min": (sys.float_info.min, math.inf, "a resolution in Å above 0"),
     "d_max": (sys.float_info.min, math.inf, "a resolution in Å above 0"),
+    "wavelength": (*WAVELENGTHS, "a wavelength of 0.2 to 5 Å"),
     "threads": (1.0, 256.0, "1 to 256 cores"),
     "seed": _FROM_0,
     "start": _FROM_0,

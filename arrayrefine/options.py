@@ -312,6 +312,8 @@ class Options:
     radiation: Literal["auto", "xray", "electron", "neutron"] = "auto"
     """What the data were measured with, for the form factors; auto: what the header of the model says, or else
     X-rays."""
+    wavelength: float | None = None
+    """Wavelength of the X-rays, Å: form factors with f' (default: without), which counts near absorption edges."""
     maps: Literal["none", "model", "asu"] = "none"
     """Write CCP4 files of the 2mFo-DFc and mFo-DFc maps too, and of anomalous differences where there are any: of the
     surroundings of the model, or of an asymmetric unit."""
@@ -387,6 +389,8 @@ class Reading(ModelReading):
     """Whether the crystal is a twin: auto (where the data look like it), none, or operators, such as --twin=-h,k,-l."""
     radiation: Literal["auto", "xray", "electron", "neutron"] | None = None
     """What the data were measured with (default: what the header of the model says, or else X-rays)."""
+    wavelength: float | None = None
+    """Wavelength of the X-rays, Å: form factors with f'."""
     d_min: float | None = None
     """Cut the data at this resolution, Å."""
     d_max: float | None = None

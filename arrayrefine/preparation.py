@@ -42,6 +42,7 @@ from arrayrefine.problem import Problem, targets_of
 from arrayrefine.reflections import Reflections
 from arrayrefine.reporting.option_effects import frozen_groups, refines, tls_option, without_effect
 from arrayrefine.restraints import Restraints
+from arrayrefine.scattering.dispersion import with_dispersion
 from arrayrefine.scattering.radiation import with_hydrogens_for, with_method, with_radiation
 from arrayrefine.selection import select
 from arrayrefine.steering.rigid_body import find_groups
@@ -112,13 +113,14 @@ def read_inputs(source: ModelSource, data: DataSource, options: Options) -> Inpu
         seed=options.seed,
     )
     reflections, of_radiation = with_radiation(reflections, options.radiation, model)
+    reflections, of_dispersion = with_dispersion(reflections, options.wavelength, model)
     model = with_method(model, reflections.radiation)
     options, of_hydrogens = with_hydrogens_for(options, reflections.radiation, model.atoms)
     laws, of_twin = chosen_laws(reflections, options.twin, header_laws(model.structure, model.document))
     of_twin += of_test_set(reflections, laws)
     model = in_crystal(model, reflections.crystal)
     return Inputs(
-        model, reflections, options, laws, [*of_data], [*of_radiation], [*of_hydrogens], [*of_twin]
+        model, reflections, options, laws, [*of_data], [*of_radiation, *of_dispersion], [*of_hydrogens], [*of_twin]
     )
 
 

@@ -151,7 +151,8 @@ class Problem:
         xray = self.options.xray
         return StructureFactors(
             self.reflections.crystal, hkl, atoms, method=xray.method, accuracy=xray.accuracy, precision=xray.precision,
-            threads=self.options.threads, radiation=self.reflections.radiation, **where,
+            threads=self.options.threads, radiation=self.reflections.radiation,
+            wavelength=self.reflections.wavelength, **where,
         )  # fmt: skip
 
     def structure_factors_of(self, atoms: Atoms, hkl: NDArray[np.int32]) -> NDArray[np.complex128]:

@@ -77,6 +77,8 @@ class Reflections:
         Others that were measured but have no part in anything; they are written to `refined.mtz`.
     radiation : "xray", "electron" or "neutron"
         What was scattered.
+    wavelength : float or None
+        Å; form factors of X-rays then have the dispersion at it.
     anomalous : AnomalousDifferences or None
         Of the Friedel mates whose means these are; also of reflections that were left out since.
     """
@@ -92,6 +94,7 @@ class Reflections:
     flags: FreeFlags | None = None
     set_aside: Reflections | None = None
     radiation: Radiation = "xray"
+    wavelength: float | None = None
     anomalous: AnomalousDifferences | None = None
 
     def __len__(self) -> int:

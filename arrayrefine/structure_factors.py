@@ -69,6 +69,8 @@ class StructureFactors:
         Tells how many grids a device holds at a time; by default all.
     radiation : "xray", "electron" or "neutron"
         What the atoms scatter.
+    wavelength : float, optional
+        Å; form factors then have the dispersion of X-rays at it, see `scattering.form_factors.dispersion`.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class StructureFactors:
         device: Literal["cpu", "cuda"] = "cpu",
         channels_at_once: Callable[[Gridded], int] | None = None,
         radiation: Radiation = "xray",
+        wavelength: float | None = None,
     ) -> None:
         self.crystal = crystal
         self.device, self._channels_at_once = device, channels_at_once
@@ -94,7 +97,8 @@ class StructureFactors:
         self.threads = threads
         self.timer: dict[str, float] = {} if timer is None else timer
         self.radiation: Radiation = radiation
-        self._elements, self._element, coefficients = form_factors(atoms.element, radiation)
+        self.wavelength = wavelength
+        self._elements, self._element, coefficients = form_factors(atoms.element, radiation, wavelength)
         self._coefficients = coefficients
         self._form_factor = scattering(coefficients, self.s_squared)
         self._host_side: HostSide | None = None

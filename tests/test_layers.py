@@ -68,8 +68,8 @@ LAYERS = [
     {
         "device.memory", "further_restraints.choice", "hydrogens.carriers", "hydrogens.given_torsions",
         "hydrogens.histidines", "hydrogens.lengths", "hydrogens.linked",
-        "hydrogens.placing", "hydrogens.sources", "rebuilding.model_change", "scattering.radiation",
-        "scattering.sampling", "topology.adducts", "topology.build", "topology.chiral_centres",
+        "hydrogens.placing", "hydrogens.sources", "rebuilding.model_change", "scattering.dispersion",
+        "scattering.radiation", "scattering.sampling", "topology.adducts", "topology.build", "topology.chiral_centres",
         "topology.crowded_waters", "topology.exchanged_names", "topology.near_disulfides",
         "topology.hydrogen_bonds", "topology.link_angles", "topology.link_conformers", "topology.link_lengths",
         "topology.links", "topology.mate_links", "topology.name_symmetry", "topology.named_links",

@@ -188,7 +188,7 @@ def facts(account: Account, crystal: Crystal, version: str) -> list[tuple[str, l
             ("Cell", f"{a:.2f}, {b:.2f}, {c:.2f} Å; {', '.join(f'{angle:.2f}' for angle in angles)}°"),
         ]),
         ("Data", [
-            ("Measured with", {"xray": "X-rays"}.get(data.get("radiation", "xray"), f"{data.get('radiation')}s")),
+            ("Measured with", _radiation(data)),
             ("Resolution", f"{data['d_max']:.2f} – {data['d_min']:.2f} Å"),
             ("Reflections", f"{data['n_work']:,} work, {data['n_free']:,} test{share}"),
             ("Completeness", f"{100 * data['completeness']:.1f} %"),
@@ -222,6 +222,13 @@ def _precision(data: Mapping[str, Any]) -> str:
     found = data.get("coordinate_uncertainty") or {}
     parts = [f"{name} {plain(row['median'], 3)} Å" for name, row in found.items()]
     return f"{said}; atom by atom, in the median: {', '.join(parts)}" if parts else said
+
+
+def _radiation(data: Mapping[str, Any]) -> str:
+    """X-rays, electrons or neutrons, and the wavelength that form factors have the dispersion of."""
+    kind = data.get("radiation", "xray")
+    at = f" of {data['wavelength']:g} Å, f′ included" if data.get("wavelength") else ""
+    return ("X-rays" if kind == "xray" else f"{kind}s") + at
 
 
 def _rejected(outliers: Mapping[str, Any]) -> str:

@@ -29,7 +29,6 @@ from arrayrefine.rebuilding.nqh_ends import (
 )
 from arrayrefine.rebuilding.probes import Probes
 from arrayrefine.rebuilding.rotamers import Turned, label
-from arrayrefine.scattering.form_factors import form_factors, scattering
 from arrayrefine.state import State, evaluate
 from arrayrefine.topology.polymers import residues_of
 
@@ -49,8 +48,7 @@ class _Evidence(Probes):
         super().__init__(state)
         self._refined = refined
         self._shells = state.xray.expected_curvature(state.f_calc)
-        _, self._element, table = form_factors(state.atoms.element, self._sf.radiation)
-        self._factors = scattering(table, self._shells[0])
+        self._factors, self._element = self._sf.form_factors(self._shells[0])
 
     def gained(self, ends: Sequence[End]) -> Float:
         """By how much (E,) log p rises for what each end changes of the density, as B will have followed.

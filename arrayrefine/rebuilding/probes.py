@@ -20,7 +20,10 @@ class Probes:
     def __init__(self, state: State) -> None:
         self._atoms, self._sf = state.atoms, state.xray.structure_factors
         if self._sf.method == "direct":  # which is exact, and takes a hundred times as long for so many places
-            self._sf = StructureFactors(self._sf.crystal, self._sf.hkl, state.atoms, radiation=self._sf.radiation)
+            exact = self._sf
+            self._sf = StructureFactors(
+                exact.crystal, exact.hkl, state.atoms, radiation=exact.radiation, wavelength=exact.wavelength
+            )
         _, by_f = state.xray.by_structure_factor(state.xray.f_calc(state.atoms))
         self._here = state.xray(state.atoms)[1].occupancy
         self._overlaps = Overlaps(state.xray, state.atoms)

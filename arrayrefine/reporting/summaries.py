@@ -100,6 +100,8 @@ def data(problem: Problem, state: State) -> dict[str, Any]:
     measured, amplitude = problem.reflections, state.amplitude
     fom = state.fom
     row: dict[str, Any] = {"radiation": measured.radiation, "r_all": r_factor(measured.f_obs, amplitude)}
+    if measured.wavelength is not None:
+        row["wavelength"] = measured.wavelength
     for name, chosen in (("work", measured.work), ("free", measured.free)):
         row[f"cc_{name}"] = correlation(measured.f_obs[chosen], amplitude[chosen])
         row[f"fom_{name}"] = float(np.mean(fom[chosen])) if chosen.any() else None

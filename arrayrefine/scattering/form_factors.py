@@ -37,6 +37,8 @@ METHODS: dict[Radiation, str] = {
 _ALSO: dict[str, Radiation] = {"ELECTRON DIFFRACTION": "electron"}
 """As others name them."""
 
+WAVELENGTHS = (0.2, 5.0)
+"""Å; of X-rays that crystals are measured with."""
 _GAUSSIANS: dict[Radiation, int] = {"xray": 4, "electron": 5, "neutron": 0}
 _SAMPLES = 48
 """Points in s at which a reduced basis is fitted."""
@@ -56,7 +58,7 @@ def named_radiations(header: str) -> tuple[Radiation, ...]:
 
 
 def form_factors(
-    elements: ArrayLike, radiation: Radiation = "xray"
+    elements: ArrayLike, radiation: Radiation = "xray", wavelength: float | None = None
 ) -> tuple[NDArray[np.str_], NDArray[np.int64], Float]:
     """Some Gaussians and a constant for each element of a list of atoms.
 
@@ -65,6 +67,8 @@ def form_factors(
     elements : (N,) str
         Element symbols; "D" scatters as "H" and is listed as "H", but for neutrons.
     radiation : "xray", "electron" or "neutron"
+    wavelength : float, optional
+        Å; the real part of the dispersion of X-rays at it is part of the constant, see `dispersion`.
 
     Returns
     -------
@@ -87,6 +91,8 @@ def form_factors(
     coefficients = np.zeros((len(unique), 2 * _GAUSSIANS[radiation] + 1))
     for row, symbol in zip(coefficients, unique):
         row[:] = _of_element(str(symbol), radiation)
+    if wavelength is not None:
+        coefficients[:, -1] += [dispersion(str(symbol), wavelength) for symbol in unique]
     return unique.astype(np.str_), index.reshape(-1).astype(np.int64), coefficients
 
 
@@ -106,6 +112,20 @@ def _of_element(symbol: str, radiation: Radiation) -> list[float]:
         "neutron": "scattering length for neutrons (Neutron News 3, 26-37)",
     }[radiation]
     raise InputError(f"element '{symbol}' has no {where}; correct the element column of the model")
+
+
+def dispersion(symbol: str, wavelength: float) -> float:
+    """Real part f′ of the dispersion of X-rays by an element, electrons; of free atoms, so least sure at the edge.
+
+    D. T. Cromer & D. A. Liberman (1981), Acta Cryst. A37, 267-268, as computed by gemmi.
+
+    Parameters
+    ----------
+    symbol : str
+    wavelength : float
+        Å.
+    """
+    return float(gemmi.cromer_liberman(gemmi.Element(symbol).atomic_number, gemmi.hc / wavelength)[0])
 
 
 def scattering(coefficients: ArrayLike, s_squared: ArrayLike) -> Float:

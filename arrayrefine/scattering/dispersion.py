@@ -1,0 +1,74 @@
+"""Whether form factors have the dispersion of X-rays at the wavelength of the data."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from arrayrefine.atoms import Atoms
+from arrayrefine.errors import InputError
+from arrayrefine.io.models.reading import Model
+from arrayrefine.reflections import Reflections
+from arrayrefine.scattering.form_factors import WAVELENGTHS, dispersion
+from arrayrefine.wording import counted, listed
+
+_WORTH_SAYING, _WORTH_ASKING = 0.5, 2.0
+"""Electrons; elements with less dispersion are not named where it is part of form factors, and where it is not."""
+
+
+def with_dispersion(
+    reflections: Reflections, wavelength: float | None, model: Model
+) -> tuple[Reflections, tuple[str, ...]]:
+    """The reflections, which know at what wavelength (Å) form factors are wanted.
+
+    A wavelength that only a header names is not taken: many data files have 1 Å or that of copper whatever it was.
+
+    Raises
+    ------
+    InputError
+        With a wavelength for data that are not of X-rays.
+    """
+    if wavelength is None:
+        return reflections, _worth_asking(reflections, model)
+    if reflections.radiation != "xray":
+        raise InputError(
+            f"--wavelength {wavelength:g} is one of X-rays, but the data are of {reflections.radiation}s: "
+            "leave it out, or give --radiation xray"
+        )
+    found = _largest(model.atoms, wavelength, _WORTH_SAYING)
+    by = listed([f"{one} ({value:+.1f} e)" for one, value in found.items()]) if found else "none as much as 0.5 e"
+    note = f"form factors have the dispersion f' at {wavelength:g} Å (--wavelength): {by}"
+    return dataclasses.replace(reflections, wavelength=wavelength), (note,)
+
+
+def _worth_asking(reflections: Reflections, model: Model) -> tuple[str, ...]:
+    """What to say where dispersion would count by the one wavelength in the header of the model."""
+    names = {
+        part.strip()
+        for crystal in model.structure.meta.crystals
+        for one in crystal.diffractions
+        for part in one.wavelengths.split(",")
+    }
+    if reflections.radiation != "xray" or len(names) != 1:
+        return ()
+    try:
+        wavelength = float(names.pop())
+    except ValueError:
+        return ()
+    least, most = WAVELENGTHS
+    found = _largest(model.atoms, wavelength, _WORTH_ASKING) if least <= wavelength <= most else {}
+    if not found:
+        return ()
+    atoms = sum(int((model.atoms.element == one).sum()) for one in found)
+    said = listed([f"{one} ({value:+.1f} e)" for one, value in found.items()])
+    return ((
+        f"form factors are without dispersion, which is large at the {wavelength:g} Å of the model's header for "
+        f"{said}, {counted(atoms, 'atom')}; --wavelength {wavelength:g} takes it into account"
+    ),)
+
+
+def _largest(atoms: Atoms, wavelength: float, least: float) -> dict[str, float]:
+    """f' of the elements of a model that is at least so large, electrons, the largest first."""
+    all_of = {str(one): dispersion(str(one), wavelength) for one in np.unique(atoms.element)}
+    return dict(sorted(((k, v) for k, v in all_of.items() if abs(v) >= least), key=lambda pair: -abs(pair[1])))
