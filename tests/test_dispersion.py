@@ -16,6 +16,7 @@ import arrayrefine as ar
 from arrayrefine.__main__ import main
 from arrayrefine.errors import InputError
 from arrayrefine.io.models.reading import Model, read_model
+from arrayrefine.io.reflections.reading import read_reflections
 from arrayrefine.reflections import Reflections
 from arrayrefine.scattering.dispersion import with_dispersion
 from arrayrefine.scattering.form_factors import dispersion, form_factors, scattering
@@ -97,6 +98,24 @@ def test_the_wavelength_of_a_header_is_named_where_it_would_count(
     assert len(notes) == (asked is not None)
     assert asked is None or notes[0].endswith(asked)
     assert with_dispersion(_reflections(model, radiation="electron"), None, model)[1] == ()
+
+
+@pytest.mark.parametrize(("named", "asked"), [(0.9793, True), (1.0, False), (9.999, False), (None, False)])
+def test_so_is_that_of_a_data_set(case: Any, named: float | None, asked: bool) -> None:
+    folder = case("3sb3")
+    model, mtz = read_model(folder / "model.pdb"), gemmi.read_mtz_file(str(folder / "data.mtz"))
+    for one in mtz.datasets:
+        one.wavelength = named or 0.0
+    reflections, _ = read_reflections(mtz, model.crystal)
+    assert reflections.source.get("wavelength") == named
+    _, notes = with_dispersion(reflections, None, model)
+    assert [" 0.9793 Å of the data for Se" in note for note in notes] == [True] * asked
+
+
+def test_an_sf_mmcif_file_names_its_wavelength(case: Any) -> None:
+    folder = case("1dur")
+    reflections, _ = read_reflections(folder / "data-sf.cif", read_model(folder / "model.pdb").crystal)
+    assert reflections.source["wavelength"] == 1.5418
 
 
 def test_a_wavelength_without_dispersion_to_speak_of_is_said(case: Any) -> None:

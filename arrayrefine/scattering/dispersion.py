@@ -15,6 +15,8 @@ from arrayrefine.wording import counted, listed
 
 _WORTH_SAYING, _WORTH_ASKING = 0.5, 2.0
 """Electrons; elements with less dispersion are not named where it is part of form factors, and where it is not."""
+_STAND_IN = 1.0
+"""Å; what programs write that do not know."""
 
 
 def with_dispersion(
@@ -29,6 +31,7 @@ def with_dispersion(
     InputError
         With a wavelength for data that are not of X-rays.
     """
+    wavelength = reflections.wavelength if wavelength is None else wavelength
     if wavelength is None:
         return reflections, _worth_asking(reflections, model)
     if reflections.radiation != "xray":
@@ -43,29 +46,36 @@ def with_dispersion(
 
 
 def _worth_asking(reflections: Reflections, model: Model) -> tuple[str, ...]:
-    """What to say where dispersion would count by the one wavelength in the header of the model."""
+    """What to say where dispersion would count at the wavelength that the data name, or else the model's header."""
+    if reflections.radiation != "xray":
+        return ()
+    least, most = WAVELENGTHS
+    named = {"data": reflections.source.get("wavelength"), "model's header": _of_header(model)}
+    known = {by: float(str(at)) for by, at in named.items() if at and at != _STAND_IN}
+    for by, wavelength in known.items():
+        found = _largest(model.atoms, wavelength, _WORTH_ASKING) if least <= wavelength <= most else {}
+        if found:
+            atoms = sum(int((model.atoms.element == one).sum()) for one in found)
+            said = listed([f"{one} ({value:+.1f} e)" for one, value in found.items()])
+            return ((
+                f"form factors are without dispersion, which is large at the {wavelength:g} Å of the {by} for {said}, "
+                f"{counted(atoms, 'atom')}; --wavelength {wavelength:g} takes it into account"
+            ),)
+    return ()
+
+
+def _of_header(model: Model) -> float | None:
+    """The one wavelength in the header of a model, Å."""
     names = {
         part.strip()
         for crystal in model.structure.meta.crystals
         for one in crystal.diffractions
         for part in one.wavelengths.split(",")
     }
-    if reflections.radiation != "xray" or len(names) != 1:
-        return ()
     try:
-        wavelength = float(names.pop())
+        return float(names.pop()) if len(names) == 1 else None
     except ValueError:
-        return ()
-    least, most = WAVELENGTHS
-    found = _largest(model.atoms, wavelength, _WORTH_ASKING) if least <= wavelength <= most else {}
-    if not found:
-        return ()
-    atoms = sum(int((model.atoms.element == one).sum()) for one in found)
-    said = listed([f"{one} ({value:+.1f} e)" for one, value in found.items()])
-    return ((
-        f"form factors are without dispersion, which is large at the {wavelength:g} Å of the model's header for "
-        f"{said}, {counted(atoms, 'atom')}; --wavelength {wavelength:g} takes it into account"
-    ),)
+        return None
 
 
 def _largest(atoms: Atoms, wavelength: float, least: float) -> dict[str, float]:

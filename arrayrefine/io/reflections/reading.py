@@ -120,6 +120,8 @@ def read_reflections(
     origin: dict[str, object] = {"file": label_of(source), "sha256": table.file.sha256, "cell": cell_source}
     origin |= {"columns": chosen.labels, "kind": chosen.kind, "merged": account.merged}
     origin |= {**flag_source, **elsewhere.source}
+    if chosen.labels[0] in table.wavelengths:
+        origin["wavelength"] = table.wavelengths[chosen.labels[0]]
     reflections = Reflections(common, observed.hkl, observed.value, observed.sigma, test_set, origin)
     if chosen.kind == "intensity":
         reflections = _to_amplitudes(reflections, account)

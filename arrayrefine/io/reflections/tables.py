@@ -59,6 +59,8 @@ class Table:
         Cell of the data set of each column, by its label, where a file has several data sets.
     data_sets : dict
         Number of the data set of each column, by its label, in MTZ files.
+    wavelengths : dict
+        Å, of the data set of each column, by its label, where the file names one; often a wrong one.
     """
 
     file: InputFile
@@ -71,6 +73,7 @@ class Table:
     blocks: tuple[str, ...] = ()
     cells: dict[str, gemmi.UnitCell] = field(default_factory=dict)
     data_sets: dict[str, int] = field(default_factory=dict)
+    wavelengths: dict[str, float] = field(default_factory=dict)
 
     def with_cell_of(self, label: str) -> Table:
         """The same with the cell of the data set that a column belongs to, where that is known."""
@@ -168,12 +171,14 @@ def _mtz_table(file: InputFile, mtz: gemmi.Mtz) -> Table:
     if labels[:3] != ["H", "K", "L"] or [c.type for c in mtz.columns[:3]] != ["H", "H", "H"]:
         raise InputError(f"data '{file.path}': the first columns are {labels[:3]}; expected H, K, L: write it again")
     data = np.array(mtz.array, dtype=float).reshape(-1, len(labels))
-    types, values, own, data_sets = {}, {}, {}, {}
+    types, values, own, data_sets, wavelengths = {}, {}, {}, {}, {}
     for i, column in enumerate(mtz.columns):
         if column.label not in types:
             types[column.label] = column.type
             values[column.label] = data[:, i]
             data_sets[column.label] = column.dataset_id
+            if column.dataset.wavelength > 0.0:
+                wavelengths[column.label] = round(column.dataset.wavelength, 5)  # of single precision
             if usable_cell(column.dataset.cell):
                 own[column.label] = column.dataset.cell
     cells = [mtz.cell, *(dataset.cell for dataset in mtz.datasets)]
@@ -187,6 +192,7 @@ def _mtz_table(file: InputFile, mtz: gemmi.Mtz) -> Table:
         mtz.spacegroup or space_group_named(mtz.spacegroup_name) or _space_group_of_records(file.content),
         cells=own,
         data_sets=data_sets,
+        wavelengths=wavelengths,
     )
 
 
@@ -295,4 +301,8 @@ def _cif_table(file: InputFile, block: gemmi.ReflnBlock) -> Table:
     if "status" in labels:
         column = block.block.find_values("_refln.status")
         status = np.array([gemmi.cif.as_string(v).strip() for v in column], dtype=np.str_)
-    return Table(file, miller.astype(np.int32), types, values, status, _cell(block), _space_group(block))
+    named = [gemmi.cif.as_number(v) for v in block.block.find_values("_diffrn_radiation_wavelength.wavelength")]
+    wavelengths = dict.fromkeys(types, named[0]) if len(named) == 1 and named[0] > 0.0 else {}
+    return Table(
+        file, miller.astype(np.int32), types, values, status, _cell(block), _space_group(block), wavelengths=wavelengths
+    )
