@@ -158,6 +158,7 @@ def test_a_wide_gap_is_said(r_work: float, r_free: float | None, count: int, ref
         ((0.1824, 0.1804), (0.1226, 0.1708), 1000, True),
         ((0.1739, None), (0.1226, 0.1708), 1000, False),
         ((0.1739, 0.1804), (0.1226, None), 1000, False),
+        ((0.4143, 0.4261), (0.3785, 0.4190), 915, False),  # the main protease cut to alanines, placed by another form
     ],
 )
 def test_a_test_set_that_the_start_knew_is_said(

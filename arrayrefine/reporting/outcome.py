@@ -6,6 +6,7 @@ import numpy as np
 
 from arrayrefine.atoms import WATERS
 from arrayrefine.displacements.displacement import B_BOUNDS, large_b
+from arrayrefine.displacements.tensors import FITS
 from arrayrefine.measurements.free_uncertainty import doubt, uncertainty
 from arrayrefine.problem import Problem
 from arrayrefine.report import Step
@@ -71,10 +72,11 @@ def known_test_set(problem: Problem, first: State, last: State) -> list[str]:
     """A sentence where the gap between R-free and R-work of a start that was well refined opens in a refinement.
 
     Of models as deposited 1CBS starts with 0.13 of the gap that it ends with, 1DUR with 0.20, 4XOF with
-    0.91, 3G70 with 0.85.
+    0.91, 3G70 with 0.85. A model that ends far from its data was fitted to little of them, whatever it started with:
+    cut to alanines as for molecular replacement, one loses as little R-work as one that was well refined.
     """
     was, now = first.statistics, last.statistics
-    if was.r_free is None or now.r_free is None or problem.reflections.has_new_test_set:
+    if was.r_free is None or now.r_free is None or problem.reflections.has_new_test_set or now.r_work > FITS:
         return []
     before, after = was.r_free - was.r_work, now.r_free - now.r_work
     off = uncertainty(now.r_free, int(problem.reflections.free.sum()))
