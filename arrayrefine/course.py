@@ -12,6 +12,7 @@ from arrayrefine.kernels.processes import release, together, told
 from arrayrefine.macrocycle import run_cycles, start_path
 from arrayrefine.maps import MapCoefficients
 from arrayrefine.mask_search import search_mask
+from arrayrefine.measurements.phases import at_origin_of
 from arrayrefine.problem import Problem
 from arrayrefine.real_space.model_maps import maps_of
 from arrayrefine.refinement_step import Path
@@ -102,14 +103,26 @@ def _hearing(before: Course, listeners: Listeners, reached: list[Course]) -> Cal
     return heard
 
 
+def _with_phases(problem: Problem, first: State) -> tuple[Problem, tuple[str, ...]]:
+    """The problem with phases at the origin of its model, and what to say of them, if any."""
+    data = problem.reflections
+    if data.phases is None:
+        return problem, ()
+    phases, notes = at_origin_of(data.phases, first.f_model, data.crystal, data.hkl)
+    return dataclasses.replace(problem, reflections=dataclasses.replace(data, phases=phases)), notes
+
+
 def _from_start(atoms: Atoms, listeners: Listeners, problem: Problem, reached: list[Course]) -> Course:
     interrupted = partial(_interrupted, listeners)
     found: tuple[str, ...] = ()
     first = evaluate(problem, atoms, absorb_b=False)
+    problem, of_phases = _with_phases(problem, first)
+    if of_phases:
+        first = evaluate(problem, atoms, absorb_b=False)
     sentence = other_indexing(problem.reflections, first.f_calc, first.statistics.r_work)
     laws = () if problem.twin is None else problem.twin.laws
     told_of_mates = [] if problem.options.twin == ("none",) else twin_evidence(problem.reflections, first.f_model, laws)
-    for said in ([sentence] if sentence else []) + told_of_mates:
+    for said in (*of_phases, *([sentence] if sentence else []), *told_of_mates):
         found = (*found, said)
         told(partial(listeners.say, said))
     if problem.options.solvent.search:

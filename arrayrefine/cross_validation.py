@@ -17,6 +17,7 @@ from arrayrefine.errors import ArrayRefineError
 from arrayrefine.further_restraints.tables import TableSource
 from arrayrefine.io.in_memory import DataSource, ModelSource
 from arrayrefine.io.models.reading import read_model
+from arrayrefine.io.reflections.phase_columns import with_phases
 from arrayrefine.io.reflections.reading import crystal_of, read_reflections
 from arrayrefine.kernels.backend import cupy_is_there
 from arrayrefine.many import Job, refine_many
@@ -199,8 +200,11 @@ def cross_validate(
         data, crystal, columns=options.columns, free=options.free, d_min=options.d_min, d_max=options.d_max,
         seed=options.seed, free_fraction=0.0,
     )  # fmt: skip
-    fold = cut(reflections, folds, options.seed)
-    given, options = options, dataclasses.replace(options, columns=None, free=None, d_min=None, d_max=None)
+    reflections, of_phases = with_phases(reflections, options.phases, data)
+    fold, notes = cut(reflections, folds, options.seed), (*notes, *of_phases)
+    given, options = options, dataclasses.replace(
+        options, columns=None, free=None, phases=None, d_min=None, d_max=None
+    )
     jobs = [
         Job(model, _without(reflections, fold, k, options.seed), options, restraint_tables=restraint_tables)
         for k in range(folds)

@@ -63,6 +63,7 @@ def map_coefficients(
     d: ArrayLike,
     centric: ArrayLike,
     left_out: ArrayLike | None = None,
+    best_phase: ArrayLike | None = None,
 ) -> MapCoefficients:
     """Combine measured amplitudes and model into the coefficients of the best and of the difference map.
 
@@ -82,6 +83,8 @@ def map_coefficients(
     centric : (M,) bool
     left_out : (M,) bool, optional
         Rejected measurements: the maps take the model's expectation for them, as for those of the test set.
+    best_phase : (M,) complex, optional
+        exp(iφ) of the best phases, where more is known of them than the model says; ignored where `f_obs` is nan.
 
     Returns
     -------
@@ -119,7 +122,7 @@ def map_coefficients(
     modulus = np.abs(fc)
     phase = np.divide(fc, modulus, out=np.ones_like(fc), where=modulus > 0)
     expected = luzzati * fc
-    best = np.where(work, merit * amplitude, 0.0) * phase
+    best = np.where(work, merit * amplitude, 0.0) * (phase if best_phase is None else np.asarray(best_phase))
 
     fwt = np.where(work, np.where(is_centric, best, 2.0 * best - expected), expected)
     delfwt = np.where(work, best - expected, 0.0)

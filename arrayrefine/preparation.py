@@ -29,6 +29,7 @@ from arrayrefine.io.in_memory import DataSource, ModelSource
 from arrayrefine.io.models.reading import Model, in_crystal, read_model
 from arrayrefine.io.models.tls_header import header_groups, is_ours, why_no_groups
 from arrayrefine.io.models.twin_header import header_laws
+from arrayrefine.io.reflections.phase_columns import with_phases
 from arrayrefine.io.reflections.reading import crystal_of, read_reflections
 from arrayrefine.kernels.blas import one_blas_thread
 from arrayrefine.macrocycle import check_targets
@@ -113,11 +114,16 @@ def read_inputs(source: ModelSource, data: DataSource, options: Options) -> Inpu
         seed=options.seed,
     )
     reflections, of_radiation = with_radiation(reflections, options.radiation, model)
+    reflections, of_phases = with_phases(reflections, options.phases, data)
+    of_data = (*of_data, *of_phases)
     reflections, of_dispersion = with_dispersion(reflections, options.wavelength, model)
     model = with_method(model, reflections.radiation)
     options, of_hydrogens = with_hydrogens_for(options, reflections.radiation, model.atoms)
     laws, of_twin = chosen_laws(reflections, options.twin, header_laws(model.structure, model.document))
     of_twin += of_test_set(reflections, laws)
+    if reflections.phases is not None and (laws or options.xray.target != "ml"):
+        what = "of a twin are those of no one of its domains" if laws else "are of no use to --xray.target gaussian"
+        raise InputError(f"--phases {options.phases}: phases {what}: leave one of them out")
     model = in_crystal(model, reflections.crystal)
     return Inputs(
         model, reflections, options, laws, [*of_data], [*of_radiation, *of_dispersion], [*of_hydrogens], [*of_twin]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.crystal import Crystal
 from arrayrefine.measurements.anomalous import AnomalousDifferences
+from arrayrefine.measurements.phases import KnownPhases
 from arrayrefine.scattering.form_factors import Radiation
 
 RANDOM = "random"
@@ -79,6 +80,8 @@ class Reflections:
         What was scattered.
     wavelength : float or None
         Å; form factors of X-rays then have the dispersion at it.
+    phases : KnownPhases or None
+        What is known of their phases beside the model.
     anomalous : AnomalousDifferences or None
         Of the Friedel mates whose means these are; also of reflections that were left out since.
     """
@@ -95,6 +98,7 @@ class Reflections:
     set_aside: Reflections | None = None
     radiation: Radiation = "xray"
     wavelength: float | None = None
+    phases: KnownPhases | None = None
     anomalous: AnomalousDifferences | None = None
 
     def __len__(self) -> int:
@@ -115,6 +119,9 @@ class Reflections:
             name: np.concatenate([getattr(self, name), getattr(more, name)])
             for name in names if getattr(self, name) is not None
         }
+        if self.phases is not None:
+            own = self.phases.coefficients
+            both["phases"] = dataclasses.replace(self.phases, coefficients=np.pad(own, ((0, len(more)), (0, 0))))
         return dataclasses.replace(self, set_aside=None, **both)
 
     @property
@@ -177,4 +184,5 @@ class Reflections:
             free=self.free[mask],
             i_obs=None if self.i_obs is None else self.i_obs[mask],
             sigma_i=None if self.sigma_i is None else self.sigma_i[mask],
+            phases=None if self.phases is None else self.phases.select(mask),
         )

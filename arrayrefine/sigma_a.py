@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from arrayrefine.errors import InputError
 from arrayrefine.kernels.likelihood import deviation, rice_ml, rice_ml_by_variance
 from arrayrefine.kernels.noncentral import chi_ml
+from arrayrefine.kernels.phased_likelihood import phased_ml
 from arrayrefine.measurements.intensity_statistics import OUTLIER, mean_intensity
 from arrayrefine.reflections import Reflections
 from arrayrefine.sigma_a_curves import (
@@ -119,6 +120,18 @@ class SigmaA:
         """
         x = self.d(reflections.s_squared) * np.abs(f_model)
         return rice_ml(reflections.f_obs, x, variance_factor * self.sigma_total(reflections), reflections.centric)[3]
+
+    def merit(
+        self, reflections: Reflections, f_model: NDArray[np.complex128], variance_factor: Float | float = 1.0
+    ) -> NDArray[np.complex128]:
+        """Expected exp(iφ) (R,) from a scaled model (R,) and from phases that are known beside it."""
+        known = reflections.phases
+        assert known is not None
+        variance = variance_factor * self.sigma_total(reflections)
+        expected = self.d(reflections.s_squared) * f_model
+        return phased_ml(
+            reflections.f_obs, expected, variance, reflections.centric, known.coefficients, known.log_norm
+        )[3]
 
     def describe(self) -> list[dict[str, float | int]]:
         """One JSON-ready record per bin: d (Å), D, S, S/Σ_N and the number of reflections used."""

@@ -106,10 +106,13 @@ class State:
 
     @property
     def fom(self) -> Float:
-        """Expected cosine (R,) of the error of the model's phases."""
+        """Expected cosine (R,) of the error of the model's phases; of the best ones, where more is known of them."""
         if self.twin is not None:
             return self.twin.detwinned.fom
-        return self.sigma_a.fom(self.xray.reflections, self.f_model, self.outliers.variance_factor)
+        data, variance_factor = self.xray.reflections, self.outliers.variance_factor
+        if data.phases is not None:
+            return np.abs(self.sigma_a.merit(data, self.f_model, variance_factor))
+        return self.sigma_a.fom(data, self.f_model, variance_factor)
 
     @cached_property
     def values(self) -> Float:

@@ -114,6 +114,59 @@ __device__ Term normal(double f_obs, double f_model, double sigma) {
     return {0.5 * z * z + log(sigma), z / sigma, 1.0 / (sigma * sigma), 1.0};
 }
 
+// ---- one reflection of which something is known of the phase; the formulas are in phased_likelihood.py
+
+struct Phased {
+    double value, re, im;  // and the derivative by the real and the imaginary part of z
+};
+
+__device__ double log_cosh(double argument) {
+    const double size = fabs(argument), log_2 = 0.6931471805599453094;
+    return size + log1p(exp(-2.0 * size)) - log_2;
+}
+
+// `known` is A, B, C, D, and the logarithm of the norm of their distribution.
+__device__ Phased phased(double f_obs, double re, double im, double variance, bool centric, const double* known) {
+    const double x = hypot(re, im), unit_re = x > 0.0 ? re / x : 1.0, unit_im = x > 0.0 ? im / x : 0.0;
+    const double misfit = (f_obs - x) * (f_obs - x) / variance, product = f_obs * x / variance;
+    if (centric) {
+        const double log_2pi = 1.8378770664093454836, log_2 = 0.6931471805599453094;
+        const double sure = known[0] * unit_re + known[1] * unit_im, both = product + sure, m = tanh(both);
+        const double value = 0.5 * (log_2pi + log(variance) + misfit) - log_2 + product + log_cosh(sure) - log_cosh(both);
+        return {value, (re - f_obs * m * unit_re) / variance, (im - f_obs * m * unit_im) / variance};
+    }
+    const double a = known[0] + 2.0 * product * unit_re, b = known[1] + 2.0 * product * unit_im;
+    const double c = known[2], d = known[3], concentration = hypot(a, b) + 4.0 * hypot(c, d);
+    int count = 8;
+    double step_re = 0.7071067811865475244, step_im = 0.7071067811865475244;  // of the angle between two phases
+    while (count < 8.0 + 8.0 * sqrt(concentration)) {
+        count *= 2;
+        step_re = sqrt(0.5 + 0.5 * step_re);
+        step_im /= 2.0 * step_re;
+    }
+    double largest = a + c, total = 0.0, first_re = 0.0, first_im = 0.0;
+    for (int pass = 0; pass < 2; pass++) {
+        double cosine = 1.0, sine = 0.0;
+        for (int k = 0; k < count; k++) {
+            const double exponent = a * cosine + b * sine + c * (cosine * cosine - sine * sine) + d * 2.0 * cosine * sine;
+            if (pass == 0) {
+                largest = fmax(largest, exponent);
+            } else {
+                const double weight = exp(exponent - largest);
+                total += weight;
+                first_re += weight * cosine;
+                first_im += weight * sine;
+            }
+            const double before = cosine;
+            cosine = before * step_re - sine * step_im;
+            sine = before * step_im + sine * step_re;
+        }
+    }
+    const double log_integral = largest + log(total / count), log_f = log(f_obs > 0.0 ? f_obs : 1.0);
+    return {log(0.5 * variance) - log_f + misfit + 2.0 * product - log_integral + known[4],
+            2.0 * (re - f_obs * first_re / total) / variance, 2.0 * (im - f_obs * first_im / total) / variance};
+}
+
 // Sum over the threads of a block, the same in every run.
 __device__ double block_sum(double v) {
     __shared__ double part[BLOCK];
@@ -166,14 +219,16 @@ extern "C" __global__ void gaussian(long long n, const double* f_obs, const doub
 }
 
 // Which arrays have one row per model; the others are shared by all models.
-enum PerModel { SOLVENT = 1, FACTOR = 2, D = 4, F_OBS = 8, SPREAD = 16, CENTRIC = 32, WORK = 64 };
+enum PerModel { SOLVENT = 1, FACTOR = 2, D = 4, F_OBS = 8, SPREAD = 16, CENTRIC = 32, WORK = 64, KNOWN = 128 };
+enum Kind { GAUSSIAN = 0, ML = 1, PHASED = 2 };
 
 // -log p of F_obs given factor |F_calc + solvent|, summed over the block, and its derivative by F_calc.
-// Blocks (x) share the reflections of one model (y). `spread` is the variance (ml) or sigma (gaussian).
+// Blocks (x) share the reflections of one model (y). `spread` is the variance (ml) or sigma (gaussian);
+// `known` has five numbers for each reflection, and is read by the phased likelihood alone.
 extern "C" __global__ void __launch_bounds__(BLOCK)
-xray_target(int n, int ml, int per_model, const double2* f_calc, const double2* solvent, const double* factor,
+xray_target(int n, int kind, int per_model, const double2* f_calc, const double2* solvent, const double* factor,
             const double* d, const double* f_obs, const double* spread, const bool* centric, const bool* work,
-            double2* d_f, double* partial) {
+            const double* known, double2* d_f, double* partial) {
     const long long first = (long long)blockIdx.y * n, r = (long long)blockIdx.x * BLOCK + threadIdx.x;
     const auto at = [=](int array) { return per_model & array ? first + r : r; };
     double value = 0.0;
@@ -182,14 +237,21 @@ xray_target(int n, int ml, int per_model, const double2* f_calc, const double2* 
         if (work[at(WORK)]) {
             const double2 f = f_calc[first + r], s = solvent[at(SOLVENT)];
             const double re = f.x + s.x, im = f.y + s.y, amplitude = hypot(re, im);
-            const double scale = factor[at(FACTOR)], chain = ml ? scale * d[at(D)] : scale;
+            const double scale = factor[at(FACTOR)], chain = kind == GAUSSIAN ? scale : scale * d[at(D)];
             const double observed = f_obs[at(F_OBS)], width = spread[at(SPREAD)];
-            const Term t = ml ? rice(observed, chain * amplitude, width, centric[at(CENTRIC)])
-                              : normal(observed, chain * amplitude, width);
-            value = t.value;
-            // an amplitude of zero has no phase to move along
-            const double by_part = t.derivative * chain / (amplitude > 0.0 ? amplitude : 1.0);
-            slope = make_double2(by_part * re, by_part * im);
+            if (kind == PHASED) {
+                const Phased t = phased(observed, chain * re, chain * im, width, centric[at(CENTRIC)],
+                                        known + 5 * at(KNOWN));
+                value = t.value;
+                slope = make_double2(t.re * chain, t.im * chain);
+            } else {
+                const Term t = kind == ML ? rice(observed, chain * amplitude, width, centric[at(CENTRIC)])
+                                          : normal(observed, chain * amplitude, width);
+                value = t.value;
+                // an amplitude of zero has no phase to move along
+                const double by_part = t.derivative * chain / (amplitude > 0.0 ? amplitude : 1.0);
+                slope = make_double2(by_part * re, by_part * im);
+            }
         }
         d_f[first + r] = slope;
     }

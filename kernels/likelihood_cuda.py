@@ -97,6 +97,7 @@ def xray_target(
     work: Array,
     kind: Literal["ml", "gaussian"] = "ml",
     out: XrayBuffers | None = None,
+    known: Array | None = None,
 ) -> tuple[Array, Array]:
     """-Σ log p(F_obs | factor |F_calc + solvent|) over the work set, and its derivative by F_calc.
 
@@ -120,6 +121,9 @@ def xray_target(
     kind : "ml" or "gaussian"
     out : XrayBuffers, optional
         Memory to use; the results are overwritten by the next call with the same.
+    known : (R, 5) or (M, R, 5) float64, optional
+        What is known of phases: A, B, C, D, and the logarithm of their norm, see `phased_likelihood.phased_ml`; with
+        "ml" alone.
 
     Returns
     -------
@@ -141,11 +145,16 @@ def xray_target(
         if a.shape not in ((n,), (n_models, n)):
             raise ValueError(f"argument {bit + 2} has the shape {a.shape}, expected {(n,)} or {(n_models, n)}")
         per_model |= (a.ndim == 2) << bit
-    blocks = buffers.partial.shape[1]
-    scalars = np.int32(n), np.int32(kind == "ml"), np.int32(per_model)
+    if known is not None and known.shape not in ((n, 5), (n_models, n, 5)):
+        raise ValueError(f"known phases have the shape {known.shape}, expected {(n, 5)} or {(n_models, n, 5)}")
+    if known is not None and kind != "ml":
+        raise ValueError(f"known phases are of the likelihood 'ml', found '{kind}'")
+    per_model |= (known is not None and known.ndim == 3) << len(shared)
+    blocks, number = buffers.partial.shape[1], 0 if kind == "gaussian" else 1 if known is None else 2
+    scalars = np.int32(n), np.int32(number), np.int32(per_model)
     launch(
         "likelihood", "xray_target", (blocks, n_models), (_BLOCK,),
-        (*scalars, f_calc, *shared, buffers.d_f, buffers.partial),
+        (*scalars, f_calc, *shared, factor if known is None else known, buffers.d_f, buffers.partial),
     )  # fmt: skip
     launch("likelihood", "sum_blocks", (n_models,), (_BLOCK,), (np.int32(blocks), buffers.partial, buffers.value))
     return (buffers.value, buffers.d_f) if f_calc.ndim == 2 else (buffers.value[0], buffers.d_f[0])

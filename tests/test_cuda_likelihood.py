@@ -12,6 +12,7 @@ from scipy.special import i0e, i1e
 
 from arrayrefine.kernels import likelihood, likelihood_cuda
 from arrayrefine.kernels.backend import launch_counts, reset_launch_counts, to_device, to_host
+from arrayrefine.kernels.phased_likelihood import phase_moments, phased_ml
 
 
 def _awkward(n: int = 300) -> tuple[np.ndarray, ...]:
@@ -107,6 +108,36 @@ def test_xray_target_of_a_batch(emulated_cuda: ModuleType, kind: str, n_models: 
         again = [to_host(a) for a in likelihood_cuda.xray_target(f_calc, *rest, kind)]
     assert np.array_equal(value, again[0])
     assert np.array_equal(d_f, again[1])
+
+
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize(("n_models", "n"), [(1, 300), (3, 300), (1, 1), (1, 0)])
+def test_xray_target_with_known_phases(emulated_cuda: ModuleType, own: bool, n_models: int, n: int) -> None:
+    data, rng = _target_data(n_models, n), np.random.default_rng(5)
+    data["f_obs"][-3:] *= 1e-5  # exponents of 1e8 have no digits left for a comparison
+    known = rng.normal(0.0, 2.0, (n_models, n, 4)) * rng.integers(0, 2, (n_models, n, 1))
+    known[:, :, 2:] *= ~data["centric"][:, None]
+    known = known if own else known[:1].repeat(n_models, axis=0)
+    norm = np.stack([phase_moments(one)[0] for one in known])
+    table = np.concatenate([known, norm[:, :, None]], axis=2)
+    given = [to_device(a) for a in data.values()]
+    value, d_f = (
+        to_host(a) for a in likelihood_cuda.xray_target(*given, known=to_device(table if own else table[0].copy()))
+    )
+    work, chain = data["work"], data["factor"] * data["d"]
+    for m in range(n_models):
+        expected = chain * (data["f_calc"][m] + data["solvent"])
+        nll, by_z, _, _ = phased_ml(data["f_obs"], expected, data["spread"], data["centric"], known[m], norm[m])
+        assert value[m] == pytest.approx(float(nll[work].sum()), rel=1e-12)
+        _close(d_f[m], np.where(work, by_z, 0.0) * chain)
+
+
+def test_known_phases_of_another_shape_or_kind_are_refused(emulated_cuda: ModuleType) -> None:
+    data = [to_device(a) for a in _target_data(1, 30).values()]
+    with pytest.raises(ValueError, match=r"known phases have the shape \(30, 4\), expected \(30, 5\)"):
+        likelihood_cuda.xray_target(*data, known=emulated_cuda.zeros((30, 4)))
+    with pytest.raises(ValueError, match="known phases are of the likelihood 'ml', found 'gaussian'"):
+        likelihood_cuda.xray_target(*data, "gaussian", known=emulated_cuda.zeros((30, 5)))
 
 
 @pytest.mark.parametrize("own", ["solvent", "factor", "d", "f_obs", "spread", "centric", "work"])

@@ -134,6 +134,8 @@ class DeviceObjective:
             None if gaussian else _together([t.d for t in targets]), _together([d.f_obs for d in data]),
             _together(spread), _together([d.centric for d in data], bool), _together([t.work for t in targets], bool),
         )  # fmt: skip
+        phases = [d.phases for d in data]
+        self._phases = None if None in phases else _together([p.table for p in phases if p is not None])
         size = self.parameters.size
         # The vector has occupancies of full sites, the device those of the atoms.
         self._unit = np.ones(size)
@@ -258,7 +260,7 @@ class DeviceObjective:
             self._joined.record(side)
         self._factors.place(xyz, b_iso, occupancy, self._u_aniso)
         f_calc = self._factors.forward()
-        value, d_f = likelihood_cuda.xray_target(f_calc, *self._numbers, self._kind, self._likelihood)
+        value, d_f = likelihood_cuda.xray_target(f_calc, *self._numbers, self._kind, self._likelihood, self._phases)
         d_xyz, d_b, d_occupancy, d_u = self._factors.backward(d_f)
         main.wait_event(self._joined)
         vector_cuda.add_terms(

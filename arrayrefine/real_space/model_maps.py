@@ -48,6 +48,10 @@ def maps_of(problem: Problem, state: State, *, filled: bool = True) -> MapCoeffi
     left_out = aside.copy()
     left_out[~aside] = state.outliers.left_out
     f_obs, fom = measured.f_obs, state.sigma_a.fom(measured, f_model[: len(measured)], variance_factor)
+    best = None
+    if measured.phases is not None:
+        merit = state.sigma_a.merit(measured, f_model[: len(measured)], variance_factor)
+        fom, best = np.abs(merit), np.concatenate([np.exp(1j * np.angle(merit)), np.ones(len(missing))])
     if state.twin is not None:
         f_obs, fom = f_obs.copy(), fom.copy()
         f_obs[~aside], fom[~aside] = state.twin.detwinned.amplitude, state.twin.detwinned.fom
@@ -61,6 +65,7 @@ def maps_of(problem: Problem, state: State, *, filled: bool = True) -> MapCoeffi
         state.sigma_a.d(crystal.inverse_d_squared(hkl)),
         crystal.centric(hkl),
         np.concatenate([left_out, nowhere]),
+        best,
     )
     pairs = data.anomalous if filled and state.twin is None else None
     return dataclasses.replace(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.kernels import likelihood
+from arrayrefine.kernels.phased_likelihood import phased_ml
 from arrayrefine.reflections import Reflections
 from arrayrefine.structure_factors import StructureFactors
 
@@ -121,12 +122,18 @@ class XrayTarget:
         """F_calc (R,), computed only where it is not known."""
         return self.known[1] if self.known is not None and self.knows(atoms) else self.structure_factors(atoms)
 
-    def _by_amplitude(self, f_calc: Complex) -> tuple[Float, Float, Float, Complex]:
-        """-log p, its first and second derivative by |F_calc + solvent| (R,), and the unit phase of that sum."""
-        total = f_calc + self.solvent
+    def _by_sum(self, f_calc: Complex) -> tuple[Float, Complex, Float]:
+        """-log p (R,), its derivative by F_calc + solvent (see `by_structure_factor`), and its second derivative along
+        that sum."""
+        total, data = f_calc + self.solvent, self.reflections
+        if self.kind == "ml" and data.phases is not None:
+            chain = self.factor * self.d
+            value, by_sum, curvature, _ = phased_ml(
+                data.f_obs, chain * total, self.variance, data.centric, data.phases.coefficients, data.phases.log_norm
+            )
+            return value, chain * by_sum, curvature * chain**2
         amplitude = np.abs(total)
         unit = total / np.where(amplitude > 0, amplitude, 1.0)
-        data = self.reflections
         if self.kind == "gaussian":
             value, slope, curvature = likelihood.gaussian(data.f_obs, self.factor * amplitude, data.sigma)
             chain = self.factor
@@ -135,11 +142,11 @@ class XrayTarget:
             value, slope, curvature, _ = likelihood.rice_ml(
                 data.f_obs, chain * amplitude, self.variance, data.centric
             )
-        return value, slope * chain, curvature * chain**2, unit
+        return value, slope * chain * unit, curvature * chain**2
 
     def values(self, f_calc: Complex) -> Float:
         """-log p of every reflection (R,), test set included."""
-        return self._by_amplitude(f_calc)[0]
+        return self._by_sum(f_calc)[0]
 
     def __call__(self, atoms: Atoms) -> tuple[float, Gradient]:
         """Value and gradient; only work reflections enter."""
@@ -153,10 +160,10 @@ class XrayTarget:
     def by_structure_factor(self, f_calc: Complex) -> tuple[float, Complex]:
         """Value, and its derivative by F_calc (R,): ∂T/∂Re F + i ∂T/∂Im F, 0 for the test set."""
         start = time.perf_counter()
-        value, slope, _, unit = self._by_amplitude(f_calc)
+        value, by_sum, _ = self._by_sum(f_calc)
         work = self.work
         total = float(value[work].sum())
-        d_f = np.where(work, slope, 0.0) * unit
+        d_f = np.where(work, by_sum, 0.0)
         self.timer["likelihood"] = self.timer.get("likelihood", 0.0) + time.perf_counter() - start
         return total, d_f
 
@@ -171,7 +178,7 @@ class XrayTarget:
         displacement.
         """
         sf, data = self.structure_factors, self.reflections
-        _, _, curvature, _ = self._by_amplitude(f_calc)
+        _, _, curvature = self._by_sum(f_calc)
         seen = np.where(self.work, np.where(data.centric, 1.0, 0.5), 0.0)
         edges = np.linspace(0.0, data.s_squared.max() * (1.0 + 1e-9), _SHELLS + 1)
         shell = np.clip(np.searchsorted(edges, data.s_squared, side="right") - 1, 0, _SHELLS - 1)

@@ -1,0 +1,229 @@
+"""Phases that are known beside the model: columns, symmetry, origins, what is refused, and real crystals."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import gemmi
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import arrayrefine as ar
+from arrayrefine import example
+from arrayrefine.errors import ArrayRefineError, InputError
+from arrayrefine.io.models.reading import read_model
+from arrayrefine.io.reflections.phase_columns import with_phases
+from arrayrefine.io.reflections.reading import read_reflections
+from arrayrefine.measurements.phases import KnownPhases, agreement, at_origin_of, origin_shifts
+from arrayrefine.structure_factors import StructureFactors
+
+Float = NDArray[np.float64]
+LABELS = "HLA,HLB,HLC,HLD"
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    return read_model(example.MODEL)
+
+
+@pytest.fixture(scope="module")
+def data(model: Any) -> ar.Reflections:
+    """Of 1RX2, to 3 Å: P 21 21 21."""
+    return read_reflections(example.DATA, model.crystal, d_min=3.0)[0]
+
+
+def _f_calc(model: Any, hkl: NDArray[np.integer]) -> NDArray[np.complex128]:
+    return StructureFactors(model.crystal, hkl, model.atoms)(model.atoms)
+
+
+def _mtz(path: Path, crystal: Any, hkl: NDArray[np.integer], columns: dict[str, tuple[str, Float]]) -> Path:
+    mtz = gemmi.Mtz(with_base=True)
+    mtz.spacegroup, mtz.title = crystal.gemmi_space_group, "phases"
+    mtz.set_cell_for_all(crystal.gemmi_cell)
+    for name, (kind, _) in columns.items():
+        mtz.add_column(name, kind)
+    mtz.set_data(np.column_stack([hkl, *(values for _, values in columns.values())]).astype(np.float32))
+    mtz.write_to_file(str(path))
+    return path
+
+
+def _with_errors(phase: Float, size: float, seed: int = 1) -> Float:
+    """Coefficients (R, 4) of phases with von Mises errors of this concentration."""
+    peak = phase + np.random.default_rng(seed).vonmises(0.0, size, len(phase))
+    return size * np.stack([np.cos(peak), np.sin(peak), 0.0 * peak, 0.0 * peak], axis=1)
+
+
+def _file_of(path: Path, crystal: Any, hkl: NDArray[np.integer], coefficients: Float) -> Path:
+    return _mtz(path, crystal, hkl, {name: ("A", column) for name, column in zip(LABELS.split(","), coefficients.T)})
+
+
+def test_equivalent_reflections_have_equivalent_phases(model: Any, data: ar.Reflections, tmp_path: Path) -> None:
+    """Anywhere in reciprocal space, Friedel mates too, with the translations of three screw axes."""
+    rotations = data.crystal.primitive_rotations
+    sign = np.where(np.arange(len(data)) % 2, 1, -1)[:, None]
+    moved = sign * np.einsum("ni,nij->nj", data.hkl, rotations[np.arange(len(data)) % len(rotations)])
+    phase = np.angle(_f_calc(model, moved))
+    rotated = np.stack([np.cos(phase), np.sin(phase), 0.5 * np.cos(2 * phase), 0.5 * np.sin(2 * phase)], axis=1)
+    file = _file_of(tmp_path / "moved.mtz", data.crystal, moved, rotated)
+    found, notes = with_phases(data, f"{file}:{LABELS}", example.DATA)
+    assert found.phases is not None
+    own = np.angle(_f_calc(model, data.hkl))
+    once, twice = (found.phases.coefficients[:, k] + 1j * found.phases.coefficients[:, k + 1] for k in (0, 2))
+    np.testing.assert_allclose(once, np.exp(1j * own), atol=3e-3)
+    np.testing.assert_allclose(twice, np.where(data.centric, 0.0, 0.5 * np.exp(2j * own)), atol=3e-3)
+    assert notes == (
+        f"phases of HLA, HLB, HLC, HLD of '{file}' enter the likelihood of {len(data)} reflections, mean figure of "
+        f"merit {np.abs(found.phases.expected(data.centric)).mean():.2f}",
+    )  # fmt: skip
+
+
+def test_a_phase_and_its_figure_of_merit_say_the_same(model: Any, data: ar.Reflections, tmp_path: Path) -> None:
+    phase = np.angle(_f_calc(model, data.hkl))
+    fom = np.linspace(0.02, 1.0, len(data))
+    fom[::5] = np.nan
+    columns = {"PHIB": ("P", np.degrees(phase)), "FOM": ("W", fom)}
+    file = _mtz(tmp_path / "phib.mtz", data.crystal, data.hkl, columns)
+    found, (note,) = with_phases(data, f"{file}:PHIB,FOM", example.DATA)
+    assert found.phases is not None
+    known = found.phases.known
+    assert np.array_equal(known, np.isfinite(fom))
+    expected = found.phases.expected(data.centric)[known]
+    np.testing.assert_allclose(np.abs(expected), np.minimum(fom[known], 0.99), atol=0.006)
+    np.testing.assert_allclose(np.angle(expected * np.exp(-1j * phase[known])), 0.0, atol=1e-3)
+    assert note.endswith(f"; {len(data) - known.sum()} reflections without")
+
+
+def test_origins_are_those_that_symmetry_allows() -> None:
+    cell = (50.0, 60.0, 70.0, 90.0, 90.0, 90.0)
+    assert len(origin_shifts(ar.Crystal(cell, "P 21 21 21"))) == 8
+    shifts = origin_shifts(ar.Crystal((50.0, 50.0, 70.0, 90.0, 90.0, 120.0), "P 32 2 1")).tolist()
+    assert len(shifts) == 2  # along c by one half
+    assert origin_shifts(ar.Crystal(cell, "P 1")).tolist()[0] == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("shift", [(0.0, 0.0, 0.0), (0.5, 0.0, 0.5)])
+def test_phases_of_another_origin_are_moved_to_the_model(
+    model: Any, data: ar.Reflections, shift: tuple[float, float, float]
+) -> None:
+    f_calc = _f_calc(model, data.hkl)
+    given = np.angle(f_calc) - 2.0 * np.pi * (data.hkl @ np.array(shift))
+    known = KnownPhases(_with_errors(given, 2.0), ("PHIB", "FOM"))
+    found, (note,) = at_origin_of(known, f_calc, data.crystal, data.hkl)
+    assert agreement(found, f_calc, data.centric)["cosine"] > 0.6
+    assert (found is known) == (not any(shift))
+    assert ("with their origin moved by 1/2, 0, 1/2 of the cell" in note) == any(shift)
+    assert "PHIB,FOM: mean cosine 0.7" in note
+
+
+def test_phases_of_something_else_are_refused(model: Any, data: ar.Reflections) -> None:
+    f_calc = _f_calc(model, data.hkl)
+    other = KnownPhases(_with_errors(np.random.default_rng(3).uniform(0.0, 6.28, len(data)), 2.0), ("A", "B"))
+    with pytest.raises(InputError, match="--phases A,B: these phases and those of the model have nothing to do with"):
+        at_origin_of(other, f_calc, data.crystal, data.hkl)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("HLA,HLB,HLC,HLX", "no column HLX in "), ("HLA,HLB,HLC", "3 names in "), ("nowhere.mtz:A,B", "nowhere.mtz"),
+    ],
+)  # fmt: skip
+def test_columns_that_are_not_there_are_named(
+    model: Any, data: ar.Reflections, tmp_path: Path, asked: str, said: str
+) -> None:
+    file = _file_of(tmp_path / "phases.mtz", data.crystal, data.hkl, np.ones((len(data), 4)))
+    with pytest.raises(ArrayRefineError, match=said):
+        with_phases(data, asked, file)
+
+
+def test_phases_of_other_reflections_are_none(data: ar.Reflections, tmp_path: Path) -> None:
+    file = _file_of(tmp_path / "far.mtz", data.crystal, np.array([[70, 0, 0], [70, 1, 0]]), np.ones((2, 4)))
+    with pytest.raises(InputError, match=f"has no phases for any of the {len(data)} reflections"):
+        with_phases(data, f"{file}:{LABELS}", example.DATA)
+
+
+def test_reflections_in_memory_have_no_columns(data: ar.Reflections) -> None:
+    with pytest.raises(InputError, match=r"have no columns: put the phases into them .*FILE:HLA,HLB,HLC,HLD"):
+        with_phases(data, LABELS, data)
+    assert with_phases(data, None, data) == (data, ())
+
+
+def test_coefficients_that_nobody_asked_for_are_named(data: ar.Reflections, tmp_path: Path) -> None:
+    file = _file_of(tmp_path / "phases.mtz", data.crystal, data.hkl, np.ones((len(data), 4)))
+    same, (note,) = with_phases(data, None, file)
+    assert same is data
+    assert "are not used" in note
+    assert f"--phases {LABELS} takes them into the likelihood" in note
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (ar.Options(twin=("-h,k,-l",)), "phases of a twin are those of no one of its domains"),
+        (ar.Options(xray=dataclasses.replace(ar.Options().xray, target="gaussian")), "of no use to --xray.target gau"),
+    ],
+)  # fmt: skip
+def test_what_phases_do_not_go_with(
+    case: Any, data: ar.Reflections, tmp_path: Path, options: ar.Options, said: str
+) -> None:
+    path = case("1l2h") / "model.cif" if options.twin != ("auto",) else case("1aba") / "model.pdb"
+    own, _ = read_reflections(path.parent / "norm.mtz", read_model(path).crystal, d_min=4.0)
+    file = _file_of(tmp_path / "phases.mtz", own.crystal, own.hkl, np.ones((len(own), 4)))
+    options = dataclasses.replace(options, phases=f"{file}:{LABELS}", d_min=4.0)
+    if options.twin != ("auto",):
+        options = dataclasses.replace(options, twin=(next(iter(own.crystal.twin_laws)),))
+    with pytest.raises(InputError, match=said):
+        ar.prepare(path, path.parent / "norm.mtz", options)
+
+
+def test_a_poor_model_comes_nearer_to_the_truth_with_phases(case: Any, tmp_path: Path) -> None:
+    """1ABA, shaken by 0.6 Å, at 3 Å; phases of the deposited model with errors of 27° in the mean."""
+    folder = case("1aba")
+    deposited = read_model(folder / "model.pdb")
+    own, _ = read_reflections(folder / "norm.mtz", deposited.crystal)
+    hkl = own.hkl[own.s_squared < 1.0 / 9.0]
+    phase = np.angle(StructureFactors(deposited.crystal, hkl, deposited.atoms)(deposited.atoms))
+    file = _file_of(tmp_path / "phases.mtz", deposited.crystal, hkl, _with_errors(phase, 3.0))
+    heavy = np.flatnonzero(~deposited.atoms.is_water)
+    away, accounts = {}, {}
+    for phases in (None, f"{file}:{LABELS}"):
+        options = ar.Options(phases=phases, perturb=0.6, d_min=3.0, cycles=2)
+        result = ar.refine(folder / "model.pdb", folder / "norm.mtz", options)
+        distance = (result.atoms.xyz[heavy] - deposited.atoms.xyz[heavy]) ** 2
+        away[phases is None] = float(np.sqrt(distance.sum(axis=1).mean()))
+        accounts[phases is None] = result.report.as_dict()["data"].get("phases")
+    assert away[False] < 0.9 * away[True]
+    assert accounts[True] is None
+    found = accounts[False]
+    assert found["columns"] == LABELS.split(",")
+    assert found["cosine"] > 10.0 * found["by_chance"]
+    assert 0.7 < found["fom"] < 0.9
+
+
+def test_command_line_and_cross_validation(
+    case: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from arrayrefine.__main__ import main
+
+    folder = case("1aba")
+    deposited = read_model(folder / "model.pdb")
+    own, _ = read_reflections(folder / "norm.mtz", deposited.crystal, d_min=3.0)
+    phase = np.angle(StructureFactors(deposited.crystal, own.hkl, deposited.atoms)(deposited.atoms))
+    file = _file_of(tmp_path / "phases.mtz", own.crystal, own.hkl, _with_errors(phase, 2.0))
+    files = [str(folder / name) for name in ("model.pdb", "norm.mtz")]
+    more = ["--phases", f"{file}:{LABELS}", "--d-min", "3", "--cycles", "1"]
+    main(["refine", *files, *more, "--out", str(tmp_path / "refined"), "--no-report"])
+    said = capsys.readouterr().out
+    assert f"phases of HLA, HLB, HLC, HLD of '{file}' enter the likelihood" in said
+    account = json.loads((tmp_path / "refined" / "report.json").read_text())
+    assert account["data"]["phases"]["cosine"] > 0.5
+    mtz = gemmi.read_mtz_file(str(tmp_path / "refined" / "refined.mtz"))
+    columns = {name: np.array(mtz.column_with_label(name)) for name in ("PHIC", "PHWT", "FOM", "FREE")}
+    along = np.abs(np.cos(np.radians(columns["PHWT"] - columns["PHIC"])))
+    assert np.nanmean(along < 0.999) > 0.05  # the best phases are not those of the model
+    main(["crossvalidate", *files, *more, "--folds", "2", "--out", str(tmp_path / "folds")])
+    assert "enter the likelihood" in capsys.readouterr().out
