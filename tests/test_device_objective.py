@@ -21,6 +21,7 @@ from arrayrefine.device.factors import made
 from arrayrefine.device.objective import DeviceObjective, Member
 from arrayrefine.device.restraints import DeviceRestraints
 from arrayrefine.errors import DeviceError, StaleWeightsError
+from arrayrefine.measurements.phases import KnownPhases
 from arrayrefine.minimize import Objective
 from arrayrefine.options import Geometry
 from arrayrefine.parameters import Parameters
@@ -204,6 +205,19 @@ def test_an_error_in_a_capture_spoils_nothing(monkeypatch: pytest.MonkeyPatch) -
 def test_other_targets(kind: str, adp: str, monkeypatch: pytest.MonkeyPatch) -> None:
     host, device = _pair(_case("C 1 2 1", monkeypatch, kind, adp), "xyz+b")
     _agree(host, device, _moved(host.parameters))
+
+
+def test_phases_that_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = _case("P 21 21 21", monkeypatch)
+    data, rng = case.xray.reflections, np.random.default_rng(8)
+    coefficients = rng.normal(0.0, 2.0, (len(data), 4))
+    coefficients[data.centric, 2:] = 0.0
+    phased = dataclasses.replace(data, phases=KnownPhases(coefficients, ("A", "B", "C", "D")))
+    host, device = _pair(case._replace(xray=dataclasses.replace(case.xray, reflections=phased)), "xyz+b")
+    without, _ = _pair(case, "xyz+b")
+    x = _moved(host.parameters)
+    _agree(host, device, x)
+    assert np.linalg.norm(host.at(x)[1] - without.at(x)[1]) > 0.01 * np.linalg.norm(without.at(x)[1])
 
 
 def test_contacts_that_are_off_are_off_on_the_device_too(monkeypatch: pytest.MonkeyPatch) -> None:
