@@ -56,6 +56,17 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     mtz = gemmi.read_mtz_file(str(DATA))
     mtz.set_data(np.array(mtz)[mtz.make_d_array() > 2.75])
     mtz.write_to_file(str(folder / "data.mtz"))
+    phases = gemmi.Mtz(with_base=True)
+    phases.spacegroup, columns = mtz.spacegroup, (*"ABCD", "PHIB", "FOM")
+    phases.set_cell_for_all(mtz.cell)
+    for name in columns:
+        phases.add_column(f"HL{name}" if len(name) == 1 else name, {"PHIB": "P", "FOM": "W"}.get(name, "A"))
+    calculator = gemmi.StructureFactorCalculatorX(mtz.cell)
+    phase = [np.angle(calculator.calculate_sf_from_model(structure[0], h)) for h in mtz.make_miller_array().tolist()]
+    a, b, nothing = np.cos(phase), np.sin(phase), np.zeros(len(phase))
+    known = [a, b, nothing, nothing, np.degrees(phase), 0.5 + nothing]
+    phases.set_data(np.column_stack([mtz.make_miller_array(), *known]).astype(np.float32))
+    phases.write_to_file(str(folder / "phases.mtz"))
     monomer = ROOT / "arrayrefine" / "data" / "monomers" / "f" / "FOL.cif"
     (folder / "ligand.cif").write_text(monomer.read_text())
     return folder
