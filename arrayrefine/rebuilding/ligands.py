@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.kernels.rotations import axis_and_angle, left_jacobian, rotated
-from arrayrefine.rebuilding.side_chains import FLATTER, Poses, Upright
+from arrayrefine.rebuilding.side_chains import FLATTER, Alike, Poses, Upright
 from arrayrefine.restraints import Restraints
 from arrayrefine.topology.polymers import Residue, is_polymer
 
@@ -36,17 +36,14 @@ _EXPECTED_HANGING = (float(np.radians(5.0)), 0.1, EXPECTED[2])
 
 
 @dataclass(frozen=True)
-class Ligands:
+class Ligands(Alike):
     """R times a ligand: other poses of the same m atoms.
 
     Attributes
     ----------
-    residues : tuple of R Residue
-        The first of each, or where it hangs on another residue, the one that does.
-    rows : (R, m) int
-        Atoms that move.
-    depth : (m,) int
-        The rigid fragment that each belongs to; that of most atoms is 0.
+    residues, rows, depth
+        See `Alike`. The residue is the first of each ligand, or where it hangs on another residue, the one that does;
+        `depth` is the rigid fragment that an atom belongs to, of most atoms 0.
     axes : (k, 2) int
         Columns of `rows`: bonds that turn, from the first fragment outwards.
     beyond : (k, k + 1) bool
@@ -63,9 +60,6 @@ class Ligands:
         of what is free.
     """
 
-    residues: tuple[Residue, ...]
-    rows: Int
-    depth: Int
     axes: Int
     beyond: Bool
     around: Float
@@ -85,11 +79,6 @@ class Ligands:
         """Whether they are bonded to what stays."""
         return bool(self.anchor.shape[1])
 
-    @property
-    def numbers(self) -> Int:
-        """Running numbers (R,) of the residues."""
-        return np.array([residue.number for residue in self.residues], dtype=np.int64)
-
     def taken(self, chosen: Sequence[int] | Int) -> Ligands:
         """Some of them."""
         chosen = np.asarray(chosen, dtype=np.int64)
@@ -98,12 +87,6 @@ class Ligands:
             self, residues=residues, rows=self.rows[chosen], around=self.around[chosen], anchor=self.anchor[chosen],
             about=self.about[chosen],
         )  # fmt: skip
-
-    def with_also(self, rows: Int, depth: Int) -> Ligands:
-        """One ligand with further atoms (n,) of its fragments."""
-        return dataclasses.replace(
-            self, rows=np.append(self.rows, rows[None], axis=1), depth=np.append(self.depth, depth)
-        )
 
     def most_b(self, atoms: Atoms) -> Float:
         """B (R, m), Å², that atoms have in another place at most: not much more than what is next to them."""

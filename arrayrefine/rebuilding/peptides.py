@@ -6,7 +6,6 @@ chain's own density.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.kernels.rotations import axis_and_angle, left_jacobian, rotated
-from arrayrefine.rebuilding.side_chains import FLATTER, FROM_WRONG_PLACE, Poses, Upright
+from arrayrefine.rebuilding.side_chains import FLATTER, FROM_WRONG_PLACE, Alike, Poses, Upright
 from arrayrefine.topology.polymers import Residue
 
 Float = NDArray[np.float64]
@@ -25,45 +24,28 @@ Int = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Peptides:
+class Peptides(Alike):
     """R peptide groups: C and O of a residue, N of the next.
 
     Attributes
     ----------
-    residues : tuple of R Residue
-        Those that C and O belong to.
-    rows : (R, m) int
-        Atoms that move.
-    depth : (m,) int
-        1: B elsewhere may be as much above CA's as that of an atom that one torsion turns above CB's.
+    residues, rows, depth
+        See `Alike`; C and O belong to the residues, and `depth` is 1: B elsewhere may be as much above CA's as that of
+        an atom that one torsion turns above CB's.
     path : (R, 3) int
         CA of the next residue, and CA of this one twice: the second of these is what B are compared with.
     """
 
-    residues: tuple[Residue, ...]
-    rows: Int
-    depth: Int
     path: Int
 
     keeps_shape: ClassVar[float] = 0.0
     expected: ClassVar[tuple[float, float, float]] = FROM_WRONG_PLACE
-
-    @property
-    def numbers(self) -> Int:
-        """Running numbers (R,) of the residues."""
-        return np.array([residue.number for residue in self.residues], dtype=np.int64)
 
     def taken(self, chosen: Sequence[int] | Int) -> Peptides:
         """Some of them."""
         chosen = np.asarray(chosen, dtype=np.int64)
         residues = tuple(self.residues[k] for k in chosen.tolist())
         return Peptides(residues, self.rows[chosen], self.depth, self.path[chosen])
-
-    def with_also(self, rows: Int, depth: Int) -> Peptides:
-        """One peptide with further atoms (n,) that move with it."""
-        return dataclasses.replace(
-            self, rows=np.append(self.rows, rows[None], axis=1), depth=np.append(self.depth, depth)
-        )
 
     def most_b(self, atoms: Atoms) -> Float:
         """B (R, m), Å², that atoms have in another place at most."""

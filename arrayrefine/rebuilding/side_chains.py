@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from arrayrefine.validation.torsions import chi_path, common_name
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
+_Alike = TypeVar("_Alike", bound="Alike")
 
 BACKBONE = frozenset({"N", "CA", "C", "O", "OXT"})
 _REMOTENESS = "BGDEZH"
@@ -67,18 +68,44 @@ class Upright(NamedTuple):
 
 
 @dataclass(frozen=True)
-class SideChains:
-    """R side chains of one kind, of the same m atoms each.
+class Alike:
+    """R parts of the model that move alike, of the same m atoms each: what side chains, peptides and ligands share.
 
     Attributes
     ----------
-    name : str
-        Of the kind, as in the tables of rotamers.
     residues : tuple of R Residue
     rows : (R, m) int
-        Atoms that move: CB and all beyond.
+        Atoms that move.
     depth : (m,) int
-        How many torsions turn each.
+        See each kind.
+    """
+
+    residues: tuple[Residue, ...]
+    rows: Int
+    depth: Int
+
+    @property
+    def numbers(self) -> Int:
+        """Running numbers (R,) of the residues."""
+        return np.array([residue.number for residue in self.residues], dtype=np.int64)
+
+    def with_also(self: _Alike, rows: Int, depth: Int) -> _Alike:
+        """One of them with further atoms (n,) that move with it."""
+        return dataclasses.replace(
+            self, rows=np.append(self.rows, rows[None], axis=1), depth=np.append(self.depth, depth)
+        )
+
+
+@dataclass(frozen=True)
+class SideChains(Alike):
+    """R side chains of one kind: CB moves, and all beyond.
+
+    Attributes
+    ----------
+    residues, rows, depth
+        See `Alike`; `depth` is how many torsions turn each atom.
+    name : str
+        Of the kind, as in the tables of rotamers.
     path : (R, k + 3) int
         N, CA, CB, and the last atom of each chi.
     carbonyl : (R,) int
@@ -86,19 +113,11 @@ class SideChains:
     """
 
     name: str
-    residues: tuple[Residue, ...]
-    rows: Int
-    depth: Int
     path: Int
     carbonyl: Int
 
     keeps_shape: ClassVar[float] = 0.0
     expected: ClassVar[tuple[float, float, float]] = FROM_WRONG_PLACE
-
-    @property
-    def numbers(self) -> Int:
-        """Running numbers (R,) of the residues."""
-        return np.array([residue.number for residue in self.residues], dtype=np.int64)
 
     def taken(self, chosen: Sequence[int] | Int) -> SideChains:
         """Some of them."""
@@ -107,12 +126,6 @@ class SideChains:
             self, residues=tuple(self.residues[k] for k in chosen.tolist()), rows=self.rows[chosen],
             path=self.path[chosen], carbonyl=self.carbonyl[chosen],
         )  # fmt: skip
-
-    def with_also(self, rows: Int, depth: Int) -> SideChains:
-        """One side chain with further atoms (n,) that its torsions turn."""
-        return dataclasses.replace(
-            self, rows=np.append(self.rows, rows[None], axis=1), depth=np.append(self.depth, depth)
-        )
 
     def most_b(self, atoms: Atoms) -> Float:
         """B (R, m), Å², that atoms have in another place at most."""
@@ -184,9 +197,9 @@ def side_chains_of(residues: Sequence[Residue]) -> list[SideChains]:
     for (name, names), members in kinds.items():
         found.append(
             SideChains(
-                common_name(members[0]), tuple(members), np.array([[r.atoms[a] for a in names] for r in members]),
-                np.array([_depth(name, a) for a in names]), np.array([chi_path(r) for r in members]),
-                np.array([r.atoms["C"] for r in members]),
+                tuple(members), np.array([[r.atoms[a] for a in names] for r in members]),
+                np.array([_depth(name, a) for a in names]), common_name(members[0]),
+                np.array([chi_path(r) for r in members]), np.array([r.atoms["C"] for r in members]),
             )
         )
     return found
