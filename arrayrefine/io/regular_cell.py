@@ -1,4 +1,4 @@
-"""Cells of which the last digits do not obey their space group."""
+"""By how much cells differ, and those of which the last digits do not obey their space group."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ from arrayrefine.wording import Caution
 CELL_TOLERANCE = 0.01
 """Relative change of a length or an angle beyond which cell and space group do not belong together: that between the
 cells of model and data."""
-_SLIGHT = 1e-3
-"""Relative change that is worth no warning."""
+SLIGHT = 1e-3
+"""Relative change up to which nothing is said of another cell, and no warning of one that does not obey its group."""
 _ROUNDING = 1e-5
 """Relative change that is none."""
+
+
+def cell_change(before: gemmi.UnitCell, after: gemmi.UnitCell) -> float:
+    """Largest relative change of a length or an angle from one cell to another."""
+    return float(np.max(np.abs(np.array(after.parameters) / np.array(before.parameters) - 1.0)))
 
 
 def regular_cell(cell: gemmi.UnitCell, group: gemmi.SpaceGroup) -> gemmi.UnitCell | None:
@@ -38,20 +43,20 @@ def regular_cell(cell: gemmi.UnitCell, group: gemmi.SpaceGroup) -> gemmi.UnitCel
     length = np.sqrt(np.diag(mean))
     cosine = mean / np.outer(length, length)
     angle = np.degrees(np.arccos(np.clip([cosine[1, 2], cosine[0, 2], cosine[0, 1]], -1.0, 1.0)))
-    regular = np.concatenate([length, angle])
-    change = float(np.max(np.abs(regular / np.array(cell.parameters) - 1.0)))
+    regular = gemmi.UnitCell(*length, *angle)
+    change = cell_change(cell, regular)
     if change <= _ROUNDING:
         return cell
-    return gemmi.UnitCell(*regular) if change <= CELL_TOLERANCE else None
+    return regular if change <= CELL_TOLERANCE else None
 
 
 def made_regular(whose: str, cell: gemmi.UnitCell, regular: gemmi.UnitCell, group: gemmi.SpaceGroup) -> str:
     """A note on a cell that was replaced; a warning where it is off by more than its last digits."""
-    off = float(np.max(np.abs(np.array(regular.parameters) / np.array(cell.parameters) - 1.0)))
-    how = "in its last digits" if off < _SLIGHT else f"by {100.0 * off:.2f} %"
+    off = cell_change(cell, regular)
+    how = "in its last digits" if off < SLIGHT else f"by {100.0 * off:.2f} %"
     taken = f"does not obey {group.xhm()} {how} and is taken for {format_cell(regular)}"
     said = f"{whose}: cell {format_cell(cell)} {taken}"
-    return said if off < _SLIGHT else Caution(said)
+    return said if off < SLIGHT else Caution(said)
 
 
 def format_cell(cell: gemmi.UnitCell) -> str:

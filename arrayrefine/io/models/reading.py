@@ -37,13 +37,11 @@ from arrayrefine.io.models.tls_header import complete_groups
 from arrayrefine.io.models.tls_residual import with_header_tls, write_motion
 from arrayrefine.io.models.water_names import use_pdb_names_of_waters
 from arrayrefine.io.pdb_header import header_records
-from arrayrefine.io.regular_cell import format_cell
+from arrayrefine.io.regular_cell import SLIGHT, cell_change, format_cell
 from arrayrefine.wording import Caution, are, counted, were
 
 Float = NDArray[np.float64]
 
-_CELL_REMARK = 0.001
-"""Relative change of a cell length or angle above which it is worth a note."""
 _SEQUENCE_NUMBER = re.compile(r"\s*-?\d+\s*|[A-Za-z][0-9A-Za-z]{3}")  # plain or hybrid-36
 
 
@@ -179,8 +177,7 @@ def in_crystal(model: Model, crystal: Crystal) -> Model:
     structure.setup_cell_images()
     atoms, notes = _atoms(model.path, structure, model.document, crystal, model.crystal)
     file_notes = model.file_notes
-    old, new = np.array(model.crystal.cell), np.array(crystal.cell)
-    if float(np.max(np.abs(new - old) / old)) > _CELL_REMARK:
+    if cell_change(model.crystal.gemmi_cell, crystal.gemmi_cell) > SLIGHT:
         file_notes = (
             *file_notes,
             f"the model is put into the cell of the data ({format_cell(crystal.gemmi_cell)}): Cartesian coordinates "

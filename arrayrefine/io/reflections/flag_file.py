@@ -7,7 +7,6 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,8 +14,9 @@ from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
 from arrayrefine.io.reflections.free_flags import FreeColumn, find_free_column, resolve
 from arrayrefine.io.reflections.merging import Observations, to_asu
+from arrayrefine.io.reflections.same_crystal import without_translations
 from arrayrefine.io.reflections.tables import Table, read_table
-from arrayrefine.io.regular_cell import format_cell
+from arrayrefine.io.regular_cell import cell_change, format_cell
 from arrayrefine.reflections import positions
 from arrayrefine.wording import counted
 
@@ -130,17 +130,13 @@ def _require_same_form(path: Path, other: Table, crystal: Crystal) -> None:
     """Refuse flags whose indices are of another lattice or point group."""
     own = crystal.gemmi_space_group
     cell, group = other.cell or crystal.gemmi_cell, other.space_group or own
-    difference = np.max(np.abs(np.array(cell.parameters) / np.array(crystal.cell) - 1.0))
-    if difference > _CELL_TOLERANCE or _rotations(group) != _rotations(own):
+    other_group = without_translations(group) != without_translations(own)
+    if other_group or cell_change(crystal.gemmi_cell, cell) > _CELL_TOLERANCE:
         raise InputError(
             f"free flags '{path}' are of {format_cell(cell)} {group.xhm()}, the data of "
             f"{format_cell(crystal.gemmi_cell)} {crystal.space_group}; expected the same point group and lattice, and "
             f"cells within {100 * _CELL_TOLERANCE:g} %: take flags of this crystal form, or --free random"
         )
-
-
-def _rotations(group: gemmi.SpaceGroup) -> gemmi.GroupOps:
-    return group.operations().derive_symmorphic()
 
 
 def _in_asu(hkl: NDArray[np.int32], rows: NDArray[np.int64], crystal: Crystal) -> Observations:

@@ -13,10 +13,16 @@ from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
 from arrayrefine.io.reflections.other_axes import new_indices
 from arrayrefine.io.reflections.tables import Table
-from arrayrefine.io.regular_cell import CELL_TOLERANCE, format_cell, made_regular, regular_cell
+from arrayrefine.io.regular_cell import (
+    CELL_TOLERANCE,
+    SLIGHT,
+    cell_change,
+    format_cell,
+    made_regular,
+    regular_cell,
+)
 from arrayrefine.wording import Caution, are, counted, reindexed_by
 
-_CELL_REMARK = 0.001
 _SAME_FORM = 0.05
 """Difference of cells up to which crystals may be of one form."""
 _PRESENT = 3.0
@@ -53,7 +59,7 @@ def common_crystal(table: Table, model: Crystal, notes: list[str]) -> tuple[Crys
         notes.append(f"'{path}' gives no {' and no '.join(missing)}: the model's is used")
     if without_screws(group, model.gemmi_space_group):
         notes.append(screws_note(path, group, model.gemmi_space_group))
-    if difference > _CELL_REMARK:
+    if difference > SLIGHT:
         notes.append(Caution(
             f"cells of model ({format_cell(model.gemmi_cell)}) and data ({format_cell(cell)}) differ by "
             f"{100 * difference:.2f} %: the data's is used"
@@ -79,10 +85,9 @@ def fits(model: Crystal, cell: gemmi.UnitCell | None, group: gemmi.SpaceGroup | 
 
 def _compared(model: Crystal, cell: gemmi.UnitCell, group: gemmi.SpaceGroup) -> tuple[float, bool]:
     """Largest relative difference of the cells, and whether the space group is the model's, or that without screws."""
-    ours, theirs = np.array(model.cell), np.array(cell.parameters)
     own = model.gemmi_space_group
     same_group = group.operations() == own.operations() or without_screws(group, own)
-    return float(np.max(np.abs(theirs - ours) / ours)), same_group
+    return cell_change(model.gemmi_cell, cell), same_group
 
 
 def require_same(
@@ -113,7 +118,7 @@ def require_same(
                 "where this is another crystal of the same form, remove the cell of the model (CRYST1, _cell), which "
                 "then takes that of the data, and move it there as a rigid body (--rigid-body yes); else "
             ) + remedy
-        if wrong == ["space groups"] and _no_translations(group) == _no_translations(own):
+        if wrong == ["space groups"] and without_translations(group) == without_translations(own):
             remedy = (
                 "they have the same rotations and differ in screw axes or glide planes only; give the data the space "
                 "group of the model if it was solved in that, or reindex the data, or solve the structure anew in "
@@ -133,7 +138,8 @@ def require_same(
     return difference
 
 
-def _no_translations(group: gemmi.SpaceGroup) -> gemmi.GroupOps:
+def without_translations(group: gemmi.SpaceGroup) -> gemmi.GroupOps:
+    """The operators of a space group less their screws and glides."""
     return group.operations().derive_symmorphic()
 
 
@@ -142,7 +148,7 @@ def without_screws(group: gemmi.SpaceGroup, model: gemmi.SpaceGroup) -> bool:
 
     Intensities are merged by the rotations alone, and these are the same.
     """
-    return group.operations() != model.operations() and group.operations() == _no_translations(model)
+    return group.operations() != model.operations() and group.operations() == without_translations(model)
 
 
 def screws_note(path: Path | str, group: gemmi.SpaceGroup, model: gemmi.SpaceGroup) -> str:
