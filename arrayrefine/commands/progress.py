@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from arrayrefine.commands.tables import number
 from arrayrefine.report import Report, Step
 from arrayrefine.wording import Caution, kind_of
 
@@ -117,15 +118,15 @@ class Progress:
             for line in timing_lines([step for report in reports.values() for step in report.steps]):
                 self._plain(line)
         self._plain(f"{'start':>5} {'R-work':>7} {'R-free':>7} {'bond Z':>6} {'angle Z':>7} {'evals':>6}  ended")
-        for number, report in reports.items():
+        for start, report in reports.items():
             final = report.final
             self._plain(
-                f"{number:>5} {_number(final.r_work, 4):>7} {_number(final.r_free, 4):>7} "
-                f"{_number(final.bond_rmsz, 2):>6} {_number(final.angle_rmsz, 2):>7} "
+                f"{start:>5} {number(final.r_work, 4):>7} {number(final.r_free, 4):>7} "
+                f"{number(final.bond_rmsz, 2):>6} {number(final.angle_rmsz, 2):>7} "
                 f"{sum(step.evaluations for step in report.steps):>6}  {report.stopped}"
             )
         # The test set must not choose, or it would cease to be one.
-        best = min(reports, key=lambda number: reports[number].final.r_work)
+        best = min(reports, key=lambda start: reports[start].final.r_work)
         self._plain(f"lowest R-work: start {best}, in {folder / str(best)}; the others lie beside it")
         first = next(iter(reports.values()))
         self._plain(f"{max(report.seconds for report in reports.values()):.1f} s on {first.device or 'cpu'}")
@@ -147,7 +148,7 @@ class Progress:
             self.console.print(_summary_table(report))
         else:
             for label, name, digits in _SUMMARY:
-                start, final = (_number(getattr(s, name), digits) for s in (report.start, report.final))
+                start, final = (number(getattr(s, name), digits) for s in (report.start, report.final))
                 self._plain(f"{label:<14} {start:>8} -> {final:>8}")
         if report.stopped:
             self._plain(f"ended: {report.stopped}")
@@ -172,8 +173,8 @@ def step_line(step: Step) -> str:
     return (
         f"{step.cycle:>5}  {step.target:<12} {step.free_parameters:>7}  "
         f"{_weight(weights.get('geometry')):>11} {_weight(weights.get('adp')):>8}  "
-        f"{_number(step.r_work, 4):>7} {_number(step.r_free, 4):>7}  "
-        f"{_number(step.bond_rmsz, 2):>6} {_number(step.angle_rmsz, 2):>7}  "
+        f"{number(step.r_work, 4):>7} {number(step.r_free, 4):>7}  "
+        f"{number(step.bond_rmsz, 2):>6} {number(step.angle_rmsz, 2):>7}  "
         f"{step.evaluations:>5} {step.seconds:>7.1f}"
     )
 
@@ -198,8 +199,8 @@ def timing_lines(steps: Sequence[Step]) -> list[str]:
     lines.append(f"{'all of the steps':<16} {seconds:>9.3f} {each:>18}   ({evaluations} evaluations)")
     launches = sorted({step.launches for step in steps if step.launches is not None})
     if launches:
-        number = " to ".join(str(n) for n in dict.fromkeys((launches[0], launches[-1])))
-        lines.append(f"kernels launched per evaluation: {number}")
+        counts = " to ".join(str(n) for n in dict.fromkeys((launches[0], launches[-1])))
+        lines.append(f"kernels launched per evaluation: {counts}")
     return lines
 
 
@@ -211,12 +212,8 @@ def _summary_table(report: Report) -> Table:
     for heading in ("start", "final"):
         table.add_column(heading, justify="right")
     for label, name, digits in _SUMMARY:
-        table.add_row(label, *(_number(getattr(s, name), digits) for s in (report.start, report.final)))
+        table.add_row(label, *(number(getattr(s, name), digits) for s in (report.start, report.final)))
     return table
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "–" if value is None or value != value else f"{value:.{digits}f}"
 
 
 def _weight(value: object) -> str:

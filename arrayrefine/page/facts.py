@@ -8,8 +8,10 @@ from typing import Any
 
 from arrayrefine.crystal import Crystal
 from arrayrefine.options import Options
+from arrayrefine.page.chains import POOR_RSCC
 from arrayrefine.page.table import Cell, Column, Table, number, plain, table
 from arrayrefine.report import json_ready
+from arrayrefine.reporting.verdicts import R_FREE_RISE
 
 Account = Mapping[str, Any]
 
@@ -17,10 +19,8 @@ _STATISTICS = (
     ("R-work", "r_work", 4), ("R-free", "r_free", 4), ("Bond RMSD, Å", "bond_rmsd", 4), ("Bond RMSZ", "bond_rmsz", 2),
     ("Angle RMSD, °", "angle_rmsd", 2), ("Angle RMSZ", "angle_rmsz", 2), ("Mean B, Å²", "b_mean", 1),
 )  # fmt: skip
-_R_FREE_RISE = 0.003
 _WIDE_GAP = 0.07
-_HIGH_RMSZ = 1.0
-_POOR_RSCC = 0.8
+_HIGH_RMSZ = {"bond_rmsz": 1.0, "angle_rmsz": 1.2}
 _HIGH_PEAK = 6.0
 _HIGH_CLASHSCORE = 10.0
 _RAMACHANDRAN_GOAL, _ROTAMER_GOAL = 0.0005, 0.003
@@ -43,22 +43,21 @@ def tiles(account: Account, validation: Account) -> list[Tile]:
     start, final = account["start"], account["final"]
     found = [Tile("R-work", plain(final["r_work"], 4), f"from {plain(start['r_work'], 4)}", "of the work set")]
     if final["r_free"] is not None:
-        rose = start["r_free"] is not None and final["r_free"] > start["r_free"] + _R_FREE_RISE
+        rose = start["r_free"] is not None and final["r_free"] > start["r_free"] + R_FREE_RISE
         gap = final["r_free"] - final["r_work"]
         found += [
             Tile("R-free", plain(final["r_free"], 4), f"from {plain(start['r_free'], 4)}",
-                 f"marked where it rose by more than {_R_FREE_RISE:g}", "look" if rose else ""),
+                 f"marked where it rose by more than {R_FREE_RISE:g}", "look" if rose else ""),
             Tile("R-free − R-work", plain(gap, 4), "overfitting shows here", f"marked above {_WIDE_GAP:g}",
                  "look" if gap > _WIDE_GAP else ""),
         ]  # fmt: skip
     for label, name in (("Bond RMSZ", "bond_rmsz"), ("Angle RMSZ", "angle_rmsz")):
         if final[name] is not None:
-            high = final[name] > _HIGH_RMSZ + (0.2 if name == "angle_rmsz" else 0.0)
-            limit = _HIGH_RMSZ + (0.2 if name == "angle_rmsz" else 0.0)
+            limit = _HIGH_RMSZ[name]
             unit = "Å" if name == "bond_rmsz" else "°"
             spread = plain(final[name.replace("rmsz", "rmsd")], 4 if unit == "Å" else 2)
             found.append(Tile(label, plain(final[name], 2), f"RMSD {spread} {unit}", f"marked above {limit:g}",
-                              "look" if high else ""))  # fmt: skip
+                              "look" if final[name] > limit else ""))  # fmt: skip
     for domain in account["data"].get("twin", ())[1:]:
         found.append(Tile("Twin fraction", plain(domain["fraction"], 3), f"by {domain['operator']}", ""))
     return found + _validation_tiles(validation)
@@ -83,8 +82,8 @@ def _validation_tiles(validation: Account) -> list[Tile]:
                           "look" if score > _HIGH_CLASHSCORE else ""))  # fmt: skip
     known = [row for row in validation["residues"] if row.get("rscc") is not None and row["kind"] != "water"]
     if known:
-        poor = sum(row["rscc"] < _POOR_RSCC for row in known)
-        found.append(Tile("Residues out of density", str(poor), f"of {len(known)} with RSCC < {_POOR_RSCC:g}",
+        poor = sum(row["rscc"] < POOR_RSCC for row in known)
+        found.append(Tile("Residues out of density", str(poor), f"of {len(known)} with RSCC < {POOR_RSCC:g}",
                           "marked above 0; waters not counted", "look" if poor else ""))  # fmt: skip
     heights = [peak["height"] for peak in validation.get("peaks") or ()]
     if heights:

@@ -13,7 +13,7 @@ from arrayrefine.report import Step
 from arrayrefine.state import State
 from arrayrefine.wording import Caution, are, counted, listed
 
-_R_FREE_RISE = 0.003
+R_FREE_RISE = 0.003
 """R-free may end this much above that of the input before the result is called worse."""
 _R_WORK_RISE = 0.002
 """And R-work, where R-free of the input may have been none."""
@@ -29,7 +29,7 @@ def worse_than_start(problem: Problem, first: State, last: State) -> list[str]:
     found, said = [], []
     risen = False
     if was.r_free is not None and now.r_free is not None:
-        risen = now.r_free > was.r_free + max(_R_FREE_RISE, 2.0 * doubt(problem.reflections, now.r_free))
+        risen = now.r_free > was.r_free + max(R_FREE_RISE, 2.0 * doubt(problem.reflections, now.r_free))
     if risen:
         numbers = f"R-free {was.r_free:.4f} -> {now.r_free:.4f} (R-work {was.r_work:.4f} -> {now.r_work:.4f}"
         if not problem.reflections.has_new_test_set:

@@ -13,6 +13,7 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.crystal import Crystal
 from arrayrefine.kernels.contacts import Pairs, in_table, neighbour_pairs, separations
 from arrayrefine.restraints import Bonds, NonBonded
+from arrayrefine.targets.contacts import SELF_CONTACT, TOGETHER
 from arrayrefine.topology.nonbonded import COORDINATION
 
 Float = NDArray[np.float64]
@@ -37,9 +38,6 @@ _METAL_TO_CARBON = 0.3
 binds with both oxygens (Zn-C 2.45, Ca-C 2.8 Å); none comes nearer to a carbon that it does not bind."""
 _NUCLEUS = 0.05
 """Å less for hydrogens at their nuclei."""
-_SELF_CONTACT = 0.8
-_TOGETHER = 1.0 + 1e-3
-"""See `targets.contacts`: atoms on special positions, and mates that are never there at the same time."""
 
 
 @dataclass(frozen=True)
@@ -153,8 +151,8 @@ def _may_clash(atoms: Atoms, nb: NonBonded, edges: Int, pairs: Pairs, distance: 
     conformer, q = nb.conformer, atoms.occupancy
     ok: Mask = (conformer[i] == 0) | (conformer[j] == 0) | (conformer[i] == conformer[j])
     ok &= (q[i] > 0.0) & (q[j] > 0.0)
-    ok &= ~image | (q[i] + q[j] > _TOGETHER)
-    ok &= ~((i == j) & (distance < _SELF_CONTACT))
+    ok &= ~image | (q[i] + q[j] > TOGETHER)
+    ok &= ~((i == j) & (distance < SELF_CONTACT))
     left_out = in_table(i, j, nb.excluded, n) | in_table(i, j, nb.one_four, n)
     left_out[left_out] = ~_beside_donors(atoms, nb, edges, i[left_out], j[left_out])
     ok &= ~(~image & left_out)
