@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
 from arrayrefine.kernels.scale import Binned, Data, Parametric, minimise
+from arrayrefine.kernels.symmetric import PLACES
 from arrayrefine.reflections import Reflections
 
 Float = NDArray[np.float64]
@@ -130,9 +131,7 @@ class Scale:
             "form": "binned" if bins else "parametric",
             "k_overall": self.k_overall,
             "b_overall": self.b_overall,
-            "b_aniso": {
-                f"{i + 1}{j + 1}": float(tensor[i, j]) for i, j in ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
-            },
+            "b_aniso": {f"{i + 1}{j + 1}": float(tensor[i, j]) for i, j in PLACES},
             "k_sol": self.k_sol,
             "b_sol": self.b_sol,
             "r_work": self.r_work,

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 Float = NDArray[np.float64]
 
 _INDEX = np.array([[0, 3, 4], [3, 1, 5], [4, 5, 2]])
-ROW, COLUMN = np.array([0, 1, 2, 0, 0, 1]), np.array([0, 1, 2, 1, 2, 2])
+PLACES = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 """Where each of the six values lies in the matrix."""
+ROW, COLUMN = np.array(PLACES).T
 _HALVES = 0.5 * (np.eye(9)[:, 3 * ROW + COLUMN] + np.eye(9)[:, 3 * COLUMN + ROW])
 """Matrix (9, 6) by which the nine entries become the six of the symmetric part."""
 COUNTS = np.array([1.0, 1.0, 1.0, 2.0, 2.0, 2.0])

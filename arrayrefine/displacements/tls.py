@@ -18,7 +18,7 @@ Float = NDArray[np.float64]
 
 NUMBERS = 20
 """T and L: 11, 22, 33, 12, 13, 23. S: 11, 22, 12, 13, 21, 23, 31, 32; S33 = −S11 − S22."""
-_SIX = (np.array([0, 1, 2, 0, 0, 1]), np.array([0, 1, 2, 1, 2, 2]))
+_SIX = symmetric.ROW, symmetric.COLUMN
 _S = (np.array([0, 1, 0, 0, 1, 1, 2, 2]), np.array([0, 1, 1, 2, 0, 2, 0, 1]))
 """Rows and columns of these numbers."""
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.crystal import Crystal
+from arrayrefine.kernels.symmetric import PLACES
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -22,7 +23,6 @@ MOLECULE_TOLERANCE = 0.1
 element is mostly disordered about it, and pulling single atoms of it onto the element would bend it."""
 
 _EXACT = 1e-4  # Å
-_SIX = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 
 
 @dataclass(frozen=True)
@@ -89,11 +89,11 @@ def find_sites(crystal: Crystal, xyz: Float, residue: Int) -> Sites:
 def _tensors_allowed(rotations: Float) -> Float:
     """Matrix (6, 6) that averages a symmetric tensor over rotations (G, 3, 3)."""
     out = np.zeros((6, 6))
-    for column, (i, j) in enumerate(_SIX):
+    for column, (i, j) in enumerate(PLACES):
         tensor = np.zeros((3, 3))
         tensor[i, j] = tensor[j, i] = 1.0
         mean = (rotations @ tensor @ rotations.transpose(0, 2, 1)).mean(axis=0)
-        out[:, column] = [mean[pair] for pair in _SIX]
+        out[:, column] = [mean[pair] for pair in PLACES]
     return out
 
 
