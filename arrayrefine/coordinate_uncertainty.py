@@ -21,7 +21,7 @@ from arrayrefine.preconditioner import symmetric_factor
 from arrayrefine.problem import Problem
 from arrayrefine.state import State
 from arrayrefine.targets.geometry_curvature import normal_matrix
-from arrayrefine.topology.polymers import is_polymer
+from arrayrefine.topology.polymers import of_polymers
 from arrayrefine.weights import geometry_prior
 from arrayrefine.wording import counted
 
@@ -115,7 +115,7 @@ def describe(atoms: Atoms, uncertainty: Float) -> dict[str, Any]:
     """Number of atoms, median and largest uncertainty of a coordinate, Å, by what they are part of."""
     one = np.sqrt(np.mean(uncertainty**2, axis=1))
     names, known = atoms.identity.residue_name, np.isfinite(one)
-    of_polymer = np.isin(names, [name for name in sorted(set(names.tolist())) if is_polymer(name)])
+    of_polymer = of_polymers(names)
     water = np.isin(names, WATERS)
     main, heavy = np.isin(atoms.identity.atom_name, _MAIN), ~atoms.is_hydrogen
     classes = {

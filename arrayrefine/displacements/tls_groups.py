@@ -16,7 +16,7 @@ from arrayrefine.displacements.tls_motion import selection_of
 from arrayrefine.errors import InputError
 from arrayrefine.options import TLS_KEYWORDS
 from arrayrefine.selection import NAMELESS, select
-from arrayrefine.topology.polymers import is_polymer
+from arrayrefine.topology.polymers import of_polymers
 from arrayrefine.wording import counted
 
 Mask = NDArray[np.bool_]
@@ -170,7 +170,7 @@ def polymer_residues(atoms: Atoms) -> Mask:
     for backbone in _POLYMER:
         there = [np.bincount(residue, who.atom_name == name, minlength=len(polymer)) > 0 for name in backbone]
         polymer |= np.logical_and.reduce(there)
-    usual = np.isin(who.residue_name, [name for name in np.unique(who.residue_name).tolist() if is_polymer(name)])
+    usual = of_polymers(who.residue_name)
     kept = np.bincount(residue, usual, minlength=len(polymer)) > 0
     for names in _LINKS:
         one, two = (np.flatnonzero((who.atom_name == name) & polymer[residue]) for name in names)

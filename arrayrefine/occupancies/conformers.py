@@ -14,7 +14,7 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.errors import InputError
 from arrayrefine.occupancies.groups import OccupancyGroups
 from arrayrefine.selection import select
-from arrayrefine.topology.polymers import is_polymer
+from arrayrefine.topology.polymers import is_polymer, of_polymers
 from arrayrefine.wording import Caution, are, counted, listed
 
 Int = NDArray[np.int64]
@@ -351,7 +351,7 @@ def partial(atoms: Atoms) -> tuple[str, ...]:
     which some say how well they see them, do not count, nor do atoms of zero occupancy.
     """
     who, share = atoms.identity, atoms.occupancy * atoms.multiplicity
-    of_chains = np.isin(who.residue_name, [name for name in set(who.residue_name.tolist()) if is_polymer(name)])
+    of_chains = of_polymers(who.residue_name)
     sums: dict[tuple[str, int, str], dict[str, float]] = {}
     names: dict[tuple[str, int, str], str] = {}
     for i in np.flatnonzero(of_chains & ~atoms.is_hydrogen & (share > 0.0)).tolist():

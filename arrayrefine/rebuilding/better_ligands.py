@@ -24,7 +24,7 @@ from arrayrefine.rebuilding.side_chain_scores import Candidates, Movable, Scores
 from arrayrefine.rebuilding.side_chains import Poses
 from arrayrefine.state import State, evaluate
 from arrayrefine.steering.guard import lost
-from arrayrefine.topology.polymers import is_polymer
+from arrayrefine.topology.polymers import of_polymers
 from arrayrefine.wording import counted, listed
 
 Float = NDArray[np.float64]
@@ -147,7 +147,7 @@ def _b_around(atoms: Atoms, near: Pairs, mine: Bool) -> float:
     """B of what is next to some atoms, or the lower quarter of their own where that is more: some may be in place."""
     others = np.unique(np.append(near.i[mine[near.j]], near.j[mine[near.i]]))
     names = atoms.identity.residue_name[others]
-    polymers = np.isin(names, [name for name in set(names.tolist()) if is_polymer(name)])
+    polymers = of_polymers(names)
     b = atoms.b_iso[others[polymers & ~atoms.is_hydrogen[others]]]
     own = float(np.quantile(atoms.b_iso[mine], 0.25))
     return max(float(np.median(b)), own) if len(b) else own

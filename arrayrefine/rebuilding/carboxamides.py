@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.rebuilding.nqh_ends import EndNames
-from arrayrefine.topology.polymers import Residue, is_polymer
+from arrayrefine.topology.polymers import Residue, of_polymers
 
 Int = NDArray[np.int64]
 
@@ -29,8 +29,7 @@ def carboxamides_of(atoms: Atoms, bonds: Int) -> list[tuple[Residue, EndNames]]:
         The component, the bond about which the end turns, and the names of O and N.
     """
     who, element = atoms.identity, atoms.element
-    names = set(who.residue_name.tolist())
-    other = ~(np.isin(who.residue_name, [name for name in names if is_polymer(name)]) | atoms.is_water)
+    other = ~(of_polymers(who.residue_name) | atoms.is_water)
     carbons = np.flatnonzero(other & (element == "C"))
     if not len(carbons):
         return []

@@ -19,7 +19,7 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.kernels.rotations import axis_and_angle, left_jacobian, rotated
 from arrayrefine.rebuilding.side_chains import FLATTER, Alike, Poses, Upright
 from arrayrefine.restraints import Restraints
-from arrayrefine.topology.polymers import Residue, is_polymer
+from arrayrefine.topology.polymers import Residue, of_polymers
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -152,8 +152,7 @@ def _column(moved: Float, still: Float, column: int) -> Float:
 def joined_residues(atoms: Atoms, bonds: Int) -> tuple[list[Int], Int]:
     """Running numbers of the residues of each ligand; and the bonds (b, 2) between residues of one."""
     who = atoms.identity
-    names = set(who.residue_name.tolist())
-    other = ~(atoms.is_water | np.isin(who.residue_name, [name for name in names if is_polymer(name)]))
+    other = ~(atoms.is_water | of_polymers(who.residue_name))
     if not other.any():
         return [], np.zeros((0, 2), dtype=np.int64)
     inside = bonds[other[bonds].all(axis=1)]

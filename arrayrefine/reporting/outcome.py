@@ -11,7 +11,7 @@ from arrayrefine.measurements.free_uncertainty import doubt, uncertainty
 from arrayrefine.problem import Problem
 from arrayrefine.report import Step
 from arrayrefine.state import State
-from arrayrefine.topology.polymers import is_polymer
+from arrayrefine.topology.polymers import of_polymers
 from arrayrefine.wording import Caution, counted
 
 _R_FREE_RISE = 0.01
@@ -162,7 +162,7 @@ def waterless(problem: Problem, last: State) -> list[str]:
         return []
     if np.isin(who.residue_name, WATERS).any():
         return []
-    chains = sum(is_polymer(name) for name in who.residue_name[np.unique(who.residue, return_index=True)[1]].tolist())
+    chains = int(of_polymers(who.residue_name[np.unique(who.residue, return_index=True)[1]]).sum())
     if chains < _CHAIN:
         return []
     return [

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
-from arrayrefine.topology.polymers import is_polymer
+from arrayrefine.topology.polymers import of_polymers
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -35,9 +35,8 @@ def odd_residues(atoms: Atoms, terms: Sequence[tuple[Int, Float]]) -> Int:
     """
     residue, names = atoms.identity.residue, atoms.identity.residue_name
     size = int(residue.max(initial=-1)) + 1
-    polymer = {name for name in set(names.tolist()) if is_polymer(name)}
     alone = np.zeros(size, dtype=bool)
-    alone[residue[~np.isin(names, sorted(polymer))]] = True
+    alone[residue[~of_polymers(names)]] = True
     odd = np.zeros(size, dtype=bool)
     for index, z in terms:
         rows = residue[index]

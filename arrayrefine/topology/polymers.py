@@ -48,12 +48,11 @@ def residues_of(atoms: Atoms) -> list[Residue]:
     """All residues of amino and nucleic acids, in the order of the model; of microheterogeneity the first."""
     who = atoms.identity
     heavy = ~atoms.is_hydrogen
-    polymer = {name for name in set(who.residue_name.tolist()) if is_polymer(name)}
     found: list[Residue] = []
     at: dict[tuple[str, int, str], Residue] = {}
     chains, names, labels = who.chain.tolist(), who.residue_name.tolist(), who.atom_name.tolist()
     numbers, codes, rows = who.sequence_number.tolist(), who.insertion_code.tolist(), who.residue.tolist()
-    for i in np.flatnonzero(heavy & np.isin(who.residue_name, sorted(polymer))).tolist():
+    for i in np.flatnonzero(heavy & of_polymers(who.residue_name)).tolist():
         place = chains[i], numbers[i], codes[i]
         residue = at.get(place)
         if residue is None:
@@ -68,6 +67,12 @@ def is_polymer(name: str) -> bool:
     """Whether a component is known as an amino acid or a nucleotide of chains."""
     info = gemmi.find_tabulated_residue(name)
     return info.is_amino_acid() or info.is_nucleic_acid()
+
+
+def of_polymers(names: NDArray[np.str_]) -> NDArray[np.bool_]:
+    """Which of the components (N,) are known as amino acids or nucleotides of chains."""
+    known = [name for name in np.unique(names).tolist() if is_polymer(name)]
+    return np.isin(names, np.array(known, dtype=str))
 
 
 def by_chain(residues: list[Residue]) -> dict[str, list[Residue]]:

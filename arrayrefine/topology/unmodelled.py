@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from arrayrefine.atoms import Atoms
 from arrayrefine.monomers import MonomerLibrary
 from arrayrefine.selection import select
 from arrayrefine.topology.atom_names import prime_for_star
-from arrayrefine.topology.polymers import Residue, is_polymer, residues_of
+from arrayrefine.topology.polymers import Residue, of_polymers, residues_of
 from arrayrefine.wording import Caution, are, counted, listed
 
 _OF_ENDS = {"OXT", "OP3", "O3P", "P", "OP1", "OP2", "O1P", "O2P"}
@@ -77,7 +75,7 @@ def bare(atoms: Atoms) -> str:
         return _WATERS
     who = atoms.identity
     names = who.residue_name[heavy]
-    chain = np.isin(names, [name for name in set(names.tolist()) if is_polymer(name)])
+    chain = of_polymers(names)
     of_chains = who.atom_name[heavy][chain]
     return _TRACE if len(of_chains) >= _LEAST and (of_chains == "CA").all() else ""
 
