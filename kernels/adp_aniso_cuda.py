@@ -9,7 +9,7 @@ import numpy as np
 
 from arrayrefine.kernels.adp_aniso import U_FLOOR
 from arrayrefine.kernels.adp_cuda import partners
-from arrayrefine.kernels.backend import array_module, launch, to_device
+from arrayrefine.kernels.backend import array_module, blocks_for, launch, to_device
 
 Array: TypeAlias = Any
 
@@ -85,7 +85,7 @@ def plan(
         order=order,
         both=xp.zeros((n_models, n_atoms, 12)),
         size=xp.zeros((n_models, n_atoms)) if shapes else None,
-        partial=xp.zeros((n_models, -(-n_atoms // _ATOMS_PER_BLOCK))),
+        partial=xp.zeros((n_models, blocks_for(n_atoms, _ATOMS_PER_BLOCK))),
         value=xp.zeros(n_models),
         gradient=xp.zeros((n_models, n_atoms, 6)),
     )
@@ -111,7 +111,7 @@ def find_directions(plan: AnisoAdpPlan, xyz: Array) -> None:
     """Give the rigid bonds of a plan the directions that they have at `xyz` (M, N, 3) float64, Å: one launch."""
     _check_places(plan, xyz)
     launch(
-        "adp_aniso", "directions", (-(-plan.n_atoms // _BLOCK), plan.n_models), (_BLOCK,),
+        "adp_aniso", "directions", (blocks_for(plan.n_atoms, _BLOCK), plan.n_models), (_BLOCK,),
         (np.int32(plan.n_atoms), np.int32(len(plan.other)), xyz, plan.first, plan.other, plan.direction),
     )  # fmt: skip
 
@@ -173,7 +173,7 @@ def evaluate_kl(plan: AnisoAdpPlan, u: Array) -> tuple[Array, Array]:
     _check(plan, u)
     n = np.int32(plan.n_atoms)
     launch(
-        "adp_aniso", "both", (-(-plan.n_atoms // _BLOCK), plan.n_models), (_BLOCK,),
+        "adp_aniso", "both", (blocks_for(plan.n_atoms, _BLOCK), plan.n_models), (_BLOCK,),
         (n, np.float64(U_FLOOR), u, plan.both, plan.size),
     )  # fmt: skip
     launch(
@@ -214,7 +214,7 @@ def rigid_bond(u: Array, i: Array, j: Array, direction: Array, weight: Array) ->
 
 def sphericity_buffers(xp: Any, n_atoms: int, n_models: int) -> tuple[Array, Array, Array]:
     """Allocate the memory of `sphericity`; `xp` is the cupy module."""
-    return xp.zeros(n_models), xp.zeros((n_models, n_atoms, 6)), xp.zeros((n_models, -(-n_atoms // _BLOCK)))
+    return xp.zeros(n_models), xp.zeros((n_models, n_atoms, 6)), xp.zeros((n_models, blocks_for(n_atoms, _BLOCK)))
 
 
 def sphericity(u: Array, weight: Array, out: tuple[Array, Array, Array] | None = None) -> tuple[Array, Array]:
@@ -230,7 +230,7 @@ def sphericity(u: Array, weight: Array, out: tuple[Array, Array, Array] | None =
     """
     xp = array_module(u)
     n_models, n = (1, *u.shape)[-3:-1]
-    blocks = -(-n // _BLOCK)
+    blocks = blocks_for(n, _BLOCK)
     value, gradient, partial = (
         (xp.empty(n_models), xp.empty(u.shape), xp.empty((n_models, blocks))) if out is None else out
     )

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from arrayrefine.kernels.adp import B_FLOOR
-from arrayrefine.kernels.backend import array_module, launch, to_device
+from arrayrefine.kernels.backend import array_module, blocks_for, launch, to_device
 
 Array: TypeAlias = Any
 
@@ -71,7 +71,7 @@ def plan(n_atoms: int, i: Array, j: Array, weight: Array, n_models: int = 1) -> 
         first=first,
         other=other,
         weight=both,
-        partial=xp.zeros((n_models, -(-n_atoms // _ATOMS_PER_BLOCK))),
+        partial=xp.zeros((n_models, blocks_for(n_atoms, _ATOMS_PER_BLOCK))),
         value=xp.zeros(n_models),
         gradient=xp.zeros((n_models, n_atoms)),
     )

@@ -222,6 +222,25 @@ def launch(module: str, kernel: str, grid: tuple[int, ...], block: tuple[int, ..
     _launches[kernel] += 1
 
 
+def blocks_for(n: int, per_block: int) -> int:
+    """Blocks of a grid for `n` things, so many in each block."""
+    return -(-n // per_block)
+
+
+def checked(arrays: Sequence[Any], *shapes: tuple[int, ...]) -> Sequence[Any]:
+    """Return arrays that a kernel reads, or fills, as they lie: contiguous, float64, of these shapes.
+
+    Raises
+    ------
+    ValueError
+        If one of them is another.
+    """
+    for a, shape in zip(arrays, shapes, strict=True):
+        if a.shape != shape or a.dtype != np.float64 or not a.flags.c_contiguous:
+            raise ValueError(f"a contiguous array of float64 {shape} is needed, found {a.dtype} {a.shape}")
+    return arrays
+
+
 def launch_counts() -> dict[str, int]:
     """Launches by kernel name since the last reset. A launch captured in a graph counts once, at its capture."""
     return dict(_launches)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .backend import launch, to_device
+from arrayrefine.kernels.backend import blocks_for, launch, to_device
 
 Array = NDArray[Any]
 
@@ -276,7 +276,7 @@ def list_atoms(plan: DensityPlan, x: Any, q: Any, k: Any, r: Any, c: Any, number
     n, padded, bricks = plan.n_atoms, plan.weight.shape[1], len(plan.begin)
     n_atoms, models, capacity = np.int32(n), np.int32(plan.n_models), np.int32(plan.capacity)
     points = points_of(plan.shape)
-    per_warp, per_brick = (-(-n // WARPS),), (-(-bricks // THREADS),)
+    per_warp, per_brick = (blocks_for(n, WARPS),), (blocks_for(bricks, THREADS),)
     channels, total, reached = np.int32(plan.n_channels), plan.count[:1], plan.count[1:]
     plan.count.fill(0)
     launch(

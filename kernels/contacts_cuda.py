@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from arrayrefine.kernels import contacts_tables
-from arrayrefine.kernels.backend import launch, to_device, to_host
+from arrayrefine.kernels.backend import blocks_for, launch, to_device, to_host
 from arrayrefine.kernels.contacts_tables import Rules, Symmetry
 
 Array: TypeAlias = Any
@@ -103,10 +103,6 @@ class ContactPlan:
         return sum(int(getattr(self, f.name).nbytes) for f in dataclasses.fields(self) if f.type == "Array")
 
 
-def _blocks(n: int, per_block: int = _BLOCK) -> int:
-    return -(-n // per_block)
-
-
 def _memory(
     n_atoms: int, n_operators: int, n_models: int, bins: tuple[int, int, int], capacity: int
 ) -> dict[str, tuple[tuple[int, ...], Any]]:
@@ -119,7 +115,7 @@ def _memory(
         "slot": ((m, images), integer), "rank": ((m, images), integer), "image": ((m, images), np.uint32),
         "placed": ((m, images), integer), "sorted": ((m, images, 2), np.uint32),
         "first": ((m, n_atoms), integer), "length": ((m, n_atoms), integer),
-        "entries": ((m, capacity, 2), np.uint32), "partial": ((m, _blocks(n_atoms * _LANES)), np.float64),
+        "entries": ((m, capacity, 2), np.uint32), "partial": ((m, blocks_for(n_atoms * _LANES, _BLOCK)), np.float64),
         "value": ((m,), np.float64), "gradient": ((m, n_atoms, 3), np.float64),
     }  # fmt: skip
 
@@ -227,10 +223,10 @@ def _update(plan: ContactPlan, xyz: Array, occupancy: Array) -> None:
     n, images, (nu, nv, nw) = plan.n_atoms, plan.n_atoms * plan.n_operators, plan.bins
     atoms, copies, models = np.int32(n), np.int32(images), plan.n_models
     shape, places = (np.int32(nu), np.int32(nv), np.int32(nw)), np.int32(nu * nv * (nw + 1))
-    by_image = (_blocks(images), models)
+    by_image = (blocks_for(images, _BLOCK), models)
     distances = tuple(np.float64(plan.scalars[name]) for name in ("reach", "skin", "own_image", "together"))
     launch(
-        "contacts", "check_moves", (_blocks(n), models), (_BLOCK,),
+        "contacts", "check_moves", (blocks_for(n, _BLOCK), models), (_BLOCK,),
         (atoms, np.float64((0.5 * plan.scalars["skin"]) ** 2), xyz, plan.listed, plan.stale, plan.status),
     )  # fmt: skip
     launch(
@@ -239,7 +235,7 @@ def _update(plan: ContactPlan, xyz: Array, occupancy: Array) -> None:
          plan.count, plan.slot, plan.rank, plan.image, plan.taken, plan.total, plan.status),
     )  # fmt: skip
     launch(
-        "contacts", "number_rows", (_blocks(nu * nv, _WARPS), models), (_BLOCK,),
+        "contacts", "number_rows", (blocks_for(nu * nv, _WARPS), models), (_BLOCK,),
         (np.int32(nu * nv), np.int32(nw), plan.stale, plan.count, plan.begin, plan.taken),
     )  # fmt: skip
     launch(
@@ -251,7 +247,7 @@ def _update(plan: ContactPlan, xyz: Array, occupancy: Array) -> None:
         (atoms, copies, places, plan.stale, plan.slot, plan.begin, plan.placed, plan.image, plan.sorted),
     )  # fmt: skip
     launch(
-        "contacts", "list_contacts", (_blocks(n, _WARPS), models), (_BLOCK,),
+        "contacts", "list_contacts", (blocks_for(n, _WARPS), models), (_BLOCK,),
         (atoms, copies, *shape, np.int32(plan.limit.shape[1]), np.int32(plan.capacity), np.int32(occupancy.ndim == 2),
          *distances, xyz, occupancy, plan.values, plan.operators, plan.nature, plan.limit, plan.first_rule, plan.rule,
          plan.stale, plan.begin, plan.sorted, plan.total, plan.first, plan.length, plan.entries, plan.status),

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import bricks_cuda
-from .backend import launch, to_device
-from .bricks_cuda import (
+from arrayrefine.kernels import bricks_cuda
+from arrayrefine.kernels.backend import blocks_for, launch, to_device
+from arrayrefine.kernels.bricks_cuda import (
     THREADS,
     WARPS,
     cell_and_frame,
@@ -124,7 +124,7 @@ def splat_aniso(
     _require_precisions(precision, len(fractional))
     x, q, k, r, c, number = on_device(fractional, amplitude, precision, radius, channel, model, lists.dtype)
     launch(
-        "density_aniso", f"shapes_{letter}", (-(-lists.n_atoms // THREADS),), (THREADS,),
+        "density_aniso", f"shapes_{letter}", (blocks_for(lists.n_atoms, THREADS),), (THREADS,),
         (k, r, np.int32(lists.n_atoms), lists.cell, lists.frame, plan.exponent, plan.form),
     )  # fmt: skip
     bricks_cuda.list_atoms(lists, x, q, plan.exponent, r, c, number)
@@ -187,8 +187,9 @@ def gather_aniso(
         out = cupy.empty(n, np.float64), cupy.empty((n, 3), np.float64), cupy.empty((n, 6), np.float64)
     _require_precisions(precision, len(fractional))
     atoms = on_device(fractional, amplitude, precision, radius, channel, model, maps.dtype)
+    kernel = f"gather_{letter_of(maps.dtype)}{kernel_channels(channels)}"
     launch(
-        "density_aniso", f"gather_{letter_of(maps.dtype)}{kernel_channels(channels)}", (-(-n // WARPS),), (THREADS,),
+        "density_aniso", kernel, (blocks_for(n, WARPS),), (THREADS,),
         (to_device(maps), *atoms, np.int32(n), np.int32(channels), np.int32(maps.shape[0]), cell, frame,
          *points_of(shape), *out),
     )  # fmt: skip

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import bricks_cuda
-from .backend import launch, to_device
-from .bricks_cuda import (
+from arrayrefine.kernels import bricks_cuda
+from arrayrefine.kernels.backend import blocks_for, launch, to_device
+from arrayrefine.kernels.bricks_cuda import (
     THREADS,
     WARPS,
     DensityPlan,
@@ -122,7 +122,7 @@ def gather(
         out = cupy.empty(n, np.float64), cupy.empty((n, 3), np.float64), cupy.empty(n, np.float64)
     atoms = on_device(fractional, amplitude, exponent, radius, channel, model, maps.dtype)
     launch(
-        "density", f"gather_{letter}{kernel_channels(channels)}", (-(-n // WARPS),), (THREADS,),
+        "density", f"gather_{letter}{kernel_channels(channels)}", (blocks_for(n, WARPS),), (THREADS,),
         (to_device(maps), *atoms, np.int32(n), np.int32(channels), np.int32(maps.shape[0]), cell, frame,
          *points_of(shape), *out),
     )  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from arrayrefine.kernels.backend import launch, to_device, to_host
+from arrayrefine.kernels.backend import blocks_for, checked, launch, to_device, to_host
 from arrayrefine.kernels.vector_cuda import Layout
 
 Array: TypeAlias = Any
@@ -141,12 +141,6 @@ def sums(xp: Any, made: Displaced, n_models: int) -> Array:
     return xp.zeros((n_models, made.runs, NUMBERS))
 
 
-def _checked(array: Array, shape: tuple[int, ...]) -> Array:
-    if array.shape != shape or array.dtype != np.float64 or not array.flags.c_contiguous:
-        raise ValueError(f"an array of float64 {shape} is needed, found {array.dtype} {array.shape}")
-    return array
-
-
 def unpack(made: Displaced, table: Layout, x: Array, b_iso: Array, u_aniso: Array) -> None:
     """Displacements of the atoms whose U is refined, and B of those that ride on them: one launch.
 
@@ -161,12 +155,10 @@ def unpack(made: Displaced, table: Layout, x: Array, b_iso: Array, u_aniso: Arra
         Atoms whose U is not refined keep what they have.
     """
     models, n = len(x), len(table.slot)
-    _checked(x, (models, table.size))
-    _checked(b_iso, (models, n))
-    _checked(u_aniso, (models, n, 6))
+    checked((x, b_iso, u_aniso), (models, table.size), (models, n), (models, n, 6))
     atoms, own = table.scalars()
     launch(
-        "displaced", "displace", (-(-n // _BLOCK), models), (_BLOCK,),
+        "displaced", "displace", (blocks_for(n, _BLOCK), models), (_BLOCK,),
         (atoms, np.int32(table.size), own, np.int32(made.n_groups), np.int32(made.begin), *map(np.float64, made.limits),
          table.slot, made.entry, table.parent, made.projection, made.groups, table.xyz, table.b_iso, made.u_aniso,
          table.b_ratio, x, b_iso, u_aniso),
@@ -202,14 +194,11 @@ def pullback(
         See `sums`.
     """
     models, n = d_b.shape
-    _checked(d_b, (models, n))
-    _checked(d_u, (models, n, 6))
-    _checked(gradient, (models, table.size))
-    _checked(partial, (models, made.runs, NUMBERS))
+    checked((d_b, d_u), (models, n), (models, n, 6))
+    checked((gradient, partial), (models, table.size), (models, made.runs, NUMBERS))
     weight, by_u = (None, None) if restraints is None else restraints
     if restraints is not None:
-        _checked(weight, (models, 2))
-        _checked(by_u, (models, n, 6))
+        checked((weight, by_u), (models, 2), (models, n, 6))
     atoms, own = table.scalars()
     size = np.int32(table.size)
     launch(

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from arrayrefine.kernels.backend import array_module, launch, to_device, to_host
+from arrayrefine.kernels.backend import array_module, blocks_for, launch, to_device, to_host
 from arrayrefine.kernels.geometry_cuda import rows_of_atoms
 
 Array: TypeAlias = Any
@@ -16,10 +16,6 @@ Class: TypeAlias = tuple[Array, Array, Array, float, float]
 """index, ideal, sigma, alpha, weight, as `distances.evaluate` takes them."""
 
 _BLOCK = 128
-
-
-def _blocks(n: int) -> int:
-    return -(-n // _BLOCK)
 
 
 @dataclass(frozen=True)
@@ -79,7 +75,7 @@ def plan(n_atoms: int, classes: Sequence[Class], n_models: int = 1) -> DistanceP
     return DistancePlan(
         n_atoms, n_models, (counts[0], counts[1]), to_device(index, np.int32), ideal, sigma, alpha, weight,
         to_device(first, np.int32), to_device(slots, np.int32), xp.zeros((n_models, len(index), 3)),
-        xp.zeros((n_models, max(1, _blocks(sum(counts))))),
+        xp.zeros((n_models, max(1, blocks_for(sum(counts), _BLOCK)))),
     )  # fmt: skip
 
 
@@ -107,7 +103,7 @@ def add(plan: DistancePlan, xyz: Array, value: Array, gradient: Array) -> None:
          plan.pull, plan.partial),
     )  # fmt: skip
     launch(
-        "distances", "add_pulls", (_blocks(3 * plan.n_atoms) + 1, plan.n_models), (_BLOCK,),
+        "distances", "add_pulls", (blocks_for(3 * plan.n_atoms, _BLOCK) + 1, plan.n_models), (_BLOCK,),
         (*sizes, np.int32(blocks), plan.first, plan.slots, plan.pull, plan.partial, value, gradient),
     )  # fmt: skip
 

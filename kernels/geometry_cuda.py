@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from arrayrefine.kernels.backend import array_module, launch, to_device, to_host
+from arrayrefine.kernels.backend import array_module, blocks_for, launch, to_device, to_host
 from arrayrefine.kernels.geometry import Firm
 
 Array: TypeAlias = Any
@@ -16,10 +16,6 @@ Array: TypeAlias = Any
 HARMONIC = Firm(np.inf, 0.0)
 _BLOCK = 128
 _WIDTH = {"bond": 2, "angle": 3, "torsion": 4, "chirality": 4}
-
-
-def _blocks(n: int) -> int:
-    return -(-n // _BLOCK)
 
 
 # ---- single kinds
@@ -35,7 +31,7 @@ def _deviations(
     index = xp.ascontiguousarray(index, dtype=np.int32)
     period = None if period is None else xp.ascontiguousarray(period, dtype=np.int32)
     args = (np.int32(n), xp.ascontiguousarray(xyz), index, *numbers, period, z, jacobian)
-    launch("geometry", f"{kind}_deviations", (_blocks(n),), (_BLOCK,), args)
+    launch("geometry", f"{kind}_deviations", (blocks_for(n, _BLOCK),), (_BLOCK,), args)
     return z, jacobian
 
 
@@ -73,7 +69,7 @@ def plane(xyz: Array, index: Array, plane: Array, sigma: Array) -> tuple[Array, 
     z, jacobian = xp.empty(n), xp.empty((n, 1, 3))
     index, plane = (xp.ascontiguousarray(a, dtype=np.int32) for a in (index, plane))
     args = (np.int32(n), xp.ascontiguousarray(xyz), index, plane, xp.ascontiguousarray(sigma), z, jacobian)
-    launch("geometry", "plane_deviations", (_blocks(n),), (_BLOCK,), args)
+    launch("geometry", "plane_deviations", (blocks_for(n, _BLOCK),), (_BLOCK,), args)
     return z, jacobian
 
 
@@ -89,7 +85,7 @@ def accumulate(z: Array, jacobian: Array, index: Array, n_atoms: int) -> tuple[A
         np.int32(n_atoms), np.int32(len(z)), np.int32(max(1, width)), first, entries, xp.ascontiguousarray(z),
         xp.ascontiguousarray(jacobian), value, gradient,
     )  # fmt: skip
-    launch("geometry", "accumulate", (_blocks(3 * n_atoms) + 1,), (_BLOCK,), args)
+    launch("geometry", "accumulate", (blocks_for(3 * n_atoms, _BLOCK) + 1,), (_BLOCK,), args)
     return value, gradient
 
 
@@ -230,7 +226,7 @@ def plan(
         first=held[3],
         slots=held[4],
         pull=xp.zeros((n_models, len(index), 3)),
-        partial=xp.zeros((n_models, max(1, sum(_blocks(n) for n in counts)))),
+        partial=xp.zeros((n_models, max(1, sum(blocks_for(n, _BLOCK) for n in counts)))),
         value=xp.zeros(n_models),
         gradient=xp.zeros((n_models, n_atoms, 3)),
     )
@@ -277,7 +273,7 @@ def evaluate(plan: GeometryPlan, xyz: Array) -> tuple[Array, Array]:
          plan.first_of_plane, plan.root, plan.limit, np.float64(plan.firmness), plan.pull, plan.partial),
     )  # fmt: skip
     launch(
-        "geometry", "sum_pulls", (_blocks(3 * plan.n_atoms) + 1, plan.n_models), (_BLOCK,),
+        "geometry", "sum_pulls", (blocks_for(3 * plan.n_atoms, _BLOCK) + 1, plan.n_models), (_BLOCK,),
         (*sizes, np.int32(blocks), plan.first, plan.slots, plan.pull, plan.partial, plan.value, plan.gradient),
     )  # fmt: skip
     return (plan.value, plan.gradient) if xyz.ndim == 3 else (plan.value[0], plan.gradient[0])

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from arrayrefine.kernels.backend import array_module, launch
+from arrayrefine.kernels.backend import array_module, blocks_for, launch
 
 Array: TypeAlias = Any
 
@@ -27,7 +27,7 @@ def _elementwise(kernel: str, arrays: list[Array], n_results: int) -> tuple[Arra
     xp = array_module(arrays[0])
     results = tuple(xp.empty(arrays[0].shape) for _ in range(n_results))
     n = arrays[0].size
-    launch("likelihood", kernel, (-(-n // _BLOCK),), (_BLOCK,), (np.int64(n), *arrays, *results))
+    launch("likelihood", kernel, (blocks_for(n, _BLOCK),), (_BLOCK,), (np.int64(n), *arrays, *results))
     return results
 
 
@@ -82,7 +82,7 @@ def xray_buffers(xp: Any, n_models: int, n_reflections: int) -> XrayBuffers:
     return XrayBuffers(
         xp.zeros(n_models),
         xp.zeros((n_models, n_reflections), dtype=np.complex128),
-        xp.zeros((n_models, -(-n_reflections // _BLOCK))),
+        xp.zeros((n_models, blocks_for(n_reflections, _BLOCK))),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from arrayrefine.kernels import lookup
-from arrayrefine.kernels.backend import array_module, launch, to_device
+from arrayrefine.kernels.backend import array_module, blocks_for, launch, to_device
 
 Array: TypeAlias = Any
 
@@ -109,7 +109,7 @@ def look_up(transforms: Array, factor: Array, table: DeviceLookUp | lookup.LookU
         out = array_module(transforms).empty((*batch, n), dtype=np.complex128)
     launch(
         "lookup", f"look_up_{letter}",
-        (-(-n // _REFLECTIONS), math.prod(batch)), (_REFLECTIONS, max(1, min(operators, _OPERATORS))),
+        (blocks_for(n, _REFLECTIONS), math.prod(batch)), (_REFLECTIONS, max(1, min(operators, _OPERATORS))),
         (np.int32(n), np.int32(operators), np.int32(channels), np.int32(math.prod(table.stored)), to_device(transforms),
          factor, table.index, table.phase, out),
     )  # fmt: skip
@@ -147,7 +147,7 @@ def scatter(
         raise ValueError(f"the result is {table.dtype} {shape}, the array for it {out.dtype} {out.shape}")
     size = math.prod(table.stored)
     launch(
-        "lookup", f"scatter_{letter}", (-(-size // _POSITIONS), math.prod(batch)), (_POSITIONS,),
+        "lookup", f"scatter_{letter}", (blocks_for(size, _POSITIONS), math.prod(batch)), (_POSITIONS,),
         (np.int32(gradient.shape[-1]), np.int32(len(factor)), np.int32(size), to_device(gradient, np.complex128),
          factor, table.begin, table.source, table.weight, out),
     )  # fmt: skip

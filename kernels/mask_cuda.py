@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from arrayrefine.kernels import mask
-from arrayrefine.kernels.backend import launch, to_device
+from arrayrefine.kernels.backend import blocks_for, launch, to_device
 
 Array: TypeAlias = Any
 
@@ -58,14 +58,14 @@ def solvent_mask(
         out = cupy.empty(shape, bool)
     n, operators = len(fractional), len(rotations)
     launch(
-        "mask", "cover", (-(-n * operators // _COPIES),), (32 * _COPIES,),
+        "mask", "cover", (blocks_for(n * operators, _COPIES),), (32 * _COPIES,),
         (np.int32(n), np.int32(operators), to_device(fractional, np.float64), to_device(radius, np.float64),
          to_device(rotations, np.int32), to_device(translations, np.float64), to_device(shadow), nu, nv, nw,
          np.int32(words), bits),
     )  # fmt: skip
     points = shape[0] * shape[1] * shape[2]
     launch(
-        "mask", "solvent", (-(-points // _POINTS),), (_POINTS,),
+        "mask", "solvent", (blocks_for(points, _POINTS),), (_POINTS,),
         (bits, to_device(offsets, np.int32), np.int32(len(offsets)), nu, nv, nw, np.int32(words), out),
     )  # fmt: skip
     return out

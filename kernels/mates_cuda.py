@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from arrayrefine.kernels.backend import array_module, launch, to_device
+from arrayrefine.kernels.backend import array_module, blocks_for, launch, to_device
 from arrayrefine.kernels.geometry_cuda import rows_of_atoms
 
 Array: TypeAlias = Any
@@ -68,7 +68,7 @@ def place(plan: MatePlan, xyz: Array) -> Array:
         raise ValueError(f"coordinates {xyz.shape} for mates of {plan.n_models} models of {plan.n_atoms} atoms")
     count = plan.n_atoms + plan.source.size
     launch(
-        "mates", "place_mates", (-(-3 * count // _BLOCK), plan.n_models), (_BLOCK,),
+        "mates", "place_mates", (blocks_for(3 * count, _BLOCK), plan.n_models), (_BLOCK,),
         (np.int32(plan.n_atoms), np.int32(plan.source.size), xyz, plan.source, plan.rotation, plan.shift,
          plan.extended),
     )  # fmt: skip
@@ -87,7 +87,7 @@ def add(plan: MatePlan, found: tuple[Array, Array], value: Array, gradient: Arra
     gradient : (M, N, 3) float64, 1/Å
     """
     launch(
-        "mates", "add_from_mates", (max(1, -(-3 * plan.n_atoms // _BLOCK)), plan.n_models), (_BLOCK,),
+        "mates", "add_from_mates", (max(1, blocks_for(3 * plan.n_atoms, _BLOCK)), plan.n_models), (_BLOCK,),
         (np.int32(plan.n_atoms), np.int32(plan.source.size), plan.first, plan.mates, plan.rotation, *found, value,
          gradient),
     )  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from arrayrefine.kernels.backend import launch, to_device, to_host
+from arrayrefine.kernels.backend import blocks_for, checked, launch, to_device, to_host
 from arrayrefine.kernels.vector_cuda import Layout
 
 Array: TypeAlias = Any
@@ -100,11 +100,6 @@ def plan(
     return Shares(least=least, multiplicity=to_device(multiplicity, np.float64), **whole)
 
 
-def _checked(array: Array, shape: tuple[int, ...]) -> None:
-    if array.shape != shape or array.dtype != np.float64 or not array.flags.c_contiguous:
-        raise ValueError(f"an array of float64 {shape} is needed, found {array.dtype} {array.shape}")
-
-
 def unpack(made: Shares, table: Layout, x: Array, occupancy: Array) -> None:
     """Occupancies of the atoms in groups, and of those that ride on them: one launch.
 
@@ -117,11 +112,10 @@ def unpack(made: Shares, table: Layout, x: Array, occupancy: Array) -> None:
         Other atoms keep what they have.
     """
     models, n = len(x), len(table.slot)
-    _checked(x, (models, table.size))
-    _checked(occupancy, (models, n))
+    checked((x, occupancy), (models, table.size), (models, n))
     atoms, own = table.scalars()
     launch(
-        "shares", "share_out", (-(-n // _BLOCK), models), (_BLOCK,),
+        "shares", "share_out", (blocks_for(n, _BLOCK), models), (_BLOCK,),
         (atoms, np.int32(table.size), own, np.float64(made.least), made.place, table.parent, made.row, made.begins,
          made.member, made.entry, made.multiplicity, table.occupancy_ratio, x, occupancy),
     )  # fmt: skip
@@ -141,8 +135,7 @@ def pullback(made: Shares, table: Layout, d_occupancy: Array, gradient: Array) -
         For the result; entries of other kinds keep what they have.
     """
     models, n = len(gradient), len(table.slot)
-    _checked(d_occupancy, (models, n))
-    _checked(gradient, (models, table.size))
+    checked((d_occupancy, gradient), (models, n), (models, table.size))
     atoms, own = table.scalars()
     launch(
         "shares", "pull_shares", (len(made.owner), models), (_BLOCK,),

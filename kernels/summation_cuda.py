@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from arrayrefine.kernels.backend import launch, to_device
+from arrayrefine.kernels.backend import blocks_for, launch, to_device
 
 Array: TypeAlias = Any
 
@@ -57,7 +57,7 @@ def buffers(n_reflections: int, n_atoms: int, anisotropic: bool = False) -> Summ
 
 def _parts(n: int, owners: int, least: int) -> int:
     """Number of parts of n terms where each of `owners` threads has a sum; depends on the two sizes only."""
-    return max(1, min(-(-n // least), _ENOUGH_BLOCKS // max(1, -(-owners // _BLOCK))))
+    return max(1, min(-(-n // least), _ENOUGH_BLOCKS // max(1, blocks_for(owners, _BLOCK))))
 
 
 def _problem(
@@ -105,7 +105,8 @@ def _memory(out: SummationBuffers | None, n: int, atoms: int, anisotropic: bool)
 def _sum_parts(partial: Array, out: Array) -> Array:
     """Add the parts (parts, n); `out` has n values of the same type."""
     n = partial[0].nbytes // 8
-    launch("summation", "sum_parts", (-(-n // _BLOCK),), (_BLOCK,), (np.int64(n), np.int32(len(partial)), partial, out))
+    sizes = np.int64(n), np.int32(len(partial))
+    launch("summation", "sum_parts", (blocks_for(n, _BLOCK),), (_BLOCK,), (*sizes, partial, out))
     return out
 
 
@@ -137,7 +138,7 @@ def structure_factors(
         held.f.fill(0.0)
         return held.f
     launch(
-        "summation", f"structure_factors{suffix}", (-(-n // _BLOCK), parts), (_BLOCK,),
+        "summation", f"structure_factors{suffix}", (blocks_for(n, _BLOCK), parts), (_BLOCK,),
         (np.int32(n), np.int32(atoms), np.int32(operators), np.int32(-(-atoms // parts)), *arrays, *spread,
          held.partial_f),
     )  # fmt: skip
@@ -172,7 +173,7 @@ def gradient(
     held = _memory(out, n, atoms, bool(spread))
     parts = len(held.partial_gradient)
     launch(
-        "summation", f"gradient{suffix}", (-(-atoms // _BLOCK), parts), (_BLOCK,),
+        "summation", f"gradient{suffix}", (blocks_for(atoms, _BLOCK), parts), (_BLOCK,),
         (np.int32(n), np.int32(atoms), np.int32(operators), np.int32(-(-n // parts)), to_device(d_f, np.complex128),
          *arrays, *spread, held.partial_gradient),
     )  # fmt: skip

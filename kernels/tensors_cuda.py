@@ -11,21 +11,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from arrayrefine.kernels.backend import launch
+from arrayrefine.kernels.backend import blocks_for, checked, launch
 
 Array: TypeAlias = Any
 
 _BLOCK = 128
-
-
-def _blocks(n: int) -> int:
-    return -(-n // _BLOCK)
-
-
-def _checked(arrays: tuple[Array, ...], *shapes: tuple[int, ...]) -> None:
-    for a, shape in zip(arrays, shapes, strict=True):
-        if a.shape != shape or a.dtype != np.float64 or not a.flags.c_contiguous:
-            raise ValueError(f"an array of float64 {shape} is needed, found {a.dtype} {a.shape}")
 
 
 def _spread(u_aniso: Array, models: int, n: int) -> Any:
@@ -53,18 +43,18 @@ def take(index: Array, atoms: tuple[Array, Array, Array], out: tuple[Array, Arra
     """
     models, n = atoms[1].shape
     some = len(index)
-    _checked(atoms, (models, n, 3), (models, n), (models, n))
-    _checked(out, (models, some, 3), (models, some), (models, some))
-    launch("tensors", "take", (_blocks(some), models), (_BLOCK,), (*_numbers(index, n), index, *atoms, *out))
+    checked(atoms, (models, n, 3), (models, n), (models, n))
+    checked(out, (models, some, 3), (models, some), (models, some))
+    launch("tensors", "take", (blocks_for(some, _BLOCK), models), (_BLOCK,), (*_numbers(index, n), index, *atoms, *out))
 
 
 def put(index: Array, some: tuple[Array, Array, Array], out: tuple[Array, Array, Array]) -> None:
     """Write values of some atoms, arrays as in `take`, among those of all; others keep theirs. One launch."""
     models, n = out[1].shape
     count = len(index)
-    _checked(some, (models, count, 3), (models, count), (models, count))
-    _checked(out, (models, n, 3), (models, n), (models, n))
-    launch("tensors", "put", (_blocks(count), models), (_BLOCK,), (*_numbers(index, n), index, *some, *out))
+    checked(some, (models, count, 3), (models, count), (models, count))
+    checked(out, (models, n, 3), (models, n), (models, n))
+    launch("tensors", "put", (blocks_for(count, _BLOCK), models), (_BLOCK,), (*_numbers(index, n), index, *some, *out))
 
 
 def ellipsoids(
@@ -95,10 +85,10 @@ def ellipsoids(
     *values, u_aniso = atoms
     models, n = values[1].shape
     some = len(index)
-    _checked((*values, frac, shift), (models, n, 3), (models, n), (models, n), (3, 3), (n,))
-    _checked(out, (models, some, 3), (models, some), (models, some, 6), (models, some))
+    checked((*values, frac, shift), (models, n, 3), (models, n), (models, n), (3, 3), (n,))
+    checked(out, (models, some, 3), (models, some), (models, some, 6), (models, some))
     launch(
-        "tensors", "ellipsoids", (_blocks(some), models), (_BLOCK,),
+        "tensors", "ellipsoids", (blocks_for(some, _BLOCK), models), (_BLOCK,),
         (*_numbers(index, n), _spread(u_aniso, models, n), np.float64(blur), np.float64(-math.log(cutoff)), index,
          frac, shift, *values, u_aniso, *out),
     )  # fmt: skip
@@ -127,11 +117,11 @@ def ellipsoids_pullback(
     """
     models, n = occupancy.shape
     some = len(index)
-    _checked((occupancy, precision), (models, n), (models, some, 6))
-    _checked(by_gaussian, (models, some), (models, some, 3), (models, some, 6))
-    _checked(out, (models, n, 3), (models, n), (models, n), (models, n, 6))
+    checked((occupancy, precision), (models, n), (models, some, 6))
+    checked(by_gaussian, (models, some), (models, some, 3), (models, some, 6))
+    checked(out, (models, n, 3), (models, n), (models, n), (models, n, 6))
     launch(
-        "tensors", "ellipsoids_pullback", (_blocks(some), models), (_BLOCK,),
+        "tensors", "ellipsoids_pullback", (blocks_for(some, _BLOCK), models), (_BLOCK,),
         (*_numbers(index, n), index, occupancy, precision, *by_gaussian, *out),
     )  # fmt: skip
 
@@ -139,9 +129,9 @@ def ellipsoids_pullback(
 def total_u(b_iso: Array, u_aniso: Array, out: Array) -> Array:
     """U (M, N, 6) of all atoms, isotropic part included, Å²: one launch."""
     models, n = b_iso.shape
-    _checked((b_iso, out), (models, n), (models, n, 6))
+    checked((b_iso, out), (models, n), (models, n, 6))
     launch(
-        "tensors", "total_u", (_blocks(n), models), (_BLOCK,),
+        "tensors", "total_u", (blocks_for(n, _BLOCK), models), (_BLOCK,),
         (np.int32(n), _spread(u_aniso, models, n), b_iso, u_aniso, out),
     )  # fmt: skip
     return out
@@ -164,13 +154,13 @@ def sum_by_b(
     if not 1 <= len(terms) <= 4:
         raise ValueError(f"{len(terms)} terms were given; one to four can be added")
     for term in terms:
-        _checked(term, (models,), (models, n, 6))
-    _checked(out, (models,), (models, n))
+        checked(term, (models,), (models, n, 6))
+    checked(out, (models,), (models, n))
     if by_u is not None:
-        _checked((by_u,), (models, n, 6))
+        checked((by_u,), (models, n, 6))
     padded = [*terms, *[(None, None)] * (4 - len(terms))]
     launch(
-        "tensors", "sum_by_b", (max(1, _blocks(n)), models), (_BLOCK,),
+        "tensors", "sum_by_b", (max(1, blocks_for(n, _BLOCK)), models), (_BLOCK,),
         (np.int32(n), *(value for value, _ in padded), *(slope for _, slope in padded), *out, by_u),
     )  # fmt: skip
     return out

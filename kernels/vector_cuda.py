@@ -7,32 +7,26 @@ reference values may be shared or have a row for each.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from arrayrefine.kernels.backend import array_module, launch, to_device, to_host
+from arrayrefine.kernels.backend import array_module, blocks_for, checked, launch, to_device, to_host
 
 Array: TypeAlias = Any
 
 _BLOCK = 128
 
 
-def _blocks(n: int) -> int:
-    return -(-n // _BLOCK)
+def _on_device(*arrays: Array) -> tuple[Array, ...]:
+    return tuple(to_device(a) for a in arrays)
 
 
-def _checked(arrays: tuple[Array, ...], *shapes: tuple[int, ...]) -> tuple[Array, ...]:
-    for a, shape in zip(arrays, shapes, strict=True):
-        if a.shape != shape or a.dtype != np.float64:
-            raise ValueError(f"an array of float64 {shape} is needed, found {a.dtype} {a.shape}")
-    return arrays
-
-
-def _outputs(out: tuple[Array, ...] | None, like: Array, *shapes: tuple[int, ...]) -> tuple[Array, ...]:
+def _outputs(out: tuple[Array, ...] | None, like: Array, *shapes: tuple[int, ...]) -> Sequence[Array]:
     """The arrays given for results, or new ones."""
-    return tuple(array_module(like).empty(shape) for shape in shapes) if out is None else _checked(out, *shapes)
+    return tuple(array_module(like).empty(shape) for shape in shapes) if out is None else checked(out, *shapes)
 
 
 # ---- the vector and the atoms
@@ -173,7 +167,7 @@ def unpack(table: Layout, x: Array, out: tuple[Array, Array, Array] | None = Non
     made = _outputs(out, x, *_shapes(table, x.shape[:-1]))
     n, own = table.scalars()
     launch(
-        "vector", "unpack", (_blocks(int(n)), math.prod(x.shape[:-1])), (_BLOCK,),
+        "vector", "unpack", (blocks_for(int(n), _BLOCK), math.prod(x.shape[:-1])), (_BLOCK,),
         (n, np.int32(table.size), own, table.slot, table.parent, table.projection, table.xyz, table.b_iso,
          table.occupancy, table.b_ratio, table.occupancy_ratio, to_device(x), *made),
     )  # fmt: skip
@@ -194,13 +188,13 @@ def pullback(table: Layout, d_xyz: Array, d_b: Array, d_occupancy: Array, out: A
     (n,) or (M, n) float64
     """
     batch = d_b.shape[:-1]
-    given = _checked((d_xyz, d_b, d_occupancy), *_shapes(table, batch))
+    given = checked(_on_device(d_xyz, d_b, d_occupancy), *_shapes(table, batch))
     (gradient,) = _outputs(None if out is None else (out,), d_b, (*batch, table.size))
     n, own = table.scalars()
     launch(
-        "vector", "pullback", (_blocks(int(n)), math.prod(batch)), (_BLOCK,),
+        "vector", "pullback", (blocks_for(int(n), _BLOCK), math.prod(batch)), (_BLOCK,),
         (n, np.int32(table.size), own, table.slot, table.first, table.child, table.projection, table.b_ratio,
-         table.occupancy_ratio, *(to_device(a) for a in given), gradient),
+         table.occupancy_ratio, *given, gradient),
     )  # fmt: skip
     return gradient
 
@@ -222,13 +216,13 @@ def fold(
     Three arrays of the same shapes.
     """
     shapes = _shapes(table, d_b.shape[:-1])
-    given = _checked((d_xyz, d_b, d_occupancy), *shapes)
+    given = checked(_on_device(d_xyz, d_b, d_occupancy), *shapes)
     made = _outputs(out, d_b, *shapes)
     n, own = table.scalars()
     launch(
-        "vector", "fold", (_blocks(int(n)), math.prod(d_b.shape[:-1])), (_BLOCK,),
+        "vector", "fold", (blocks_for(int(n), _BLOCK), math.prod(d_b.shape[:-1])), (_BLOCK,),
         (n, own, table.parent, table.first, table.child, table.b_ratio, table.occupancy_ratio,
-         *(to_device(a) for a in given), *made),
+         *given, *made),
     )  # fmt: skip
     return made[0], made[1], made[2]
 
@@ -271,11 +265,11 @@ def gaussians(
     if not xyz.shape == (*b_iso.shape, 3) or b_iso.shape != occupancy.shape:
         raise ValueError(f"atoms with xyz {xyz.shape}, B {b_iso.shape} and occupancy {occupancy.shape}")
     if shift is not None:
-        _checked((shift,), b_iso.shape[-1:])
+        checked((shift,), b_iso.shape[-1:])
     made = _outputs(out, xyz, xyz.shape, b_iso.shape, b_iso.shape, b_iso.shape)
     n, models = b_iso.shape[-1], math.prod(b_iso.shape[:-1])
     launch(
-        "vector", "gaussians", (_blocks(n), models), (_BLOCK,),
+        "vector", "gaussians", (blocks_for(n, _BLOCK), models), (_BLOCK,),
         (np.int32(n), np.float64(blur), np.float64(-math.log(cutoff)), frac, shift, to_device(xyz), to_device(b_iso),
          to_device(occupancy), *made),
     )  # fmt: skip
@@ -298,11 +292,11 @@ def gaussians_pullback(
     -------
     d_b, d_occupancy : (..., N) float64
     """
-    given = _checked((occupancy, exponent, d_amplitude, d_exponent), *[exponent.shape] * 4)
+    given = checked(_on_device(occupancy, exponent, d_amplitude, d_exponent), *[exponent.shape] * 4)
     made = _outputs(out, exponent, exponent.shape, exponent.shape)
     launch(
-        "vector", "gaussians_pullback", (_blocks(exponent.size),), (_BLOCK,),
-        (np.int64(exponent.size), *(to_device(a) for a in given), *made),
+        "vector", "gaussians_pullback", (blocks_for(exponent.size, _BLOCK),), (_BLOCK,),
+        (np.int64(exponent.size), *given, *made),
     )  # fmt: skip
     return made[0], made[1]
 
@@ -316,9 +310,9 @@ def cartesian_pullback(d_fractional: Array, frac: Array, out: Array) -> Array:
     frac : (3, 3) float64, on the device
         Cartesian to fractional.
     """
-    _checked((d_fractional, out), out.shape, (*out.shape[:-1], 3))
+    (given, _) = checked((to_device(d_fractional), out), out.shape, (*out.shape[:-1], 3))
     n = len(out)
-    launch("vector", "to_cartesian", (_blocks(n),), (_BLOCK,), (np.int32(n), frac, to_device(d_fractional), out))
+    launch("vector", "to_cartesian", (blocks_for(n, _BLOCK),), (_BLOCK,), (np.int32(n), frac, given, out))
     return out
 
 
@@ -356,17 +350,17 @@ def add_terms(
     """
     value, d_xyz, d_b = xray
     models, n = d_b.shape
-    _checked((weight, value, d_xyz, summary), (models, 2), (models,), (models, n, 3), (models, len(SUMMARY)))
+    checked((weight, value, d_xyz, summary), (models, 2), (models,), (models, n, 3), (models, len(SUMMARY)))
     if contacts is not None and geometry is None:
         raise ValueError("contacts are a part of the geometry, which was left out")
     for term, shape in ((geometry, (models, n, 3)), (contacts, (models, n, 3)), (adp, (models, n))):
         if term is not None:
-            _checked(term[:2], (models,), shape)
+            checked(term[:2], (models,), shape)
     one, two, three = geometry or (None, None), contacts or (None, None, None), adp or (None, None, None)
     if three[2] is not None:
-        _checked((three[2],), (models, n, 3))
+        checked((three[2],), (models, n, 3))
     launch(
-        "vector", "add_terms", (max(1, _blocks(n)), models), (_BLOCK,),
+        "vector", "add_terms", (max(1, blocks_for(n, _BLOCK)), models), (_BLOCK,),
         (np.int32(n), weight, one[1], two[1], *three[1:], value, one[0], two[0], three[0], two[2], density_status,
          d_xyz, d_b, summary),
     )  # fmt: skip
@@ -377,4 +371,4 @@ def add_pass(total: Array, part: Array) -> None:
     if total.shape != part.shape or total.dtype != part.dtype or total.dtype not in (np.float64, np.complex128):
         raise ValueError(f"passes of {part.dtype} {part.shape} and {total.dtype} {total.shape} cannot be added")
     n = total.nbytes // 8
-    launch("vector", "add_pass", (_blocks(n),), (_BLOCK,), (np.int64(n), part, total))
+    launch("vector", "add_pass", (blocks_for(n, _BLOCK),), (_BLOCK,), (np.int64(n), part, total))

@@ -218,6 +218,9 @@ def test_mistakes_are_named(emulated_cuda: ModuleType) -> None:
         vector_cuda.unpack(table, to_device(np.zeros(table.size + 1)))
     with pytest.raises(ValueError, match=r"float64 \(150, 3\) is needed"):
         vector_cuda.pullback(table, *(to_device(a) for a in (np.zeros((149, 3)), np.zeros(150), np.zeros(150))))
+    whole = [to_device(np.zeros(shape)) for shape in ((150, 3), (150,), (150,))]
+    with pytest.raises(ValueError, match="a contiguous array"):  # a kernel would fill what lies between as well
+        vector_cuda.pullback(table, *whole, out=to_device(np.zeros(2 * table.size))[::2])
     with pytest.raises(ValueError, match="ride on others"):
         layout_of(dataclasses.replace(parameters, xyz=np.ones(150, dtype=bool)))
     with pytest.raises(ValueError, match="a batch"):
