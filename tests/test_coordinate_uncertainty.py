@@ -196,6 +196,8 @@ def test_without_steps_there_is_no_last_weight() -> None:
 def test_atoms_that_share_a_column_are_apart_however_many_there_are() -> None:
     xyz = np.random.default_rng(3).uniform(0.0, 40.0, (2100, 3))
     colour = _colours(xyz)
+    assert colour.min() == 0
+    assert colour.max() < len(xyz) // 4
     for k in range(colour.max() + 1):
         assert len(cKDTree(xyz[colour == k]).query_pairs(12.0)) == 0
 

@@ -56,7 +56,9 @@ def test_a_job_that_cannot_run_leaves_the_others_alone(case: Callable[[str], Pat
 def test_stopping_ends_every_job_with_its_model(case: Callable[[str], Path]) -> None:
     folder = case("1dur")
     job = ar.Job(next(folder.glob("shaken.*")), folder / "norm.mtz", BRIEF)
-    for result in ar.refine_many([job, job], stop=lambda: 2):
+    results = ar.refine_many([job, job], stop=lambda: 2)
+    assert len(results) == 2
+    for result in results:
         assert isinstance(result, ar.Result)
         assert "interrupted" in result.report.stopped
 

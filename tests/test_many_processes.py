@@ -146,7 +146,9 @@ def test_stopping_ends_every_job_with_its_model(case: Case) -> None:
 
 @pytest.mark.parametrize("answer", [np.int64(0), "time is up", threading.Lock()])
 def test_whatever_stop_returns_but_none_ends_every_job(case: Case, answer: Any) -> None:
-    for result in ar.refine_many(jobs_of(case("5e5z"), 2, 2), stop=lambda: answer):
+    results = ar.refine_many(jobs_of(case("5e5z"), 2, 2), stop=lambda: answer)
+    assert len(results) == 2
+    for result in results:
         assert isinstance(result, ar.Result)
         assert "interrupted" in result.report.stopped
 

@@ -94,6 +94,7 @@ def test_gradients_follow_the_differences(crystal_in_d2o: Path, radiation: Radia
     by_f = rng.normal(size=len(hkl)) + 1j * rng.normal(size=len(hkl))
     gradient = plan.pullback(by_f, atoms)
     rows = np.concatenate([np.flatnonzero(atoms.element == e)[:2] for e in ("H", "D", "P", "O")])
+    assert len(rows) == 8
     for row in rows.tolist():
         for name, step in (("xyz", 1e-3), ("b_iso", 1e-2), ("occupancy", 1e-3)):
             shift = np.zeros_like(getattr(atoms, name))

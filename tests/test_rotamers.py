@@ -505,7 +505,9 @@ def test_a_crystal_with_wrong_rotamers(spoilt: tuple[Path, Path], tmp_path: Path
 def test_an_end_that_is_turned_by_half_is_no_other_rotamer(start: tuple[Problem, State]) -> None:
     """1IA1 went on for ten cycles: the data turned four Asn that hydrogen bonds turned back each time."""
     atoms = start[1].atoms
-    for kind in side_chains_of([r for r in residues_of(atoms) if r.name in ("ASN", "GLN", "HIS", "LEU")]):
+    kinds = side_chains_of([r for r in residues_of(atoms) if r.name in ("ASN", "GLN", "HIS", "LEU")])
+    assert {kind.name for kind in kinds} == {"ASN", "GLN", "HIS", "LEU"}
+    for kind in kinds:
         candidates = rotamers._rotamers(kind, atoms.xyz)
         away = candidates.poses.chi - kind.chi(atoms.xyz)[candidates.row]
         away = np.abs((away + 180.0) % 360.0 - 180.0)
