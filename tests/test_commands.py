@@ -49,6 +49,7 @@ def test_peaks_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[s
     content = json.loads(out.read_text(encoding="utf-8"))
     assert all(abs(peak["height"]) >= 5.5 for peak in content["peaks"])
     assert f"{content['peaks'][0]['height']:.1f}" in text
+    assert "0 holes beyond 5.5 sigma, 1 blob\n" in text
     assert "A 116 ASP" in content["peaks"][0]["atom"]
 
 

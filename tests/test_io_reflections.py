@@ -714,6 +714,7 @@ def test_no_flags_are_chosen_with_the_seed(tmp_path: Path) -> None:
     assert first.free.sum() == round(0.05 * COUNT)
     assert tenth.free.sum() == round(0.1 * COUNT)
     assert said(notes, "chosen at random with seed 3")
+    assert said(notes, "A refinement writes them to refined.mtz"), "validate, peaks and omit, which say it too, do not"
     assert said(notes, "R-free starts too low where the model was refined against all of them before")
     # every tenth of the resolution range has its share
     for shell in np.array_split(np.argsort(first.s_squared), 10):

@@ -12,6 +12,7 @@ from tyro.conf import Positional, arg
 from arrayrefine.commands.inputs import check_output, check_show, options_of, print_notes, write_json
 from arrayrefine.commands.tables import blob_table, peak_table
 from arrayrefine.options import Reading
+from arrayrefine.wording import counted
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class Peaks:
         anomalous = peak_rows(found.anomalous, found.atoms)
         up = [peak for peak in peaks if peak.height > 0]
         down = [peak for peak in peaks if peak.height < 0]
-        what = f"{len(up)} peaks and {len(down)} holes beyond {self.limit:g} sigma, {len(blobs)} blobs"
+        what = f"{counted(len(up), 'peak')} and {counted(len(down), 'hole')} beyond {self.limit:g} sigma, "
+        what += counted(len(blobs), "blob")
         lines = [f"mFo-DFc map: sigma {found.difference.sigma:.3g} on the scale of the data; {what}"]
         lines += [*peak_table("Peaks", up, self.show), *peak_table("Holes", down, self.show)]
         lines += [*blob_table(blobs, self.show), *peak_table("Anomalous differences", anomalous, self.show)]

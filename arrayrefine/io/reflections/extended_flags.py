@@ -49,6 +49,6 @@ def extended(label: str, flag: Float, crystal: Crystal, hkl: NDArray[np.integer]
     full[missing] = np.where(choose_random(crystal, hkl[missing], share, seed), 0.0, 1.0)
     return full, (
         f"{counted(int(missing.sum()), 'reflection')} ({d.max():.2f}-{d.min():.2f} Å) without a free flag in {label}: "
-        f"{int((full[missing] == 0.0).sum())} of them are chosen for the test set at random with seed {seed} and "
-        "written out with the result; use those flags from now on"
+        f"{int((full[missing] == 0.0).sum())} of them are chosen for the test set at random with seed {seed}. "
+        "A refinement writes them to refined.mtz: use those flags from then on"
     )

@@ -35,9 +35,9 @@ def random_test_set(
     together = ", all that a symmetry of the lattice relates together" if crystal.twin_laws else ""
     account.notes.append(Caution(
         f"no free flags are taken from '{table.file.path}': {int(test_set.sum())} of {len(test_set)} "
-        f"reflections ({100 * test_set.mean():.1f} %) are chosen at random with seed {seed}{together} and "
-        "written out with the result; use those flags from now on. R-free starts too low where the model was refined "
-        f"against all of them before. Flags of another file are taken with --free FILE{others}"
+        f"reflections ({100 * test_set.mean():.1f} %) are chosen at random with seed {seed}{together}. "
+        "A refinement writes them to refined.mtz: use those flags from then on. R-free starts too low where the model "
+        f"was refined against all of them before. Flags of another file are taken with --free FILE{others}"
     ))
     return test_set, {"free_column": None, "free_convention": f"{RANDOM}, seed {seed}", "free_file_value": None}
 
