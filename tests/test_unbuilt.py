@@ -83,4 +83,7 @@ def test_holes_are_told_beside_peaks(without_ligands: Evaluated) -> None:
     assert "missing at peaks, or are of a heavier element, and atoms at holes are there" in said
     (said,) = unbuilt.of_peaks([Peak(-8.4, (0.0, 0.0, 0.0), 1, 0.3)], atoms)
     assert "missing" not in said
+    assert "solvent" not in said
+    (said,) = unbuilt.of_peaks([Peak(-8.1, (0.0, 0.0, 0.0), 1, 4.0)], atoms)
+    assert "See whether there is less than the model's bulk solvent at holes away from atoms" in said
     assert unbuilt.of_peaks([], atoms) == []

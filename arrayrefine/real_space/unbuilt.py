@@ -22,6 +22,9 @@ _HIGH = 8.0
 them: 1RX2 beside an aspartate that does more than its atoms tell, 4IID beside a tyrosine and waters, 1EHZ on a Mg."""
 _AT_PEAKS = "atoms, conformers or waters are missing at peaks, or are of a heavier element"
 _AT_HOLES = "atoms at holes are there in part only, or not at all, or are of a lighter element"
+_AWAY, _IN_SOLVENT = 2.5, "there is less than the model's bulk solvent at holes away from atoms, as among lipids"
+"""Å from any atom beyond which a hole is none of it: in a bacteriorhodopsin one is 4 Å away, where the mask is solvent,
+and stays whatever islands of it are filled."""
 
 
 def sentences(
@@ -67,19 +70,25 @@ def sentences(
 
 def of_peaks(peaks: list[Peak], atoms: Atoms) -> list[str]:
     """A sentence on peaks and holes, if there are any."""
-    kinds = (
-        ("peak", "above ", [peak for peak in peaks if peak.height > 0.0], _AT_PEAKS),
-        ("hole", "below -", [peak for peak in peaks if peak.height < 0.0], _AT_HOLES),
-    )
+    high, holes = ([peak for peak in peaks if sign * peak.height > 0.0] for sign in (1.0, -1.0))
+    advice = [
+        said
+        for said, some in (
+            (_AT_PEAKS, high),
+            (_AT_HOLES, [hole for hole in holes if hole.distance <= _AWAY]),
+            (_IN_SOLVENT, [hole for hole in holes if hole.distance > _AWAY]),
+        )
+        if some
+    ]
     parts = [
         f"{counted(len(some), what)} {where}{_HIGH:g} sigma: " + listed([
             f"{peak.height:.0f} sigma {peak.distance:.1f} Å from {atoms.identity.label(peak.atom)}" for peak in some
         ])
-        for what, where, some, _ in kinds if some
+        for what, where, some in (("peak", "above ", high), ("hole", "below -", holes)) if some
     ]  # fmt: skip
     if not parts:
         return []
     return [Caution(
         f"the mFo-DFc map ends with {', and '.join(parts)}. See whether "
-        f"{', and '.join(advice for *_, some, advice in kinds if some)}; arrayrefine peaks lists more of them"
+        f"{', and '.join(advice)}; arrayrefine peaks lists more of them"
     )]
