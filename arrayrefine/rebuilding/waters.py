@@ -41,7 +41,8 @@ _B_RATIOS, _B_RANGE = (0.7, 1.0, 1.5, 2.2, 3.3), (5.0, 100.0)
 """B of a water is one of these times the mean B of what binds it, that with which log p gains most; its limits, Å²."""
 _TO_STAY = 2.0
 """What log p gains by a water of the model, over what it must gain by a new one: it went to where it gains, and phases
-follow it. Waters put at random into the solvent of 1RX2 come to 1 to 9, its own to 10 to 30, all but a few."""
+follow it. Waters put at random into the solvent of 1RX2 come to 1 to 9, its own to 8 and more but for a
+twentieth."""
 _LEAST_OCCUPANCY = 0.3
 """Of a full water, at the best: less is not one."""
 _NEARER = 0.1
