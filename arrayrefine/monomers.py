@@ -26,7 +26,7 @@ from arrayrefine.topology.atom_names import (
     strangers,
     use_dictionary_names,
 )
-from arrayrefine.topology.component_checks import check_restraints, check_values, shapeless, without_modifications
+from arrayrefine.topology.component_checks import check_restraints, check_values, doubts, without_modifications
 from arrayrefine.topology.component_definitions import Connectivity, use_definitions
 from arrayrefine.topology.component_of_model import components_of_model
 from arrayrefine.topology.dictionary_contents import contents, rename_modifications, set_groups
@@ -144,7 +144,7 @@ def load_monomers(
             notes.append(Caution(f"{path} describes {listed(own)}, which the model does not have: not used"))
     unused = {name: path for name, path in sources.items() if name not in residue_names}
     notes += without_modifications(monlib, own_links)
-    notes += shapeless(monlib, {name: path for name, path in sources.items() if name in residue_names})
+    notes += doubts(monlib, {name: path for name, path in sources.items() if name in residue_names})
     missing, here = [], []
     for name in dict.fromkeys(residue_names):
         if name in sources:
@@ -370,7 +370,8 @@ def _read_user_file(
         return "the library", Connectivity.of(there.monomers[name])
 
     if not path.is_file():
-        raise InputError(f"{path}: no such file (--restraints expects a restraint CIF)")
+        what = "is a folder" if path.is_dir() else "no such file"
+        raise InputError(f"{path}: {what} (--restraints expects restraint CIFs, such as LIG.cif)")
     document, unrestrained = read_restraint_file(path)
     made = use_definitions(document, wanted, known, lambda: typical_geometry(EMBEDDED))
     notes += [*unrestrained, *(f"{path}: {note}" for note in made.notes)]

@@ -169,3 +169,50 @@ def test_the_column_that_bonds_lack_is_named(tmp_path: Path, column: str, new: s
     )  # fmt: skip
     with pytest.raises((InputError, MonomerError), match=said):
         load_monomers(["ACT"], [path])
+
+
+def _glycerol(tmp_path: Path, tag: str, value: str, rows: slice) -> Path:
+    """The dictionary of glycerol with other values in rows of a column; an empty one takes the rows out."""
+    document = gemmi.cif.read(str(EMBEDDED / "g" / "GOL.cif"))
+    column = document.find_block("comp_GOL").find_values(tag)
+    for k in reversed(range(len(column))[rows]):
+        column[k] = value
+    path = tmp_path / "GOL.cif"
+    document.write_file(str(path))
+    return path
+
+
+def test_a_dictionary_in_pieces_is_told_with_them(tmp_path: Path) -> None:
+    document = gemmi.cif.read(str(EMBEDDED / "g" / "GOL.cif"))
+    table = document.find_block("comp_GOL").find("_chem_comp_bond.", ["atom_id_1", "atom_id_2"])
+    table.remove_row(next(k for k, row in enumerate(table) if {*row} == {"C1", "C2"}))
+    path = tmp_path / "GOL.cif"
+    document.write_file(str(path))
+    (note,) = [note for note in load_monomers(["GOL"], [path]).notes if "pieces" in note]
+    assert isinstance(note, Caution)
+    assert f"{path}: component GOL is in 2 pieces that no restrained bond joins (C1, O1; C2, C3, O2 ...)" in note
+    assert not [note for note in load_monomers(["GOL"], [EMBEDDED / "g" / "GOL.cif"]).notes if "pieces" in note]
+
+
+@pytest.mark.parametrize(
+    ("tag", "value", "said"),
+    [
+        ("_chem_comp_bond.value_dist_esd", "2.0", "sigmas of 2 bonds of 13 that are not between 0.001 and 0.2 Å"),
+        ("_chem_comp_bond.value_dist_esd", "0.00002", "sigmas of 2 bonds of 13"),
+        ("_chem_comp_angle.value_angle_esd", "60", "sigmas of 2 angles of 21 that are not between 0.1 and 15°"),
+        ("_chem_comp_bond.value_dist_esd", "0.015", ""),
+    ],
+)
+def test_sigmas_that_hold_nothing_or_too_much_are_told(tmp_path: Path, tag: str, value: str, said: str) -> None:
+    path = _glycerol(tmp_path, tag, value, slice(2))
+    notes = [note for note in load_monomers(["GOL"], [path]).notes if "sigmas" in note]
+    assert len(notes) == bool(said)
+    assert all(isinstance(note, Caution) and said in note and str(path) in note for note in notes)
+
+
+@pytest.mark.parametrize("symbol", [".", "Q7"])
+def test_atoms_of_no_element_are_refused_with_their_names(tmp_path: Path, symbol: str) -> None:
+    """Read as atoms of no kind they had no hydrogens, and nobody was told."""
+    path = _glycerol(tmp_path, "_chem_comp_atom.type_symbol", symbol, slice(1))
+    with pytest.raises(InputError, match=r"GOL has 1 atom of 14 of no element that is known: \w+ \('.*'\); expected"):
+        load_monomers(["GOL"], [path])

@@ -285,6 +285,15 @@ def test_absurd_occupancy(tmp_path: Path, text: str, expected: float, pattern: s
     assert said(model, pattern)
 
 
+@pytest.mark.parametrize("end", [54, 60])
+def test_records_that_end_before_b_are_told(tmp_path: Path, end: int) -> None:
+    """gemmi gives such atoms an occupancy of 1 and a B of 20."""
+    model = read(tmp_path, atom("N", element=" N", b=" 35.00"), atom(" CB ", xyz=(2, 2, 3))[:end])
+    assert model.atoms.b_iso.tolist() == [35.0, 35.0]
+    assert said(model, r"B was zero, negative or not a number and is set to 35.0 Å² .*: A/GLY 1/CB")
+    assert bool([note for note in model.notes if "occupancy was blank" in note]) == (end == 54)
+
+
 def test_hydrogens_of_zero_occupancy_are_counted_apart(tmp_path: Path) -> None:
     model = read(
         tmp_path, atom("N", element=" N"), atom("CB", xyz=(2, 2, 3), occupancy="  0.00"),

@@ -195,6 +195,17 @@ def test_a_link_to_a_symmetry_mate_takes_them_too() -> None:
     assert "HO1" not in atoms.identity.atom_name
 
 
+def test_a_gap_of_refmac_that_names_atoms_takes_none() -> None:
+    """It says that there is no link."""
+    structure, _ = joined(("GOL", "O1", "HO1"), ("EDO", "C1", "O1"), 1.43)
+    structure.connections[0].link_id = "gap"
+    for atom in structure[0]["B"][0]:
+        atom.pos += gemmi.Position(0.0, 0.0, 13.0)
+    atoms, notes = grown(structure)
+    assert not [note for note in notes if "left out" in note]
+    assert "HO1" in atoms.identity.atom_name
+
+
 def test_a_carbonyl_of_a_component_without_a_dictionary_is_told_by_its_length() -> None:
     structure = strand("OCS")
     structure[0][0][0].name = "XXX"

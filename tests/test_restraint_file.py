@@ -82,3 +82,31 @@ def test_a_bond_that_is_listed_again_counts_once_and_is_said(tmp_path: Path) -> 
     library = load_monomers(["GOL"], [path])
     assert len(library.monlib.monomers["GOL"].rt.bonds) == bonds
     assert f"{path}: 1 bond of data_comp_GOL listed more than once ({ends}): the first row is used" in library.notes
+
+
+@pytest.mark.parametrize(
+    ("kind", "found", "said"),
+    [
+        ("1", gemmi.BondType.Single, False), ("2", gemmi.BondType.Double, False),
+        ("AR", gemmi.BondType.Aromatic, False), ("'conj'", gemmi.BondType.Deloc, False), ("SING", gemmi.BondType.Single, False),
+        ("dashed", gemmi.BondType.Unspec, True),
+    ],
+)  # fmt: skip
+def test_types_of_bonds_that_gemmi_does_not_know_are_taken_as_meant(
+    tmp_path: Path, kind: str, found: gemmi.BondType, said: bool
+) -> None:
+    document = gemmi.cif.read(str(EMBEDDED / "g" / "GOL.cif"))
+    column = document.find_block("comp_GOL").find_values("_chem_comp_bond.type")
+    column[0] = column[1] = kind
+    path = tmp_path / "GOL.cif"
+    document.write_file(str(path))
+    library = load_monomers(["GOL"], [path])
+    assert [bond.type for bond in library.monlib.monomers["GOL"].rt.bonds][:2] == [found, found]
+    notes = [note for note in library.notes if "of data_comp_GOL of the type" in note]
+    assert len(notes) == said
+    assert all(f"{path}: 2 bonds" in note and f"'{kind}': taken as bonds of an unknown type" in note for note in notes)
+
+
+def test_a_folder_in_place_of_a_dictionary_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"is a folder \(--restraints expects restraint CIFs"):
+        load_monomers(["ACT"], [tmp_path])

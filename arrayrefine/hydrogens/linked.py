@@ -15,6 +15,7 @@ from arrayrefine.hydrogens.lengths import bond_length
 from arrayrefine.topology.atom_names import bonded_to, hydrogens_of
 from arrayrefine.topology.hydrogen_names import LONGEST_TO_HYDROGEN
 from arrayrefine.topology.link_lengths import bears_carbonyl, is_planar
+from arrayrefine.topology.named_links import STRETCHED
 from arrayrefine.wording import are, counted, listed
 
 Float = NDArray[np.float64]
@@ -213,7 +214,10 @@ def _thiolates(grown: Grown, groups: dict[tuple[int, str], list[Key]], gone: set
 
 
 def _join_unknown(grown: Grown) -> set[int]:
-    """Add the covalent links that gemmi left out, as the library does not know them; returns their ends."""
+    """Add the covalent links that gemmi left out, as the library does not know them; returns their ends.
+
+    What is too far apart for a bond takes no hydrogen: REFMAC's gaps stay among the links.
+    """
     number = {site.serial: k for k, site in enumerate(grown.sites)}
     ends: set[int] = set()
     for connection in grown.structure.connections:
@@ -223,6 +227,9 @@ def _join_unknown(grown: Grown) -> set[int]:
         atoms = [grown.structure[0].find_cra(partner, ignore_segment=True).atom for partner in partners]
         one, two = (None if atom is None else number.get(atom.serial) for atom in atoms)
         if one is None or two is None or one == two or two in grown.bonded[one]:
+            continue
+        apart = grown.structure.cell.find_nearest_image(grown.sites[one].pos, grown.sites[two].pos).dist()
+        if apart > STRETCHED:
             continue
         grown.bonded[one].append(two)
         grown.bonded[two].append(one)

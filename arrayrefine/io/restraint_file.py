@@ -20,13 +20,22 @@ _OTHER_KINDS = (
 """What is given in place of a dictionary, and how it is told."""
 _SIGNS = ("p", "n", "b", "c")
 """How the signs of chiral volumes begin that gemmi knows: positive, negative, both, crossN."""
+_BOND_TYPES = ("sing", "doub", "trip", "arom", "meta", "delo", "1.5", "coval")
+"""How the types of bonds begin that gemmi knows, from the library's `metal` and `deloc` to the `coval` of PDB2TNT."""
+_OTHER_BOND_TYPES = {
+    **dict.fromkeys(("1", "s"), "single"), **dict.fromkeys(("2", "d"), "double"), **dict.fromkeys(("3", "t"), "triple"),
+    **dict.fromkeys(("4", "a", "ar"), "aromatic"), **dict.fromkeys(("am", "conj"), "deloc"),
+}
+"""Orders as MOL, SDF and MOL2 files write them, which converters leave as they are."""
+_BONDS = ("_chem_comp_bond.type", "_chem_link_bond.type", "_chem_mod_bond.new_type")
 
 
 def read_restraint_file(path: Path) -> tuple[gemmi.cif.Document, list[str]]:
     """Read a CIF, in whatever encoding it says to be, with what restrains nothing where it leaves a value blank.
 
-    Torsions without a period get 0, chiral centres with a sign that gemmi does not know "both". Of bonds that are
-    listed again only the first row stays: counted twice, they would be two neighbours of an atom.
+    Torsions without a period get 0, chiral centres with a sign that gemmi does not know "both", and bonds of a type
+    that it does not know the one that is meant, or none. Of bonds that are listed again only the first row stays:
+    counted twice, they would be two neighbours of an atom.
 
     Parameters
     ----------
@@ -54,7 +63,7 @@ def read_restraint_file(path: Path) -> tuple[gemmi.cif.Document, list[str]]:
             f"{path}: cannot be read as a restraint CIF: {error}{_instead(content, kind, str(error))}; --restraints "
             "expects one as made by AceDRG, grade2 or eLBOW"
         ) from error
-    return document, _fill_blanks(document, path) + _drop_repeated(document, path)
+    return document, _fill_blanks(document, path) + _name_types(document, path) + _drop_repeated(document, path)
 
 
 def what_instead(document: gemmi.cif.Document) -> str:
@@ -89,10 +98,10 @@ def _fill_blanks(document: gemmi.cif.Document, path: Path) -> list[str]:
     """
     notes = [
         f"{path}: {counted(len(found), 'torsion')} of data_{name} without a period {are(len(found))} not restrained"
-        for name, found in _replaced(document, "_chem_comp_tor.period", lambda text: not text, "0")
+        for name, found in _replaced(document, "_chem_comp_tor.period", lambda text: None if text else "0")
     ]
     for name, found in _replaced(
-        document, "_chem_comp_chir.volume_sign", lambda text: not text.lower().startswith(_SIGNS), "both"
+        document, "_chem_comp_chir.volume_sign", lambda text: None if text.lower().startswith(_SIGNS) else "both"
     ):
         signs = listed(sorted({f"'{sign}'" for sign in found}))
         what = counted(len(found), "chiral centre")
@@ -100,17 +109,39 @@ def _fill_blanks(document: gemmi.cif.Document, path: Path) -> list[str]:
     return notes
 
 
+def _name_types(document: gemmi.cif.Document, path: Path) -> list[str]:
+    """Give bonds the types that gemmi knows, and say of which it is not known what they are.
+
+    The type decides neither length nor sigma, but which atoms are flat and which names may be exchanged.
+    """
+    notes = []
+    for tag in _BONDS:
+        for name, found in _replaced(document, tag, _bond_type):
+            strange = [kind for kind in map(gemmi.cif.as_string, found) if kind.lower() not in _OTHER_BOND_TYPES]
+            if strange:
+                kinds = listed(sorted({f"'{kind}'" for kind in strange}))
+                what = f"{counted(len(strange), 'bond')} of data_{name} of the type {kinds}"
+                notes.append(f"{path}: {what}: taken as bonds of an unknown type; expected single, double and so on")
+    return notes
+
+
+def _bond_type(text: str) -> str | None:
+    """What a type that gemmi does not know is replaced by."""
+    kind = text.lower()
+    return None if not kind or kind.startswith(_BOND_TYPES) else _OTHER_BOND_TYPES.get(kind, ".")
+
+
 def _replaced(
-    document: gemmi.cif.Document, tag: str, odd: Callable[[str], bool], value: str
+    document: gemmi.cif.Document, tag: str, instead: Callable[[str], str | None]
 ) -> Iterator[tuple[str, list[str]]]:
-    """Put a value in place of odd ones, in place; gives blocks that had any, each with what it had."""
+    """Put other values in place of odd ones, in place; gives blocks that had any, each with what it had."""
     for block in document:
         column = block.find_values(tag)
-        rows = [k for k in range(len(column)) if odd(column.str(k))]
-        found = [column[k] for k in rows]
-        for k in rows:
+        new = {k: value for k in range(len(column)) if (value := instead(column.str(k))) is not None}
+        found = [column[k] for k in new]
+        for k, value in new.items():
             column[k] = value
-        if rows:
+        if found:
             yield block.name, found
 
 

@@ -18,6 +18,10 @@ _LENGTHS = (0.5, 5.0)
 """Å; bonds of the monomer libraries of CCP4 and Refmac are 0.82 (O-H) to 3.0 (Hg-I)."""
 _ANGLES = (20.0, 181.0)
 """Degrees; angles of these libraries are 33.8 (C-Rh-C) to 180."""
+_LENGTH_SIGMAS = (0.001, 0.2)
+"""Å; sigmas of bonds of these libraries are 0.01 to 0.02, and of metals up to 0.1."""
+_ANGLE_SIGMAS = (0.1, 15.0)
+"""Degrees; sigmas of their angles are 1.5 to 3, and of metals up to 10."""
 
 
 def check_values(name: str, block: gemmi.cif.Block, path: Path) -> None:
@@ -27,7 +31,14 @@ def check_values(name: str, block: gemmi.cif.Block, path: Path) -> None:
             f"{path}: component {name} lists atoms without elements; expected the column _chem_comp_atom.type_symbol: "
             "add it, or make a restraint CIF with AceDRG, grade2 or eLBOW"
         )
-    known = {gemmi.cif.as_string(atom) for atom in block.find_values("_chem_comp_atom.atom_id")}
+    atoms = [(row.str(0), row.str(1)) for row in block.find("_chem_comp_atom.", ["atom_id", "type_symbol"])]
+    without = [f"{atom} ('{symbol}')" for atom, symbol in atoms if gemmi.Element(symbol).atomic_number == 0]
+    if without:
+        raise InputError(
+            f"{path}: component {name} has {counted(len(without), 'atom')} of {len(atoms)} of no element that is known"
+            f": {listed(without)}; expected symbols of the periodic table in _chem_comp_atom.type_symbol: correct them"
+        )
+    known = {atom for atom, _ in atoms}
     ends = [row.str(k) for row in block.find("_chem_comp_bond.", ["atom_id_1", "atom_id_2"]) for k in (0, 1)]
     absent = [atom for atom in dict.fromkeys(ends) if atom not in known]
     if absent:
@@ -122,6 +133,11 @@ def check_units(restraints: gemmi.Restraints, what: str, path: Path) -> None:
             )
 
 
+def doubts(monlib: gemmi.MonLib, sources: Mapping[str, str]) -> list[str]:
+    """Sentences on components, with the files they come from, that may not hold together, or in shape."""
+    return [*in_pieces(monlib, sources), *of_odd_sigma(monlib, sources), *shapeless(monlib, sources)]
+
+
 def shapeless(monlib: gemmi.MonLib, sources: Mapping[str, str]) -> list[str]:
     """Sentences on components, with the files they come from, that lack angles or planes that hold their shape."""
     out: list[str] = []
@@ -145,6 +161,53 @@ def shapeless(monlib: gemmi.MonLib, sources: Mapping[str, str]) -> list[str]:
                 f"{path}: component {name} has no {', and no '.join(lacks)}: {what} there. "
                 "Make complete restraints with AceDRG, grade2 or eLBOW"
             ))
+    return out
+
+
+def in_pieces(monlib: gemmi.MonLib, sources: Mapping[str, str]) -> list[str]:
+    """Sentences on components, with the files they come from, of which no bond holds all heavy atoms together.
+
+    Those with a metal are left out: what it binds, dictionaries may leave to the model.
+    """
+    out: list[str] = []
+    for name, path in sources.items():
+        component = monlib.monomers[name]
+        piece = {atom.id: {atom.id} for atom in component.atoms if not atom.is_hydrogen()}
+        for bond in component.rt.bonds:
+            one, two = bond.id1.atom, bond.id2.atom
+            if bond.value > 0 and bond.esd > 0 and one in piece and two in piece and piece[one] is not piece[two]:
+                piece[one] |= piece[two]
+                piece |= dict.fromkeys(piece[two], piece[one])
+        pieces = sorted({id(one): sorted(one) for one in piece.values()}.values())
+        if len(pieces) > 1 and not any(atom.el.is_metal for atom in component.atoms):
+            said = listed([f"{', '.join(one[:3])}{' ...' if len(one) > 3 else ''}" for one in pieces], "; ")
+            out.append(Caution(
+                f"{path}: component {name} is in {len(pieces)} pieces that no restrained bond joins ({said}): they may "
+                "drift apart. Add the bonds, or make complete restraints with AceDRG, grade2 or eLBOW"
+            ))
+    return out
+
+
+def of_odd_sigma(monlib: gemmi.MonLib, sources: Mapping[str, str]) -> list[str]:
+    """Sentences on components, with the files they come from, whose sigmas hold nothing, or make all else give way."""
+    out: list[str] = []
+    for name, path in sources.items():
+        restraints = monlib.monomers[name].rt
+        bonds = [(bond.esd, f"{bond.id1.atom}-{bond.id2.atom}") for bond in restraints.bonds if bond.esd > 0]
+        angles = [
+            (angle.esd, f"{angle.id1.atom}-{angle.id2.atom}-{angle.id3.atom}")
+            for angle in restraints.angles if angle.esd > 0
+        ]  # fmt: skip
+        for found, (low, high), kind, unit in (
+            (bonds, _LENGTH_SIGMAS, "bond", " Å"), (angles, _ANGLE_SIGMAS, "angle", "°"),
+        ):  # fmt: skip
+            odd = [f"{ends} {esd:g}{unit}" for esd, ends in found if not low <= esd <= high]
+            if odd:
+                out.append(Caution(
+                    f"{path}: component {name} has sigmas of {counted(len(odd), kind)} of {len(found)} that are not "
+                    f"between {low:g} and {high:g}{unit} ({listed(odd)}): too large, they hold nothing; too small, "
+                    "all else gives way. Correct them, or make restraints with AceDRG, grade2 or eLBOW"
+                ))
     return out
 
 

@@ -276,7 +276,8 @@ def _parse(
 def _checked_pdb(source: InputFile, text: str, notes: list[str]) -> str:
     """Text of a PDB file whose atom records have numbers where the format wants them.
 
-    gemmi takes blanks and words for zero: an atom would be put to the origin, or vanish, without a word.
+    gemmi takes blanks and words for zero: an atom would be put to the origin, or vanish, without a word; and lines that
+    end before occupancy and B for atoms that have some.
     """
     lines = text.splitlines()
     blank = 0
@@ -302,9 +303,11 @@ def _checked_pdb(source: InputFile, text: str, notes: list[str]) -> str:
                 "integer. PDB has room for two letters of chain name (columns 21-22): use mmCIF for longer "
                 "ones"
             )
-        if len(line) > 54 and not line[54:60].strip():
-            lines[i] = f"{line[:54]}  1.00{line[60:]}"
+        if not line[54:60].strip():
+            lines[i] = line = f"{line[:54]}  1.00{line[60:]}"
             blank += 1
+        if not line[60:66].strip():
+            lines[i] = f"{line[:60]}  0.00{line[66:]}"  # no B, which is filled in below; gemmi's of short lines is 20
     if blank:
         notes.append(f"occupancy was blank and is set to 1 for {counted(blank, 'atom')}")
     return "\n".join(lines) + "\n"
