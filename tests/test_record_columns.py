@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import gemmi
 import pytest
 from test_io_model import CRYST, atom, read, said
 
+from arrayrefine.example import MODEL
 from arrayrefine.io.models.reading import read_model
 from arrayrefine.io.models.record_columns import in_columns
+
+_RECORDS = ("ATOM  ", "HETATM", "ANISOU", "TER")
 
 
 def _numbered(*lines: str) -> list[str]:
@@ -51,3 +55,24 @@ def test_the_names_of_waters_do_not_reach_into_those_of_chains(tmp_path: Path) -
     who = read_model(path).atoms.identity
     assert who.chain.tolist() == ["W", "W", "W"]
     assert who.residue_name.tolist() == ["HOH", "HOH", "HOH"]
+
+
+def test_names_on_the_left_without_elements_are_those_of_common_residues(tmp_path: Path) -> None:
+    """As CHARMM and NAMD write them; CA would be calcium, and HG mercury."""
+    lines = gemmi.read_structure(str(MODEL)).make_pdb_string().splitlines()
+    residues = {name for name in gemmi.read_structure(str(MODEL))[0].get_all_residue_names()
+                if gemmi.find_tabulated_residue(name).is_standard()}  # fmt: skip
+    lines = [line for line in lines if not line.startswith(_RECORDS) or line[17:20] in residues]
+    left = [f"{line[:12]}{line[12:16].strip():4}{line[16:76]}" if line.startswith("ATOM") else line for line in lines
+            if not line.startswith("ANISOU")]  # fmt: skip
+    (tmp_path / "plain.pdb").write_text("\n".join(lines))
+    (tmp_path / "left.pdb").write_text("\n".join(left))
+    expected, found = read_model(tmp_path / "plain.pdb"), read_model(tmp_path / "left.pdb")
+    assert found.atoms.element.tolist() == expected.atoms.element.tolist()
+    assert found.atoms.identity.atom_name.tolist() == expected.atoms.identity.atom_name.tolist()
+    assert said(found, r"names of \d+ atoms are one column further left")
+
+
+def test_names_on_the_left_stay_with_elements_and_in_other_residues(tmp_path: Path) -> None:
+    model = read(tmp_path, f"{atom('CA  ')[:76]}CA", f"{atom('CA  ', residue=' CA', xyz=(6, 6, 6))[:66]}")
+    assert model.atoms.element.tolist() == ["Ca", "Ca"]

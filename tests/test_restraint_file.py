@@ -88,7 +88,8 @@ def test_a_bond_that_is_listed_again_counts_once_and_is_said(tmp_path: Path) -> 
     ("kind", "found", "said"),
     [
         ("1", gemmi.BondType.Single, False), ("2", gemmi.BondType.Double, False),
-        ("AR", gemmi.BondType.Aromatic, False), ("'conj'", gemmi.BondType.Deloc, False), ("SING", gemmi.BondType.Single, False),
+        ("AR", gemmi.BondType.Aromatic, False), ("'conj'", gemmi.BondType.Deloc, False),
+        ("SING", gemmi.BondType.Single, False),
         ("dashed", gemmi.BondType.Unspec, True),
     ],
 )  # fmt: skip
