@@ -7,7 +7,7 @@ from itertools import groupby
 
 from arrayrefine.wording import are, counted, listed
 
-_AMINO_ACIDS = frozenset({
+AMINO_ACIDS = frozenset({
     "ALA", "ARG", "ASN", "ASP", "CYS", "GLN", "GLU", "GLY", "HIS", "ILE", "LEU", "LYS", "MET", "PHE", "PRO", "SER",
     "THR", "TRP", "TYR", "VAL", "ASH", "CYM", "CYX", "GLH", "HID", "HIE", "HIP", "LYN",
 })  # fmt: skip
@@ -70,7 +70,7 @@ def _ends(lines: Sequence[str], letter: int, name: slice) -> list[list[int]]:
         elif given & set(_ENDS) or (given and letter == _NEXT_TO_CHAIN):
             whole = names.pop()
             beside = k - 1 if whole[:1] == "N" else k + 1
-            if names or whole[:1] not in _ENDS or whole[1:] not in _AMINO_ACIDS or _follows(lines, residues, k, beside):
+            if names or whole[:1] not in _ENDS or whole[1:] not in AMINO_ACIDS or _follows(lines, residues, k, beside):
                 return []
             found.append(own)
     return found
@@ -81,4 +81,4 @@ def _follows(lines: Sequence[str], residues: Sequence[Sequence[int]], k: int, be
     if not 0 <= beside < len(residues):
         return False
     one, other = lines[residues[k][0]], lines[residues[beside][0]]
-    return other[:3] != "TER" and one[21:22] == other[21:22] and other[17:20] in _AMINO_ACIDS
+    return other[:3] != "TER" and one[21:22] == other[21:22] and other[17:20] in AMINO_ACIDS

@@ -7,7 +7,7 @@ from collections import Counter
 
 import gemmi
 
-from arrayrefine.io.models.amber_ends import without_letters_of_ends
+from arrayrefine.io.models.amber_ends import AMINO_ACIDS, without_letters_of_ends
 from arrayrefine.io.models.charge_letters import without_letters_of_charge
 from arrayrefine.wording import are, counted
 
@@ -19,6 +19,8 @@ _TABLE = re.compile(r"(?:atom|heta)[a-z_]", re.IGNORECASE)
 """What the parser takes for a record of an atom by its first four letters, as `atom_pair_constraint 0` of Rosetta."""
 _ON_THE_LEFT = re.compile(r"[CNOPSHD](?:[0-9A-Z'*]{2} |[0-9A-Z'*]  |   )")
 """The name of an atom in the first of its four columns, with the last of them free."""
+_STATES_OF_CHARGE = AMINO_ACIDS | {"HSD", "HSE", "HSP"}
+"""Amino acids as AMBER and CHARMM name them."""
 _WATERS_OF_FOUR = ("TIP3", "TIP4", "TIP5", "SPCE")
 """Names of waters in CHARMM and others that reach into the column before that of the chain, and would be part of its
 name."""
@@ -74,7 +76,8 @@ def _with_names_in_place(lines: list[str], notes: list[str]) -> list[str]:
     count = 0
     for i, line in enumerate(lines):
         left = line[:6] in _ATOMS and not line[76:78].strip() and _ON_THE_LEFT.match(line, 12)
-        if left and gemmi.find_tabulated_residue(line[17:20].strip()).is_standard():
+        residue = line[17:20].strip()
+        if left and (residue in _STATES_OF_CHARGE or gemmi.find_tabulated_residue(residue).is_standard()):
             changed[i] = f"{line[:12]} {line[12:15]}{line[16:]}"
             count += 1
     if count:
