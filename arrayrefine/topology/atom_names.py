@@ -22,6 +22,7 @@ _OTHER_PROGRAMS = {
     "HSD": "HIS", "HSE": "HIS", "HSP": "HIS", "HID": "HIS", "HIE": "HIS", "HIP": "HIS",
     "CYX": "CYS", "CYM": "CYS", "LYN": "LYS", "ASH": "ASP", "GLH": "GLU", "SUL": "SO4",
     **{base + end: base for base in ("A", "C", "G", "U", "DA", "DC", "DG", "DT") for end in "53"},
+    **{f"R{base}{end}": base for base in "ACGU" for end in ("", "5", "3")},
 }  # fmt: skip
 """Residues as CNS, X-PLOR, CHARMM and AMBER, or old files, name them, and as the PDB and its dictionaries do."""
 _IONS = {
@@ -29,6 +30,7 @@ _IONS = {
     for name, ion in {
         "Na+": "NA", "Cl-": "CL", "K+": "K", "Li+": "LI", "Rb+": "RB", "Cs+": "CS",
         "SOD": "NA", "CLA": "CL", "POT": "K", "CAL": "CA", "CES": "CS", "ZN2": "ZN",
+        "NA+": "NA", "CL-": "CL", "MG2": "MG", "CA2": "CA", "IP": "NA", "IM": "CL",
     }.items()
 }  # fmt: skip
 """Ions as AMBER and CHARMM name them, some as the PDB does other compounds: CLA is chlorophyll."""

@@ -16,7 +16,7 @@ from arrayrefine.atoms import Atoms, Identity
 from arrayrefine.crystal import Crystal
 from arrayrefine.displacements.displacement import total_u
 from arrayrefine.errors import InputError
-from arrayrefine.io.documents import duplicate
+from arrayrefine.io.documents import duplicate, lacks_entities
 from arrayrefine.io.files import KIND_NAMES, InputFile, load, remedy
 from arrayrefine.io.in_memory import ModelSource, is_path, label_of, stand_in
 from arrayrefine.io.models import checks
@@ -33,6 +33,7 @@ from arrayrefine.io.models.renamed import follow_renamed
 from arrayrefine.io.models.residue_order import take_polymers_together
 from arrayrefine.io.models.site_values import put_displacements, values_of
 from arrayrefine.io.models.special_positions import Sites, find_sites, follow_sites
+from arrayrefine.io.models.states_of_charge import use_pdb_names_of_amino_acids
 from arrayrefine.io.models.tls_header import complete_groups
 from arrayrefine.io.models.tls_residual import with_header_tls, write_motion
 from arrayrefine.io.models.water_names import use_pdb_names_of_waters
@@ -123,6 +124,8 @@ def read_model(source: ModelSource, otherwise: Callable[[gemmi.Structure], Cryst
     name_disulfides(structure)
     complete_groups(structure)
     notes += use_pdb_names_of_waters(structure)
+    if document is None or lacks_entities(document):  # others name residues in many categories
+        notes += use_pdb_names_of_amino_acids(structure)
     notes += take_dummies_for_oxygen(structure)
     without_unit_scale(file, structure, notes)
     notes += take_polymers_together(structure)
