@@ -251,3 +251,27 @@ def test_common_residues_in_hetatm_records_are_of_the_chain(case: Case, tmp_path
     assert note.startswith(f"{len(wrong)} common residues of chains, given as HETATM, are read and written as ATOM")
     every = "\n".join(line.replace("ATOM  ", "HETATM") for line in lines)
     assert not [note for note in read(every, tmp_path).notes if "written as ATOM" in note]
+
+
+def test_labels_say_the_order_of_a_polymer_whose_rows_do_not(tmp_path: Path) -> None:
+    """As where residues were rebuilt and stand at the end; they were breaks of the chain, and their peptides links."""
+    usual = gemmi.read_structure(str(MODEL))
+    usual.setup_entities()
+    usual.assign_label_seq_id()
+    document = usual.make_mmcif_document()
+    block = document.sole_block()
+    table = block.find_mmcif_category("_atom_site.")
+    tags, rows = [tag.split(".")[1] for tag in table.tags], [list(row) for row in table]
+    seq = tags.index("label_seq_id")
+    moved = [row for row in rows if row[seq] in ("20", "21", "40")]
+    table.erase()
+    loop = block.init_loop("_atom_site.", tags)
+    for row in [*(row for row in rows if row not in moved), *reversed(moved)]:
+        loop.add_row(row)
+    path = tmp_path / "model.cif"
+    document.write_file(str(path))
+    model = read_model(path)
+    expected = [(str(residue.seqid), residue.name) for residue in usual[0]["A"]]
+    assert [(str(residue.seqid), residue.name) for residue in model.structure[0]["A"]] == expected
+    assert [note for note in model.notes if "put in the order of label_seq_id" in note]
+    assert not [note for note in read_model(MODEL).notes if "label_seq_id" in note]

@@ -19,8 +19,9 @@ def take_polymers_together(structure: gemmi.Structure) -> list[str]:
     """Put the residues of each polymer next to each other, in place, ahead of what else its chain has.
 
     Only where more of them are bonded to their neighbours then. They keep the order of the file, or, where that bonds
-    fewer, get that of their numbers. Chains whose file says by `label_asym_id` what belongs together stay. Ligands
-    that stand behind the polymer, but before TER, as in files of PHENIX, are none of it.
+    fewer, get that of their numbers. Where the file says by `label_asym_id` what belongs together, and by
+    `label_seq_id` in which order, it is taken at its word. Ligands that stand behind the polymer, but before TER, as in
+    files of PHENIX, are none of it.
 
     Parameters
     ----------
@@ -35,8 +36,11 @@ def take_polymers_together(structure: gemmi.Structure) -> list[str]:
     notes: list[str] = []
     ligands: list[str] = []
     renamed: list[str] = []
+    labelled: list[str] = []
     for chain in structure[0]:
         if structure.input_format != gemmi.CoorFormat.Pdb and any(residue.subchain for residue in chain):
+            if _sort_by_labels(chain):
+                labelled.append(chain.name or "''")
             continue
         residues = list(chain)
         following = _following(residues)
@@ -60,6 +64,9 @@ def take_polymers_together(structure: gemmi.Structure) -> list[str]:
                 f"else the chain has: its {counted(len(order), 'residue')} are taken together, in the order of "
                 f"{'their numbers' if numbered else 'the file'}, and written so"
             )
+    if labelled:
+        which = f"{'chain' if len(labelled) == 1 else 'chains'} {listed(labelled)}"
+        notes.append(f"residues of {which} do not stand in sequence: put in the order of label_seq_id, and written so")
     if renamed:
         n = len(renamed)
         notes.append(
@@ -73,6 +80,26 @@ def take_polymers_together(structure: gemmi.Structure) -> list[str]:
             f"{'a ligand' if n == 1 else 'ligands'}: {listed(ligands)}"
         )
     return notes
+
+
+def _sort_by_labels(chain: gemmi.Chain) -> bool:
+    """Put the residues of each polymer in the order of their `label_seq_id`, in place; returns whether any moved."""
+    residues = [residue.clone() for residue in chain]
+    rows: dict[str, list[int]] = {}
+    for i, residue in enumerate(residues):
+        if residue.label_seq is not None:
+            rows.setdefault(residue.subchain, []).append(i)
+    in_order = {key: sorted(own, key=lambda i: residues[i].label_seq or 0) for key, own in rows.items()}
+    if in_order == rows:
+        return False
+    of_polymers = [i for own in in_order.values() for i in own]
+    others = [i for i in range(len(residues)) if residues[i].label_seq is None]
+    start = sum(i < min(of_polymers) for i in others)
+    for k in reversed(range(len(residues))):
+        del chain[k]
+    for i in (*others[:start], *of_polymers, *others[start:]):
+        chain.add_residue(residues[i])
+    return True
 
 
 def _number(residue: gemmi.Residue) -> tuple[int, str]:
