@@ -49,6 +49,24 @@ def test_mutations_leave_residues_their_places(case: Case) -> None:
     assert note.startswith("the sequence of chain A (SEQRES) has others than the model for 4 residues: A/ALA 21 (")
 
 
+def test_mutations_in_mmcif_are_said_too(case: Case, tmp_path: Path) -> None:
+    plain = gemmi.read_structure(str(case("1aba") / "model.pdb"))
+    number_by_sequence(plain)
+    document = plain.make_mmcif_document()
+    document.write_file(str(tmp_path / "plain.cif"))
+    plain_model = read_model(tmp_path / "plain.cif")
+    for row in document.sole_block().find("_atom_site.", ["label_seq_id", "label_comp_id"]):
+        if row[0] == "21":
+            row[1] = "ALA"
+    document.write_file(str(tmp_path / "mutated.cif"))
+    model = read_model(tmp_path / "mutated.cif")
+    said = [note for note in left_out(model, model.atoms) if "has others than the model" in note]
+    assert said == [
+        "the sequence of chain A (_entity_poly_seq) has others than the model for 1 residue: A/ALA 21 (LYS)"
+    ]
+    assert not [note for note in left_out(plain_model, plain_model.atoms) if "has others than the model" in note]
+
+
 def test_mutations_beside_a_gap_leave_residues_their_places(case: Case) -> None:
     plain, structure = gemmi.read_structure(str(case("1aba") / "model.pdb")), mutated(case)
     missing = [str(number) for number in range(38, 44)]

@@ -37,25 +37,14 @@ def number_by_sequence(structure: gemmi.Structure) -> list[str]:
         entity = structure.get_entity_of(polymer)
         if not len(polymer) or entity is None:
             continue
-        name = chain.name or "''"
         if not entity.full_sequence:
             _number_by_order(polymer, entity)
-            assumed.append(name)
+            assumed.append(chain.name or "''")
             continue
         if any(residue.label_seq is None for residue in polymer.first_conformer()):
             _align(polymer, entity)
-        other = []
         _name_alternatives(polymer, entity)
-        for residue in polymer:
-            place = residue.label_seq
-            names = () if place is None else entity.full_sequence[place - 1].split(",")
-            if residue.name not in names:
-                other.append(f"{chain.name}/{residue.name} {residue.seqid} ({names[0] if names else 'none'})")
-        if other:
-            notes.append(Caution(
-                f"the sequence of chain {name} (SEQRES) has others than the model for "
-                f"{counted(len(other), 'residue')}: {listed(other)}"
-            ))
+        notes += _others(chain, list(polymer), entity, "SEQRES")
     if assumed:
         structure.deduplicate_entities()
         notes.append(
@@ -63,6 +52,46 @@ def number_by_sequence(structure: gemmi.Structure) -> list[str]:
             "in refined.cif it is that of the residues that are there, without those missing in gaps and at ends"
         )
     return notes
+
+
+def unlike_sequence(structure: gemmi.Structure) -> list[str]:
+    """Say where residues of a mmCIF model are others than its sequence has at their `label_seq_id`.
+
+    Parameters
+    ----------
+    structure : gemmi.Structure
+        With its entities, as read; not changed.
+
+    Returns
+    -------
+    list of str
+        A sentence for each chain, as after a mutation that the file's other categories do not have.
+    """
+    notes: list[str] = []
+    for chain in structure[0]:
+        polymer = chain.get_polymer()
+        entity = structure.get_entity_of(polymer)
+        if len(polymer) and entity is not None and entity.full_sequence:
+            placed = [residue for residue in polymer if residue.label_seq is not None]
+            notes += _others(chain, placed, entity, "_entity_poly_seq")
+    return notes
+
+
+def _others(chain: gemmi.Chain, polymer: list[gemmi.Residue], entity: gemmi.Entity, source: str) -> list[str]:
+    """The residues of a polymer that are not those of its sequence, named in a sentence; none if there is none."""
+    other = []
+    for residue in polymer:
+        place = residue.label_seq
+        known = place is not None and 0 < place <= len(entity.full_sequence)
+        names = entity.full_sequence[place - 1].split(",") if place is not None and known else []
+        if residue.name not in names:
+            other.append(f"{chain.name}/{residue.name} {residue.seqid} ({names[0] if names else 'none'})")
+    if not other:
+        return []
+    return [Caution(
+        f"the sequence of chain {chain.name or repr('')} ({source}) has others than the model for "
+        f"{counted(len(other), 'residue')}: {listed(other)}"
+    )]
 
 
 def _name_alternatives(polymer: gemmi.ResidueSpan, entity: gemmi.Entity) -> None:

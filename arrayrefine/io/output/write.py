@@ -21,7 +21,7 @@ from arrayrefine.io.files import IN_MEMORY
 from arrayrefine.io.models.composition import composition
 from arrayrefine.io.models.entities import name_for_nameless
 from arrayrefine.io.models.reading import Model, with_atoms
-from arrayrefine.io.models.sequence_numbers import number_by_sequence
+from arrayrefine.io.models.sequence_numbers import number_by_sequence, unlike_sequence
 from arrayrefine.io.output.absent import drop_from_structure, lost_ends
 from arrayrefine.io.output.cis_peptides import list_cis_peptides
 from arrayrefine.io.output.json_text import json_text
@@ -172,6 +172,8 @@ def left_out(model: Model, atoms: Atoms, stem: str = "refined") -> tuple[str, ..
         )
     if model.document is None or lacks_entities(model.document):
         sentences += number_by_sequence(model.structure.clone())
+    else:
+        sentences += unlike_sequence(model.structure)
     if model.document is None:
         name = name_for_nameless(model.structure)
         if name is not None:
