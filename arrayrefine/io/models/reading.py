@@ -31,6 +31,7 @@ from arrayrefine.io.models.record_columns import in_columns
 from arrayrefine.io.models.refmac_links import name_disulfides
 from arrayrefine.io.models.renamed import follow_renamed
 from arrayrefine.io.models.residue_order import take_polymers_together
+from arrayrefine.io.models.segments import split_by_segments
 from arrayrefine.io.models.site_values import put_displacements, values_of
 from arrayrefine.io.models.special_positions import Sites, find_sites, follow_sites
 from arrayrefine.io.models.states_of_charge import use_pdb_names_of_amino_acids
@@ -115,6 +116,7 @@ def read_model(source: ModelSource, otherwise: Callable[[gemmi.Structure], Cryst
         file = stand_in(source)
         structure, document = _from_memory(file, source, notes)
     _keep_first_model(file, structure, notes)
+    notes += split_by_segments(structure) if document is None else []
     structure.assign_serial_numbers()  # those of files that were joined, or stars, name several atoms
     without_padding(structure)
     if any(not operator.given for operator in structure.ncs):
