@@ -48,6 +48,46 @@ def name_rows_by_labels(block: cif.Block, lacking: tuple[bool, bool], notes: lis
         )
 
 
+def follow_renamed_atoms(block: cif.Block, notes: list[str]) -> None:
+    """Have links, helices, strands and cis peptides follow residues that authors' names were changed of, in place.
+
+    What a row names by `auth_` items, and no atom is, is what it names by `label_` items, where that is one residue:
+    as where a chain was renamed or renumbered in `_atom_site` alone.
+
+    Parameters
+    ----------
+    block : cif.Block
+        Whose atoms have chains and numbers.
+    notes : list of str
+        Is added to.
+    """
+    residues: set[tuple[str, ...]] = set()
+    named: dict[tuple[str, ...], set[tuple[str, str]]] = {}
+    items = ("auth_asym_id", "auth_seq_id", "label_asym_id", "label_comp_id", "label_seq_id")
+    for chain, number, asym, component, label in block.find("_atom_site.", list(items)):
+        residues.add((chain, number, component))
+        named.setdefault((asym, component, "" if cif.is_null(label) else label), set()).add((chain, number))
+    changed: dict[str, set[str]] = {}
+    for category, ends in _ENDS.items():
+        for end in ends:
+            for row in block.find(category, [end.format(item) for item in items]):
+                chain, number, asym, component, label = row
+                found = named.get((asym, component, "" if cif.is_null(label) else label), set())
+                if len(found) > 1:  # waters, which share a label: in their chain, with the number that they had
+                    found = {one for one in found if one[1] == number}
+                if (chain, number, component) in residues or len(found) != 1:
+                    continue
+                row[0], row[1] = next(iter(found))
+                old = f"{chain}/{component} {number}"
+                changed.setdefault(category.strip("._"), set()).add(f"{old} as {row[0]}/{component} {row[1]}")
+    if changed:
+        residues_said = listed(sorted(set().union(*changed.values())))
+        notes.append(
+            f"{listed(list(changed))} name residues by auth_ items that no atom has now: they follow label_ items, "
+            f"{residues_said}"
+        )
+
+
 def _follow(
     block: cif.Block, category: str, ends: tuple[str, str], lacking: tuple[bool, bool],
     number_of: dict[tuple[str, ...], set[str]],

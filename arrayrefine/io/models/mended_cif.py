@@ -6,7 +6,7 @@ import re
 
 from gemmi import cif
 
-from arrayrefine.io.models.label_rows import lacks_authors, name_rows_by_labels
+from arrayrefine.io.models.label_rows import follow_renamed_atoms, lacks_authors, name_rows_by_labels
 from arrayrefine.wording import are, counted, listed
 
 _NUMBER_AND_LETTER = re.compile(r"(-?\d+)([A-Za-z])")
@@ -66,6 +66,7 @@ def mend(block: cif.Block, notes: list[str]) -> None:
             f"_atom_site.auth_seq_id holds an insertion code for {counted(mended, 'atom')}: it is read as a number and "
             "that code"
         )
+    follow_renamed_atoms(block, notes)
 
 
 def _complete(block: cif.Block, notes: list[str]) -> None:
