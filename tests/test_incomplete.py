@@ -41,6 +41,8 @@ HALF = state(0.6, 0.46), state(0.57, 0.41)
     [
         (*HALF, True),
         (state(0.36, 0.39), state(0.34, 0.30), True),
+        (state(0.540, 0.417), state(0.365, 0.318), True),  # 1CBS displaced by 0.35 Å, without loops and water
+        (state(0.663, 0.457), state(0.415, 0.363), True),  # 3DCY, likewise without its first 70 residues
         (state(0.6, 0.43), state(0.12, 0.18), False),
         (state(0.89, 0.52), state(0.48, 0.40), False),  # bent, and not half mended yet
         (state(0.52, 0.32), state(0.39, 0.24), False),  # poor data of a whole model
