@@ -275,3 +275,18 @@ def test_labels_say_the_order_of_a_polymer_whose_rows_do_not(tmp_path: Path) -> 
     assert [(str(residue.seqid), residue.name) for residue in model.structure[0]["A"]] == expected
     assert [note for note in model.notes if "put in the order of label_seq_id" in note]
     assert not [note for note in read_model(MODEL).notes if "label_seq_id" in note]
+
+
+def test_ligands_with_places_in_a_sequence_stay_behind_the_polymer(tmp_path: Path) -> None:
+    """As where a program writes the numbers of authors for those, and the name of the chain."""
+    usual = gemmi.read_structure(str(MODEL))
+    document = usual.make_mmcif_document()
+    asym, seq = ("label_asym_id", "label_seq_id")
+    ligand = next(residue.name for residue in usual[0]["A"] if residue.het_flag == "H" and not residue.is_water())
+    for row in document.sole_block().find("_atom_site.", [asym, seq, "auth_seq_id", "label_comp_id"]):
+        row[0], row[1] = "A", "1" if row[3] == ligand else row[2]
+    path = tmp_path / "model.cif"
+    document.write_file(str(path))
+    model = read_model(path)
+    assert [residue.name for residue in model.structure[0]["A"]] == [residue.name for residue in usual[0]["A"]]
+    assert not [note for note in model.notes if "label_seq_id" in note]

@@ -84,22 +84,33 @@ def take_polymers_together(structure: gemmi.Structure) -> list[str]:
 
 def _sort_by_labels(chain: gemmi.Chain) -> bool:
     """Put the residues of each polymer in the order of their `label_seq_id`, in place; returns whether any moved."""
+    if _ascending([residue for residue in chain if residue.label_seq is not None]):
+        return False
     residues = [residue.clone() for residue in chain]
     rows: dict[str, list[int]] = {}
-    for i, residue in enumerate(residues):
-        if residue.label_seq is not None:
-            rows.setdefault(residue.subchain, []).append(i)
+    for i in _polymer(residues, _following(residues)):  # ligands and waters may have such numbers too
+        if residues[i].label_seq is not None:
+            rows.setdefault(residues[i].subchain, []).append(i)
     in_order = {key: sorted(own, key=lambda i: residues[i].label_seq or 0) for key, own in rows.items()}
     if in_order == rows:
         return False
     of_polymers = [i for own in in_order.values() for i in own]
-    others = [i for i in range(len(residues)) if residues[i].label_seq is None]
+    moved = set(of_polymers)
+    others = [i for i in range(len(residues)) if i not in moved]
     start = sum(i < min(of_polymers) for i in others)
     for k in reversed(range(len(residues))):
         del chain[k]
     for i in (*others[:start], *of_polymers, *others[start:]):
         chain.add_residue(residues[i])
     return True
+
+
+def _ascending(residues: Sequence[gemmi.Residue]) -> bool:
+    """Whether the places of residues in the sequence never fall within a subchain."""
+    return all(
+        one.subchain != other.subchain or (one.label_seq or 0) <= (other.label_seq or 0)
+        for one, other in pairwise(residues)
+    )
 
 
 def _number(residue: gemmi.Residue) -> tuple[int, str]:
