@@ -52,6 +52,19 @@ class Identity:
         return self.label(i).rsplit("/", 1)[0]
 
 
+def coexist(one: NDArray[Any], two: NDArray[Any]) -> NDArray[np.bool_]:
+    """Whether atoms are there at the same time: both of one conformer, or one of them of all.
+
+    Parameters
+    ----------
+    one, two : arrays that broadcast
+        Letters of conformers, "" for all of them, or numbers, 0 for all.
+    """
+    every = one.dtype.type()
+    found: NDArray[np.bool_] = (one == two) | (one == every) | (two == every)
+    return found
+
+
 @dataclass(frozen=True)
 class Riding:
     """Which atoms ride on which, and so have no parameters of their own.

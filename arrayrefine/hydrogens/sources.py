@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from arrayrefine.atoms import Atoms, Identity, Riding
+from arrayrefine.atoms import Atoms, Identity, Riding, coexist
 from arrayrefine.crystal import Crystal
 from arrayrefine.displacements.tls import Tls
 from arrayrefine.hydrogens.carriers import Bonded, carried
@@ -222,8 +222,7 @@ def _nearest_parents(atoms: Atoms) -> tuple[Int, Int]:
     who = atoms.identity
     distance, near = cKDTree(atoms.xyz[heavy]).query(atoms.xyz[hydrogen], k=min(6, len(heavy)))
     distance, near = distance.reshape(len(hydrogen), -1), heavy[near.reshape(len(hydrogen), -1)]
-    a, b = who.altloc[hydrogen][:, None], who.altloc[near]
-    fits = (distance < LONGEST_TO_HYDROGEN) & ((a == b) | (a == "") | (b == ""))
+    fits = (distance < LONGEST_TO_HYDROGEN) & coexist(who.altloc[hydrogen][:, None], who.altloc[near])
     fits &= who.residue[near] == who.residue[hydrogen][:, None]
     best = np.argmax(fits, axis=1)
     rows = np.flatnonzero(fits.any(axis=1))

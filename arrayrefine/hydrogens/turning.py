@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from arrayrefine.atoms import Atoms
+from arrayrefine.atoms import Atoms, coexist
 from arrayrefine.crystal import Crystal
 from arrayrefine.hydrogens.placing import Hydrogens
 from arrayrefine.kernels.contacts import in_table, pairs_of
@@ -248,9 +248,7 @@ def may_meet(atoms: Atoms, nb: NonBonded, h: Int, other: Int, image: NDArray[np.
     i, j = np.minimum(h, other), np.maximum(h, other)
     held = in_table(i, j, nb.excluded, n) | in_table(i, j, nb.one_four, n)
     across = in_table(i, j, nb.excluded_images, n)
-    a, b = nb.conformer[h], nb.conformer[other]
-    keep: NDArray[np.bool_] = (a == 0) | (b == 0) | (a == b)
-    return keep & ~np.where(image, across, held) & (atoms.occupancy[other] > 0)
+    return coexist(nb.conformer[h], nb.conformer[other]) & ~np.where(image, across, held) & (atoms.occupancy[other] > 0)
 
 
 def _by_data(xray: XrayTarget, atoms: Atoms, child: Int, tried: Float, wanted: NDArray[np.bool_]) -> Float:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from arrayrefine.atoms import WATERS, Atoms
+from arrayrefine.atoms import WATERS, Atoms, coexist
 from arrayrefine.page.mesh import View, wires
 from arrayrefine.real_space.map_grids import MapGrid
 
@@ -175,7 +175,7 @@ def _bonds(atoms: Atoms, near: Int) -> Int:
         limit[has] = np.minimum(limit[has], longest) if name == "H" else np.maximum(limit[has], longest)
     metal = ~np.isin(element, ("C", "N", "O", "S", "P", "H", "D", "Se", "F", "Cl", "Br", "I", "B"))
     limit[metal[i] | metal[j]] = 0.0
-    same = (altloc[i] == altloc[j]) | (altloc[i] == "") | (altloc[j] == "")
+    same = coexist(altloc[i], altloc[j])
     distance = np.linalg.norm(xyz[i] - xyz[j], axis=1)
     return np.asarray(pairs[same & (distance < limit) & (distance > 0.5)], dtype=np.int64)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from arrayrefine.atoms import Atoms
+from arrayrefine.atoms import Atoms, coexist
 from arrayrefine.crystal import Crystal
 from arrayrefine.io.models.special_positions import find_sites
 from arrayrefine.kernels.contacts import pairs_of
@@ -227,8 +227,7 @@ def _too_near(state: State, rows: Int, shortest: float) -> tuple[Int, Int]:
     keep &= (atoms.occupancy * atoms.multiplicity)[pairs.i] + (atoms.occupancy * atoms.multiplicity)[pairs.j] > 1.0
     keep &= (atoms.occupancy[pairs.i] > 0.0) & (atoms.occupancy[pairs.j] > 0.0)
     letters = atoms.identity.altloc
-    one, two = letters[pairs.i], letters[pairs.j]
-    keep &= (one == two) | (one == "") | (two == "")
+    keep &= coexist(letters[pairs.i], letters[pairs.j])
     return pairs.i[keep], pairs.j[keep]
 
 

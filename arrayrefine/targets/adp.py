@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from arrayrefine.atoms import Atoms, Gradient
+from arrayrefine.atoms import Atoms, Gradient, coexist
 from arrayrefine.crystal import Crystal
 from arrayrefine.displacements.displacement import EIGHT_PI_SQUARED, has_u, total_u
 from arrayrefine.kernels import adp, adp_aniso, symmetric
@@ -269,8 +269,7 @@ def _nearest_pairs(
 ) -> tuple[Int, Int, Float, NDArray[np.int8]]:
     """Pairs i < j within the cut-off, each once, with the shortest distance between any of their images, and which."""
     pairs = neighbour_pairs(xyz, crystal.rotations, crystal.translations, crystal.orth, crystal.frac, cutoff)
-    one, two = conformer[pairs.i], conformer[pairs.j]
-    pairs = pairs.taken((pairs.i != pairs.j) & ((one == 0) | (two == 0) | (one == two)))
+    pairs = pairs.taken((pairs.i != pairs.j) & coexist(conformer[pairs.i], conformer[pairs.j]))
     distance = pairs.lengths(xyz, crystal.rotations, crystal.orth, crystal.frac)
     order = np.lexsort((distance, pairs.j, pairs.i))
     i, j = pairs.i[order], pairs.j[order]

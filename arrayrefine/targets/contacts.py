@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from arrayrefine.atoms import Atoms
+from arrayrefine.atoms import Atoms, coexist
 from arrayrefine.crystal import Crystal
 from arrayrefine.kernels.contacts import (
     Pairs,
@@ -260,7 +260,7 @@ class Contacts:
     def _allowed(self, pairs: Pairs, atoms: Atoms) -> NDArray[np.bool_]:
         nb, n = self.non_bonded, len(atoms)
         i, j = pairs.i, pairs.j
-        ok: NDArray[np.bool_] = (nb.conformer[i] == 0) | (nb.conformer[j] == 0) | (nb.conformer[i] == nb.conformer[j])
+        ok = coexist(nb.conformer[i], nb.conformer[j])
         ok &= ~(self.held[i] & self.held[j])
         ok &= ~(~pairs.image & in_table(i, j, nb.excluded, n))
         ok &= ~(pairs.image & in_table(i, j, nb.excluded_images, n))

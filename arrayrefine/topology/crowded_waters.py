@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from arrayrefine.atoms import Atoms
+from arrayrefine.atoms import Atoms, coexist
 from arrayrefine.kernels.contacts import in_table
 from arrayrefine.kernels.distances import close_pairs
 from arrayrefine.restraints import NonBonded
@@ -40,7 +40,7 @@ def crowded_waters(atoms: Atoms, non_bonded: NonBonded) -> list[str]:
     pairs = rows[close_pairs(atoms.xyz[rows], _NEAREST)]
     i, j = pairs[:, 0], pairs[:, 1]
     chosen = (atoms.is_water[i] | atoms.is_water[j]) & (who.residue[i] != who.residue[j])
-    chosen &= (conformer[i] == conformer[j]) | (conformer[i] == 0) | (conformer[j] == 0)
+    chosen &= coexist(conformer[i], conformer[j])
     chosen &= (occupancy[i] + occupancy[j] - 1.0 > _TOGETHER) & ~in_table(i, j, non_bonded.excluded, len(atoms))
     i, j = i[chosen], j[chosen]
     if not len(i):

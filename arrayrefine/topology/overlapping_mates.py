@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 from numpy.typing import NDArray
 
-from arrayrefine.atoms import Atoms
+from arrayrefine.atoms import Atoms, coexist
 from arrayrefine.crystal import Crystal
 from arrayrefine.kernels.contacts import in_table, neighbour_pairs
 from arrayrefine.restraints import NonBonded
@@ -48,7 +48,7 @@ def overlapping_mates(atoms: Atoms, non_bonded: NonBonded, crystal: Crystal) -> 
     i, j = rows[pairs.i], rows[pairs.j]
     conformer = non_bonded.conformer
     chosen = pairs.image & (atoms.occupancy[i] + atoms.occupancy[j] > 1.0)
-    chosen &= (conformer[i] == conformer[j]) | (conformer[i] == 0) | (conformer[j] == 0)
+    chosen &= coexist(conformer[i], conformer[j])
     chosen &= ~in_table(i, j, non_bonded.excluded_images, len(atoms))
     if not chosen.any():
         return []

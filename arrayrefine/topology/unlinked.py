@@ -6,7 +6,7 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
-from arrayrefine.atoms import Atoms, Identity
+from arrayrefine.atoms import Atoms, Identity, coexist
 from arrayrefine.kernels.contacts import in_table
 from arrayrefine.kernels.distances import close_pairs
 from arrayrefine.restraints import NonBonded
@@ -52,7 +52,7 @@ def unlinked_contacts(atoms: Atoms, non_bonded: NonBonded) -> list[str]:
     reach = np.where(near, bond + _LONGER, np.maximum(bond + _LONGER, _APART))
     chosen = (distance < reach) & (distance > _SHORTEST * bond)
     chosen &= who.residue[i] != who.residue[j]
-    chosen &= (conformer[i] == conformer[j]) | (conformer[i] == 0) | (conformer[j] == 0)
+    chosen &= coexist(conformer[i], conformer[j])
     chosen &= (conformer[i] != 0) | (conformer[j] != 0) | (atoms.occupancy[i] + atoms.occupancy[j] > 1.0)
     chosen &= ~_of_neighbours(atoms, i, j) & ~in_table(i, j, non_bonded.excluded, len(atoms))
     found = np.flatnonzero(chosen)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from arrayrefine.atoms import Atoms
+from arrayrefine.atoms import Atoms, coexist
 from arrayrefine.crystal import Crystal
 from arrayrefine.kernels.contacts import Pairs, in_table, neighbour_pairs, separations
 from arrayrefine.restraints import Bonds, NonBonded
@@ -149,7 +149,7 @@ def _may_clash(atoms: Atoms, nb: NonBonded, edges: Int, pairs: Pairs, distance: 
     """(p,) False for pairs that are bonded in some way, or never there together."""
     i, j, image, n = pairs.i, pairs.j, pairs.image, len(atoms)
     conformer, q = nb.conformer, atoms.occupancy
-    ok: Mask = (conformer[i] == 0) | (conformer[j] == 0) | (conformer[i] == conformer[j])
+    ok = coexist(conformer[i], conformer[j])
     ok &= (q[i] > 0.0) & (q[j] > 0.0)
     ok &= ~image | (q[i] + q[j] > TOGETHER)
     ok &= ~((i == j) & (distance < SELF_CONTACT))

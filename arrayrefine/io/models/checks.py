@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from arrayrefine.atoms import Identity
+from arrayrefine.atoms import Identity, coexist
 from arrayrefine.displacements.displacement import B_BOUNDS, EIGHT_PI_SQUARED, U_LIMITS, large_b
 from arrayrefine.errors import InputError
 from arrayrefine.io.models.dummy_atoms import UNKNOWN_ATOM
@@ -176,8 +176,7 @@ def overlap_notes(identity: Identity, xyz: Float) -> tuple[str, ...]:
     pairs = cKDTree(xyz).query_pairs(OVERLAP, output_type="ndarray")
     if not len(pairs):
         return ()
-    first, second = identity.altloc[pairs[:, 0]], identity.altloc[pairs[:, 1]]
-    pairs = pairs[(first == second) | (first == "") | (second == "")]
+    pairs = pairs[coexist(identity.altloc[pairs[:, 0]], identity.altloc[pairs[:, 1]])]
     if not len(pairs):
         return ()
     pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
