@@ -12,13 +12,13 @@ from arrayrefine.kernels.processes import release, together, told
 from arrayrefine.macrocycle import run_cycles, start_path
 from arrayrefine.maps import MapCoefficients
 from arrayrefine.mask_search import search_mask
-from arrayrefine.measurements.phases import at_origin_of
 from arrayrefine.problem import Problem
 from arrayrefine.real_space.model_maps import maps_of
 from arrayrefine.refinement_step import Path
 from arrayrefine.report import Step
 from arrayrefine.state import State, evaluate
 from arrayrefine.steering.callbacks import Listeners
+from arrayrefine.steering.known_phases import with_known_phases
 from arrayrefine.steering.rigid_body import left_alone, move_groups
 from arrayrefine.twins.evidence import twin_evidence
 from arrayrefine.twins.other_indexing import other_indexing
@@ -103,20 +103,11 @@ def _hearing(before: Course, listeners: Listeners, reached: list[Course]) -> Cal
     return heard
 
 
-def _with_phases(problem: Problem, first: State) -> tuple[Problem, tuple[str, ...]]:
-    """The problem with phases at the origin of its model, and what to say of them, if any."""
-    data = problem.reflections
-    if data.phases is None:
-        return problem, ()
-    phases, notes = at_origin_of(data.phases, first.f_model, data.crystal, data.hkl)
-    return dataclasses.replace(problem, reflections=dataclasses.replace(data, phases=phases)), notes
-
-
 def _from_start(atoms: Atoms, listeners: Listeners, problem: Problem, reached: list[Course]) -> Course:
     interrupted = partial(_interrupted, listeners)
     found: tuple[str, ...] = ()
     first = evaluate(problem, atoms, absorb_b=False)
-    problem, of_phases = _with_phases(problem, first)
+    problem, of_phases = with_known_phases(problem, first)
     if of_phases:
         first = evaluate(problem, atoms, absorb_b=False)
     sentence = other_indexing(problem.reflections, first.f_calc, first.statistics.r_work)

@@ -43,7 +43,7 @@ LAYERS = [
     {"refinement_step"},
     {
         "coordinate_uncertainty", "steering.convergence", "steering.foresight", "steering.incomplete",
-        "steering.remedy",
+        "steering.known_phases", "steering.remedy",
     },
     {"displacements.tensors", "steering.guard", "steering.nearness", "weighting.schemes", "weighting.search"},
     {"device.batch"},
@@ -125,7 +125,7 @@ ALLOWED = {
         "topology.tetrahedral_ends", "topology.typical_geometry", "topology.unbonded", "topology.unlinked",
         "topology.valence",
     },
-    "scipy.optimize": {"minimize", "twins.likelihood"},
+    "scipy.optimize": {"minimize", "steering.known_phases", "twins.likelihood"},
     "cupy": {"kernels"},
     "rich": {"__main__", "commands", "doctor"},
     "tyro": {"__main__", "commands", "configuration"},

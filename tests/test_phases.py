@@ -180,6 +180,33 @@ def test_what_phases_do_not_go_with(
         ar.prepare(path, path.parent / "norm.mtz", options)
 
 
+@pytest.mark.parametrize(("claimed", "expected"), [(1.0, (0.85, 1.0)), (4.0, (0.15, 0.45))])
+def test_phases_are_believed_as_far_as_they_are_borne_out(
+    case: Any, tmp_path: Path, claimed: float, expected: tuple[float, float]
+) -> None:
+    """1ABA at 3 Å, shaken by 0.4 Å; phases that claim so many times the concentration of their errors."""
+    folder = case("1aba")
+    deposited = read_model(folder / "model.pdb")
+    own, _ = read_reflections(folder / "norm.mtz", deposited.crystal, d_min=3.0)
+    phase = np.angle(StructureFactors(deposited.crystal, own.hkl, deposited.atoms)(deposited.atoms))
+    file = _file_of(tmp_path / "phases.mtz", own.crystal, own.hkl, claimed * _with_errors(phase, 1.5))
+    options = ar.Options(phases=f"{file}:{LABELS}", d_min=3.0, perturb=0.4, cycles=0)
+    report = ar.refine(folder / "model.pdb", folder / "norm.mtz", options).report
+    low, high = expected
+    scale = report.as_dict()["data"]["phases"]["scale"]
+    assert low < scale <= high
+    said = [one for one in report.warnings if "surer of themselves" in one]
+    assert len(said) == (scale < 0.9)
+    assert all(f"count {scale:.2f} times" in one for one in said)
+
+
+def test_figures_of_merit_are_between_0_and_1(data: ar.Reflections, tmp_path: Path) -> None:
+    columns = {"PHIB": ("P", np.zeros(len(data))), "FP": ("F", data.f_obs)}
+    file = _mtz(tmp_path / "phib.mtz", data.crystal, data.hkl, columns)
+    with pytest.raises(InputError, match=r"figures of merit in .* expected 0 to 1: name the phase first"):
+        with_phases(data, f"{file}:PHIB,FP", example.DATA)
+
+
 def test_a_poor_model_comes_nearer_to_the_truth_with_phases(case: Any, tmp_path: Path) -> None:
     """1ABA, shaken by 0.6 Å, at 3 Å; phases of the deposited model with errors of 27° in the mean."""
     folder = case("1aba")

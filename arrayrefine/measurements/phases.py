@@ -34,10 +34,13 @@ class KnownPhases:
         A, B, C, D; 0 where nothing is known, C and D of centric reflections always.
     columns : tuple of str
         Where they are from.
+    scale : float
+        By which the coefficients of the file were multiplied.
     """
 
     coefficients: Float
     columns: tuple[str, ...]
+    scale: float = 1.0
 
     @cached_property
     def log_norm(self) -> Float:
@@ -62,7 +65,12 @@ class KnownPhases:
         """With turns (R,) of 2π added to the phases."""
         a, b, c, d = self.coefficients.T
         once, twice = (a + 1j * b) * np.exp(2j * np.pi * turns), (c + 1j * d) * np.exp(4j * np.pi * turns)
-        return KnownPhases(np.stack([once.real, once.imag, twice.real, twice.imag], axis=1), self.columns)
+        turned = np.stack([once.real, once.imag, twice.real, twice.imag], axis=1)
+        return dataclasses.replace(self, coefficients=turned)
+
+    def scaled(self, by: float) -> KnownPhases:
+        """With coefficients that are multiplied."""
+        return dataclasses.replace(self, coefficients=by * self.coefficients, scale=by * self.scale)
 
     def expected(self, centric: NDArray[np.bool_]) -> Complex:
         """Mean of exp(iφ) (R,): figure of merit and best phase."""
@@ -78,7 +86,7 @@ def agreement(known: KnownPhases, f_model: Complex, centric: NDArray[np.bool_]) 
     Returns
     -------
     dict
-        columns; reflections; their mean figure of merit "fom"; "cosine", the mean cosine of the difference to
+        columns; scale; reflections; their mean figure of merit "fom"; "cosine", the mean cosine of the difference to
         the phases of the model (R,), weighted by it; and "by_chance", what that comes to with phases that have nothing
         to do with each other, one standard deviation.
     """
@@ -88,7 +96,8 @@ def agreement(known: KnownPhases, f_model: Complex, centric: NDArray[np.bool_]) 
     cosine = float((expected * np.exp(-1j * model)).real.sum()) / total if total > 0.0 else 0.0
     chance = float(np.sqrt(0.5 * (fom**2).sum())) / total if total > 0.0 else 1.0
     return {
-        "columns": list(known.columns), "reflections": len(fom), "fom": float(fom.mean()) if len(fom) else None,
+        "columns": list(known.columns), "scale": known.scale, "reflections": len(fom),
+        "fom": float(fom.mean()) if len(fom) else None,
         "cosine": cosine, "by_chance": chance,
     }  # fmt: skip
 

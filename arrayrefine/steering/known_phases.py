@@ -1,0 +1,68 @@
+"""Phases that are known beside the model, at its origin, and believed as far as data and model bear them out."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from scipy.optimize import minimize_scalar
+
+from arrayrefine.measurements.phases import KnownPhases, at_origin_of
+from arrayrefine.problem import Problem
+from arrayrefine.state import State
+from arrayrefine.wording import Caution
+
+_WHOLE = 0.9
+"""Scale of the coefficients from which on phases are believed as they are."""
+_DOUBTFUL = 0.5
+"""And below which they are warned of."""
+
+
+def with_known_phases(problem: Problem, first: State) -> tuple[Problem, tuple[str, ...]]:
+    """The problem with its phases at the origin of the model, and with coefficients of the most likely scale.
+
+    Density modification, and errors that are alike in all phases, make them surer of themselves than they are right.
+    The probability of the amplitudes, given the model and the phases, tells it: of a scale of all coefficients from 0
+    to 1 the one is taken that makes it the largest. It knows by σ_A how far the model's own phases may be off.
+
+    Parameters
+    ----------
+    problem : Problem
+    first : State
+        Of the model at the start.
+
+    Returns
+    -------
+    problem : Problem
+        The same object where no phases are known.
+    notes : tuple of str
+
+    Raises
+    ------
+    InputError
+        Phases and model have nothing to do with each other.
+    """
+    data = problem.reflections
+    if data.phases is None:
+        return problem, ()
+    phases, notes = at_origin_of(data.phases, first.f_model, data.crystal, data.hkl)
+    scale = most_likely_scale(phases, first)
+    if scale < _WHOLE:
+        phases = phases.scaled(scale)
+        said = (
+            f"phases of {','.join(phases.columns)} are surer of themselves than data and model bear out: their "
+            f"coefficients count {scale:.2f} times"
+        )
+        more = "; see whether they are of this crystal, and whether R-free is lower without them"
+        notes = (*notes, Caution(said + more) if scale < _DOUBTFUL else said)
+    return dataclasses.replace(problem, reflections=dataclasses.replace(data, phases=phases)), notes
+
+
+def most_likely_scale(phases: KnownPhases, state: State) -> float:
+    """Scale of the coefficients, 0 to 1, with which the amplitudes are the most probable by a state's model."""
+    target = state.xray
+
+    def unlikely(scale: float) -> float:
+        data = dataclasses.replace(target.reflections, phases=phases.scaled(scale))
+        return float(dataclasses.replace(target, reflections=data).values(state.f_calc).mean())
+
+    return float(minimize_scalar(unlikely, bounds=(0.0, 1.0), method="bounded", options={"xatol": 0.01}).x)
