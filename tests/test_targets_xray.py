@@ -9,6 +9,7 @@ import pytest
 from checks import check_target
 from synthetic import crystal, random_atoms, random_hkl
 
+from arrayrefine.measurements.phases import KnownPhases
 from arrayrefine.reflections import Reflections
 from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.targets.xray import XrayTarget, _least
@@ -114,10 +115,14 @@ def test_atoms_whose_f_calc_is_known_are_evaluated_once() -> None:
     assert not target.structure_factors.timer
 
 
-@pytest.mark.parametrize("scale", [0.8, 1.3])
-def test_at_its_own_scale_no_common_change_lowers_the_target(scale: float) -> None:
-    target, atoms, _ = _target("ml")
+@pytest.mark.parametrize(("scale", "phased"), [(0.8, False), (1.3, False), (1.0, True)])
+def test_at_its_own_scale_no_common_change_lowers_the_target(scale: float, phased: bool) -> None:
+    target, atoms, truth = _target("ml")
     f_calc = target.structure_factors(atoms)
+    if phased:
+        phase = np.angle(target.structure_factors(truth))
+        known = KnownPhases(3.0 * np.stack([np.cos(phase), np.sin(phase), 0 * phase, 0 * phase], axis=1), ("A", "B"))
+        target = dataclasses.replace(target, reflections=dataclasses.replace(target.reflections, phases=known))
     off = dataclasses.replace(target, factor=scale * target.factor * np.exp(0.5 * target.reflections.s_squared))
     own = off.at_own_scale(f_calc)
     least = own.by_structure_factor(f_calc)[0]

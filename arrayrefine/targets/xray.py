@@ -91,11 +91,11 @@ class XrayTarget:
         data, work = self.reflections, self.work
         amplitude = (self.factor * self.d * np.abs(f_calc + self.solvent))[work]
         by_b, precision = -0.25 * data.s_squared[work], (0.1 / _LARGEST_CHANGE) ** 2
-        f_obs, variance, centric = data.f_obs[work], self.variance[work], data.centric[work]
+        by_amplitude = self._by_amplitude(f_calc, work)
 
         def terms(p: Float) -> tuple[float, Float, Float]:
             x = amplitude * np.exp(p[0] + p[1] * by_b)
-            value, slope, curvature, _ = likelihood.rice_ml(f_obs, x, variance, centric)
+            value, slope, curvature = by_amplitude(x)
             by_log, prior = slope * x, precision * p
             second = curvature * x * x + by_log
             across = float((second * by_b).sum())
@@ -105,6 +105,23 @@ class XrayTarget:
 
         p = _least(terms, np.zeros(2), _LARGEST_CHANGE)
         return replace(self, d=self.d * np.exp(p[0] - 0.25 * p[1] * data.s_squared))
+
+    def _by_amplitude(self, f_calc: Complex, rows: NDArray[np.bool_]) -> Callable[[Float], tuple[Float, Float, Float]]:
+        """The likelihood of some reflections, with its derivatives, as a function of |⟨F⟩|; phases stay the model's."""
+        data = self.reflections
+        f_obs, variance, centric = data.f_obs[rows], self.variance[rows], data.centric[rows]
+        if data.phases is None:
+            return lambda x: likelihood.rice_ml(f_obs, x, variance, centric)[:3]
+        known = data.phases.select(rows)
+        unit = np.exp(1j * np.angle(f_calc + self.solvent)[rows])
+
+        def phased(x: Float) -> tuple[Float, Float, Float]:
+            value, by_sum, curvature, _ = phased_ml(
+                f_obs, x * unit, variance, centric, known.coefficients, known.log_norm
+            )
+            return value, (by_sum * unit.conj()).real, curvature
+
+        return phased
 
     def apart(self) -> XrayTarget:
         """The same, for one process of a team alone."""
