@@ -31,6 +31,7 @@ from arrayrefine.restraints import Restraints
 from arrayrefine.scattering.radiation import chosen_radiation, with_hydrogens_for
 from arrayrefine.selection import select
 from arrayrefine.state import State, evaluate
+from arrayrefine.steering.known_phases import with_known_phases
 from arrayrefine.topology.build import build_restraints
 from arrayrefine.topology.links import with_found_links
 from arrayrefine.validation import Validation, validate, validate_model
@@ -77,7 +78,10 @@ def evaluate_files(model: ModelSource, data: DataSource, options: Options | None
     with one_blas_thread_throughout():
         _, problem, atoms, notes = prepare(model, data, options)
         state = evaluate(problem, atoms, absorb_b=False)
-        return Evaluated(problem, state, maps_of(problem, state), tuple(dict.fromkeys(notes)))
+        problem, of_phases = with_known_phases(problem, state)
+        if of_phases:
+            state = evaluate(problem, atoms, absorb_b=False)
+        return Evaluated(problem, state, maps_of(problem, state), tuple(dict.fromkeys((*notes, *of_phases))))
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from arrayrefine.report import Statistics
 from arrayrefine.reporting.notebook import table
 from arrayrefine.restraints import Restraints
 from arrayrefine.state import State, evaluate
+from arrayrefine.steering.known_phases import with_known_phases
 from arrayrefine.targets import Target
 from arrayrefine.targets.adp import AdpTarget
 from arrayrefine.targets.geometry import GeometryTarget
@@ -319,6 +320,9 @@ def target(
     notes += [*more, *twinning(problem.reflections, found.laws)]
     prior = geometry_prior(reflections.d_min)
     state = evaluate(problem, atoms, absorb_b=False)
+    problem, more = with_known_phases(problem, state)
+    if more:
+        state, notes = evaluate(problem, atoms, absorb_b=False), [*notes, *more]
     return LikelihoodTarget(
         _sealed(placed.without(state.atoms)), problem, state,
         prior if geometry == "prior" else geometry,

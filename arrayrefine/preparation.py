@@ -123,7 +123,7 @@ def read_inputs(source: ModelSource, data: DataSource, options: Options) -> Inpu
     of_twin += of_test_set(reflections, laws)
     if reflections.phases is not None and (laws or options.xray.target != "ml"):
         what = "of a twin are those of no one of its domains" if laws else "are of no use to --xray.target gaussian"
-        raise InputError(f"--phases {options.phases}: phases {what}: leave one of them out")
+        raise InputError(f"--phases {','.join(reflections.phases.columns)}: phases {what}: leave one of them out")
     model = in_crystal(model, reflections.crystal)
     return Inputs(
         model, reflections, options, laws, [*of_data], [*of_radiation, *of_dispersion], [*of_hydrogens], [*of_twin]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 import arrayrefine as ar
 from arrayrefine import example
 from arrayrefine.errors import ArrayRefineError, InputError
+from arrayrefine.evaluation import evaluate_files
 from arrayrefine.io.models.reading import read_model
 from arrayrefine.io.reflections.phase_columns import with_phases
 from arrayrefine.io.reflections.reading import read_reflections
@@ -102,7 +103,8 @@ def test_origins_are_those_that_symmetry_allows() -> None:
     assert len(origin_shifts(ar.Crystal(cell, "P 21 21 21"))) == 8
     shifts = origin_shifts(ar.Crystal((50.0, 50.0, 70.0, 90.0, 90.0, 120.0), "P 32 2 1")).tolist()
     assert len(shifts) == 2  # along c by one half
-    assert origin_shifts(ar.Crystal(cell, "P 1")).tolist()[0] == [0.0, 0.0, 0.0]
+    assert origin_shifts(ar.Crystal(cell, "P 1")).tolist() == [[0.0, 0.0, 0.0]]
+    assert len(origin_shifts(ar.Crystal(cell, "P 1 21 1"))) == 4  # none along b, where any would do
 
 
 @pytest.mark.parametrize("shift", [(0.0, 0.0, 0.0), (0.5, 0.0, 0.5)])
@@ -117,6 +119,31 @@ def test_phases_of_another_origin_are_moved_to_the_model(
     assert (found is known) == (not any(shift))
     assert ("with their origin moved by 1/2, 0, 1/2 of the cell" in note) == any(shift)
     assert "PHIB,FOM: mean cosine 0.7" in note
+
+
+def test_functions_of_arrays_and_maps_have_the_model_at_the_origin_of_its_phases(
+    model: Any, data: ar.Reflections, tmp_path: Path
+) -> None:
+    """They do not depend on where the file has it."""
+    phase, found = np.angle(_f_calc(model, data.hkl)), []
+    for shift in ((0.0, 0.0, 0.0), (0.0, 0.5, 0.5)):
+        own = _with_errors(phase - 2.0 * np.pi * (data.hkl @ np.array(shift)), 3.0)
+        file = _file_of(tmp_path / "phases.mtz", data.crystal, data.hkl, own)
+        options = ar.Options(phases=f"{file}:{LABELS}", d_min=3.0, hydrogens="strip")
+        target = ar.target(example.MODEL, example.DATA, options)
+        moved = [note for note in target.notes if "with their origin moved by 0, 1/2, 1/2" in note]
+        assert len(moved) == any(shift)
+        evaluated = evaluate_files(example.MODEL, example.DATA, options)
+        assert [note for note in evaluated.notes if "origin moved" in note] == moved
+        found.append((target(target.atoms.xyz)[0], evaluated.maps.fom.mean()))
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-3)
+
+
+@pytest.mark.parametrize("coefficients", [np.ones((3, 4)), np.full((1, 2), np.nan)])
+def test_phases_in_memory_are_of_their_reflections(model: Any, data: ar.Reflections, coefficients: Float) -> None:
+    unsound = dataclasses.replace(data, phases=KnownPhases(coefficients, ("A", "B", "C", "D")))
+    with pytest.raises(InputError, match=r"phases of Reflections are float64 .* 0 where nothing is known"):
+        read_reflections(unsound, model.crystal)
 
 
 def test_phases_of_something_else_are_refused(model: Any, data: ar.Reflections) -> None:
@@ -152,12 +179,19 @@ def test_reflections_in_memory_have_no_columns(data: ar.Reflections) -> None:
     assert with_phases(data, None, data) == (data, ())
 
 
-def test_coefficients_that_nobody_asked_for_are_named(data: ar.Reflections, tmp_path: Path) -> None:
-    file = _file_of(tmp_path / "phases.mtz", data.crystal, data.hkl, np.ones((len(data), 4)))
-    same, (note,) = with_phases(data, None, file)
-    assert same is data
+def test_coefficients_that_nobody_asked_for_are_named(model: Any, data: ar.Reflections, tmp_path: Path) -> None:
+    """By what was seen when the data were read: they are not read again for it."""
+    ones = np.ones(len(data))
+    columns = {"F": ("F", data.f_obs), "SIGF": ("Q", data.sigma), "FREE": ("I", np.where(data.free, 0.0, 1.0))}
+    columns |= dict.fromkeys(LABELS.split(","), ("A", ones))
+    file = _mtz(tmp_path / "phases.mtz", data.crystal, data.hkl, columns)
+    read, _ = read_reflections(file, model.crystal)
+    file.unlink()
+    same, (note,) = with_phases(read, None, file)
+    assert same is read
     assert "are not used" in note
     assert f"--phases {LABELS} takes them into the likelihood" in note
+    assert with_phases(data, None, example.DATA) == (data, ())
 
 
 @pytest.mark.parametrize(

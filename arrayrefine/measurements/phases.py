@@ -103,9 +103,13 @@ def agreement(known: KnownPhases, f_model: Complex, centric: NDArray[np.bool_]) 
 
 
 def origin_shifts(crystal: Crystal) -> Float:
-    """Shifts of the origin (T, 3), fractions of the cell, that leave all symmetry as it is; none along polar axes."""
+    """Shifts of the origin (T, 3), fractions of the cell, that leave all symmetry as it is; none along polar axes.
+
+    There any would do, as in P 1: one that is nearly right would be taken for the right one by low resolution alone.
+    """
     parts = sorted({k / n for n in (2, 3, 4) for k in range(n)})
     every = np.array(list(itertools.product(parts, repeat=3)))
+    every = every[np.abs(every @ crystal.primitive_rotations.mean(axis=0).T).max(axis=1) < 1e-6]
     turned = np.einsum("gij,tj->tgi", crystal.primitive_rotations - np.eye(3), every)
     apart = turned[:, :, None] - crystal.centring
     allowed = (np.abs(apart - np.rint(apart)).max(axis=3) < 1e-6).any(axis=2).all(axis=1)
@@ -150,8 +154,8 @@ def at_origin_of(
         raise InputError(
             f"--phases {names}: these phases and those of the model have nothing to do with each other, mean cosine "
             f"{found['cosine']:.2f} of {counted(found['reflections'], 'reflection')}, at any origin that symmetry "
-            "allows; they are of the other hand, of another crystal, or the model is elsewhere: bring the model to the "
-            "map of the phases, or leave out --phases"
+            "allows; they are of the other hand or of another crystal, have other axes, or the model is elsewhere: "
+            "bring it to the map of the phases, or leave out --phases"
         )
     where = ", ".join(f"{Fraction(part).limit_denominator(4)}" for part in shifts[best].tolist())
     said = f"phases of {names}: mean cosine {found['cosine']:.2f} of the difference to those of the model at the start"
