@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 
 import gemmi
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.errors import InputError
 from arrayrefine.io.in_memory import DataSource, label_of
+from arrayrefine.io.reflections.same_crystal import fits
 from arrayrefine.io.reflections.tables import Table, read_table
 from arrayrefine.measurements.phases import KnownPhases
 from arrayrefine.reflections import Reflections, positions
@@ -44,7 +46,7 @@ def with_phases(
         There are no such columns, or they hold nothing for these reflections.
     """
     if asked is None:
-        return reflections, _not_asked_for(source)
+        return reflections, _not_asked_for(reflections, source)
     path, _, names = asked.rpartition(":")
     if not path and isinstance(source, Reflections):
         raise InputError(
@@ -52,7 +54,7 @@ def with_phases(
             "(dataclasses.replace(reflections, phases=KnownPhases(...))), or name a file, FILE:" + names
         )
     notes: list[str] = []
-    table = read_table(Path(path) if path else source, notes)
+    table = read_table(Path(path) if path else source, notes, partial(fits, reflections.crystal))
     labels = tuple(label.strip() for label in names.split(","))
     absent = [label for label in labels if label not in table.types]
     if len(labels) not in (2, 4) or absent:
@@ -82,17 +84,20 @@ def with_phases(
     return dataclasses.replace(reflections, phases=phases), (*notes, f"{said}, mean figure of merit {fom:.2f}{more}")
 
 
-def _not_asked_for(source: DataSource) -> tuple[str, ...]:
-    """What to say of coefficients that the data have and nobody asked for."""
-    if isinstance(source, Reflections):
-        return ()
-    table = read_table(source, [])
+def named_phases(table: Table) -> list[str]:
+    """Labels of the first Hendrickson-Lattman coefficients of a file, or none."""
     labels = [label for label, kind in table.types.items() if kind == "A" or label in _CIF][:4]
-    if len(labels) < 4 or not np.isfinite(table.values[labels[0]]).any():
+    return labels if len(labels) == 4 and np.isfinite(table.values[labels[0]]).any() else []
+
+
+def _not_asked_for(reflections: Reflections, source: DataSource) -> tuple[str, ...]:
+    """What to say of coefficients that the data have and nobody asked for."""
+    labels = reflections.source.get("phase_columns")
+    if isinstance(source, Reflections) or not isinstance(labels, list):
         return ()
     return ((
-        f"the phases of {listed(labels)} in {label_of(source)} are not used; where they are experimental, "
-        f"--phases {','.join(labels)} takes them into the likelihood"
+        f"the phases of {listed(labels)} in {label_of(source)} are not used; where they are experimental, a refinement "
+        f"with --phases {','.join(labels)} takes them into the likelihood"
     ),)
 
 

@@ -25,6 +25,7 @@ from arrayrefine.io.reflections.free_sets import check_test_set, flagged_test_se
 from arrayrefine.io.reflections.french_wilson import REJECT_BELOW, french_wilson
 from arrayrefine.io.reflections.friedel_pairs import anomalous_differences
 from arrayrefine.io.reflections.merging import Observations, merge, own_rows_of_mates, to_asu
+from arrayrefine.io.reflections.phase_columns import named_phases
 from arrayrefine.io.reflections.resolution_limits import Limits
 from arrayrefine.io.reflections.same_crystal import (
     absent_note,
@@ -122,6 +123,8 @@ def read_reflections(
     origin |= {**flag_source, **elsewhere.source}
     if chosen.labels[0] in table.wavelengths:
         origin["wavelength"] = table.wavelengths[chosen.labels[0]]
+    if phases := named_phases(table):
+        origin["phase_columns"] = phases
     reflections = Reflections(common, observed.hkl, observed.value, observed.sigma, test_set, origin)
     if chosen.kind == "intensity":
         reflections = _to_amplitudes(reflections, account)
