@@ -138,6 +138,22 @@ def test_a_wavelength_that_cannot_be_is_refused(case: Any, wavelength: float) ->
         ar.refine(folder / "model.pdb", folder / "norm.mtz", ar.Options(wavelength=wavelength))
 
 
+def test_a_wavelength_in_memory_is_checked_as_one_that_is_given(case: Any) -> None:
+    model = read_model(case("1aba") / "model.pdb")
+    with pytest.raises(InputError, match=re.escape("wavelength 979 of Reflections; expected a wavelength of 0.2 to 5")):
+        with_dispersion(_reflections(model, wavelength=979.0), None, model)
+
+
+def test_dispersion_that_no_atom_can_have_is_refused(case: Any) -> None:
+    """The theory has places where it fails: 200 electrons fewer than Pb has near 4.99 Å."""
+    model = read_model(case("3sb3") / "model.pdb")
+    element = np.where(model.atoms.element == "Se", "Pb", model.atoms.element)
+    changed = dataclasses.replace(model, atoms=dataclasses.replace(model.atoms, element=element))
+    with pytest.raises(InputError, match=r"that theory gives Pb \(-2\d\d e\) is none that an atom can have"):
+        with_dispersion(_reflections(model), 4.9915, changed)
+    assert with_dispersion(_reflections(model), 0.95, changed)[0].wavelength == 0.95
+
+
 def test_a_model_is_validated_at_the_wavelength_of_its_data(case: Any, tmp_path: Path) -> None:
     folder, r_work = case("1dur"), []
     for more in ([], ["--wavelength", "1.5418"]):

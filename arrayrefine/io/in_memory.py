@@ -72,6 +72,13 @@ def require_sound(reflections: Reflections) -> None:
             raise InputError(f"{name} of Reflections is a {type(array).__name__}; expected an array, {kind} {shape}")
         if array.shape != shape or array.dtype.kind not in kinds:
             raise InputError(f"{name} of Reflections is {array.dtype} {array.shape}; expected {kind} {shape}")
+    if reflections.phases is not None:
+        known = np.asarray(reflections.phases.coefficients)
+        if known.shape != (n, 4) or known.dtype.kind != "f" or not np.isfinite(known).all():
+            raise InputError(
+                f"phases of Reflections are {known.dtype} {known.shape}; expected numbers, float {(n, 4)}, 0 where "
+                "nothing is known"
+            )
     bad = int((~np.isfinite(reflections.f_obs) | ~(np.isfinite(reflections.sigma) & (reflections.sigma > 0.0))).sum())
     if bad:
         raise InputError(

@@ -10,11 +10,13 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.errors import InputError
 from arrayrefine.io.models.reading import Model
 from arrayrefine.reflections import Reflections
-from arrayrefine.scattering.form_factors import WAVELENGTHS, dispersion
+from arrayrefine.scattering.form_factors import WAVELENGTHS, dispersion, form_factors, scattering
 from arrayrefine.wording import counted, listed
 
 _WORTH_SAYING, _WORTH_ASKING = 0.5, 2.0
 """Electrons; elements with less dispersion are not named where it is part of form factors, and where it is not."""
+_MOST = 1.0
+"""Electrons; f' is negative near edges, and far beyond them hardly above 0."""
 _STAND_IN = 1.0
 """Å; what programs write that do not know."""
 
@@ -29,7 +31,8 @@ def with_dispersion(
     Raises
     ------
     InputError
-        With a wavelength for data that are not of X-rays.
+        With a wavelength for data that are not of X-rays, out of range, or where the theory has no value for an element
+        of the model.
     """
     wavelength = reflections.wavelength if wavelength is None else wavelength
     if wavelength is None:
@@ -39,10 +42,26 @@ def with_dispersion(
             f"--wavelength {wavelength:g} is one of X-rays, but the data are of {reflections.radiation}s: "
             "leave it out, or give --radiation xray"
         )
+    least, most = WAVELENGTHS
+    if not least <= wavelength <= most:
+        raise InputError(f"wavelength {wavelength:g} of Reflections; expected a wavelength of {least:g} to {most:g} Å")
     found = _largest(model.atoms, wavelength, _WORTH_SAYING)
+    _require_possible(found, wavelength)
     by = listed([f"{one} ({value:+.1f} e)" for one, value in found.items()]) if found else "none as much as 0.5 e"
     note = f"form factors have the dispersion f' at {wavelength:g} Å (--wavelength): {by}"
     return dataclasses.replace(reflections, wavelength=wavelength), (note,)
+
+
+def _require_possible(found: dict[str, float], wavelength: float) -> None:
+    """Refuse f' that no atom has: the theory has gaps, as of Ce, and of Pb and its neighbours at long wavelengths."""
+    names, _, table = form_factors(sorted(found), wavelength=wavelength)
+    forward = dict(zip(names.tolist(), scattering(table, [0.0])[:, 0].tolist()))
+    odd = [f"{one} ({value:+.0f} e)" for one, value in found.items() if value > _MOST or forward[one] <= 0.0]
+    if odd:
+        raise InputError(
+            f"--wavelength {wavelength:g}: the dispersion f' that theory gives {listed(odd)} is none that an atom can "
+            "have: leave it out, or give a wavelength nearby"
+        )
 
 
 def _worth_asking(reflections: Reflections, model: Model) -> tuple[str, ...]:

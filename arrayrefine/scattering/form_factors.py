@@ -117,6 +117,8 @@ def _of_element(symbol: str, radiation: Radiation) -> list[float]:
 def dispersion(symbol: str, wavelength: float) -> float:
     """Real part f′ of the dispersion of X-rays by an element, electrons; of free atoms, so least sure at the edge.
 
+    Elements beyond uranium, which its tables lack, have none.
+
     D. T. Cromer & D. A. Liberman (1981), Acta Cryst. A37, 267-268, as computed by gemmi.
 
     Parameters
