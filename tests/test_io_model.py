@@ -285,6 +285,12 @@ def test_absurd_occupancy(tmp_path: Path, text: str, expected: float, pattern: s
     assert said(model, pattern)
 
 
+@pytest.mark.parametrize("end", [49, 51, 53])
+def test_records_that_end_within_a_coordinate_are_refused(tmp_path: Path, end: int) -> None:
+    with pytest.raises(InputError, match="line is too short"):
+        read(tmp_path, atom("N", element=" N"), atom(" CB ", xyz=(2, 2, 123.456))[:end])
+
+
 @pytest.mark.parametrize("end", [54, 60])
 def test_records_that_end_before_b_are_told(tmp_path: Path, end: int) -> None:
     """gemmi gives such atoms an occupancy of 1 and a B of 20."""

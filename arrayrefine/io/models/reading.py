@@ -308,6 +308,8 @@ def _checked_pdb(source: InputFile, text: str, notes: list[str]) -> str:
                 "integer. PDB has room for two letters of chain name (columns 21-22): use mmCIF for longer "
                 "ones"
             )
+        if len(line) < 54:
+            continue  # cut within z, which gemmi refuses
         if not line[54:60].strip():
             lines[i] = line = f"{line[:54]}  1.00{line[60:]}"
             blank += 1
