@@ -139,6 +139,24 @@ def test_functions_of_arrays_and_maps_have_the_model_at_the_origin_of_its_phases
     np.testing.assert_allclose(found[0], found[1], rtol=1e-3)
 
 
+def test_the_map_of_anomalous_differences_has_the_best_phases(case: Any, tmp_path: Path) -> None:
+    """Whose figure of merit its coefficients have; lysozyme."""
+    folder = case("hewl_ssad")
+    own = read_model(folder / "model.pdb")
+    data, _ = read_reflections(folder / "data.mtz", own.crystal, d_min=3.0)
+    phase = np.angle(_f_calc(own, data.hkl))
+    file = _file_of(tmp_path / "phases.mtz", data.crystal, data.hkl, _with_errors(phase, 3.0))
+    options = ar.Options(phases=f"{file}:{LABELS}", d_min=3.0, hydrogens="strip")
+    maps = evaluate_files(folder / "model.pdb", folder / "data.mtz", options).maps
+    assert maps.anomalous is not None
+    best = maps.fwt - maps.delfwt  # of acentric reflections
+    some = np.isfinite(maps.anomalous) & (np.abs(maps.anomalous) > 0.0) & (np.abs(maps.delfwt) > 0.0)
+    some &= ~data.crystal.centric(maps.hkl)
+    off = np.abs(np.sin(np.angle(1j * maps.anomalous[some] / best[some])))
+    assert some.sum() > 500
+    assert off.max() < 1e-6
+
+
 @pytest.mark.parametrize("coefficients", [np.ones((3, 4)), np.full((1, 2), np.nan)])
 def test_phases_in_memory_are_of_their_reflections(model: Any, data: ar.Reflections, coefficients: Float) -> None:
     unsound = dataclasses.replace(data, phases=KnownPhases(coefficients, ("A", "B", "C", "D")))

@@ -68,8 +68,9 @@ def maps_of(problem: Problem, state: State, *, filled: bool = True) -> MapCoeffi
         best,
     )
     pairs = data.anomalous if filled and state.twin is None else None
+    phased = maps if best is None else dataclasses.replace(maps, fc=best)  # m is of the best phases
     return dataclasses.replace(
         maps,
         f_obs=np.concatenate([measured.f_obs, gap]),
-        anomalous=None if pairs is None else anomalous_coefficients(maps, pairs.hkl, pairs.difference, pairs.weight),
+        anomalous=None if pairs is None else anomalous_coefficients(phased, pairs.hkl, pairs.difference, pairs.weight),
     )
