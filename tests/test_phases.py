@@ -98,6 +98,18 @@ def test_a_phase_and_its_figure_of_merit_say_the_same(model: Any, data: ar.Refle
     assert note.endswith(f"; {len(data) - known.sum()} reflections without")
 
 
+@pytest.mark.parametrize(("asked", "factor"), [("FOM,PHIB", 1.0), ("PHIB,FOM", 100.0), ("PHIB,FOM", -1.0)])
+def test_a_figure_of_merit_is_between_0_and_1(
+    data: ar.Reflections, tmp_path: Path, asked: str, factor: float
+) -> None:
+    """Columns the other way round, or percent, would be taken for very sure phases."""
+    fom, phase = np.linspace(0.1, 0.9, len(data)), np.linspace(-180.0, 180.0, len(data))
+    columns = {"PHIB": ("P", phase), "FOM": ("W", factor * fom)}
+    file = _mtz(tmp_path / "phib.mtz", data.crystal, data.hkl, columns)
+    with pytest.raises(InputError, match=r"has values from (-\d.*|10 to 90); expected figures of merit"):
+        with_phases(data, f"{file}:{asked}", example.DATA)
+
+
 def test_origins_are_those_that_symmetry_allows() -> None:
     cell = (50.0, 60.0, 70.0, 90.0, 90.0, 90.0)
     assert len(origin_shifts(ar.Crystal(cell, "P 21 21 21"))) == 8

@@ -24,6 +24,8 @@ _NAMES = "HLA,HLB,HLC,HLD, or PHIB,FOM"
 _CIF = ("pdbx_HL_A_iso", "pdbx_HL_B_iso", "pdbx_HL_C_iso", "pdbx_HL_D_iso")
 _SUREST = 0.99
 """Figure of merit beyond which none is believed."""
+_OFF = 0.01
+"""By which figures of merit may be out of their range, as programs round."""
 
 
 def with_phases(
@@ -43,7 +45,7 @@ def with_phases(
     Raises
     ------
     InputError
-        There are no such columns, or they hold nothing for these reflections.
+        There are no such columns, they hold nothing for these reflections, or no figures of merit.
     """
     if asked is None:
         return reflections, _not_asked_for(reflections, source)
@@ -65,6 +67,13 @@ def with_phases(
         )
     values = np.stack([table.values[label] for label in labels], axis=1)
     rows = np.flatnonzero(np.isfinite(values).all(axis=1) & table.hkl.any(axis=1))
+    if len(labels) == 2 and len(rows):
+        least, most = float(values[rows, 1].min()), float(values[rows, 1].max())
+        if least < -_OFF or most > 1.0 + _OFF:
+            raise InputError(
+                f"--phases {asked}: column {labels[1]} of '{table.file.path}' has values from {least:g} to {most:g}; "
+                "expected figures of merit, 0 to 1, in the second column and phases, in degrees, in the first"
+            )
     hkl, coefficients = _in_asu(table, rows, values[rows], reflections)
     row = positions(reflections.hkl, hkl)
     own = np.where(row[:, None] >= 0, coefficients[row], 0.0) if len(hkl) else np.zeros((len(reflections), 4))
