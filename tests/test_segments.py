@@ -52,3 +52,17 @@ def test_segments_of_other_numbers_are_one_chain(tmp_path: Path) -> None:
     model = read_model(path)
     assert [chain.name for chain in model.structure[0]] == ["A"]
     assert not [note for note in model.notes if "segments" in note]
+
+
+def test_every_chain_with_such_segments_is_cut(tmp_path: Path) -> None:
+    lines = [
+        f"{atom(residue='ALA', chain=chain, number=f'{k:4d} ', xyz=(20 * copy, 4 * k, z))[:72]:72}{segment:4} C"
+        for z, chain, segments in ((5, " Y", ("PROE",)), (25, " A", ("PROA", "PROB")), (45, " X", ("PROC", "PROD")))
+        for copy, segment in enumerate(segments)
+        for k in (1, 2)
+    ]
+    path = tmp_path / "model.pdb"
+    path.write_text("\n".join([CRYST, *lines, "END", ""]))
+    model = read_model(path)
+    assert [(chain.name, len(chain)) for chain in model.structure[0]] == [(name, 2) for name in "YABCD"]
+    assert len([note for note in model.notes if "segments" in note]) == 2

@@ -31,14 +31,16 @@ def split_by_segments(structure: gemmi.Structure) -> list[str]:
     """
     model = structure[0]
     notes: list[str] = []
-    for chain in list(model):
+    place = 0
+    while place < len(model):
+        chain = model[place]  # asked for anew: those that were taken before lie elsewhere after an insertion
         if not _meet(chain):
+            place += 1
             continue
         old = chain.name
         segments = list(dict.fromkeys(residue.segment for residue in chain))
         others = {other.name for other in model if other.name != old}
         names = _names(segments, others)
-        place = next(k for k, other in enumerate(model) if other.name == old)
         parts = []
         for segment in segments:
             part = gemmi.Chain(names[segment])
@@ -49,6 +51,7 @@ def split_by_segments(structure: gemmi.Structure) -> list[str]:
         del model[place]
         for k, part in enumerate(parts):
             model.add_chain(part, place + k)
+        place += len(parts)
         said = listed([f"{names[segment]} ({segment.strip() or 'blank'})" for segment in segments])
         notes.append(
             f"{f'chain {old}' if old else 'the chain without a name'} has residues of the same numbers in several "
