@@ -264,13 +264,6 @@ def test_phases_are_believed_as_far_as_they_are_borne_out(
     assert all(f"count {scale:.2f} times" in one for one in said)
 
 
-def test_figures_of_merit_are_between_0_and_1(data: ar.Reflections, tmp_path: Path) -> None:
-    columns = {"PHIB": ("P", np.zeros(len(data))), "FP": ("F", data.f_obs)}
-    file = _mtz(tmp_path / "phib.mtz", data.crystal, data.hkl, columns)
-    with pytest.raises(InputError, match=r"figures of merit in .* expected 0 to 1: name the phase first"):
-        with_phases(data, f"{file}:PHIB,FP", example.DATA)
-
-
 def test_a_poor_model_comes_nearer_to_the_truth_with_phases(case: Any, tmp_path: Path) -> None:
     """1ABA, shaken by 0.6 Å, at 3 Å; phases of the deposited model with errors of 27° in the mean."""
     folder = case("1aba")

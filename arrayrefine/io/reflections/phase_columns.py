@@ -119,7 +119,6 @@ def _in_asu(
     """
     crystal = reflections.crystal
     if values.shape[1] == 2:
-        _require_merits(table, values[:, 1])
         values = _of_phase(values, crystal.centric(table.hkl[rows]))
     mtz = gemmi.Mtz(with_base=True)
     mtz.spacegroup = crystal.gemmi_space_group
@@ -131,15 +130,6 @@ def _in_asu(
     moved = np.array(mtz.array, dtype=float)
     hkl, first = np.unique(moved[:, :3].astype(np.int32), axis=0, return_index=True)
     return hkl, moved[first, 3:]
-
-
-def _require_merits(table: Table, fom: Float) -> None:
-    """Refuse what are no figures of merit."""
-    if len(fom) and (fom.min() < 0.0 or fom.max() > 1.001):
-        raise InputError(
-            f"--phases: figures of merit in '{table.file.path}' go from {fom.min():g} to {fom.max():g}; "
-            "expected 0 to 1: name the phase first and its figure of merit behind it"
-        )
 
 
 def _of_phase(values: Float, centric: NDArray[np.bool_]) -> Float:
