@@ -14,7 +14,7 @@ from typing import Any
 
 from arrayrefine.errors import InputError
 from arrayrefine.options import TLS_KEYWORDS, TWIN_KEYWORDS, Options
-from arrayrefine.scattering.form_factors import WAVELENGTHS
+from arrayrefine.scattering.wavelengths import WAVELENGTHS
 
 _ABOVE_0 = (sys.float_info.min, math.inf, "a number above 0")
 _FROM_0 = (0.0, math.inf, "0 or more")

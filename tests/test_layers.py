@@ -90,7 +90,7 @@ LAYERS = [
         "reflections", "restraints", "version", "displacements.common_anisotropy", "displacements.displacement",
         "displacements.tls", "displacements.tls_motion", "hydrogens.riding", "measurements.anomalous",
         "measurements.intensity_statistics", "measurements.phases",
-        "occupancies.groups", "scattering.form_factors", "scattering.gaussians",
+        "occupancies.groups", "scattering.form_factors", "scattering.gaussians", "scattering.wavelengths",
         "topology.atom_names", "topology.chain_ends", "topology.clusters", "topology.component_checks",
         "topology.component_definitions", "topology.component_of_model", "topology.component_restraints",
         "topology.compounds", "topology.dictionary_contents", "topology.element_checks", "topology.heavy_water",

@@ -10,7 +10,8 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.errors import InputError
 from arrayrefine.io.models.reading import Model
 from arrayrefine.reflections import Reflections
-from arrayrefine.scattering.form_factors import WAVELENGTHS, dispersion, form_factors, scattering
+from arrayrefine.scattering.form_factors import dispersion, form_factors, scattering
+from arrayrefine.scattering.wavelengths import WAVELENGTHS
 from arrayrefine.wording import counted, listed
 
 _WORTH_SAYING, _WORTH_ASKING = 0.5, 2.0

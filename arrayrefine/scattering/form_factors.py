@@ -37,8 +37,6 @@ METHODS: dict[Radiation, str] = {
 _ALSO: dict[str, Radiation] = {"ELECTRON DIFFRACTION": "electron"}
 """As others name them."""
 
-WAVELENGTHS = (0.2, 5.0)
-"""Å; of X-rays that crystals are measured with."""
 _GAUSSIANS: dict[Radiation, int] = {"xray": 4, "electron": 5, "neutron": 0}
 _SAMPLES = 48
 """Points in s at which a reduced basis is fitted."""
