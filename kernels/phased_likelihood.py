@@ -2,8 +2,8 @@
 
 What is known is a distribution of the phase, exp(A cos φ + B sin φ + C cos 2φ + D sin 2φ) but for its norm
 (Hendrickson & Lattman (1970) Acta Cryst. B26, 136-143). The likelihood of an amplitude is that of amplitude and phase
-together, with this as the prior of the phase, integrated over it (Bricogne & Irwin (1996); Pannu, Murshudov, Dodson &
-Read (1998) Acta Cryst. D54, 1285-1294).
+together, with this as the prior of the phase, integrated over it (Pannu, Murshudov, Dodson & Read (1998) Acta Cryst.
+D54, 1285-1294).
 """
 
 from __future__ import annotations

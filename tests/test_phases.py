@@ -264,6 +264,21 @@ def test_phases_are_believed_as_far_as_they_are_borne_out(
     assert all(f"count {scale:.2f} times" in one for one in said)
 
 
+def test_how_far_phases_are_believed_does_not_depend_on_their_origin(case: Any, tmp_path: Path) -> None:
+    folder, scales = case("1aba"), []
+    deposited = read_model(folder / "model.pdb")
+    own, _ = read_reflections(folder / "norm.mtz", deposited.crystal, d_min=3.0)
+    phase = np.angle(StructureFactors(deposited.crystal, own.hkl, deposited.atoms)(deposited.atoms))
+    for shift in ((0.0, 0.0, 0.0), (0.5, 0.0, 0.5)):
+        there = 4.0 * _with_errors(phase - 2.0 * np.pi * (own.hkl @ np.array(shift)), 1.5)
+        file = _file_of(tmp_path / "phases.mtz", own.crystal, own.hkl, there)
+        options = ar.Options(phases=f"{file}:{LABELS}", d_min=3.0, perturb=0.4, cycles=0)
+        account = ar.refine(folder / "model.pdb", folder / "norm.mtz", options).report.as_dict()
+        scales.append(account["data"]["phases"]["scale"])
+    assert scales[1] == pytest.approx(scales[0], abs=1e-3)
+    assert scales[0] < 0.5
+
+
 def test_a_poor_model_comes_nearer_to_the_truth_with_phases(case: Any, tmp_path: Path) -> None:
     """1ABA, shaken by 0.6 Å, at 3 Å; phases of the deposited model with errors of 27° in the mean."""
     folder = case("1aba")

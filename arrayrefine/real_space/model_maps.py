@@ -47,9 +47,10 @@ def maps_of(problem: Problem, state: State, *, filled: bool = True) -> MapCoeffi
     variance_factor[~aside] = state.outliers.variance_factor
     left_out = aside.copy()
     left_out[~aside] = state.outliers.left_out
-    f_obs, fom = measured.f_obs, state.sigma_a.fom(measured, f_model[: len(measured)], variance_factor)
-    best = None
-    if measured.phases is not None:
+    f_obs, best = measured.f_obs, None
+    if measured.phases is None:
+        fom = state.sigma_a.fom(measured, f_model[: len(measured)], variance_factor)
+    else:
         merit = state.sigma_a.merit(measured, f_model[: len(measured)], variance_factor)
         fom, best = np.abs(merit), np.concatenate([np.exp(1j * np.angle(merit)), np.ones(len(missing))])
     if state.twin is not None:

@@ -59,10 +59,11 @@ def with_known_phases(problem: Problem, first: State) -> tuple[Problem, tuple[st
 
 def most_likely_scale(phases: KnownPhases, state: State) -> float:
     """Scale of the coefficients, 0 to 1, with which the amplitudes are the most probable by a state's model."""
-    target = state.xray
+    data = state.xray.reflections
+    d = state.sigma_a.d(data.s_squared)  # the target's own depends on the phases as they were before
 
     def unlikely(scale: float) -> float:
-        data = dataclasses.replace(target.reflections, phases=phases.scaled(scale))
-        return float(dataclasses.replace(target, reflections=data).values(state.f_calc).mean())
+        known = dataclasses.replace(data, phases=phases.scaled(scale))
+        return float(dataclasses.replace(state.xray, reflections=known, d=d).values(state.f_calc).mean())
 
     return float(minimize_scalar(unlikely, bounds=(0.0, 1.0), method="bounded", options={"xatol": 0.01}).x)
