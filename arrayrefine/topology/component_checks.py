@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import gemmi
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from arrayrefine.errors import InputError, MonomerError
 from arrayrefine.topology.atom_names import hydrogens_of
@@ -172,14 +175,17 @@ def in_pieces(monlib: gemmi.MonLib, sources: Mapping[str, str]) -> list[str]:
     out: list[str] = []
     for name, path in sources.items():
         component = monlib.monomers[name]
-        piece = {atom.id: {atom.id} for atom in component.atoms if not atom.is_hydrogen()}
-        for bond in component.rt.bonds:
-            one, two = bond.id1.atom, bond.id2.atom
-            if bond.value > 0 and bond.esd > 0 and one in piece and two in piece and piece[one] is not piece[two]:
-                piece[one] |= piece[two]
-                piece |= dict.fromkeys(piece[two], piece[one])
-        pieces = sorted({id(one): sorted(one) for one in piece.values()}.values())
-        if len(pieces) > 1 and not any(atom.el.is_metal for atom in component.atoms):
+        heavy = [atom.id for atom in component.atoms if not atom.is_hydrogen()]
+        if not heavy or any(atom.el.is_metal for atom in component.atoms):
+            continue
+        place = {atom: k for k, atom in enumerate(heavy)}
+        ends = [(bond.id1.atom, bond.id2.atom) for bond in component.rt.bonds if bond.value > 0 and bond.esd > 0]
+        joined = [(place[a], place[b]) for a, b in ends if a in place and b in place]
+        rows, columns = np.array(joined, dtype=int).reshape(-1, 2).T
+        graph = coo_array((np.ones(len(joined)), (rows, columns)), shape=(len(heavy), len(heavy)))
+        count, part = connected_components(graph, directed=False)
+        pieces = sorted([atom for atom in sorted(heavy) if part[place[atom]] == number] for number in range(count))
+        if len(pieces) > 1:
             said = listed([f"{', '.join(one[:3])}{' ...' if len(one) > 3 else ''}" for one in pieces], "; ")
             out.append(Caution(
                 f"{path}: component {name} is in {len(pieces)} pieces that no restrained bond joins ({said}): they may "
