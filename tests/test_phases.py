@@ -19,7 +19,8 @@ from arrayrefine.evaluation import evaluate_files
 from arrayrefine.io.models.reading import read_model
 from arrayrefine.io.reflections.phase_columns import with_phases
 from arrayrefine.io.reflections.reading import read_reflections
-from arrayrefine.measurements.phases import KnownPhases, agreement, at_origin_of, origin_shifts
+from arrayrefine.measurements.phase_origins import at_origin_of, origins
+from arrayrefine.measurements.phases import KnownPhases, agreement
 from arrayrefine.structure_factors import StructureFactors
 
 Float = NDArray[np.float64]
@@ -110,13 +111,19 @@ def test_a_figure_of_merit_is_between_0_and_1(
         with_phases(data, f"{file}:{asked}", example.DATA)
 
 
-def test_origins_are_those_that_symmetry_allows() -> None:
-    cell = (50.0, 60.0, 70.0, 90.0, 90.0, 90.0)
-    assert len(origin_shifts(ar.Crystal(cell, "P 21 21 21"))) == 8
-    shifts = origin_shifts(ar.Crystal((50.0, 50.0, 70.0, 90.0, 90.0, 120.0), "P 32 2 1")).tolist()
-    assert len(shifts) == 2  # along c by one half
-    assert origin_shifts(ar.Crystal(cell, "P 1")).tolist() == [[0.0, 0.0, 0.0]]
-    assert len(origin_shifts(ar.Crystal(cell, "P 1 21 1"))) == 4  # none along b, where any would do
+@pytest.mark.parametrize(
+    ("group", "discrete", "free"),
+    [
+        ("P 21 21 21", 8, []), ("P 32 2 1", 2, []), ("P 1", 1, [[1, 0, 0], [0, 1, 0], [0, 0, 1]]),
+        ("P 1 21 1", 4, [[0, 1, 0]]), ("P 41", 2, [[0, 0, 1]]), ("R 3:R", 1, [[1, 1, 1]]), ("R 3:H", 3, [[0, 0, 1]]),
+    ],
+)  # fmt: skip
+def test_origins_are_those_that_symmetry_allows(group: str, discrete: int, free: list[list[int]]) -> None:
+    """Along c by one half in P 32 2 1; anywhere along b, but not by thirds of it, in P 21."""
+    angles = (80.0, 80.0, 80.0) if group == "R 3:R" else (90.0, 90.0, 120.0 if "3" in group else 90.0)
+    found = origins(ar.Crystal((50.0, 50.0, 50.0 if group == "R 3:R" else 70.0, *angles), group))
+    assert len(found.discrete) == discrete
+    assert found.free.T.tolist() == free
 
 
 @pytest.mark.parametrize("shift", [(0.0, 0.0, 0.0), (0.5, 0.0, 0.5)])
@@ -131,6 +138,56 @@ def test_phases_of_another_origin_are_moved_to_the_model(
     assert (found is known) == (not any(shift))
     assert ("with their origin moved by 1/2, 0, 1/2 of the cell" in note) == any(shift)
     assert "PHIB,FOM: mean cosine 0.7" in note
+
+
+def _polar(case: Any, name: str, d_min: float) -> tuple[ar.Reflections, NDArray[np.complex128], NDArray[np.complex128]]:
+    """Data of a crystal, the structure factors of its model, and of one that is shaken by 0.7 Å."""
+    folder = case(name)
+    own = read_model(next(folder.glob("model.*")))
+    data, _ = read_reflections(folder / "norm.mtz", own.crystal, d_min=d_min)
+    shaken = own.atoms.xyz + np.random.default_rng(2).normal(0.0, 0.4, own.atoms.xyz.shape)
+    factors = StructureFactors(own.crystal, data.hkl, own.atoms)
+    return data, factors(own.atoms), factors(own.atoms.replace(xyz=shaken))
+
+
+@pytest.mark.parametrize(
+    ("name", "d_min", "shift"),
+    [("1ehz", 3.0, (0.5, 0.3173, 0.0)), ("5uui", 2.5, (0.0, 0.0, 0.1371)), ("2r4r", 4.0, (0.0, -0.4123, 0.5))],
+)
+def test_phases_are_moved_along_polar_axes(case: Any, name: str, d_min: float, shift: tuple[float, ...]) -> None:
+    """P 2₁, R 3, C 2: any shift along one axis, beside discrete ones, with poor phases and a poor model."""
+    data, right, poor = _polar(case, name, d_min)
+    phase = np.angle(right) - 2.0 * np.pi * (data.hkl @ np.array(shift))
+    known = KnownPhases(_with_errors(phase, 1.0), ("PHIB", "FOM"))
+    found, (note,) = at_origin_of(known, poor, data.crystal, data.hkl)
+    turned = np.angle(found.expected(data.centric) * known.expected(data.centric).conj())
+    off = np.abs(np.exp(1j * turned) - np.exp(2j * np.pi * (data.hkl @ np.array(shift))))
+    assert "with their origin moved by " in note
+    assert off.mean() < 0.1
+
+
+def test_phases_of_triclinic_crystals_are_moved_anywhere(model: Any) -> None:
+    crystal = ar.Crystal((48.0, 55.0, 60.0, 81.0, 95.0, 103.0), "P 1")
+    hkl = crystal.unique_reflections(3.5, 50.0)
+    f_calc, shift = StructureFactors(crystal, hkl, model.atoms)(model.atoms), np.array([0.2731, -0.41, 0.0507])
+    known = KnownPhases(_with_errors(np.angle(f_calc) - 2.0 * np.pi * (hkl @ shift), 0.5), ("PHIB", "FOM"))
+    found, (note,) = at_origin_of(known, f_calc, crystal, hkl)
+    assert "with their origin moved by 0.27" in note
+    assert agreement(found, f_calc, crystal.centric(hkl))["cosine"] > 0.2
+    same, (note,) = at_origin_of(found, f_calc, crystal, hkl)
+    assert same is found
+    assert "moved" not in note
+
+
+@pytest.mark.parametrize("name", ["1ehz", "1aba", "5kzb"])
+def test_phases_of_the_other_hand_are_named_so(case: Any, name: str) -> None:
+    """Those of a zone agree all the same where the zone is centric; I 41 2 2 is its own image about another point."""
+    data, right, poor = _polar(case, name, 3.5)
+    hand = data.crystal.gemmi_space_group.change_of_hand_op()
+    for about in (np.zeros(3), np.array(hand.tran) / hand.DEN):
+        phase = -np.angle(right) + 2.0 * np.pi * (data.hkl @ about)
+        with pytest.raises(InputError, match="these phases are of the other hand: with their signs changed they agree"):
+            at_origin_of(KnownPhases(_with_errors(phase, 2.0), ("A", "B")), poor, data.crystal, data.hkl)
 
 
 def test_functions_of_arrays_and_maps_have_the_model_at_the_origin_of_its_phases(

@@ -1,28 +1,19 @@
-"""What is known of the phases of reflections beside the model, and whether it is of the same crystal."""
+"""What is known of the phases of reflections beside the model, and how the two go together."""
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from arrayrefine.crystal import Crystal
-from arrayrefine.errors import InputError
 from arrayrefine.kernels.phased_likelihood import phase_moments
-from arrayrefine.wording import counted
 
 Float = NDArray[np.float64]
 Complex = NDArray[np.complex128]
-
-_CHANCE = 4.0
-"""Standard deviations of the mean cosine within which agreement may be chance."""
-
 
 @dataclass(frozen=True)
 class KnownPhases:
@@ -94,7 +85,7 @@ def agreement(known: KnownPhases, f_model: Complex, centric: NDArray[np.bool_]) 
     fom, model = np.abs(expected), np.angle(f_model[known.known])
     total = float(fom.sum())
     cosine = float((expected * np.exp(-1j * model)).real.sum()) / total if total > 0.0 else 0.0
-    chance = float(np.sqrt(0.5 * (fom**2).sum())) / total if total > 0.0 else 1.0
+    chance = spread_of_sum(fom, centric[known.known]) / total if total > 0.0 else 1.0
     return {
         "columns": list(known.columns), "scale": known.scale, "reflections": len(fom),
         "fom": float(fom.mean()) if len(fom) else None,
@@ -102,61 +93,6 @@ def agreement(known: KnownPhases, f_model: Complex, centric: NDArray[np.bool_]) 
     }  # fmt: skip
 
 
-def origin_shifts(crystal: Crystal) -> Float:
-    """Shifts of the origin (T, 3), fractions of the cell, that leave all symmetry as it is; none along polar axes.
-
-    There any would do, as in P 1: one that is nearly right would be taken for the right one by low resolution alone.
-    """
-    parts = sorted({k / n for n in (2, 3, 4) for k in range(n)})
-    every = np.array(list(itertools.product(parts, repeat=3)))
-    every = every[np.abs(every @ crystal.primitive_rotations.mean(axis=0).T).max(axis=1) < 1e-6]
-    turned = np.einsum("gij,tj->tgi", crystal.primitive_rotations - np.eye(3), every)
-    apart = turned[:, :, None] - crystal.centring
-    allowed = (np.abs(apart - np.rint(apart)).max(axis=3) < 1e-6).any(axis=2).all(axis=1)
-    return np.asarray(every[allowed])
-
-
-def at_origin_of(
-    known: KnownPhases, f_model: Complex, crystal: Crystal, hkl: NDArray[np.integer]
-) -> tuple[KnownPhases, tuple[str, ...]]:
-    """The phases with their origin where that of the model is.
-
-    Programs that solve structures put the origin at any of those that symmetry allows.
-
-    Parameters
-    ----------
-    known : KnownPhases
-        Of R reflections.
-    f_model : (R,) complex128
-    crystal : Crystal
-    hkl : (R, 3) int
-
-    Returns
-    -------
-    known : KnownPhases
-        The same object where the origin is the same.
-    notes : tuple of str
-
-    Raises
-    ------
-    InputError
-        Phases and model have nothing to do with each other wherever the origin is.
-    """
-    centric = crystal.centric(hkl)
-    agreed = known.expected(centric) * np.exp(-1j * np.angle(f_model))
-    shifts = origin_shifts(crystal)
-    cosines = np.array([float((agreed * np.exp(2j * np.pi * (hkl @ shift))).real.sum()) for shift in shifts])
-    best = 0 if cosines[0] > 0.5 * cosines.max() else int(np.argmax(cosines))
-    moved = known.moved(hkl @ shifts[best]) if best else known
-    found = agreement(moved, f_model, centric)
-    names = ",".join(known.columns)
-    if found["cosine"] <= _CHANCE * found["by_chance"]:
-        raise InputError(
-            f"--phases {names}: these phases and those of the model have nothing to do with each other, mean cosine "
-            f"{found['cosine']:.2f} of {counted(found['reflections'], 'reflection')}, at any origin that symmetry "
-            "allows; they are of the other hand or of another crystal, have other axes, or the model is elsewhere: "
-            "bring it to the map of the phases, or leave out --phases"
-        )
-    where = ", ".join(f"{Fraction(part).limit_denominator(4)}" for part in shifts[best].tolist())
-    said = f"phases of {names}: mean cosine {found['cosine']:.2f} of the difference to those of the model at the start"
-    return moved, (f"{said}, with their origin moved by {where} of the cell to the model's" if best else said,)
+def spread_of_sum(weight: Float, centric: NDArray[np.bool_]) -> float:
+    """Standard deviation of the sum of cosines of random phases (R,), 0 and π where centric, with weights (R,)."""
+    return float(np.sqrt((np.where(centric, 1.0, 0.5) * weight**2).sum()))

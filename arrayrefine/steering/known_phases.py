@@ -6,7 +6,8 @@ import dataclasses
 
 from scipy.optimize import minimize_scalar
 
-from arrayrefine.measurements.phases import KnownPhases, at_origin_of
+from arrayrefine.measurements.phase_origins import at_origin_of
+from arrayrefine.measurements.phases import KnownPhases
 from arrayrefine.problem import Problem
 from arrayrefine.state import State
 from arrayrefine.wording import Caution
@@ -44,7 +45,8 @@ def with_known_phases(problem: Problem, first: State) -> tuple[Problem, tuple[st
     data = problem.reflections
     if data.phases is None:
         return problem, ()
-    phases, notes = at_origin_of(data.phases, first.f_model, data.crystal, data.hkl)
+    fom = first.sigma_a.fom(data, first.f_model, first.outliers.variance_factor)
+    phases, notes = at_origin_of(data.phases, first.f_model, data.crystal, data.hkl, fom)
     scale = most_likely_scale(phases, first)
     if scale < _WHOLE:
         phases = phases.scaled(scale)
