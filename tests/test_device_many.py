@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+import gemmi
 import numpy as np
 import pytest
 from batches import sizes_of_batches
@@ -84,6 +85,21 @@ def test_models_that_are_not_alike_are_evaluated_for_themselves(
 ) -> None:
     folder = case("5e5z")
     jobs = [_job(folder), _job(folder, d_min=2.2)]
+    for job, result in zip(jobs, ar.refine_many(jobs)):
+        assert isinstance(result, ar.Result)
+        assert np.array_equal(result.atoms.xyz, alone(job).atoms.xyz)
+    assert not sizes
+
+
+def test_phases_of_one_are_not_lost_beside_one_without(
+    case: Callable[[str], Path], sizes: list[int], alone: Callable[[ar.Job], ar.Result], tmp_path: Path
+) -> None:
+    folder = case("5e5z")
+    model = ar.refine(folder / "model.pdb", folder / "norm.mtz", ar.Options(cycles=0, hydrogens="strip"))
+    table = gemmi.read_mtz_file(str(model.write(tmp_path)[2]))
+    table.add_column("SURE", "W").array[:] = 0.9
+    table.write_to_file(phases := str(tmp_path / "phases.mtz"))
+    jobs = [_job(folder), _job(folder, phases=f"{phases}:PHIC,SURE")]
     for job, result in zip(jobs, ar.refine_many(jobs)):
         assert isinstance(result, ar.Result)
         assert np.array_equal(result.atoms.xyz, alone(job).atoms.xyz)

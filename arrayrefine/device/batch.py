@@ -164,6 +164,7 @@ def _alike(a: Share, b: Share) -> bool:
     return (
         first.crystal == second.crystal
         and a.member.xray.kind == b.member.xray.kind
+        and (a.member.xray.reflections.phases is None) == (b.member.xray.reflections.phases is None)
         and np.array_equal(first.hkl, second.hkl)
         and np.array_equal(p.element, q.element)
         and _same(p.riding, q.riding)
