@@ -384,6 +384,8 @@ class Reading(ModelReading):
     columns: str | None = None
     """Data columns, such as FP,SIGFP (default: found by type and name); FP,SIGFP=intensity or I,SIGI=amplitude where
     their types are wrong; FP,5% where there are no sigmas."""
+    phases: str | None = None
+    """Experimental phases for likelihood and maps: columns HLA,HLB,HLC,HLD or PHIB,FOM, or FILE:HLA,..."""
     free: str | None = None
     """Free-flag column and the value of the test set, such as FreeR_flag=0 (default: found); or a file that has the
     flags, such as free.mtz or free.mtz:FREER=0."""

@@ -37,7 +37,7 @@ from arrayrefine.real_space.peaks import Peak
 from arrayrefine.rebuilding.water_rounds import water_rounds
 from arrayrefine.rendezvous import Evaluated, Place
 from arrayrefine.report import Report, Step
-from arrayrefine.reporting import outcome, summaries, verdicts
+from arrayrefine.reporting import outcome, phase_agreement, summaries, verdicts
 from arrayrefine.result import Result
 from arrayrefine.state import State
 from arrayrefine.steering.callbacks import Listeners
@@ -220,6 +220,8 @@ def run(
     uncertainty, uncertain = _uncertainty(course)
     if uncertain:
         late.append(coordinate_uncertainty.sentence(uncertain["coordinate_uncertainty"]))
+    phases = phase_agreement.describe(problem, first, state)
+    late += phase_agreement.sentences(phases)
     late += free_uncertainty.sentences(problem.reflections, state.statistics)
     late += tls_motion.sentences(motion)
     for note in late:
@@ -233,7 +235,7 @@ def run(
         steps=steps,
         warnings=tuple(dict.fromkeys(notes)),
         seconds=time.perf_counter() - began,
-        data=summaries.data(problem, state) | {"n_riding": len(state.atoms.riding.child)} | uncertain,
+        data=summaries.data(problem, state) | {"n_riding": len(state.atoms.riding.child)} | phases | uncertain,
         scaling=summaries.scaling(problem, state),
         shells=summaries.shells(problem, state),
         restraints=summaries.restraint_classes(problem, state),

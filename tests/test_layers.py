@@ -22,6 +22,7 @@ LAYERS = [
     {"rebuilding.water_rounds"},
     {"course"},
     {"preparation", "result"},
+    {"reporting.phase_agreement"},
     {
         "macrocycle", "mask_search", "page", "real_space.absorbers", "real_space.omit_maps", "real_space.unbuilt",
         "real_space.unseen", "reporting.option_effects", "reporting.outcome", "reporting.summaries",

@@ -358,6 +358,13 @@ def test_a_poor_model_comes_nearer_to_the_truth_with_phases(case: Any, tmp_path:
     assert found["columns"] == LABELS.split(",")
     assert found["cosine"] > 10.0 * found["by_chance"]
     assert 0.7 < found["fom"] < 0.9
+    assert found["fom_claimed"] >= found["fom"]
+    assert found["cosine"] > found["cosine_start"] + 0.05
+    shells = found["shells"]
+    assert sum(row["reflections"] for row in shells) == found["reflections"]
+    mean = sum(row["reflections"] * row["fom"] for row in shells) / found["reflections"]
+    assert mean == pytest.approx(found["fom"])
+    assert all(row["cosine"] > row["by_chance"] for row in shells)
 
 
 def test_command_line_and_cross_validation(
@@ -372,8 +379,10 @@ def test_command_line_and_cross_validation(
     file = _file_of(tmp_path / "phases.mtz", own.crystal, own.hkl, _with_errors(phase, 2.0))
     files = [str(folder / name) for name in ("model.pdb", "norm.mtz")]
     more = ["--phases", f"{file}:{LABELS}", "--d-min", "3", "--cycles", "1"]
-    main(["refine", *files, *more, "--out", str(tmp_path / "refined"), "--no-report"])
+    main(["refine", *files, *more, "--out", str(tmp_path / "refined")])
     said = capsys.readouterr().out
+    assert "phases of HLA,HLB,HLC,HLD: mean cosine of the difference to those of the model 0." in said
+    assert "<h3>Known phases</h3>" in (tmp_path / "refined" / "report.html").read_text()
     assert f"phases of HLA, HLB, HLC, HLD of '{file}' enter the likelihood" in said
     account = json.loads((tmp_path / "refined" / "report.json").read_text())
     assert account["data"]["phases"]["cosine"] > 0.5
@@ -383,3 +392,35 @@ def test_command_line_and_cross_validation(
     assert np.nanmean(along < 0.999) > 0.05  # the best phases are not those of the model
     main(["crossvalidate", *files, *more, "--folds", "2", "--out", str(tmp_path / "folds")])
     assert "enter the likelihood" in capsys.readouterr().out
+
+
+def test_models_are_looked_at_with_phases(case: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """1ABA at 3 Å, shaken by 0.6 Å: its maps are better, and data that are computed have phases of their own."""
+    from arrayrefine.__main__ import main
+
+    folder = case("1aba")
+    deposited = read_model(folder / "model.pdb")
+    own, _ = read_reflections(folder / "norm.mtz", deposited.crystal, d_min=3.0)
+    phase = np.angle(StructureFactors(deposited.crystal, own.hkl, deposited.atoms)(deposited.atoms))
+    file = _file_of(tmp_path / "phases.mtz", own.crystal, own.hkl, _with_errors(phase, 3.0))
+    shaken = gemmi.read_structure(str(folder / "model.pdb"))
+    rng = np.random.default_rng(5)
+    for site in shaken[0].all():
+        site.atom.pos += gemmi.Position(*rng.normal(0.0, 0.35, 3))
+    shaken.write_pdb(str(tmp_path / "shaken.pdb"))
+    files = [str(tmp_path / "shaken.pdb"), str(folder / "norm.mtz"), "--d-min", "3"]
+    found: dict[bool, tuple[Any, ...]] = {}
+    for phased in (False, True):
+        more = ["--phases", f"{file}:{LABELS}"] if phased else []
+        out = tmp_path / f"{phased}"
+        main(["omit", *files, *more, "--selection", "20-23", "--out", str(out)])
+        main(["validate", *files, *more, "--out", str(out / "validation.json")])
+        main(["peaks", *files, *more, "--out", str(out / "peaks.json")])
+        assert (capsys.readouterr().out.count("enter the likelihood") == 3) == phased
+        omitted, seen, peaks = (json.loads((out / f"{k}.json").read_text()) for k in ("omit", "validation", "peaks"))
+        correlation = np.mean([row["rscc"] for row in seen["residues"] if row["rscc"] is not None])
+        found[phased] = np.mean([row["sigma"] for row in omitted["atoms"]]), omitted, correlation, peaks["sigma"]
+    assert found[True][0] > 1.2 * found[False][0]
+    assert found[True][1]["cc_present_absent"] < 0.7
+    assert found[True][1]["cc_present_data"] > found[False][1]["cc_present_data"]
+    assert found[True][2:] != found[False][2:]

@@ -106,7 +106,7 @@ def at_origin_of(
     is_other = other.beyond_chance > 0.0 and other.total - found.total > _CHANCE * other.deviation
     if found.beyond_chance <= 0.0 or is_other:  # centric reflections may agree with those of either hand
         there = agreement(known.moved(hkl @ found.shift), f_model, centric)
-        said = f"mean cosine {there['cosine']:.2f} of {counted(there['reflections'], 'reflection')}"
+        said = f"mean cosine {there['cosine'] or 0.0:.2f} of {counted(there['reflections'], 'reflection')}"
         if is_other:
             raise InputError(
                 f"--phases {names}: these phases are of the other hand: with their signs changed they agree better "
@@ -120,7 +120,7 @@ def at_origin_of(
         )
     moved = known.moved(hkl @ found.shift) if found.shift.any() else known
     cosine = agreement(moved, f_model, centric)["cosine"]
-    said = f"phases of {names}: mean cosine {cosine:.2f} of the difference to those of the model at the start"
+    said = f"phases of {names}: mean cosine {cosine:.2f} of the difference to those of the model as given"
     where = ", ".join(_fraction(part) for part in found.shift.tolist())
     more = f", with their origin moved by {where} of the cell to the model's" if moved is not known else ""
     return moved, (said + more,)

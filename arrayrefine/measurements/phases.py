@@ -77,20 +77,20 @@ def agreement(known: KnownPhases, f_model: Complex, centric: NDArray[np.bool_]) 
     Returns
     -------
     dict
-        columns; scale; reflections; their mean figure of merit "fom"; "cosine", the mean cosine of the difference to
-        the phases of the model (R,), weighted by it; and "by_chance", what that comes to with phases that have nothing
-        to do with each other, one standard deviation.
+        reflections; their mean figure of merit "fom"; "cosine", the mean cosine of the difference to the phases of the
+        model (R,), weighted by it; and "by_chance", what that comes to with phases that have nothing to do with each
+        other, one standard deviation. None where there are no phases.
     """
     expected = known.expected(centric)[known.known]
     fom, model = np.abs(expected), np.angle(f_model[known.known])
     total = float(fom.sum())
-    cosine = float((expected * np.exp(-1j * model)).real.sum()) / total if total > 0.0 else 0.0
-    chance = spread_of_sum(fom, centric[known.known]) / total if total > 0.0 else 1.0
+    some = total > 0.0
     return {
-        "columns": list(known.columns), "scale": known.scale, "reflections": len(fom),
+        "reflections": len(fom),
         "fom": float(fom.mean()) if len(fom) else None,
-        "cosine": cosine, "by_chance": chance,
-    }  # fmt: skip
+        "cosine": float((expected * np.exp(-1j * model)).real.sum()) / total if some else None,
+        "by_chance": spread_of_sum(fom, centric[known.known]) / total if some else None,
+    }
 
 
 def spread_of_sum(weight: Float, centric: NDArray[np.bool_]) -> float:

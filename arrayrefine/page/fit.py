@@ -33,6 +33,8 @@ def charts(account: Mapping[str, Any]) -> list[Chart]:
     bins = scaling.get("scale", {}).get("bins")
     if bins:
         found.append(_scale(bins, scaling, account["data"].get("radiation", "xray")))
+    if (account["data"].get("phases") or {}).get("shells"):  # not in reports of before
+        found.append(_phases(account["data"]["phases"]))
     return found
 
 
@@ -54,6 +56,11 @@ def _middle(shell: Mapping[str, Any]) -> float:
     """1/d² in the middle of a shell."""
     low = 0.0 if shell["d_low"] is None else shell["d_low"] ** -2
     return float(low + shell["d_high"] ** -2) / 2.0
+
+
+def _range(shell: Mapping[str, Any]) -> Cell:
+    low = "∞" if shell["d_low"] is None else f"{shell['d_low']:.2f}"
+    return Cell(f"{low} – {shell['d_high']:.2f}", -shell["d_high"])
 
 
 def _lines(axis: Axes, x: Sequence[float], shells: Rows, kinds: Sequence[tuple[str, str, str, str]]) -> list[str]:
@@ -112,7 +119,7 @@ def _shell_table(shells: Rows) -> Table:
     )  # fmt: skip
     rows = [
         (
-            Cell(f"{'∞' if s['d_low'] is None else format(s['d_low'], '.2f')} – {s['d_high']:.2f}", -s["d_high"]),
+            _range(s),
             whole(s["n_work"]), whole(s["n_free"]),
             Cell("–" if s["completeness"] is None else f"{100 * s['completeness']:.1f} %", s["completeness"]),
             number(s["r_work"], 3), number(s["r_free"], 3), number(s["cc_work"], 3), number(s["cc_free"], 3),
@@ -170,4 +177,39 @@ def _scale(bins: Rows, scaling: Mapping[str, Any], radiation: Radiation) -> Char
         f"{UNITS[radiation]}/Å³, should {'start at 0.3 to 0.45 and ' if radiation == 'xray' else ''}only fall.{more}",
         f"By resolution, lowest first: {'; '.join(said)}.",
         inline(figure, "scale"), table=table("Scale by resolution", columns, rows, row_heads=False),
+    )  # fmt: skip
+
+
+def _phases(phases: Mapping[str, Any]) -> Chart:
+    figure, (axis,) = axes()
+    shells = phases["shells"]
+    x = [_middle(shell) for shell in shells]
+    kinds = (
+        ("cosine, start", "cosine_start", "free", "s"), ("cosine, end", "cosine", "work", "o"),
+        ("figure of merit", "fom", "muted", "_"),
+    )  # fmt: skip
+    said = _lines(axis, x, shells, kinds)
+    axis.set_ylim(min(0.0, axis.get_ylim()[0]), 1.04)
+    legend(axis)
+    _resolution_axis(axis, shells[-1]["d_high"], shells[0]["d_low"] or 1e3)
+    columns = (
+        Column("Resolution, Å", numeric=False), Column("Reflections"), Column("Figure of merit"),
+        Column("Cosine, start"), Column("Cosine, end"),
+    )  # fmt: skip
+    every = {"d_low": shells[0]["d_low"], "d_high": shells[-1]["d_high"], **phases}
+    rows = [
+        (_range(s), whole(s["reflections"]), number(s["fom"], 2), number(s["cosine_start"], 3), number(s["cosine"], 3))
+        for s in (*shells, every)
+    ]
+    counted = ""
+    if phases["scale"] != 1.0:
+        counted = f" These were {plain(phases['fom_claimed'], 2)} in the mean; they count {phases['scale']:.2f} times."
+    return Chart(
+        "phases", "Known phases",
+        f"{', '.join(phases['columns'])} of {phases['reflections']:,} reflections, and the mean cosine of their "
+        "difference to those of the model, weighted by their figures of merit. Where the model is right and these are "
+        f"what phases are worth, the cosine is at least the mean figure of merit.{counted}",
+        f"By resolution: {'; '.join(said)}. Of all: figure of merit {plain(phases['fom'], 2)}, cosine "
+        f"{plain(phases['cosine_start'], 3)} at the start and {plain(phases['cosine'], 3)} at the end.",
+        inline(figure, "phases"), table=table("Known phases by resolution; of all in the last row", columns, rows),
     )  # fmt: skip

@@ -41,7 +41,7 @@ class OmitMap:
     omitted : (N,) bool
         Atoms left out, their riding hydrogens included.
     state : State
-        The model without them, whose phases the map has.
+        The model without them, whose phases the map has, or the best of these and of those that are known beside it.
     maps : MapCoefficients
     difference : MapGrid
         The mFo-DFc omit map.
@@ -107,7 +107,7 @@ def omit_map(problem: Problem, state: State, omitted: Mask, radius: float = RADI
     crystal = problem.reflections.crystal
     difference = map_grid(maps, crystal, "mFo-DFc")
     absent = evaluate(problem, without, absorb_b=False, before=state)
-    grids = [_from_amplitudes(clear, empty, np.abs(known.f_model), maps) for known in (state, absent)]
+    grids = [_computed(clear, empty, source.f_model, state.f_model, maps) for source in (state, absent)]
     near = np.where(np.isin(np.arange(len(atoms)), own), 0, -1)
     cc = [
         float(correlations(one, two, atoms.xyz, near, 1, mask_radius(difference.d_min))[0])
@@ -120,16 +120,22 @@ def omit_map(problem: Problem, state: State, omitted: Mask, radius: float = RADI
     return OmitMap(gone, empty, maps, difference, levels, peaks, present_absent, present_data, absent_data)
 
 
-def _from_amplitudes(
-    problem: Problem, state: State, amplitude: NDArray[np.float64], like: MapCoefficients
-) -> MapGrid:
-    """The difference map of a state from other amplitudes than those measured."""
-    data = dataclasses.replace(problem.reflections, f_obs=amplitude)
+def _computed(
+    problem: Problem, state: State, f_model: NDArray[np.complex128], whole: NDArray[np.complex128],
+    like: MapCoefficients,
+) -> MapGrid:  # fmt: skip
+    """The difference map of a state from data as a model would have them, in place of those measured.
+
+    Known phases are off by as much as they are from those of the `whole` model.
+    """
+    data = dataclasses.replace(problem.reflections, f_obs=np.abs(f_model))
+    if data.phases is not None:
+        data = dataclasses.replace(data, phases=data.phases.moved(np.angle(f_model / whole) / (2.0 * np.pi)))
     single = dataclasses.replace(state, twin=None)  # the amplitudes are those of one domain
     short = maps_of(dataclasses.replace(problem, reflections=data), single, filled=False)
-    whole = np.full(len(like), complex(np.nan, np.nan))
-    whole[: len(short)] = short.delfwt
-    return map_grid(dataclasses.replace(like, delfwt=whole), data.crystal, "mFo-DFc")
+    filled = np.full(len(like), complex(np.nan, np.nan))
+    filled[: len(short)] = short.delfwt
+    return map_grid(dataclasses.replace(like, delfwt=filled), data.crystal, "mFo-DFc")
 
 
 def omitted_atoms(atoms: Atoms, omitted: Mask) -> NDArray[np.int64]:

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from arrayrefine import coordinate_uncertainty
 from arrayrefine.atoms import Atoms
-from arrayrefine.measurements.phases import agreement
 from arrayrefine.problem import Problem
 from arrayrefine.scaling import r_factor
 from arrayrefine.solvent import MaskShape
@@ -101,8 +100,6 @@ def data(problem: Problem, state: State) -> dict[str, Any]:
     measured, amplitude = problem.reflections, state.amplitude
     fom = state.fom
     row: dict[str, Any] = {"radiation": measured.radiation, "r_all": r_factor(measured.f_obs, amplitude)}
-    if measured.phases is not None:
-        row["phases"] = agreement(measured.phases, state.f_model, measured.centric)
     if measured.wavelength is not None:
         row["wavelength"] = measured.wavelength
     for name, chosen in (("work", measured.work), ("free", measured.free)):
