@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import i0e, i1e
 
 Float: TypeAlias = NDArray[np.float64]
 Complex: TypeAlias = NDArray[np.complex128]
@@ -22,6 +23,8 @@ _LOG_2PI, _LOG_2 = math.log(2.0 * math.pi), math.log(2.0)
 _FEWEST, _PER_ROOT = 8.0, 8.0
 """Phases of a sum in place of an integral: so many, and so many more for each √K, K the concentration of the exponent.
 What the sum of n misses falls off as I_n(K), for large K as exp(−n²/2K): less than 1e-10 here."""
+_LEVELS = 4
+"""Numbers of phases that are told apart, for each doubling."""
 _BLOCK = 1 << 17
 """Exponents that are worked on at a time."""
 
@@ -32,20 +35,22 @@ def _concentration(coefficients: Float) -> Float:
     return np.asarray(np.hypot(a, b) + 4.0 * np.hypot(c, d))
 
 
-def _blocks(coefficients: Float) -> list[tuple[int, Int]]:
-    """Numbers of phases, and the distributions (R, 4) for which so many are enough, a block at a time."""
-    needed = _FEWEST + _PER_ROOT * np.sqrt(_concentration(coefficients))
-    level = np.ceil(np.log2(needed)).astype(np.intp)
+def _blocks(coefficients: Float, rows: Int) -> list[tuple[int, Int]]:
+    """Numbers of phases, and those rows of the distributions (R, 4) for which so many are enough, a block at a time."""
+    needed = _FEWEST + _PER_ROOT * np.sqrt(_concentration(coefficients[rows]))
+    level = np.ceil(_LEVELS * np.log2(needed)).astype(np.intp)
     found = []
     for one in np.unique(level).tolist():
-        rows = np.flatnonzero(level == one)
-        count = max(1, _BLOCK >> one)
-        found += [(1 << one, rows[k : k + count]) for k in range(0, len(rows), count)]
+        own, count = rows[level == one], math.ceil(2.0 ** (one / _LEVELS))
+        size = max(1, _BLOCK // count)
+        found += [(count, own[k : k + size]) for k in range(0, len(own), size)]
     return found
 
 
 def phase_moments(coefficients: Float) -> tuple[Float, Complex, Complex]:
     """Of distributions of phases, any.
+
+    Those without C and D have one peak, and their integrals are Bessel functions; others are summed.
 
     Parameters
     ----------
@@ -59,13 +64,20 @@ def phase_moments(coefficients: Float) -> tuple[Float, Complex, Complex]:
     first, second : (R,) complex128
         Means of exp(iφ) and exp(2iφ).
     """
-    log_norm, first, second = np.empty(len(coefficients)), *np.empty((2, len(coefficients)), dtype=np.complex128)
-    for count, rows in _blocks(coefficients):
+    twofold = coefficients[:, 2:].any(axis=1)
+    a, b = coefficients[:, 0], coefficients[:, 1]
+    size = np.hypot(a, b)
+    divisor = np.where(size > 0.0, size, 1.0)
+    unit, scaled = (a + 1j * b) / divisor, i0e(size)
+    ratio = i1e(size) / scaled
+    log_norm, first, second = size + np.log(scaled), ratio * unit, (1.0 - 2.0 * ratio / divisor) * unit**2
+    for count, rows in _blocks(coefficients, np.flatnonzero(twofold)):
         angle = 2.0 * np.pi * np.arange(count) / count
         waves = np.stack([np.cos(angle), np.sin(angle), np.cos(2.0 * angle), np.sin(2.0 * angle)])
         exponent = coefficients[rows] @ waves
         largest = exponent.max(axis=1)
-        weight = np.exp(exponent - largest[:, None])
+        exponent -= largest[:, None]
+        weight = np.exp(exponent, out=exponent)
         total = weight.sum(axis=1)
         log_norm[rows] = largest + np.log(total / count)
         c1, s1, c2, s2 = (weight @ waves.T).T / total

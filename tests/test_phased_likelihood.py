@@ -55,6 +55,17 @@ def test_moments_of_one_peak_are_bessel_functions(size: float) -> None:
     np.testing.assert_allclose(first, i1e(size) / i0e(size) * np.exp(1j * angle), rtol=1e-8)
 
 
+@pytest.mark.parametrize("size", [0.0, 1e-9, 0.3, 25.0, 4e3])
+def test_integrals_in_closed_form_are_those_that_are_summed(size: float) -> None:
+    """Without C and D there is a formula; with the least of them there is none."""
+    angle = np.array([0.3, 2.0, -1.1])
+    one, all_but = (
+        np.stack([size * np.cos(angle), size * np.sin(angle), c + 0 * angle, 0 * angle], axis=1) for c in (0.0, 1e-14)
+    )
+    for formula, summed in zip(phase_moments(one), phase_moments(all_but)):
+        np.testing.assert_allclose(formula, summed, rtol=1e-10, atol=1e-10)
+
+
 @pytest.mark.parametrize("direction", [1.0, 1j])
 def test_derivative_is_that_of_the_value(direction: complex) -> None:
     """Along the model's own line for centric reflections, whose phase is restricted to it."""
