@@ -1,6 +1,8 @@
-"""Arguments of what is called from Python: those of another type are most often in another order."""
+"""Arguments of what is called from Python: those of another type are most often in another order. Names of columns."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from arrayrefine.errors import InputError
 
@@ -19,3 +21,11 @@ def check_types(function: str, **given: tuple[object, type]) -> None:
             raise InputError(
                 f"{function}: {name} is of type {type(value).__name__}; expected {kind.__name__}{order}"
             )
+
+
+def file_and_names(asked: str) -> tuple[Path | None, tuple[str, ...]]:
+    """Of ``"FILE:A,B"`` the file and the names of columns; of ``"A,B"`` no file; of ``"FILE.phs"`` no names."""
+    path, _, names = asked.rpartition(":")
+    if not path and names.lower().endswith(".phs"):
+        return Path(names), ()
+    return Path(path) if path else None, tuple(name.strip() for name in names.split(","))

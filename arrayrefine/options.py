@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from arrayrefine.arguments import file_and_names
+
 TLS_KEYWORDS = ("none", "auto", "chain", "segments")
 """What `Options.tls` can be instead of selections."""
 ANISOTROPIC_KEYWORDS = ("auto", "none", "keep")
@@ -302,7 +304,8 @@ class Options:
     """Data columns, such as FP,SIGFP (default: found by type and name); FP,SIGFP=intensity or I,SIGI=amplitude where
     their types are wrong; FP,5% where there are no sigmas."""
     phases: str | None = None
-    """Experimental phases for the likelihood: columns HLA,HLB,HLC,HLD or PHIB,FOM, or FILE:HLA,... (default: none)."""
+    """Experimental phases for the likelihood: columns HLA,HLB,HLC,HLD or PHIB,FOM, FILE:HLA,... or FILE.phs (default:
+    none)."""
     free: str | None = None
     """Free-flag column and the value of the test set, such as FreeR_flag=0 (default: found); a file that has the flags,
     such as free.mtz or free.mtz:FREER=0; or 'random': choose a new test set by the seed. +random behind a column or a
@@ -353,7 +356,9 @@ class Options:
     @property
     def other_files(self) -> tuple[Path, ...]:
         """Files that are read beside model, data and libraries."""
-        return (*self.restraints, *self.restraint_tables, *([] if self.reference is None else [self.reference]))
+        phases = None if self.phases is None else file_and_names(self.phases)[0]
+        single = [file for file in (self.reference, phases) if file is not None]
+        return (*self.restraints, *self.restraint_tables, *single)
 
 
 DISPLACED = Options(perturb=0.2)
@@ -385,7 +390,7 @@ class Reading(ModelReading):
     """Data columns, such as FP,SIGFP (default: found by type and name); FP,SIGFP=intensity or I,SIGI=amplitude where
     their types are wrong; FP,5% where there are no sigmas."""
     phases: str | None = None
-    """Experimental phases for likelihood and maps: columns HLA,HLB,HLC,HLD or PHIB,FOM, or FILE:HLA,..."""
+    """Experimental phases for likelihood and maps: columns HLA,HLB,HLC,HLD or PHIB,FOM, FILE:HLA,... or FILE.phs."""
     free: str | None = None
     """Free-flag column and the value of the test set, such as FreeR_flag=0 (default: found); or a file that has the
     flags, such as free.mtz or free.mtz:FREER=0."""

@@ -281,6 +281,68 @@ def test_coefficients_that_nobody_asked_for_are_named(model: Any, data: ar.Refle
     assert with_phases(data, None, example.DATA) == (data, ())
 
 
+def test_a_file_of_shelxe_needs_no_names(model: Any, data: ar.Reflections, tmp_path: Path) -> None:
+    """At its own origin, and anywhere in reciprocal space; other text is refused."""
+    flipped = np.where(np.arange(len(data))[:, None] % 2, data.hkl, -data.hkl)
+    phase = np.degrees(np.angle(_f_calc(model, flipped)) - 2.0 * np.pi * (flipped @ np.array([0.5, 0.0, 0.0])))
+    rows = zip(flipped.tolist(), data.f_obs.tolist(), phase.tolist())
+    lines = ["".join(f"{i:4d}" for i in hkl) + f"{f:9.2f}  0.8500{p:8.1f}{0.02 * f:8.2f}" for hkl, f, p in rows]
+    (file := tmp_path / "solved.phs").write_text("\n".join(lines) + "\n")
+    found, (note,) = with_phases(data, str(file), example.DATA)
+    assert found.phases is not None
+    assert f"phases of PHI, FOM of '{file}' enter the likelihood of {len(data)} reflections" in note
+    assert found.source["phases_file"] == str(file)
+    moved, (note,) = at_origin_of(found.phases, _f_calc(model, data.hkl), data.crystal, data.hkl)
+    assert "moved by 1/2, 0, 0 of the cell" in note
+    assert agreement(moved, _f_calc(model, data.hkl), data.centric)["cosine"] > 0.99
+    file.write_text(f"{lines[0]}\n  1  2  x   12.0  0.5  90.0\n")
+    with pytest.raises(InputError, match=r"line 2: found '1 2 x .* expected a \.phs file"):
+        with_phases(data, str(file), example.DATA)
+
+
+def test_a_file_without_names_of_columns_is_told_them(data: ar.Reflections, tmp_path: Path) -> None:
+    file = _file_of(tmp_path / "phases.mtz", data.crystal, data.hkl, np.ones((len(data), 4)))
+    with pytest.raises(InputError, match=f"which columns.* such as {file}:{LABELS}; it has HLA"):
+        with_phases(data, str(file), example.DATA)
+
+
+def test_columns_of_mmcif_files(model: Any, data: ar.Reflections, tmp_path: Path) -> None:
+    """As deposited: coefficients, and a measured phase with its figure of merit."""
+    phase = np.angle(_f_calc(model, data.hkl))
+    own = 2.0 * np.stack([np.cos(phase), np.sin(phase), 0.0 * phase, 0.0 * phase], axis=1)
+    tags = [f"index_{i}" for i in "hkl"] + [f"pdbx_HL_{i}_iso" for i in "ABCD"] + ["phase_meas", "fom"]
+    values = np.column_stack([own, np.degrees(phase), 0.7 + 0.0 * phase])
+    head = "".join(f"_refln.{tag}\n" for tag in ["crystal_id", *tags])
+    rows = "\n".join(
+        f"1 {' '.join(map(str, hkl.tolist()))} {' '.join(f'{v:.3f}' for v in row)}"
+        for hkl, row in zip(data.hkl, values)
+    )
+    (file := tmp_path / "r1xyzsf.ent").write_text(f"data_r1xyzsf\nloop_\n{head}{rows}\n")
+    f_calc, labels = _f_calc(model, data.hkl), ("pdbx_HL_A_iso,pdbx_HL_B_iso,pdbx_HL_C_iso,pdbx_HL_D_iso",)
+    for asked in (*labels, "phase_meas,fom"):
+        found, _ = with_phases(data, f"{file}:{asked}", example.DATA)
+        assert found.phases is not None
+        assert agreement(found.phases, f_calc, data.centric)["cosine"] > 0.99
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_phases_of_the_model_itself_are_warned_of(case: Any, tmp_path: Path, own: bool) -> None:
+    """1ABA, shaken: phases of that model agree with it as those of the crystal cannot, whatever they claim."""
+    folder = case("1aba")
+    deposited = read_model(folder / "model.pdb")
+    data, _ = read_reflections(folder / "norm.mtz", deposited.crystal, d_min=3.0)
+    xyz = deposited.atoms.xyz + np.random.default_rng(4).normal(0.0, 0.35, deposited.atoms.xyz.shape)
+    shaken = dataclasses.replace(deposited, atoms=deposited.atoms.replace(xyz=xyz))
+    source = shaken if own else deposited
+    phase = np.angle(StructureFactors(data.crystal, data.hkl, source.atoms)(source.atoms))
+    claimed = 0.5 if own else 20.0
+    sure = claimed * np.stack([np.cos(phase), np.sin(phase), 0.0 * phase, 0.0 * phase], axis=1)
+    file = _file_of(tmp_path / "phases.mtz", data.crystal, data.hkl, sure)
+    options = ar.Options(phases=f"{file}:{LABELS}", d_min=3.0)
+    notes = evaluate_files(shaken, folder / "norm.mtz", options).notes
+    assert any("they were made with this model or one like it" in note for note in notes) == own
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -386,6 +448,7 @@ def test_command_line_and_cross_validation(
     assert f"phases of HLA, HLB, HLC, HLD of '{file}' enter the likelihood" in said
     account = json.loads((tmp_path / "refined" / "report.json").read_text())
     assert account["data"]["phases"]["cosine"] > 0.5
+    assert account["inputs"]["data"]["phases_file"] == str(file)
     mtz = gemmi.read_mtz_file(str(tmp_path / "refined" / "refined.mtz"))
     columns = {name: np.array(mtz.column_with_label(name)) for name in ("PHIC", "PHWT", "FOM", "FREE")}
     along = np.abs(np.cos(np.radians(columns["PHWT"] - columns["PHIC"])))

@@ -192,6 +192,7 @@ def facts(account: Account, crystal: Crystal, version: str) -> list[tuple[str, l
             ("Reflections", f"{data['n_work']:,} work, {data['n_free']:,} test{share}"),
             ("Completeness", f"{100 * data['completeness']:.1f} %"),
             ("Columns", ", ".join(source.get("columns") or ()) or "–"),
+            *_phases(data.get("phases")),
             ("Test set", str(source.get("free_convention") or "–")),
             ("Rejected", _rejected(data.get("outliers") or {})),
         ]),
@@ -211,6 +212,14 @@ def facts(account: Account, crystal: Crystal, version: str) -> list[tuple[str, l
         ]),
     ]  # fmt: skip
     return groups
+
+
+def _phases(phases: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """Nothing where none are known."""
+    if phases is None:
+        return []
+    scale = "" if phases["scale"] == 1.0 else f", which count {phases['scale']:.2f} times"
+    return [("Known phases", f"{', '.join(phases['columns'])} of {phases['reflections']:,} reflections{scale}")]
 
 
 def _precision(data: Mapping[str, Any]) -> str:
@@ -244,6 +253,9 @@ def _hash(file: Mapping[str, Any]) -> str:
 def _files(account: Account) -> list[tuple[str, Mapping[str, Any]]]:
     inputs = account["inputs"]
     found = [("Model", inputs["model"]), ("Data", inputs["data"])]
+    if inputs["data"].get("phases_file"):
+        whole = {"path": inputs["data"]["phases_file"], "sha256": inputs["data"]["phases_file_sha256"]}
+        found.append(("Phases", whole))
     found += [("Restraints", file) for file in inputs.get("restraints") or ()]
     found += [("Restraint table", file) for file in inputs.get("restraint_tables") or ()]
     return found + [("Reference", file) for file in inputs.get("reference") or ()]

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from arrayrefine.measurements.phase_origins import at_origin_of
-from arrayrefine.measurements.phases import KnownPhases
+from arrayrefine.measurements.phases import KnownPhases, agreement
 from arrayrefine.problem import Problem
 from arrayrefine.state import State
 from arrayrefine.wording import Caution
+
+Float = NDArray[np.float64]
 
 _WHOLE = 0.9
 """Scale of the coefficients from which on phases are believed as they are."""
 _DOUBTFUL = 0.5
 """And below which they are warned of."""
+_CHANCE = 4.0
+"""Standard deviations of a mean cosine within which it may be chance."""
+_TOO_GOOD = 0.5
+"""What phases may be nearer to those of a model than σ_A has the crystal's: the share of 1 less the mean cosine."""
 
 
 def with_known_phases(problem: Problem, first: State) -> tuple[Problem, tuple[str, ...]]:
@@ -47,6 +55,7 @@ def with_known_phases(problem: Problem, first: State) -> tuple[Problem, tuple[st
         return problem, ()
     fom = first.sigma_a.fom(data, first.f_model, first.outliers.variance_factor)
     phases, notes = at_origin_of(data.phases, first.f_model, data.crystal, data.hkl, fom)
+    notes = (*notes, *_of_this_model(phases, first, fom))
     scale = most_likely_scale(phases, first)
     if scale < _WHOLE:
         phases = phases.scaled(scale)
@@ -57,6 +66,22 @@ def with_known_phases(problem: Problem, first: State) -> tuple[Problem, tuple[st
         more = "; see whether they are of this crystal, and whether R-free is lower without them"
         notes = (*notes, Caution(said + more) if scale < _DOUBTFUL else said)
     return dataclasses.replace(problem, reflections=dataclasses.replace(data, phases=phases)), notes
+
+
+def _of_this_model(phases: KnownPhases, state: State, fom: Float) -> tuple[str, ...]:
+    """A warning where phases agree with those of a model better than the true ones can, which are off by what its
+    figures of merit (R,) say: then they have its errors."""
+    data = state.xray.reflections
+    found, weight = agreement(phases, state.f_model, data.centric), np.abs(phases.expected(data.centric))
+    of_truth = float((weight * fom).sum() / weight.sum())
+    cosine, by_chance = found["cosine"], found["by_chance"]
+    if 1.0 - cosine >= _TOO_GOOD * (1.0 - of_truth) or cosine - of_truth < _CHANCE * by_chance:
+        return ()
+    return (Caution(
+        f"phases of {','.join(phases.columns)} agree with those of the model (mean cosine {cosine:.2f}) better than "
+        f"those of the crystal can by σ_A ({of_truth:.2f}): they were made with this model or one like it, and are no "
+        "evidence for it, or it was refined with them"
+    ),)
 
 
 def most_likely_scale(phases: KnownPhases, state: State) -> float:

@@ -10,8 +10,10 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
+from arrayrefine.arguments import file_and_names
 from arrayrefine.errors import InputError
 from arrayrefine.io.in_memory import DataSource, label_of
+from arrayrefine.io.reflections.phs_files import LABELS, read_phs
 from arrayrefine.io.reflections.same_crystal import fits
 from arrayrefine.io.reflections.tables import Table, read_table
 from arrayrefine.measurements.phases import KnownPhases
@@ -38,7 +40,7 @@ def with_phases(
     reflections : Reflections
     asked : str or None
         ``"A,B,C,D"``, names of columns with Hendrickson-Lattman coefficients, or ``"PHI,FOM"``, of a phase in degrees
-        and its figure of merit; of the data, or ``"FILE:..."`` of another file.
+        and its figure of merit; of the data, or ``"FILE:..."`` of another file; or ``"FILE.phs"``.
     source
         The data.
 
@@ -49,15 +51,25 @@ def with_phases(
     """
     if asked is None:
         return reflections, _not_asked_for(reflections, source)
-    path, _, names = asked.rpartition(":")
-    if not path and isinstance(source, Reflections):
+    path, labels = file_and_names(asked)
+    if path is None and isinstance(source, Reflections):
         raise InputError(
             f"--phases {asked}: the data are reflections in memory, which have no columns: put the phases into them "
-            "(dataclasses.replace(reflections, phases=KnownPhases(...))), or name a file, FILE:" + names
+            "(dataclasses.replace(reflections, phases=KnownPhases(...))), or name a file, FILE:" + ",".join(labels)
         )
     notes: list[str] = []
-    table = read_table(Path(path) if path else source, notes, partial(fits, reflections.crystal))
-    labels = tuple(label.strip() for label in names.split(","))
+    fitting = partial(fits, reflections.crystal)
+    if path is None and len(labels) == 1 and Path(asked).is_file():
+        table = read_table(Path(asked), notes, fitting)
+        names = named_phases(table) or [_NAMES]
+        raise InputError(
+            f"--phases {asked}: which columns? Expected their names behind the file, such as "
+            f"{asked}:{','.join(names)}; it has {table.listing()}"
+        )
+    if path is not None and path.suffix.lower() == ".phs":
+        table, labels = read_phs(path), LABELS
+    else:
+        table = read_table(source if path is None else path, notes, fitting)
     absent = [label for label in labels if label not in table.types]
     if len(labels) not in (2, 4) or absent:
         found = f"no column {listed(absent)}" if absent else counted(len(labels), "name")
@@ -86,11 +98,13 @@ def with_phases(
             "are refined against; expected those of the same crystal"
         )
     fom = float(np.abs(phases.expected(reflections.centric))[phases.known].mean())
-    where = f" of '{path}'" if path else ""
+    where = "" if path is None else f" of '{path}'"
+    known: dict[str, object] = {"phases_file": str(path), "phases_file_sha256": table.file.sha256} if path else {}
     said = f"phases of {listed(list(labels))}{where} enter the likelihood of {counted(count, 'reflection')}"
     rest = len(reflections) - count
     more = f"; {counted(rest, 'reflection')} without" if rest else ""
-    return dataclasses.replace(reflections, phases=phases), (*notes, f"{said}, mean figure of merit {fom:.2f}{more}")
+    reflections = dataclasses.replace(reflections, phases=phases, source=reflections.source | known)
+    return reflections, (*notes, f"{said}, mean figure of merit {fom:.2f}{more}")
 
 
 def named_phases(table: Table) -> list[str]:
