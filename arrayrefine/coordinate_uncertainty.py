@@ -78,6 +78,8 @@ def precision_indices(problem: Problem, state: State) -> dict[str, float | None]
 def standard_uncertainties(problem: Problem, state: State, weight: float | None = None, seed: int = 0) -> Float:
     """Standard uncertainties (N, 3) of the coordinates, Å.
 
+    Copies have what they are copies of, turned, as if the errors along its axes were independent.
+
     nan for those that are not refined, that ride, or of which neither data nor restraints say anything. Coordinates
     that the symmetry of a special position fixes have none: 0.
 
@@ -93,13 +95,15 @@ def standard_uncertainties(problem: Problem, state: State, weight: float | None 
     """
     atoms = state.atoms
     refined = "xyz" in problem.options.kinds
-    free = problem.parameters(atoms, "xyz").xyz & refined
+    parameters = problem.parameters(atoms, "xyz")
+    free = parameters.xyz & refined
     found = np.full((len(atoms), 3), np.nan)
     if not free.any():
         return found
     weight = geometry_prior(problem.reflections.d_min) if weight is None else weight
-    h = state.xray.curvature(atoms).xyz[free].reshape(-1) + _LARGEST**-2
-    restraints = normal_matrix(problem.geometry.firmed(atoms), atoms, free)
+    h = parameters.carried.summed_by_xyz(state.xray.curvature(atoms).xyz)[free].reshape(-1) + _LARGEST**-2
+    n = len(h)  # behind these stand the operators of copies, which are taken for known
+    restraints = normal_matrix(problem.geometry.firmed(atoms), atoms, free, parameters.carried)[:n, :n]
     allowed = atoms.site_projection[free]
     places = np.arange(len(allowed) + 1)
     forbidden = sparse.bsr_array((_HELD * (np.eye(3) - allowed), places[:-1], places))
@@ -108,6 +112,8 @@ def standard_uncertainties(problem: Problem, state: State, weight: float | None 
     fixed = np.diagonal(allowed, axis1=1, axis2=2) < _FIXED
     found[free] = np.where(fixed, 0.0, np.sqrt(variance))
     found[(found > _UNKNOWN * _LARGEST).any(axis=1)] = np.nan
+    rotation = parameters.carried.motions.rotation[problem.copies.operator]
+    found[problem.copies.child] = np.sqrt(np.einsum("nij,nj->ni", rotation**2, found[problem.copies.parent] ** 2))
     return found
 
 

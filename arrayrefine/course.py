@@ -139,7 +139,7 @@ def _from_start(atoms: Atoms, listeners: Listeners, problem: Problem, reached: l
     # On the way, mask and scale are kept where the model hardly moved: what is reported is what others will find.
     # Where no step came to anything, B do not take their part of the scale either.
     as_given = path.state is first or path.state is unmoved
-    state = first if as_given else evaluate(problem, path.state.atoms, absorb_b=False)
+    state = first if as_given else evaluate(problem, problem.copies.alike(path.state.atoms), absorb_b=False)
     answers = (*(move.note for move in moves), *still, *answers)
     return Course(
         problem, first, state, moves + steps, stopped, found, answers, maps_of(problem, state), path
@@ -161,7 +161,7 @@ def _from_end(
     problem, path, steps, stopped, answers = run_cycles(problem, path, partial(_interrupted, listeners), heard, done)
     if path.state is start:
         return course._replace(stopped=stopped)
-    state = evaluate(problem, path.state.atoms, absorb_b=False)
+    state = evaluate(problem, problem.copies.alike(path.state.atoms), absorb_b=False)
     answers = (*course.answers, *answers)
     return Course(
         problem, began.first, state, course.steps + steps, stopped, course.found, answers, maps_of(problem, state),

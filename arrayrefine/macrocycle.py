@@ -27,6 +27,7 @@ from arrayrefine.report import Step
 from arrayrefine.state import State, evaluate
 from arrayrefine.steering import incomplete
 from arrayrefine.steering.convergence import KEPT, foreseen, settled
+from arrayrefine.strict_ncs.keeping import kept_alike
 from arrayrefine.weighting import search
 from arrayrefine.weighting.schemes import stale_weights
 from arrayrefine.weights import Steering
@@ -246,6 +247,7 @@ def _run_cycle(
 ) -> tuple[Path, list[Step]]:
     """The steps of one macro-cycle, as far as `stop` lets them be taken."""
     steps: list[Step] = []
+    path = dataclasses.replace(path, state=kept_alike(problem, path.state))
     for target in _targets(problem, path):
         if stop():
             break

@@ -132,8 +132,9 @@ class External:
     say little."""
     rotamers_weight: float = 1.0
     """Weight of the rotamer restraints within the geometry term."""
-    ncs: Literal["auto", "on", "off"] = "auto"
-    """Local NCS restraints: alike chains have alike short distances; auto: where the data say little."""
+    ncs: Literal["auto", "on", "off", "strict"] = "auto"
+    """Local NCS: alike chains have alike short distances; auto: where the data say little. strict: they are the same,
+    with one set of coordinates and B, and an operator for each copy."""
     ncs_sigma: float = 0.1
     """Standard uncertainty of the difference of two corresponding distances, Å."""
     ncs_weight: float = 1.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
@@ -28,6 +28,8 @@ from arrayrefine.errors import InputError
 from arrayrefine.hydrogens.riding import fold, follow
 from arrayrefine.occupancies.groups import OccupancyGroups
 from arrayrefine.selection import GemmiSelection, select
+from arrayrefine.strict_ncs.carried import Carried
+from arrayrefine.strict_ncs.copies import Copies
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -38,7 +40,7 @@ KINDS = ("xyz", "b", "occupancy", "tls")
 
 
 class Sizes(NamedTuple):
-    """Lengths of the parts of the vector: coordinates, B, occupancies, U and TLS."""
+    """Lengths of the parts of the vector: coordinates (and operators of copies), B, occupancies, U and TLS."""
 
     xyz: int
     b: int
@@ -61,12 +63,14 @@ class Parameters:
     reference : Atoms
         Where the frozen values come from, and what selections are read against.
     xyz, b, occupancy, u : (N,) bool
-        True where the atom's value is refined; never for atoms that ride on others. `u` is for anisotropic atoms, `b`
-        for the others. An occupancy is refined where all atoms of its group are free, and all groups that exclude
-        each other.
+        True where the atom's value is refined; never for atoms that ride on others, or are copies. `u` is for
+        anisotropic atoms, `b` for the others. An occupancy is refined where all atoms of its group are free, and all
+        groups that exclude each other.
     tls : (G,) bool
         Groups of `reference.tls` whose 20 numbers are refined.
     groups : OccupancyGroups
+    copies : Copies
+        Atoms that are the same as others: what is refined of these moves them.
     """
 
     reference: Atoms
@@ -76,24 +80,29 @@ class Parameters:
     u: Mask
     tls: Mask
     groups: OccupancyGroups
+    copies: Copies = field(default_factory=Copies.none)
 
     @classmethod
-    def frozen(cls, atoms: Atoms, groups: OccupancyGroups | None = None) -> Parameters:
+    def frozen(
+        cls, atoms: Atoms, groups: OccupancyGroups | None = None, copies: Copies | None = None
+    ) -> Parameters:
         """Nothing is refined."""
         check_types("Parameters.frozen", atoms=(atoms, Atoms))
         none = np.zeros(len(atoms), dtype=bool)
         groups = OccupancyGroups.single(len(atoms)) if groups is None else groups
-        return cls(atoms, none, none, none, none, np.zeros(len(atoms.tls), dtype=bool), groups)
+        copies = Copies.none() if copies is None else copies
+        return cls(atoms, none, none, none, none, np.zeros(len(atoms.tls), dtype=bool), groups, copies)
 
     @classmethod
     def of(
-        cls, atoms: Atoms, target: str, held: Mask | None = None, groups: OccupancyGroups | None = None
-    ) -> Parameters:
+        cls, atoms: Atoms, target: str, held: Mask | None = None, groups: OccupancyGroups | None = None,
+        copies: Copies | None = None,
+    ) -> Parameters:  # fmt: skip
         """Free the kinds that a step names, such as "xyz" or "xyz+b", on all atoms but `held`.
 
         Without `groups`, occupancies are freed one by one where they lie below 1 in the model: a full atom stays full.
         """
-        parameters = cls.frozen(atoms, groups)
+        parameters = cls.frozen(atoms, groups, copies)
         movable = np.ones(len(atoms), dtype=bool) if held is None else ~held
         for kind in target.split("+"):
             single = kind == "occupancy" and groups is None
@@ -112,6 +121,9 @@ class Parameters:
         chosen = chosen & ~atoms.riding.mask(len(chosen))
         names = {"xyz": ("xyz",), "b": ("b", "u"), "occupancy": ("occupancy",)}[kind]
         able = {"b": ~atoms.anisotropic, "u": atoms.anisotropic}
+        if len(self.copies) and kind != "occupancy":
+            # what is the same is free together, and the vector has it once
+            chosen = self.copies.every(chosen) & ~self.carried.copied(kind) if free else self.copies.some(chosen)
         changed = {
             name: getattr(self, name) | (chosen & able.get(name, True)) if free else getattr(self, name) & ~chosen
             for name in names
@@ -164,7 +176,8 @@ class Parameters:
         digest = hashlib.sha256()
         for mask in (self.xyz, self.b, self.occupancy, self.u, self.tls):
             digest.update(len(mask).to_bytes(8, "little") + np.packbits(mask).tobytes())
-        digest.update(self.groups.group.tobytes())
+        for table in (self.groups.group, self.copies.child, self.copies.parent, self.copies.operator):
+            digest.update(table.tobytes())
         return digest.hexdigest()[:16]
 
     @cached_property
@@ -177,7 +190,7 @@ class Parameters:
         """Number of free entries of each kind."""
         xyz, b, u, tls = (int(np.count_nonzero(mask)) for mask in (self.xyz, self.b, self.u, self.tls))
         values = int(np.count_nonzero(self.groups.independent(self.free_groups)))
-        return Sizes(3 * xyz, b, values, 6 * u, NUMBERS * tls)
+        return Sizes(3 * xyz + self.carried.operators(self.xyz), b, values, 6 * u, NUMBERS * tls)
 
     @cached_property
     def slices(self) -> dict[str, slice]:
@@ -189,6 +202,11 @@ class Parameters:
     def size(self) -> int:
         """Length of the vector."""
         return sum(self.sizes)
+
+    @cached_property
+    def carried(self) -> Carried:
+        """How what is free moves the copies."""
+        return Carried(self.copies, self.reference)
 
     @property
     def displaced(self) -> Mask:
@@ -221,6 +239,7 @@ class Parameters:
         return np.concatenate(
             [
                 atoms.xyz[self.xyz].reshape(-1),
+                np.zeros(self.carried.operators(self.xyz)),  # which are as they are in these atoms
                 atoms.b_iso[self.b],
                 self.groups.pack(atoms, self.free_groups),
                 total_u(atoms, self.u).reshape(-1),
@@ -240,18 +259,24 @@ class Parameters:
             raise ValueError(f"vector of shape {x.shape} for {self.size} free parameters")
         atoms, at, sizes = self.reference, self.slices, self.sizes
         xyz, b_iso, occupancy = atoms.xyz, atoms.b_iso, atoms.occupancy
-        if sizes.xyz:
+        if len(self.copies):
+            start = self.pack(atoms)[at["xyz"]]
+            xyz = xyz + (self.carried.shifts(self.xyz) @ (x[at["xyz"]] - start)).reshape(-1, 3)
+        elif sizes.xyz:
             shift = x[at["xyz"]].reshape(-1, 3) - xyz[self.xyz]
             xyz = xyz.copy()
             xyz[self.xyz] += np.einsum("nij,nj->ni", atoms.site_projection[self.xyz], shift)
         if sizes.b:
             b_iso = b_iso.copy()
             b_iso[self.b] = x[at["b"]]
+            self.carried.set_b(b_iso, self.b)
         if sizes.occupancy:
             occupancy = self.groups.unpack(atoms, self.free_groups, x[at["occupancy"]])
         moved = atoms.replace(xyz=xyz, b_iso=b_iso, occupancy=occupancy)
         if sizes.u or sizes.tls:
             moved = self._displaced(moved, x)
+        if sizes.u and len(self.copies):
+            moved = self.carried.displaced(moved, self.u)
         return follow(atoms, moved)
 
     def _displaced(self, moved: Atoms, x: Float) -> Atoms:
@@ -283,7 +308,7 @@ class Parameters:
         index = np.flatnonzero(np.append(self.tls, False)[tls.group])
         position = self.reference.xyz[index] - tls.origin[tls.group[index]]
         matrix = on_sites(self.reference, design(position), index)
-        own = self.b[index]
+        own = self.b[index] | self.carried.round[index]  # of copies always: their B is the same
         matrix[own, :3] -= matrix[own, :3].mean(axis=1, keepdims=True)
         return index, matrix
 
@@ -291,13 +316,17 @@ class Parameters:
         """Gradient by the vector: the adjoint of `unpack`."""
         atoms = self.reference
         gradient = fold(atoms, gradient)
-        xyz = np.einsum("nji,nj->ni", atoms.site_projection[self.xyz], gradient.xyz[self.xyz])
+        if len(self.copies):
+            xyz = self.carried.shifts(self.xyz).T @ gradient.xyz.reshape(-1)
+        else:
+            xyz = np.einsum("nji,nj->ni", atoms.site_projection[self.xyz], gradient.xyz[self.xyz])
+        by_b = self.carried.summed(gradient.b_iso)
         occupancy = by_u = by_tls = np.zeros(0)
         if self.sizes.occupancy:
             occupancy = self.groups.pullback(atoms, self.free_groups, gradient.occupancy)
         if self.sizes.u or self.sizes.tls:
             u = joined(gradient.b_iso, gradient.u_aniso)
-            by_u = u[self.u]
+            by_u = self.carried.summed_by_u(u)[self.u]
             if atoms.u_projection is not None:
                 by_u = np.einsum("nji,nj->ni", atoms.u_projection[self.u], by_u)
             if self.sizes.tls:
@@ -305,7 +334,7 @@ class Parameters:
                 total = np.zeros((len(atoms.tls), NUMBERS))
                 np.add.at(total, atoms.tls.group[index], np.einsum("nji,nj->ni", matrix, u[index]))
                 by_tls = total[self.tls]
-        parts = (xyz, gradient.b_iso[self.b], occupancy, by_u, by_tls)
+        parts = (xyz, by_b[self.b], occupancy, by_u, by_tls)
         return np.concatenate([part.reshape(-1) for part in parts])
 
     def bounds(self) -> tuple[Float, Float]:
@@ -313,7 +342,7 @@ class Parameters:
         lower, upper = np.full(self.size, -np.inf), np.full(self.size, np.inf)
         atoms, at = self.reference, self.slices
         # An isotropic atom in a TLS group has an anisotropic part: its B keeps U positive definite.
-        lower[at["b"]] = least_b(atoms)[self.b]
+        lower[at["b"]] = self.carried.largest(least_b(atoms))[self.b]
         upper[at["b"]] = B_BOUNDS[1]
         lower[at["occupancy"]], upper[at["occupancy"]] = self.groups.bounds(self.free_groups)
         return lower, upper

@@ -301,12 +301,15 @@ def build(
 
 
 def _coordinates(parameters: Parameters, xray: Gradient, matrix: Any | None, weight: float) -> Factor:
-    h = _floored(xray.xyz[parameters.xyz].reshape(-1))
+    copied = len(parameters.copies) > 0
+    h = _floored(xray.xyz[... if copied else parameters.xyz].reshape(-1))
+    moves = parameters.carried.shifts(parameters.xyz) if copied else None
     if not len(h) or matrix is None:
-        return 1.0 / np.sqrt(h)
+        return 1.0 / np.sqrt(h if moves is None else moves.multiply(moves).T @ h)
     normal = weight * matrix
     least = _STIFFNESS * float(normal.diagonal().mean())
-    return _Cholesky(normal + sparse.diags_array(np.maximum(h, least)))
+    of_data = sparse.diags_array(np.maximum(h, least))
+    return _Cholesky(normal + (of_data if moves is None else moves.T @ of_data @ moves))
 
 
 def _displacements(
@@ -346,11 +349,12 @@ class DisplacementCurvature(NamedTuple):
 def displacement_curvature(parameters: Parameters, xray: Gradient) -> DisplacementCurvature:
     """X-ray curvature by what a change of variable makes of the displacements."""
     reference = parameters.reference
-    h_log = _floored((xray.b_iso * reference.b_iso**2)[parameters.b])
+    by_b = parameters.carried.summed(xray.b_iso)
+    h_log = _floored((by_b * reference.b_iso**2)[parameters.b])
     root = _roots(parameters)
     strained = [symmetric.product(root, np.broadcast_to(basis, root.shape)) for basis in symmetric.STRAINS]
     by_strain = np.stack(strained, axis=1)  # U by each component: (n_u, 6, 6)
-    block = xray.b_iso[parameters.u][:, None, None] * (by_strain @ CURVATURE_BY_U @ by_strain.transpose(0, 2, 1))
+    block = by_b[parameters.u][:, None, None] * (by_strain @ CURVATURE_BY_U @ by_strain.transpose(0, 2, 1))
     block += _DAMPING * np.eye(6) * block.mean(axis=0).diagonal() if len(block) else 0.0
     return DisplacementCurvature(h_log, block)
 

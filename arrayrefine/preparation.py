@@ -47,6 +47,8 @@ from arrayrefine.scattering.dispersion import with_dispersion
 from arrayrefine.scattering.radiation import with_hydrogens_for, with_method, with_radiation
 from arrayrefine.selection import select
 from arrayrefine.steering.rigid_body import find_groups
+from arrayrefine.strict_ncs.consensus import agreed
+from arrayrefine.strict_ncs.finding import strict_copies
 from arrayrefine.targets.extra import ExtraTarget, check_extra
 from arrayrefine.topology.build import build_restraints
 from arrayrefine.topology.links import with_found_links
@@ -177,6 +179,7 @@ def prepare_changed(
     library = library_for(model.structure, options.restraints, options.monomers, options.unknown)
     made, _ = _targets(model, problem.reflections, library, options, tables)
     changed = dataclasses.replace(problem, hydrogens=hydrogens, undecided=None, _on_device=[], _plans={}, **made)
+    changed = dataclasses.replace(changed, copies=strict_copies(model.atoms, options.external)[0])
     if problem.undecided is not None:
         changed = dataclasses.replace(changed, undecided=undecided(changed, model.atoms))
     return changed
@@ -294,5 +297,8 @@ def prepare(
             f"the start was displaced by {options.perturb:g} Å rms and B by up to {_PERTURB_B:g} Å² "
             f"(seed {options.seed}{f', start {options.start}' if options.start else ''})"
         )
+    copies, copy_notes = strict_copies(model.atoms, options.external)
+    problem, notes = dataclasses.replace(problem, copies=copies), [*notes, *copy_notes]
+    atoms = hydrogens.place(agreed(copies, atoms)) if len(copies) else atoms
     atoms = turn_hydrogens(hydrogens, atoms, restraints.non_bonded, crystal)
     return model, problem, atoms, notes

@@ -27,6 +27,7 @@ from arrayrefine.reflections import Reflections
 from arrayrefine.rendezvous import Evaluated, Place
 from arrayrefine.restraints import Restraints
 from arrayrefine.solvent import KeptOut, MaskShape, SolventModel
+from arrayrefine.strict_ncs.copies import Copies
 from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.targets.adp import AdpTarget
 from arrayrefine.targets.extra import ExtraTarget
@@ -78,6 +79,8 @@ class Problem:
         Atoms that become anisotropic once the model is near its data.
     twin : Twin or None
         Domains that add up to the data, with the fractions that these alone tell.
+    copies : Copies
+        Atoms that stay the same as others (strict NCS).
     """
 
     reflections: Reflections
@@ -95,6 +98,7 @@ class Problem:
     kept_out: KeptOut | None = None
     undecided: NDArray[np.bool_] | None = None
     twin: Twin | None = None
+    copies: Copies = field(default_factory=Copies.none)
     _on_device: list[DeviceRestraints] = field(default_factory=list, compare=False, repr=False)
     _plans: dict[str, StructureFactors] = field(default_factory=dict, compare=False, repr=False)
 
@@ -131,7 +135,8 @@ class Problem:
 
     def parameters(self, atoms: Atoms, target: str) -> Parameters:
         """What a step named `target` refines, such as "xyz" or "tls+b": all atoms but those that are held or frozen."""
-        return Parameters.of(atoms, target, self.restraints.held, self.occupancy).without(self.options.freeze)
+        every = Parameters.of(atoms, target, self.restraints.held, self.occupancy, self.copies)
+        return every.without(self.options.freeze)
 
     def structure_factors(self, atoms: Atoms) -> StructureFactors:
         """Plan for the measured reflections, sampled for the B factors of `atoms`; the last one while it fits."""

@@ -24,6 +24,7 @@ from arrayrefine.hydrogens.placing import output_atoms
 from arrayrefine.io.files import IN_MEMORY
 from arrayrefine.io.in_memory import DataSource, ModelSource, is_path, label_of
 from arrayrefine.io.models.reading import Model
+from arrayrefine.io.output.ncs_operators import with_operators
 from arrayrefine.io.output.refinement_items import last_weights
 from arrayrefine.kernels.blas import one_blas_thread_throughout
 from arrayrefine.maps import MapCoefficients
@@ -41,6 +42,7 @@ from arrayrefine.reporting import outcome, phase_agreement, summaries, verdicts
 from arrayrefine.result import Result
 from arrayrefine.state import State
 from arrayrefine.steering.callbacks import Listeners
+from arrayrefine.strict_ncs import account
 from arrayrefine.targets.extra import ExtraTarget
 from arrayrefine.topology import twisted_peptides
 from arrayrefine.topology.unmodelled import bare
@@ -224,6 +226,8 @@ def run(
     late += phase_agreement.sentences(phases)
     late += free_uncertainty.sentences(problem.reflections, state.statistics)
     late += tls_motion.sentences(motion)
+    described = summaries.data(problem, first, state)
+    late += account.sentences(described.get("strict_ncs", ()))
     for note in late:
         say(note)
     notes += late
@@ -235,7 +239,7 @@ def run(
         steps=steps,
         warnings=tuple(dict.fromkeys(notes)),
         seconds=time.perf_counter() - began,
-        data=summaries.data(problem, state) | {"n_riding": len(state.atoms.riding.child)} | phases | uncertain,
+        data=described | {"n_riding": len(state.atoms.riding.child)} | phases | uncertain,
         scaling=summaries.scaling(problem, state),
         shells=summaries.shells(problem, state),
         restraints=summaries.restraint_classes(problem, state),
@@ -249,6 +253,7 @@ def run(
         waters=rounds,
     )
     written, output = output_atoms(source, problem.hydrogens, refined, options.write_hydrogens)
+    written = with_operators(written, problem.copies.names, problem.copies.motions(refined))
     if uncertainty is not None and len(output) < len(refined):
         uncertainty = uncertainty[problem.hydrogens.own]
     return Result(

@@ -136,7 +136,7 @@ def _minimised(
     xyz_matrix = adp_matrix = None
     if problem.options.minimiser.precondition:
         if found.geometry is not None:
-            xyz_matrix = partial(normal_matrix, problem.geometry, state.atoms, parameters.xyz)
+            xyz_matrix = partial(normal_matrix, problem.geometry, state.atoms, parameters.xyz, parameters.carried)
         if found.adp is not None:
             adp_matrix = partial(restraints_curvature, problem.adp, state.atoms, parameters)
             if size() > 2:
@@ -168,9 +168,9 @@ def _firmness(problem: Problem, state: State) -> float:
 def _objective(problem: Problem, state: State, parameters: Parameters, found: Weights) -> Evaluated:
     """The objective where the problem computes: on the device or with NumPy.
 
-    Where there are extra targets, the host makes the atoms, for them and for what the device computes.
+    Where there are extra targets or copies, the host makes the atoms, for them and for what the device computes.
     """
-    if problem.device.kind == "cpu" or problem.extra:
+    if problem.device.kind == "cpu" or problem.extra or len(problem.copies):
         return Objective(
             parameters, found, state.xray, problem.geometry, problem.adp, problem.extra, problem.timer
         )

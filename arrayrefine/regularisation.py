@@ -31,6 +31,8 @@ from arrayrefine.options import TETHER, Minimiser, Options
 from arrayrefine.parameters import Parameters
 from arrayrefine.report import json_ready
 from arrayrefine.restraints import Restraints
+from arrayrefine.strict_ncs.consensus import agreed
+from arrayrefine.strict_ncs.finding import strict_copies
 from arrayrefine.targets.geometry import GeometryTarget
 from arrayrefine.targets.geometry_curvature import normal_matrix
 from arrayrefine.targets.tether import Tether
@@ -199,6 +201,7 @@ def regularise(
     with one_blas_thread_throughout():
         known = geometry_of_file(model, options)
         restraints = _restraints(known, options)
+        _, of_copies = strict_copies(known.atoms, options.external)
         target = GeometryTarget.build(restraints, known.crystal, options.geometry)
         reached = _minimised(known, restraints, target, options, tether or np.inf, stop)
         old, new = (target.terms(atoms) for atoms in (known.atoms, reached.atoms))
@@ -211,7 +214,7 @@ def regularise(
     return Regularised(
         written, atoms, np.linalg.norm(atoms.xyz - start.xyz, axis=1), agreement, before, after, reached.passes,
         reached.evaluations, reached.reason, reached.reason == INTERRUPTED, tether or np.inf, known.in_box, options,
-        tuple(dict.fromkeys([*known.notes, *restraints.notes, *left_out(written, atoms, STEM)])),
+        tuple(dict.fromkeys([*known.notes, *restraints.notes, *of_copies, *left_out(written, atoms, STEM)])),
     )  # fmt: skip
 
 
@@ -228,21 +231,22 @@ def _minimised(
     stop: Callable[[], int | None],
 ) -> _Reached:  # fmt: skip
     """Minimise the restraints and the pull, again and again until little is gained."""
-    atoms, passes, evaluations = known.atoms, 0, 0
-    pull = Tether.at(atoms, tether)
+    passes, evaluations = 0, 0
+    pull = Tether.at(known.atoms, tether)
+    copies, _ = strict_copies(known.atoms, options.external)
+    atoms = known.hydrogens.place(agreed(copies, known.atoms)) if len(copies) else known.atoms
     while passes < _PASSES:
         here = target.anchored(atoms)
-        parameters = Parameters.of(atoms, "xyz").without(options.freeze)
+        parameters = Parameters.of(atoms, "xyz", copies=copies).without(options.freeze)
         if not parameters.size:
             return _Reached(atoms, 0, 0, "nothing to move: all coordinates are frozen")
         weights = Weights(1.0, None, parameters.fingerprint, {"scheme": "without data"})
         objective = Objective(parameters, weights, pull, here, Tether.at(atoms, np.inf))
-        change = preconditioner.build(
-            parameters, pull.curvature, xyz_matrix=partial(normal_matrix, here, atoms, parameters.xyz), geometry=1.0
-        )
+        matrix = partial(normal_matrix, here, atoms, parameters.xyz, parameters.carried)
+        change = preconditioner.build(parameters, pull.curvature, xyz_matrix=matrix, geometry=1.0)
         solution = minimise(objective, change, _MINIMISER, lambda: stop() is not None)
         passes, evaluations = passes + 1, evaluations + solution.evaluations
-        placed = known.hydrogens.place(solution.atoms)  # in a pass each kept its vector from its parent
+        placed = known.hydrogens.place(copies.alike(solution.atoms))  # in a pass each kept its vector from its parent
         atoms = turn_hydrogens(known.hydrogens, placed, restraints.non_bonded, known.crystal)
         if solution.reason == INTERRUPTED or solution.start_value - solution.value <= _WORTH * solution.value:
             break

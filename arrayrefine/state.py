@@ -242,7 +242,7 @@ def _absorbed(problem: Problem, fit: _Fit, before: State | None) -> _Fit:
     if takers.any() and data.d_min < _LEAST_D_MIN:
         shift = _absorbable(atoms, takers, scale.overall_b(data.s_squared, data.f_obs))
     shift = shift if abs(shift) > _NEGLIGIBLE_B else 0.0
-    if takers.all():
+    if takers.all() and not len(problem.copies):  # of which U turn with the operators
         common, shared = _shared(atoms, scale, data.crystal)
     if not (shift or shared):
         return fit

@@ -200,6 +200,7 @@ def facts(account: Account, crystal: Crystal, version: str) -> list[tuple[str, l
             ("Atoms", f"{data['n_atoms']:,} written, displacements {data['displacements']}"),
             ("Uncertainty of coordinates", _precision(data)),
             ("TLS groups", ", ".join(group["name"] for group in account["tls"]) or "none"),
+            *_copies(account["data"]),
         ]),
         ("Run", [
             ("Program", f"arrayrefine {version}"),
@@ -230,6 +231,12 @@ def _precision(data: Mapping[str, Any]) -> str:
     found = data.get("coordinate_uncertainty") or {}
     parts = [f"{name} {plain(row['median'], 3)} Å" for name, row in found.items()]
     return f"{said}; atom by atom, in the median: {', '.join(parts)}" if parts else said
+
+
+def _copies(data: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Which chains were kept the same, where some were."""
+    operators = data.get("strict_ncs") or ()
+    return [("Strict NCS", "; ".join(row["chains"] for row in operators))] if operators else []
 
 
 def _radiation(data: Mapping[str, Any]) -> str:

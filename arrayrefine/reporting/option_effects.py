@@ -104,8 +104,9 @@ def _beside_a_switch(options: Options) -> list[str]:
         changed = _changed(external, "reference_")
         out += [f"--external.{_flag(name)} has no effect: there is no --reference" for name in changed]
     for name in _SWITCHES:
-        if getattr(external, name) in ("off", False):
-            said = f"has no effect: --external.{_flag(name)} is off"
+        if getattr(external, name) in ("off", False, "strict"):
+            chosen = "strict" if getattr(external, name) == "strict" else "off"
+            said = f"has no effect: --external.{_flag(name)} is {chosen}"
             out += [f"--external.{_flag(one)} {said}" for one in _changed(external, f"{name}_")]
     if not options.geometry.contacts:
         changed = _changed(options.geometry, "contact_")

@@ -14,6 +14,7 @@ from arrayrefine.problem import Problem
 from arrayrefine.scaling import r_factor
 from arrayrefine.solvent import MaskShape
 from arrayrefine.state import State
+from arrayrefine.strict_ncs import account
 from arrayrefine.wording import counted
 
 _SHELLS = 10
@@ -95,8 +96,11 @@ def restraint_classes(problem: Problem, state: State) -> tuple[dict[str, Any], .
     return tuple(rows)
 
 
-def data(problem: Problem, state: State) -> dict[str, Any]:
-    """What the report says of the measurements: the fit to all of them, and the outliers that the last model found."""
+def data(problem: Problem, first: State, state: State) -> dict[str, Any]:
+    """What the report says of the measurements: the fit to all of them, and the outliers that the last model found.
+
+    And what else there is besides tables: operators of copies that are the same, since the `first` state.
+    """
     measured, amplitude = problem.reflections, state.amplitude
     fom = state.fom
     row: dict[str, Any] = {"radiation": measured.radiation, "r_all": r_factor(measured.f_obs, amplitude)}
@@ -111,6 +115,8 @@ def data(problem: Problem, state: State) -> dict[str, Any]:
             {"operator": law, "fraction": float(fraction)}
             for law, fraction in zip(("h,k,l", *twin.laws), twin.fractions)
         ]
+    if len(problem.copies):
+        row["strict_ncs"] = account.describe(problem.copies, first.atoms, state.atoms)
     row |= coordinate_uncertainty.precision_indices(problem, state)
     if measured.anomalous is not None:
         row["anomalous"] = measured.anomalous.as_dict()

@@ -8,6 +8,7 @@ from scipy import sparse
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.hydrogens.riding import fold_columns
+from arrayrefine.strict_ncs.carried import Carried
 from arrayrefine.targets.geometry import TO_MATES, GeometryTarget
 
 Float = NDArray[np.float64]
@@ -20,12 +21,18 @@ _ALONG = 4
 of which would fill up. That takes up to two fifths more evaluations, and for 14,000 atoms two fifths of the time."""
 
 
-def normal_matrix(target: GeometryTarget, atoms: Atoms, free: NDArray[np.bool_]) -> sparse.csr_array:
+def normal_matrix(
+    target: GeometryTarget, atoms: Atoms, free: NDArray[np.bool_], carried: Carried | None = None
+) -> sparse.csr_array:
     """Gauss-Newton matrix JᵀJ (3n, 3n) of the restraints, by the coordinates of free atoms (N,), Å⁻².
 
-    Children that ride move with their parents.
+    Children that ride move with their parents, and copies as `carried` has them; operators come after the atoms.
     """
-    folded = fold_columns(atoms.riding, jacobian(target, atoms), len(atoms))[:, np.repeat(free, 3)]
+    folded = fold_columns(atoms.riding, jacobian(target, atoms), len(atoms))
+    if carried is not None and len(carried.copies):
+        folded = folded @ carried.shifts(free)
+    else:
+        folded = folded[:, np.repeat(free, 3)]
     return sparse.csr_array(folded.T @ folded)
 
 

@@ -94,7 +94,7 @@ def evidence(
     Evidence or None
         None where nothing that is free is restrained, or nothing differs.
     """
-    value, _ = target.on(parameters.b | parameters.u)(atoms)
+    value, _ = target.on(parameters.copies.some(parameters.b | parameters.u))(atoms)
     if not value > _NOTHING * np.count_nonzero(parameters.b | parameters.u):
         return None
     curvatures = _Curvatures.at(target, atoms, parameters, curvature, seed)
@@ -118,7 +118,10 @@ def restraints_curvature(target: AdpTarget, atoms: Atoms, parameters: Parameters
 
     Where all processes of a team ask for it together, they share the work, and tasks of one of them then find it.
     """
-    return strain_matrix(target, atoms, np.flatnonzero(parameters.b), np.flatnonzero(parameters.u))
+    if not len(parameters.copies):
+        return strain_matrix(target, atoms, np.flatnonzero(parameters.b), np.flatnonzero(parameters.u))
+    scalar, tensor, moves = parameters.carried.displacements(parameters.b, parameters.u)
+    return moves.T @ strain_matrix(target, atoms, scalar, tensor) @ moves
 
 
 def noise_let_go(

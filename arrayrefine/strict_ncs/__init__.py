@@ -1,0 +1,1 @@
+"""Copies that stay the same: strict non-crystallographic symmetry."""
