@@ -16,12 +16,13 @@ import pytest
 from arrayrefine import __main__ as cli
 from arrayrefine.commands.inputs import options_of
 from arrayrefine.commands.pages import loading
+from arrayrefine.commands.reading_options import Reading
 from arrayrefine.commands.stopping import cleaned_up
 from arrayrefine.commands.tables import table
 from arrayrefine.errors import InputError
 from arrayrefine.evaluation import as_read
 from arrayrefine.example import DATA, MODEL
-from arrayrefine.options import Options, Reading
+from arrayrefine.options import Options
 from arrayrefine.page.folder import Folder
 
 

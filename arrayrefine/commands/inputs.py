@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from arrayrefine.commands.reading_options import ModelReading
 from arrayrefine.errors import InputError
-from arrayrefine.options import External, ModelReading, Options
+from arrayrefine.options import External, Options
 from arrayrefine.wording import kind_of
 
 

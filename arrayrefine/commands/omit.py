@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import Positional, arg
 
 from arrayrefine.commands.inputs import check_output, json_bytes, options_of, output_folders, print_notes
+from arrayrefine.commands.reading_options import Reading
 from arrayrefine.commands.tables import number, table
-from arrayrefine.options import Reading
 
 if TYPE_CHECKING:
     from arrayrefine.real_space.omit_maps import OmitMap

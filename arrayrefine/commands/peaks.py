@@ -10,8 +10,8 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from arrayrefine.commands.inputs import check_output, check_show, options_of, print_notes, write_json
+from arrayrefine.commands.reading_options import Reading
 from arrayrefine.commands.tables import blob_table, peak_table
-from arrayrefine.options import Reading
 from arrayrefine.wording import counted
 
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, arg
 
 from arrayrefine.commands.inputs import options_of, output_folders, print_notes
+from arrayrefine.commands.reading_options import ModelReading
 from arrayrefine.commands.stopping import StopRequest
 from arrayrefine.commands.tables import number, table
-from arrayrefine.options import TETHER, External, ModelReading
+from arrayrefine.options import TETHER, External
 
 if TYPE_CHECKING:
     from arrayrefine.regularisation import Regularised

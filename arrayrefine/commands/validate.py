@@ -9,8 +9,8 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from arrayrefine.commands.inputs import check_output, check_show, options_of, print_notes, write_json
+from arrayrefine.commands.reading_options import Reading
 from arrayrefine.commands.tables import validation_lines
-from arrayrefine.options import Reading
 
 
 @dataclass(frozen=True)
