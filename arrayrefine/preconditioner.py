@@ -6,8 +6,8 @@ Kullback-Leibler restraint is a nearly quadratic form of differences, and A its 
 logarithm has no lower bound to run into, so B may be mapped like coordinates (clipped where it leaves its range). Where
 a B starts near its bounds it is left out of what maps the others, and keeps real bounds. U: U = R exp(S) R with R² =
 U₀, which is positive definite whatever S is; its six components take their places beside the logarithms of B, with
-the second derivative of the restraints by both. TLS: the full block of every group. Occupancies keep their bounds and
-are scaled by the diagonal only.
+the second derivative of the restraints by both. TLS: the full block of every group. Occupancies keep their bounds
+and are scaled by the diagonal only. With copies that are the same A is Mᵀ A M, M the map from what is free to atoms.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from checks import check_direction, dot_test
 
 import arrayrefine as ar
 from arrayrefine.atoms import Atoms, Gradient, Riding
+from arrayrefine.coordinate_uncertainty import standard_uncertainties
 from arrayrefine.displacements.displacement import NOT_ROUND, total_u
 from arrayrefine.displacements.tls import Tls
 from arrayrefine.io.models.reading import read_model
@@ -20,11 +21,16 @@ from arrayrefine.kernels import symmetric
 from arrayrefine.kernels.rotations import rotations
 from arrayrefine.options import External, Minimiser
 from arrayrefine.parameters import Parameters
+from arrayrefine.preconditioner import build
+from arrayrefine.problem import Problem
 from arrayrefine.selection import select
 from arrayrefine.strict_ncs.carried import turned_strains
 from arrayrefine.strict_ncs.consensus import agreed
-from arrayrefine.strict_ncs.copies import superposed, turned
+from arrayrefine.strict_ncs.copies import Copies, superposed, turned
 from arrayrefine.strict_ncs.finding import find_copies
+from arrayrefine.targets.adp_curvature import strain_matrix
+from arrayrefine.targets.geometry_curvature import normal_matrix
+from arrayrefine.weighting.adp_evidence import restraints_curvature
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +53,7 @@ def _anisotropic(atoms: Atoms, seed: int = 1) -> Atoms:
 
 
 def test_what_alike_chains_have_in_common_is_the_same(atoms: Atoms) -> None:
-    copies, (said,) = find_copies(atoms)
+    copies, (said, doubt) = find_copies(atoms)
     who = atoms.identity
     assert copies.names == ("A to B",)
     assert len(copies) == len(np.unique(copies.child)) == len(np.unique(copies.parent)) > 2400
@@ -59,6 +65,7 @@ def test_what_alike_chains_have_in_common_is_the_same(atoms: Atoms) -> None:
     assert not atoms.is_water[copies.child].any()
     assert "chains A to B (" in said
     assert f"{int(atoms.is_water.sum())} waters" in said
+    assert "copies differ by up to 0.9" in doubt  # their lobes lie otherwise
 
 
 def test_chains_that_move_together_have_one_operator(atoms: Atoms) -> None:
@@ -244,6 +251,17 @@ def test_copies_start_as_the_mean_of_those_that_agree(atoms: Atoms) -> None:
     assert np.abs(agreed(copies, other).xyz - true.xyz).max() < 0.01
 
 
+def _part(folder: Path) -> gemmi.Structure:
+    """Residues 40 to 70 of both chains of 3G70."""
+    part = gemmi.read_structure(str(folder / "model.pdb"))
+    for chain in part[0]:
+        for k in reversed(range(len(chain))):
+            if not 40 <= chain[k].seqid.num <= 70:
+                del chain[k]
+    part.connections = gemmi.ConnectionList()
+    return part
+
+
 def _two_fold(folder: Path) -> gemmi.Structure:
     """3G70 with its second chain as an operator on the first."""
     complete = gemmi.read_structure(str(folder / "shaken.pdb"))
@@ -296,13 +314,82 @@ def test_a_refinement_keeps_copies_the_same_and_moves_their_operator(refined: tu
 
 
 def test_regularising_keeps_copies_the_same(case: Callable[[str], Path]) -> None:
-    part = gemmi.read_structure(str(case("3g70") / "model.pdb"))
-    for chain in part[0]:
-        for k in reversed(range(len(chain))):
-            if not 40 <= chain[k].seqid.num <= 70:
-                del chain[k]
-    part.connections = gemmi.ConnectionList()
+    part = _part(case("3g70"))
     copies, _ = find_copies(read_model(part).atoms)
     moved = ar.regularise(part, ar.Options(external=External(ncs="strict"), hydrogens="strip")).atoms
     motions = copies.motions(moved)
     assert np.abs(motions.applied(copies.operator, moved.xyz[copies.parent]) - moved.xyz[copies.child]).max() < 1e-6
+
+
+@pytest.fixture(scope="module")
+def small(request: pytest.FixtureRequest) -> tuple[Problem, Atoms]:
+    """A part of both chains, prepared."""
+    folder = request.getfixturevalue("case")("3g70")
+    options = ar.Options(
+        d_min=5.0, hydrogens="strip", anisotropic="none", tls=("none",), device="cpu", external=External(ncs="strict")
+    )
+    _, problem, atoms, _ = ar.prepare(_part(folder), folder / "norm.mtz", options)
+    return problem, atoms
+
+
+@pytest.mark.parametrize("anisotropic", [False, True])
+def test_the_change_of_variable_knows_of_copies(small: tuple[Problem, Atoms], anisotropic: bool) -> None:
+    """In the round variable the second derivative Mᵀ H M of data and restraints is the identity."""
+    problem, atoms = small
+    copies = problem.copies
+    if anisotropic:
+        atoms = copies.alike(_anisotropic(atoms))
+        problem = problem.with_restraints(problem.restraints, atoms)
+    geometry, adp = problem.geometry, problem.adp
+    parameters = Parameters.of(atoms, "xyz+b", copies=copies)
+    rng = np.random.default_rng(6)
+    n = len(atoms)
+    h = Gradient(np.repeat(rng.uniform(5.0, 9.0, (n, 1)), 3, axis=1), rng.uniform(0.01, 0.02, n), np.ones(n))
+    of_xyz = normal_matrix(geometry, atoms, parameters.xyz, parameters.carried)
+    of_b = restraints_curvature(adp, atoms, parameters)
+    every = normal_matrix(geometry, atoms, np.ones(n, dtype=bool))
+    moves = parameters.carried.shifts(parameters.xyz)
+    assert np.allclose((moves.T @ every @ moves).toarray(), of_xyz.toarray(), atol=1e-8)
+    change = build(parameters, h, xyz_matrix=of_xyz, geometry=0.5, adp_matrix=of_b, adp=2.0)
+    assert change.bounded.sum() <= 0.2 * len(change.bounded)
+    at = parameters.slices["xyz"]
+    p = rng.normal(size=parameters.size)
+    shift = change.to_x(1e-4 * p)[at] - change.x0[at]
+    floored = np.maximum(h.xyz.reshape(-1) + 0.02 * h.xyz.mean(), 1e-3 * 0.5 * of_xyz.diagonal().mean())
+    bent = 0.5 * of_xyz @ shift + moves.T @ (floored * (moves @ shift))
+    back = change.pullback(change.x0, np.concatenate([bent, np.zeros(parameters.size - len(bent))]), 0.0 * p)
+    assert np.allclose(back[at], 1e-4 * p[at], atol=1e-9)
+    # the restraints on displacements: their curvature along a step of what is free is that of all atoms along theirs
+    scalar, tensor, of_displacements = parameters.carried.displacements(parameters.b, parameters.u)
+    assert len(scalar) + len(tensor) == n
+    step = rng.normal(size=of_b.shape[0])
+    whole = strain_matrix(adp, atoms, scalar, tensor)
+    dot_test(float(step @ (of_b @ step)), float((moved := of_displacements @ step) @ (whole @ moved)), 1e-9)
+
+
+def test_strains_of_copies_are_those_that_their_tensors_have(atoms: Atoms) -> None:
+    """U = R exp(S) R of a copy is the turned one when S is."""
+    copies, _ = find_copies(atoms)
+    atoms = copies.alike(_anisotropic(atoms))
+    parameters = Parameters.of(atoms, "b", copies=copies)
+    _, tensor, moves = parameters.carried.displacements(parameters.b, parameters.u)
+    strain = np.random.default_rng(8).normal(0.0, 0.1, 6 * int(parameters.u.sum()))
+    every = (moves @ np.concatenate([np.zeros(parameters.sizes.b), strain]))[-6 * len(tensor) :].reshape(-1, 6)
+    root = symmetric.root(total_u(atoms, tensor))
+    u = total_u(atoms)
+    u[tensor] = symmetric.product(root, symmetric.Exponential.of(every @ symmetric.STRAINS).value())
+    turn = copies.motions(atoms).rotation[copies.operator]
+    rows = atoms.anisotropic[copies.child]
+    assert np.allclose(turned(turn, u[copies.parent])[rows], u[copies.child][rows])
+
+
+def test_uncertainties_are_those_of_all_copies_together(small: tuple[Problem, Atoms]) -> None:
+    """Data and restraints on two copies tell a coordinate better than those on one."""
+    problem, atoms = small
+    state = ar.evaluate(problem, atoms)
+    copies = problem.copies
+    found = standard_uncertainties(problem, state, 0.3)
+    apart = standard_uncertainties(dataclasses.replace(problem, copies=Copies.none()), state, 0.3)
+    assert np.isfinite(found).all()
+    assert np.median(found[copies.parent] / apart[copies.parent]) == pytest.approx(1.0 / np.sqrt(2.0), rel=0.1)
+    assert np.allclose((found[copies.child] ** 2).sum(axis=1), (found[copies.parent] ** 2).sum(axis=1))

@@ -36,8 +36,8 @@ _SAME_PLACE = 1.5
 _SAME_WATER = 0.02
 """Å; waters only where an operator made them: all others bind as the crystal lets them, and are no copies. By chance
 some of 3G70 are within 0.1 Å."""
-_DIFFERENT = 1.0
-"""Å rms; copies that differ by more are hardly the same."""
+_DIFFERENT = 0.8
+"""Å rms; copies that differ by more are hardly the same, whatever errors the start has."""
 
 
 @dataclass(eq=False)

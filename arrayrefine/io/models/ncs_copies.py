@@ -58,8 +58,8 @@ def with_copies(
     if fresh:
         notes.append(Caution(
             f"{counted(len(fresh), 'operator')} of {named} {are(len(fresh))} applied: the {counted(before, 'chain')} "
-            f"given are {len(structure[0])} now. The copies are refined each for itself; --external.ncs on keeps them "
-            "alike"
+            f"given are {len(structure[0])} now. Each copy is refined for itself, unless --external.ncs on keeps "
+            "them alike, or strict the same"
         ))
     if there:
         notes.append(f"{counted(there, 'operator')} of {named} {are(there)} not applied: the copies are there already")
