@@ -14,7 +14,7 @@ from arrayrefine.atoms import Atoms
 from arrayrefine.further_restraints.neighbour_distances import alike_chains
 from arrayrefine.options import External
 from arrayrefine.strict_ncs.copies import Copies, superposed
-from arrayrefine.topology.polymers import Residue, aligned, by_chain, residues_of
+from arrayrefine.topology.polymers import LEAST, Residue, aligned, by_chain, residues_of
 from arrayrefine.wording import Caution, are, counted, listed
 
 Float = NDArray[np.float64]
@@ -27,6 +27,8 @@ _TRACE = ("CA", "C1'")
 _ELSEWHERE = 2.0
 """Å; a residue of which CA or C1' is further than this from where the operator takes it lies otherwise in that copy, so
 it is free. Side chains may differ by more: which way they point is decided for all copies together."""
+_SHARED = 0.7
+"""Of the atoms that two chains have in common, those that have to lie alike for both to be copies of one."""
 _LEAST = 30
 """Atoms that an operator is found from at least."""
 _TOGETHER = 0.5
@@ -85,7 +87,8 @@ def find_copies(atoms: Atoms) -> tuple[Copies, list[str]]:
     residues = _by_residue(atoms, able)
     families: list[_Family] = []
     operators: list[_Operator] = []
-    for group in alike_chains(by_chain(residues_of(atoms))):
+    alike = alike_chains(by_chain(residues_of(atoms)))
+    for group in (part for chains in alike for part in _of_one_shape(atoms, chains, residues)):
         parent, children = _in_common(atoms, group, residues)
         parent, children = _near(atoms, parent, children)
         if len(parent) < _LEAST:
@@ -98,7 +101,7 @@ def find_copies(atoms: Atoms) -> tuple[Copies, list[str]]:
     if not families:
         return Copies.none(), [Caution(
             "--external.ncs strict has no effect: found no chains that are alike; expected at least two with the same "
-            "residues, numbered alike or not, or operators in the model file"
+            "residues, numbered alike or not, and of the same fold, or operators in the model file"
         )]  # fmt: skip
     chains = [*families]
     families += _others(atoms, families, residues)
@@ -132,6 +135,23 @@ def _shared(atoms: Atoms, tables: Sequence[_Names]) -> list[list[int]]:
     keys = [key for key in first if all(key in table for table in rest)]
     rows = [[table[key] for table in tables] for key in keys]
     return [row for row in rows if (atoms.element[row] == atoms.element[row[0]]).all()]
+
+
+def _of_one_shape(
+    atoms: Atoms, group: list[list[Residue]], residues: dict[int, _Names]
+) -> list[list[list[Residue]]]:
+    """A group of alike chains in parts, of which all are folded as the first of the part is; one alone is in none."""
+    parts: list[list[list[Residue]]] = []
+    for chain in group:
+        for part in parts:
+            every, others = _in_common(atoms, [part[0], chain], residues)
+            near, _ = _near(atoms, every, others)
+            if len(near) >= _SHARED * len(every):
+                part.append(chain)
+                break
+        else:
+            parts.append([chain])
+    return [part for part in parts if len(part) > 1]
 
 
 def _in_common(atoms: Atoms, group: list[list[Residue]], residues: dict[int, _Names]) -> tuple[Int, list[Int]]:
@@ -188,10 +208,9 @@ def _others(atoms: Atoms, families: list[_Family], residues: dict[int, _Names]) 
     taken = set(np.unique(np.concatenate([
         who.residue[np.concatenate([family.parent, *family.children])] for family in families
     ])).tolist())  # fmt: skip
-    chains = set(who.chain[np.concatenate([family.parent for family in families])].tolist())
-    chains |= {chain for family in families for child in family.children for chain in who.chain[child].tolist()}
-    polymer = {r.number for r in residues_of(atoms) if r.chain in chains}
-    left = {number: table for number, table in residues.items() if number not in taken | polymer}
+    chains = by_chain(residues_of(atoms)).values()
+    taken |= {residue.number for chain in chains if len(chain) >= LEAST for residue in chain}
+    left = {number: table for number, table in residues.items() if number not in taken}
     if not left:
         return []
     numbers = list(left)
