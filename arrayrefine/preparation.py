@@ -48,6 +48,7 @@ from arrayrefine.scattering.radiation import with_hydrogens_for, with_method, wi
 from arrayrefine.selection import select
 from arrayrefine.steering.rigid_body import find_groups
 from arrayrefine.strict_ncs.consensus import agreed
+from arrayrefine.strict_ncs.copies import Copies
 from arrayrefine.strict_ncs.finding import strict_copies
 from arrayrefine.targets.extra import ExtraTarget, check_extra
 from arrayrefine.topology.build import build_restraints
@@ -179,10 +180,17 @@ def prepare_changed(
     library = library_for(model.structure, options.restraints, options.monomers, options.unknown)
     made, _ = _targets(model, problem.reflections, library, options, tables)
     changed = dataclasses.replace(problem, hydrogens=hydrogens, undecided=None, _on_device=[], _plans={}, **made)
-    changed = dataclasses.replace(changed, copies=strict_copies(model.atoms, options.external)[0])
+    changed = dataclasses.replace(changed, copies=_copies(model.atoms, options, changed.restraints)[0])
     if problem.undecided is not None:
         changed = dataclasses.replace(changed, undecided=undecided(changed, model.atoms))
     return changed
+
+
+def _copies(atoms: Atoms, options: Options, restraints: Restraints) -> tuple[Copies, list[str]]:
+    """Atoms that stay the same as others, where that is asked for, and what is refined of them."""
+    held = restraints.held | Parameters.frozen_atoms(atoms, "xyz", options.freeze)
+    given_b = Parameters.frozen_atoms(atoms, "b", options.freeze) | (not refines(options, "b", "tls"))
+    return strict_copies(atoms, options.external, held | (not refines(options, "xyz")), given_b)
 
 
 def _with_displacements(model: Model, reflections: Reflections, options: Options) -> tuple[Model, list[str]]:
@@ -297,7 +305,7 @@ def prepare(
             f"the start was displaced by {options.perturb:g} Å rms and B by up to {_PERTURB_B:g} Å² "
             f"(seed {options.seed}{f', start {options.start}' if options.start else ''})"
         )
-    copies, copy_notes = strict_copies(model.atoms, options.external)
+    copies, copy_notes = _copies(model.atoms, options, restraints)
     problem, notes = dataclasses.replace(problem, copies=copies), [*notes, *copy_notes]
     atoms = hydrogens.place(agreed(copies, atoms)) if len(copies) else atoms
     atoms = turn_hydrogens(hydrogens, atoms, restraints.non_bonded, crystal)

@@ -32,6 +32,7 @@ from arrayrefine.parameters import Parameters
 from arrayrefine.report import json_ready
 from arrayrefine.restraints import Restraints
 from arrayrefine.strict_ncs.consensus import agreed
+from arrayrefine.strict_ncs.copies import Copies
 from arrayrefine.strict_ncs.finding import strict_copies
 from arrayrefine.targets.geometry import GeometryTarget
 from arrayrefine.targets.geometry_curvature import normal_matrix
@@ -201,7 +202,7 @@ def regularise(
     with one_blas_thread_throughout():
         known = geometry_of_file(model, options)
         restraints = _restraints(known, options)
-        _, of_copies = strict_copies(known.atoms, options.external)
+        _, of_copies = _copies(known.atoms, options)
         target = GeometryTarget.build(restraints, known.crystal, options.geometry)
         reached = _minimised(known, restraints, target, options, tether or np.inf, stop)
         old, new = (target.terms(atoms) for atoms in (known.atoms, reached.atoms))
@@ -226,6 +227,12 @@ def _restraints(known: Known, options: Options) -> Restraints:
     return with_tables(found, known.atoms, options.restraint_tables, options.external.loss)
 
 
+def _copies(atoms: Atoms, options: Options) -> tuple[Copies, list[str]]:
+    """Atoms that stay the same as others, where that is asked for; B are not looked at here."""
+    held = Parameters.frozen_atoms(atoms, "xyz", options.freeze)
+    return strict_copies(atoms, options.external, held, np.ones(len(atoms), dtype=bool))
+
+
 def _minimised(
     known: Known, restraints: Restraints, target: GeometryTarget, options: Options, tether: float,
     stop: Callable[[], int | None],
@@ -233,7 +240,7 @@ def _minimised(
     """Minimise the restraints and the pull, again and again until little is gained."""
     passes, evaluations = 0, 0
     pull = Tether.at(known.atoms, tether)
-    copies, _ = strict_copies(known.atoms, options.external)
+    copies, _ = _copies(known.atoms, options)
     atoms = known.hydrogens.place(agreed(copies, known.atoms)) if len(copies) else known.atoms
     while passes < _PASSES:
         here = target.anchored(atoms)

@@ -227,6 +227,15 @@ def test_components_of_strains_turn_as_strains_do() -> None:
 
 def test_what_is_frozen_in_one_copy_is_in_all_and_holds_the_operator(atoms: Atoms) -> None:
     copies, _ = find_copies(atoms)
+    chosen = select(atoms, "chain B and 50-60")
+    others, (said, *_) = find_copies(atoms, held=chosen, given_b=select(atoms, "all"))
+    assert not chosen[others.child].any()
+    assert len(others) < len(copies)
+    assert "have one set of coordinates;" in said
+    start = agreed(others, atoms)
+    assert np.array_equal(start.xyz[chosen], atoms.xyz[chosen])
+    assert np.array_equal(start.b_iso, atoms.b_iso)
+    assert Parameters.of(atoms, "b", copies=others).b.all()
     free = Parameters.of(atoms, "xyz+b", copies=copies)
     held = free.without(("xyz: chain B and 50-60",))
     where = select(atoms, "chain A and 50-60")

@@ -47,7 +47,7 @@ def agreed(copies: Copies, atoms: Atoms) -> Atoms:
     u_aniso[at] = turned(np.swapaxes(motions.rotation, 1, 2)[copies.operator], atoms.u_aniso[copies.child])
     xyz, b, u = atoms.xyz.copy(), atoms.b_iso.copy(), atoms.u_aniso.copy()
     xyz[parents] = _mean_of_one_conformation(where, atoms.identity.residue[parents])
-    tied = np.ones(len(atoms), dtype=bool)
+    tied = np.ones(len(atoms), dtype=bool)  # what is no copy's parent is not asked for
     tied[copies.parent] = copies.displaced_alike(atoms)
     tied = tied[parents]
     b[parents[tied]] = np.nanmean(b_iso, axis=0)[tied]

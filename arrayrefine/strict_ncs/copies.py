@@ -71,18 +71,21 @@ class Copies:
         What takes the parent to the child, 0 ... K - 1.
     names : tuple of K str
         Which chains an operator takes to which, such as "A, B to C, D".
+    same_b : (m,) bool
+        Whether the displacement is the parent's too.
     """
 
     child: Int
     parent: Int
     operator: Int
     names: tuple[str, ...]
+    same_b: Mask
 
     @classmethod
     def none(cls) -> Copies:
         """No atom is a copy."""
         empty = np.zeros(0, dtype=np.int64)
-        return cls(empty, empty, empty, ())
+        return cls(empty, empty, empty, (), np.zeros(0, dtype=bool))
 
     def __len__(self) -> int:
         return len(self.child)
@@ -108,9 +111,10 @@ class Copies:
         )
 
     def displaced_alike(self, atoms: Atoms) -> Mask:
-        """(m,) True where the atom and all its copies are isotropic, or all anisotropic."""
+        """(m,) True where displacements are the same: the atom and all its copies are isotropic, or all anisotropic."""
         other = np.zeros(len(atoms), dtype=bool)
-        np.logical_or.at(other, self.parent, atoms.anisotropic[self.child] != atoms.anisotropic[self.parent])
+        differs = atoms.anisotropic[self.child] != atoms.anisotropic[self.parent]
+        np.logical_or.at(other, self.parent, differs | ~self.same_b)
         return ~other[self.parent]
 
     def alike(self, atoms: Atoms) -> Atoms:

@@ -63,7 +63,9 @@ class _Family(NamedTuple):
     children: list[Int]
 
 
-def strict_copies(atoms: Atoms, options: External) -> tuple[Copies, list[str]]:
+def strict_copies(
+    atoms: Atoms, options: External, held: Mask, given_b: Mask | None = None
+) -> tuple[Copies, list[str]]:
     """Copies that are to stay the same, where `ncs` is "strict", and what to say of them.
 
     Parameters
@@ -71,6 +73,10 @@ def strict_copies(atoms: Atoms, options: External) -> tuple[Copies, list[str]]:
     atoms : Atoms
         With riding hydrogens, if any.
     options : External
+    held : (N,) bool
+        Atoms that are to stay where they are, and so are no copies, nor is anything a copy of them.
+    given_b : (N,) bool, optional
+        Atoms that are to keep their displacements; by default none.
 
     Returns
     -------
@@ -78,12 +84,16 @@ def strict_copies(atoms: Atoms, options: External) -> tuple[Copies, list[str]]:
         None of them where the option does not ask for them, or no chains are alike.
     list of str
     """
-    return find_copies(atoms) if options.ncs == "strict" else (Copies.none(), [])
+    return find_copies(atoms, held, given_b) if options.ncs == "strict" else (Copies.none(), [])
 
 
-def find_copies(atoms: Atoms) -> tuple[Copies, list[str]]:
+def find_copies(
+    atoms: Atoms, held: Mask | None = None, given_b: Mask | None = None
+) -> tuple[Copies, list[str]]:
     """All atoms that alike chains have in common, and the ligands and ions that lie alike about them."""
     able = (atoms.multiplicity == 1) & ~atoms.riding.mask(len(atoms))
+    if held is not None:
+        able &= ~held
     residues = _by_residue(atoms, able)
     families: list[_Family] = []
     operators: list[_Operator] = []
@@ -101,18 +111,19 @@ def find_copies(atoms: Atoms) -> tuple[Copies, list[str]]:
     if not families:
         return Copies.none(), [Caution(
             "--external.ncs strict has no effect: found no chains that are alike; expected at least two with the same "
-            "residues, numbered alike or not, and of the same fold, or operators in the model file"
+            "residues, numbered alike or not, of the same fold, that are refined, or operators in the model file"
         )]  # fmt: skip
     chains = [*families]
     families += _others(atoms, families, residues)
+    given_b = np.zeros(len(atoms), dtype=bool) if given_b is None else given_b
     parts = [
         (family.parent, child, operators.index(operator))
         for family in families for child, operator in zip(family.children, family.operators)
     ]  # fmt: skip
+    parent, child = (np.concatenate([part[k] for part in parts]) for k in range(2))
     copies = Copies(
-        np.concatenate([child for _, child, _ in parts]), np.concatenate([parent for parent, _, _ in parts]),
-        np.concatenate([np.full(len(parent), k) for parent, _, k in parts]),
-        tuple(_named(operator) for operator in operators),
+        child, parent, np.concatenate([np.full(len(parent), k) for parent, _, k in parts]),
+        tuple(_named(operator) for operator in operators), ~(given_b[parent] | given_b[child]),
     )  # fmt: skip
     return copies, _sentences(atoms, copies, chains, families[len(chains) :])
 
@@ -276,10 +287,11 @@ def _sentences(atoms: Atoms, copies: Copies, chains: list[_Family], others: list
     same[copies.child] = same[copies.parent] = True
     free = ~same & ~atoms.riding.mask(len(atoms))
     waters = int((free & atoms.is_water).sum())
+    values = "coordinates and B" if copies.same_b.any() else "coordinates"
     about = f" (with them {counted(len(others), 'residue')} that {are(len(others))} no part of them)" if others else ""
     notes = [
         f"strict NCS: chains {named} at the start{about}: {counted(len(np.unique(copies.parent)), 'atom')} with their "
-        f"{counted(len(copies), 'copy').replace('copys', 'copies')} have one set of coordinates and B; "
+        f"{counted(len(copies), 'copy').replace('copys', 'copies')} have one set of {values}; "
         f"{counted(int(free.sum()), 'atom')} {are(int(free.sum()))} in no copy, or not in all of them, and free "
         f"({counted(waters, 'water')})"
     ]
