@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from arrayrefine.displacements.displacement import total_u
 from arrayrefine.io.models.reading import read_model
 from arrayrefine.kernels import symmetric
 from arrayrefine.options import External, Minimiser
+from arrayrefine.page.facts import facts
 from arrayrefine.parameters import Parameters
 from arrayrefine.preconditioner import build
 from arrayrefine.problem import Problem
@@ -95,6 +97,9 @@ def test_a_refinement_keeps_copies_the_same_and_moves_their_operator(refined: tu
     assert row["moved"] > 0.005  # as the operator was found from shaken chains
     assert np.allclose(row["rotation"], motions.rotation[0])
     assert any("their operators moved: A to B" in note for note in report.warnings)
+    content = json.loads((folder / "report.json").read_text())
+    groups = dict(facts(content, result.reflections.crystal, "0"))
+    assert ("Strict NCS", "A to B") in groups["Model"]
     steps = [step for step in report.steps if step.free_parameters]
     assert steps[-1].free_parameters == 4 * (len(atoms) - len(copies)) + 6
     for name in ("refined.pdb", "refined.cif"):

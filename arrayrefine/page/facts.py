@@ -200,7 +200,7 @@ def facts(account: Account, crystal: Crystal, version: str) -> list[tuple[str, l
             ("Atoms", f"{data['n_atoms']:,} written, displacements {data['displacements']}"),
             ("Uncertainty of coordinates", _precision(data)),
             ("TLS groups", ", ".join(group["name"] for group in account["tls"]) or "none"),
-            *_copies(account["data"]),
+            *_copies(data),
         ]),
         ("Run", [
             ("Program", f"arrayrefine {version}"),
