@@ -45,7 +45,7 @@ ASKED_FOR = {
     "_refine_analyze.": ("number_disordered_residues", "occupancy_sum_non_hydrogen"),
     "_software.": ("name", "classification", "version"),
     "_exptl.": ("method",),
-    "_reflns.": ("number_obs", "d_resolution_high"),
+    "_reflns.": ("number_obs", "d_resolution_high", "B_iso_Wilson_estimate"),
     "_pdbx_refine_tls.": ("T[1][1]", "L[1][2]", "S[3][1]", "origin_x"),
     "_pdbx_refine_tls_group.": ("refine_tls_id", "beg_auth_asym_id", "beg_auth_seq_id", "end_auth_seq_id"),
 }  # fmt: skip
@@ -61,6 +61,7 @@ def full_report() -> Report:
     restraints = tuple(r | {"target": 0.02, "function": "harmonic"} for r in report.restraints)
     shells = tuple(s | {"completeness": 0.98, "cc_work": 0.9, "cc_free": 0.9} for s in report.shells)
     data = {"r_all": 0.174, "cc_work": 0.96, "cc_free": 0.94, "fom_work": 0.9, "fom_free": 0.88, "n_riding": 7}
+    data["wilson_b"] = 21.34
     return dataclasses.replace(
         report, tls=tls, scaling=report.scaling | {"scale": scale}, restraints=restraints, data=data,
         shells=shells,

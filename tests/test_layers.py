@@ -62,6 +62,7 @@ LAYERS = [
         "displacements.tls_segments", "further_restraints.tables", "hydrogens.turning", "measurements.column_kind",
         "measurements.data_checks", "measurements.folds", "measurements.free_uncertainty", "measurements.outliers",
         "measurements.phase_origins",
+        "measurements.wilson_plot",
         "occupancies.conformers", "occupancies.overlapping", "real_space.map_grids", "real_space.peaks",
         "rebuilding.bound", "rebuilding.overlaps", "topology.unmodelled", "twins.choice", "twins.detwinning",
         "twins.likelihood", "twins.signs", "twins.twin", "weighting.adp_evidence", "weighting.extra",

@@ -191,6 +191,7 @@ def facts(account: Account, crystal: Crystal, version: str) -> list[tuple[str, l
             ("Resolution", f"{data['d_max']:.2f} – {data['d_min']:.2f} Å"),
             ("Reflections", f"{data['n_work']:,} work, {data['n_free']:,} test{share}"),
             ("Completeness", f"{100 * data['completeness']:.1f} %"),
+            ("Wilson B", "–" if data.get("wilson_b") is None else f"{data['wilson_b']:.1f} Å²"),
             ("Columns", ", ".join(source.get("columns") or ()) or "–"),
             *_phases(data.get("phases")),
             ("Test set", str(source.get("free_convention") or "–")),

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from arrayrefine import coordinate_uncertainty
 from arrayrefine.atoms import Atoms
+from arrayrefine.measurements.wilson_plot import wilson_b
 from arrayrefine.problem import Problem
 from arrayrefine.scaling import r_factor
 from arrayrefine.solvent import MaskShape
@@ -117,6 +118,7 @@ def data(problem: Problem, first: State, state: State) -> dict[str, Any]:
         ]
     if len(problem.copies):
         row["strict_ncs"] = account.describe(problem.copies, first.atoms, state.atoms)
+    row["wilson_b"] = wilson_b(measured, state.atoms)
     row |= coordinate_uncertainty.precision_indices(problem, state)
     if measured.anomalous is not None:
         row["anomalous"] = measured.anomalous.as_dict()

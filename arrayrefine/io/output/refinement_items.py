@@ -166,6 +166,7 @@ def reflns_row(entry: str, content: Mapping[str, Any]) -> Row:
         "d_resolution_low": text(data.get("d_max"), 3),
         "number_obs": text(None if n_work is None or n_free is None else n_work + n_free),
         "percent_possible_obs": percent(data.get("completeness")),
+        "B_iso_Wilson_estimate": text(data.get("wilson_b"), 2),
     }
 
 

@@ -29,7 +29,7 @@ def remark_3(content: Mapping[str, Any], software: str) -> list[str]:
         ("FIT TO DATA USED IN REFINEMENT.", _fit(content)),
         ("FIT IN THE HIGHEST RESOLUTION BIN.", _last_shell(content)),
         ("NUMBER OF ATOMS USED IN REFINEMENT.", _atoms(content)),
-        ("B VALUES.", [("MEAN B VALUE      (OVERALL, A**2)", _text(content["final"]["b_mean"], 2))]),
+        ("B VALUES.", _b_values(content)),
         ("OVERALL ANISOTROPIC B VALUE.", _anisotropic_scale(content)),
         ("BULK SOLVENT MODELLING.", _solvent(content)),
         ("ESTIMATED OVERALL COORDINATE ERROR.", _coordinates(content)),
@@ -93,6 +93,13 @@ def _atoms(content: Mapping[str, Any]) -> Lines:
     atoms = content["data"].get("atoms_by_kind", {})
     names = (("PROTEIN", "protein"), ("NUCLEIC ACID", "nucleic acid"), ("SUGAR", "sugar"), ("SOLVENT", "water"))
     return [(f"{label} ATOMS", atoms[kind]) for label, kind in (*names, ("OTHER", "ligand")) if atoms]
+
+
+def _b_values(content: Mapping[str, Any]) -> Lines:
+    return [
+        ("FROM WILSON PLOT           (A**2)", _text(content["data"].get("wilson_b"), 2)),
+        ("MEAN B VALUE      (OVERALL, A**2)", _text(content["final"]["b_mean"], 2)),
+    ]
 
 
 def _anisotropic_scale(content: Mapping[str, Any]) -> Lines:

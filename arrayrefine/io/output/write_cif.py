@@ -278,6 +278,10 @@ def _write_experiment(block: cif.Block, entry: str, content: Mapping[str, Any]) 
     ):
         if not block.get_mmcif_category(category):
             block.set_mmcif_category(category, {name: [value] for name, value in row.items()})
+    wilson = "B_iso_Wilson_estimate"
+    if len(block.find_mmcif_category("_reflns.")) == 1 and cif.is_null(block.find_value(f"_reflns.{wilson}") or "?"):
+        table = block.get_mmcif_category("_reflns.")
+        block.set_mmcif_category("_reflns.", table | {wilson: [items.reflns_row(entry, content)[wilson]]})
 
 
 def _name_method(block: cif.Block, radiation: Radiation) -> None:
