@@ -81,3 +81,15 @@ def test_a_real_protein_and_its_ligand_in_one_file(case: Callable[[str], Path], 
     one, two = read_model(whole), read_model(path)
     assert two.atoms.xyz.tolist() == one.atoms.xyz.tolist()
     assert two.atoms.identity.atom_name.tolist() == one.atoms.identity.atom_name.tolist()
+
+
+@pytest.mark.parametrize("blanks", [" ", "    ", "\t"])
+def test_records_of_atoms_that_blanks_hide_are_refused(blanks: str, tmp_path: Path) -> None:
+    """They were not read, and left out as records of the header: 728 atoms of 1ABA, for a blank before each ATOM."""
+    with pytest.raises(InputError, match=r"line 3 .*found 1 record of atoms with blanks before ATOM.*column 1"):
+        read(tmp_path, LIGAND, f"{blanks}{atom('CB', serial='    2')}")
+
+
+def test_a_text_on_records_of_atoms_is_none(tmp_path: Path) -> None:
+    model = read(tmp_path, atom(), header="\n".join(["  ATOM  records begin here", "  HETATM records too", CRYST]))
+    assert len(model.atoms) == 1

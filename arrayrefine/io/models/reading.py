@@ -45,6 +45,8 @@ from arrayrefine.wording import Caution, are, counted, were
 Float = NDArray[np.float64]
 
 _SEQUENCE_NUMBER = re.compile(r"\s*-?\d+\s*|[A-Za-z][0-9A-Za-z]{3}")  # plain or hybrid-36
+_INDENTED = re.compile(r"\s+(?:ATOM  |HETATM)(?:[ \d]{4}\d|\*{5}) ")
+"""A record of an atom that the format would not know, as an indented paste or a shifted column has it."""
 
 
 @dataclass(frozen=True)
@@ -290,6 +292,11 @@ def _checked_pdb(source: InputFile, text: str, notes: list[str]) -> str:
     def where(i: int) -> str:
         return f"model '{source.path}', line {i + 1} ('{lines[i][:30].strip()}')"
 
+    if indented := [i for i, line in enumerate(lines) if _INDENTED.match(line)]:
+        raise InputError(
+            f"{where(indented[0])}: found {counted(len(indented), 'record')} of atoms with blanks before ATOM or "
+            "HETATM, which would not be read; expected them to begin in column 1: take the blanks out"
+        )
     for i, line in enumerate(lines):
         if line.startswith("ENDMDL"):
             break
