@@ -39,6 +39,7 @@ from arrayrefine.rebuilding.water_rounds import water_rounds
 from arrayrefine.rendezvous import Evaluated, Place
 from arrayrefine.report import Report, Step
 from arrayrefine.reporting import outcome, phase_agreement, summaries, verdicts
+from arrayrefine.reporting.ncs_pairs import ncs_pairs
 from arrayrefine.result import Result
 from arrayrefine.state import State
 from arrayrefine.steering.callbacks import Listeners
@@ -245,6 +246,7 @@ def run(
         restraints=summaries.restraint_classes(problem, state),
         tls=motion,
         occupancies=summaries.occupancies(problem, first.atoms, state),
+        ncs=ncs_pairs(problem.geometry.external, state.atoms),
         device=str(problem.device),
         mode=problem.device.mode(options) | ({"memory": memory.as_dict()} if memory else {}),
         stopped=listeners.reason(course.stopped),

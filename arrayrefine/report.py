@@ -150,6 +150,7 @@ class Report:
     restraints: tuple[dict[str, Any], ...] = ()
     tls: tuple[dict[str, Any], ...] = ()
     occupancies: tuple[dict[str, Any], ...] = ()
+    ncs: tuple[dict[str, Any], ...] = ()
     device: str = ""
     mode: dict[str, Any] = field(default_factory=dict)
     stopped: str = ""

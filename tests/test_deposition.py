@@ -20,8 +20,9 @@ import pytest
 from gemmi import cif
 from test_write import FINAL, make_data, make_report, small_pdb
 
+from arrayrefine import Options, example, refine
 from arrayrefine.io.models.reading import read_model
-from arrayrefine.io.output import remark_3, write_cif
+from arrayrefine.io.output import refinement_items, remark_3, write_cif
 from arrayrefine.io.output.write import write_outputs
 from arrayrefine.report import Report
 
@@ -46,13 +47,17 @@ ASKED_FOR = {
     "_software.": ("name", "classification", "version"),
     "_exptl.": ("method",),
     "_reflns.": ("number_obs", "d_resolution_high", "B_iso_Wilson_estimate"),
+    "_refine_ls_restr_ncs.": ("pdbx_ens_id", "dom_id", "pdbx_type", "pdbx_number", "rms_dev_position"),
+    "_struct_ncs_ens.": ("id",),
+    "_struct_ncs_dom.": ("id", "pdbx_ens_id"),
+    "_struct_ncs_dom_lim.": ("dom_id", "beg_auth_asym_id", "beg_auth_seq_id", "end_auth_seq_id"),
     "_pdbx_refine_tls.": ("T[1][1]", "L[1][2]", "S[3][1]", "origin_x"),
     "_pdbx_refine_tls_group.": ("refine_tls_id", "beg_auth_asym_id", "beg_auth_seq_id", "end_auth_seq_id"),
 }  # fmt: skip
 
 
-def full_report() -> Report:
-    """A report in which every table has something to say."""
+def full_report(copy: str = "B") -> Report:
+    """A report in which every table has something to say; chain `copy` was held alike to A."""
     tensor = [[0.02, -0.001, 0.0], [-0.001, 0.03, 0.0], [0.0, 0.0, 0.025]]
     ranges = (("A", "1", "52A"), ("A", "60", "60"))
     tls = ({"name": "chain A", "origin": [1.0, 2.0, 3.0], "T": tensor, "L": tensor, "S": tensor, "ranges": ranges},)
@@ -62,8 +67,10 @@ def full_report() -> Report:
     shells = tuple(s | {"completeness": 0.98, "cc_work": 0.9, "cc_free": 0.9} for s in report.shells)
     data = {"r_all": 0.174, "cc_work": 0.96, "cc_free": 0.94, "fom_work": 0.9, "fom_free": 0.88, "n_riding": 7}
     data["wilson_b"] = 21.34
+    whole, part = [["A", "1", "52A"]], [[copy, "1", "40"], [copy, "43", "52"]]
+    ncs = ({"chains": ["A", copy], "ranges": [whole, part], "count": 9517, "rmsd": 0.2412, "weight": 1.0},)
     return dataclasses.replace(
-        report, tls=tls, scaling=report.scaling | {"scale": scale}, restraints=restraints, data=data,
+        report, ncs=ncs, tls=tls, scaling=report.scaling | {"scale": scale}, restraints=restraints, data=data,
         shells=shells,
     )
 
@@ -136,7 +143,8 @@ def test_real_models_keep_to_the_dictionary(case: Callable[[str], Path], tmp_pat
     """Also where the model came with the tables of an earlier refinement, which had other items."""
     source = case(name) / "model.cif"
     model = read_model(source)
-    write_outputs(tmp_path, model, model.atoms, *make_data(model.crystal, 8.0), full_report())
+    only = "A"
+    write_outputs(tmp_path, model, model.atoms, *make_data(model.crystal, 8.0), full_report(only))
     block = cif.read(str(tmp_path / "refined.cif")).sole_block()
     before = set(complaints(cif.read(str(source)).sole_block()))
     assert set(complaints(block)) <= before
@@ -217,6 +225,19 @@ def test_hydrogens_are_said_to_ride_where_there_are_some(tmp_path: Path, n_ridin
     assert (said in (tmp_path / "out" / "refined.pdb").read_text()) == bool(n_riding)
 
 
+def test_restrained_tensors_and_known_phases_are_said(tmp_path: Path) -> None:
+    """Nothing else tells a reader of ANISOU at 3 Å why there may be some."""
+    result = refine(example.MODEL, example.DATA, Options(cycles=1, targets=("b",), report=False))
+    result.write(tmp_path)
+    said = "ANISOTROPIC U ARE RESTRAINED TO BE LIKE THOSE OF NEIGHBOURS"
+    assert f"REMARK   3   {said}" in (tmp_path / "refined.pdb").read_text().splitlines()
+    block = cif.read(str(tmp_path / "refined.cif")).sole_block()
+    assert said in cif.as_string(block.find_value("_refine.details"))
+    content = result.report.as_dict()
+    told = refinement_items.details(content | {"data": content["data"] | {"phases": {"scale": 0.8}}})
+    assert told == "HYDROGENS RIDE ON THEIR PARENT ATOMS; EXPERIMENTAL PHASES ARE PART OF THE LIKELIHOOD"
+
+
 def test_mtz_opens_in_coot_by_itself(from_pdb: Path) -> None:
     """Coot opens the pairs FWT, PHWT and DELFWT, PHDELWT of types F and P by their names."""
     mtz = gemmi.read_mtz_file(str(from_pdb / "refined.mtz"))
@@ -246,6 +267,16 @@ def test_remark_3_has_the_domains_of_a_twin() -> None:
         "      TWIN DOMAIN   : 1", "      TWIN OPERATOR : H, K, L", "      TWIN FRACTION : 0.700",
         "      TWIN DOMAIN   : 2", "      TWIN OPERATOR : -H, -K, L", "      TWIN FRACTION : 0.300", "",
     ]  # fmt: skip
+
+
+def test_copies_that_were_held_alike_are_an_ensemble_each(from_pdb: Path) -> None:
+    block = cif.read(str(from_pdb / "refined.cif")).sole_block()
+    limits = block.find("_struct_ncs_dom_lim.", ["dom_id", "pdbx_component_id", "beg_auth_seq_id", "end_auth_seq_id"])
+    assert [list(row) for row in limits] == [["1", "1", "1", "52"], ["2", "1", "1", "40"], ["2", "2", "43", "52"]]
+    assert list(block.find_values("_refine_ls_restr_ncs.rms_dev_position")) == ["0.2412", "0.2412"]
+    lines = (from_pdb / "refined.pdb").read_text().splitlines()
+    start = next(i for i, line in enumerate(lines) if "NCS RESTRAINTS STATISTICS" in line)
+    assert lines[start + 4].split()[2:] == ["1", "A", "1", "52A", "B", "1", "52", "9517", "0.241"]
 
 
 def test_remark_3_leaves_out_shells_and_a_solvent_that_were_not_there() -> None:

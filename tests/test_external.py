@@ -23,6 +23,7 @@ from arrayrefine.io.models.reading import read_model
 from arrayrefine.monomers import load_monomers
 from arrayrefine.options import External, Options
 from arrayrefine.refine import refine
+from arrayrefine.reporting.ncs_pairs import ncs_pairs
 from arrayrefine.restraints import Distances, JellyBody, Restraints
 from arrayrefine.result import Result
 from arrayrefine.targets.geometry import GeometryTarget
@@ -255,6 +256,11 @@ def test_local_ncs_of_two_copies(reductase: Loaded, tmp_path: Path) -> None:
     target = GeometryTarget.build(found, crystal)
     assert target.terms(atoms)["local NCS"].rmsz < 0.02
     check_xyz(target, shaken(atoms, 0.1))
+    moved = shaken(atoms, 0.1)
+    (pair,) = ncs_pairs(target.external, moved)
+    assert (pair["chains"], pair["count"]) == (["A", "Z"], len(ncs))
+    assert pair["ranges"] == [[["A", "1", "159"]], [["Z", "501", "659"]]]
+    assert pair["rmsd"] == pytest.approx(target.terms(moved)["local NCS"].rmsd)
 
 
 def test_chains_that_differ_are_not_aligned(reductase: Loaded) -> None:

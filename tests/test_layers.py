@@ -25,8 +25,8 @@ LAYERS = [
     {"reporting.phase_agreement"},
     {
         "macrocycle", "mask_search", "page", "real_space.absorbers", "real_space.omit_maps", "real_space.unbuilt",
-        "real_space.unseen", "reporting.option_effects", "reporting.outcome", "reporting.summaries",
-        "reporting.verdicts", "steering.rigid_body", "topology.unplaced",
+        "real_space.unseen", "reporting.ncs_pairs", "reporting.option_effects", "reporting.outcome",
+        "reporting.summaries", "reporting.verdicts", "steering.rigid_body", "topology.unplaced",
     },
     {"rebuilding.nqh_flips"},
     {"rebuilding.better_ligands", "rebuilding.peptide_flips"},

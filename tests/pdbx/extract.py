@@ -17,7 +17,8 @@ from gemmi import cif
 
 CATEGORIES = (
     "refine", "refine_analyze", "refine_hist", "refine_ls_restr", "refine_ls_shell", "software", "reflns",
-    "pdbx_refine_tls", "pdbx_refine_tls_group", "exptl", "exptl_crystal", "diffrn",
+    "pdbx_refine_tls", "pdbx_refine_tls_group", "refine_ls_restr_ncs", "struct_ncs_dom",
+    "struct_ncs_dom_lim", "struct_ncs_ens", "exptl", "exptl_crystal", "diffrn",
 )  # fmt: skip
 # In the dictionary of today, not yet in that of 2023; gemmi writes and reads them.
 NEWER = {

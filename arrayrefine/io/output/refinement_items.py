@@ -79,12 +79,16 @@ def refine_row(entry: str, content: Mapping[str, Any]) -> Row:
 
 
 def details(content: Mapping[str, Any]) -> str | None:
-    """What the numbers do not say: how hydrogens were treated, and what B and U hold."""
-    sentences = []
-    if content["data"].get("n_riding"):
+    """What the numbers do not say: how hydrogens were treated, what B and U hold, and what else took part."""
+    data, sentences = content["data"], []
+    if data.get("n_riding"):
         sentences.append("HYDROGENS RIDE ON THEIR PARENT ATOMS")
     if content.get("tls"):
         sentences.append("B AND U OF ATOMS INCLUDE THE PART OF THEIR TLS GROUP")
+    elif data.get("displacements", "isotropic") != "isotropic" and _last(content)["adp"] is not None:
+        sentences.append("ANISOTROPIC U ARE RESTRAINED TO BE LIKE THOSE OF NEIGHBOURS")
+    if (data.get("phases") or {}).get("scale"):
+        sentences.append("EXPERIMENTAL PHASES ARE PART OF THE LIKELIHOOD")
     return "; ".join(sentences) or None
 
 
@@ -110,8 +114,12 @@ def last_weights(steps: Iterable[Mapping[str, Any]]) -> dict[str, float | None]:
     return found
 
 
+def _last(content: Mapping[str, Any]) -> dict[str, float | None]:
+    return last_weights(step["weights"] for step in content["steps"])
+
+
 def _weighting(content: Mapping[str, Any]) -> str | None:
-    found = last_weights(step["weights"] for step in content["steps"])
+    found = _last(content)
     said = [f"{name.upper()} {value:.4g}" for name, value in found.items() if value is not None]
     scheme = str(content["options"].get("weights", "")).upper()
     return f"WEIGHTS OF THE RESTRAINTS ({scheme}): {', '.join(said)}" if said else None
@@ -172,10 +180,9 @@ def reflns_row(entry: str, content: Mapping[str, Any]) -> Row:
 
 def restraint_rows(content: Mapping[str, Any]) -> list[Row]:
     """Rows of `_refine_ls_restr`: the weight is that of the last step, times that of the class within the geometry."""
-    geometry = last_weights(step["weights"] for step in content["steps"])["geometry"]
     rows = []
     for restraint in content["restraints"]:
-        weight = None if geometry is None else geometry * float(restraint.get("weight") or 1.0)
+        weight = _within(content, restraint.get("weight"))
         rows.append(
             {
                 "pdbx_refine_id": METHOD,
@@ -188,6 +195,12 @@ def restraint_rows(content: Mapping[str, Any]) -> list[Row]:
             }
         )
     return rows
+
+
+def _within(content: Mapping[str, Any], weight: float | None) -> float | None:
+    """Weight of a class within the geometry times that of the geometry in the last step."""
+    geometry = _last(content)["geometry"]
+    return None if geometry is None else geometry * float(weight or 1.0)
 
 
 def shell_rows(content: Mapping[str, Any]) -> list[Row]:
@@ -246,6 +259,45 @@ def member_rows(groups: Sequence[tuple[int, Mapping[str, Any]]]) -> list[Row]:
         row["selection_details"] = str(group["name"])
         rows.append(row)
     return rows
+
+
+def ncs_rows(content: Mapping[str, Any]) -> dict[str, list[Row]]:
+    """Rows of the categories that say which chains were held alike: an ensemble of two domains for each pair.
+
+    That is how the entries refined with local NCS of other programs have it.
+    """
+    found: dict[str, list[Row]] = {}
+    ordinal = 0
+    for number, pair in enumerate(content.get("ncs", ()), 1):
+        said = f"LOCAL NCS OF CHAINS {' and '.join(pair['chains'])}"
+        add: dict[str, list[Row]] = {"_struct_ncs_ens.": [{"id": str(number), "details": said}]}
+        for domain, (chain, runs) in enumerate(zip(pair["chains"], pair["ranges"]), 1):
+            ordinal += 1
+            who: Row = {"pdbx_ens_id": str(number), "dom_id": str(domain)}
+            add.setdefault("_struct_ncs_dom.", []).append(
+                {"id": str(domain), "pdbx_ens_id": str(number), "details": f"CHAIN {chain}"}
+            )
+            add.setdefault("_struct_ncs_dom_lim.", []).extend(
+                who | {"pdbx_component_id": str(part), "beg_auth_asym_id": chain, "beg_auth_seq_id": _number(begin),
+                       "end_auth_asym_id": chain, "end_auth_seq_id": _number(end)}
+                for part, (_, begin, end) in enumerate(runs, 1)
+            )  # fmt: skip
+            add.setdefault("_refine_ls_restr_ncs.", []).append(
+                {
+                    "pdbx_ordinal": str(ordinal), "pdbx_refine_id": METHOD, **who, "pdbx_auth_asym_id": chain,
+                    "pdbx_type": "interatomic distance", "pdbx_number": text(pair["count"]),
+                    "rms_dev_position": text(pair["rmsd"], 4),
+                    "weight_position": text(_within(content, pair["weight"]), 5),
+                }
+            )  # fmt: skip
+        for category, rows in add.items():
+            found.setdefault(category, []).extend(rows)
+    return found
+
+
+def _number(end: str) -> str:
+    """Of a residue, for items beside which the dictionary has none for an insertion code."""
+    return end if end[-1].isdigit() else end[:-1]
 
 
 def text(value: object, digits: int | None = None) -> str | None:

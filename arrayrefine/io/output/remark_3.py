@@ -41,7 +41,7 @@ def remark_3(content: Mapping[str, Any], software: str) -> list[str]:
             lines.append(f"  {title}")
             lines += [f"   {label:<35s}: {'NULL' if value is None else value}" for label, value in block]
             lines.append("")
-    lines += _twin(content["data"].get("twin", ())) + _tls(content.get("tls", ()))
+    lines += _ncs(content.get("ncs", ())) + _twin(content["data"].get("twin", ())) + _tls(content.get("tls", ()))
     remarks = details(content)
     lines += ["  OTHER REFINEMENT REMARKS:", *(f"   {part}" for part in remarks.split("; "))] if remarks else []
     return [f"REMARK   3{line}"[:80] for line in lines]
@@ -151,6 +151,21 @@ def _weights(content: Mapping[str, Any]) -> Lines:
 
 def _sum(one: int | None, two: int | None) -> int | None:
     return None if one is None or two is None else one + two
+
+
+def _ncs(pairs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Pairs of chains that local NCS held alike, in the layout that readers know."""
+    if not pairs:
+        return []
+    lines = [
+        "  NCS RESTRAINTS STATISTICS", "   NCS TYPE: LOCAL", f"   NUMBER OF DIFFERENT NCS PAIRS  : {len(pairs)}",
+        "  GROUP  CHAIN1    RANGE    CHAIN2    RANGE      COUNT  RMS (A)",
+    ]  # fmt: skip
+    for number, pair in enumerate(pairs, 1):
+        sides = zip(pair["chains"], pair["ranges"])
+        ends = [f"{chain:>5s} {_seqid(runs[0][1])} {_seqid(runs[-1][2])}" for chain, runs in sides]
+        lines.append(f"  {number:4d} {'  '.join(ends)}  {pair['count']:8d}  {pair['rmsd']:7.3f}")
+    return [*lines, ""]
 
 
 def _twin(domains: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -161,12 +161,13 @@ def _entry_name(structure: gemmi.Structure, file: str) -> str:
 
 
 def _with_chain_named(content: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The report with a name for the chain that has none in the members of TLS groups."""
+    """The report with a name for the chain that has none in the members of TLS groups and pairs of copies."""
     groups = [
         {**group, "ranges": [(chain or name, *ends) for chain, *ends in group["ranges"]]}
         for group in content.get("tls", ())
     ]
-    return {**content, "tls": groups}
+    pairs = [{**pair, "chains": [chain or name for chain in pair["chains"]]} for pair in content.get("ncs", ())]
+    return {**content, "tls": groups, "ncs": pairs}
 
 
 def _write_symmetry(block: cif.Block, structure: gemmi.Structure) -> None:
@@ -249,6 +250,11 @@ def _write_refinement(block: cif.Block, content: Mapping[str, Any]) -> None:
     block.find_mmcif_category("_pdbx_reflns_twin.").erase()
     if domains := items.twin_rows(content):
         _write_loop(block, "_pdbx_reflns_twin.", domains)
+    copies = items.ncs_rows(content)
+    for category, rows in copies.items():
+        _write_loop(block, category, rows)
+    if copies:
+        block.find_mmcif_category("_struct_ncs_ens_gen.").erase()  # of the domains of an earlier refinement
     groups = list(enumerate(content.get("tls", ()), 1))
     if groups:
         _write_loop(block, "_pdbx_refine_tls.", [items.tls_row(number, group) for number, group in groups])
