@@ -257,7 +257,7 @@ def _refine(model: Path, data: Path, out: Path, options: Options, what: str) -> 
             result = refine(model, data, options, on_step=progress.step, on_message=progress.message, stop=stop)
             files = result.write(out)
         page, failures = write_page(result, out, options.report)
-        report = result.report.with_warnings(*left_out(result.model, result.atoms), *failures)
+        report = result.report.with_warnings(*left_out(result.model, result.atoms, result.reflections), *failures)
         progress.summary(report, (*files, *page), options.timings)
         return 0 if stop.signal is None else 128 + stop.signal
 

@@ -215,7 +215,7 @@ def regularise(
     return Regularised(
         written, atoms, np.linalg.norm(atoms.xyz - start.xyz, axis=1), agreement, before, after, reached.passes,
         reached.evaluations, reached.reason, reached.reason == INTERRUPTED, tether or np.inf, known.in_box, options,
-        tuple(dict.fromkeys([*known.notes, *restraints.notes, *of_copies, *left_out(written, atoms, STEM)])),
+        tuple(dict.fromkeys([*known.notes, *restraints.notes, *of_copies, *left_out(written, atoms, stem=STEM)])),
     )  # fmt: skip
 
 

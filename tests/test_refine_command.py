@@ -221,7 +221,7 @@ def test_a_start_that_cannot_be_written_costs_the_others_nothing(
     from arrayrefine.commands import progress
 
     class Refined:
-        model = atoms = None
+        model = atoms = reflections = None
         report = SimpleNamespace(with_warnings=lambda *_: None)
 
         def write(self, folder: Path) -> None:

@@ -19,8 +19,10 @@ from arrayrefine.errors import ArrayRefineError, InputError
 from arrayrefine.io.models.reading import Model, in_crystal, read_model
 from arrayrefine.io.output import write, write_pdb
 from arrayrefine.io.output.absent import lost_ends
-from arrayrefine.io.output.write import check_folder, replace_files, write_outputs
+from arrayrefine.io.output.other_data import of_other_data
+from arrayrefine.io.output.write import check_folder, left_out, replace_files, write_outputs
 from arrayrefine.io.output.write_pdb import pdb_obstacle, pdb_text
+from arrayrefine.io.reflections.reading import read_reflections
 from arrayrefine.maps import MapCoefficients, map_coefficients
 from arrayrefine.options import Options
 from arrayrefine.reflections import Reflections
@@ -733,3 +735,27 @@ def test_the_cell_of_the_data_is_written(case: Callable[[str], Path], tmp_path: 
     assert block.find_value("_symmetry.space_group_name_H-M") is not None
     if file == "model.cif":
         assert float(block.find_value("_atom_sites.fract_transf_matrix[1][1]")) == pytest.approx(1 / cell[0], rel=1e-5)
+
+
+def test_a_header_of_other_data_is_named(case: Callable[[str], Path]) -> None:
+    """1DUR says 3220 reflections to 2.0 Å; its data reach 1.87 Å. Those of 3SB3 are what its header says."""
+    said = {}
+    for name, data in (("1dur", "data-sf.cif"), ("3sb3", "data.mtz")):
+        model = read_model(case(name) / "model.pdb")
+        reflections = read_reflections(case(name) / data, model.crystal)[0]
+        said[name] = [s for s in left_out(model, model.atoms, reflections) if "REMARK 200" in s]
+        inner = reflections.select(reflections.s_squared < 0.1)
+        assert not [s for s in left_out(model, model.atoms, inner) if "REMARK 200" in s]
+    assert not said["3sb3"]
+    assert "is of data to 2.00 Å, those given reach 1.87 Å: it is in the output" in said["1dur"][0]
+
+
+def test_a_header_of_fewer_reflections_is_named(small: tuple[Model, Reflections, MapCoefficients]) -> None:
+    model, reflections, _ = small
+    assert of_other_data(model.structure, reflections) == []
+    structure, experiment = model.structure.clone(), gemmi.ExperimentInfo()
+    for count, end in ((len(reflections), ""), (len(reflections) // 2, f"is of {len(reflections) // 2} unique ref")):
+        experiment.unique_reflections = count
+        structure.meta.experiments = [experiment]
+        assert end in "".join(of_other_data(structure, reflections))
+        assert bool(end) == bool(of_other_data(structure, reflections))

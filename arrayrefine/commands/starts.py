@@ -51,7 +51,9 @@ def refine_starts(model: Path, data: Path, out: Path, options: Options, count: i
                     found[start] = result
             failures = write_pages({folders[start]: refined for start, refined in found.items()}, options)
             reports = {
-                start: refined.report.with_warnings(*left_out(refined.model, refined.atoms), *failures[folders[start]])
+                start: refined.report.with_warnings(
+                    *left_out(refined.model, refined.atoms, refined.reflections), *failures[folders[start]]
+                )
                 for start, refined in found.items()
             }
         if reports:

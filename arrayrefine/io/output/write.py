@@ -25,6 +25,7 @@ from arrayrefine.io.models.sequence_numbers import number_by_sequence, unlike_se
 from arrayrefine.io.output.absent import drop_from_structure, lost_ends
 from arrayrefine.io.output.cis_peptides import list_cis_peptides
 from arrayrefine.io.output.json_text import json_text
+from arrayrefine.io.output.other_data import of_other_data
 from arrayrefine.io.output.write_cif import cif_text, old_verdicts
 from arrayrefine.io.output.write_mtz import Coefficients, history_line, mtz_bytes, test_value
 from arrayrefine.io.output.write_pdb import has_remark_500, pdb_obstacle, pdb_text
@@ -137,14 +138,17 @@ def account_of(
     content = report.as_dict()
     counts = _counts(atoms, reflections, maps) | composition(with_atoms(model, atoms))
     content["data"] = {**counts, **content["data"]}
-    late = [sentence for sentence in left_out(model, atoms) if sentence not in content["warnings"]]
+    said = left_out(model, atoms, reflections)
+    late = [sentence for sentence in said if sentence not in content["warnings"]]
     content["warnings"] += late
     content["cautions"] += [sentence for sentence in late if isinstance(sentence, Caution)]
     return content
 
 
-def left_out(model: Model, atoms: Atoms, stem: str = "refined") -> tuple[str, ...]:
-    """Say what `write_outputs` will not write for this model, or otherwise than it was, and why.
+def left_out(
+    model: Model, atoms: Atoms, reflections: Reflections | None = None, stem: str = "refined"
+) -> tuple[str, ...]:
+    """Say what `write_outputs` will not write for this model, or otherwise than it was, or though it may be untrue.
 
     `stem` is what its files are called, such as `refined.cif`.
     """
@@ -184,6 +188,8 @@ def left_out(model: Model, atoms: Atoms, stem: str = "refined") -> tuple[str, ..
     if model.document is None:
         sentences += not_in_pdb(model.structure, model.header)
         sentences += not_in_cif(model.structure, model.header)
+    if reflections is not None:
+        sentences += of_other_data(model.structure, reflections)
     if verdicts:
         sentences.append(f"left out of the output, as it judges the model as it was: {', '.join(verdicts)}")
     return tuple(type(sentence)(sentence.replace("refined.", f"{stem}.")) for sentence in sentences)
