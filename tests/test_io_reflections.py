@@ -1103,6 +1103,24 @@ def test_intensities_that_are_all_far_below_zero_are_refused(tmp_path: Path) -> 
     assert re.search(r"all \d+ intensities of .* are below -?[\d.]+ sigma; expected measured intensities", message)
 
 
+@pytest.mark.parametrize("odd", [0.5, np.nan])
+def test_indices_that_are_not_whole_are_refused(odd: float, tmp_path: Path) -> None:
+    """They were cut to whole ones without a word."""
+    path = write_mtz(tmp_path / "a.mtz", {"FP": ("F", F), "SIGFP": ("Q", SIGMA)})
+    mtz = gemmi.read_mtz_file(str(path))
+    data = np.array(mtz.array, copy=True)
+    data[:3, 1] += odd
+    mtz.set_data(data)
+    mtz.write_to_file(str(path))
+    assert "the indices of 3 reflections are not whole numbers; expected" in refused(path, free="random")
+
+
+def test_values_that_are_left_of_negative_ones_are_said_to_be(tmp_path: Path) -> None:
+    value = np.where(np.arange(COUNT) < 5, 0.0, -F)
+    message = refused(write_mtz(tmp_path / "a.mtz", {"FP": ("F", value), "SIGFP": ("Q", SIGMA)}), free="random")
+    assert f"all 5 values but {COUNT - 5} with a negative amplitude are 0; expected measured ones" in message
+
+
 def test_an_mtz_file_begins_with_its_indices(tmp_path: Path) -> None:
     mtz = gemmi.Mtz()
     mtz.spacegroup, mtz.cell = CRYSTAL.gemmi_space_group, CRYSTAL.gemmi_cell

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -101,7 +102,7 @@ def read_reflections(
     table, column = elsewhere.table, elsewhere.column
     account.notes += (*notes, *elsewhere.notes)
     observed = _usable_observations(table, chosen, common, account)
-    _require_different(table, chosen, observed)
+    _require_different(table, chosen, observed, account.dropped)
     if column is None:
         column, notes = find_free_column(table, free, observed)
         account.notes += notes
@@ -242,12 +243,14 @@ def _usable_observations(table: Table, chosen: Columns, crystal: Crystal, accoun
     return to_asu(observed.select(keep), crystal)
 
 
-def _require_different(table: Table, chosen: Columns, observed: Observations) -> None:
+def _require_different(table: Table, chosen: Columns, observed: Observations, dropped: Mapping[str, int]) -> None:
     """Refuse values that are all the same: nothing was measured."""
     if len(observed.value) > 1 and np.ptp(observed.value) == 0.0:
+        lost = f" but {', '.join(f'{n} {reason}' for reason, n in dropped.items())}" if dropped else ""
         raise InputError(
-            f"data '{table.file.path}', columns {','.join(chosen.labels)}: all {len(observed.value)} values are "
-            f"{observed.value[0]:g}; expected measured ones, which differ: choose other columns with --columns F,SIGF"
+            f"data '{table.file.path}', columns {','.join(chosen.labels)}: all {len(observed.value)} values{lost} are "
+            f"{observed.value[0] + 0.0:g}; expected measured ones, which differ: choose other columns with --columns "
+            "F,SIGF"
         )
 
 

@@ -16,7 +16,7 @@ from arrayrefine.crystal import space_group_named
 from arrayrefine.errors import InputError
 from arrayrefine.io.files import KIND_NAMES, InputFile, load, remedy
 from arrayrefine.io.in_memory import DataSource, frame_parts, is_frame, is_path, label_of, stand_in
-from arrayrefine.wording import Caution
+from arrayrefine.wording import Caution, counted
 
 Float = NDArray[np.float64]
 Fits: TypeAlias = Callable[["gemmi.UnitCell | None", "gemmi.SpaceGroup | None"], bool]
@@ -171,6 +171,11 @@ def _mtz_table(file: InputFile, mtz: gemmi.Mtz) -> Table:
     if labels[:3] != ["H", "K", "L"] or [c.type for c in mtz.columns[:3]] != ["H", "H", "H"]:
         raise InputError(f"data '{file.path}': the first columns are {labels[:3]}; expected H, K, L: write it again")
     data = np.array(mtz.array, dtype=float).reshape(-1, len(labels))
+    if odd := int((data[:, :3] != np.rint(data[:, :3])).any(axis=1).sum()):
+        raise InputError(
+            f"data '{file.path}': the indices of {counted(odd, 'reflection')} are not whole numbers; expected those of "
+            "one lattice in columns H, K, L: write it again, without satellites or what else has a fourth index"
+        )
     types, values, own, data_sets, wavelengths = {}, {}, {}, {}, {}
     for i, column in enumerate(mtz.columns):
         if column.label not in types:
