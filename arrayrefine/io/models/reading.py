@@ -32,6 +32,7 @@ from arrayrefine.io.models.refmac_links import name_disulfides
 from arrayrefine.io.models.renamed import follow_renamed
 from arrayrefine.io.models.residue_order import take_polymers_together
 from arrayrefine.io.models.segments import split_by_segments
+from arrayrefine.io.models.sequence_coverage import little_of_sequence
 from arrayrefine.io.models.site_values import put_displacements, values_of
 from arrayrefine.io.models.special_positions import Sites, find_sites, follow_sites
 from arrayrefine.io.models.states_of_charge import use_pdb_names_of_amino_acids
@@ -127,6 +128,7 @@ def read_model(source: ModelSource, otherwise: Callable[[gemmi.Structure], Cryst
     notes += follow_renamed(structure) if document is None else []
     name_disulfides(structure)
     complete_groups(structure)
+    notes += little_of_sequence(structure)
     notes += use_pdb_names_of_waters(structure)
     if document is None or lacks_entities(document):  # others name residues in many categories
         notes += use_pdb_names_of_amino_acids(structure)
