@@ -99,6 +99,8 @@ class DeviceObjective:
         first = members[0]
         if any(m.parameters.fingerprint != first.parameters.fingerprint for m in members):
             raise ValueError("models that are evaluated together must have the same free parameters")
+        if len(first.parameters.copies):
+            raise ValueError("copies that are the same are moved by the host: expected `minimize.Objective` for them")
         if not factors.n_models == restraints.n_models == len(members):
             raise ValueError(
                 f"{len(members)} models with memory for {factors.n_models} (X-ray) and {restraints.n_models} "
