@@ -288,7 +288,7 @@ def _sentences(atoms: Atoms, copies: Copies, chains: list[_Family], others: list
     free = ~same & ~atoms.riding.mask(len(atoms))
     waters = int((free & atoms.is_water).sum())
     values = "coordinates and B" if copies.same_b.any() else "coordinates"
-    about = f" (with them {counted(len(others), 'residue')} that {are(len(others))} no part of them)" if others else ""
+    about = f" (with {counted(len(others), 'residue')} beside them, such as ligands)" if others else ""
     notes = [
         f"strict NCS: chains {named} at the start{about}: {counted(len(np.unique(copies.parent)), 'atom')} with their "
         f"{counted(len(copies), 'copy').replace('copys', 'copies')} have one set of {values}; "
