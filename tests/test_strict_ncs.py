@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 from checks import check_direction, dot_test
 
+import arrayrefine as ar
 from arrayrefine.atoms import Atoms, Gradient, Riding
 from arrayrefine.displacements.displacement import NOT_ROUND, total_u
 from arrayrefine.displacements.tls import Tls
 from arrayrefine.io.models.reading import read_model
 from arrayrefine.kernels import symmetric
 from arrayrefine.kernels.rotations import rotations
+from arrayrefine.options import External
 from arrayrefine.parameters import Parameters
+from arrayrefine.reporting.option_effects import without_effect
 from arrayrefine.selection import select
 from arrayrefine.strict_ncs.carried import turned_strains
 from arrayrefine.strict_ncs.consensus import agreed
@@ -126,6 +129,9 @@ def test_no_chains_alike_is_said(atoms: Atoms) -> None:
     copies, (said,) = find_copies(atoms.taken(np.flatnonzero(atoms.identity.chain == "A")))
     assert not len(copies)
     assert "--external.ncs strict has no effect" in said
+    options = ar.Options(external=External(ncs="strict", ncs_sigma=0.2))
+    (said,) = [note for note in without_effect(options, atoms, on_cpu=True) if "ncs" in note]
+    assert said == "--external.ncs-sigma has no effect: --external.ncs is strict"
 
 
 def _quadratic(seed: int, n: int) -> Callable[[Atoms], tuple[float, Gradient]]:
