@@ -64,9 +64,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     calculator = gemmi.StructureFactorCalculatorX(mtz.cell)
     phase = [np.angle(calculator.calculate_sf_from_model(structure[0], h)) for h in mtz.make_miller_array().tolist()]
     a, b, nothing = np.cos(phase), np.sin(phase), np.zeros(len(phase))
-    known = [a, b, nothing, nothing, np.degrees(phase), 0.5 + nothing]
+    phase_deg = np.degrees(phase)
+    known = [a, b, nothing, nothing, phase_deg, 0.5 + nothing]
     phases.set_data(np.column_stack([mtz.make_miller_array(), *known]).astype(np.float32))
     phases.write_to_file(str(folder / "phases.mtz"))
+    as_text = np.column_stack([mtz.make_miller_array(), nothing, 0.5 + nothing, phase_deg, nothing])
+    np.savetxt(folder / "shelxe.phs", as_text, fmt="%4d%4d%4d %9.2f %7.4f %7.1f %7.2f")
     monomer = ROOT / "arrayrefine" / "data" / "monomers" / "f" / "FOL.cif"
     (folder / "ligand.cif").write_text(monomer.read_text())
     return folder
