@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
 import gemmi
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 from synthetic import wilson
 
 import arrayrefine as ar
@@ -73,3 +75,30 @@ def test_a_model_that_fits_neither_way_is_not_blamed_on_indices(case: Callable[[
     rng = np.random.default_rng(1)
     wrong = rng.permutation(ar.evaluate(problem, atoms).f_calc)
     assert other_indexing(problem.reflections, wrong, 0.55) == ""
+
+
+def test_indices_are_told_by_chains_that_are_bent_and_lack_side_chains(case: Callable[[str], Path]) -> None:
+    folder = case("br_lcls")
+    (model,) = folder.glob("model.*")
+    _, problem, atoms, _ = ar.prepare(model, folder / "norm.mtz", BRIEF)
+    kept = np.isin(atoms.identity.atom_name, ["N", "CA", "C", "O", "CB"])
+    waves = np.sin(atoms.xyz[:, [1, 2, 0]] / 6.0 + np.array([0.3, 1.2, 2.1]))
+    bent = dataclasses.replace(
+        atoms, xyz=atoms.xyz + 0.9 * waves / np.sqrt(1.5), occupancy=np.where(kept, atoms.occupancy, 0.0)
+    )
+    data, f_calc = problem.reflections, ar.evaluate(problem, bent).f_calc
+    mate = mates(data.crystal, data.hkl, data.crystal.twin_laws[LAW])
+    said = other_indexing(data, np.where(mate >= 0, f_calc[mate], 0.0), 0.55)
+    assert f"with indices changed by {LAW} the data fit the model better" in said
+    assert other_indexing(data, f_calc, 0.55) == ""
+
+
+def test_a_model_in_a_wrong_orientation_is_not_blamed_on_indices(case: Callable[[str], Path]) -> None:
+    folder = case("br_lcls")
+    (model,) = folder.glob("model.*")
+    _, problem, atoms, _ = ar.prepare(model, folder / "norm.mtz", BRIEF)
+    centre = atoms.xyz.mean(axis=0)
+    for seed in range(3):
+        turned = Rotation.random(random_state=seed).apply(atoms.xyz - centre) + centre
+        f_calc = ar.evaluate(problem, dataclasses.replace(atoms, xyz=turned)).f_calc
+        assert other_indexing(problem.reflections, f_calc, 0.55) == ""
