@@ -300,6 +300,13 @@ def test_a_file_of_shelxe_needs_no_names(model: Any, data: ar.Reflections, tmp_p
         with_phases(data, str(file), example.DATA)
 
 
+@pytest.mark.parametrize("line", ["1 2 3 12.0 0.5 nan", "1 2 3 12.0 inf 90.0", "99999999999 2 3 12.0 0.5 90.0"])
+def test_numbers_that_no_phase_has_are_refused(data: ar.Reflections, tmp_path: Path, line: str) -> None:
+    (file := tmp_path / "solved.phs").write_text(f"{line}\n")
+    with pytest.raises(InputError, match=f"line 1: found '{line}'; expected a"):
+        with_phases(data, str(file), example.DATA)
+
+
 def test_a_file_without_names_of_columns_is_told_them(data: ar.Reflections, tmp_path: Path) -> None:
     file = _file_of(tmp_path / "phases.mtz", data.crystal, data.hkl, np.ones((len(data), 4)))
     with pytest.raises(InputError, match=f"which columns.* such as {file}:{LABELS}; it has HLA"):

@@ -14,6 +14,8 @@ LABELS = ("PHI", "FOM")
 """Columns of the table, as those of an MTZ file with phases and figures of merit."""
 _EXPECTED = "a .phs file: h, k, l, F, figure of merit, phase (°) and σ(F) in each line, the last of them or none"
 _FEWEST, _MOST = 6, 7
+_LARGEST = 9999
+"""Index; the format has four columns for it."""
 
 
 def read_phs(path: Path) -> Table:
@@ -33,7 +35,10 @@ def read_phs(path: Path) -> Table:
         try:
             if not _FEWEST <= len(words) <= _MOST:
                 raise ValueError
-            rows.append([*map(float, map(int, words[:3])), *map(float, words[3:_FEWEST])])
+            row = [*map(float, map(int, words[:3])), *map(float, words[3:_FEWEST])]
+            if not np.isfinite(row).all() or max(map(abs, row[:3])) > _LARGEST:
+                raise ValueError
+            rows.append(row)
         except ValueError:
             raise InputError(
                 f"phases '{path}', line {number}: found '{' '.join(words)[:60]}'; expected {_EXPECTED}. Other text is "
