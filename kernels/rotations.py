@@ -43,6 +43,15 @@ def rotated(xyz: Float, centre: Float, axis: Float, angle: Float) -> Float:
     return np.asarray(centre[:, None] + (xyz - centre[:, None]) @ np.swapaxes(matrix, 1, 2))
 
 
+def superposing(one: Float, two: Float) -> Float:
+    """Rotation (3, 3) that brings points (n, 3) nearest to others, both about their means.
+
+    Kabsch (1976) Acta Cryst. A32, 922-923.
+    """
+    u, _, v = np.linalg.svd((two - two.mean(axis=0)).T @ (one - one.mean(axis=0)))
+    return np.asarray(u @ np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ v))]) @ v)
+
+
 def axis_and_angle(vector: Float) -> tuple[Float, Float]:
     """Axes (R, 3), not normalised, and angles (R,), radians, of rotation vectors (R, 3)."""
     angle = np.linalg.norm(vector, axis=1)

@@ -22,7 +22,7 @@ from scipy.spatial import KDTree
 from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.errors import InputError
 from arrayrefine.kernels import symmetric
-from arrayrefine.kernels.rotations import left_jacobian, rotations
+from arrayrefine.kernels.rotations import left_jacobian, rotations, superposing
 from arrayrefine.minimize import minimise
 from arrayrefine.options import Options
 from arrayrefine.parameters import Parameters
@@ -353,9 +353,7 @@ def _moved(before: Float, after: Float, mask: Mask) -> tuple[float, float]:
     """How far a group moved between two sets of coordinates (N, 3): root mean square, Å, and angle, degrees."""
     one, two = before[mask], after[mask]
     shift = float(np.sqrt(((two - one) ** 2).sum(axis=1).mean()))
-    # The rotation that takes one to the other: Kabsch (1976) Acta Cryst. A32, 922-923.
-    u, _, v = np.linalg.svd((two - two.mean(axis=0)).T @ (one - one.mean(axis=0)))
-    rotation = u @ np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ v))]) @ v
+    rotation = superposing(one, two)
     return shift, math.degrees(math.acos(float(np.clip(0.5 * (np.trace(rotation) - 1.0), -1.0, 1.0))))
 
 

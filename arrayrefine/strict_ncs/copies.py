@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from arrayrefine.atoms import Atoms
 from arrayrefine.displacements.displacement import least_b
 from arrayrefine.kernels import symmetric
+from arrayrefine.kernels.rotations import superposing
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -41,16 +42,11 @@ class Motions(NamedTuple):
 
 
 def superposed(one: Float, two: Float) -> tuple[Float, Float]:
-    """Rotation (3, 3) and shift (3,) that bring points (n, 3) nearest to others, but for those that never fit.
-
-    Kabsch (1976) Acta Cryst. A32, 922-923.
-    """
+    """Rotation (3, 3) and shift (3,) that bring points (n, 3) nearest to others, but for those that never fit."""
     used = np.ones(len(one), dtype=bool)
     for _ in range(_FITS):
-        a, b = one[used].mean(axis=0), two[used].mean(axis=0)
-        u, _, v = np.linalg.svd((two[used] - b).T @ (one[used] - a))
-        rotation = np.asarray(u @ np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ v))]) @ v)
-        shift = b - rotation @ a
+        rotation = superposing(one[used], two[used])
+        shift = two[used].mean(axis=0) - rotation @ one[used].mean(axis=0)
         off = np.linalg.norm(one @ rotation.T + shift - two, axis=1)
         fits = off <= _TRIMMED * np.median(off)
         if fits.sum() < 4 or np.array_equal(fits, used):
