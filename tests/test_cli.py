@@ -257,7 +257,7 @@ def test_unknown_key_in_configuration_exits_2(tmp_path: Path, capsys: pytest.Cap
 class FakeResult:
     """Stands in for a finished refinement."""
 
-    model = atoms = object()
+    model = atoms = reflections = object()
 
     def __init__(self, report: Report) -> None:
         self.report = report
@@ -282,7 +282,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Report]], N
 
         module.refine = refine  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "arrayrefine.refine", module)
-        monkeypatch.setattr("arrayrefine.io.output.write.left_out", lambda model, atoms: ())
+        monkeypatch.setattr("arrayrefine.io.output.write.left_out", lambda model, atoms, reflections: ())
 
     return install
 
