@@ -17,6 +17,7 @@ from arrayrefine.options import External, Minimiser, Options, Weighting
 from arrayrefine.refinement_step import Path
 from arrayrefine.report import Statistics, Step
 from arrayrefine.steering import convergence
+from arrayrefine.strict_ncs.copies import Copies
 from arrayrefine.weights import Steering
 
 
@@ -55,7 +56,7 @@ def run(
     monkeypatch.setattr(macrocycle, "with_flipped_ends", ends)
     problem: Any = types.SimpleNamespace(
         options=Options(cycles=len(gains), targets=targets, external=External(jelly_body="off"), **options),
-        occupancy=None, undecided=None, geometry=types.SimpleNamespace(),
+        occupancy=None, undecided=None, geometry=types.SimpleNamespace(), copies=Copies.none(),
         parameters=lambda atoms, target: types.SimpleNamespace(size=1000),
     )
     start = state()
