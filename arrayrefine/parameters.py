@@ -176,7 +176,8 @@ class Parameters:
         digest = hashlib.sha256()
         for mask in (self.xyz, self.b, self.occupancy, self.u, self.tls):
             digest.update(len(mask).to_bytes(8, "little") + np.packbits(mask).tobytes())
-        for table in (self.groups.group, self.copies.child, self.copies.parent, self.copies.operator):
+        copies = self.copies
+        for table in (self.groups.group, copies.child, copies.parent, copies.operator, copies.same_b):
             digest.update(table.tobytes())
         return digest.hexdigest()[:16]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import gemmi
 import numpy as np
 
@@ -104,3 +106,12 @@ def as_data(structure: gemmi.Structure, d_min: float = 1.8) -> gemmi.Mtz:
     free = np.random.default_rng(3).integers(0, 20, len(hkl))
     mtz.set_data(np.column_stack([hkl, values, 0.02 * values + 0.05, free]).astype(np.float32))
     return mtz
+
+
+def with_tensors(atoms: Atoms, seed: int = 1) -> Atoms:
+    """Atoms of which all but waters have a tensor, drawn by chance, and 30 Å² of B more."""
+    rng = np.random.default_rng(seed)
+    mask = ~atoms.is_water
+    u_aniso = np.where(mask[:, None], 0.02 * rng.normal(size=(len(atoms), 6)), 0.0)
+    u_aniso[:, :3] -= u_aniso[:, :3].mean(axis=1, keepdims=True)
+    return dataclasses.replace(atoms, anisotropic=mask, u_aniso=u_aniso, b_iso=atoms.b_iso + 30.0)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from checks import check_direction, dot_test
+from synthetic import with_tensors
 
 import arrayrefine as ar
 from arrayrefine.atoms import Atoms, Gradient, Riding
@@ -35,14 +36,6 @@ def atoms(request: pytest.FixtureRequest) -> Atoms:
 def _renamed(atoms: Atoms, chosen: np.ndarray, chain: str) -> Atoms:
     names = np.where(chosen, chain, atoms.identity.chain)
     return dataclasses.replace(atoms, identity=dataclasses.replace(atoms.identity, chain=names))
-
-
-def _anisotropic(atoms: Atoms, seed: int = 1) -> Atoms:
-    rng = np.random.default_rng(seed)
-    mask = ~atoms.is_water
-    u_aniso = np.where(mask[:, None], 0.02 * rng.normal(size=(len(atoms), 6)), 0.0)
-    u_aniso[:, :3] -= u_aniso[:, :3].mean(axis=1, keepdims=True)
-    return dataclasses.replace(atoms, anisotropic=mask, u_aniso=u_aniso, b_iso=atoms.b_iso + 30.0)
 
 
 def test_what_alike_chains_have_in_common_is_the_same(atoms: Atoms) -> None:
@@ -90,6 +83,14 @@ def test_what_a_copy_lacks_or_has_elsewhere_is_free(atoms: Atoms) -> None:
     assert len(find_copies(other)[0]) == len(every) - 1
     riding = Riding(every.child[5:6], every.child[4:5])
     assert len(find_copies(dataclasses.replace(atoms, riding=riding))[0]) == len(every) - 1
+
+
+def test_what_is_the_same_is_found_again(atoms: Atoms) -> None:
+    """Residues that lay elsewhere may join, as the operator now fits them better; none that was the same leaves."""
+    copies, _ = find_copies(atoms)
+    again, _ = find_copies(agreed(copies, atoms))
+    first, second = ({*zip(found.child.tolist(), found.parent.tolist())} for found in (copies, again))
+    assert first <= second
 
 
 def test_chains_of_another_fold_are_no_copies(atoms: Atoms) -> None:
@@ -155,7 +156,7 @@ def _quadratic(seed: int, n: int) -> Callable[[Atoms], tuple[float, Gradient]]:
 def test_the_gradient_by_what_is_free_is_the_adjoint(atoms: Atoms, kind: str) -> None:
     copies, _ = find_copies(atoms)
     if kind == "anisotropic":
-        atoms = _anisotropic(atoms)
+        atoms = with_tensors(atoms)
     if kind == "TLS":
         chains = np.unique(atoms.identity.chain, return_inverse=True)[1]
         group = np.where(atoms.is_water, -1, chains)
@@ -209,9 +210,18 @@ def test_atoms_and_operators_move_copies(atoms: Atoms) -> None:
     assert np.abs(one @ rotation.T + along - two).max() < 1e-3
 
 
+def test_weights_know_whether_copies_share_their_b(atoms: Atoms) -> None:
+    """Weights are refused where they were found for another freeze state."""
+    copies, _ = find_copies(atoms)
+    own, _ = find_copies(atoms, given_b=atoms.identity.chain == "B")
+    atoms = copies.alike(atoms)
+    prints = {Parameters.of(atoms, "xyz", copies=found).fingerprint for found in (copies, own)}
+    assert len(prints) == 2
+
+
 def test_tensors_turn_with_their_copy(atoms: Atoms) -> None:
     copies, _ = find_copies(atoms)
-    atoms = copies.alike(_anisotropic(atoms))
+    atoms = copies.alike(with_tensors(atoms))
     motions = copies.motions(atoms)
     u = total_u(atoms)
     assert np.allclose(turned(motions.rotation[copies.operator], u[copies.parent]), u[copies.child])

@@ -13,6 +13,7 @@ import gemmi
 import numpy as np
 import pytest
 from checks import dot_test
+from synthetic import with_tensors
 
 import arrayrefine as ar
 from arrayrefine.atoms import Atoms, Gradient
@@ -36,14 +37,6 @@ from arrayrefine.weighting.adp_evidence import restraints_curvature
 def atoms(request: pytest.FixtureRequest) -> Atoms:
     """3G70: two chains of one protein, with a ligand each."""
     return read_model(request.getfixturevalue("case")("3g70") / "model.pdb").atoms
-
-
-def _anisotropic(atoms: Atoms, seed: int = 1) -> Atoms:
-    rng = np.random.default_rng(seed)
-    mask = ~atoms.is_water
-    u_aniso = np.where(mask[:, None], 0.02 * rng.normal(size=(len(atoms), 6)), 0.0)
-    u_aniso[:, :3] -= u_aniso[:, :3].mean(axis=1, keepdims=True)
-    return dataclasses.replace(atoms, anisotropic=mask, u_aniso=u_aniso, b_iso=atoms.b_iso + 30.0)
 
 
 def _part(folder: Path) -> gemmi.Structure:
@@ -136,7 +129,7 @@ def test_the_change_of_variable_knows_of_copies(small: tuple[Problem, Atoms], an
     problem, atoms = small
     copies = problem.copies
     if anisotropic:
-        atoms = copies.alike(_anisotropic(atoms))
+        atoms = copies.alike(with_tensors(atoms))
         problem = problem.with_restraints(problem.restraints, atoms)
     geometry, adp = problem.geometry, problem.adp
     parameters = Parameters.of(atoms, "xyz+b", copies=copies)
@@ -168,7 +161,7 @@ def test_the_change_of_variable_knows_of_copies(small: tuple[Problem, Atoms], an
 def test_strains_of_copies_are_those_that_their_tensors_have(atoms: Atoms) -> None:
     """U = R exp(S) R of a copy is the turned one when S is."""
     copies, _ = find_copies(atoms)
-    atoms = copies.alike(_anisotropic(atoms))
+    atoms = copies.alike(with_tensors(atoms))
     parameters = Parameters.of(atoms, "b", copies=copies)
     _, tensor, moves = parameters.carried.displacements(parameters.b, parameters.u)
     strain = np.random.default_rng(8).normal(0.0, 0.1, 6 * int(parameters.u.sum()))
