@@ -93,6 +93,13 @@ def test_what_is_the_same_is_found_again(atoms: Atoms) -> None:
     assert first <= second
 
 
+def test_a_copy_that_is_frozen_is_named_as_the_reason(atoms: Atoms) -> None:
+    """Alike chains are there, so that the model is not to blame."""
+    copies, (said,) = find_copies(atoms, atoms.identity.chain == "B")
+    assert not len(copies)
+    assert "what stays in one copy stays in all" in said
+
+
 def test_chains_of_another_fold_are_no_copies(atoms: Atoms) -> None:
     """Half of the second chain is moved away; two such models are two of each."""
     who = atoms.identity

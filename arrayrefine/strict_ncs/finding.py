@@ -38,6 +38,14 @@ _SAME_PLACE = 1.5
 _SAME_WATER = 0.02
 """Å; waters only where an operator made them: all others bind as the crystal lets them, and are no copies. By chance
 some of 3G70 are within 0.1 Å."""
+_UNLIKE = (
+    "found no chains that are alike; expected at least two with the same residues, numbered alike or not, of the same "
+    "fold, that are refined, or operators in the model file"
+)
+_HELD = (
+    "coordinates of alike chains are not refined in all of them, and what stays in one copy stays in all; expected "
+    "--freeze to name the same part of every copy, and less than all of it"
+)
 _DIFFERENT = 0.8
 """Å rms; copies that differ by more are hardly the same, whatever errors the start has."""
 
@@ -109,10 +117,8 @@ def find_copies(
             used.append(_operator(atoms, operators, used, _Operator(parent, child, [names])))
         families.append(_Family(used, parent, children))
     if not families:
-        return Copies.none(), [Caution(
-            "--external.ncs strict has no effect: found no chains that are alike; expected at least two with the same "
-            "residues, numbered alike or not, of the same fold, that are refined, or operators in the model file"
-        )]  # fmt: skip
+        alike_but_held = held is not None and held.any() and len(find_copies(atoms)[0])
+        return Copies.none(), [Caution(f"--external.ncs strict has no effect: {_HELD if alike_but_held else _UNLIKE}")]
     chains = [*families]
     families += _others(atoms, families, residues)
     given_b = np.zeros(len(atoms), dtype=bool) if given_b is None else given_b
