@@ -18,6 +18,7 @@ from arrayrefine.errors import ArrayRefineError, InputError
 from arrayrefine.evaluation import evaluate_files
 from arrayrefine.io.models.reading import read_model
 from arrayrefine.io.reflections.phase_columns import with_phases
+from arrayrefine.io.reflections.phs_files import read_phs
 from arrayrefine.io.reflections.reading import read_reflections
 from arrayrefine.measurements.phase_origins import at_origin_of, origins
 from arrayrefine.measurements.phases import KnownPhases, agreement
@@ -298,6 +299,22 @@ def test_a_file_of_shelxe_needs_no_names(model: Any, data: ar.Reflections, tmp_p
     file.write_text(f"{lines[0]}\n  1  2  x   12.0  0.5  90.0\n")
     with pytest.raises(InputError, match=r"line 2: found '1 2 x .* expected a \.phs file"):
         with_phases(data, str(file), example.DATA)
+
+
+def test_columns_that_run_together_are_read_where_shelxe_has_them(tmp_path: Path) -> None:
+    """Large indices leave no blanks between them; a line that is otherwise is refused as before."""
+    hkl = np.array([[1, 2, 3], [-123, -100, 12], [1000, 1204, -999], [12, -345, 1000]])
+    lines = ["".join(f"{i:4d}" for i in row) + f"123456.78  0.8500{-180.0:8.1f}{99999.99:8.2f}" for row in hkl.tolist()]
+    (file := tmp_path / "large.phs").write_text("\n".join(lines) + "\n\n")
+    table = read_phs(file)
+    assert np.array_equal(table.hkl, hkl)
+    assert (table.values["FOM"] == 0.85).all()
+    assert (table.values["PHI"] == -180.0).all()
+    file.write_text("\n".join(line[:37] for line in lines))  # without sigmas
+    assert np.array_equal(read_phs(file).hkl, hkl)
+    file.write_text(f"1 2 3 12.0 0.5 90.0\n{lines[1]}\n")  # not all are in columns
+    with pytest.raises(InputError, match=r"line 2: found '-123-100 12123456\.78"):
+        read_phs(file)
 
 
 @pytest.mark.parametrize("line", ["1 2 3 12.0 0.5 nan", "1 2 3 12.0 inf 90.0", "99999999999 2 3 12.0 0.5 90.0"])
