@@ -256,7 +256,7 @@ def test_from_the_command_line(
     files = [str(folder / "model.cif"), str(folder / "norm.mtz"), "--d-min", "2.5"]
     free = {}
     for name, more in (("twin", [f"--twin={LAW}"]), ("single", ["--twin", "none"])):
-        assert main(["validate", *files, "-o", str(tmp_path / name), *more]) == 0
+        assert main(["validate", *files, "-o", str(tmp_path / f"{name}.json"), *more]) == 0
         free[name] = capsys.readouterr().out
     assert free["twin"] != free["single"]
     assert "twinning is not modelled" in free["single"]

@@ -13,6 +13,9 @@ from arrayrefine.errors import InputError
 from arrayrefine.options import External, Options
 from arrayrefine.wording import kind_of
 
+_OF_FILES = (".pdb", ".ent", ".cif", ".mmcif", ".mtz", ".json", ".html", ".ccp4", ".map", ".gz", ".toml", ".log")
+"""How the names of files end that a command reads or writes, and those of folders hardly do."""
+
 
 def options_of(reading: ModelReading, config: Path | None, external: External | None = None) -> Options:
     """The options of a refinement in which the model would be read, and restrained, like this; what is not given is the
@@ -62,8 +65,14 @@ def output_folders(*folders: Path) -> Iterator[None]:
     Raises
     ------
     InputError
-        A folder cannot be made or written to.
+        A folder has the name of a file, or cannot be made or written to.
     """
+    for folder in folders:
+        if folder.suffix.lower() in _OF_FILES and not folder.is_dir():
+            raise InputError(
+                f"output folder '{folder}' has the name of a file; expected that of a folder, such as "
+                f"'{folder.with_suffix('')}': several files are written"
+            )
     from arrayrefine.io.output.write import check_folder
 
     new = [folder for folder in folders if not folder.exists()]
@@ -78,7 +87,7 @@ def output_folders(*folders: Path) -> Iterator[None]:
 
 
 def check_output(path: Path, inputs: Iterable[Path | None]) -> None:
-    """Refuse an output that would replace a file of the input, or that is a folder.
+    """Refuse an output that would replace a file of the input, or that is a folder or has a name as folders have.
 
     Raises
     ------
@@ -87,6 +96,11 @@ def check_output(path: Path, inputs: Iterable[Path | None]) -> None:
     """
     if path.is_dir():
         raise InputError(f"output '{path}' is a folder; expected the name of a file")
+    if not path.suffix:
+        raise InputError(
+            f"output '{path}' has the name of a folder; expected that of a file, such as '{path}.json' or "
+            f"'{path / 'found.json'}'"
+        )
     for source in inputs:
         if source is not None and source.resolve() == path.resolve():
             raise InputError(f"the input '{source}' would be replaced by the output; give another name")
