@@ -27,6 +27,7 @@ from arrayrefine.real_space.map_grids import MapGrid, map_grid
 from arrayrefine.real_space.model_maps import maps_of
 from arrayrefine.real_space.omit_maps import RADIUS, OmitMap, omit_map
 from arrayrefine.real_space.peaks import LIMIT, Blob, Peak, anomalous_peaks, find_blobs, find_peaks
+from arrayrefine.reporting.option_effects import without_data
 from arrayrefine.restraints import Restraints
 from arrayrefine.scattering.radiation import chosen_radiation, with_hydrogens_for
 from arrayrefine.selection import select
@@ -160,7 +161,8 @@ def validate_files(
         found = evaluate_files(model, data, options)
         return validate(found.problem, found.state, found.maps), found.notes
     known = geometry_of_file(model, options)
-    return validate_model(known.atoms, known.restraints, known.crystal), known.notes
+    notes = (*without_data(options or Options()), *known.notes)
+    return validate_model(known.atoms, known.restraints, known.crystal), notes
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,11 @@ from arrayrefine.commands.reading_options import Reading, check_needs_no_data
 from arrayrefine.commands.stopping import cleaned_up
 from arrayrefine.commands.tables import table
 from arrayrefine.errors import InputError
-from arrayrefine.evaluation import as_read
+from arrayrefine.evaluation import as_read, validate_files
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.options import Options
 from arrayrefine.page.folder import Folder
+from arrayrefine.wording import Caution
 
 
 def test_validate_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,6 +141,14 @@ def test_input_that_cannot_be_used(
     Path("omit/omit.mtz").write_text("")
     assert cli.main(arguments) == 2
     assert words in capsys.readouterr().err
+
+
+def test_options_on_data_have_no_effect_without_any(tmp_path: Path) -> None:
+    """Whatever they name is not looked for; what says how the model is read is heeded."""
+    found = validate_files(MODEL, None, Options(phases="none.phs", d_min=2.0, hydrogens="strip"))[1]
+    said = [note for note in found if "has no effect" in note]
+    assert said == [f"--{name} has no effect: there are no data" for name in ("phases", "d-min")]
+    assert all(isinstance(note, Caution) for note in said)
 
 
 def test_folder_that_is_none_of_a_refinement(tmp_path: Path) -> None:

@@ -188,10 +188,12 @@ def test_one_after_another_those_that_have_ended_count(found: CrossValidation) -
 
 def test_the_command_prints_and_writes_what_was_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--d-min", "4", "--cycles", "0", "--perturb", "0.1", "--hydrogens", "strip", "--folds", "2"]
+    flags += ["--maps", "model"]
     out = tmp_path / "out"
     assert cli.main(["crossvalidate", "--out", str(out), *flags, "--targets", "b", str(MODEL), str(DATA)]) == 0
     printed = capsys.readouterr().out
     content = json.loads((out / "crossvalidation.json").read_text())
+    assert "warning: --maps has no effect: the refinements of a cross-validation write no models" in printed
     assert content["schema"] == "arrayrefine.crossvalidation/1"
     error, own = content["standard_error"], content["own_test_set"]
     assert content["options"]["d_min"] == 4.0

@@ -205,6 +205,14 @@ def test_options_that_come_to_nothing_beside_others_are_named(options: Options, 
     assert not any(" has no effect" in note for note in notes)
 
 
+def test_hydrogens_that_are_refined_do_not_ride() -> None:
+    """So that how riding ones turn is nothing to them; how far they are from their parents is."""
+    atoms = read_model(example.MODEL).atoms
+    options = Options(hydrogens="refine", riding=RidingHydrogens(turn="none", distance="nucleus"))
+    said = "--riding.turn has no effect: --hydrogens is refine, so that none ride"
+    assert without_effect(options, atoms) == [said]
+
+
 def test_groups_that_nothing_refines_are_named() -> None:
     for options, why in (
         (Options(tls=("chain A",), cycles=0), "there is no cycle"),

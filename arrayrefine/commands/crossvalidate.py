@@ -46,6 +46,7 @@ class CrossValidate:
             from arrayrefine.io.output.write import replace_files
             from arrayrefine.io.output.write_mtz import columns_bytes
             from arrayrefine.report import json_ready
+            from arrayrefine.reporting.option_effects import without_models
             from arrayrefine.version import version
 
             for name in FILES:
@@ -68,7 +69,7 @@ class CrossValidate:
                 ]  # fmt: skip
                 mtz = columns_bytes(found.reflections, columns, history)
                 paths = replace_files(self.out, {FILES[0]: json_bytes(content), FILES[1]: mtz})
-            print_notes(_said(found))
+            print_notes([*without_models(self.options), *_said(found)])
             print("\n".join([*_lines(content), *(f"wrote {path}" for path in paths)]))
             return 0 if stop.signal is None else 128 + stop.signal
 

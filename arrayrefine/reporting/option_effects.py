@@ -21,6 +21,12 @@ _OF_ADP = ("adp_distance", "shape_ratio", "rigid_ratio", "sphericity_sigma")
 """Options of `Geometry` on restraints of displacements; all but the first act between tensors."""
 _OF_ROBUST = ("ratio", "ratio_adp", "evidence_adp", "clamp")
 """Options of `Weighting` that only --weights robust, and search after it, measure with."""
+_OF_DATA = ("columns", "phases", "free", "twin", "wavelength", "d_min", "d_max")
+"""Options of `Options` on how data are read, and what they are."""
+_OF_OUTPUT = ("write_hydrogens", "maps", "uncertainties")
+"""Options of `Options` on what a refinement writes; that it writes no page is no loss."""
+_OF_RIDING = ("b_ratio", "b_ratio_turning", "turn")
+"""Options of `RidingHydrogens` that are about nothing where hydrogens are refined."""
 
 
 def refines(options: Options, *kinds: str) -> bool:
@@ -81,6 +87,21 @@ def without_effect(options: Options, model: Atoms, *, on_cpu: bool = True) -> li
     return [Caution(sentence) for sentence in out]
 
 
+def without_data(options: Options) -> list[str]:
+    """Sentences about options on data, of a model that is looked at without any."""
+    return [
+        Caution(f"--{_flag(name)} has no effect: there are no data") for name in _changed(options) if name in _OF_DATA
+    ]
+
+
+def without_models(options: Options) -> list[str]:
+    """Sentences about options on what is written of a model, where several are refined and none is written."""
+    return [
+        Caution(f"--{_flag(name)} has no effect: the refinements of a cross-validation write no models")
+        for name in _changed(options) if name in _OF_OUTPUT
+    ]  # fmt: skip
+
+
 def _of_rigid_bodies(options: Options, model: Atoms) -> list[str]:
     """Sentences about rigid bodies that are asked for and cannot move; `left_alone` has those that the data decide on.
     """
@@ -120,6 +141,9 @@ def _beside_a_switch(options: Options) -> list[str]:
     out += _of_weights(options)
     if options.hydrogens == "strip":
         out += [f"--riding.{_flag(name)} has no effect: --hydrogens is strip" for name in _changed(options.riding)]
+    if options.hydrogens == "refine":
+        changed = [name for name in _changed(options.riding) if name in _OF_RIDING]
+        out += [f"--riding.{_flag(name)} has no effect: --hydrogens is refine, so that none ride" for name in changed]
     if options.waters == "keep":
         changed = _changed(options.ordered_solvent)
         out += [f"--ordered-solvent.{_flag(name)} has no effect: --waters is keep" for name in changed]
