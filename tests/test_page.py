@@ -23,6 +23,7 @@ from arrayrefine.example import DATA, MODEL
 from arrayrefine.io.output.write import account_of
 from arrayrefine.kernels.processes import together
 from arrayrefine.options import Options
+from arrayrefine.page.facts import tiles
 from arrayrefine.page.render import Subject, page
 from arrayrefine.real_space.map_grids import map_grid
 from arrayrefine.refine import refine
@@ -276,6 +277,18 @@ def test_names_are_text_and_never_markup(subject: Subject) -> None:
     assert (tags.count("script"), tags.count("style"), tags.count("b"), tags.count("i")) == (1, 1, 0, 0)
     assert f"residue of chain {name}" in found.words
     assert "<script>1</script>" in found.words
+
+
+def test_the_band_that_is_steered_by_is_the_one_that_marks(subject: Subject) -> None:
+    """Whatever the options make of it, and as the log has it."""
+    account = {**subject.account, "final": {**subject.account["final"], "bond_rmsz": 0.85, "angle_rmsz": 1.12}}
+    high, angle = (found for found in tiles(account, subject.validation) if "RMSZ" in found.label)
+    assert (high.flag, high.rule) == ("look", "marked above 0.8")
+    assert (angle.flag, angle.rule) == ("", "marked above 1.15")
+    weighting = {**account["options"]["weighting"], "rmsz_high": 0.9}
+    wider = {**account, "options": {**account["options"], "weighting": weighting}}
+    high, _ = (found for found in tiles(wider, subject.validation) if "RMSZ" in found.label)
+    assert high.flag == ""
 
 
 def test_warnings_come_before_notes(subject: Subject) -> None:

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from arrayrefine.crystal import Crystal
-from arrayrefine.options import Options
+from arrayrefine.options import Options, Weighting
 from arrayrefine.page.chains import POOR_RSCC
 from arrayrefine.page.table import Cell, Column, Table, number, plain, table
 from arrayrefine.report import json_ready
-from arrayrefine.reporting.verdicts import R_FREE_RISE
+from arrayrefine.reporting.verdicts import BESIDE, R_FREE_RISE
 
 Account = Mapping[str, Any]
 
@@ -20,7 +20,8 @@ _STATISTICS = (
     ("Angle RMSD, °", "angle_rmsd", 2), ("Angle RMSZ", "angle_rmsz", 2), ("Mean B, Å²", "b_mean", 1),
 )  # fmt: skip
 _WIDE_GAP = 0.07
-_HIGH_RMSZ = {"bond_rmsz": 1.0, "angle_rmsz": 1.2}
+_ENDS_OF_BANDS = {"bond_rmsz": "rmsz_high", "angle_rmsz": "angle_rmsz_high"}
+"""Options of `Weighting`."""
 _HIGH_PEAK = 6.0
 _HIGH_CLASHSCORE = 10.0
 _RAMACHANDRAN_GOAL, _ROTAMER_GOAL = 0.0005, 0.003
@@ -51,9 +52,10 @@ def tiles(account: Account, validation: Account) -> list[Tile]:
             Tile("R-free − R-work", plain(gap, 4), "overfitting shows here", f"marked above {_WIDE_GAP:g}",
                  "look" if gap > _WIDE_GAP else ""),
         ]  # fmt: skip
+    bands = asdict(Weighting()) | account["options"]["weighting"]
     for label, name in (("Bond RMSZ", "bond_rmsz"), ("Angle RMSZ", "angle_rmsz")):
         if final[name] is not None:
-            limit = _HIGH_RMSZ[name]
+            limit = bands[_ENDS_OF_BANDS[name]] + BESIDE
             unit = "Å" if name == "bond_rmsz" else "°"
             spread = plain(final[name.replace("rmsz", "rmsd")], 4 if unit == "Å" else 2)
             found.append(Tile(label, plain(final[name], 2), f"RMSD {spread} {unit}", f"marked above {limit:g}",

@@ -19,7 +19,7 @@ _R_WORK_RISE = 0.002
 """And R-work, where R-free of the input may have been none."""
 _RMSZ_RISE = 0.05
 """An RMSZ may end above its band by this much more than the input's."""
-_BESIDE = 0.05
+BESIDE = 0.05
 """And outside its band by this much before that is worth a word."""
 
 
@@ -90,15 +90,15 @@ def out_of_band(problem: Problem, first: State, last: State, steps: tuple[Step, 
     band, (bond, angle) = problem.options.weighting, last.core_rmsz
     known = {name for name, _, _ in _strained(problem, first, last)}
     high = []
-    if bond is not None and bond > band.rmsz_high + _BESIDE and "bond" not in known:
+    if bond is not None and bond > band.rmsz_high + BESIDE and "bond" not in known:
         high.append(f"bond RMSZ {bond:.2f} (band {band.rmsz_low:g} to {band.rmsz_high:g})")
-    if angle is not None and angle > band.angle_rmsz_high + _BESIDE and "angle" not in known:
+    if angle is not None and angle > band.angle_rmsz_high + BESIDE and "angle" not in known:
         high.append(f"angle RMSZ {angle:.2f} (at most {band.angle_rmsz_high:g})")
     if high:
         numbers = ", ".join(high) + _of_weights(problem)
         return [Caution(f"the geometry ended outside its band, metals and what is frozen aside: {numbers}")]
     loose = (angle or 0.0) > band.angle_rmsz_high
-    if bond is None or loose or known or bond >= band.rmsz_low - _BESIDE:
+    if bond is None or loose or known or bond >= band.rmsz_low - BESIDE:
         return []
     numbers = f"bond RMSZ {bond:.2f} (band {band.rmsz_low:g} to {band.rmsz_high:g})"
     return [f"the geometry ended tighter than its band: {numbers}{_of_weights(problem)}"]
