@@ -30,6 +30,7 @@ from arrayrefine.reporting.summaries import correlation, shell_edges
 from arrayrefine.result import Result
 from arrayrefine.scaling import r_factor
 from arrayrefine.version import version
+from arrayrefine.wording import parted
 
 Float = NDArray[np.float64]
 _T = TypeVar("_T")
@@ -140,7 +141,7 @@ class CrossValidation:
             rows.append({
                 "fold": k + 1, "n": int(inside.sum()), "r_work": final.r_work, "r_free": self._r(inside),
                 "bond_rmsz": final.bond_rmsz, "angle_rmsz": final.angle_rmsz, "stopped": self.results[k].report.stopped,
-                "warnings": self.results[k].report.warnings,
+                **parted(self.results[k].report.warnings),
             })  # fmt: skip
         inputs = {**(self.results[0].report.inputs if self.results else {}), "data": self.reflections.source}
         return {

@@ -40,6 +40,7 @@ from arrayrefine.targets.tether import Tether
 from arrayrefine.validation import Validation, validate_model
 from arrayrefine.validation.labels import atom_label
 from arrayrefine.weights import Weights
+from arrayrefine.wording import parted
 
 SCHEMA = "arrayrefine.regularise/1"
 STEM = "regularised"
@@ -151,7 +152,7 @@ class Regularised:
             "restraints": [dataclasses.asdict(row) for row in self.agreement],
             "before": self.before.as_dict(),
             "after": self.after.as_dict(),
-            "warnings": list(self.notes),
+            **parted(self.notes),
         }
 
     def write(self, folder: str | Path) -> tuple[Path, ...]:

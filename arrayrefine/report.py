@@ -13,7 +13,7 @@ import numpy as np
 
 from arrayrefine.io.output.json_text import json_text
 from arrayrefine.reporting import notebook
-from arrayrefine.wording import Caution
+from arrayrefine.wording import parted
 
 SCHEMA = "arrayrefine.report/1"
 
@@ -161,18 +161,18 @@ class Report:
     @property
     def cautions(self) -> tuple[str, ...]:
         """Those of the warnings that ask for a look or a decision; the others say what was done."""
-        return tuple(sentence for sentence in self.warnings if isinstance(sentence, Caution))
+        return tuple(parted(self.warnings)["cautions"])
 
     def as_dict(self) -> dict[str, Any]:
         """Return the content of `report.json`: `schema` first, then every field, nothing but JSON types."""
-        return {"schema": SCHEMA, **json_ready(self), "cautions": [*self.cautions]}
+        return {"schema": SCHEMA, **json_ready(self), **parted(self.warnings)}
 
     def to_json(self) -> str:
         """Return `as_dict` as indented, strict JSON text that ends in a newline."""
         return json_text(self.as_dict())
 
     def _repr_html_(self) -> str:
-        notes = [sentence for sentence in self.warnings if not isinstance(sentence, Caution)]
+        notes = parted(self.warnings)["notes"]
         said = notebook.details("Warnings", self.cautions) if self.cautions else ""
         return self.start_and_final() + self.steps_table() + said + notebook.details(f"{len(notes)} notes", notes)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 SHOWN = 6
 """Items of a list that a sentence names."""
@@ -17,6 +17,16 @@ class Caution(str):
 def kind_of(note: str) -> str:
     """What a line with a note begins with, "note" or "warning"."""
     return "warning" if isinstance(note, Caution) else "note"
+
+
+def parted(sentences: Iterable[str]) -> dict[str, list[str]]:
+    """Sentences as a JSON file has them: `warnings` are all, `cautions` those to look at, and `notes` the others."""
+    every = [*sentences]
+    return {
+        "warnings": every,
+        "cautions": [sentence for sentence in every if isinstance(sentence, Caution)],
+        "notes": [sentence for sentence in every if not isinstance(sentence, Caution)],
+    }
 
 
 def counted(number: int, noun: str) -> str:

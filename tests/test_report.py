@@ -96,5 +96,7 @@ def test_cautions_are_told_from_notes() -> None:
     content = json.loads(more.to_json())
     assert content["cautions"] == ["look there"]
     assert content["warnings"][-2:] == ["a note", "look there"]
+    assert content["notes"][-1:] == ["a note"]
+    assert sorted(content["cautions"] + content["notes"]) == sorted(content["warnings"])
     shown = more._repr_html_()
     assert shown.index("Warnings") < shown.index("look there") < shown.index("2 notes") < shown.index("a note")

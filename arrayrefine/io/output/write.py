@@ -32,7 +32,7 @@ from arrayrefine.io.output.write_pdb import has_remark_500, pdb_obstacle, pdb_te
 from arrayrefine.io.pdb_header import not_in_cif, not_in_pdb
 from arrayrefine.reflections import Reflections
 from arrayrefine.version import version as program_version
-from arrayrefine.wording import Caution, counted, listed
+from arrayrefine.wording import Caution, counted, listed, parted
 
 Float = NDArray[np.float64]
 
@@ -139,9 +139,8 @@ def account_of(
     counts = _counts(atoms, reflections, maps) | composition(with_atoms(model, atoms))
     content["data"] = {**counts, **content["data"]}
     said = left_out(model, atoms, reflections)
-    late = [sentence for sentence in said if sentence not in content["warnings"]]
-    content["warnings"] += late
-    content["cautions"] += [sentence for sentence in late if isinstance(sentence, Caution)]
+    for name, late in parted(sentence for sentence in said if sentence not in content["warnings"]).items():
+        content[name] += late
     return content
 
 
