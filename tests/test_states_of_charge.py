@@ -66,3 +66,48 @@ def test_other_compounds_of_these_names_stay(why: str) -> None:
     before = _names(structure)
     assert use_pdb_names_of_amino_acids(structure) == []
     assert _names(structure) == before
+
+
+def _document(names: dict[str, str], sequence: bool = True) -> gemmi.cif.Document:
+    """The embedded crystal as mmCIF with sequences, and other names of residues in all of it."""
+    structure = gemmi.read_structure(str(MODEL))
+    structure.setup_entities()
+    polymer = structure[0][0].get_polymer()
+    for residue in polymer:
+        residue.name = names.get(residue.name, residue.name)
+    polymer[0].name, polymer[-1].name = f"N{polymer[0].name}", f"C{polymer[-1].name}"
+    entity = structure.get_entity_of(polymer)
+    entity.full_sequence = [residue.name for residue in polymer.first_conformer()] if sequence else []
+    structure.assign_label_seq_id()
+    return structure.make_mmcif_document()
+
+
+def test_all_of_an_mmcif_file_follows() -> None:
+    """Ends of chains and sequences too: nothing of it has the other names."""
+    document = _document(_AMBER)
+    model = read_model(document)
+    assert _names(model.structure) == _names(gemmi.read_structure(str(MODEL)))
+    entity = model.structure.get_entity_of(model.structure[0][0].get_polymer())
+    assert entity.full_sequence == _names_of_polymer(model.structure)
+    assert any("2 ends of chains named as in AMBER are renamed" in note for note in model.notes)
+    assert any("named for the state of charge" in note for note in model.notes)
+    assert model.document is not None
+    block = model.document.sole_block()
+    said = {value for tag in ("label_comp_id", "auth_comp_id") for value in block.find_values(f"_atom_site.{tag}")}
+    said |= {*block.find_values("_entity_poly_seq.mon_id"), *block.find_values("_chem_comp.id")}
+    assert not said & {*_AMBER.values(), "NMET"}
+    assert "HIS" in said
+    assert len(set(block.find_values("_chem_comp.id"))) == len(block.find_values("_chem_comp.id"))
+    text = "".join(block.find_values("_entity_poly.pdbx_seq_one_letter_code"))
+    assert "(" not in text
+
+
+def _names_of_polymer(structure: gemmi.Structure) -> list[str]:
+    return [residue.name for residue in structure[0][0].get_polymer().first_conformer()]
+
+
+def test_what_the_file_itself_draws_is_no_other() -> None:
+    document = _document({"ASP": "ASH"})
+    loop = document.sole_block().init_loop("_chem_comp_atom.", ["comp_id", "atom_id"])
+    loop.add_row(["ASH", "CL1"])
+    assert "ASH" in _names(read_model(document).structure)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import gemmi
 
 from arrayrefine.errors import InputError
+from arrayrefine.io.documents import lacks_entities
 from arrayrefine.io.files import InputFile
+from arrayrefine.io.models.component_names import drawn_components, rename_components
 from arrayrefine.io.models.mended_cif import mend
+from arrayrefine.io.models.states_of_charge import amino_acids_of_other_programs
 
 EXPECTED_MODEL = "a model as PDB or mmCIF (.gz too)"
 
@@ -30,6 +33,12 @@ def structure_of(source: InputFile, document: gemmi.cif.Document, notes: list[st
     block = _atom_block(source, document)
     mend(block, notes)
     structure = gemmi.make_structure_from_block(block)
+    if not lacks_entities(document):  # others are renamed without their document, which has no more of them
+        names, said = amino_acids_of_other_programs(structure, drawn_components(block))
+        if names:
+            rename_components(block, names)
+            structure = gemmi.make_structure_from_block(block)
+            notes += said
     structure.input_format = gemmi.CoorFormat.Mmcif
     return structure
 
