@@ -205,3 +205,34 @@ def test_a_device_computes_structure_factors_of_copies(
     motions = copies.motions(on_device.atoms)
     off = motions.applied(copies.operator, on_device.atoms.xyz[copies.parent]) - on_device.atoms.xyz[copies.child]
     assert np.abs(off).max() < 1e-6
+
+
+def test_other_options_leave_copies_the_same(case: Callable[[str], Path]) -> None:
+    """Groups of TLS of which one has no part in the other copy, a frozen stretch of one chain, a rigid body, two cores.
+
+    What report and log say of the copies is what they are.
+    """
+    folder = case("3g70")
+    options = ar.Options(
+        cycles=1, d_min=5.0, hydrogens="strip", anisotropic="none", tls=("chain A and 55-70", "chain B"), report=False,
+        side_chains="keep", rigid_body="yes", freeze=("xyz: chain B and 40-45", "b: chain A and 50-52"),
+        rigid_groups=("chain A",), external=External(ncs="strict"), minimiser=Minimiser(max_iterations=4),
+    )  # fmt: skip
+    one, two = (ar.refine(_part(folder), folder / "norm.mtz", dataclasses.replace(options, threads=n)) for n in (1, 2))
+    assert np.array_equal(one.atoms.xyz, two.atoms.xyz)
+    assert np.array_equal(total_u(one.atoms), total_u(two.atoms))
+    start, atoms = one.model.atoms, one.atoms
+    who = atoms.identity
+    frozen = (who.chain == "B") & (who.sequence_number <= 45)
+    assert np.array_equal(atoms.xyz[frozen], start.xyz[frozen])
+    (row,) = one.report.data["strict_ncs"]
+    (said,) = [note for note in one.report.warnings if "have one set of coordinates" in note]
+    assert f"{row['atoms']} atoms with their {row['atoms']} copies" in said
+    rotation, shift = np.array(row["rotation"]), np.array(row["translation"])
+    tied = ~atoms.is_water & (who.sequence_number > 45)
+    first, second = (np.flatnonzero(tied & (who.chain == name)) for name in "AB")
+    names = {(who.sequence_number[i], who.atom_name[i]): i for i in second}
+    pairs = [(i, names[key]) for i in first if (key := (who.sequence_number[i], who.atom_name[i])) in names]
+    left, right = np.array(pairs).T
+    off = np.linalg.norm(atoms.xyz[left] @ rotation.T + shift - atoms.xyz[right], axis=1)
+    assert (off < 1e-6).sum() >= row["atoms"] > 150
