@@ -309,6 +309,23 @@ def test_hydrogens_of_zero_occupancy_are_counted_apart(tmp_path: Path) -> None:
     assert said(model, r"^1 hydrogen of zero occupancy is kept, without scattering, unless hydrogens are placed anew")
 
 
+def test_hydrogens_to_which_a_refinement_gave_no_occupancy_are_not_told_again() -> None:
+    """Those on histidines' N, which may be there or not; atoms without occupancy are."""
+    structure = gemmi.read_structure(str(example.MODEL))
+    atoms = structure[0][0][0]
+    hydrogen = gemmi.Atom()
+    hydrogen.name, hydrogen.element, hydrogen.occ = "H1", gemmi.Element("H"), 0.0
+    x, y, z = atoms[0].pos.tolist()
+    hydrogen.pos, atoms[1].occ = gemmi.Position(x, y, z + 0.9), 0.0
+    atoms.add_atom(hydrogen)
+    assert sum("of zero occupancy" in note for note in read_model(structure).notes) == 2
+    software = gemmi.SoftwareItem()
+    software.name = "arrayrefine"
+    structure.meta.software = [*structure.meta.software, software]
+    (note,) = [note for note in read_model(structure).notes if "of zero occupancy" in note]
+    assert note.startswith("1 atom ")
+
+
 def test_nothing_that_scatters(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"all 1 atom.*zero occupancy"):
         read(tmp_path, atom(occupancy="  0.00"))

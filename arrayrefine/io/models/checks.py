@@ -138,9 +138,12 @@ def fix_u(identity: Identity, b_iso: Float, u_aniso: Float) -> tuple[Float, tupl
 
 
 def fix_occupancy(
-    path: object, identity: Identity, element: NDArray[np.str_], occupancy: Float
+    path: object, identity: Identity, element: NDArray[np.str_], occupancy: Float, *, ours: bool = False
 ) -> tuple[Float, tuple[str, ...]]:
-    """Put occupancies (N,) into 0..1, and count the atoms of zero occupancy, which are kept."""
+    """Put occupancies (N,) into 0..1, and count the atoms of zero occupancy, which are kept.
+
+    In `ours`, a model that arrayrefine wrote, it was this that gave hydrogens none, and said so.
+    """
     notes: list[str] = []
     fixed = occupancy.copy()
     with np.errstate(invalid="ignore"):
@@ -165,7 +168,7 @@ def fix_occupancy(
     for rows, kind, unless in (
         (zero[~hydrogen], "atom", ""), (zero[hydrogen], "hydrogen", ", unless hydrogens are placed anew or stripped")
     ):  # fmt: skip
-        if len(rows):
+        if len(rows) and not (ours and kind == "hydrogen"):
             what = f"{counted(len(rows), kind)} of zero occupancy {are(len(rows))} kept, without scattering{unless}"
             notes.append(f"{what}: {named(identity, rows)}")
     return fixed, tuple(notes)

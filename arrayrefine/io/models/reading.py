@@ -36,7 +36,7 @@ from arrayrefine.io.models.sequence_coverage import little_of_sequence
 from arrayrefine.io.models.site_values import put_displacements, values_of
 from arrayrefine.io.models.special_positions import Sites, find_sites, follow_sites
 from arrayrefine.io.models.states_of_charge import use_pdb_names_of_amino_acids
-from arrayrefine.io.models.tls_header import complete_groups
+from arrayrefine.io.models.tls_header import complete_groups, is_ours
 from arrayrefine.io.models.tls_residual import with_header_tls, write_motion
 from arrayrefine.io.models.water_names import use_pdb_names_of_waters
 from arrayrefine.io.pdb_header import header_records
@@ -213,7 +213,7 @@ def _atoms(
     )
     b_iso, b_notes = checks.fix_b(identity, element, b_iso)
     u_aniso, u_notes = checks.fix_u(identity, b_iso, u_aniso)
-    occupancy, occupancy_notes = checks.fix_occupancy(path, identity, element, occupancy)
+    occupancy, occupancy_notes = checks.fix_occupancy(path, identity, element, occupancy, ours=is_ours(structure))
     start = xyz if before is None else follow_sites(before, crystal, xyz, identity.residue)
     sites = find_sites(crystal, start, identity.residue)
     if before is not None:
