@@ -181,6 +181,8 @@ def test_values_that_no_refinement_can_use(options: Options, flag: str) -> None:
         (Options(start=3), "--start 3"),
         (Options(rigid_groups=("1-2",), rigid_body="no"), "--rigid-groups"),
         (Options(external=External(rotamers_weight=2.0)), "--external.rotamers-weight"),
+        (Options(external=External(puckers="on"), targets=("b",)), "--external.puckers on"),
+        (Options(reference=example.MODEL, targets=("b",)), "--reference"),
         (Options(external=External(metals=False, metals_sigma=0.1)), "--external.metals-sigma"),
         (Options(external=External(reference_weight=2.0)), "--external.reference-weight"),
         (Options(hydrogens="strip", riding=RidingHydrogens(b_ratio=1.0)), "--riding.b-ratio"),

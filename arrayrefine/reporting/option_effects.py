@@ -129,6 +129,10 @@ def _beside_a_switch(options: Options) -> list[str]:
             chosen = "strict" if getattr(external, name) == "strict" else "off"
             said = f"has no effect: --external.{_flag(name)} is {chosen}"
             out += [f"--external.{_flag(one)} {said}" for one in _changed(external, f"{name}_")]
+    if options.cycles and not refines(options, "xyz"):
+        switched = [f"--external.{_flag(name)} on" for name in _SWITCHES if getattr(external, name) == "on"]
+        switched += ["--reference"] if options.reference is not None else []
+        out += [f"{flag} has no effect: no step refines coordinates (--targets xyz+b does)" for flag in switched]
     if not options.geometry.contacts:
         changed = _changed(options.geometry, "contact_")
         out += [f"--geometry.{_flag(name)} has no effect: --geometry.no-contacts leaves them out" for name in changed]

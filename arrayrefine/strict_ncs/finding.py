@@ -44,7 +44,7 @@ _UNLIKE = (
 )
 _HELD = (
     "coordinates of alike chains are not refined in all of them, and what stays in one copy stays in all; expected "
-    "--freeze to name the same part of every copy, and less than all of it"
+    "--targets with xyz, and that --freeze leaves a part of every copy free, the same in all"
 )
 _DIFFERENT = 0.8
 """Å rms; copies that differ by more are hardly the same, whatever errors the start has."""
