@@ -77,7 +77,7 @@ LAYERS = [
         "hydrogens.placing", "hydrogens.sources", "rebuilding.model_change", "scattering.dispersion",
         "scattering.radiation", "scattering.sampling",
         "strict_ncs.finding", "topology.adducts", "topology.build", "topology.chiral_centres",
-        "topology.crowded_waters", "topology.exchanged_names", "topology.near_disulfides",
+        "topology.crowded_metals", "topology.crowded_waters", "topology.exchanged_names", "topology.near_disulfides",
         "topology.hydrogen_bonds", "topology.link_angles", "topology.link_conformers", "topology.link_lengths",
         "topology.links", "topology.mate_links", "topology.name_symmetry", "topology.named_links",
         "topology.nucleotide_ends",

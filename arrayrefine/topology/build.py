@@ -19,6 +19,7 @@ from arrayrefine.topology import twisted_peptides
 from arrayrefine.topology.adducts import find_adducts, with_adducts
 from arrayrefine.topology.atom_names import names_of_other_programs, use_dictionary_names
 from arrayrefine.topology.chiral_centres import read_chiralities
+from arrayrefine.topology.crowded_metals import crowded_metals
 from arrayrefine.topology.crowded_waters import crowded_waters
 from arrayrefine.topology.exchanged_names import name_by_bonds
 from arrayrefine.topology.hydrogen_names import use_dictionary_names_of_hydrogens
@@ -148,7 +149,7 @@ def build_restraints(
     notes += unlinked_contacts(atoms, non_bonded)
     non_bonded, said = overlapping_parts(atoms, non_bonded, edges)
     notes += said
-    notes += crowded_waters(atoms, non_bonded)
+    notes += crowded_waters(atoms, non_bonded) + crowded_metals(atoms, non_bonded, edges)
     notes += overlapping_mates(atoms, non_bonded, crystal)
     return Restraints(
         bonds, angles, torsions, chiralities, planes, non_bonded, held, tuple(notes), across=across, at_nuclei=at_nuclei
