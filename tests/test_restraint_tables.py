@@ -187,6 +187,24 @@ def test_tables_that_cannot_be_read(prepared: tuple[Problem, ar.Atoms], tmp_path
             read_rows(source, prepared[1])
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "exte dist first chain A resi 6 alte A atom N second chain A resi 6 alte B atom N value 0 sigma 0.02 type 1",
+        "EXTERNAL TORSION FIRST CHAIN A RESI 5 ATOM C2 NEXT CHAIN A RESI 5 ATOM C4 VALUE 180 SIGMA 5",
+        "refinement.geometry_restraints.edits {",
+    ],
+)
+def test_keywords_of_other_programs_are_known(
+    prepared: tuple[Problem, ar.Atoms], tmp_path: Path, line: str
+) -> None:
+    path = tmp_path / "restraints.txt"
+    path.write_text(f"# from elsewhere\nMONO DIST 1000\n{line}\n")
+    with pytest.raises(ar.InputError, match=r"has keywords of another program .*--reference") as raised:
+        read_rows(path, prepared[1])
+    assert line[:20] in str(raised.value)
+
+
 def test_command_line(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     flags = ["--cycles", "0", "--d-min", "3", "--tls", "none", "--hydrogens", "strip", "--out", str(out)]

@@ -31,6 +31,8 @@ COUNTS = {"bond": 2, "angle": 3, "torsion": 4, "chirality": 4, "distance": 2, "r
 _LEAST_IN_PLANE = 4
 _COLUMNS = "kind, atom1, atom2, ..., ideal, sigma and, for torsions, period"
 _MEANT = re.compile(r"kind|atom\d+|ideal|sigma|period|")
+_KEYWORDS = re.compile(r"\s*(exte\w*\s+\w+|refinement[.\s{].*|geometry_restraints\b.*)", re.IGNORECASE)
+"""Restraints as REFMAC5, and ProSMART, LIBG and giant for it, write them, and as phenix.refine does."""
 _SHORT_NAME = re.compile(r"/{0,2}([^/\s;]+)/(-?\d+)\.?([A-Za-z]?)/([^/\s;:\[\]]+)(?::(\w?))?")
 """chain/number/name:altloc, with or without the two slashes of gemmi before it."""
 
@@ -148,6 +150,15 @@ def _records(source: TableSource, where: str) -> Iterable[Mapping[Any, Any]]:
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     if not lines:
         raise InputError(f"{where} is empty; expected CSV or TSV with the columns {_COLUMNS}")
+    keywords = next((line.strip() for line in lines if _KEYWORDS.match(line)), None)
+    if keywords is not None:
+        raise InputError(
+            f"{where} has keywords of another program ('{keywords[:60]}'), which are not read; expected CSV or TSV "
+            f"with the columns {_COLUMNS}, such as 'distance,A/57/N,A/61/O,2.9,0.1' below "
+            "'kind,atom1,atom2,ideal,sigma'. For restraints of a reference model, as ProSMART writes them, give that "
+            "model with --reference; those of secondary structure and of base pairs are found with "
+            "--external.secondary-structure and --external.base-pairs"
+        )
     mark = max("\t;,", key=lines[0].count)
     return csv.DictReader(io.StringIO("\n".join(lines)), delimiter=mark, skipinitialspace=True)
 
