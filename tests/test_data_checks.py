@@ -16,6 +16,7 @@ from arrayrefine.io.models.reading import read_model
 from arrayrefine.io.reflections.reading import read_reflections
 from arrayrefine.measurements.data_checks import check_data
 from arrayrefine.measurements.intensity_statistics import anisotropy
+from arrayrefine.preparation import crystal_of
 from arrayrefine.reflections import Reflections
 from arrayrefine.twins.signs import l_test, second_moment, suspicion, twin_laws
 from arrayrefine.wording import Caution
@@ -176,6 +177,19 @@ def test_the_tensor_is_found() -> None:
     assert spread > 55.0
     assert said(check_data(data), "strongly anisotropic")
     assert check_data(wilson(MONOCLINIC, tensor=0.2 * truth)) == ()
+
+
+@pytest.mark.parametrize(
+    ("d_min", "words"), [(None, "reach this resolution in some directions only"), (6.0, "in all directions (mean I/")]
+)
+def test_whether_data_reach_their_limit_in_all_directions_is_measured(
+    case: Callable[[str], Path], d_min: float | None, words: str
+) -> None:
+    """2r4r is weak in some directions at 3.4 Å, and in none at 6."""
+    path = case("2r4r") / "norm.mtz"
+    data, _ = read_reflections(path, crystal_of(path), d_min=d_min)
+    (sentence,) = (text for text in check_data(data) if "strongly anisotropic" in text)
+    assert words in sentence
 
 
 def test_anisotropy_is_told_of_directions_that_are_measured() -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.measurements.column_kind import wrong_kind
-from arrayrefine.measurements.intensity_statistics import anisotropy, mean_intensity
+from arrayrefine.measurements.intensity_statistics import anisotropy, intensities, mean_intensity
 from arrayrefine.reflections import Reflections
 from arrayrefine.selection import select
 from arrayrefine.twins.signs import twinning
@@ -17,6 +17,10 @@ from arrayrefine.wording import Caution, are, counted
 
 ANISOTROPIC_ABOVE = 25.0
 """Å²; between the largest and the smallest principal value of the B of the data."""
+_OUTER, _QUARTER, _REACHED = 0.1, 0.75, 3.0
+"""Mean I/sigma of the outer tenth of the data, in the quarter of directions with the largest B, from which these reach
+the limit as well: nine anisotropic crystals have 1.0 to 2.8 there, and 5 or more where data end at a lower resolution
+than they were measured to."""
 INCOMPLETE_BELOW = 0.7
 _LOW = 8.0
 """Å; reflections of lower resolution tell the solvent and the scale."""
@@ -72,10 +76,16 @@ def _anisotropy(reflections: Reflections) -> list[str]:
     if spread < ANISOTROPIC_ABOVE:
         return []
     ratio = float(np.exp(0.5 * spread / reflections.d_min**2))
+    outer = reflections.by_resolution[-max(int(_OUTER * len(reflections)), 1) :]
+    weak = outer[b[outer] >= np.quantile(b[outer], _QUARTER)]
+    over_sigma = float(intensities(reflections)[1][weak].mean())
+    reach = (
+        f"they reach it in all directions (mean I/sigma {over_sigma:.1f} in the weakest), and the scale allows for it"
+        if over_sigma > _REACHED else "they reach this resolution in some directions only"
+    )  # fmt: skip
     return [
         f"the data are strongly anisotropic: their B is {b.min():+.0f} to {b.max():+.0f} Å² about its mean, by "
-        f"direction, so that mean intensities at {reflections.d_min:.2f} Å differ by a factor of {ratio:.0f}; they "
-        "reach this resolution in some directions only"
+        f"direction, so that mean intensities at {reflections.d_min:.2f} Å differ by a factor of {ratio:.0f}; {reach}"
     ]
 
 
