@@ -717,6 +717,15 @@ def test_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         check_folder(tmp_path / "out", "give another file")
 
 
+@pytest.mark.parametrize("name", ["refined.pdb", "model.CIF", "maps.mtz"])
+def test_a_folder_named_like_a_file_is_not_made(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=r"has the name of a file; expected that of a folder, .*such as '.*/[a-z]+'"):
+        check_folder(tmp_path / name)
+    assert not (tmp_path / name).exists()
+    (tmp_path / name).mkdir()
+    check_folder(tmp_path / name)  # it is there, and so was meant
+
+
 @pytest.mark.parametrize("file", ["model.cif", "model.pdb"])
 def test_the_cell_of_the_data_is_written(case: Callable[[str], Path], tmp_path: Path, file: str) -> None:
     """The cell of the model and that of the data may differ a little; every file carries that of the data."""

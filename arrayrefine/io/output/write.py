@@ -194,6 +194,9 @@ def left_out(
     return tuple(type(sentence)(sentence.replace("refined.", f"{stem}.")) for sentence in sentences)
 
 
+_OF_FILES = (".pdb", ".ent", ".cif", ".mmcif", ".mtz", ".ccp4", ".map", ".json", ".html", ".gz")
+
+
 def check_folder(folder: str | Path, instead: str = "give another folder with --out") -> None:
     """Make the output folder, and make sure that files can be written there.
 
@@ -205,6 +208,11 @@ def check_folder(folder: str | Path, instead: str = "give another folder with --
         Naming the folder and the reason.
     """
     folder = Path(folder)
+    if folder.suffix.lower() in _OF_FILES and not folder.is_dir():
+        raise InputError(
+            f"output '{folder}' has the name of a file; expected that of a folder, for all that is written, such as "
+            f"'{folder.with_suffix('')}'"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
