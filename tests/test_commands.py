@@ -16,7 +16,7 @@ import pytest
 from arrayrefine import __main__ as cli
 from arrayrefine.commands.inputs import options_of
 from arrayrefine.commands.pages import loading
-from arrayrefine.commands.reading_options import Reading, check_needs_no_data
+from arrayrefine.commands.reading_options import Reading
 from arrayrefine.commands.stopping import cleaned_up
 from arrayrefine.commands.tables import table
 from arrayrefine.errors import InputError
@@ -265,15 +265,3 @@ def test_a_model_without_data_is_validated_without_what_data_say(
     assert "clashscore" in text
     assert "R-work" not in text
     assert "real-space CC" not in text
-
-
-def test_what_says_how_data_are_read_is_refused_without_data(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "v.json"
-    command = ["validate", str(MODEL), "-o", str(out), "--phases", "phases.phs", "--d-min", "2"]
-    assert cli.main(command) == 2
-    message = capsys.readouterr().err
-    assert "--phases, --d-min but no file of reflections" in message
-    assert not out.exists()
-    check_needs_no_data(Reading(radiation="neutron", hydrogens="add"))

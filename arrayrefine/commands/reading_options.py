@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-
-from arrayrefine.errors import InputError
-
-_OF_MODEL_TOO = ("radiation",)
-"""What says how data are read and matters without them: it decides how far hydrogens are from their parents."""
 
 
 @dataclass(frozen=True)
@@ -48,25 +43,3 @@ class Reading(ModelReading):
     """Cut the data at this resolution, Å."""
     d_max: float | None = None
     """Leave out reflections of lower resolution than this, Å."""
-
-
-def check_needs_no_data(reading: Reading) -> None:
-    """Refuse what says how data are read where there are none.
-
-    Raises
-    ------
-    InputError
-        Naming the options.
-    """
-    of_model = {field.name for field in fields(ModelReading)} | set(_OF_MODEL_TOO)
-    default = Reading()
-    given = [
-        "--" + field.name.replace("_", "-")
-        for field in fields(Reading)
-        if field.name not in of_model and getattr(reading, field.name) != getattr(default, field.name)
-    ]
-    if given:
-        raise InputError(
-            f"found {', '.join(given)} but no file of reflections, which it is about; expected one after the model: "
-            "give it, or leave the option out to look at the geometry alone"
-        )

@@ -9,7 +9,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from arrayrefine.commands.inputs import check_output, check_show, options_of, print_notes, write_json
-from arrayrefine.commands.reading_options import Reading, check_needs_no_data
+from arrayrefine.commands.reading_options import Reading
 from arrayrefine.commands.tables import validation_lines
 
 
@@ -34,8 +34,6 @@ class Validate:
         from arrayrefine.evaluation import validate_files
 
         inputs = (self.model, self.data, self.config)
-        if self.data is None:
-            check_needs_no_data(self.reading)
         check_show(self.show)
         check_output(self.out, inputs)
         found, notes = validate_files(self.model, self.data, options_of(self.reading, self.config))
