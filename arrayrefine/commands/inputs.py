@@ -13,9 +13,6 @@ from arrayrefine.errors import InputError
 from arrayrefine.options import External, Options
 from arrayrefine.wording import kind_of
 
-_OF_FILES = (".pdb", ".ent", ".cif", ".mmcif", ".mtz", ".json", ".html", ".ccp4", ".map", ".gz", ".toml", ".log")
-"""How the names of files end that a command reads or writes, and those of folders hardly do."""
-
 
 def options_of(reading: ModelReading, config: Path | None, external: External | None = None) -> Options:
     """The options of a refinement in which the model would be read, and restrained, like this; what is not given is the
@@ -67,12 +64,6 @@ def output_folders(*folders: Path) -> Iterator[None]:
     InputError
         A folder has the name of a file, or cannot be made or written to.
     """
-    for folder in folders:
-        if folder.suffix.lower() in _OF_FILES and not folder.is_dir():
-            raise InputError(
-                f"output folder '{folder}' has the name of a file; expected that of a folder, such as "
-                f"'{folder.with_suffix('')}': several files are written"
-            )
     from arrayrefine.io.output.write import check_folder
 
     new = [folder for folder in folders if not folder.exists()]

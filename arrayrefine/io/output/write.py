@@ -36,6 +36,9 @@ from arrayrefine.wording import Caution, counted, listed, parted
 
 Float = NDArray[np.float64]
 
+_OF_FILES = (".pdb", ".ent", ".cif", ".mmcif", ".mtz", ".json", ".html", ".ccp4", ".map", ".gz", ".toml", ".log")
+"""How the names of files end that are read or written, and those of folders hardly do."""
+
 NAMES = ("refined.cif", "refined.pdb", "refined.mtz", "report.json")
 """Files that a refinement writes."""
 OPTIONAL = (
@@ -194,9 +197,6 @@ def left_out(
     return tuple(type(sentence)(sentence.replace("refined.", f"{stem}.")) for sentence in sentences)
 
 
-_OF_FILES = (".pdb", ".ent", ".cif", ".mmcif", ".mtz", ".ccp4", ".map", ".json", ".html", ".gz")
-
-
 def check_folder(folder: str | Path, instead: str = "give another folder with --out") -> None:
     """Make the output folder, and make sure that files can be written there.
 
@@ -210,8 +210,8 @@ def check_folder(folder: str | Path, instead: str = "give another folder with --
     folder = Path(folder)
     if folder.suffix.lower() in _OF_FILES and not folder.is_dir():
         raise InputError(
-            f"output '{folder}' has the name of a file; expected that of a folder, for all that is written, such as "
-            f"'{folder.with_suffix('')}'"
+            f"output folder '{folder}' has the name of a file; expected that of a folder, such as "
+            f"'{folder.with_suffix('')}': several files are written"
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
