@@ -1,4 +1,4 @@
-"""Restraints from a table: atoms by name, kind, ideal and sigma; CSV, TSV, pandas or rows of a list."""
+"""Restraints from a table: atoms by name, kind, ideal and sigma; CSV, TSV, pandas, rows of a list; or by keywords."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 import io
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,25 +16,24 @@ from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.errors import InputError
+from arrayrefine.further_restraints.atom_names import Finder
+from arrayrefine.further_restraints.refmac_keywords import is_refmac, read_keywords
 from arrayrefine.io.in_memory import is_frame, is_path, label_of
 from arrayrefine.restraints import Angles, Bonds, Chiralities, Distances, Planes, Restraints, Torsions
-from arrayrefine.selection import select
 from arrayrefine.wording import Caution, counted
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 TableSource: TypeAlias = Any
-"""Path of a CSV or TSV file, a pandas.DataFrame, or a list of mappings."""
+"""Path of a CSV or TSV file or one of keywords of REFMAC5, a pandas.DataFrame, or a list of mappings."""
 
 COUNTS = {"bond": 2, "angle": 3, "torsion": 4, "chirality": 4, "distance": 2, "robust distance": 2, "plane": 0}
 """Atoms of each kind of restraint; a plane has four or more."""
 _LEAST_IN_PLANE = 4
 _COLUMNS = "kind, atom1, atom2, ..., ideal, sigma and, for torsions, period"
 _MEANT = re.compile(r"kind|atom\d+|ideal|sigma|period|")
-_KEYWORDS = re.compile(r"\s*(exte\w*\s+\w+|refinement[.\s{].*|geometry_restraints\b.*)", re.IGNORECASE)
-"""Restraints as REFMAC5, and ProSMART, LIBG and giant for it, write them, and as phenix.refine does."""
-_SHORT_NAME = re.compile(r"/{0,2}([^/\s;]+)/(-?\d+)\.?([A-Za-z]?)/([^/\s;:\[\]]+)(?::(\w?))?")
-"""chain/number/name:altloc, with or without the two slashes of gemmi before it."""
+_KEYWORDS = re.compile(r"\s*(refinement[.\s{].*|geometry_restraints\b.*)", re.IGNORECASE)
+"""Restraints as phenix.refine writes them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +74,8 @@ def with_tables(
     sources : sequence of paths, pandas.DataFrame or lists of mappings
         Each with the columns kind, atom1, atom2 and so on, ideal, sigma, and for torsions period (1 where it is blank).
         Atoms are named as in the log (``A/HIS 57B/CA.A``), in gemmi's syntax (``A/57/CA``, ``A/57.B/CA:A``), or by any
-        selection that names a single atom.
+        selection that names a single atom. A file may have external restraints of REFMAC5 instead, see
+        `refmac_keywords`.
     loss : float
         Shape of the robust loss, see `kernels.distances`.
 
@@ -85,15 +85,14 @@ def with_tables(
         A table cannot be read, or a row of it makes no sense; the message names the row.
     """
     for source in sources:
-        rows = read_rows(source, atoms)
+        rows, unused = _read(source, atoms)
         restraints, replaced = _joined(restraints, rows, loss)
         kinds = [row.kind for row in rows]
         counts = ", ".join(counted(kinds.count(kind), kind) for kind in COUNTS if kind in kinds)
         said = f"; {counted(replaced, 'restraint')} of the dictionary replaced" if replaced else ""
-        ignored = _ignored(source)
-        said += f"; columns that are not used: {', '.join(ignored)}" if ignored else ""
+        said += "".join(f"; {phrase}" for phrase in unused)
         note = f"restraint table {_name(source)}: {counts or 'nothing in it'}{said}"
-        kind = Caution if ignored or not rows else str
+        kind = Caution if unused or not rows else str
         restraints = dataclasses.replace(restraints, notes=(*restraints.notes, kind(note)))
     return restraints
 
@@ -114,19 +113,27 @@ def _name(source: TableSource) -> str:
 
 def read_rows(source: TableSource, atoms: Atoms) -> list[Row]:
     """The restraints of one table, with atoms as numbers; raises InputError as `with_tables`."""
+    return _read(source, atoms)[0]
+
+
+def _read(source: TableSource, atoms: Atoms) -> tuple[list[Row], list[str]]:
+    """The restraints of one table, and phrases about what of it is not used."""
     where = f"restraint table '{label_of(source)}'"
-    find = _Finder(atoms)
+    find = Finder(atoms)
+    lines = _lines(source, where) if is_path(source) else []
+    if is_refmac(lines):
+        read = read_keywords(lines, atoms, where)
+        left_out = ", ".join(f"{number} x {what}" for what, number in read.left_out.items())
+        rows = [_row(cells, find, f"{where}, line {number}") for number, cells in read.rows]
+        return rows, [f"not used: {left_out}"] if left_out else []
+    records = _records(source, lines, where)
     rows = []
-    for number, record in enumerate(_records(source, where), start=1):
+    for number, record in enumerate(records, start=1):
         cells = {str(key).strip().lower(): _text(value) for key, value in record.items() if key is not None}
         rows.append(_row(cells, find, f"{where}, row {number}"))
-    return rows
-
-
-def _ignored(source: TableSource) -> list[str]:
-    """Columns that mean nothing here, such as a "perod" that was to be a period."""
-    names = {str(key).strip() for record in _records(source, "") for key in record if key is not None}
-    return sorted(name for name in names if not _MEANT.fullmatch(name.lower()))
+    names = {str(key).strip() for record in records for key in record if key is not None}
+    ignored = sorted(name for name in names if not _MEANT.fullmatch(name.lower()))  # a "perod" that was to be a period
+    return rows, [f"columns that are not used: {', '.join(ignored)}"] if ignored else []
 
 
 def _text(value: object) -> str:
@@ -134,36 +141,40 @@ def _text(value: object) -> str:
     return "" if value is None or (isinstance(value, float) and math.isnan(value)) else str(value).strip()
 
 
-def _records(source: TableSource, where: str) -> Iterable[Mapping[Any, Any]]:
+def _lines(path: TableSource, where: str) -> list[str]:
+    try:
+        return Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise InputError(f"{where} cannot be read: {error.strerror}; give the path of a CSV or TSV file") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where} is no text: {error}; expected CSV or TSV with the columns {_COLUMNS}") from error
+
+
+def _records(source: TableSource, lines: Sequence[str], where: str) -> Sequence[Mapping[Any, Any]]:
+    """Rows of a table; `lines` are those of its file, where it is one."""
     if is_frame(source):
         return source.to_dict("records")  # type: ignore[no-any-return]
     if not is_path(source):
         if isinstance(source, Sequence) and all(isinstance(row, Mapping) for row in source):
             return source
         raise InputError(f"{where}: expected a path, a pandas.DataFrame, or a list of dictionaries")
-    try:
-        text = Path(source).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{where} cannot be read: {error.strerror}; give the path of a CSV or TSV file") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{where} is no text: {error}; expected CSV or TSV with the columns {_COLUMNS}") from error
-    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    lines = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
     if not lines:
         raise InputError(f"{where} is empty; expected CSV or TSV with the columns {_COLUMNS}")
     keywords = next((line.strip() for line in lines if _KEYWORDS.match(line)), None)
     if keywords is not None:
         raise InputError(
-            f"{where} has keywords of another program ('{keywords[:60]}'), which are not read; expected CSV or TSV "
+            f"{where} has keywords of phenix.refine ('{keywords[:60]}'), which are not read; expected CSV or TSV "
             f"with the columns {_COLUMNS}, such as 'distance,A/57/N,A/61/O,2.9,0.1' below "
-            "'kind,atom1,atom2,ideal,sigma'. For restraints of a reference model, as ProSMART writes them, give that "
-            "model with --reference; those of secondary structure and of base pairs are found with "
+            "'kind,atom1,atom2,ideal,sigma', or external restraints of REFMAC5. For restraints of a reference model "
+            "give that model with --reference; those of secondary structure and of base pairs are found with "
             "--external.secondary-structure and --external.base-pairs"
         )
     mark = max("\t;,", key=lines[0].count)
-    return csv.DictReader(io.StringIO("\n".join(lines)), delimiter=mark, skipinitialspace=True)
+    return list(csv.DictReader(io.StringIO("\n".join(lines)), delimiter=mark, skipinitialspace=True))
 
 
-def _row(cells: dict[str, str], find: _Finder, where: str) -> Row:
+def _row(cells: dict[str, str], find: Finder, where: str) -> Row:
     kind = cells.get("kind", "").lower()
     if kind not in COUNTS:
         raise InputError(f"{where}: kind is '{kind}'; expected one of {', '.join(COUNTS)} (columns: {_COLUMNS})")
@@ -184,8 +195,10 @@ def _row(cells: dict[str, str], find: _Finder, where: str) -> Row:
         raise InputError(f"{where}: sigma is {sigma:g}; expected a number above 0")
     if period < 1.0 or period != int(period):
         raise InputError(f"{where}: period is {period:g}; expected a whole number, 1 or more")
-    if kind in ("bond", "distance", "robust distance") and ideal <= 0.0:
+    if kind == "bond" and ideal <= 0.0:
         raise InputError(f"{where}: the ideal of a {kind} is {ideal:g}; expected a distance above 0, Å")
+    if kind in ("distance", "robust distance") and ideal < 0.0:  # 0 holds conformers of one atom together
+        raise InputError(f"{where}: the ideal of a {kind} is {ideal:g}; expected a distance of 0 or more, Å")
     return Row(kind, index, ideal, sigma, int(period))
 
 
@@ -197,45 +210,6 @@ def _number(cells: dict[str, str], name: str, where: str) -> float:
     if not math.isfinite(value):
         raise InputError(f"{where}: {name} is '{cells.get(name, '')}'; expected a number")
     return value
-
-
-class _Finder:
-    """Finds atoms by name."""
-
-    def __init__(self, atoms: Atoms) -> None:
-        self.atoms = atoms
-        who = atoms.identity
-        self._labels = {who.label(i): i for i in range(len(atoms))}
-        self._short: dict[tuple[str, ...], list[int]] = {}
-        keys = (who.chain, who.sequence_number, who.insertion_code, who.atom_name)
-        for i, (chain, number, code, name) in enumerate(zip(*(part.tolist() for part in keys))):
-            self._short.setdefault((chain, str(number), code, name), []).append(i)
-
-    def __call__(self, label: str, where: str) -> int:
-        found = self._found(label, where)
-        if len(found) == 1:
-            return found[0]
-        names = ", ".join(self.atoms.identity.label(i) for i in found[:3])
-        what = f"{len(found)} atoms ({names}{', ...' if len(found) > 3 else ''})" if found else "no atom"
-        raise InputError(
-            f"{where}: '{label}' names {what} of the model; expected one: a name as in the log ('A/HIS 57/CA'), or as "
-            "in gemmi ('A/57/CA', with a conformer 'A/57/CA:B')"
-        )
-
-    def _found(self, label: str, where: str) -> list[int]:
-        if label in self._labels:
-            return [self._labels[label]]
-        short = _SHORT_NAME.fullmatch(label)
-        if short is not None and "*" not in label:
-            chain, number, code, name, altloc = short.groups()
-            here = self._short.get((chain, str(int(number)), code, name), [])
-            return here if altloc is None else [i for i in here if self.atoms.identity.altloc[i] == altloc]
-        if "/" in label and " " in label:  # a name as in the log that is not there
-            return []
-        try:
-            return [int(i) for i in np.flatnonzero(select(self.atoms, label))]
-        except InputError as error:
-            raise InputError(f"{where}: {error}") from error
 
 
 def _joined(restraints: Restraints, rows: list[Row], loss: float) -> tuple[Restraints, int]:

@@ -1,0 +1,193 @@
+"""Restraints in keywords of REFMAC5: what they become, beside a table that says the same; what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import gemmi
+import numpy as np
+import pytest
+from checks import check_direction
+
+import arrayrefine as ar
+from arrayrefine.__main__ import main
+from arrayrefine.example import DATA, MODEL
+from arrayrefine.further_restraints.tables import read_rows, with_tables
+from arrayrefine.problem import Problem
+from arrayrefine.restraints import Restraints
+from arrayrefine.targets.geometry import GeometryTarget
+from arrayrefine.wording import Caution
+
+TABLE = """kind,atom1,atom2,atom3,atom4,ideal,sigma,period
+robust distance,A/10/O,A/14/N,,,2.9,0.1,
+distance,A/10/O,A/15/N,,,3.1,0.1,
+distance,A/45/NE2,A/47/CH2,,,3.5,0.2,
+bond,A/10/N,A/10/CA,,,1.47,0.02,
+angle,A/10/N,A/10/CA,A/10/C,,110,2,
+torsion,A/10/N,A/10/CA,A/10/CB,A/10/CG2,60,5,3
+chirality,A/10/CA,A/10/N,A/10/C,A/10/CB,2.5,0.2,
+plane,A/45/CG,A/45/ND1,A/45/CE1,A/45/NE2,,0.02,
+"""
+KEYWORDS = """# as several programs write them
+exte dist first chain A resi 10 ins . atom O second chain A resi 14 ins . atom N value 2.9 sigma 0.1
+EXTERNAL DISTANCE FIRST CHAIN A RESIDUE 10 ATOM O SECOND CHAIN A RESIDUE 15 ATOM N VALUE 3.1 SIGMA 0.1 ALPHA 2
+exte dist first chain A resi 45 ins . atom NE2 second chain A resi 47 -
+     inse . atom CH2 value 3.5 sigma 0.2 type 1  ! no bond, as it is too long
+exte dist first chain A resi 10 atom N altecode . second chain A resi 10 atom CA
+value 1.47 sigma 0.02 type 0
+exte angle first chain A resi 10 atom N next chain A resi 10 atom CA next chain A resi 10 atom C valu 110 sigm 2
+exte tors firs chai A resi 10 ins . atom N seco chai A resi 10 ins . atom CA thir chai A resi 10 ins . atom CB -
+ four chai A resi 10 ins . atom CG2 value 60 sigma 5 peri 3
+exte chir first chain A resi 10 atom CA next chain A resi 10 atom N next chain A resi 10 atom C -
+ next chain A resi 10 atom CB value 2.5 sigma 0.2
+exte plane first chain A resi 45 ins . atom {CG ND1 CE1 NE2} sigma 0.02
+"""
+
+
+@pytest.fixture(scope="module")
+def prepared() -> tuple[Problem, ar.Atoms]:
+    """The example without hydrogens to 4 Å, and a second conformer of Asp 116, of which it has one."""
+    structure = gemmi.read_structure(str(MODEL))
+    residue = structure[0]["A"]["116"]["ASP"]
+    for other in [atom.clone() for atom in residue]:
+        other.altloc, other.pos = "B", other.pos + gemmi.Position(0.3, 0.2, -0.1)
+        residue.add_atom(other)
+    options = ar.Options(d_min=4.0, tls=("none",), hydrogens="strip")
+    _, problem, atoms, _ = ar.prepare(structure, DATA, options)
+    return problem, atoms
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "external.txt"
+    path.write_text(text)
+    return path
+
+
+def test_they_are_what_a_table_says(prepared: tuple[Problem, ar.Atoms], tmp_path: Path) -> None:
+    atoms = prepared[1]
+    table = tmp_path / "table.csv"
+    table.write_text(TABLE)
+    assert read_rows(write(tmp_path, KEYWORDS), atoms) == read_rows(table, atoms)
+
+
+def test_what_is_set_holds_for_the_lines_after_it(prepared: tuple[Problem, ar.Atoms], tmp_path: Path) -> None:
+    distance = "exte dist first chain A resi 10 atom O second chain A resi {} atom N value {} sigma 0.1"
+    lines = [
+        "exte weight scale 5 angle 2 sgmn 0.2 sgmx 0.4", distance.format(14, 2.9),
+        "exte type 1", "exte dmax 4.2", distance.format(15, 3.1), distance.format(16, 5.0),
+        "exte weight scale distance 0.1", distance.format(17, 4.0), distance.format(13, 3.9) + " type 2",
+        "exte alpha 2", distance.format(18, 4.1) + " type 2",
+        "exte angle first chain A resi 10 atom N next chain A resi 10 atom CA next chain A resi 10 atom C value 110 "
+        "sigma 0.3",
+    ]  # fmt: skip
+    rows = read_rows(write(tmp_path, "\n".join(lines)), prepared[1])
+    assert [(row.kind, row.ideal) for row in rows] == [
+        ("robust distance", 2.9), ("distance", 3.1), ("distance", 4.0), ("robust distance", 3.9), ("distance", 4.1),
+        ("angle", 110.0),
+    ]  # fmt: skip
+    assert [row.sigma for row in rows] == pytest.approx([0.04, 0.04, 2.0, 2.0, 2.0, 0.15])
+
+
+def test_restraints_without_conformers_are_for_each(prepared: tuple[Problem, ar.Atoms], tmp_path: Path) -> None:
+    atoms = prepared[1]
+    name = "chain A resi 116 ins . atom {}"
+    ca, cb, ca_b = name.format("CA"), name.format("CB"), name.format("CA") + " alte B"
+    text = (
+        f"exte dist first {ca} second {cb} value 1.53 sigma 0.02 type 0\n"
+        f"exte dist first {ca_b} second chain A resi 115 ins . atom O value 2.8 sigma 0.1\n"
+        f"exte dist first {ca} alte A second {ca_b} value 0.0 sigma 0.02 type 1\n"
+    )
+    rows = read_rows(write(tmp_path, text), atoms)
+    said = [(row.kind, *(atoms.identity.label(i) for i in row.atoms)) for row in rows]
+    assert said == [
+        ("bond", "A/ASP 116/CA.A", "A/ASP 116/CB.A"), ("bond", "A/ASP 116/CA.B", "A/ASP 116/CB.B"),
+        ("robust distance", "A/ASP 116/CA.B", "A/ILE 115/O"), ("distance", "A/ASP 116/CA.A", "A/ASP 116/CA.B"),
+    ]  # fmt: skip
+
+
+def test_conformers_held_together(prepared: tuple[Problem, ar.Atoms], tmp_path: Path) -> None:
+    """A distance of 0 pulls whatever its direction, and not at all where it is kept."""
+    problem, atoms = prepared
+    name = "chain A resi 116 ins . atom CA alte"
+    path = write(tmp_path, f"exte dist first {name} A second {name} B value 0 sigma 0.02 type 1")
+    off = dataclasses.replace(problem.options.geometry, contacts=False)
+    alone = with_tables(Restraints.none(len(atoms)), atoms, [path])
+    target = GeometryTarget.build(alone, problem.reflections.crystal, off)
+    value, gradient = target(atoms)
+    assert value == pytest.approx(0.5 * (0.3**2 + 0.2**2 + 0.1**2) / 0.02**2, rel=1e-3)
+    direction = np.random.default_rng(6).normal(size=atoms.xyz.shape)
+    check_direction(
+        lambda t: target(atoms.replace(xyz=atoms.xyz + t * direction))[0], float((gradient.xyz * direction).sum()),
+        1e-4, 1e-7,
+    )  # fmt: skip
+    i, j = read_rows(path, atoms)[0].atoms
+    xyz = atoms.xyz.copy()
+    xyz[i] = xyz[j]
+    value, gradient = target(atoms.replace(xyz=xyz))
+    assert value == 0.0
+    assert not gradient.xyz.any()
+
+
+def test_what_is_left_out_is_said(prepared: tuple[Problem, ar.Atoms], tmp_path: Path) -> None:
+    problem, atoms = prepared
+    again = "exte dist first chain A resi 14 atom N second chain A resi 10 atom O value 2.8 sigma 0.1"
+    path = write(tmp_path, (
+        "monomer distance 10\n"
+        "occupancy group id 1 chain A resi 116 alte A\n"
+        "exte undefined ignore\n"
+        "exte weight gmwt 0.1\n"
+        "exte symall y\n"
+        "exte dist first chain A resi 10 atom H second chain A resi 14 atom O value 2.0 sigma 0.1\n"
+        "exte dist first chain A resi 10 atom XX second chain A resi 14 atom O value 2.0 sigma 0.1\n"
+        "exte dist first chain A resi 10 atom N alte C second chain A resi 14 atom O value 2.0 sigma 0.1 symm n\n"
+        "exte interval first chain A resi 10 atom N second chain A resi 14 atom O dmin 2 dmax 3\n"
+        f"{again}\n{again} symm n\n{again} type 1 symm n\n"
+    ))  # fmt: skip
+    after = with_tables(problem.restraints, atoms, [path])
+    assert isinstance(after.notes[-1], Caution)
+    assert after.notes[-1] == (
+        "restraint table external.txt: 1 distance; not used: 1 x keyword monomer, 1 x keyword occupancy, 1 x external "
+        "weight, 1 x restraint of hydrogens, 2 x restraint of atoms that are not in the model, 1 x external interval, "
+        "1 x look for symmetry mates, 2 x restraint of the same atoms as another"
+    )
+
+
+def test_hydrogens_on_request(prepared: tuple[Problem, ar.Atoms], tmp_path: Path) -> None:
+    line = "exte dist first chain A resi 10 atom H second chain A resi 14 atom O value 2.0 sigma 0.1"
+    with pytest.raises(ar.InputError, match="line 2: the model has no atom A/10/H; expected one"):
+        read_rows(write(tmp_path, f"exte hydr use\n{line}"), prepared[1])
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("exte dist first chain A resi 10 atom N value 1 sigma 1", "line 1: 1 atom; external distance has 2"),
+        ("exte dist first chain A resi 10 atom N second chain A resi 10 value 1", "atom 2 has no atom name; expected"),
+        ("exte dist first resi 10 atom N", "atom 1 has no chain"),
+        ("exte dist chain A resi 10 atom N", "found 'chain' before any atom; expected 'first' before it"),
+        ("exte dist first chain A resi 10 atom N secnd chain A", "found 'secnd'; expected atoms"),
+        ("exte dist first chain A resi 10 atom N value", "found 'value'; expected atoms"),
+        ("exte dist first chain A resi x atom N second chain A resi 9 atom N", "the residue is 'x'; expected a number"),
+        ("exte dist first chain A resi 9 atom N second chain A resi 9 atom XX", "has no atom A/9/XX; expected one"),
+        ("exte dist first chain A resi 9 atom N second chain A resi 9 atom C alte C", "atom A/9/C, conformer C"),
+        ("exte dist first chain A resi 9 atom N second chain A resi 9 atom C sigma 1", "value is ''; expected a numb"),
+        ("exte dist first chain A resi 9 atom N second chain A resi 9 atom C value 1", "sigma is ''; expected a numb"),
+        ("exte dist first chain A resi 9 atom N second chain A resi 9 atom C value -1 sigma 1", "line 1: the ideal of"),
+        ("exte weight scale 0", "the scale of dist is 0; expected a number above 0"),
+        ("exte dmax far", "dmax is 'far'; expected a number"),
+    ],
+)
+def test_lines_that_make_no_sense(prepared: tuple[Problem, ar.Atoms], tmp_path: Path, line: str, words: str) -> None:
+    path = write(tmp_path, line)
+    with pytest.raises(ar.InputError, match=words) as caught:
+        read_rows(path, prepared[1])
+    assert str(path) in str(caught.value)
+
+
+def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path, KEYWORDS)
+    flags = ["--cycles", "0", "--d-min", "3", "--tls", "none", "--hydrogens", "strip", "--out", str(tmp_path / "out")]
+    assert main(["refine", "--restraint-tables", str(path), str(MODEL), str(DATA), *flags]) == 0
+    shown = capsys.readouterr().out
+    assert "restraint table external.txt: 1 bond, 1 angle, 1 torsion, 1 chirality, 2 distances, 1 robust" in shown
