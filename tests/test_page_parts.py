@@ -88,7 +88,7 @@ def test_a_report_that_is_no_json_is_refused(tmp_path: Path) -> None:
 def test_each_further_domain_of_a_twin_has_a_tile() -> None:
     end = {"r_work": 0.2, "r_free": None, "bond_rmsz": None, "angle_rmsz": None}
     domains = [{"operator": "h,k,l", "fraction": 0.7}, {"operator": "k,h,-l", "fraction": 0.3}]
-    account = {"start": end, "final": end, "data": {"twin": domains}}
+    account = {"start": end, "final": end, "data": {"twin": domains}, "options": {"weighting": {}}}
     found = [tile for tile in facts.tiles(account, {"residues": []}) if tile.label == "Twin fraction"]
     assert [(tile.value, tile.note) for tile in found] == [("0.300", "by k,h,-l")]
 
