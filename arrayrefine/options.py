@@ -288,8 +288,8 @@ class Options:
     restraints: tuple[Path, ...] = ()
     """Restraint CIF files for ligands; they win over every library."""
     restraint_tables: tuple[Path, ...] = ()
-    """Tables of further restraints, CSV or TSV: kind, atom1, atom2, ..., ideal, sigma; or external restraints in
-    keywords of REFMAC5, as of ProSMART, LIBG, Coot or giant; see the documentation."""
+    """Tables of further restraints, CSV or TSV: kind, atom1, atom2, ..., ideal, sigma; or files of REFMAC5's external
+    restraints or phenix.refine's geometry_restraints.edits; see the documentation."""
     reference: Path | None = None
     """Reference model, PDB or mmCIF, whose distances the model keeps to where chains match (often one at higher
     resolution)."""

@@ -59,7 +59,8 @@ LAYERS = [
     {
         "configuration", "maps", "parameters", "preconditioner", "report", "scaling", "selection", "sigma_a", "solvent",
         "targets", "weights", "displacements.anisotropy", "displacements.predicted", "displacements.tls_groups",
-        "displacements.tls_segments", "further_restraints.atom_names", "further_restraints.refmac_keywords",
+        "displacements.tls_segments",
+        "further_restraints.atom_names", "further_restraints.phenix_edits", "further_restraints.refmac_keywords",
         "further_restraints.tables", "hydrogens.turning", "measurements.column_kind",
         "measurements.data_checks", "measurements.folds", "measurements.free_uncertainty", "measurements.outliers",
         "measurements.phase_origins",
@@ -90,7 +91,7 @@ LAYERS = [
         "further_restraints.neighbour_distances", "further_restraints.puckers", "further_restraints.ramachandran",
         "further_restraints.secondary_structure",
     },
-    {"further_restraints.surroundings"},
+    {"further_restraints.surroundings", "further_restraints.translated"},
     {"topology.metal_rings", "topology.nonbonded"},
     {"topology.polymers"},
     {
@@ -116,7 +117,7 @@ RANK = {name: i for i, layer in enumerate(LAYERS) for name in layer}
 ALLOWED = {
     "gemmi": {
         "crystal", "doctor", "io", "monomers", "restraints", "validation", "further_restraints.donor_distances",
-        "further_restraints.metal_coordination", "further_restraints.refmac_keywords",
+        "further_restraints.metal_coordination", "further_restraints.translated",
         "hydrogens.histidines", "hydrogens.lengths", "hydrogens.linked", "hydrogens.sources", "real_space.map_grids",
         "scattering.form_factors",
         "topology.adducts", "topology.atom_names", "topology.build", "topology.chain_ends", "topology.chiral_centres",

@@ -188,13 +188,6 @@ def test_tables_that_cannot_be_read(prepared: tuple[Problem, ar.Atoms], tmp_path
             read_rows(source, prepared[1])
 
 
-def test_keywords_of_phenix_are_known(prepared: tuple[Problem, ar.Atoms], tmp_path: Path) -> None:
-    path = tmp_path / "restraints.txt"
-    path.write_text("# from elsewhere\nrefinement.geometry_restraints.edits {\n}\n")
-    with pytest.raises(ar.InputError, match=r"keywords of phenix.refine \('refinement.geom.* of REFMAC5.*--reference"):
-        read_rows(path, prepared[1])
-
-
 def test_command_line(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     flags = ["--cycles", "0", "--d-min", "3", "--tls", "none", "--hydrogens", "strip", "--out", str(out)]

@@ -13,17 +13,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, TypeAlias
-
-import gemmi
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.errors import InputError
 from arrayrefine.further_restraints.atom_names import Finder
+from arrayrefine.further_restraints.translated import NumberedRow, Read, bond_or_distance, by_conformer
 from arrayrefine.wording import counted
-
-NumberedRow: TypeAlias = tuple[int, dict[str, str]]
-"""Number of a line, and the cells that it makes."""
 
 _KEYWORD = re.compile(r"\s*exte", re.IGNORECASE)
 _GOES_ON = re.compile(r"\s*(firs|next|seco|thir|four|valu|sigm|type|alph|symm)", re.IGNORECASE)
@@ -39,20 +34,11 @@ _OF_RESTRAINT = {
     "valu": "value", "sigm": "sigma", "type": "type", "alph": "alpha", "symm": "symmetry", "peri": "period",
 }  # fmt: skip
 _SETS = {"dmin": "nearest", "dmax": "furthest", "type": "type", "alph": "alpha"}
-_BOND_REACH = 1.3
-"""Times the sum of covalent radii: up to there a distance is that of a bond."""
 _HYDROGEN_NAME = re.compile(r"\d?[HD]")
 _FURTHER = 2
 """The type of what is no restraint like those of the dictionary."""
 _LEAST_SQUARES = 2.0
 """Alpha of Barron's loss (CVPR 2019, 4331)."""
-
-
-class Read(NamedTuple):
-    """Restraints as rows of a table, and how much was left out of what kind."""
-
-    rows: list[NumberedRow]
-    left_out: Counter[str]
 
 
 class _Set:
@@ -203,8 +189,11 @@ def _restraints(
     if what == "dist":
         kind_number = _number(said["type"], "type", where) if "type" in said else state.type
         alpha = _number(said["alpha"], "alpha", where) if "alpha" in said else state.alpha
-        cells["kind"] = _kind_of_distance(find.atoms, [rows[0] for rows in found], value, kind_number, alpha)
-    for chosen in _conformers(found, who.altloc):
+        if kind_number >= _FURTHER:
+            cells["kind"] = "distance" if alpha >= _LEAST_SQUARES else "robust distance"
+        else:
+            cells["kind"] = bond_or_distance(find.atoms, [rows[0] for rows in found], value)
+    for chosen in by_conformer(found, who.altloc):
         yield cells | {f"atom{k}": who.label(i) for k, i in enumerate(chosen, start=1)}
 
 
@@ -264,22 +253,6 @@ def _blank(code: str) -> str:
 def _is_hydrogen(atoms: Atoms, rows: list[int], name: str) -> bool:
     """Whether a name is that of a hydrogen, which the model may not have."""
     return bool(atoms.element[rows[0]] in ("H", "D")) if rows else _HYDROGEN_NAME.match(name) is not None
-
-
-def _kind_of_distance(atoms: Atoms, rows: list[int], value: float, number: float, alpha: float) -> str:
-    if number >= _FURTHER:
-        return "distance" if alpha >= _LEAST_SQUARES else "robust distance"
-    reach = _BOND_REACH * sum(gemmi.Element(str(atoms.element[i])).covalent_r for i in rows)
-    return "bond" if 0.0 < value <= reach else "distance"
-
-
-def _conformers(found: list[list[int]], altloc: Any) -> Iterator[list[int]]:
-    """Atoms that are there together, one of each: those of every conformer that any of them has."""
-    names = sorted({str(altloc[i]) for rows in found for i in rows if len(rows) > 1} - {""})
-    for name in names or [""]:
-        chosen = [rows if len(rows) == 1 else [i for i in rows if altloc[i] in (name, "")] for rows in found]
-        if all(len(rows) == 1 for rows in chosen):
-            yield [rows[0] for rows in chosen]
 
 
 def _without_repeats(rows: list[NumberedRow], left_out: Counter[str]) -> list[NumberedRow]:

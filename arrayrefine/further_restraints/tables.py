@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from arrayrefine.atoms import Atoms
 from arrayrefine.errors import InputError
 from arrayrefine.further_restraints.atom_names import Finder
+from arrayrefine.further_restraints.phenix_edits import is_phenix, read_edits
 from arrayrefine.further_restraints.refmac_keywords import is_refmac, read_keywords
 from arrayrefine.io.in_memory import is_frame, is_path, label_of
 from arrayrefine.restraints import Angles, Bonds, Chiralities, Distances, Planes, Restraints, Torsions
@@ -25,15 +26,14 @@ from arrayrefine.wording import Caution, counted
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 TableSource: TypeAlias = Any
-"""Path of a CSV or TSV file or one of keywords of REFMAC5, a pandas.DataFrame, or a list of mappings."""
+"""Path of a CSV or TSV file, or of restraints as REFMAC5 or phenix.refine has them; a pandas.DataFrame, or a list of
+mappings."""
 
 COUNTS = {"bond": 2, "angle": 3, "torsion": 4, "chirality": 4, "distance": 2, "robust distance": 2, "plane": 0}
 """Atoms of each kind of restraint; a plane has four or more."""
 _LEAST_IN_PLANE = 4
 _COLUMNS = "kind, atom1, atom2, ..., ideal, sigma and, for torsions, period"
 _MEANT = re.compile(r"kind|atom\d+|ideal|sigma|period|")
-_KEYWORDS = re.compile(r"\s*(refinement[.\s{].*|geometry_restraints\b.*)", re.IGNORECASE)
-"""Restraints as phenix.refine writes them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,8 +74,8 @@ def with_tables(
     sources : sequence of paths, pandas.DataFrame or lists of mappings
         Each with the columns kind, atom1, atom2 and so on, ideal, sigma, and for torsions period (1 where it is blank).
         Atoms are named as in the log (``A/HIS 57B/CA.A``), in gemmi's syntax (``A/57/CA``, ``A/57.B/CA:A``), or by any
-        selection that names a single atom. A file may have external restraints of REFMAC5 instead, see
-        `refmac_keywords`.
+        selection that names a single atom. A file may have restraints of REFMAC5 or phenix.refine instead, see
+        `refmac_keywords` and `phenix_edits`.
     loss : float
         Shape of the robust loss, see `kernels.distances`.
 
@@ -121,8 +121,11 @@ def _read(source: TableSource, atoms: Atoms) -> tuple[list[Row], list[str]]:
     where = f"restraint table '{label_of(source)}'"
     find = Finder(atoms)
     lines = _lines(source, where) if is_path(source) else []
-    if is_refmac(lines):
-        read = read_keywords(lines, atoms, where)
+    read = (
+        read_keywords(lines, atoms, where) if is_refmac(lines)
+        else read_edits(lines, atoms, where) if is_phenix(lines) else None
+    )  # fmt: skip
+    if read is not None:
         left_out = ", ".join(f"{number} x {what}" for what, number in read.left_out.items())
         rows = [_row(cells, find, f"{where}, line {number}") for number, cells in read.rows]
         return rows, [f"not used: {left_out}"] if left_out else []
@@ -161,15 +164,6 @@ def _records(source: TableSource, lines: Sequence[str], where: str) -> Sequence[
     lines = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
     if not lines:
         raise InputError(f"{where} is empty; expected CSV or TSV with the columns {_COLUMNS}")
-    keywords = next((line.strip() for line in lines if _KEYWORDS.match(line)), None)
-    if keywords is not None:
-        raise InputError(
-            f"{where} has keywords of phenix.refine ('{keywords[:60]}'), which are not read; expected CSV or TSV "
-            f"with the columns {_COLUMNS}, such as 'distance,A/57/N,A/61/O,2.9,0.1' below "
-            "'kind,atom1,atom2,ideal,sigma', or external restraints of REFMAC5. For restraints of a reference model "
-            "give that model with --reference; those of secondary structure and of base pairs are found with "
-            "--external.secondary-structure and --external.base-pairs"
-        )
     mark = max("\t;,", key=lines[0].count)
     return list(csv.DictReader(io.StringIO("\n".join(lines)), delimiter=mark, skipinitialspace=True))
 
