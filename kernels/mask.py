@@ -162,13 +162,19 @@ def _mark_runs(ends: Array, position: Array, radius: float, step: Array, padded:
 
 
 def _wrap(inside: NDArray[np.bool_], axis: int, n: int, pad: int) -> NDArray[np.bool_]:
-    """Fold the margins of `axis` back into the period of `n` points."""
-    inside = np.moveaxis(inside, axis, 0)
-    folded = np.zeros((n, *inside.shape[1:]), dtype=np.bool_)
-    for begin in range(0, len(inside), n):
-        part = inside[begin : begin + n]
-        folded[: len(part)] |= part
-    return np.moveaxis(np.roll(folded, -pad, axis=0), 0, axis)
+    """Fold the margins of `axis`, `pad` points before the cell and what is behind it, into the period of `n` points."""
+
+    def along(first: int, last: int) -> tuple[slice, ...]:
+        return (*(slice(None),) * axis, slice(first, last))
+
+    length = inside.shape[axis]
+    folded = np.zeros((*inside.shape[:axis], n, *inside.shape[axis + 1 :]), dtype=np.bool_)
+    k, place = 0, -pad % n
+    while k < length:
+        m = min(length - k, n - place)
+        folded[along(place, place + m)] |= inside[along(k, k + m)]
+        k, place = k + m, 0
+    return folded
 
 
 def ball(step: Array, distance: float) -> Array:
