@@ -71,6 +71,19 @@ def test_they_are_what_a_table_says(prepared: tuple[Problem, ar.Atoms], tmp_path
     assert read_rows(write(tmp_path, KEYWORDS), atoms) == read_rows(table, atoms)
 
 
+def test_codes_may_be_blank(prepared: tuple[Problem, ar.Atoms], tmp_path: Path) -> None:
+    """As programs write them that fill a fixed form."""
+    full = "exte torsion first {} next {} next {} next {} value 60 sigma 5 period 1"
+    names = ("N", "CA", "CB", "CG2")
+    blank = full.format(*(f"chain A resi   10 inse   atom {name:>4s} alte  " for name in names))
+    dots = full.format(*(f"chain A resi 10 inse . atom {name} alte ." for name in names))
+    rows = read_rows(write(tmp_path, blank), prepared[1])
+    assert [row.kind for row in rows] == ["torsion"]
+    assert rows == read_rows(write(tmp_path, dots), prepared[1])
+    last = "exte dist first chain A resi 10 atom N value 3.2 sigma 0.1 second chain A resi 14 atom O alte"
+    assert [row.ideal for row in read_rows(write(tmp_path, last), prepared[1])] == [3.2]
+
+
 def test_what_is_set_holds_for_the_lines_after_it(prepared: tuple[Problem, ar.Atoms], tmp_path: Path) -> None:
     distance = "exte dist first chain A resi 10 atom O second chain A resi {} atom N value {} sigma 0.1"
     lines = [

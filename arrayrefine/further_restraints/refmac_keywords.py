@@ -30,6 +30,7 @@ _OF_ATOM = {
     "chai": "chain", "resi": "residue", "ins": "code", "inse": "code", "insc": "code", "atom": "name", "name": "name",
     "alt": "altloc", "alte": "altloc", "altc": "altloc", "altl": "altloc", "segm": "segment",
 }  # fmt: skip
+_MAY_BE_BLANK = ("code", "altloc")
 _OF_RESTRAINT = {
     "valu": "value", "sigm": "sigma", "type": "type", "alph": "alpha", "symm": "symmetry", "peri": "period",
 }  # fmt: skip
@@ -208,6 +209,8 @@ def _parsed(words: list[str], where: str) -> tuple[list[dict[str, str]], dict[st
         if key in _NEW_ATOM:
             specs.append({})
             continue
+        if _OF_ATOM.get(key) in _MAY_BE_BLANK and (k == len(words) or len(words[k]) > 1):
+            continue  # such a code has one letter: none was written
         if key not in _OF_ATOM | _OF_RESTRAINT or k == len(words):
             raise InputError(
                 f"{where}: found '{words[k - 1]}'; expected atoms (first, second, ..., each with chain, residue and "
