@@ -9,6 +9,7 @@ import numpy as np
 
 from arrayrefine.atoms import Atoms, Identity
 from arrayrefine.crystal import Crystal
+from arrayrefine.example import MODEL
 from arrayrefine.reflections import Reflections
 
 # One setting of every lattice type and several classes; both settings of R.
@@ -115,3 +116,13 @@ def with_tensors(atoms: Atoms, seed: int = 1) -> Atoms:
     u_aniso = np.where(mask[:, None], 0.02 * rng.normal(size=(len(atoms), 6)), 0.0)
     u_aniso[:, :3] -= u_aniso[:, :3].mean(axis=1, keepdims=True)
     return dataclasses.replace(atoms, anisotropic=mask, u_aniso=u_aniso, b_iso=atoms.b_iso + 30.0)
+
+
+def example_of_two_conformers() -> gemmi.Structure:
+    """The example with a second conformer, B, of Asp 116, of which it has one; 0.37 Å from it."""
+    structure = gemmi.read_structure(str(MODEL))
+    residue = structure[0]["A"]["116"]["ASP"]
+    for other in [atom.clone() for atom in residue]:
+        other.altloc, other.pos = "B", other.pos + gemmi.Position(0.3, 0.2, -0.1)
+        residue.add_atom(other)
+    return structure

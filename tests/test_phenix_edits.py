@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import gemmi
 import pytest
+from synthetic import example_of_two_conformers
 
 import arrayrefine as ar
 from arrayrefine.__main__ import main
@@ -80,13 +80,8 @@ refinement {
 
 @pytest.fixture(scope="module")
 def atoms() -> ar.Atoms:
-    """The example, and a second conformer of Asp 116, of which it has one."""
-    structure = gemmi.read_structure(str(MODEL))
-    residue = structure[0]["A"]["116"]["ASP"]
-    for other in [atom.clone() for atom in residue]:
-        other.altloc, other.pos = "B", other.pos + gemmi.Position(0.3, 0.2, -0.1)
-        residue.add_atom(other)
-    return ar.read_model(structure).atoms
+    """Those of the example with two conformers."""
+    return ar.read_model(example_of_two_conformers()).atoms
 
 
 def write(folder: Path, text: str) -> Path:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import gemmi
 import numpy as np
 import pytest
 from checks import check_direction
+from synthetic import example_of_two_conformers
 
 import arrayrefine as ar
 from arrayrefine.__main__ import main
@@ -47,14 +47,9 @@ exte plane first chain A resi 45 ins . atom {CG ND1 CE1 NE2} sigma 0.02
 
 @pytest.fixture(scope="module")
 def prepared() -> tuple[Problem, ar.Atoms]:
-    """The example without hydrogens to 4 Å, and a second conformer of Asp 116, of which it has one."""
-    structure = gemmi.read_structure(str(MODEL))
-    residue = structure[0]["A"]["116"]["ASP"]
-    for other in [atom.clone() for atom in residue]:
-        other.altloc, other.pos = "B", other.pos + gemmi.Position(0.3, 0.2, -0.1)
-        residue.add_atom(other)
+    """The example with two conformers, without hydrogens to 4 Å."""
     options = ar.Options(d_min=4.0, tls=("none",), hydrogens="strip")
-    _, problem, atoms, _ = ar.prepare(structure, DATA, options)
+    _, problem, atoms, _ = ar.prepare(example_of_two_conformers(), DATA, options)
     return problem, atoms
 
 

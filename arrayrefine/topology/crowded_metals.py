@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from arrayrefine.atoms import Atoms, coexist
-from arrayrefine.kernels.contacts import in_table
-from arrayrefine.kernels.distances import close_pairs
+from arrayrefine.atoms import Atoms
 from arrayrefine.restraints import Int, NonBonded
+from arrayrefine.topology.crowded_pairs import crowded_pairs, labels_of_pairs
 from arrayrefine.topology.nonbonded import metal_flags, unique_pairs
 from arrayrefine.wording import Caution, are, counted, listed
 
@@ -37,20 +36,11 @@ def crowded_metals(atoms: Atoms, non_bonded: NonBonded, edges: Int) -> list[str]
     list of str
         One warning, or none.
     """
-    who, conformer, occupancy = atoms.identity, non_bonded.conformer, atoms.occupancy
-    rows = np.flatnonzero((occupancy > 0.0) & metal_flags(atoms.element))
-    pairs = rows[close_pairs(atoms.xyz[rows], _NEAREST)]
-    i, j = pairs[:, 0], pairs[:, 1]
-    chosen = (who.residue[i] != who.residue[j]) & coexist(conformer[i], conformer[j])
-    chosen &= (occupancy[i] + occupancy[j] > _TOGETHER) & ~in_table(i, j, unique_pairs([edges], len(atoms)), len(atoms))
-    i, j = i[chosen], j[chosen]
-    if not len(i):
+    rows = np.flatnonzero((atoms.occupancy > 0.0) & metal_flags(atoms.element))
+    known = unique_pairs([edges], len(atoms))
+    labels = labels_of_pairs(atoms, crowded_pairs(atoms, non_bonded, rows, _NEAREST, _TOGETHER, known))
+    if not labels:
         return []
-    distance = np.linalg.norm(atoms.xyz[i] - atoms.xyz[j], axis=1)
-    labels = [
-        f"{who.label(int(i[k]))} - {who.label(int(j[k]))} ({distance[k]:.2f} Å)"
-        for k in np.argsort(distance, kind="stable").tolist()
-    ]
     n = len(labels)
     return [Caution(
         f"{counted(n, 'pair')} of metals of different residues, there together, {are(n)} within {_NEAREST:g} Å, nearer "

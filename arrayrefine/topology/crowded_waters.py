@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from arrayrefine.atoms import Atoms, coexist
-from arrayrefine.kernels.contacts import in_table
-from arrayrefine.kernels.distances import close_pairs
+from arrayrefine.atoms import Atoms
 from arrayrefine.restraints import NonBonded
+from arrayrefine.topology.crowded_pairs import crowded_pairs, labels_of_pairs
 from arrayrefine.topology.nonbonded import metal_flags
 from arrayrefine.wording import Caution, are, counted, listed
 
@@ -35,21 +34,11 @@ def crowded_waters(atoms: Atoms, non_bonded: NonBonded) -> list[str]:
     list of str
         One warning, or none.
     """
-    who, conformer, occupancy = atoms.identity, non_bonded.conformer, atoms.occupancy
-    rows = np.flatnonzero((occupancy > 0.0) & ~atoms.is_hydrogen & ~metal_flags(atoms.element))
-    pairs = rows[close_pairs(atoms.xyz[rows], _NEAREST)]
-    i, j = pairs[:, 0], pairs[:, 1]
-    chosen = (atoms.is_water[i] | atoms.is_water[j]) & (who.residue[i] != who.residue[j])
-    chosen &= coexist(conformer[i], conformer[j])
-    chosen &= (occupancy[i] + occupancy[j] - 1.0 > _TOGETHER) & ~in_table(i, j, non_bonded.excluded, len(atoms))
-    i, j = i[chosen], j[chosen]
-    if not len(i):
+    rows = np.flatnonzero((atoms.occupancy > 0.0) & ~atoms.is_hydrogen & ~metal_flags(atoms.element))
+    pairs = crowded_pairs(atoms, non_bonded, rows, _NEAREST, 1.0 + _TOGETHER, non_bonded.excluded)
+    labels = labels_of_pairs(atoms, pairs[atoms.is_water[pairs].any(axis=1)])
+    if not labels:
         return []
-    distance = np.linalg.norm(atoms.xyz[i] - atoms.xyz[j], axis=1)
-    labels = [
-        f"{who.label(int(i[k]))} - {who.label(int(j[k]))} ({distance[k]:.2f} Å)"
-        for k in np.argsort(distance, kind="stable").tolist()
-    ]
     n = len(labels)
     return [Caution(
         f"{counted(n, 'pair')} of a water and another atom, there at the same time, {are(n)} within {_NEAREST:g} Å; "
