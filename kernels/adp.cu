@@ -1,22 +1,10 @@
 // Restraints on B; the formulas are in adp.py. Float64 throughout, every sum in one order.
 
+#include "limits.cuh"
+#include "sums.cuh"
+
 #define BLOCK 128
 #define WIDE 512
-
-template <int N> __device__ double block_sum(double v) {
-    __shared__ double part[N];
-    __syncthreads();  // the last sum has been read by all
-    part[threadIdx.x] = v;
-    __syncthreads();
-    for (int half = N / 2; half > 0; half /= 2) {
-        if (threadIdx.x < half) part[threadIdx.x] += part[threadIdx.x + half];
-        __syncthreads();
-    }
-    return part[0];
-}
-
-// Not fmax, which would hide a NaN.
-inline __device__ double at_least(double floor, double b) { return b < floor ? floor : b; }
 
 // 1/2 sum of w (B1 - B2)^2 / (B1 B2). The term is symmetric, so each end of a pair finds its own derivative: a warp
 // owns one atom and walks the atom's partners, other[first[a]..first[a + 1]]. Each end counts half of the value.

@@ -1,55 +1,10 @@
 // Restraints on anisotropic U; the formulas are in adp_aniso.py. Float64 throughout, every sum in one order. Models in
-// y. Six values of a symmetric matrix are in the order 11, 22, 33, 12, 13, 23.
+// y.
+
+#include "six.cuh"
+#include "sums.cuh"
 
 #define BLOCK 128
-#define FULL 0xffffffffu
-
-__device__ double block_sum(double v) {
-    __shared__ double part[BLOCK];
-    __syncthreads();  // the last sum has been read by all
-    part[threadIdx.x] = v;
-    __syncthreads();
-    for (int half = BLOCK / 2; half > 0; half /= 2) {
-        if (threadIdx.x < half) part[threadIdx.x] += part[threadIdx.x + half];
-        __syncthreads();
-    }
-    return part[0];
-}
-
-__device__ __forceinline__ double warp_sum(double v) {
-    for (int step = 16; step > 0; step /= 2) v += __shfl_xor_sync(FULL, v, step);
-    return v;
-}
-
-struct Six { double v[6]; };
-
-__device__ __forceinline__ Six read_six(const double* p) {
-    Six a;
-#pragma unroll
-    for (int k = 0; k < 6; k++) a.v[k] = p[k];
-    return a;
-}
-
-__device__ __forceinline__ void write_six(const Six& a, double* p) {
-#pragma unroll
-    for (int k = 0; k < 6; k++) p[k] = a.v[k];
-}
-
-// tr(A B)
-__device__ __forceinline__ double inner(const Six& a, const Six& b) {
-    return a.v[0] * b.v[0] + a.v[1] * b.v[1] + a.v[2] * b.v[2] +
-           2.0 * (a.v[3] * b.v[3] + a.v[4] * b.v[4] + a.v[5] * b.v[5]);
-}
-
-__device__ __forceinline__ Six cofactors(const Six& a) {
-    const double xx = a.v[0], yy = a.v[1], zz = a.v[2], xy = a.v[3], xz = a.v[4], yz = a.v[5];
-    return {{yy * zz - yz * yz, xx * zz - xz * xz, xx * yy - xy * xy, xz * yz - xy * zz, xy * yz - xz * yy,
-             xy * xz - xx * yz}};
-}
-
-__device__ __forceinline__ double determinant(const Six& a, const Six& c) {
-    return a.v[0] * c.v[0] + a.v[3] * c.v[3] + a.v[4] * c.v[4];
-}
 
 __device__ __forceinline__ Six inverse(const Six& a) {
     Six c = cofactors(a);
@@ -59,42 +14,11 @@ __device__ __forceinline__ Six inverse(const Six& a) {
     return c;
 }
 
-// Smallest eigenvalue (Smith, Comm. ACM 4, 168, 1961); see symmetric.eigenvalues. Keeps NaN.
-__device__ double smallest(const Six& a) {
-    const double mean = (a.v[0] + a.v[1] + a.v[2]) / 3.0;
-    Six b = a;
-    b.v[0] -= mean, b.v[1] -= mean, b.v[2] -= mean;
-    const double p = sqrt(inner(b, b) / 6.0);
-    if (!(p > 0.0)) return mean + p;
-#pragma unroll
-    for (int k = 0; k < 6; k++) b.v[k] /= p;
-    const double half = 0.5 * determinant(b, cofactors(b));
-    return mean + 2.0 * p * cos(acos(half < -1.0 ? -1.0 : half > 1.0 ? 1.0 : half) / 3.0 + 2.0943951023931953);
-}
-
 // U made rounder where its smallest eigenvalue lies below the floor.
 __device__ __forceinline__ Six safe(Six a, double floor) {
-    const double low = smallest(a), more = low < floor ? floor - low : 0.0;
+    const double low = eigenvalues(a).low, more = low < floor ? floor - low : 0.0;
     a.v[0] += more, a.v[1] += more, a.v[2] += more;
     return a;
-}
-
-// V A V
-__device__ Six product(const Six& v, const Six& a) {
-    const double m[3][3] = {{v.v[0], v.v[3], v.v[4]}, {v.v[3], v.v[1], v.v[5]}, {v.v[4], v.v[5], v.v[2]}};
-    const double k[3][3] = {{a.v[0], a.v[3], a.v[4]}, {a.v[3], a.v[1], a.v[5]}, {a.v[4], a.v[5], a.v[2]}};
-    const int row[6] = {0, 1, 2, 0, 0, 1}, column[6] = {0, 1, 2, 1, 2, 2};
-    Six out;
-#pragma unroll
-    for (int n = 0; n < 6; n++) {
-        double sum = 0.0;
-#pragma unroll
-        for (int i = 0; i < 3; i++)
-#pragma unroll
-            for (int j = 0; j < 3; j++) sum += m[row[n]][i] * k[i][j] * m[j][column[n]];
-        out.v[n] = sum;
-    }
-    return out;
 }
 
 // Safe U and its inverse of every atom: (12,) each. For shapes (`size` is given) U is divided by its size.
@@ -143,7 +67,7 @@ kl(int n_atoms, const double* pair, const double* size, const int* first, const 
             slope.v[k] = warp_sum(slope.v[k]);
         }
         if (lane == 0) {
-            const Six through = product(v, apart);
+            const Six through = around(v, apart);
             double* out = gradient + 6 * (model * n_atoms + atom);
             Six sum;
 #pragma unroll
@@ -157,7 +81,7 @@ kl(int n_atoms, const double* pair, const double* size, const int* first, const 
             for (int k = 0; k < 6; k++) out[k] = k < 3 ? sum.v[k] : 2.0 * sum.v[k];
         }
     }
-    value = block_sum(value);
+    value = block_sum<BLOCK>(value);
     if (threadIdx.x == 0) partial[model * gridDim.x + blockIdx.x] = value;
 }
 
@@ -191,7 +115,7 @@ rigid_bond(int n_atoms, int n_pairs, double floor, const double* u, const int* f
         for (int k = 0; k < 6; k++) sum.v[k] = warp_sum(sum.v[k]);
         if (lane == 0) write_six(sum, gradient + 6 * (model * n_atoms + atom));
     }
-    value = block_sum(value);
+    value = block_sum<BLOCK>(value);
     if (threadIdx.x == 0) partial[model * gridDim.x + blockIdx.x] = value;
 }
 
@@ -261,13 +185,13 @@ sphericity(int n_atoms, double floor, const double* u, const double* weight, dou
 #pragma unroll
         for (int k = 0; k < 3; k++) odd.v[k] -= mean, odd_inverse.v[k] -= 1.0 / mean;
         value = -w * inner(odd, odd_inverse);
-        const Six square = product(v, {{mean, mean, mean, 0.0, 0.0, 0.0}});
+        const Six square = around(v, {{mean, mean, mean, 0.0, 0.0, 0.0}});
         const double by_mean = (v.v[0] + v.v[1] + v.v[2]) / 3.0;
 #pragma unroll
         for (int k = 0; k < 6; k++)
             gradient[6 * here + k] = k < 3 ? w * (by_mean - square.v[k]) : -2.0 * w * square.v[k];
     }
-    value = block_sum(value);
+    value = block_sum<BLOCK>(value);
     if (threadIdx.x == 0) partial[model * gridDim.x + blockIdx.x] = value;
 }
 
@@ -275,6 +199,6 @@ sphericity(int n_atoms, double floor, const double* u, const double* weight, dou
 extern "C" __global__ void __launch_bounds__(BLOCK) sum_blocks(int n, const double* partial, double* value) {
     double v = 0.0;
     for (int k = threadIdx.x; k < n; k += BLOCK) v += partial[(long long)blockIdx.x * n + k];
-    v = block_sum(v);
+    v = block_sum<BLOCK>(v);
     if (threadIdx.x == 0) value[blockIdx.x] = v;
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
+import re
 import sys
 import threading
 from collections import Counter
@@ -27,6 +28,7 @@ _UNFUSED = "-fmad=false"
 _FUSED = frozenset({"density", "density_aniso", "summation"})
 """Sources whose multiplications and additions may be fused: there speed is arithmetic. All others round as NumPy does,
 so that what is exactly zero or on a limit there is so here."""
+_INCLUDE = re.compile(r'^#include "(\w+\.cuh)"\n', re.MULTILINE)
 _NULL = np.uintp(0)  # None is a null pointer in recent CuPy only
 _functions: dict[tuple[ModuleType, int, str, str], Any] = {}
 _modules: dict[tuple[ModuleType, int, str], Any] = {}
@@ -178,6 +180,26 @@ def to_host(array: Any) -> Any:
     return array.get() if array_module(array) is not np else np.asarray(array)
 
 
+def source_of(module: str) -> str:
+    """Text of `kernels/<module>.cu` with the `.cuh` that it includes, each once.
+
+    They are put in here, since CuPy keeps what it has compiled by the text alone and would not see that a part changed.
+    """
+    included: set[str] = set()
+
+    def text_of(name: str) -> str:
+        text = Path(__file__).with_name(name).read_text(encoding="utf-8")
+        return _INCLUDE.sub(lambda found: part_of(found[1]), text)
+
+    def part_of(name: str) -> str:
+        if name in included:
+            return ""
+        included.add(name)
+        return text_of(name)
+
+    return text_of(f"{module}.cu")
+
+
 def compile_options(module: str) -> tuple[str, ...]:
     """What NVRTC is asked for where it compiles `kernels/<module>.cu`."""
     return _OPTIONS if module in _FUSED else (*_OPTIONS, _UNFUSED)
@@ -192,8 +214,7 @@ def _function(module: str, kernel: str) -> Any:
     if function is None:
         built = _modules.get((cupy, device, module))
         if built is None:
-            code = Path(__file__).with_name(f"{module}.cu").read_text(encoding="utf-8")
-            built = cupy.RawModule(code=code, options=compile_options(module))
+            built = cupy.RawModule(code=source_of(module), options=compile_options(module))
             _modules[cupy, device, module] = built
         function = built.get_function(kernel)
         _functions[cupy, device, module, kernel] = function

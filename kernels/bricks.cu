@@ -2,51 +2,14 @@
 //
 // `count` and `fill` decide alike: this source is compiled without fused multiply-adds, which would let the compiler
 // round the same sum differently in two kernels.
-//
-// Coordinates are those of density.cu.
 
-typedef unsigned long long Key;  // atom << 30 | cell of the lattice image, 10 bits for each axis
+#include "boxes.cuh"
+#include "sums.cuh"
 
-#define BRICK_X 8
-#define BRICK_Y 8
-#define BRICK_Z 16
-#define THREADS 128
 #define SORTED_IN_SHARED 1024
-#define FULL 0xffffffffu
-#define LOG2E 1.4426950408889634
-#define DEEPEST 100.0   // powers of two below which a Gaussian is cut off, whatever its radius
-#define MARGIN 1e-5     // relative, for points on the surface of the sphere
 #define TOO_MANY 1      // bits of the status
 #define NOT_FINITE 2
 #define NO_SUCH_MODEL 4
-
-struct Step { double xx, xy, xz, yy, yz, zz; };
-
-__device__ __forceinline__ Step read_step(const double* cell) {
-  return {cell[0], cell[1], cell[2], cell[3], cell[4], cell[5]};
-}
-
-__device__ __forceinline__ int floor_divide(int a, int b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
-
-__device__ __forceinline__ double in_cell(double x, int n) { return (x - floor(x)) * (double)n; }
-
-// The radius beyond which a Gaussian of k (powers of two per square Angstrom) counts for nothing; keeps NaN.
-__device__ __forceinline__ double cut(double radius, double k) {
-  return fmin(radius, sqrt(DEEPEST / k)) + 0.0 * (radius + k);
-}
-
-// Squared distance of the origin from the range [low, high] on one axis.
-__device__ __forceinline__ double gap_squared(double low, double high) {
-  const double gap = low > 0.0 ? low : (high < 0.0 ? -high : 0.0);
-  return gap * gap;
-}
-
-// Squared distance of the origin from a box that encloses `a` x `b` x `c` steps, its first point at (x, y, z).
-__device__ __forceinline__ double box_distance(double x, double y, double z, double a, double b, double c, Step s) {
-  const double xb = s.xy * b, xc = s.xz * c, yc = s.yz * c;
-  return gap_squared(x + min(xb, 0.0) + min(xc, 0.0), x + s.xx * a + max(xb, 0.0) + max(xc, 0.0)) +
-         gap_squared(y + min(yc, 0.0), y + s.yy * b + max(yc, 0.0)) + gap_squared(z, z + s.zz * c);
-}
 
 // Bricks along one axis that the range u - reach ... u + reach meets. Bricks of successive cells are numbered on.
 struct Range { int first, count; };
@@ -87,9 +50,9 @@ __device__ __forceinline__ void visit_bricks(
     const int tx = floor_divide(gx, bx), ty = floor_divide(gy, by), tz = floor_divide(gz, bz);
     const int px = (gx - tx * bx) * BRICK_X, py = (gy - ty * by) * BRICK_Y, pz = (gz - tz * bz) * BRICK_Z;
     const double ox = (double)tx * nx + px - ux, oy = (double)ty * ny + py - uy, oz = (double)tz * nz + pz - uz;
-    const double apart = box_distance(
+    const double apart = box_distance<double>(
         s.xx * ox + s.xy * oy + s.xz * oz, s.yy * oy + s.yz * oz, s.zz * oz, min(BRICK_X, nx - px) - 1,
-        min(BRICK_Y, ny - py) - 1, min(BRICK_Z, nz - pz) - 1, s);
+        min(BRICK_Y, ny - py) - 1, min(BRICK_Z, nz - pz) - 1, s.xx, s.xy, s.xz, s.yy, s.yz, s.zz);
     if (!(apart <= limit)) continue;
     const int brick = ((m * bx + gx - tx * bx) * by + gy - ty * by) * bz + gz - tz * bz;
     if (WRITE) {

@@ -6,9 +6,11 @@
 // of its own, so each contact stands in two lists and nothing is scattered. Places in memory come from integer
 // atomics, but bins are sorted and lists follow the bins, so every sum has one order.
 
+#include "limits.cuh"
+#include "sums.cuh"
+
 #define BLOCK 128
 #define LANES 8  // threads that share an atom in `repulsion`
-#define FULL 0xffffffffu
 #define FARTHEST 127        // lattice vectors, along each axis
 #define IDENTITY 0x808080u  // image: operator << 24 | lattice vector + 128, 8 bits for each axis
 #define ONE_FOUR 0xff808080u  // the other atom as given, three bonds away
@@ -30,20 +32,6 @@ inline __device__ double3 load(const double* p) { return make_double3(p[0], p[1]
 template <class T> inline __device__ double3 product(const T* m, double3 a) {
     return make_double3(m[0] * a.x + m[1] * a.y + m[2] * a.z, m[3] * a.x + m[4] * a.y + m[5] * a.z,
                         m[6] * a.x + m[7] * a.y + m[8] * a.z);
-}
-
-inline __device__ int floor_divide(int a, int b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
-
-// Sum over the threads of a block, the same in every run.
-__device__ double block_sum(double v) {
-    __shared__ double part[BLOCK];
-    part[threadIdx.x] = v;
-    __syncthreads();
-    for (int half = BLOCK / 2; half > 0; half /= 2) {
-        if (threadIdx.x < half) part[threadIdx.x] += part[threadIdx.x + half];
-        __syncthreads();
-    }
-    return part[0];
 }
 
 // ---- images
@@ -194,7 +182,7 @@ number_rows(int n_rows, int nw, const int* stale, int* count, int* begin, int* t
     begin += (model * n_rows + row) * (nw + 1);
     int sum = 0;
     for (int w = lane; w < nw; w += 32) sum += count[w];
-    for (int step = 16; step > 0; step /= 2) sum += __shfl_xor_sync(FULL, sum, step);
+    sum = warp_sum(sum);
     int start = lane == 0 ? atomicAdd(&taken[model], sum) : 0;
     start = __shfl_sync(FULL, start, 0);
     for (int w = lane; w - lane <= nw; w += 32) {  // with the place behind the row
@@ -365,7 +353,7 @@ repulsion(int n, int n_kinds, int capacity, double sigma, const double* xyz, con
         slope.z += __shfl_xor_sync(FULL, slope.z, step);
     }
     if (i < n && lane < 3) gradient[3 * (model * n + i) + lane] = lane == 0 ? slope.x : lane == 1 ? slope.y : slope.z;
-    value = block_sum(value);
+    value = block_sum<BLOCK>(value);
     if (threadIdx.x == 0) partial[model * gridDim.x + blockIdx.x] = value;
 }
 
@@ -375,6 +363,6 @@ sum_values(int n_partial, const double* partial, const int* status, int* stale, 
     const long long model = blockIdx.x;
     double v = 0.0;
     for (int k = threadIdx.x; k < n_partial; k += BLOCK) v += partial[model * n_partial + k];
-    v = block_sum(v);
+    v = block_sum<BLOCK>(v);
     if (threadIdx.x == 0) value[model] = v, stale[model] = status[model] != 0;
 }

@@ -5,59 +5,12 @@
 // splat   writes 4 K bytes per grid point, 53 MB: 16 us at 3.3 TB/s; bricks 5x a sphere, 5 N P (3 + K) FMA: 13 us.
 // gather  reads 4 K bytes per (atom, point) from the second-level cache, 180 MB: 35 us; N P (6 + K) FMA: 5 us.
 // Exponentials: 3 (splat) and 2 (gather) per row of 8 points; along a row e[i+1] = e[i] r[i], r[i+1] = r[i] q.
-//
-// Coordinates are those of the frame in which the first axis of the cell is along x and the second in the plane xy, so
-// the step between grid points is an upper triangular matrix: cell = {xx, xy, xz, yy, yz, zz, then the grid steps per
-// Angstrom across the faces of the cell along the three axes}.
 
-typedef unsigned long long Key;  // atom << 30 | cell of the lattice image, 10 bits for each axis
+#include "boxes.cuh"
+#include "rows.cuh"
+#include "sums.cuh"
 
-#define BRICK_X 8
-#define BRICK_Y 8
-#define BRICK_Z 16
-#define THREADS 128
-#define FULL 0xffffffffu
-#define LOG2E 1.4426950408889634
 #define LN2 0.6931471805599453
-#define DEEPEST 100.0   // powers of two below which a Gaussian is cut off, whatever its radius
-#define STEEPEST 1.9    // k s^2 (powers of two) above which the middle of a row may underflow where its ends count
-#define MARGIN 1e-5     // relative, for points on the surface of the sphere
-
-__device__ __forceinline__ float power2(float x) { return exp2f(x); }
-__device__ __forceinline__ double power2(double x) { return exp2(x); }
-__device__ __forceinline__ float root(float x) { return sqrtf(x); }
-__device__ __forceinline__ double root(double x) { return sqrt(x); }
-
-template <class T> struct alignas(16) Four { T x, y, z, w; };
-
-struct Step { double xx, xy, xz, yy, yz, zz; };
-
-__device__ __forceinline__ Step read_step(const double* cell) {
-  return {cell[0], cell[1], cell[2], cell[3], cell[4], cell[5]};
-}
-
-__device__ __forceinline__ int floor_divide(int a, int b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
-
-__device__ __forceinline__ double in_cell(double x, int n) { return (x - floor(x)) * (double)n; }
-
-// The radius beyond which a Gaussian of k (powers of two per square Angstrom) counts for nothing; keeps NaN.
-__device__ __forceinline__ double cut(double radius, double k) {
-  return fmin(radius, sqrt(DEEPEST / k)) + 0.0 * (radius + k);
-}
-
-// Squared distance of the origin from the range [low, high] on one axis.
-template <class T> __device__ __forceinline__ T gap_squared(T low, T high) {
-  const T gap = low > (T)0 ? low : (high < (T)0 ? -high : (T)0);
-  return gap * gap;
-}
-
-// Squared distance of the origin from a box that encloses `a` x `b` x `c` points, the first of them at (x, y, z).
-template <class T>
-__device__ __forceinline__ T box_distance(T x, T y, T z, T a, T b, T c, T xx, T xy, T xz, T yy, T yz, T zz) {
-  const T zero = (T)0, xb = xy * b, xc = xz * c, yc = yz * c;
-  return gap_squared(x + min(xb, zero) + min(xc, zero), x + xx * a + max(xb, zero) + max(xc, zero)) +
-         gap_squared(y + min(yc, zero), y + yy * b + max(yc, zero)) + gap_squared(z, z + zz * c);
-}
 
 // Gaussian at the 8 points of a row; x leads from the atom to the fifth of them, rest is the squared distance of the
 // row, k in powers of two.
@@ -181,11 +134,6 @@ SPLAT(splat_d2, double, 2, 3)
 SPLAT(splat_d4, double, 4, 2)
 SPLAT(splat_d6, double, 6, 2)
 SPLAT(splat_d8, double, 8, 2)
-
-template <class T> __device__ __forceinline__ T warp_sum(T v) {
-  for (int d = 16; d; d /= 2) v += __shfl_xor_sync(FULL, v, d);
-  return v;
-}
 
 // One warp owns one atom: a lane takes rows along x, whose neighbours along z are read by its neighbours.
 template <class T, int K>

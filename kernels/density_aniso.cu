@@ -9,58 +9,12 @@
 // Floor, per atom and point: splat 4 + K FMA, gather 8 + K FMA and 4 K bytes from the second-level cache, as for
 // isotropic atoms, and exponentials 3 and 2 per row of 8 points; the moments of a row cost ten more per row.
 
-typedef unsigned long long Key;  // as in density.cu
+#include "boxes.cuh"
+#include "rows.cuh"
+#include "six.cuh"
+#include "sums.cuh"
 
-#define BRICK_X 8
-#define BRICK_Y 8
-#define BRICK_Z 16
-#define THREADS 128
-#define FULL 0xffffffffu
-#define LOG2E 1.4426950408889634
-#define DEEPEST 100.0   // powers of two below which a Gaussian is cut off, whatever its radius
-#define STEEPEST 1.9    // K11 s^2 (powers of two) above which the middle of a row may underflow where its ends count
-#define MARGIN 1e-5     // relative, for points on the surface
 #define FORM 12         // values per atom
-
-__device__ __forceinline__ float power2(float x) { return exp2f(x); }
-__device__ __forceinline__ double power2(double x) { return exp2(x); }
-__device__ __forceinline__ float root(float x) { return sqrtf(x); }
-__device__ __forceinline__ double root(double x) { return sqrt(x); }
-
-template <class T> struct alignas(16) Four { T x, y, z, w; };
-
-struct Step { double xx, xy, xz, yy, yz, zz; };
-
-__device__ __forceinline__ Step read_step(const double* cell) {
-  return {cell[0], cell[1], cell[2], cell[3], cell[4], cell[5]};
-}
-
-__device__ __forceinline__ int floor_divide(int a, int b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
-
-__device__ __forceinline__ double in_cell(double x, int n) { return (x - floor(x)) * (double)n; }
-
-template <class T> __device__ __forceinline__ T gap_squared(T low, T high) {
-  const T gap = low > (T)0 ? low : (high < (T)0 ? -high : (T)0);
-  return gap * gap;
-}
-
-// Squared distance of the origin from a box that encloses `a` x `b` x `c` points, the first of them at (x, y, z).
-template <class T>
-__device__ __forceinline__ T box_distance(T x, T y, T z, T a, T b, T c, T xx, T xy, T xz, T yy, T yz, T zz) {
-  const T zero = (T)0, xb = xy * b, xc = xz * c, yc = yz * c;
-  return gap_squared(x + min(xb, zero) + min(xc, zero), x + xx * a + max(xb, zero) + max(xc, zero)) +
-         gap_squared(y + min(yc, zero), y + yy * b + max(yc, zero)) + gap_squared(z, z + zz * c);
-}
-
-// Smallest eigenvalue (Smith, Comm. ACM 4, 168, 1961); see symmetric.eigenvalues.
-__device__ double smallest(double xx, double yy, double zz, double xy, double xz, double yz) {
-  const double mean = (xx + yy + zz) / 3.0, a = xx - mean, b = yy - mean, c = zz - mean;
-  const double p = sqrt((a * a + b * b + c * c + 2.0 * (xy * xy + xz * xz + yz * yz)) / 6.0);
-  if (!(p > 0.0)) return mean + p;
-  const double s = 1.0 / p, A = a * s, B = b * s, C = c * s, D = xy * s, E = xz * s, F = yz * s;
-  const double half = 0.5 * (A * (B * C - F * F) + D * (E * F - D * C) + E * (D * F - B * E));
-  return mean + 2.0 * p * cos(acos(fmin(fmax(half, -1.0), 1.0)) / 3.0 + 2.0943951023931953);
-}
 
 // What row sums want of an atom, in double: K11, p by y and z, the level at which it ends, S by y^2, yz and z^2.
 struct Shape { double k, py, pz, level, yy, yz, zz, radius; };
@@ -96,7 +50,7 @@ __device__ __forceinline__ void shape_body(const double* precision, const double
   const int atom = blockIdx.x * THREADS + threadIdx.x;
   if (atom >= n_atoms) return;
   const double* k = precision + 6ll * atom;
-  const double low = smallest(k[0], k[1], k[2], k[3], k[4], k[5]);
+  const double low = eigenvalues(read_six(k)).low;
   exponent[atom] = low > 0.0 ? low : __longlong_as_double(0x7ff8000000000000LL);
   const Shape s = read_shape(k, frame, exponent[atom], radius[atom]);
   T* f = form + (long long)FORM * atom;
@@ -247,11 +201,6 @@ SPLAT(splat_d4, double, 4, 2)
 SPLAT(splat_d6, double, 6, 2)
 SPLAT(splat_d8, double, 8, 2)
 
-template <class T> __device__ __forceinline__ T warp_sum(T v) {
-  for (int d = 16; d; d /= 2) v += __shfl_xor_sync(FULL, v, d);
-  return v;
-}
-
 // One warp owns one atom: a lane takes rows along x, whose neighbours along z are read by its neighbours.
 template <class T, int K>
 __device__ __forceinline__ void gather_body(
@@ -266,7 +215,7 @@ __device__ __forceinline__ void gather_body(
   const double ux = in_cell(fractional[3 * atom], nx), uy = in_cell(fractional[3 * atom + 1], ny),
                uz = in_cell(fractional[3 * atom + 2], nz);
   const double* own = precision + 6ll * atom;
-  const double low_k = smallest(own[0], own[1], own[2], own[3], own[4], own[5]);
+  const double low_k = eigenvalues(read_six(own)).low;
   const Shape shape = read_shape(own, frame, low_k, radius[atom]);
   const double r = shape.radius;
   const int m = model ? model[atom] : 0;

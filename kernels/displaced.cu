@@ -9,28 +9,14 @@
 // `entry` has three numbers for each atom, -1 for none: where the six of U begin in the vector, where those of its group
 // begin, and the row of its projection (6, 6) onto what the site symmetry allows.
 
+#include "six.cuh"
+#include "sums.cuh"
+
 #define BLOCK 128
-#define FULL 0xffffffffu
 #define NUMBERS 20
 #define RECORD 23
 
 __device__ constexpr double EIGHT_PI_SQUARED = 78.956835208714868951;
-
-struct Six { double v[6]; };
-
-__device__ __forceinline__ Six read_six(const double* __restrict__ p) {
-    return {{p[0], p[1], p[2], p[3], p[4], p[5]}};
-}
-
-__device__ __forceinline__ void write_six(const Six& a, double* __restrict__ p) {
-#pragma unroll
-    for (int k = 0; k < 6; k++) p[k] = a.v[k];
-}
-
-__device__ __forceinline__ Six shifted(Six a, double by) {
-    a.v[0] += by, a.v[1] += by, a.v[2] += by;
-    return a;
-}
 
 __device__ __forceinline__ double trace(const Six& a) { return a.v[0] + a.v[1] + a.v[2]; }
 
@@ -272,7 +258,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
     const int lane = threadIdx.x & 31;
 #pragma unroll
     for (int k = 0; k < NUMBERS; k++) {
-        for (int step = 16; step > 0; step /= 2) by[k] += __shfl_xor_sync(FULL, by[k], step);
+        by[k] = warp_sum(by[k]);
         if (lane == 0) part[threadIdx.x / 32][k] = by[k];
     }
     __syncthreads();

@@ -1,20 +1,11 @@
 // Robust restraints on distances and on differences of two; the formulas and their sources are in distances.py.
 // Float64 throughout, no two threads write to one place, every sum has one order.
 
+#include "sums.cuh"
+
 #define BLOCK 128
 
 __device__ constexpr double TINY = 1e-12;
-
-__device__ double block_sum(double v) {
-    __shared__ double part[BLOCK];
-    part[threadIdx.x] = v;
-    __syncthreads();
-    for (int half = BLOCK / 2; half > 0; half /= 2) {
-        if (threadIdx.x < half) part[threadIdx.x] += part[threadIdx.x + half];
-        __syncthreads();
-    }
-    return part[0];
-}
 
 // Distance of two atoms; its derivative by the first goes to `unit`.
 inline __device__ double distance(const double* xyz, int a, int b, double* unit) {
@@ -71,7 +62,7 @@ pulls(int n_atoms, int n_slots, int n_single, int n_double, const double* xyz, c
             }
         }
     }
-    value = block_sum(value);
+    value = block_sum<BLOCK>(value);
     if (threadIdx.x == 0) partial[model * gridDim.x + blockIdx.x] = value;
 }
 
@@ -84,7 +75,7 @@ add_pulls(int n_atoms, int n_slots, int n_partial, const int* first, const int* 
     if (blockIdx.x == gridDim.x - 1) {
         double v = 0.0;
         for (int k = threadIdx.x; k < n_partial; k += BLOCK) v += partial[model * n_partial + k];
-        v = block_sum(v);
+        v = block_sum<BLOCK>(v);
         if (threadIdx.x == 0) value[model] += v;
         return;
     }

@@ -4,6 +4,8 @@
 // at each of its atoms, z dz/dx, into a slot of its own. `sum_pulls`: one thread owns one coordinate and adds up its
 // slots, which a list made once names. No two threads write to one place, and every sum has one order.
 
+#include "sums.cuh"
+
 #define BLOCK 128
 
 __device__ constexpr double DEGREES = 57.295779513082320877;
@@ -27,18 +29,6 @@ inline __device__ void store(double* out, double3 a) {
     out[0] = a.x;
     out[1] = a.y;
     out[2] = a.z;
-}
-
-// Sum over the threads of a block, the same in every run.
-__device__ double block_sum(double v) {
-    __shared__ double part[BLOCK];
-    part[threadIdx.x] = v;
-    __syncthreads();
-    for (int half = BLOCK / 2; half > 0; half /= 2) {
-        if (threadIdx.x < half) part[threadIdx.x] += part[threadIdx.x + half];
-        __syncthreads();
-    }
-    return part[0];
 }
 
 // ---- terms: z = (what it is - ideal) / sigma; j[k] its derivative by the position r[k] of atom k
@@ -213,7 +203,7 @@ accumulate(int n_atoms, int n, int width, const int* first, const long long* ent
     if (blockIdx.x == gridDim.x - 1) {
         double v = 0.0;
         for (int r = threadIdx.x; r < n; r += BLOCK) v += z[r] * z[r];
-        v = block_sum(v);
+        v = block_sum<BLOCK>(v);
         if (threadIdx.x == 0) *value = 0.5 * v;
         return;
     }
@@ -295,7 +285,7 @@ restraints(int n_atoms, int n_slots, int n_bonds, int n_angles, int n_torsions, 
         block -= next(n_chiralities, CHIRALITY);
         value = pull_of_plane(block * BLOCK + threadIdx.x, n_planes, first_of_plane, xyz, index, sigma, pull);
     }
-    value = block_sum(value);
+    value = block_sum<BLOCK>(value);
     if (threadIdx.x == 0) partial[model * gridDim.x + blockIdx.x] = value;
 }
 
@@ -308,7 +298,7 @@ sum_pulls(int n_atoms, int n_slots, int n_partial, const int* first, const int* 
     if (blockIdx.x == gridDim.x - 1) {
         double v = 0.0;
         for (int k = threadIdx.x; k < n_partial; k += BLOCK) v += partial[model * n_partial + k];
-        v = block_sum(v);
+        v = block_sum<BLOCK>(v);
         if (threadIdx.x == 0) value[model] = v;
         return;
     }

@@ -1,6 +1,8 @@
 // Negative log-likelihood of measured amplitudes; the formulas and their sources are in likelihood.py.
 // Float64 throughout; sums are taken in a fixed order.
 
+#include "sums.cuh"
+
 #define BLOCK 256
 
 // ---- modified Bessel functions
@@ -167,18 +169,6 @@ __device__ Phased phased(double f_obs, double re, double im, double variance, bo
             2.0 * (re - f_obs * first_re / total) / variance, 2.0 * (im - f_obs * first_im / total) / variance};
 }
 
-// Sum over the threads of a block, the same in every run.
-__device__ double block_sum(double v) {
-    __shared__ double part[BLOCK];
-    part[threadIdx.x] = v;
-    __syncthreads();
-    for (int half = BLOCK / 2; half > 0; half /= 2) {
-        if (threadIdx.x < half) part[threadIdx.x] += part[threadIdx.x + half];
-        __syncthreads();
-    }
-    return part[0];
-}
-
 // ---- kernels
 
 extern "C" __global__ void scaled_bessel(long long n, const double* argument, double* i0, double* i1) {
@@ -255,7 +245,7 @@ xray_target(int n, int kind, int per_model, const double2* f_calc, const double2
         }
         d_f[first + r] = slope;
     }
-    const double sum = block_sum(value);
+    const double sum = block_sum<BLOCK>(value);
     if (threadIdx.x == 0) partial[(long long)blockIdx.y * gridDim.x + blockIdx.x] = sum;
 }
 
@@ -263,6 +253,6 @@ xray_target(int n, int kind, int per_model, const double2* f_calc, const double2
 extern "C" __global__ void __launch_bounds__(BLOCK) sum_blocks(int n, const double* partial, double* value) {
     double v = 0.0;
     for (int k = threadIdx.x; k < n; k += BLOCK) v += partial[(long long)blockIdx.x * n + k];
-    v = block_sum(v);
+    v = block_sum<BLOCK>(v);
     if (threadIdx.x == 0) value[blockIdx.x] = v;
 }

@@ -7,10 +7,12 @@
 // up for the others has -1. `own` is 1 where every model has reference values of its own, 0 where there is one set for
 // all.
 
+#include "limits.cuh"
+#include "sums.cuh"
+
 #define BLOCK 128
 
 // Not fmax, which would hide a NaN.
-__device__ __forceinline__ double at_least(double least, double v) { return v < least ? least : v; }
 
 // Of three or more groups the one without a value may fall below zero while each of the others is within its bounds.
 __device__ __forceinline__ double share_of(int group, double least, const int* __restrict__ row,
@@ -53,19 +55,6 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
     occupancy[model + atom] = source == atom ? share : share * ratio[own * model + atom];
 }
 
-// Sum over the threads of a block, the same in every run.
-__device__ double block_sum(double v) {
-    __shared__ double part[BLOCK];
-    __syncthreads();  // the last sum has been read by all
-    part[threadIdx.x] = v;
-    __syncthreads();
-    for (int half = BLOCK / 2; half > 0; half /= 2) {
-        if (threadIdx.x < half) part[threadIdx.x] += part[threadIdx.x + half];
-        __syncthreads();
-    }
-    return part[0];
-}
-
 // Adjoint of `share_out`, but that a share that was raised to the least one has its slope all the same. A block owns a
 // value of the vector, that of group `owner`, and `last` makes up for it (-1 for none). Atoms of group g are
 // atom[atoms_of[g]] to atom[atoms_of[g + 1] - 1]; child[first[a]] to child[first[a + 1] - 1] ride on atom a.
@@ -90,7 +79,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
                 by += d_occupancy[model + child[i]] * ratio[own * model + child[i]];
             sum += by / multiplicity[a];
         }
-        sum = block_sum(sum);
+        sum = block_sum<BLOCK>(sum);
         value += side == 0 ? sum : -sum;
     }
     if (threadIdx.x == 0) gradient[(long long)blockIdx.y * size + entry[owner[blockIdx.x]]] = value;
