@@ -33,9 +33,8 @@ LAYERS = [
     {"rebuilding.rotamers"},
     {"rebuilding.better_places"},
     {
-        "rebuilding.ligands", "rebuilding.peptides",
-        "rebuilding.side_chain_fit", "rebuilding.side_chain_scores", "rebuilding.side_chains",
-        "rebuilding.waters",
+        "rebuilding.ligands", "rebuilding.occurrences", "rebuilding.peptides", "rebuilding.side_chain_fit",
+        "rebuilding.side_chain_scores", "rebuilding.side_chains", "rebuilding.waters",
     },
     {"validation", "rebuilding.probes"},
     {"rebuilding.carboxamides"},

@@ -23,8 +23,10 @@ from arrayrefine.problem import Problem
 from arrayrefine.rebuilding import better_ligands, ligands
 from arrayrefine.rebuilding.better_ligands import Placed, told, with_better_ligands
 from arrayrefine.rebuilding.better_places import Trial
-from arrayrefine.rebuilding.ligands import Ligands, joined_residues, ligand_of, pieces_of
+from arrayrefine.rebuilding.ligands import Bonded, Ligands, joined_residues, ligand_of, pieces_of
+from arrayrefine.rebuilding.occurrences import Occurrences
 from arrayrefine.rebuilding.side_chains import Poses
+from arrayrefine.restraints import taken
 from arrayrefine.state import State, evaluate
 
 NAME = "MES"
@@ -35,7 +37,7 @@ HINGE = ("CG", "CD")
 
 def ligand(name: str, **how: Any) -> tuple[Atoms, Ligands]:
     atoms, restraints = built(name, **how)
-    found = ligand_of(atoms, np.unique(atoms.identity.residue), restraints, 20.0)
+    found = ligand_of(Bonded.of(atoms, restraints), np.unique(atoms.identity.residue), 20.0)
     assert found is not None
     return atoms, found
 
@@ -60,16 +62,29 @@ def test_single_bonds_turn_and_rings_and_flat_ones_do_not() -> None:
 def test_ions_and_what_does_not_hang_together_are_none() -> None:
     for name, how in (("MG", {}), ("EDO", {"lacks": ("C1",)}), ("ACT", {"lacks": ("O",)}), ("MES", {"lacks": ("C7",)})):
         atoms, restraints = built(name, **how)  # type: ignore[arg-type]
-        assert ligand_of(atoms, np.unique(atoms.identity.residue), restraints, 20.0) is None
+        assert ligand_of(Bonded.of(atoms, restraints), np.unique(atoms.identity.residue), 20.0) is None
+
+
+def test_atoms_without_bonds_are_no_ligand() -> None:
+    atoms, restraints = built("MES")
+    none = dataclasses.replace(restraints, bonds=taken(restraints.bonds, np.zeros(len(restraints.bonds.ideal), bool)))
+    assert ligand_of(Bonded.of(atoms, none), np.unique(atoms.identity.residue), 20.0) is None
+
+
+def test_values_are_found_where_they_stand() -> None:
+    values = np.random.default_rng(1).integers(0, 9, (20, 2))
+    found = Occurrences.of(values)
+    for wanted in ([], [3], [7, 2, 2], [11]):
+        np.testing.assert_array_equal(found.at(np.array(wanted, int)), np.flatnonzero(np.isin(values, wanted)))
 
 
 @pytest.mark.parametrize(("limit", "value"), [("_MOST", 20), ("_MOST_BONDS", 3)])
 def test_large_ligands_are_left_alone(monkeypatch: pytest.MonkeyPatch, limit: str, value: int) -> None:
     atoms, restraints = built("FOL")
     numbers = np.unique(atoms.identity.residue)
-    assert ligand_of(atoms, numbers, restraints, 20.0) is not None
+    assert ligand_of(Bonded.of(atoms, restraints), numbers, 20.0) is not None
     monkeypatch.setattr(ligands, limit, value)
-    assert ligand_of(atoms, numbers, restraints, 20.0) is None
+    assert ligand_of(Bonded.of(atoms, restraints), numbers, 20.0) is None
 
 
 @pytest.mark.parametrize("size", [0.0, 0.6])
@@ -90,7 +105,7 @@ def test_places_by_poses(size: float) -> None:
 
 def test_poses_bend_nothing() -> None:
     atoms, restraints = built("FOL")
-    kind = ligand_of(atoms, np.unique(atoms.identity.residue), restraints, 20.0)
+    kind = ligand_of(Bonded.of(atoms, restraints), np.unique(atoms.identity.residue), 20.0)
     assert kind is not None
     np.testing.assert_allclose(kind.posed(atoms.xyz, Poses.of(kind.chi(atoms.xyz)))[0], atoms.xyz[kind.rows[0]])
     rng = np.random.default_rng(2)
@@ -401,7 +416,7 @@ def test_bonds_that_turn_other_residues_only_are_left_to_these(right: tuple[Prob
         state.atoms.xyz[kind.rows[0]] - state.atoms.xyz[kind.anchor[0, -1]], axis=1
     ))])  # fmt: skip
     both = np.array([own, other])
-    two = ligands.ligand_of(parted, both, bonded.restraints, 20.0, (near, int(kind.anchor[0, -1])))
+    two = ligand_of(Bonded.of(parted, bonded.restraints), both, 20.0, (near, int(kind.anchor[0, -1])))
     assert two is not None
     assert better_ligands._called(two, parted) == f"L/{NAME} 1 and 1 joined to it"
     np.testing.assert_array_equal(two.axes, kind.axes)

@@ -17,7 +17,8 @@ from arrayrefine.kernels.contacts import Pairs, pairs_of
 from arrayrefine.problem import Problem
 from arrayrefine.rebuilding.better_places import WORTH, Trial, crowding, held, moved, moves
 from arrayrefine.rebuilding.bound import split_or_loose
-from arrayrefine.rebuilding.ligands import Ligands, joined_residues, ligand_of, pieces_of
+from arrayrefine.rebuilding.ligands import Bonded, Ligands, joined_residues, ligand_of, pieces_of
+from arrayrefine.rebuilding.occurrences import Occurrences
 from arrayrefine.rebuilding.rotamers import label
 from arrayrefine.rebuilding.side_chain_fit import fitted, foreseen
 from arrayrefine.rebuilding.side_chain_scores import Candidates, Movable, Scores
@@ -124,33 +125,44 @@ def _free(problem: Problem, atoms: Atoms) -> list[Ligands]:
     groups, between = joined_residues(atoms, bonds)
     if not groups:
         return []
-    left = split_or_loose(atoms)
-    pieces = [piece for numbers in groups for piece in pieces_of(atoms, numbers, bonds)]
+    bonded, theirs = Bonded.of(atoms, problem.restraints), np.concatenate(groups)
+    every, near_them = bonded.rows(theirs), np.unique(bonded.bonds.at(bonded.residues.at(theirs)) // 2)
+    pieces = [piece for numbers in groups for piece in pieces_of(atoms, numbers, bonds[near_them])]
     links = np.array([link for _, link in pieces if link is not None], dtype=np.int64).reshape(-1, 2)
     stays = held(problem, atoms, np.concatenate([between, links]))
-    residue = atoms.identity.residue
-    every = np.flatnonzero(np.isin(residue, np.concatenate(groups)) & ~atoms.is_hydrogen)
-    near = _beside(problem, atoms.xyz, every, _NEIGHBOURS)
+    left, residue = split_or_loose(atoms), atoms.identity.residue
+    around = _Around.of(_beside(problem, atoms.xyz, every, _NEIGHBOURS))
     found = []
     for numbers, link in pieces:
-        mine = np.isin(residue, numbers) & ~atoms.is_hydrogen
+        mine = bonded.rows(numbers)
         whose = {*numbers.tolist(), *residue[list(link or ())].tolist()}
         if stays[mine].any() or left & whose:
             continue
-        kind = ligand_of(atoms, numbers, problem.restraints, _b_around(atoms, near, mine), link)
+        kind = ligand_of(bonded, numbers, around.b(atoms, mine), link)
         if kind is not None:
             found.append(kind)
     return found
 
 
-def _b_around(atoms: Atoms, near: Pairs, mine: Bool) -> float:
-    """B of what is next to some atoms, or the lower quarter of their own where that is more: some may be in place."""
-    others = np.unique(np.append(near.i[mine[near.j]], near.j[mine[near.i]]))
-    names = atoms.identity.residue_name[others]
-    polymers = of_polymers(names)
-    b = atoms.b_iso[others[polymers & ~atoms.is_hydrogen[others]]]
-    own = float(np.quantile(atoms.b_iso[mine], 0.25))
-    return max(float(np.median(b)), own) if len(b) else own
+class _Around(NamedTuple):
+    """Pairs of ligands with what is near them, by the atom of either end."""
+
+    pairs: Pairs
+    by_i: Occurrences
+    by_j: Occurrences
+
+    @classmethod
+    def of(cls, pairs: Pairs) -> _Around:
+        return cls(pairs, Occurrences.of(pairs.i), Occurrences.of(pairs.j))
+
+    def b(self, atoms: Atoms, mine: Int) -> float:
+        """B of what is next to some atoms, or the lower quarter of their own where that is more: some may be in place.
+        """
+        others = np.unique(np.append(self.pairs.i[self.by_j.at(mine)], self.pairs.j[self.by_i.at(mine)]))
+        polymers = of_polymers(atoms.identity.residue_name[others])
+        b = atoms.b_iso[others[polymers & ~atoms.is_hydrogen[others]]]
+        own = float(np.quantile(atoms.b_iso[mine], 0.25))
+        return max(float(np.median(b)), own) if len(b) else own
 
 
 def _beside(problem: Problem, xyz: Float, rows: Int, distance: float) -> Pairs:

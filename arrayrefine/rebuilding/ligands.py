@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.kernels.rotations import axis_and_angle, left_jacobian, rotated
+from arrayrefine.rebuilding.occurrences import Occurrences
 from arrayrefine.rebuilding.side_chains import FLATTER, Alike, Poses, Upright
 from arrayrefine.restraints import Restraints
 from arrayrefine.topology.polymers import Residue, of_polymers
@@ -200,27 +201,57 @@ def pieces_of(atoms: Atoms, numbers: Int, bonds: Int) -> list[tuple[Int, tuple[i
     return found
 
 
+class Bonded(NamedTuple):
+    """What is looked up of a model for each of its ligands, of which there may be thousands."""
+
+    atoms: Atoms
+    restraints: Restraints
+    heavy: Bool
+    residues: Occurrences
+    bonds: Occurrences
+    planes: Occurrences
+
+    @classmethod
+    def of(cls, atoms: Atoms, restraints: Restraints) -> Bonded:
+        """That of a model."""
+        every = (atoms.identity.residue, restraints.bonds.index, restraints.planes.index)
+        return cls(atoms, restraints, ~atoms.is_hydrogen, *map(Occurrences.of, every))
+
+    def rows(self, numbers: Int) -> Int:
+        """Atoms (m,) of some residues, without hydrogens."""
+        every = self.residues.at(numbers)
+        return every[self.heavy[every]]
+
+    def bonds_of(self, rows: Int) -> tuple[Int, Float]:
+        """Bonds (b, 2) of some atoms, to others or to each other but not to hydrogens, and their ideal lengths, Å."""
+        known = self.restraints.bonds
+        which = np.unique(self.bonds.at(rows) // 2)
+        which = which[self.heavy[known.index[which]].all(axis=1)]
+        return known.index[which], known.ideal[which]
+
+
 def ligand_of(
-    atoms: Atoms, numbers: Int, restraints: Restraints, around: float, link: tuple[int, int] | None = None
+    bonded: Bonded, numbers: Int, around: float, link: tuple[int, int] | None = None
 ) -> Ligands | None:
     """The ligand that some residues are; None where it has too few or too many atoms, or they do not hang together.
 
     One that hangs on another residue has a `link`: its atom, and that of the other, which stays.
     """
-    who = atoms.identity
-    rows = np.flatnonzero(np.isin(who.residue, numbers) & ~atoms.is_hydrogen)
+    who, rows = bonded.atoms.identity, bonded.rows(numbers)
     m = len(rows)
     if not _FEWEST <= m <= _MOST:
         return None
-    anchor = _anchor(atoms, link, restraints)
+    anchor = _anchor(bonded, link)
     every, n = np.append(rows, anchor), m + len(anchor)
-    column = np.full(len(atoms), -1)
-    column[every] = np.arange(n)
-    bonds = column[restraints.bonds.index]
-    bonds = np.unique(np.sort(bonds[(bonds >= 0).all(axis=1)], axis=1), axis=0)
+    column = dict(zip(every.tolist(), range(n)))
+    index, ideal = bonded.bonds_of(every)
+    within = np.isin(index, every).all(axis=1)
+    ends = np.sort(np.array([column[atom] for atom in index[within].ravel().tolist()], int).reshape(-1, 2), axis=1)
+    bonds = np.unique(ends, axis=0)
     if _parts(bonds, n)[0] > 1:
         return None
-    turns = _that_turn(bonds, n, _flat(column, restraints), _single(atoms, every, column, restraints))
+    single = _single(np.char.upper(bonded.atoms.element[every]), ends, ideal[within])
+    turns = _that_turn(bonds, n, _flat(bonded, column), single)
     if len(turns) > _MOST_BONDS:
         return None
     axes, beyond, fragment = _tree(bonds, turns, n, m if len(anchor) else None)
@@ -237,15 +268,13 @@ def ligand_of(
     )
 
 
-def _anchor(atoms: Atoms, link: tuple[int, int] | None, restraints: Restraints) -> Int:
+def _anchor(bonded: Bonded, link: tuple[int, int] | None) -> Int:
     """What stays where a ligand hangs on an atom: this last, its neighbours, and where it has one, those of that."""
     if link is None:
         return np.zeros(0, dtype=np.int64)
-    bonds = restraints.bonds.index[~atoms.is_hydrogen[restraints.bonds.index].any(axis=1)]
 
     def near(atom: int, but: int) -> list[int]:
-        mine = bonds[(bonds == atom).any(axis=1)].ravel().tolist()
-        return sorted({*mine} - {atom, but})
+        return sorted({*bonded.bonds_of(np.array([atom]))[0].ravel().tolist()} - {atom, but})
 
     own, other = link
     next_to = near(other, own)
@@ -260,27 +289,22 @@ def _parts(bonds: Int, m: int) -> tuple[int, Int]:
     return int(count), np.asarray(part, dtype=np.int64)
 
 
-def _flat(column: Int, restraints: Restraints) -> list[set[int]]:
+def _flat(bonded: Bonded, column: dict[int, int]) -> list[set[int]]:
     """Atoms of each plane, by their columns."""
-    planes = restraints.planes
-    at = column[planes.index]
+    planes = bonded.restraints.planes
+    at = bonded.planes.at(np.fromiter(column, np.int64))
     found: dict[int, set[int]] = {}
-    for plane, one in zip(planes.plane[at >= 0].tolist(), at[at >= 0].tolist()):
-        found.setdefault(plane, set()).add(one)
+    for plane, atom in zip(planes.plane[at].tolist(), planes.index[at].tolist()):
+        found.setdefault(plane, set()).add(column[atom])
     return list(found.values())
 
 
-def _single(atoms: Atoms, rows: Int, column: Int, restraints: Restraints) -> set[tuple[int, int]]:
-    """Bonds that are single ones by their ideal lengths."""
-    ends = column[restraints.bonds.index]
-    within = (ends >= 0).all(axis=1)
-    found = set()
-    element = np.char.upper(atoms.element[rows])
-    for pair, length in zip(ends[within].tolist(), restraints.bonds.ideal[within].tolist()):
-        one, two = sorted(pair)
-        if length > _DOUBLE.get("".join(sorted((element[one], element[two]))), 0.0):
-            found.add((one, two))
-    return found
+def _single(element: NDArray[np.str_], ends: Int, ideal: Float) -> set[tuple[int, int]]:
+    """Bonds (b, 2), columns in order, that are single ones by their ideal lengths."""
+    return {
+        (one, two) for (one, two), length in zip(ends.tolist(), ideal.tolist())
+        if length > _DOUBLE.get("".join(sorted((element[one], element[two]))), 0.0)
+    }  # fmt: skip
 
 
 def _that_turn(bonds: Int, m: int, planes: list[set[int]], single: set[tuple[int, int]]) -> Int:
