@@ -48,6 +48,8 @@ def test_insertion_codes_conformers_and_chains_in_parts() -> None:
     for text, expected in (
         ("//A/57/CA", [0, 1]), ("//A/57.B/CA", [2]), ("//A/57/CA:B", [1]), ("//*/57/CA:", [3]),
         ("//*/57-57.B", [0, 1, 2, 3]), ("//*//;q<0.9", [0, 1]), ("chain A and 57", [0, 1, 2]),
+        ("chain A and resid 57", [0, 1]), ("resid 57B", [2]), ("resid 57A through 60", [2]), ("resid 50-57", [0, 1, 3]),
+        ("chain A and resseq 57 and icode B", [2]),
     ):  # fmt: skip
         assert np.flatnonzero(ar.select(atoms, text)).tolist() == expected, text
     with pytest.raises(ar.InputError, match=r"'57B' is not understood.*one with an insertion code \('//\*/19.A'\)"):

@@ -91,7 +91,7 @@ LAYERS = [
         "further_restraints.neighbour_distances", "further_restraints.puckers", "further_restraints.ramachandran",
         "further_restraints.secondary_structure",
     },
-    {"further_restraints.surroundings", "further_restraints.translated"},
+    {"further_restraints.phil_scopes", "further_restraints.surroundings", "further_restraints.translated"},
     {"topology.metal_rings", "topology.nonbonded"},
     {"topology.polymers"},
     {

@@ -116,6 +116,13 @@ def test_wrong_kind_and_wrong_length(atoms) -> None:
         ("chain 'A' and resid 10 through 40", [1, 2, 3]),
         ("chain 'A','B' and (resseq 10:40 or resi 3)", [1, 2, 3, 6, 7]),
         ("none", []),
+        ("CHAIN A AND NOT (10-40 Or 9)", []),
+        ("resseq :10 and chain A", [0, 1]),
+        ("resseq 40: and chain A", [3]),
+        ('chain "A" and name " CA "', [1]),
+        ("altid B or altloc ' ' and chain B and resid 3", [6, 7]),
+        ("resname AL? or name 'C*' and not chain A", [0, 1, 6, 7]),
+        ("element s,c,n and element S,C,N", [*range(8)]),
     ],
 )
 def test_selection(atoms, text: str, expected: list[int]) -> None:

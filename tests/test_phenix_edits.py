@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import gemmi
 import pytest
 from synthetic import example_of_two_conformers
 
@@ -122,14 +123,90 @@ def test_what_is_left_out_is_said(atoms: ar.Atoms, tmp_path: Path) -> None:
         + bond(*ends, "action = add *delete change")
         + bond(*ends, "symmetry_operation = -x,y,-z")
         + bond(*ends, "slack = 0.1")
+        + bond(*ends, "action = delete")
         + "geometry_restraints.edits {\n parallelity {\n atom_selection_1 = chain A\n }\n}\n"
+        + "geometry_restraints.remove {\n dihedrals = chain A\n}\n"
+        + "pdb_interpretation.secondary_structure.enabled = True\n"
+        + bond(*ends, "top_out = True\nlimit = 0.5")
+        + "geometry_restraints.edits.dihedral {\n"
+        + "".join(f" atom_selection_{k} = chain A and resid 10 and name {name}\n" for k, name in
+                  enumerate(("N", "CA", "CB", "CG2"), start=1))
+        + " angle_ideal = 60\n alt_angle_ideals = 180, -60\n sigma = 5\n}\n"
     ))  # fmt: skip
     note = with_tables(Restraints.none(len(atoms)), atoms, [path]).notes[-1]
     assert isinstance(note, Caution)
     assert note == (
-        "restraint table site.edits: 1 distance; not used: 1 x scope of other parameters, 1 x bond to delete, 1 x bond "
-        "to a symmetry mate, 1 x slack of a bond, 1 x block parallelity"
+        "restraint table site.edits: 1 torsion, 1 distance, 1 robust distance; not used: 2 x scope of other "
+        "parameters, 2 x bond to delete, 1 x bond to a symmetry mate, 1 x slack of a bond, 1 x block parallelity, 1 x "
+        "geometry_restraints.remove, 1 x limit of a bond, 1 x alt_angle_ideals of a dihedral"
     )
+
+
+def test_liberties_of_the_format(atoms: ar.Atoms, tmp_path: Path) -> None:
+    """Braces on lines of their own, several assignments on one, quotes, capitals, what is switched off."""
+    path = write(tmp_path, (
+        "refinement\n{\n  geometry_restraints.edits\n  {\n"
+        "    .style = hidden\n"
+        "    bond\n    {\n      action=*Add delete change; atom_selection_1 = CHAIN A AND resseq 10 and name \" N  \"\n"
+        "      atom_selection_2 = 'chain \"A\" and resid   10  and name C?'; distance_ideal = 1.47; sigma = 0.02 #\n"
+        "    }\n"
+        "    bond { action = change\n"
+        '      atom_selection_1 = "chain A and resid 14\n and name N and (element n)"\n'
+        '      atom_selection_2 = "chain A and" \\\n "resid 10 and name O"\n'
+        "      distance_ideal = 2.9\n sigma = 0.1\n top_out = yes }\n"
+        "    !bond { atom_selection_1 = all\n atom_selection_2 = all\n }\n"
+        "  }\n}\n"
+        "!geometry_restraints.edits { angle { atom_selection_1 = all\n } }\n"
+        "#geometry_restraints.edits { angle { atom_selection_1 = all } }\n"
+        "geometry_restraints.edits.excessive_bond_distance_limit = 20"
+    ).replace("name C?", "name CA"))  # fmt: skip
+    rows = read_rows(path, atoms)
+    said = [(row.kind, *(atoms.identity.label(i) for i in row.atoms), row.ideal, row.sigma) for row in rows]
+    assert said == [
+        ("bond", "A/VAL 10/N", "A/VAL 10/CA", 1.47, 0.02), ("robust distance", "A/ILE 14/N", "A/VAL 10/O", 2.9, 0.1),
+    ]  # fmt: skip
+
+
+def test_windows_line_ends(atoms: ar.Atoms, tmp_path: Path) -> None:
+    path = tmp_path / "site.edits"
+    path.write_bytes(b"\xef\xbb\xbf" + EDITS.rstrip().replace("\n", "\r\n").encode())
+    assert read_rows(path, atoms) == read_rows(write(tmp_path, EDITS), atoms)
+
+
+URIDINE = """CRYST1   30.000   30.000   30.000  90.00  90.00  90.00 P 1
+ATOM      1  O2'   U R   1       1.000   1.000   1.000  1.00 10.00           O
+ATOM      2  O2    U R   1       4.000   1.000   1.000  1.00 10.00           O
+ATOM      3  C1'   U R   1       4.000   4.000   1.000  1.00 10.00           C
+ATOM      4  CA  GLY A  52       9.000   1.000   1.000  1.00 10.00           C
+ATOM      5  CA  GLY A  52A     12.000   1.000   1.000  1.00 10.00           C
+ATOM      6  O  AHOH A  60       9.000   4.000   1.000  0.50 10.00           O
+ATOM      7  O  AHOH A  61       9.000   7.000   1.000  0.50 10.00           O
+ATOM      8  O  BHOH A  61       9.000   7.500   1.000  0.50 10.00           O
+ATOM      9  O  BHOH A  62       9.000   9.000   1.000  0.50 10.00           O
+"""
+
+
+@pytest.fixture(scope="module")
+def odd() -> ar.Atoms:
+    """A few atoms with primes, insertion codes and conformers."""
+    return ar.read_model(gemmi.read_pdb_string(URIDINE)).atoms
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("chain R and name O2'", "chain R and name C1'", ["R/U 1/O2' R/U 1/C1'"]),  # O2 is another atom
+        ("chain R and name 'O2'", "chain R and name \"C1'\"", ["R/U 1/O2 R/U 1/C1'"]),
+        ("resid 52 and name CA", "resid 52A and name CA", ["A/GLY 52/CA A/GLY 52A/CA"]),
+        ("resseq 52 and icode A", "resid 52", ["A/GLY 52A/CA A/GLY 52/CA"]),
+        ("resid 60", "resid 61", ["A/HOH 60/O.A A/HOH 61/O.A"]),  # B of 61 is not there with A of 60
+        ("resid 60 and altid A", "resid 61 and altloc B", ["A/HOH 60/O.A A/HOH 61/O.B"]),
+    ],
+)
+def test_names_codes_and_conformers(odd: ar.Atoms, tmp_path: Path, one: str, other: str, expected: list[str]) -> None:
+    text = bond(one, other).replace("chain A and chain", "chain").replace("chain A and res", "res")
+    rows = read_rows(write(tmp_path, text), odd)
+    assert [" ".join(odd.identity.label(i) for i in row.atoms) for row in rows] == expected
 
 
 @pytest.mark.parametrize(
@@ -143,6 +220,16 @@ def test_what_is_left_out_is_said(atoms: ar.Atoms, tmp_path: Path) -> None:
         (bond("resid 10 and name N", "resid 14 and name N").replace("bond", "angle"), "found 2 selections; expected 3"),
         ("edits {\n bond {\n sigma = 1\n}\n", "line 1: 'edits {' has no end; expected '}' after it"),
         ("edits {\n}\n}\n", "line 3: found '}' and no '{' before it"),
+        (bond("resid 10 and name N", "resid 14 and name N", "slak = 1"), "found 'slak'; expected one of action, dist"),
+        (bond("resid 10 and name N", "resid 14 and name N", "action = add change"), "action is 'add change'; expected"),
+        (bond("resid 10 and name N", "resid 14 and name N", "action = add *remove"), "action is 'add .remove'; expect"),
+        (bond("resid 10 and name N", "resid 14").replace("metry_restraints.edits", "metry"), "2: found 'bond' in 'geo"),
+        ("bond {\n atom_selection_1 = all\n}\n", "line 1: found 'bond' in 'no scope'; expected it in braces of 'geom"),
+        ("edits {\n}\ninclude file more.eff\n", "line 3: 'include file more.eff' includes another file.*; give that"),
+        ("edits {\n bond {\n sigma = 2 {\n}\n", "line 3: found '{' after 'sigma = 2'; expected the name of a scope"),
+        ("edits {\n bond\n sigma = 1\n}\n", "line 2: found 'bond'; expected 'name = value', or a scope in braces"),
+        ("edits {\n bond { words\n }\n}\n", "line 2: found 'words'; expected 'name = value', or a scope in braces"),
+        ("edits {\n}\nwords", "line 3: found 'words'; expected 'name = value', or a scope in braces"),
         ("edits {\n bond\n}\n", "line 2: found 'bond'; expected 'name = value', or a scope in braces"),
     ],
 )

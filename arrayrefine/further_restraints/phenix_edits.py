@@ -14,24 +14,31 @@ import numpy as np
 
 from arrayrefine.atoms import Atoms
 from arrayrefine.errors import InputError
+from arrayrefine.further_restraints.phil_scopes import blocks, meant
 from arrayrefine.further_restraints.translated import NumberedRow, Read, bond_or_distance, by_conformer
 from arrayrefine.selection import select
 from arrayrefine.wording import counted
 
-_SCOPE = re.compile(r"\s*(\w+\.)*(geometry_restraints|refinement|pdb_interpretation|edits)\b[.\w]*\s*[{=]")
+_SCOPE = re.compile(
+    r"\s*((\w+\.)*(geometry_restraints|refinement|pdb_interpretation|edits)\b[.\w]*\s*([{=]|$)"
+    r"|(bond|angle|dihedral|planarity|parallelity)\s*\{)"
+)
 _EDITS = "edits"
 _KINDS = {"bond": "bond", "angle": "angle", "dihedral": "torsion", "planarity": "plane"}
+_OTHER_KINDS = ("parallelity", "chirality", "scale_restraints")
 _IDEALS = {"bond": "distance_ideal", "angle": "angle_ideal", "dihedral": "angle_ideal"}
 _COUNTS = {"bond": 2, "angle": 3, "dihedral": 4}
+_NAMES = {
+    "bond": ("distance_ideal", "sigma", "slack", "symmetry_operation", "limit", "top_out"),
+    "angle": ("angle_ideal", "sigma"),
+    "dihedral": ("angle_ideal", "sigma", "periodicity", "alt_angle_ideals"),
+    "planarity": ("sigma",),
+}
+"""Beside `action` and selections."""
+_ACTIONS = ("add", "change", "delete")
 _EMPTY = ("", "none", "auto")
-
-
-class _Block:
-    """A scope in braces: its name, the line that it begins in, and what it assigns."""
-
-    def __init__(self, name: str, line: int) -> None:
-        self.name, self.line = name, line
-        self.values: dict[str, str] = {}
+_TRUE = ("true", "yes", "on", "1")
+_NAMES_CONFORMER = re.compile(r"(?i)\balt(loc|id)\b|:\w$")
 
 
 def is_phenix(lines: Sequence[str]) -> bool:
@@ -57,76 +64,38 @@ def read_edits(lines: Sequence[str], atoms: Atoms, where: str) -> Read:
     """
     rows: list[NumberedRow] = []
     left_out = Counter[str]()
-    for path, block, variables in _blocks(lines, where):
-        if _EDITS not in path:
-            if block.values and "geometry_restraints" not in path:
-                left_out["scope of other parameters"] += 1
-        elif block.name in _KINDS:
-            values = {name: _meant(value, variables) for name, value in block.values.items()}
-            here = f"{where}, line {block.line}"
+    for path, block, variables in blocks(lines, where):
+        here = f"{where}, line {block.line}"
+        within = _EDITS in path
+        if block.name in (*_KINDS, *_OTHER_KINDS) and (not within or path[-2] != _EDITS) and _selections(block.values):
+            raise InputError(
+                f"{here}: found '{block.name}' in '{'.'.join(path[:-1]) or 'no scope'}'; expected it in braces of "
+                "'geometry_restraints.edits'"
+            )
+        if within and block.name in _KINDS:
+            values = {name: meant(value, variables) for name, value in block.values.items()}
             rows += [(block.line, row) for row in _restraints(block.name, values, atoms, left_out, here)]
-        elif block.name != _EDITS:
+        elif within and block.name != _EDITS:
             left_out[f"block {block.name}"] += 1
+        elif block.values and not within:
+            left_out["geometry_restraints.remove" if path[-1] == "remove" else "scope of other parameters"] += 1
     return Read(rows, left_out)
 
 
-def _blocks(lines: Sequence[str], where: str) -> Iterator[tuple[tuple[str, ...], _Block, dict[str, str]]]:
-    """Scopes as they end: names of those around them and their own, what they assign, and the variables so far."""
-    open_blocks: list[_Block] = []
-    variables: dict[str, str] = {}
-    for number, text in _pieces(lines):
-        if text.endswith("{"):
-            open_blocks.append(_Block(text[:-1].strip(), number))
-        elif text == "}":
-            if not open_blocks:
-                raise InputError(f"{where}, line {number}: found '}}' and no '{{' before it; expected one for each")
-            path = tuple(name for block in open_blocks for name in block.name.split("."))
-            block = open_blocks.pop()
-            block.name = block.name.rpartition(".")[2]
-            yield path, block, variables
-        elif "=" in text:
-            name, _, value = text.partition("=")
-            value = value.strip().strip("\"'").strip()
-            if open_blocks:
-                open_blocks[-1].values[name.strip()] = value
-            variables[name.strip()] = value
-        else:
-            raise InputError(
-                f"{where}, line {number}: found '{text[:40]}'; expected 'name = value', or a scope in braces"
-            )
-    if open_blocks:
-        block = open_blocks[-1]
-        raise InputError(f"{where}, line {block.line}: '{block.name} {{' has no end; expected '}}' after it")
-
-
-def _pieces(lines: Sequence[str]) -> Iterator[tuple[int, str]]:
-    """Assignments, beginnings of scopes and braces that end them, each with the number of its line."""
-    begun = ""
-    for number, line in enumerate(lines, start=1):
-        text = (begun + re.sub(r"(^|\s)#.*", "", line)).strip()
-        begun = ""
-        if text.endswith("\\"):
-            begun = text[:-1].rstrip() + " "
-            continue
-        for piece in re.split(r"(?<=\{)|(?=\})|(?<=\})", text):
-            if piece.strip():
-                yield number, piece.strip()
-
-
-def _meant(value: str, variables: dict[str, str]) -> str:
-    """A value with what variables in it stand for."""
-    return re.sub(r"\$\(?(\w+)\)?", lambda found: variables.get(found[1], found[0]), value)
+def _selections(values: dict[str, str]) -> list[str]:
+    """Selections of a block, in their order."""
+    return [values[key] for key in sorted(values) if key.startswith("atom_selection")]
 
 
 def _restraints(
     name: str, values: dict[str, str], atoms: Atoms, left_out: Counter[str], where: str
 ) -> Iterator[dict[str, str]]:
     """One block, as a row for each conformer that its atoms have; or none, and why."""
-    selections = [values[key] for key in sorted(values) if key.startswith("atom_selection")]
+    selections = _selections(values)
     if all(text.lower() in _EMPTY for text in selections):
         return  # a template
-    action = re.search(r"\*(\w+)", values.get("action", "*add"))
-    if action is not None and action[1] == "delete":
+    action = _action(values, where)
+    if action == "delete":
         left_out[f"{name} to delete"] += 1
         return
     if values.get("symmetry_operation", "").lower() not in _EMPTY:
@@ -143,19 +112,46 @@ def _restraints(
     else:
         for text, rows in zip(selections, found):
             _require_one(text, rows, atoms, where)
-    cells = {"kind": _KINDS[name], "sigma": values.get("sigma", ""), "period": _period(values)}
+    _number(values, "sigma", where)
+    cells = {"kind": _KINDS[name], "sigma": values["sigma"], "period": _period(values)}
     if name in _IDEALS:
         cells["ideal"] = values.get(_IDEALS[name], "")
     if name == "bond":
-        try:
-            length = float(cells["ideal"])
-        except ValueError:
-            raise InputError(f"{where}: distance_ideal is '{cells['ideal']}'; expected a number") from None
-        robust = values.get("top_out", "").lower() == "true"
+        length = _number(values, "distance_ideal", where)
+        robust = values.get("top_out", "").lower() in _TRUE
         cells["kind"] = "robust distance" if robust else bond_or_distance(atoms, [rows[0] for rows in found], length)
+        if robust and values.get("limit", "").lower() not in _EMPTY and _number(values, "limit", where) >= 0.0:
+            left_out["limit of a bond"] += 1
+    if values.get("alt_angle_ideals", "").lower() not in _EMPTY:
+        left_out["alt_angle_ideals of a dihedral"] += 1
     who = atoms.identity
-    for chosen in by_conformer(found, who.altloc):
+    given = [k for k, text in enumerate(selections) if _NAMES_CONFORMER.search(text)] if name in _COUNTS else []
+    together = list(by_conformer(found, who.altloc, given))
+    if not together:
+        left_out[f"{name} of conformers that are not there together"] += 1
+    for chosen in together:
         yield cells | {f"atom{k}": who.label(i) for k, i in enumerate(chosen, start=1)}
+    unknown = [key for key in values if key not in (*_NAMES[name], "action") and not key.startswith("atom_selection")]
+    if unknown:
+        names = ", ".join(("action", *_NAMES[name]))
+        raise InputError(f"{where}: found '{unknown[0]}'; expected one of {names} in a {name}")
+
+
+def _action(values: dict[str, str], where: str) -> str:
+    """What is to be done: the word with a star, or the only one."""
+    text = values.get("action", "*add").lower()
+    words = text.split()
+    chosen = [word[1:] for word in words if word.startswith("*")] or (words if len(words) == 1 else [])
+    if len(chosen) != 1 or chosen[0] not in _ACTIONS:
+        raise InputError(f"{where}: action is '{text}'; expected one of {', '.join(_ACTIONS)}, with a star before it")
+    return chosen[0]
+
+
+def _number(values: dict[str, str], name: str, where: str) -> float:
+    try:
+        return float(values.get(name, ""))
+    except ValueError:
+        raise InputError(f"{where}: {name} is '{values.get(name, '')}'; expected a number") from None
 
 
 def _period(values: dict[str, str]) -> str:

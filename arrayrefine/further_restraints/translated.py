@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import gemmi
@@ -30,10 +30,22 @@ def bond_or_distance(atoms: Atoms, rows: list[int], value: float) -> str:
     return "bond" if 0.0 < value <= reach else "distance"
 
 
-def by_conformer(found: list[list[int]], altloc: Any) -> Iterator[list[int]]:
-    """Atoms that are there together, one of each: those of every conformer that any of them has."""
+def by_conformer(found: list[list[int]], altloc: Any, given: Sequence[int] = ()) -> Iterator[list[int]]:
+    """Atoms that are there together, one of each: those of every conformer that any of them has.
+
+    Parameters
+    ----------
+    found : list of list of int
+        Rows of each atom, one for each of its conformers.
+    altloc : (N,) str
+    given : sequence of int
+        Which of them were named with their conformer: they are taken together with whatever others.
+    """
     names = sorted({str(altloc[i]) for rows in found for i in rows if len(rows) > 1} - {""})
     for name in names or [""]:
-        chosen = [rows if len(rows) == 1 else [i for i in rows if altloc[i] in (name, "")] for rows in found]
+        chosen = [
+            rows if len(rows) == 1 and (not names or k in given) else [i for i in rows if altloc[i] in (name, "")]
+            for k, rows in enumerate(found)
+        ]
         if all(len(rows) == 1 for rows in chosen):
             yield [rows[0] for rows in chosen]
