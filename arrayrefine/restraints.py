@@ -122,6 +122,8 @@ class Distances:
         Shape of the loss, see `kernels.distances`; 2 is ½ z², and what is below 0 lets go of outliers.
     weight : float
         Beside that of the whole geometry term.
+    slack : float or (n,) float64, Å
+        By so much a distance may differ from its ideal without being restrained.
     """
 
     kind: str
@@ -130,14 +132,16 @@ class Distances:
     sigma: Float
     alpha: float = 2.0
     weight: float = 1.0
+    slack: Float | float = 0.0
 
     def __len__(self) -> int:
         return len(self.index)
 
     def select(self, chosen: Int) -> Distances:
         """Some of them, by number."""
+        slack = self.slack[chosen] if isinstance(self.slack, np.ndarray) else self.slack
         return dataclasses.replace(
-            self, index=self.index[chosen], ideal=self.ideal[chosen], sigma=self.sigma[chosen]
+            self, index=self.index[chosen], ideal=self.ideal[chosen], sigma=self.sigma[chosen], slack=slack
         )
 
 

@@ -39,7 +39,7 @@ inline __device__ double loss(double z, double alpha, double& slope) {
 // restraints on one distance, with two slots each, then the n_double on two, with four. Models are in y.
 extern "C" __global__ void __launch_bounds__(BLOCK)
 pulls(int n_atoms, int n_slots, int n_single, int n_double, const double* xyz, const int* index, const double* ideal,
-      const double* sigma, const double* alpha, const double* weight, double* pull, double* partial) {
+      const double* sigma, const double* alpha, const double* weight, const double* slack, double* pull, double* partial) {
     const long long model = blockIdx.y;
     const int r = blockIdx.x * BLOCK + threadIdx.x;
     xyz += 3 * model * n_atoms;
@@ -51,7 +51,9 @@ pulls(int n_atoms, int n_slots, int n_single, int n_double, const double* xyz, c
         double u[3], v[3] = {0.0, 0.0, 0.0}, slope;
         double d = distance(xyz, index[slot], index[slot + 1], u);
         if (two) d -= distance(xyz, index[slot + 2], index[slot + 3], v);
-        value = weight[r] * loss((d - ideal[r]) / sigma[r], alpha[r], slope);
+        const double off = d - ideal[r];
+        const double beyond = fabs(off) < slack[r] ? 0.0 : off - copysign(slack[r], off);
+        value = weight[r] * loss(beyond / sigma[r], alpha[r], slope);
         slope *= weight[r] / sigma[r];
         for (int k = 0; k < 3; k++) {
             pull[3 * slot + k] = slope * u[k];

@@ -1,7 +1,8 @@
 """Robust restraints on distances, and on differences of two distances.
 
 The deviation is z = (d_ij − ideal) / sigma, or z = (d_ij − d_kl − ideal) / sigma, and a restraint adds w ρ(z) with the
-general robust loss of Barron (CVPR 2019, 4331), scale 1:
+general robust loss of Barron (CVPR 2019, 4331), scale 1. Where there is slack, what is within it of the ideal does not
+deviate, and all else by so much less.
 
 ρ(z) = |α − 2|/α ((z²/|α − 2| + 1)^{α/2} − 1),
 
@@ -23,7 +24,9 @@ Int = NDArray[np.int64]
 _TINY = 1e-12
 
 
-def deviations(xyz: Float, index: Int, ideal: Float, sigma: Float) -> tuple[Float, Float]:
+def deviations(
+    xyz: Float, index: Int, ideal: Float, sigma: Float, slack: Float | float = 0.0
+) -> tuple[Float, Float]:
     """Normalised deviations and their derivative.
 
     Parameters
@@ -32,12 +35,14 @@ def deviations(xyz: Float, index: Int, ideal: Float, sigma: Float) -> tuple[Floa
     index : (n, 2) or (n, 4) int
         Atoms of one distance, or of two whose difference, first less second, is restrained.
     ideal, sigma : (n,) float64, Å
+    slack : float or (n,) float64, Å
+        0 or more.
 
     Returns
     -------
     z : (n,) float64
     jacobian : (n, 2, 3) or (n, 4, 3) float64, 1/Å
-        Zero where two atoms coincide and their distance has no direction.
+        Zero where two atoms coincide and their distance has no direction, and within the slack.
     """
     z, parts = -ideal, []
     for first, sign in ((0, 1.0), (2, -1.0))[: index.shape[1] // 2]:
@@ -46,7 +51,12 @@ def deviations(xyz: Float, index: Int, ideal: Float, sigma: Float) -> tuple[Floa
         unit = delta * (sign / (np.maximum(length, _TINY) * sigma))[:, None]
         z = z + sign * length
         parts += [unit, -unit]
-    return z / sigma, np.stack(parts, axis=1)
+    jacobian = np.stack(parts, axis=1)
+    if np.any(slack):
+        within = np.abs(z) < slack
+        z = np.where(within, 0.0, z - np.copysign(slack, z))
+        jacobian[within] = 0.0
+    return z / sigma, jacobian
 
 
 def loss(z: Float, alpha: float) -> tuple[Float, Float]:
@@ -79,14 +89,15 @@ def residuals(z: Float, jacobian: Float, alpha: float, weight: float = 1.0) -> t
 
 
 def evaluate(
-    xyz: Float, index: Int, ideal: Float, sigma: Float, alpha: float = 2.0, weight: float = 1.0
-) -> tuple[float, Float]:
+    xyz: Float, index: Int, ideal: Float, sigma: Float, alpha: float = 2.0, weight: float = 1.0,
+    slack: Float | float = 0.0,
+) -> tuple[float, Float]:  # fmt: skip
     """Σ w ρ(z) and its gradient.
 
     Parameters
     ----------
     xyz : (N, 3) float64, Å
-    index, ideal, sigma
+    index, ideal, sigma, slack
         See `deviations`.
     alpha : float
         Shape of the loss, at most 2.
@@ -100,8 +111,8 @@ def evaluate(
     if array_module(xyz) is not np:
         from arrayrefine.kernels import distances_cuda
 
-        return distances_cuda.evaluate_once(xyz, index, ideal, sigma, alpha, weight)
-    z, jacobian = deviations(xyz, index, ideal, sigma)
+        return distances_cuda.evaluate_once(xyz, index, ideal, sigma, alpha, weight, slack)
+    z, jacobian = deviations(xyz, index, ideal, sigma, slack)
     rho, slope = loss(z, alpha)
     pull = ((weight * slope)[:, None, None] * jacobian).reshape(-1, 3)
     gradient = np.empty((len(xyz), 3))

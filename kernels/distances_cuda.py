@@ -12,8 +12,8 @@ from arrayrefine.kernels.backend import array_module, blocks_for, launch, to_dev
 from arrayrefine.kernels.geometry_cuda import rows_of_atoms
 
 Array: TypeAlias = Any
-Class: TypeAlias = tuple[Array, Array, Array, float, float]
-"""index, ideal, sigma, alpha, weight, as `distances.evaluate` takes them."""
+Class: TypeAlias = tuple[Array, Array, Array, float, float, Array | float]
+"""index, ideal, sigma, alpha, weight, slack, as `distances.evaluate` takes them."""
 
 _BLOCK = 128
 
@@ -29,7 +29,7 @@ class DistancePlan:
         Restraints on one distance, and on two.
     index : (S,) int32
         Atoms of all restraints: each entry is a slot.
-    ideal, sigma, alpha, weight : (n,) float64
+    ideal, sigma, alpha, weight, slack : (n,) float64
     first, slots : (N + 1,), (S,) int32
         Slots of each atom.
     pull : (M, S, 3) float64
@@ -44,6 +44,7 @@ class DistancePlan:
     sigma: Array
     alpha: Array
     weight: Array
+    slack: Array
     first: Array
     slots: Array
     pull: Array
@@ -57,7 +58,7 @@ def plan(n_atoms: int, classes: Sequence[Class], n_models: int = 1) -> DistanceP
     ----------
     n_atoms : int
         N, atoms of each model.
-    classes : sequence of (index, ideal, sigma, alpha, weight)
+    classes : sequence of (index, ideal, sigma, alpha, weight, slack)
         On the host.
     n_models : int
         M, models that share the restraints and have coordinates of their own.
@@ -67,13 +68,13 @@ def plan(n_atoms: int, classes: Sequence[Class], n_models: int = 1) -> DistanceP
     index = np.concatenate([np.zeros(0, np.int64), *(np.asarray(c[0]).reshape(-1) for c in ordered)])
     numbers = [
         np.concatenate([np.zeros(0), *(np.broadcast_to(np.asarray(c[k], float), len(c[0])) for c in ordered)])
-        for k in (1, 2, 3, 4)
+        for k in (1, 2, 3, 4, 5)
     ]
     first, slots = rows_of_atoms(index, n_atoms)
-    ideal, sigma, alpha, weight = (to_device(a, np.float64) for a in numbers)
+    ideal, sigma, alpha, weight, slack = (to_device(a, np.float64) for a in numbers)
     xp = array_module(ideal)
     return DistancePlan(
-        n_atoms, n_models, (counts[0], counts[1]), to_device(index, np.int32), ideal, sigma, alpha, weight,
+        n_atoms, n_models, (counts[0], counts[1]), to_device(index, np.int32), ideal, sigma, alpha, weight, slack,
         to_device(first, np.int32), to_device(slots, np.int32), xp.zeros((n_models, len(index), 3)),
         xp.zeros((n_models, max(1, blocks_for(sum(counts), _BLOCK)))),
     )  # fmt: skip
@@ -100,7 +101,7 @@ def add(plan: DistancePlan, xyz: Array, value: Array, gradient: Array) -> None:
     launch(
         "distances", "pulls", (blocks, plan.n_models), (_BLOCK,),
         (*sizes, *(np.int32(n) for n in plan.counts), xyz, plan.index, plan.ideal, plan.sigma, plan.alpha, plan.weight,
-         plan.pull, plan.partial),
+         plan.slack, plan.pull, plan.partial),
     )  # fmt: skip
     launch(
         "distances", "add_pulls", (blocks_for(3 * plan.n_atoms, _BLOCK) + 1, plan.n_models), (_BLOCK,),
@@ -109,11 +110,12 @@ def add(plan: DistancePlan, xyz: Array, value: Array, gradient: Array) -> None:
 
 
 def evaluate_once(
-    xyz: Array, index: Array, ideal: Array, sigma: Array, alpha: float, weight: float
-) -> tuple[Array, Array]:
+    xyz: Array, index: Array, ideal: Array, sigma: Array, alpha: float, weight: float,
+    slack: Array | float = 0.0,
+) -> tuple[Array, Array]:  # fmt: skip
     """See `distances.evaluate`; the value stays on the device, shape (). `plan` and `add` spare the sorting."""
     xp = array_module(xyz)
-    made = plan(len(xyz), [(to_host(index), to_host(ideal), to_host(sigma), alpha, weight)])
+    made = plan(len(xyz), [(to_host(index), to_host(ideal), to_host(sigma), alpha, weight, to_host(slack))])
     value, gradient = xp.zeros(1), xp.zeros((1, *xyz.shape))
     add(made, xp.ascontiguousarray(xyz)[None], value, gradient)
     return value[0], gradient[0]

@@ -14,14 +14,14 @@ from arrayrefine.kernels.backend import launch_counts, reset_launch_counts, to_d
 
 N = 30
 ALPHAS = (2.0, 1.0, 0.0, -2.0, -7.5)
-Class = tuple[np.ndarray, np.ndarray, np.ndarray, float, float]
+Class = tuple[np.ndarray, np.ndarray, np.ndarray, float, float, np.ndarray | float]
 
 
 def _class(width: int, rows: int, alpha: float, weight: float = 1.7) -> Class:
     rng = np.random.default_rng(width + rows)
     index = np.array([rng.choice(N, width, replace=False) for _ in range(rows)], dtype=np.int64).reshape(-1, width)
     ideal = rng.normal(3.0 if width == 2 else 0.0, 1.0, rows)
-    return index, ideal, rng.uniform(0.05, 2.0, rows), alpha, weight
+    return index, ideal, rng.uniform(0.05, 2.0, rows), alpha, weight, np.maximum(rng.uniform(-2.0, 2.0, rows), 0.0)
 
 
 def _positions(seed: int = 0) -> np.ndarray:
@@ -41,9 +41,9 @@ def test_gradient(width: int, alpha: float) -> None:
 
 @pytest.mark.parametrize("alpha", ALPHAS)
 def test_residuals_are_the_same_term(alpha: float) -> None:
-    xyz, (index, ideal, sigma, _, weight) = _positions(), _class(4, 40, alpha)
-    value, gradient = distances.evaluate(xyz, index, ideal, sigma, alpha, weight)
-    residual, jacobian = distances.residuals(*distances.deviations(xyz, index, ideal, sigma), alpha, weight)
+    xyz, (index, ideal, sigma, _, weight, slack) = _positions(), _class(4, 40, alpha)
+    value, gradient = distances.evaluate(xyz, index, ideal, sigma, alpha, weight, slack)
+    residual, jacobian = distances.residuals(*distances.deviations(xyz, index, ideal, sigma, slack), alpha, weight)
     assert 0.5 * residual @ residual == pytest.approx(value, rel=1e-12)
     summed = np.zeros_like(xyz)
     np.add.at(summed, index, residual[:, None, None] * jacobian)
@@ -64,6 +64,16 @@ def test_an_outlier_is_let_go() -> None:
     assert abs(distances.evaluate(xyz, index, one, 0.1 * one, 2.0)[1]).max() == pytest.approx(800.0)
 
 
+def test_within_the_slack_nothing_pulls() -> None:
+    xyz = np.array([[0.0, 0.0, 0.0], [3.0, 0.0, 0.0]])
+    index, one = np.array([[0, 1]]), np.ones(1)
+    for ideal, slack, z in ((3.2, 0.3, 0.0), (3.5, 0.3, -2.0), (2.0, 0.9, 1.0), (3.0, 0.0, 0.0)):
+        found, jacobian = distances.deviations(xyz, index, ideal * one, 0.1 * one, slack * one)
+        assert found == pytest.approx(z)
+        assert jacobian.any() == (slack == 0.0 or z != 0.0)  # where there is none, it is stiff at its ideal
+        assert distances.evaluate(xyz, index, ideal * one, 0.1 * one, 2.0, 1.0, slack)[0] == pytest.approx(0.5 * z * z)
+
+
 def test_coincident_atoms_are_finite() -> None:
     xyz = np.zeros((4, 3))
     value, gradient = distances.evaluate(xyz, np.array([[0, 1, 2, 3]]), np.ones(1), np.ones(1), -2.0)
@@ -74,10 +84,10 @@ def test_coincident_atoms_are_finite() -> None:
 @pytest.mark.parametrize("alpha", ALPHAS)
 @pytest.mark.parametrize("width", [2, 4])
 def test_the_twin(emulated_cuda: ModuleType, width: int, alpha: float) -> None:
-    xyz, (index, ideal, sigma, _, weight) = _positions(), _class(width, 200, alpha)
-    expected, slope = distances.evaluate(xyz, index, ideal, sigma, alpha, weight)
+    xyz, (index, ideal, sigma, _, weight, slack) = _positions(), _class(width, 200, alpha)
+    expected, slope = distances.evaluate(xyz, index, ideal, sigma, alpha, weight, slack)
     arrays = (to_device(a) for a in (xyz, index, ideal, sigma))
-    value, gradient = distances.evaluate(*arrays, alpha, weight)
+    value, gradient = distances.evaluate(*arrays, alpha, weight, to_device(slack))
     assert float(value) == pytest.approx(expected, rel=1e-12)
     np.testing.assert_allclose(to_host(gradient), slope, rtol=1e-10, atol=1e-10)
 

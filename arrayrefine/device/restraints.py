@@ -79,7 +79,7 @@ class DeviceRestraints:
                 outliers,
                 r.across.shares[:2],
             )
-            classes = [(d.index, d.ideal, d.sigma, d.alpha, d.weight) for d in geometry.to_mates]
+            classes = [(d.index, d.ideal, d.sigma, d.alpha, d.weight, d.slack) for d in geometry.to_mates]
             self._to_mates = distances_cuda.plan(n + len(r.across), classes, n_models) if classes else None
         contacts = geometry.contacts
         self._contacts = None if contacts is None else contacts.device_plan(multiplicity, n_models)
@@ -116,7 +116,7 @@ class DeviceRestraints:
         if len(distances) == len(self._distances) and all(a is b for a, b in zip(distances, self._distances)):
             return
         self._distances = tuple(distances)
-        classes = [(d.index, d.ideal, d.sigma, d.alpha, d.weight) for d in distances]
+        classes = [(d.index, d.ideal, d.sigma, d.alpha, d.weight, d.slack) for d in distances]
         self._pairs = distances_cuda.plan(self._n_atoms, classes, self.n_models) if classes else None
         device_module().cuda.get_current_stream().synchronize()  # they are read on another stream
         self.generation += 1

@@ -183,13 +183,15 @@ class GeometryTarget:
         total, gradient = 0.0, np.zeros((len(atoms), 3))
         start = perf_counter()
         for d in self.distances:
-            value, part = distance_kernel.evaluate(atoms.xyz, d.index, d.ideal, d.sigma, d.alpha, d.weight)
+            value, part = distance_kernel.evaluate(atoms.xyz, d.index, d.ideal, d.sigma, d.alpha, d.weight, d.slack)
             total += value
             gradient += part
         if self.to_mates:
             extended = self._extended(atoms.xyz)
             for d in self.to_mates:
-                value, pull = distance_kernel.evaluate(extended, d.index, d.ideal, d.sigma, d.alpha, d.weight)
+                value, pull = distance_kernel.evaluate(
+                    extended, d.index, d.ideal, d.sigma, d.alpha, d.weight, d.slack
+                )
                 total += value
                 gradient += mates.folded(pull, self.restraints.across.mates)
         if self.distances or self.to_mates:
@@ -216,7 +218,7 @@ class GeometryTarget:
             else:
                 found[term.kind] = TermResult(0, None, None, value)
         for d in (*self.distances, *self.to_mates) if kinds is None else ():
-            z, _ = distance_kernel.deviations(self._extended(atoms.xyz), d.index, d.ideal, d.sigma)
+            z, _ = distance_kernel.deviations(self._extended(atoms.xyz), d.index, d.ideal, d.sigma, d.slack)
             rmsd, rmsz = (float(np.sqrt(np.mean(np.square(v)))) for v in (z * d.sigma, z))
             value = d.weight * float(distance_kernel.loss(z, d.alpha)[0].sum())
             found[d.kind] = TermResult(len(d), rmsd, rmsz, value, float(np.mean(d.sigma)))
@@ -360,10 +362,10 @@ class GeometryTarget:
     def _distance_terms(self, atoms: Atoms) -> Iterator[_Evaluated]:
         """Classes of distances, as residuals."""
         for d in self.distances:
-            z, jacobian = distance_kernel.deviations(atoms.xyz, d.index, d.ideal, d.sigma)
+            z, jacobian = distance_kernel.deviations(atoms.xyz, d.index, d.ideal, d.sigma, d.slack)
             yield _Evaluated(d.kind, *distance_kernel.residuals(z, jacobian, d.alpha, d.weight), d.index, d.sigma)
         for d in self.to_mates:
-            z, jacobian = distance_kernel.deviations(self._extended(atoms.xyz), d.index, d.ideal, d.sigma)
+            z, jacobian = distance_kernel.deviations(self._extended(atoms.xyz), d.index, d.ideal, d.sigma, d.slack)
             z, jacobian = distance_kernel.residuals(z, jacobian, d.alpha, d.weight)
             jacobian, index = mates.of_sources(jacobian, d.index, self.restraints.across.mates, len(atoms))
             yield _Evaluated(d.kind, z, jacobian, index, d.sigma)
