@@ -196,6 +196,39 @@ class Crystal:
         operator.tran = [round(float(t) * gemmi.Op.DEN) for t in shift]
         return operator.triplet()
 
+    def operator_named(self, name: str) -> tuple[int, tuple[float, float, float]] | None:
+        """Row of `rotations`, and fractional translation, of an operator such as "-x+1/2,-y,z+1/2".
+
+        None where it is no operator at all, or none of the space group.
+        """
+        try:
+            operator = gemmi.Op(name)
+        except (RuntimeError, ValueError):
+            return None
+        shift = np.array(operator.tran) / gemmi.Op.DEN
+        for number, (rotation, translation) in enumerate(zip(self.rotations, self.translations)):
+            off = shift - translation
+            if (rotation * gemmi.Op.DEN == operator.rot).all() and np.allclose(off, np.rint(off), atol=1e-6):
+                return number, (float(shift[0]), float(shift[1]), float(shift[2]))
+        return None
+
+    def nearest_operator(self, one: Float, two: Float, itself: bool = True) -> tuple[int, tuple[float, float, float]]:
+        """Operator, as in `operator_named`, that puts the second place (3,), Å, nearest to the first.
+
+        Without the identity where `itself` is False.
+        """
+        where = self.fractional(one)
+        images = self.rotations @ self.fractional(two) + self.translations
+        around = np.rint(where - images)[:, None] + np.stack(np.meshgrid(*[[-1, 0, 1]] * 3), axis=-1).reshape(-1, 3)
+        apart = np.linalg.norm(self.cartesian((images[:, None] + around - where).reshape(-1, 3)), axis=1)
+        shifts = self.translations[:, None] + around
+        if not itself:
+            unmoved = (self.rotations == np.eye(3)).all(axis=(1, 2))[:, None] & ~shifts.any(axis=2)
+            apart[unmoved.ravel()] = np.inf
+        number, cell = np.unravel_index(int(np.argmin(apart.round(6))), around.shape[:2])
+        a, b, c = shifts[number, cell].tolist()
+        return int(number), (a, b, c)
+
     def cartesian_operator(self, number: int, shift: Float) -> tuple[Float, Float]:
         """Rotation (3, 3) and translation (3,), Å, of an operator given as for `operator_name`."""
         return self.orth @ self.rotations[number] @ self.frac, self.orth @ shift

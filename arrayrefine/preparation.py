@@ -145,7 +145,7 @@ def restraints_of(
         found.without(atoms.riding.mask(len(atoms))), atoms, reflections.d_min, options.external, options.reference,
         int(reflections.work.sum()), crystal,
     )  # fmt: skip
-    return with_tables(found, atoms, (*options.restraint_tables, *as_tables(tables)), options.external.loss)
+    return with_tables(found, atoms, (*options.restraint_tables, *as_tables(tables)), options.external.loss, crystal)
 
 
 def _targets(

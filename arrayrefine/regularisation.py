@@ -225,7 +225,7 @@ def _restraints(known: Known, options: Options) -> Restraints:
     found = with_external(
         known.restraints, known.atoms, _NEVER_POOR, options.external, options.reference, None, known.crystal
     )
-    return with_tables(found, known.atoms, options.restraint_tables, options.external.loss)
+    return with_tables(found, known.atoms, options.restraint_tables, options.external.loss, known.crystal)
 
 
 def _copies(atoms: Atoms, options: Options) -> tuple[Copies, list[str]]:

@@ -89,9 +89,12 @@ LAYERS = [
     {
         "further_restraints.base_pairs", "further_restraints.donor_distances", "further_restraints.metal_coordination",
         "further_restraints.neighbour_distances", "further_restraints.puckers", "further_restraints.ramachandran",
-        "further_restraints.secondary_structure",
+        "further_restraints.secondary_structure", "further_restraints.table_mates",
     },
-    {"further_restraints.phil_scopes", "further_restraints.surroundings", "further_restraints.translated"},
+    {
+        "further_restraints.phil_scopes", "further_restraints.refmac_lines", "further_restraints.surroundings",
+        "further_restraints.translated",
+    },
     {"topology.metal_rings", "topology.nonbonded"},
     {"topology.polymers"},
     {

@@ -121,8 +121,6 @@ def test_what_is_left_out_is_said(atoms: ar.Atoms, tmp_path: Path) -> None:
     path = write(tmp_path, (
         "refinement {\n main {\n number_of_macro_cycles = 3\n }\n}\n"
         + bond(*ends, "action = add *delete change")
-        + bond(*ends, "symmetry_operation = -x,y,-z")
-        + bond(*ends, "slack = 0.1")
         + bond(*ends, "action = delete")
         + "geometry_restraints.edits {\n parallelity {\n atom_selection_1 = chain A\n }\n}\n"
         + "geometry_restraints.remove {\n dihedrals = chain A\n}\n"
@@ -136,8 +134,8 @@ def test_what_is_left_out_is_said(atoms: ar.Atoms, tmp_path: Path) -> None:
     note = with_tables(Restraints.none(len(atoms)), atoms, [path]).notes[-1]
     assert isinstance(note, Caution)
     assert note == (
-        "restraint table site.edits: 1 torsion, 1 distance, 1 robust distance; not used: 2 x scope of other "
-        "parameters, 2 x bond to delete, 1 x bond to a symmetry mate, 1 x slack of a bond, 1 x block parallelity, 1 x "
+        "restraint table site.edits: 1 torsion, 1 robust distance; not used: 2 x scope of other "
+        "parameters, 2 x bond to delete, 1 x block parallelity, 1 x "
         "geometry_restraints.remove, 1 x limit of a bond, 1 x alt_angle_ideals of a dihedral"
     )
 
@@ -171,6 +169,22 @@ def test_windows_line_ends(atoms: ar.Atoms, tmp_path: Path) -> None:
     path = tmp_path / "site.edits"
     path.write_bytes(b"\xef\xbb\xbf" + EDITS.rstrip().replace("\n", "\r\n").encode())
     assert read_rows(path, atoms) == read_rows(write(tmp_path, EDITS), atoms)
+
+
+def test_slack_and_symmetry(odd: ar.Atoms, tmp_path: Path) -> None:
+    """The operator is that of the second atom; None and 0 are neither."""
+    model = ar.read_model(gemmi.read_pdb_string(URIDINE.replace("P 1\n", "P 1 2 1\n")))
+    ends = ("resid 52", "resid 52A")
+    text = bond(*ends, "slack = 0.25\nsymmetry_operation = -x+1,y-1,-z") + bond(*ends, "slack = 0\nlimit = -1")
+    text += bond("resid 52", "resid 52", "symmetry_operation = '-x, y, -z'").replace("ideal = 2", "ideal = 1.5")
+    rows = read_rows(write(tmp_path, text), odd, model.crystal)
+    assert [(row.kind, row.slack, row.operator) for row in rows] == [
+        ("distance", 0.25, (1, (1.0, -1.0, 0.0))), ("distance", 0.0, (0, (0.0, 0.0, 0.0))),
+        ("bond", 0.0, (1, (0.0, 0.0, 0.0))),
+    ]  # fmt: skip
+    path = write(tmp_path, bond(*ends, "symmetry_operation = x+1/2,y,z"))
+    with pytest.raises(ar.InputError, match=r"line 2: symmetry is 'x.1/2,y,z'; expected an operator of P 1 2 1"):
+        read_rows(path, odd, model.crystal)
 
 
 URIDINE = """CRYST1   30.000   30.000   30.000  90.00  90.00  90.00 P 1

@@ -1,7 +1,8 @@
 """Restraints in the scope `geometry_restraints.edits` of phenix.refine, as its users and ReadySet write them.
 
 Blocks bond, angle, dihedral and planarity are read, with the selections of their atoms, `action`, ideal and `sigma`,
-`periodicity`, and `top_out` of bonds; and variables, `name = words` that are meant by `$name` further down.
+`periodicity`, and `slack`, `symmetry_operation` and `top_out` of bonds; and variables, `name = words` that are meant by
+`$name` further down.
 """
 
 from __future__ import annotations
@@ -98,11 +99,6 @@ def _restraints(
     if action == "delete":
         left_out[f"{name} to delete"] += 1
         return
-    if values.get("symmetry_operation", "").lower() not in _EMPTY:
-        left_out[f"{name} to a symmetry mate"] += 1
-        return
-    if values.get("slack", "").lower() not in (*_EMPTY, "0", "0.0"):
-        left_out["slack of a bond"] += 1
     wanted = _COUNTS.get(name)
     if wanted is not None and len(selections) != wanted:
         raise InputError(f"{where}: found {counted(len(selections), 'selection')}; expected {wanted} of each {name}")
@@ -113,16 +109,17 @@ def _restraints(
         for text, rows in zip(selections, found):
             _require_one(text, rows, atoms, where)
     _number(values, "sigma", where)
-    cells = {"kind": _KINDS[name], "sigma": values["sigma"], "period": _period(values)}
+    cells = {"kind": _KINDS[name], "sigma": values["sigma"], "period": _given(values, "periodicity")}
     if name in _IDEALS:
         cells["ideal"] = values.get(_IDEALS[name], "")
     if name == "bond":
         length = _number(values, "distance_ideal", where)
         robust = values.get("top_out", "").lower() in _TRUE
         cells["kind"] = "robust distance" if robust else bond_or_distance(atoms, [rows[0] for rows in found], length)
-        if robust and values.get("limit", "").lower() not in _EMPTY and _number(values, "limit", where) >= 0.0:
+        if robust and _given(values, "limit") and _number(values, "limit", where) >= 0.0:
             left_out["limit of a bond"] += 1
-    if values.get("alt_angle_ideals", "").lower() not in _EMPTY:
+        cells |= {"symmetry": _given(values, "symmetry_operation"), "slack": _given(values, "slack")}
+    if _given(values, "alt_angle_ideals"):
         left_out["alt_angle_ideals of a dihedral"] += 1
     who = atoms.identity
     given = [k for k, text in enumerate(selections) if _NAMES_CONFORMER.search(text)] if name in _COUNTS else []
@@ -154,9 +151,9 @@ def _number(values: dict[str, str], name: str, where: str) -> float:
         raise InputError(f"{where}: {name} is '{values.get(name, '')}'; expected a number") from None
 
 
-def _period(values: dict[str, str]) -> str:
-    period = values.get("periodicity", "")
-    return "" if period.lower() in _EMPTY else period
+def _given(values: dict[str, str], name: str) -> str:
+    """A value, blank where there is none."""
+    return "" if values.get(name, "").lower() in _EMPTY else values[name]
 
 
 def _selected(text: str, atoms: Atoms, where: str) -> list[int]:

@@ -1,8 +1,9 @@
 """Restraints in keywords of REFMAC5, as ProSMART, LIBG, Coot, MetalCoord and giant write them.
 
-The keywords are those that the manuals of REFMAC5 and Servalcat have: EXTERNAL DISTANCE, ANGLE, TORSION, CHIRAL and
-PLANE, and what they set for the lines after them: WEIGHT SCALE, SGMN and SGMX, TYPEALL, ALPHALL, DMIN, DMAX, UNDEFINED
-and HYDROGEN. Of a keyword four letters count. A restraint without conformers is one for each that its atoms have.
+The keywords are those that the manuals of REFMAC5 and Servalcat have: EXTERNAL DISTANCE, INTERVAL, ANGLE, TORSION,
+CHIRAL and PLANE, and what they set for the lines after them: WEIGHT SCALE, SGMN and SGMX, TYPEALL, ALPHALL, DMIN, DMAX,
+SYMALL, UNDEFINED and HYDROGEN. Of a keyword four letters count. A restraint without conformers is one for each that its
+atoms have.
 
 Type 2, the default, is a distance that lets go of what does not fit, unless its alpha says least squares. Types 0 and 1
 are a bond where they are as short as one, and else a distance by least squares.
@@ -17,24 +18,31 @@ from collections.abc import Iterator, Sequence
 from arrayrefine.atoms import Atoms
 from arrayrefine.errors import InputError
 from arrayrefine.further_restraints.atom_names import Finder
-from arrayrefine.further_restraints.translated import NumberedRow, Read, bond_or_distance, by_conformer
+from arrayrefine.further_restraints.refmac_lines import Atom, number, parsed, statements
+from arrayrefine.further_restraints.translated import NEAREST, NumberedRow, Read, bond_or_distance, by_conformer
 from arrayrefine.wording import counted
 
 _KEYWORD = re.compile(r"\s*exte", re.IGNORECASE)
-_GOES_ON = re.compile(r"\s*(firs|next|seco|thir|four|valu|sigm|type|alph|symm)", re.IGNORECASE)
-"""What a line begins with that goes on with the one before."""
-_KINDS = {"dist": "distance", "angl": "angle", "tors": "torsion", "chir": "chirality", "plan": "plane"}
-_COUNTS = {"dist": 2, "angl": 3, "tors": 4, "chir": 4}
-_NEW_ATOM = ("firs", "next", "seco", "thir", "four")
-_OF_ATOM = {
-    "chai": "chain", "resi": "residue", "ins": "code", "inse": "code", "insc": "code", "atom": "name", "name": "name",
-    "alt": "altloc", "alte": "altloc", "altc": "altloc", "altl": "altloc", "segm": "segment",
+_KINDS = {
+    "dist": "distance", "angl": "angle", "tors": "torsion", "chir": "chirality", "plan": "plane", "inte": "interval",
 }  # fmt: skip
-_MAY_BE_BLANK = ("code", "altloc")
+_COUNTS = {"dist": 2, "inte": 2, "angl": 3, "tors": 4, "chir": 4}
 _OF_RESTRAINT = {
     "valu": "value", "sigm": "sigma", "type": "type", "alph": "alpha", "symm": "symmetry", "peri": "period",
+    "prob": "probability",
 }  # fmt: skip
-_SETS = {"dmin": "nearest", "dmax": "furthest", "type": "type", "alph": "alpha"}
+_OF_INTERVAL = {"dmin": "dmin", "dmax": "dmax", "smin": "smin", "smax": "smax"}
+_INTERVAL_SIGMA = 0.05
+"""Å, where none is said (Servalcat)."""
+_FAR = 1000.0
+"""Å; beyond all distances: an interval up to there has no upper end."""
+_SETS = {"dmin": "nearest", "dmax": "furthest", "type": "type", "typa": "type", "alph": "alpha"}
+_ENDS = ("end", "exit", "stop", "quit")
+_NO_EFFECT = {"verb": "", "gene": "", "use": "all"}
+"""What is said that changes nothing here, and the words after it with which it does not."""
+_INSTEAD = {"harm": " (--freeze holds atoms where they are)"}
+_TYPES = {"o": 0, "f": 2}
+"""Letters for types; any other is type 1."""
 _HYDROGEN_NAME = re.compile(r"\d?[HD]")
 _FURTHER = 2
 """The type of what is no restraint like those of the dictionary."""
@@ -50,7 +58,7 @@ class _Set:
         self.lowest, self.highest = 0.0, float("inf")
         self.nearest, self.furthest = -float("inf"), float("inf")
         self.type, self.alpha = float(_FURTHER), 1.0
-        self.skips_unknown, self.uses_hydrogens, self.symmetry = False, False, False
+        self.skips_unknown, self.uses_hydrogens, self.symmetry = False, False, ""
 
 
 def is_refmac(lines: Sequence[str]) -> bool:
@@ -72,209 +80,205 @@ def read_keywords(lines: Sequence[str], atoms: Atoms, where: str) -> Read:
     Raises
     ------
     InputError
-        A line makes no sense, or names an atom that the model does not have where EXTERNAL UNDEFINED IGNORE is not
-        said before it.
+        A line makes no sense, includes another file, or names an atom that the model does not have where EXTERNAL
+        UNDEFINED IGNORE is not said before it.
     """
     find, state, left_out = Finder(atoms), _Set(), Counter[str]()
     rows: list[NumberedRow] = []
-    for number, words in _statements(lines):
-        here = f"{where}, line {number}"
+    ended = False
+    for line, words in statements(lines):
+        here = f"{where}, line {line}"
         keyword = words[0][:4].lower()
         what = words[1][:4].lower() if len(words) > 1 else ""
-        if keyword != "exte":
+        if ended:
+            left_out["line after END"] += 1
+        elif keyword in _ENDS:
+            ended = True
+        elif keyword.startswith("@") or (keyword == "exte" and what == "file"):
+            raise InputError(
+                f"{here}: '{' '.join(words[:3])}' includes another file, which is not looked for; give that as one "
+                "more of --restraint-tables, and delete this line"
+            )
+        elif keyword != "exte":
             left_out[f"keyword {words[0]}"] += 1
         elif what in _KINDS:
-            rows += [(number, row) for row in _restraints(what, words[2:], find, state, left_out, here)]
-        elif not _is_set(what, words[2:], state, here):
-            left_out[f"external {words[1].lower()}" if what else "external"] += 1
+            rows += [(line, row) for row in _restraints(what, words[2:], find, state, left_out, here)]
+        else:
+            left_out.update(f"external {unused}".rstrip() for unused in _unused(what, words[1:], state, here))
     return Read(_without_repeats(rows, left_out), left_out)
 
 
-def _statements(lines: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-    """Numbers of lines, from 1, and words of each statement, which may go on over several lines."""
-    begun: list[str] = []
-    first, open_end = 0, False
-    for number, line in enumerate(lines, start=1):
-        text = re.split(r"(?:^|\s)[#!]", line, maxsplit=1)[0].strip()
-        if not text:
-            continue
-        if begun and not open_end and not _GOES_ON.match(text):
-            yield first, begun
-            begun = []
-        first = first if begun else number
-        open_end = bool(re.search(r"(?:^|\s)[-&\\]$", text))
-        begun += re.sub(r"[{}]", r" \g<0> ", text[:-1] if open_end else text).split()
-    if begun:
-        yield first, begun
-
-
-def _is_set(what: str, words: list[str], state: _Set, where: str) -> bool:
-    """Whether it says something about the lines after it that is heeded here; `state` has it then."""
-    value = words[0] if words else ""
+def _unused(what: str, words: list[str], state: _Set, where: str) -> list[str]:
+    """What of a line that says something about those after it is not heeded here; `state` has the rest then."""
+    value = words[1].lower() if len(words) > 1 else ""
     if what in _SETS:
-        setattr(state, _SETS[what], _number(value, what, where))
-    elif what == "unde":
-        state.skips_unknown = value[:4].lower() == "igno"
+        for name, after in zip(words[::2], [*words[1::2], ""]):
+            short = name[:4].lower()
+            if short not in _SETS:
+                raise InputError(f"{where}: found '{name}'; expected dmin, dmax, typeall or alphall and a number")
+            setattr(state, _SETS[short], (_type if _SETS[short] == "type" else number)(after, short, where))
+    elif what in ("unde", "miss"):
+        state.skips_unknown = value.startswith("igno")
     elif what == "hydr":
-        state.uses_hydrogens = value[:3].lower() == "use"
+        state.uses_hydrogens = not value.startswith("igno")
     elif what == "syma":
-        state.symmetry = value[:1].lower() != "n"
+        other = len(words) > 2 and words[2][:4].lower() == "excl"
+        state.symmetry = "" if value.startswith("n") else NEAREST[other]
     elif what == "weig":
-        return _is_weight(words, state, where)
-    else:
-        return False
-    return True
+        return _weight(words[1:], state, where)
+    elif _NO_EFFECT.get(what) not in ("", value):
+        return [f"{words[0].lower()}{_INSTEAD.get(what, '')}" if words else ""]
+    return []
 
 
-def _is_weight(words: list[str], state: _Set, where: str) -> bool:
-    """Of EXTERNAL WEIGHT, what scales sigmas (they are divided by it) and what keeps them between two values."""
-    heeded = False
-    kind: str | None = None
-    for word, after in zip(words, [*words[1:], ""]):
+def _weight(words: list[str], state: _Set, where: str) -> list[str]:
+    """Heed of EXTERNAL WEIGHT what scales sigmas, which are divided by it, and what keeps those of distances between
+    two values; the rest is returned."""
+    kind, others = "", list[str]()
+    while words:
+        word, *words = words
         name = word[:4].lower()
         if name == "scal":
             kind = "dist"
         elif name in state.scale:
             kind = name
         elif name in ("sgmn", "sgmx"):
-            setattr(state, "lowest" if name == "sgmn" else "highest", _number(after, name, where))
-            kind, heeded = None, True
-        elif kind is not None:
-            factor = _number(word, f"scale of {kind}", where)
+            setattr(state, "lowest" if name == "sgmn" else "highest", number("".join(words[:1]), name, where))
+            kind, words = "", words[1:]
+        elif kind:
+            factor = number(word, f"scale of {kind}", where)
             if factor <= 0.0:
                 raise InputError(f"{where}: the scale of {kind} is {factor:g}; expected a number above 0")
-            state.scale[kind] = factor
-            kind, heeded = None, True
-    return heeded
+            state.scale[kind], kind = factor, ""
+        elif re.match(r"[A-Za-z]", word):
+            others.append(f"weight {word.lower()}")
+    return others
 
 
 def _restraints(
     what: str, words: list[str], find: Finder, state: _Set, left_out: Counter[str], where: str
 ) -> Iterator[dict[str, str]]:
     """One restraint, as a row for each conformer that its atoms have; or none, and why."""
-    specs, said = _parsed(words, where)
+    named, said = parsed(words, _OF_RESTRAINT | (_OF_INTERVAL if what == "inte" else {}), where)
     wanted = _COUNTS.get(what)
-    if wanted is not None and len(specs) != wanted:
-        raise InputError(f"{where}: {counted(len(specs), 'atom')}; external {_KINDS[what]} has {wanted}")
-    found = [find.named(spec["chain"], *_residue(spec, where), spec["name"]) for spec in specs]
-    of_hydrogens = any(_is_hydrogen(find.atoms, rows, spec["name"]) for spec, rows in zip(specs, found))
-    if of_hydrogens and not state.uses_hydrogens:
-        left_out["restraint of hydrogens"] += 1
+    if wanted is not None and len(named) != wanted:
+        raise InputError(f"{where}: {counted(len(named), 'atom')}; external {_KINDS[what]} has {wanted}")
+    found = _found(what, named, find, state, left_out, where)
+    if not found:
         return
-    who = find.atoms.identity
-    for k, spec in enumerate(specs):
-        if spec.get("altloc", ".") != ".":
-            found[k] = [i for i in found[k] if who.altloc[i] == spec["altloc"]]
-        if not found[k]:
-            if state.skips_unknown:
-                left_out["restraint of atoms that are not in the model"] += 1
-                return
-            label = f"{spec['chain']}/{spec['residue']}{_blank(spec.get('code', ''))}/{spec['name']}"
-            conformer = f", conformer {spec['altloc']}" if spec.get("altloc", ".") != "." else ""
-            raise InputError(
-                f"{where}: the model has no atom {label}{conformer}; expected one of it: correct the line, or begin "
-                "the file with 'external undefined ignore', which leaves such lines out"
-            )
-    if said.get("symmetry", "n")[:1].lower() == "y" or ("symmetry" not in said and state.symmetry):
-        left_out["look for symmetry mates"] += 1
-    sigma = min(max(_number(said.get("sigma", ""), "sigma", where), state.lowest), state.highest) / state.scale[what]
-    cells = {"sigma": repr(sigma), "period": said.get("period", "")}
-    value = 0.0
-    if what != "plan":
-        value = _number(said.get("value", ""), "value", where)
-        cells["ideal"] = repr(value)
-    if what == "dist" and not state.nearest <= value <= state.furthest:
+    kinds = _cells(what, said, find.atoms, [rows[0] for rows in found], state, where)
+    if not kinds:
         left_out["distance beyond dmin and dmax"] += 1
         return
-    cells["kind"] = _KINDS[what]
-    if what == "dist":
-        kind_number = _number(said["type"], "type", where) if "type" in said else state.type
-        alpha = _number(said["alpha"], "alpha", where) if "alpha" in said else state.alpha
-        if kind_number >= _FURTHER:
-            cells["kind"] = "distance" if alpha >= _LEAST_SQUARES else "robust distance"
-        else:
-            cells["kind"] = bond_or_distance(find.atoms, [rows[0] for rows in found], value)
-    for chosen in by_conformer(found, who.altloc):
-        yield cells | {f"atom{k}": who.label(i) for k, i in enumerate(chosen, start=1)}
+    symmetry = state.symmetry
+    if "symmetry" in said:
+        symmetry = (state.symmetry or NEAREST[False]) if said["symmetry"][:1].lower() == "y" else ""
+    if symmetry and what not in ("dist", "inte"):
+        left_out["look for symmetry mates"] += 1
+        symmetry = ""
+    if "probability" in said:
+        left_out["prob of a restraint"] += 1
+    given = [k for k, atom in enumerate(named) if atom.altloc]
+    together = list(by_conformer(found, find.atoms.identity.altloc, given))
+    if not together:
+        left_out["restraint of conformers that are not there together"] += 1
+    for chosen in together:
+        labels = {f"atom{k}": find.atoms.identity.label(i) for k, i in enumerate(chosen, start=1)}
+        for cells in kinds:
+            yield cells | {"period": said.get("period", ""), "symmetry": symmetry} | labels
 
 
-def _parsed(words: list[str], where: str) -> tuple[list[dict[str, str]], dict[str, str]]:
-    """Atoms, in their order, and what else is said of a restraint."""
-    specs: list[dict[str, str]] = []
-    said: dict[str, str] = {}
-    k = 0
-    while k < len(words):
-        key = words[k][:4].lower()
-        k += 1
-        if key in _NEW_ATOM:
-            specs.append({})
-            continue
-        if _OF_ATOM.get(key) in _MAY_BE_BLANK and (k == len(words) or len(words[k]) > 1):
-            continue  # such a code has one letter: none was written
-        if key not in _OF_ATOM | _OF_RESTRAINT or k == len(words):
+def _found(
+    what: str, named: list[Atom], find: Finder, state: _Set, left_out: Counter[str], where: str
+) -> list[list[int]]:
+    """Rows of each atom that is named, a row for each of its conformers; none where the restraint is left out."""
+    atoms, rows = find.atoms, list[list[int]]()
+    for atom in named:
+        here = find.named(atom.chain, atom.residue, atom.code, atom.name)
+        hydrogen = atoms.element[here[0]] in ("H", "D") if here else bool(_HYDROGEN_NAME.match(atom.name))
+        if hydrogen and not state.uses_hydrogens:
+            if what == "plan":  # the others have their plane without it
+                continue
+            left_out["restraint of hydrogens"] += 1
+            return []
+        here = [i for i in here if not atom.altloc or atoms.identity.altloc[i] == atom.altloc]
+        if not here:
+            if state.skips_unknown:
+                left_out["restraint of atoms that are not in the model"] += 1
+                return []
             raise InputError(
-                f"{where}: found '{words[k - 1]}'; expected atoms (first, second, ..., each with chain, residue and "
-                "atom, and insertion and altcode where there are some), then value, sigma and type"
+                f"{where}: the model has no atom {atom}; expected one of it: correct the line, or begin "
+                "the file with 'external undefined ignore', which leaves such lines out"
             )
-        value = words[k]
-        k += 1
-        if key in _OF_RESTRAINT:
-            said[_OF_RESTRAINT[key]] = value
-            continue
-        if not specs:
-            raise InputError(f"{where}: found '{words[k - 2]}' before any atom; expected 'first' before it")
-        if value == "{":
-            end = words.index("}", k) if "}" in words[k:] else len(words)
-            names, k = words[k:end], end + 1
-            specs[-1:] = [specs[-1] | {_OF_ATOM[key]: name} for name in names]
-        else:
-            specs[-1][_OF_ATOM[key]] = value.strip('"')
-    _completed(specs, where)
-    return specs, said
+        rows.append(here)
+    return rows
 
 
-def _completed(specs: list[dict[str, str]], where: str) -> None:
-    """Refuse atoms of which anything is not said."""
-    for number, spec in enumerate(specs, start=1):
-        lacking = [name for name in ("chain", "residue", "name") if name not in spec]
-        if lacking:
-            names = " and no ".join("atom name" if name == "name" else name for name in lacking)
-            raise InputError(f"{where}: atom {number} has no {names}; expected 'chain A resi 57 ins . atom CA'")
+def _cells(
+    what: str, said: dict[str, str], atoms: Atoms, rows: list[int], state: _Set, where: str
+) -> list[dict[str, str]]:
+    """What a table has of a restraint but atoms; none for distances that are left out, two for some intervals."""
+    if what == "inte":
+        return _interval(said, state, where)
+    sigma = number(said.get("sigma", ""), "sigma", where)
+    if sigma <= 0.0:
+        raise InputError(f"{where}: sigma is {sigma:g}; expected a number above 0")
+    sigma /= state.scale[what]
+    if what == "plan":
+        return [{"kind": "plane", "sigma": repr(sigma)}]
+    value = number(said.get("value", ""), "value", where)
+    if what != "dist":
+        return [{"kind": _KINDS[what], "ideal": repr(value), "sigma": repr(sigma)}]
+    if not state.nearest <= value <= state.furthest:
+        return []
+    kind_number = _type(said["type"], "type", where) if "type" in said else state.type
+    alpha = number(said["alpha"], "alpha", where) if "alpha" in said else state.alpha
+    if kind_number >= _FURTHER:
+        kind = "distance" if alpha >= _LEAST_SQUARES else "robust distance"
+    else:
+        kind = bond_or_distance(atoms, rows, value)
+    return [{"kind": kind, "ideal": repr(value), "sigma": repr(min(max(sigma, state.lowest), state.highest))}]
 
 
-def _residue(spec: dict[str, str], where: str) -> tuple[int, str]:
-    found = re.fullmatch(r"(-?\d+)([A-Za-z]?)", spec["residue"])
-    if found is None:
-        raise InputError(f"{where}: the residue is '{spec['residue']}'; expected a number")
-    return int(found[1]), _blank(spec.get("code", "")) or found[2]
+def _interval(said: dict[str, str], state: _Set, where: str) -> list[dict[str, str]]:
+    """A distance that is free between two ends, as one with slack; as two where the ends have sigmas of their own."""
+    lacking = [name for name in ("dmin", "dmax") if name not in said]
+    if lacking:
+        raise InputError(f"{where}: an interval without {lacking[0]}; expected both, as in 'dmin 2.5 dmax 3.5'")
+    low, high = (number(said[name], name, where) for name in ("dmin", "dmax"))
+    if not 0.0 <= low <= high:
+        raise InputError(f"{where}: dmin {low:g} and dmax {high:g}; expected 0 or more, and dmax not below dmin")
+    sigmas = [number(said[name], name, where) / state.scale["inte"] for name in ("smin", "smax") if name in said]
+    below, above = (sigmas or [_INTERVAL_SIGMA]) * 2 if len(sigmas) < 2 else sigmas
+    if min(below, above) <= 0.0:
+        raise InputError(f"{where}: a sigma of {min(below, above):g}; expected a number above 0")
+    return [
+        {"kind": "distance", "ideal": repr((a + b) / 2.0), "slack": repr((b - a) / 2.0), "sigma": repr(sigma)}
+        for a, b, sigma in ([(low, high, below)] if below == above else [(low, _FAR, below), (0.0, high, above)])
+    ]
 
 
-def _blank(code: str) -> str:
-    return "" if code == "." else code
-
-
-def _is_hydrogen(atoms: Atoms, rows: list[int], name: str) -> bool:
-    """Whether a name is that of a hydrogen, which the model may not have."""
-    return bool(atoms.element[rows[0]] in ("H", "D")) if rows else _HYDROGEN_NAME.match(name) is not None
+def _type(text: str, name: str, where: str) -> float:
+    """0, 1 or 2, or a letter for one."""
+    if re.match(r"[A-Za-z]", text):
+        return float(_TYPES.get(text[0].lower(), 1))
+    found = number(text, name, where)
+    if found not in (0.0, 1.0, 2.0):
+        raise InputError(f"{where}: {name} is '{text}'; expected 0, 1 or 2")
+    return found
 
 
 def _without_repeats(rows: list[NumberedRow], left_out: Counter[str]) -> list[NumberedRow]:
     """One restraint for the same atoms, the first; a distance of type 2 gives way to a firmer one."""
     chosen: dict[tuple[str, ...], NumberedRow] = {}
-    for number, row in rows:
+    for line, row in rows:
         atoms = [label for name, label in row.items() if name.startswith("atom")]
         kind = "distance" if row["kind"] in ("bond", "robust distance") else row["kind"]
-        key = (kind, *min(atoms, atoms[::-1]))
+        interval = (row["ideal"], row["slack"]) if "slack" in row else ()
+        key = (kind, *min(atoms, atoms[::-1]), row["symmetry"], *interval)
         if key in chosen:
             left_out["restraint of the same atoms as another"] += 1
             if not chosen[key][1]["kind"].startswith("robust") or row["kind"].startswith("robust"):
                 continue
-        chosen[key] = (number, row)
+        chosen[key] = (line, row)
     return list(chosen.values())
-
-
-def _number(text: str, name: str, where: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise InputError(f"{where}: {name} is '{text}'; expected a number") from None

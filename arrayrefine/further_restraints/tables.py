@@ -15,12 +15,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrayrefine.atoms import Atoms
+from arrayrefine.crystal import Crystal
 from arrayrefine.errors import InputError
 from arrayrefine.further_restraints.atom_names import Finder
 from arrayrefine.further_restraints.phenix_edits import is_phenix, read_edits
 from arrayrefine.further_restraints.refmac_keywords import is_refmac, read_keywords
+from arrayrefine.further_restraints.table_mates import (
+    IDENTITY,
+    ROBUST,
+    TABLE,
+    Operator,
+    distances_of,
+    joined,
+    operator_of,
+    with_mates,
+)
 from arrayrefine.io.in_memory import is_frame, is_path, label_of
-from arrayrefine.restraints import Angles, Bonds, Chiralities, Distances, Planes, Restraints, Torsions
+from arrayrefine.restraints import Angles, Bonds, Chiralities, Planes, Restraints, Torsions
 from arrayrefine.wording import Caution, counted
 
 Float = NDArray[np.float64]
@@ -33,7 +44,8 @@ COUNTS = {"bond": 2, "angle": 3, "torsion": 4, "chirality": 4, "distance": 2, "r
 """Atoms of each kind of restraint; a plane has four or more."""
 _LEAST_IN_PLANE = 4
 _COLUMNS = "kind, atom1, atom2, ..., ideal, sigma and, for torsions, period"
-_MEANT = re.compile(r"kind|atom\d+|ideal|sigma|period|")
+_MEANT = re.compile(r"kind|atom\d+|ideal|sigma|period|slack|symmetry|")
+_LENGTHS = ("bond", "distance", "robust distance")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +61,10 @@ class Row:
         Å (bond, distance, plane), degrees (angle, torsion), Å³ (chirality); a plane has no ideal.
     period : int
         Of a torsion.
+    slack : float
+        Of a bond or a distance, Å: what is within it of the ideal is as good.
+    operator : Operator
+        What makes a symmetry mate of the second atom of a bond or a distance.
     """
 
     kind: str
@@ -56,11 +72,19 @@ class Row:
     ideal: float
     sigma: float
     period: int = 1
+    slack: float = 0.0
+    operator: Operator = IDENTITY
+
+    @property
+    def is_simple(self) -> bool:
+        """Whether it is as the dictionary might have it, within the model and without slack."""
+        return self.slack == 0.0 and self.operator == IDENTITY
 
 
 def with_tables(
-    restraints: Restraints, atoms: Atoms, sources: Sequence[TableSource], loss: float = -2.0
-) -> Restraints:
+    restraints: Restraints, atoms: Atoms, sources: Sequence[TableSource], loss: float = -2.0,
+    crystal: Crystal | None = None,
+) -> Restraints:  # fmt: skip
     """Add the restraints of tables; they win over those of the dictionary between the same atoms.
 
     Kinds "bond", "angle", "torsion", "chirality" and "plane" are restraints like the dictionary's, and count in their
@@ -78,6 +102,8 @@ def with_tables(
         `refmac_keywords` and `phenix_edits`.
     loss : float
         Shape of the robust loss, see `kernels.distances`.
+    crystal : Crystal, optional
+        Whose symmetry mates rows may name, by an operator in the column symmetry, or "nearest".
 
     Raises
     ------
@@ -85,11 +111,16 @@ def with_tables(
         A table cannot be read, or a row of it makes no sense; the message names the row.
     """
     for source in sources:
-        rows, unused = _read(source, atoms)
+        rows, unused = _read(source, atoms, crystal)
         restraints, replaced = _joined(restraints, rows, loss)
+        to_mates = [row for row in rows if row.operator != IDENTITY]
+        if crystal is not None and to_mates:
+            restraints, more = with_mates(restraints, to_mates, loss, crystal)
+            replaced += more
         kinds = [row.kind for row in rows]
         counts = ", ".join(counted(kinds.count(kind), kind) for kind in COUNTS if kind in kinds)
-        said = f"; {counted(replaced, 'restraint')} of the dictionary replaced" if replaced else ""
+        mated = f"; {len(to_mates)} of them to symmetry mates" if to_mates else ""
+        said = f"{mated}; {counted(replaced, 'restraint')} of the dictionary replaced" if replaced else mated
         said += "".join(f"; {phrase}" for phrase in unused)
         note = f"restraint table {_name(source)}: {counts or 'nothing in it'}{said}"
         kind = Caution if unused or not rows else str
@@ -111,12 +142,12 @@ def _name(source: TableSource) -> str:
     return Path(source).name if is_path(source) else label_of(source)
 
 
-def read_rows(source: TableSource, atoms: Atoms) -> list[Row]:
+def read_rows(source: TableSource, atoms: Atoms, crystal: Crystal | None = None) -> list[Row]:
     """The restraints of one table, with atoms as numbers; raises InputError as `with_tables`."""
-    return _read(source, atoms)[0]
+    return _read(source, atoms, crystal)[0]
 
 
-def _read(source: TableSource, atoms: Atoms) -> tuple[list[Row], list[str]]:
+def _read(source: TableSource, atoms: Atoms, crystal: Crystal | None) -> tuple[list[Row], list[str]]:
     """The restraints of one table, and phrases about what of it is not used."""
     where = f"restraint table '{label_of(source)}'"
     find = Finder(atoms)
@@ -127,13 +158,13 @@ def _read(source: TableSource, atoms: Atoms) -> tuple[list[Row], list[str]]:
     )  # fmt: skip
     if read is not None:
         left_out = ", ".join(f"{number} x {what}" for what, number in read.left_out.items())
-        rows = [_row(cells, find, f"{where}, line {number}") for number, cells in read.rows]
+        rows = [_row(cells, find, f"{where}, line {number}", crystal) for number, cells in read.rows]
         return rows, [f"not used: {left_out}"] if left_out else []
     records = _records(source, lines, where)
     rows = []
     for number, record in enumerate(records, start=1):
         cells = {str(key).strip().lower(): _text(value) for key, value in record.items() if key is not None}
-        rows.append(_row(cells, find, f"{where}, row {number}"))
+        rows.append(_row(cells, find, f"{where}, row {number}", crystal))
     names = {str(key).strip() for record in records for key in record if key is not None}
     ignored = sorted(name for name in names if not _MEANT.fullmatch(name.lower()))  # a "perod" that was to be a period
     return rows, [f"columns that are not used: {', '.join(ignored)}"] if ignored else []
@@ -150,7 +181,10 @@ def _lines(path: TableSource, where: str) -> list[str]:
     except OSError as error:
         raise InputError(f"{where} cannot be read: {error.strerror}; give the path of a CSV or TSV file") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{where} is no text: {error}; expected CSV or TSV with the columns {_COLUMNS}") from error
+        raise InputError(
+            f"{where} is no text in UTF-8: {error}; save it so, as CSV or TSV with the columns {_COLUMNS}, or with "
+            "restraints of REFMAC5 or phenix.refine"
+        ) from error
 
 
 def _records(source: TableSource, lines: Sequence[str], where: str) -> Sequence[Mapping[Any, Any]]:
@@ -168,7 +202,7 @@ def _records(source: TableSource, lines: Sequence[str], where: str) -> Sequence[
     return list(csv.DictReader(io.StringIO("\n".join(lines)), delimiter=mark, skipinitialspace=True))
 
 
-def _row(cells: dict[str, str], find: Finder, where: str) -> Row:
+def _row(cells: dict[str, str], find: Finder, where: str, crystal: Crystal | None) -> Row:
     kind = cells.get("kind", "").lower()
     if kind not in COUNTS:
         raise InputError(f"{where}: kind is '{kind}'; expected one of {', '.join(COUNTS)} (columns: {_COLUMNS})")
@@ -181,7 +215,8 @@ def _row(cells: dict[str, str], find: Finder, where: str) -> Row:
             f"{wanted or f'{_LEAST_IN_PLANE} or more'}"
         )
     index = tuple(find(label, where) for label in labels)
-    if len(set(index)) < len(index):
+    operator = operator_of(cells.get("symmetry", ""), find.atoms.xyz[[*index]], crystal, where)
+    if len(set(index)) < len(index) and operator == IDENTITY:
         raise InputError(f"{where}: an atom is named twice ({', '.join(labels)}); expected different ones")
     ideal = 0.0 if kind == "plane" else _number(cells, "ideal", where)
     sigma, period = _number(cells, "sigma", where), _number(cells, "period", where) if cells.get("period") else 1.0
@@ -193,7 +228,14 @@ def _row(cells: dict[str, str], find: Finder, where: str) -> Row:
         raise InputError(f"{where}: the ideal of a {kind} is {ideal:g}; expected a distance above 0, Å")
     if kind in ("distance", "robust distance") and ideal < 0.0:  # 0 holds conformers of one atom together
         raise InputError(f"{where}: the ideal of a {kind} is {ideal:g}; expected a distance of 0 or more, Å")
-    return Row(kind, index, ideal, sigma, int(period))
+    slack = _number(cells, "slack", where) if cells.get("slack") else 0.0
+    if slack < 0.0:
+        raise InputError(f"{where}: slack is {slack:g}; expected 0 or more, Å")
+    row = Row(kind, index, ideal, sigma, int(period), slack, operator)
+    if kind not in _LENGTHS and not row.is_simple:
+        what = "slack" if slack else "a symmetry mate"
+        raise InputError(f"{where}: kind {kind} has {what}; expected it blank, or one of {', '.join(_LENGTHS)}")
+    return row
 
 
 def _number(cells: dict[str, str], name: str, where: str) -> float:
@@ -211,7 +253,7 @@ def _joined(restraints: Restraints, rows: list[Row], loss: float) -> tuple[Restr
     r, before = restraints, 0
 
     def new(kind: str) -> tuple[Int, Float, Float]:
-        some = [row for row in rows if row.kind == kind]
+        some = [row for row in rows if row.kind == kind and row.is_simple]
         index = np.array([row.atoms for row in some], dtype=np.int64).reshape(len(some), COUNTS[kind] or 0)
         return index, np.array([row.ideal for row in some]), np.array([row.sigma for row in some])
 
@@ -228,29 +270,31 @@ def _joined(restraints: Restraints, rows: list[Row], loss: float) -> tuple[Restr
         return [np.concatenate([a[keep], b]) for a, b in zip(old, added)]
 
     bonds, angles, torsions, chirals = (new(kind) for kind in ("bond", "angle", "torsion", "chirality"))
+    with_slack = [row for row in rows if row.kind == "bond" and row.slack and row.operator == IDENTITY]
+    held = np.array([row.atoms for row in with_slack], dtype=np.int64).reshape(-1, 2)
+    ends = np.concatenate([bonds[0], held])
     period = np.array([row.period for row in rows if row.kind == "torsion"], dtype=np.int64)
     b, a, t, c = r.bonds, r.angles, r.torsions, r.chiralities
     made = dataclasses.replace(
         r,
-        bonds=Bonds(*together((b.index, b.ideal, b.sigma), kept(b.index, bonds[0], True), bonds)),
+        bonds=Bonds(*together((b.index, b.ideal, b.sigma), kept(b.index, ends, True), bonds)),
         angles=Angles(*together((a.index, a.ideal, a.sigma), kept(a.index, angles[0], True), angles)),
         torsions=Torsions(
             *together((t.index, t.ideal, t.sigma, t.period), kept(t.index, torsions[0], True), (*torsions, period))
         ),
         chiralities=Chiralities(*together((c.index, c.ideal, c.sigma), kept(c.index, chirals[0], False), chirals)),
         planes=_planes(r.planes, [row for row in rows if row.kind == "plane"]),
-        non_bonded=dataclasses.replace(r.non_bonded, excluded=_excluded(r, bonds[0], angles[0])),
+        non_bonded=dataclasses.replace(r.non_bonded, excluded=_excluded(r, ends, angles[0])),
     )
     classes = [*made.distances]
-    for kind, name, alpha in (("distance", "table", 2.0), ("robust distance", "table, robust", loss)):
-        index, ideal, sigma = new(kind)
-        if len(index):
+    for kind, name, alpha in (("distance", TABLE, 2.0), ("robust distance", ROBUST, loss)):
+        some = [row for row in rows if row.kind == kind and row.operator == IDENTITY]
+        some += with_slack if kind == "distance" else []
+        if some:
             known = next((d for d in classes if d.kind == name), None)
             classes = [d for d in classes if d is not known]
-            if known is not None:
-                index, ideal, sigma = together((known.index, known.ideal, known.sigma), np.ones(len(known), bool),
-                                               (index, ideal, sigma))  # fmt: skip
-            classes.append(Distances(name, index, ideal, sigma, alpha))
+            made_here = distances_of(name, some, [row.atoms for row in some], alpha)
+            classes.append(made_here if known is None else joined(known, made_here))
     return dataclasses.replace(made, distances=tuple(classes)), before
 
 

@@ -17,6 +17,10 @@ _BOND_REACH = 1.3
 """Times the sum of covalent radii: up to there a distance is that of a bond."""
 
 
+NEAREST = ("nearest", "nearest mate")
+"""Instead of an operator: the nearest image of the second atom, that in the model among them or not."""
+
+
 class Read(NamedTuple):
     """Restraints as rows of a table, and how much was left out of what kind."""
 
