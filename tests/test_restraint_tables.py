@@ -14,7 +14,7 @@ from arrayrefine.__main__ import main
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.further_restraints.tables import as_tables, read_rows, with_tables
 from arrayrefine.problem import Problem
-from arrayrefine.restraints import Restraints
+from arrayrefine.restraints import Distances, Restraints
 from arrayrefine.targets.geometry import GeometryTarget
 from arrayrefine.wording import Caution
 
@@ -130,6 +130,30 @@ def test_new_bond_ends_contacts(prepared: tuple[Problem, ar.Atoms]) -> None:
     assert ("10/CB", "40/CB") in names
     assert ("10/CA", "40/CB") in names
     assert ("10/CB", "40/CA") in names
+
+
+def test_planes_and_distances_of_other_sources_are_replaced(prepared: tuple[Problem, ar.Atoms]) -> None:
+    """A distance at a metal that somebody knows better than the program, and a plane of the same atoms."""
+    problem, atoms = prepared
+    before = problem.restraints
+    last = int(before.planes.plane.max())
+    plane = {f"atom{k}": atoms.identity.label(i) for k, i in enumerate(before.planes.index[before.planes.plane == 0])}
+    plane = {"kind": "plane", "sigma": 0.1, **{f"atom{int(key[4:]) + 1}": label for key, label in plane.items()}}
+    (i, j), (k, m) = (1, 50), (2, 60)
+    more = Distances("metal", np.array([[i, j], [m, k]]), np.full(2, 2.0), np.full(2, 0.1))
+    both = np.array([[i, j, k, m], [j, i, k, m]])
+    differences = Distances("local NCS", both, np.zeros(2), np.ones(2))
+    known = dataclasses.replace(before, distances=(more, differences))
+    one, other = (atoms.identity.label(n) for n in (k, m))
+    row = {"kind": "distance", "atom1": one, "atom2": other, "ideal": 3, "sigma": 1}
+    after = with_tables(known, atoms, [[row, plane]])
+    assert [(d.kind, d.index.tolist()) for d in after.distances] == [
+        ("metal", [[i, j]]), ("local NCS", both.tolist()), ("table", [[k, m]]),
+    ]  # fmt: skip
+    assert after.planes.plane.max() == last
+    assert set(np.diff(after.planes.plane)) <= {0, 1}
+    assert (after.planes.sigma[after.planes.plane == last] == 0.1).all()
+    assert after.notes[-1].endswith("1 restraint of the dictionary replaced; 1 distance of other sources replaced")
 
 
 def test_gradient(prepared: tuple[Problem, ar.Atoms], table: Path) -> None:

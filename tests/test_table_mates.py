@@ -142,6 +142,20 @@ def test_a_bond_to_a_mate_takes_the_place_of_the_link_and_ends_contacts() -> Non
     GeometryTarget.build(after, given.crystal, Geometry())(given.atoms)
 
 
+def test_distances_of_other_sources_to_a_mate_are_replaced() -> None:
+    given = model("P 1 2 1", False)
+    about = [row("A/1/O", "A/1/O", symmetry="-x,y,-z"), row("A/1/O", "A/2/O", symmetry="-x,y,-z")]
+    known = with_tables(Restraints.none(3), given.atoms, [about], crystal=given.crystal)
+    metal = tuple(dataclasses.replace(d, kind="metal to mate") for d in known.across.distances)
+    known = dataclasses.replace(known, across=dataclasses.replace(known.across, distances=metal))
+    again = row("A/2/O", "A/1/O", 3.0, symmetry="-x,y,-z")  # from the other side
+    after = with_tables(known, given.atoms, [[again]], crystal=given.crystal)
+    assert [(d.kind, d.index.tolist(), d.ideal.tolist()) for d in after.across.distances] == [
+        ("metal to mate", [[0, 3]], [2.5]), ("table to mate", [[1, 5]], [3.0]),
+    ]  # fmt: skip
+    assert after.notes[-1].endswith("1 of them to symmetry mates; 1 distance of other sources replaced")
+
+
 def test_a_bond_with_slack_is_a_distance_without_contacts() -> None:
     given = ar.read_model(gemmi.read_pdb_string(LINKED))
     before = build_restraints(given.structure, given.atoms, given.crystal, load_monomers(["CYS"], []))

@@ -125,7 +125,7 @@ def with_mates(
     """
     n = len(restraints.non_bonded.radius)
     operators = [crystal.cartesian_operator(row.operator[0], np.array(row.operator[1])) for row in rows]
-    across, replaced = _without_bonds(restraints.across, rows, operators, n)
+    across, replaced = _without_bonds(restraints.across, rows, crystal, n)
     first = n + len(across)
     mates = Mates(
         np.array([row.atoms[1] for row in rows], dtype=np.int64), np.array([how[0] for how in operators]),
@@ -159,21 +159,55 @@ def _is_about_axis(row: Length, operator: tuple[Float, Float]) -> bool:
     return row.atoms[0] == row.atoms[1] and operator_key(rotation, shift) == back
 
 
-def _without_bonds(
-    across: Across, rows: Sequence[Length], operators: Sequence[tuple[Float, Float]], n: int
-) -> tuple[Across, int]:
-    """What crosses the symmetry without bonds between atoms that rows have, seen from either side; and their number."""
+def without_same(
+    restraints: Restraints, rows: Sequence[Length], crystal: Crystal | None
+) -> tuple[Restraints, int]:
+    """The restraints without distances of other sources between atoms that rows have; and their number."""
+    n = len(restraints.non_bonded.radius)
+    within = {tuple(sorted(row.atoms)) for row in rows if row.operator == IDENTITY}
+    beyond = _known([row for row in rows if row.operator != IDENTITY], crystal)
+
+    def left(classes: Sequence[Distances]) -> tuple[Distances, ...]:
+        kept = []
+        for d in classes:
+            known = d.kind.removesuffix(TO_MATE) in (TABLE, ROBUST) or d.index.shape[1] != 2
+            same = [not known and _is_known(pair, within, beyond, restraints.across, n) for pair in d.index.tolist()]
+            kept.append(d.select(np.flatnonzero(~np.array(same, dtype=bool))) if any(same) else d)
+        return tuple(d for d in kept if len(d))
+
+    before = sum(map(len, (*restraints.distances, *restraints.across.distances)))
+    across = dataclasses.replace(restraints.across, distances=left(restraints.across.distances))
+    restraints = dataclasses.replace(restraints, distances=left(restraints.distances), across=across)
+    return restraints, before - sum(map(len, (*restraints.distances, *across.distances)))
+
+
+def _known(rows: Sequence[Length], crystal: Crystal | None) -> set[tuple[int, int, bytes, bytes]]:
+    """Distances to mates, seen from either side: an atom, the source of its mate, and the operator."""
     known = set()
-    for row, (rotation, shift) in zip(rows, operators):
+    for row in rows:
+        assert crystal is not None  # or it would have no operator
+        rotation, shift = crystal.cartesian_operator(row.operator[0], np.array(row.operator[1]))
         i, j = row.atoms
         known |= {(i, j, *operator_key(rotation, shift)), (j, i, *operator_key(rotation.T, -rotation.T @ shift))}
-    keep = []
-    for i, j in across.bonds.index.tolist():
-        atom, mate = min(i, j), max(i, j) - n
-        how = operator_key(across.mates.rotation[mate], across.mates.shift[mate])
-        keep.append((atom, int(across.mates.source[mate]), *how) not in known)
-    kept = np.array(keep, dtype=bool)
+    return known
+
+
+def _is_known(
+    pair: Sequence[int], within: set[tuple[int, ...]], beyond: set[tuple[int, int, bytes, bytes]], across: Across,
+    n: int,
+) -> bool:  # fmt: skip
+    atom, mate = sorted(pair)
+    if mate < n:
+        return (atom, mate) in within
+    m = across.mates
+    return (atom, int(m.source[mate - n]), *operator_key(m.rotation[mate - n], m.shift[mate - n])) in beyond
+
+
+def _without_bonds(across: Across, rows: Sequence[Length], crystal: Crystal, n: int) -> tuple[Across, int]:
+    """What crosses the symmetry without bonds between atoms that rows have, and their number."""
+    known = _known(rows, crystal)
     b = across.bonds
+    kept = np.array([not _is_known(pair, set(), known, across, n) for pair in b.index.tolist()], dtype=bool)
     bonds = Bonds(b.index[kept], b.ideal[kept], b.sigma[kept])
     shares = across.shares[0][kept], *across.shares[1:]
     return dataclasses.replace(across, bonds=bonds, shares=shares), int((~kept).sum())

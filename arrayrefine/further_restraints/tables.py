@@ -29,6 +29,7 @@ from arrayrefine.further_restraints.table_mates import (
     joined,
     operator_of,
     with_mates,
+    without_same,
 )
 from arrayrefine.io.in_memory import is_frame, is_path, label_of
 from arrayrefine.restraints import Angles, Bonds, Chiralities, Planes, Restraints, Torsions
@@ -85,7 +86,7 @@ def with_tables(
     restraints: Restraints, atoms: Atoms, sources: Sequence[TableSource], loss: float = -2.0,
     crystal: Crystal | None = None,
 ) -> Restraints:  # fmt: skip
-    """Add the restraints of tables; they win over those of the dictionary between the same atoms.
+    """Add the restraints of tables; they win over those of the dictionary and other sources between the same atoms.
 
     Kinds "bond", "angle", "torsion", "chirality" and "plane" are restraints like the dictionary's, and count in their
     RMSZ; a bond also ends contacts between its atoms and their neighbours. "distance" and "robust distance" are a class
@@ -112,6 +113,7 @@ def with_tables(
     """
     for source in sources:
         rows, unused = _read(source, atoms, crystal)
+        restraints, others = without_same(restraints, [row for row in rows if row.kind in _LENGTHS], crystal)
         restraints, replaced = _joined(restraints, rows, loss)
         to_mates = [row for row in rows if row.operator != IDENTITY]
         if crystal is not None and to_mates:
@@ -121,6 +123,7 @@ def with_tables(
         counts = ", ".join(counted(kinds.count(kind), kind) for kind in COUNTS if kind in kinds)
         mated = f"; {len(to_mates)} of them to symmetry mates" if to_mates else ""
         said = f"{mated}; {counted(replaced, 'restraint')} of the dictionary replaced" if replaced else mated
+        said += f"; {counted(others, 'distance')} of other sources replaced" if others else ""
         said += "".join(f"; {phrase}" for phrase in unused)
         note = f"restraint table {_name(source)}: {counts or 'nothing in it'}{said}"
         kind = Caution if unused or not rows else str
@@ -275,6 +278,8 @@ def _joined(restraints: Restraints, rows: list[Row], loss: float) -> tuple[Restr
     ends = np.concatenate([bonds[0], held])
     period = np.array([row.period for row in rows if row.kind == "torsion"], dtype=np.int64)
     b, a, t, c = r.bonds, r.angles, r.torsions, r.chiralities
+    planes, same = _planes(r.planes, [row for row in rows if row.kind == "plane"])
+    before += same
     made = dataclasses.replace(
         r,
         bonds=Bonds(*together((b.index, b.ideal, b.sigma), kept(b.index, ends, True), bonds)),
@@ -283,7 +288,7 @@ def _joined(restraints: Restraints, rows: list[Row], loss: float) -> tuple[Restr
             *together((t.index, t.ideal, t.sigma, t.period), kept(t.index, torsions[0], True), (*torsions, period))
         ),
         chiralities=Chiralities(*together((c.index, c.ideal, c.sigma), kept(c.index, chirals[0], False), chirals)),
-        planes=_planes(r.planes, [row for row in rows if row.kind == "plane"]),
+        planes=planes,
         non_bonded=dataclasses.replace(r.non_bonded, excluded=_excluded(r, ends, angles[0])),
     )
     classes = [*made.distances]
@@ -307,13 +312,21 @@ def _named(index: Int, ordered: bool) -> list[tuple[int, ...]]:
     return [tuple(row) for row in index.tolist()]
 
 
-def _planes(planes: Planes, rows: list[Row]) -> Planes:
+def _planes(planes: Planes, rows: list[Row]) -> tuple[Planes, int]:
+    """The planes with further ones, which take the place of those of the same atoms; and how many these were."""
+    known = {frozenset(row.atoms) for row in rows}
+    count = int(planes.plane.max(initial=-1)) + 1
+    atoms = [frozenset(planes.index[planes.plane == k].tolist()) for k in range(count)] if known else []
+    same = np.array([k for k, here in enumerate(atoms) if here in known], dtype=np.int64)
+    keep = ~np.isin(planes.plane, same)
+    renumbered = np.unique(planes.plane[keep], return_inverse=True)[1].astype(np.int64)
+    planes = Planes(planes.index[keep], renumbered, planes.sigma[keep])
     first = int(planes.plane.max(initial=-1)) + 1
     index = np.array([i for row in rows for i in row.atoms], dtype=np.int64)
     number = np.array([first + k for k, row in enumerate(rows) for _ in row.atoms], dtype=np.int64)
     sigma = np.array([row.sigma for row in rows for _ in row.atoms])
     parts = zip((planes.index, planes.plane, planes.sigma), (index, number, sigma))
-    return Planes(*(np.concatenate(both) for both in parts))
+    return Planes(*(np.concatenate(both) for both in parts)), len(same)
 
 
 def _excluded(restraints: Restraints, bonds: Int, angles: Int) -> Int:
