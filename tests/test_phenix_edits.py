@@ -156,6 +156,7 @@ def test_liberties_of_the_format(atoms: ar.Atoms, tmp_path: Path) -> None:
         "  }\n}\n"
         "!geometry_restraints.edits { angle { atom_selection_1 = all\n } }\n"
         "#geometry_restraints.edits { angle { atom_selection_1 = all } }\n"
+        "refinement { geometry_restraints.edits.dihedral.periodicity = None }\n"
         "geometry_restraints.edits.excessive_bond_distance_limit = 20"
     ).replace("name C?", "name CA"))  # fmt: skip
     rows = read_rows(path, atoms)
@@ -242,6 +243,7 @@ def test_names_codes_and_conformers(odd: ar.Atoms, tmp_path: Path, one: str, oth
         ("edits {\n}\ninclude file more.eff\n", "line 3: 'include file more.eff' includes another file.*; give that"),
         ("edits {\n bond {\n sigma = 2 {\n}\n", "line 3: found '{' after 'sigma = 2'; expected the name of a scope"),
         ("edits {\n bond\n sigma = 1\n}\n", "line 2: found 'bond'; expected 'name = value', or a scope in braces"),
+        ("edits {\n bond {\n distance_ideal = 2\n}\n}\n", "2: a bond with distance_ideal and without atoms; expected"),
         ("edits {\n bond { words\n }\n}\n", "line 2: found 'words'; expected 'name = value', or a scope in braces"),
         ("edits {\n}\nwords", "line 3: found 'words'; expected 'name = value', or a scope in braces"),
         ("edits {\n bond\n}\n", "line 2: found 'bond'; expected 'name = value', or a scope in braces"),

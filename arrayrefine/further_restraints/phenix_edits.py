@@ -93,8 +93,11 @@ def _restraints(
 ) -> Iterator[dict[str, str]]:
     """One block, as a row for each conformer that its atoms have; or none, and why."""
     selections = _selections(values)
-    if all(text.lower() in _EMPTY for text in selections):
-        return  # a template
+    if all(text.lower() in _EMPTY for text in selections):  # a template
+        said = [key for key in _NAMES[name] if "ideal" in key and _given(values, key)]
+        if said:
+            raise InputError(f"{where}: a {name} with {said[0]} and without atoms; expected selections of them")
+        return
     action = _action(values, where)
     if action == "delete":
         left_out[f"{name} to delete"] += 1
