@@ -120,6 +120,16 @@ def test_columns_that_mean_nothing_are_named(prepared: tuple[Problem, ar.Atoms])
     assert isinstance(note, Caution)
 
 
+def test_a_name_that_two_atoms_have_is_refused(prepared: tuple[Problem, ar.Atoms]) -> None:
+    atoms = prepared[1]
+    names = atoms.identity.atom_name.copy()
+    names[ar.select(atoms, "//A/10/CG2")] = "CG1"
+    twice = dataclasses.replace(atoms, identity=dataclasses.replace(atoms.identity, atom_name=names))
+    row = {"kind": "distance", "atom1": "A/VAL 10/CG1", "atom2": "A/10/CA", "ideal": 2.5, "sigma": 0.1}
+    with pytest.raises(ar.InputError, match="'A/VAL 10/CG1' names 2 atoms"):
+        read_rows([row], twice)
+
+
 def test_new_bond_ends_contacts(prepared: tuple[Problem, ar.Atoms]) -> None:
     problem, atoms = prepared
     row = {"kind": "bond", "atom1": "A/10/CB", "atom2": "A/40/CB", "ideal": 1.5, "sigma": 0.02}
@@ -201,12 +211,15 @@ def test_rows_that_make_no_sense(prepared: tuple[Problem, ar.Atoms], tmp_path: P
 
 
 def test_tables_that_cannot_be_read(prepared: tuple[Problem, ar.Atoms], tmp_path: Path) -> None:
-    empty, binary = tmp_path / "empty.csv", tmp_path / "binary.csv"
+    empty, binary, dictionary = (tmp_path / name for name in ("empty.csv", "binary.csv", "link.cif"))
+    dictionary.write_text("global_\n_lib_name ?\n")
     empty.write_text("# nothing\n")
     binary.write_bytes(b"\xff\xfe\x00")
     for source, words in (
         (tmp_path / "none.csv", "cannot be read: No such file"), (empty, "is empty; expected CSV or TSV"),
-        (binary, "is no text"), (3.0, "expected a path, a pandas.DataFrame, or a list"),
+        (binary, "is no text in UTF-8.*save it so"),
+        (dictionary, "first line is 'global_'; expected.*are for --restr"),
+        (3.0, "expected a path, a pandas.DataFrame, or a list"),
     ):  # fmt: skip
         with pytest.raises(ar.InputError, match=words):
             read_rows(source, prepared[1])

@@ -20,7 +20,9 @@ class Finder:
     def __init__(self, atoms: Atoms) -> None:
         self.atoms = atoms
         who = atoms.identity
-        self._labels = {who.label(i): i for i in range(len(atoms))}
+        self._labels: dict[str, list[int]] = {}
+        for i in range(len(atoms)):
+            self._labels.setdefault(who.label(i), []).append(i)
         self._short: dict[tuple[str, ...], list[int]] = {}
         keys = (who.chain, who.sequence_number, who.insertion_code, who.atom_name)
         for i, (chain, number, code, name) in enumerate(zip(*(part.tolist() for part in keys))):
@@ -39,7 +41,7 @@ class Finder:
 
     def _found(self, label: str, where: str) -> list[int]:
         if label in self._labels:
-            return [self._labels[label]]
+            return self._labels[label]
         short = _SHORT_NAME.fullmatch(label)
         if short is not None and "*" not in label:
             chain, number, code, name, altloc = short.groups()

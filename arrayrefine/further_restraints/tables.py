@@ -202,6 +202,12 @@ def _records(source: TableSource, lines: Sequence[str], where: str) -> Sequence[
     if not lines:
         raise InputError(f"{where} is empty; expected CSV or TSV with the columns {_COLUMNS}")
     mark = max("\t;,", key=lines[0].count)
+    if "kind" not in (name.strip().strip('"').lower() for name in lines[0].split(mark)):
+        raise InputError(
+            f"{where}: the first line is '{lines[0].strip()[:60]}'; expected the names of columns ({_COLUMNS}), or "
+            "'external' restraints of REFMAC5, or a scope 'geometry_restraints.edits' of phenix.refine; dictionaries are "
+            "for --restraints"
+        )
     return list(csv.DictReader(io.StringIO("\n".join(lines)), delimiter=mark, skipinitialspace=True))
 
 
