@@ -202,7 +202,7 @@ class Mates:
     source : (G,) int
     rotation : (G, 3, 3) float64
     shift : (G, 3) float64, Å
-        Both Cartesian.
+        Both Cartesian. With R = 0 it is a place that stays where it is.
     """
 
     source: Int

@@ -186,6 +186,38 @@ def test_intervals(prepared: tuple[Problem, ar.Atoms], tmp_path: Path) -> None:
     assert [(row.ideal, row.slack, row.sigma) for row in read_rows(scaled, atoms)] == [(2.5, 0.5, 0.1)]
 
 
+def test_positions(prepared: tuple[Problem, ar.Atoms], tmp_path: Path) -> None:
+    """Atoms held to where they are, all conformers of them."""
+    problem, atoms = prepared
+    text = (
+        "exte harmonic residues from 115 A to 116 A sigma 0.02\nexte harm resi from * A to 3 A atom CA\n"
+        "exte harm resi from 158 to * A atom * sigma 0.1 bval incl\n"
+        "exte harm atin chain A resi 10 ins . atom CA sigm 0.05 tole 0.3\nexte undef ignore\n"
+        "exte harm atin chain A resi 10 ins . atom XX sigm 0.05\n"
+    )
+    path = write(tmp_path, text)
+    rows = read_rows(path, atoms)
+    chosen = {i for row in rows for i in row.atoms}
+    expected = "(115-116 or 1-3 and name CA or 158: or 10 and name CA) and chain A and not hydrogen"
+    assert chosen == {*np.flatnonzero(ar.select(atoms, expected.replace("158:", "resseq 158:"))).tolist()}
+    assert {row.sigma for row in rows} == {0.02, 0.5, 0.1, 0.05}
+    held = with_tables(Restraints.none(len(atoms)), atoms, [path], crystal=problem.reflections.crystal)
+    assert held.notes[-1].endswith(
+        f"{len(rows)} positions; not used: 1 x bvalue of positions, 1 x tolerance of positions, 1 x restraint of atoms "
+        "that are not in the model"
+    )
+    off = dataclasses.replace(problem.options.geometry, contacts=False)
+    target = GeometryTarget.build(held, problem.reflections.crystal, off)
+    assert target(atoms)[0] == 0.0
+    moved = np.random.default_rng(8).normal(0.0, 0.1, atoms.xyz.shape)
+    value, gradient = target(atoms.replace(xyz=atoms.xyz + moved))
+    weight = np.zeros((len(atoms), 1))
+    for row in rows:
+        weight[row.atoms[0]] += 1.0 / row.sigma**2
+    assert value == pytest.approx(0.5 * (weight * moved**2).sum())
+    np.testing.assert_allclose(gradient.xyz, weight * moved, rtol=1e-9, atol=1e-9)
+
+
 def test_symmetry(prepared: tuple[Problem, ar.Atoms], tmp_path: Path) -> None:
     """OE1 of Gln 108 is 3.54 Å from NE2 of His 149 in the next molecule, and O of Val 10 is far from any."""
     problem, atoms = prepared
@@ -259,7 +291,6 @@ def test_what_is_left_out_is_said(prepared: tuple[Problem, ar.Atoms], tmp_path: 
         "exte weight scale 1 gmwt 0.1\n"
         "exte hydr ignore\n"
         "exte cut 5\n"
-        "exte harmonic residues from 10 A to 14 A sigma 0.02\n"
         "exte stacking plan 1 firs resi 45 chai A atoms { CG ND1 } plan 2 firs resi 47 chai A atoms { CE2 } dist 3.4\n"
         "exte angle first chain A resi 10 atom N next chain A resi 10 atom CA next chain A resi 10 atom C value 110 "
         "sigma 2 symm y prob 1\n"
@@ -272,10 +303,9 @@ def test_what_is_left_out_is_said(prepared: tuple[Problem, ar.Atoms], tmp_path: 
     assert isinstance(after.notes[-1], Caution)
     assert after.notes[-1] == (
         "restraint table external.txt: 1 angle, 1 distance; 1 restraint of the dictionary replaced; not used: 1 x "
-        "keyword monomer, 1 x keyword occupancy, 1 x external weight gmwt, 1 x external cut, 1 x external harmonic "
-        "(--freeze holds atoms where they are), 1 x external stacking, 1 x look for symmetry mates, 1 x prob of a "
-        "restraint, 1 x restraint of hydrogens, 2 x restraint of atoms that are not in the model, 2 x restraint of the "
-        "same atoms as another"
+        "keyword monomer, 1 x keyword occupancy, 1 x external weight gmwt, 1 x external cut, 1 x external stacking, "
+        "1 x look for symmetry mates, 1 x prob of a restraint, 1 x restraint of hydrogens, 2 x restraint of atoms that "
+        "are not in the model, 2 x restraint of the same atoms as another"
     )
 
 
@@ -306,6 +336,12 @@ def test_hydrogens_on_request(prepared: tuple[Problem, ar.Atoms], tmp_path: Path
         ("exte dmin 4 dmax", "dmax is ''; expected a number"),
         ("exte typall 3", "typa is '3'; expected 0, 1 or 2"),
         ("exte weight sgmn", "sgmn is ''; expected a number"),
+        ("exte harm residues from 10 A to 14 B sigma 0.1", "found 'from 10 A to 14 B sigma 0.1'; expected 'from 10 A"),
+        ("exte harm residues 10 A", "found '10 A'; expected 'from 10 A to 14 A', residues of one chain"),
+        ("exte harm residues from 900 A to 910 A", "found no atom of the model to hold; expected 'residues from"),
+        ("exte harm sigma 0.1", "found no atom of the model to hold; expected 'residues from"),
+        ("exte harm atin chain A resi 9 atom XX", "the model has no atom A/9/XX; expected one"),
+        ("exte harm atin chain A resi 9 atom N sigma 0", "sigma is 0; expected a number above 0"),
         ("@more.txt", "line 2: '@more.txt' includes another file.*give that as one more of --restraint-tables"),
         ("exte file more.txt", "line 1: 'exte file more.txt' includes another file"),
         ("exte dist first chain A resi 9 atom N first chain A resi 9 atom C", "found 'first' twice; expected first"),

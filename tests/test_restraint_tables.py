@@ -218,7 +218,7 @@ def test_tables_that_cannot_be_read(prepared: tuple[Problem, ar.Atoms], tmp_path
     for source, words in (
         (tmp_path / "none.csv", "cannot be read: No such file"), (empty, "is empty; expected CSV or TSV"),
         (binary, "is no text in UTF-8.*save it so"),
-        (dictionary, "first line is 'global_'; expected.*are for --restr"),
+        (dictionary, "first line is 'global_'; expected.*a dictionary is for --restr"),
         (3.0, "expected a path, a pandas.DataFrame, or a list"),
     ):  # fmt: skip
         with pytest.raises(ar.InputError, match=words):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import gemmi
@@ -11,10 +13,13 @@ import pytest
 from checks import check_direction
 
 import arrayrefine as ar
+from arrayrefine.device.restraints import DeviceRestraints
 from arrayrefine.further_restraints.tables import read_rows, with_tables
+from arrayrefine.kernels.backend import to_device, to_host
 from arrayrefine.monomers import load_monomers
 from arrayrefine.options import Geometry
 from arrayrefine.restraints import Restraints
+from arrayrefine.targets.adp import AdpTarget
 from arrayrefine.targets.geometry import GeometryTarget
 from arrayrefine.topology.build import build_restraints
 
@@ -154,6 +159,45 @@ def test_distances_of_other_sources_to_a_mate_are_replaced() -> None:
         ("metal to mate", [[0, 3]], [2.5]), ("table to mate", [[1, 5]], [3.0]),
     ]  # fmt: skip
     assert after.notes[-1].endswith("1 of them to symmetry mates; 1 distance of other sources replaced")
+
+
+def test_positions_of_several_tables_beside_a_link(tmp_path: Path) -> None:
+    given = ar.read_model(gemmi.read_pdb_string(LINKED))
+    before = build_restraints(given.structure, given.atoms, given.crystal, load_monomers(["CYS"], []))
+    table = tmp_path / "held.csv"
+    table.write_text("kind,atom1,sigma\nposition,A/1/CA,0.1\nposition,A/1/N,0.2\n")
+    bond = row("A/1/SG", "A/1/SG", 2.1, kind="bond", symmetry="-x,y,-z")
+    tables = [table, [bond], [{"kind": "position", "atom1": "A/1/CB", "sigma": 0.05}]]
+    after = with_tables(before, given.atoms, tables, crystal=given.crystal)
+    assert [(d.kind, d.index[:, 0].tolist()) for d in after.across.distances] == [
+        ("table to mate", [5]), ("table, position", [1, 0, 4]),
+    ]  # fmt: skip
+    off = Geometry(contacts=False)
+    free = with_tables(before, given.atoms, [[bond]], crystal=given.crystal)
+    xyz = given.atoms.xyz + np.random.default_rng(4).normal(0.0, 0.05, (6, 3))
+    moved = given.atoms.replace(xyz=xyz)
+    value, gradient = GeometryTarget.build(after, given.crystal, off)(moved)
+    other, slope = GeometryTarget.build(free, given.crystal, off)(moved)
+    sigma = np.array([0.2, 0.1, np.inf, np.inf, 0.05, np.inf])[:, None]
+    z = (xyz - given.atoms.xyz) / sigma
+    assert value - other == pytest.approx(0.5 * (z**2).sum())
+    np.testing.assert_allclose(gradient.xyz - slope.xyz, z / sigma, rtol=1e-8, atol=1e-8)
+
+
+def test_the_device_agrees(emulated_cuda: ModuleType) -> None:
+    given = model("P 1 2 1", False)
+    here = target(given, [
+        row("A/1/O", "A/1/O", symmetry="-x,y,-z"), row("A/1/O", "A/3/O", 11.0, slack=0.3),
+        row("A/2/O", "A/3/O", 11.0, symmetry="-x,y,-z", slack=0.2, kind="robust distance"),
+        {"kind": "position", "atom1": "A/2/O", "sigma": 0.1},
+    ])  # fmt: skip
+    moved = given.atoms.replace(xyz=given.atoms.xyz + np.random.default_rng(7).normal(0.0, 0.2, (3, 3)))
+    adp = AdpTarget.build(here.restraints, given.crystal, moved, "none", Geometry())
+    device = DeviceRestraints(here, adp, moved.multiplicity)
+    value, gradient = device.geometry(to_device(moved.xyz[None], np.float64))
+    expected, slope = here(moved)
+    assert float(to_host(value)[0]) == pytest.approx(expected, rel=1e-12)
+    np.testing.assert_allclose(to_host(gradient)[0], slope.xyz, rtol=1e-9, atol=1e-9)
 
 
 def test_a_bond_with_slack_is_a_distance_without_contacts() -> None:

@@ -1,9 +1,9 @@
 """Restraints in keywords of REFMAC5, as ProSMART, LIBG, Coot, MetalCoord and giant write them.
 
 The keywords are those that the manuals of REFMAC5 and Servalcat have: EXTERNAL DISTANCE, INTERVAL, ANGLE, TORSION,
-CHIRAL and PLANE, and what they set for the lines after them: WEIGHT SCALE, SGMN and SGMX, TYPEALL, ALPHALL, DMIN, DMAX,
-SYMALL, UNDEFINED and HYDROGEN. Of a keyword four letters count. A restraint without conformers is one for each that its
-atoms have.
+CHIRAL, PLANE and HARMONIC, and what they set for the lines after them: WEIGHT SCALE, SGMN and SGMX, TYPEALL, ALPHALL,
+DMIN, DMAX, SYMALL, UNDEFINED and HYDROGEN. Of a keyword four letters count. A restraint without conformers is one for
+each that its atoms have.
 
 Type 2, the default, is a distance that lets go of what does not fit, unless its alpha says least squares. Types 0 and 1
 are a bond where they are as short as one, and else a distance by least squares.
@@ -15,10 +15,12 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from arrayrefine.atoms import Atoms
 from arrayrefine.errors import InputError
 from arrayrefine.further_restraints.atom_names import Finder
-from arrayrefine.further_restraints.refmac_lines import Atom, number, parsed, statements
+from arrayrefine.further_restraints.refmac_lines import Atom, number, parsed, span, statements
 from arrayrefine.further_restraints.translated import NEAREST, NumberedRow, Read, bond_or_distance, by_conformer
 from arrayrefine.wording import counted
 
@@ -32,6 +34,9 @@ _OF_RESTRAINT = {
     "prob": "probability",
 }  # fmt: skip
 _OF_INTERVAL = {"dmin": "dmin", "dmax": "dmax", "smin": "smin", "smax": "smax"}
+_OF_POSITION = {
+    "sigm": "sigma", "tole": "tolerance", "sigb": "sigb", "sigu": "sigu", "bval": "bvalue", "uval": "uvalue",
+}  # fmt: skip
 _INTERVAL_SIGMA = 0.05
 """Å, where none is said (Servalcat)."""
 _FAR = 1000.0
@@ -40,7 +45,8 @@ _SETS = {"dmin": "nearest", "dmax": "furthest", "type": "type", "typa": "type", 
 _ENDS = ("end", "exit", "stop", "quit")
 _NO_EFFECT = {"verb": "", "gene": "", "use": "all"}
 """What is said that changes nothing here, and the words after it with which it does not."""
-_INSTEAD = {"harm": " (--freeze holds atoms where they are)"}
+_POSITION_SIGMA = 0.5
+"""Å, where none is said (Servalcat)."""
 _TYPES = {"o": 0, "f": 2}
 """Letters for types; any other is type 1."""
 _HYDROGEN_NAME = re.compile(r"\d?[HD]")
@@ -103,6 +109,8 @@ def read_keywords(lines: Sequence[str], atoms: Atoms, where: str) -> Read:
             left_out[f"keyword {words[0]}"] += 1
         elif what in _KINDS:
             rows += [(line, row) for row in _restraints(what, words[2:], find, state, left_out, here)]
+        elif what == "harm":
+            rows += [(line, row) for row in _positions(words[2:], find, state, left_out, here)]
         else:
             left_out.update(f"external {unused}".rstrip() for unused in _unused(what, words[1:], state, here))
     return Read(_without_repeats(rows, left_out), left_out)
@@ -127,7 +135,7 @@ def _unused(what: str, words: list[str], state: _Set, where: str) -> list[str]:
     elif what == "weig":
         return _weight(words[1:], state, where)
     elif _NO_EFFECT.get(what) not in ("", value):
-        return [f"{words[0].lower()}{_INSTEAD.get(what, '')}" if words else ""]
+        return [words[0].lower() if words else ""]
     return []
 
 
@@ -186,6 +194,38 @@ def _restraints(
         labels = {f"atom{k}": find.atoms.identity.label(i) for k, i in enumerate(chosen, start=1)}
         for cells in kinds:
             yield cells | {"period": said.get("period", ""), "symmetry": symmetry} | labels
+
+
+def _positions(
+    words: list[str], find: Finder, state: _Set, left_out: Counter[str], where: str
+) -> Iterator[dict[str, str]]:
+    """Atoms that are held to where they are: that of ATIN, or those of RESIDUES FROM TO, all or of one name."""
+    atoms, who = find.atoms, find.atoms.identity
+    if words and words[0][:4].lower() == "resi":
+        chain, first, last, words = span(words[1:], where)
+        place = who.sequence_number
+        chosen = (who.chain == chain) & ~atoms.is_hydrogen
+        chosen &= (place >= (place if first is None else first)) & (place <= (place if last is None else last))
+        if words and words[0][:4].lower() == "atom":
+            name, words = "".join(words[1:2]), words[2:]
+            chosen &= (who.atom_name == name) | (name == "*")
+        rows = np.flatnonzero(chosen).tolist()
+        _, said = parsed(words, _OF_POSITION, where)
+    else:
+        named, said = parsed(words, _OF_POSITION, where)
+        found = _found("harm", named, find, state, left_out, where)
+        if named and not found:
+            return
+        rows = [i for here in found for i in here]
+    if not rows:
+        raise InputError(
+            f"{where}: found no atom of the model to hold; expected 'residues from 10 A to 14 A', or 'atin chain A "
+            "resi 10 atom CA'"
+        )
+    left_out.update(f"{name} of positions" for name in said if name != "sigma")
+    sigma = number(said.get("sigma", repr(_POSITION_SIGMA)), "sigma", where)
+    for i in rows:
+        yield {"kind": "position", "atom1": who.label(i), "sigma": repr(sigma), "symmetry": ""}
 
 
 def _found(

@@ -112,6 +112,23 @@ def parsed(words: Sequence[str], others: dict[str, str], where: str) -> tuple[li
     return [atom for place, spec in sorted(found.items()) for atom in _atoms(spec, place + 1, where)], said
 
 
+def span(words: Sequence[str], where: str) -> tuple[str, int | None, int | None, list[str]]:
+    """Chain, first and last residue of FROM 10 A TO 14 A, or FROM 10 TO 14 A, None for *; and the words after it.
+
+    Raises
+    ------
+    InputError
+        It is no such range, or one over two chains.
+    """
+    text = " ".join(words)
+    found = re.match(r"(?i)from (-?\d+|\*)(?: (\S+))? to (-?\d+|\*)(?: (\S+))?(?: |$)", text)
+    chains = {_blank(name) for name in (found[2], found[4]) if name} if found else set[str]()
+    if found is None or len(chains) != 1:
+        raise InputError(f"{where}: found '{text[:60]}'; expected 'from 10 A to 14 A', residues of one chain")
+    first, last = (None if end == "*" else int(end) for end in (found[1], found[3]))
+    return chains.pop(), first, last, text[found.end() :].split()
+
+
 def number(text: str, name: str, where: str) -> float:
     """A finite number; an error that names it otherwise."""
     try:

@@ -1,4 +1,4 @@
-"""Rows of tables that are distances: as a class of restraints, and to symmetry mates of their second atom."""
+"""Rows of tables that are distances: as a class of restraints, to symmetry mates, and to where an atom is."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Operator: TypeAlias = tuple[int, tuple[float, float, float]]
 IDENTITY: Operator = (0, (0.0, 0.0, 0.0))
 _HALF = 2.0**0.5
 """Times sigma: of the distance of an atom and its own mate about a twofold axis one half belongs to each."""
-TABLE, ROBUST = "table", "table, robust"
+TABLE, ROBUST, PLACE = "table", "table, robust", "table, position"
 """Names of the classes of distances."""
 
 
@@ -159,6 +159,22 @@ def _is_about_axis(row: Length, operator: tuple[Float, Float]) -> bool:
     return row.atoms[0] == row.atoms[1] and operator_key(rotation, shift) == back
 
 
+def with_places(restraints: Restraints, rows: Sequence[Length], xyz: Float) -> Restraints:
+    """The restraints with atoms held to where they are in `xyz` (N, 3), Å: at a distance of 0 from it.
+
+    The place is a mate that stays, so that kernels need not know of it.
+    """
+    chosen = np.array([row.atoms[0] for row in rows], dtype=np.int64)
+    mates = Mates(chosen, np.zeros((len(rows), 3, 3)), xyz[chosen])
+    first = len(xyz) + len(restraints.across)
+    made = distances_of(PLACE, rows, [(int(i), first + k) for k, i in enumerate(chosen)], 2.0)
+    across = restraints.across.with_distances(mates)
+    known = next((d for d in across.distances if d.kind == PLACE), None)
+    others = [d for d in across.distances if d is not known]
+    classes = *others, made if known is None else joined(known, made)
+    return dataclasses.replace(restraints, across=dataclasses.replace(across, distances=classes))
+
+
 def without_same(
     restraints: Restraints, rows: Sequence[Length], crystal: Crystal | None
 ) -> tuple[Restraints, int]:
@@ -170,7 +186,7 @@ def without_same(
     def left(classes: Sequence[Distances]) -> tuple[Distances, ...]:
         kept = []
         for d in classes:
-            known = d.kind.removesuffix(TO_MATE) in (TABLE, ROBUST) or d.index.shape[1] != 2
+            known = d.kind.removesuffix(TO_MATE) in (TABLE, ROBUST, PLACE) or d.index.shape[1] != 2
             same = [not known and _is_known(pair, within, beyond, restraints.across, n) for pair in d.index.tolist()]
             kept.append(d.select(np.flatnonzero(~np.array(same, dtype=bool))) if any(same) else d)
         return tuple(d for d in kept if len(d))

@@ -29,6 +29,7 @@ from arrayrefine.further_restraints.table_mates import (
     joined,
     operator_of,
     with_mates,
+    with_places,
     without_same,
 )
 from arrayrefine.io.in_memory import is_frame, is_path, label_of
@@ -41,7 +42,9 @@ TableSource: TypeAlias = Any
 """Path of a CSV or TSV file, or of restraints as REFMAC5 or phenix.refine has them; a pandas.DataFrame, or a list of
 mappings."""
 
-COUNTS = {"bond": 2, "angle": 3, "torsion": 4, "chirality": 4, "distance": 2, "robust distance": 2, "plane": 0}
+COUNTS = {
+    "bond": 2, "angle": 3, "torsion": 4, "chirality": 4, "distance": 2, "robust distance": 2, "plane": 0, "position": 1,
+}  # fmt: skip
 """Atoms of each kind of restraint; a plane has four or more."""
 _LEAST_IN_PLANE = 4
 _COLUMNS = "kind, atom1, atom2, ..., ideal, sigma and, for torsions, period"
@@ -59,7 +62,8 @@ class Row:
         A key of `COUNTS`.
     atoms : tuple of int
     ideal, sigma : float
-        Å (bond, distance, plane), degrees (angle, torsion), Å³ (chirality); a plane has no ideal.
+        Å (bond, distance, plane, position), degrees (angle, torsion), Å³ (chirality); neither a plane nor a position
+        has an ideal.
     period : int
         Of a torsion.
     slack : float
@@ -90,7 +94,7 @@ def with_tables(
 
     Kinds "bond", "angle", "torsion", "chirality" and "plane" are restraints like the dictionary's, and count in their
     RMSZ; a bond also ends contacts between its atoms and their neighbours. "distance" and "robust distance" are a class
-    of their own, between any atoms; the latter lets go of what does not fit.
+    of their own, between any atoms; the latter lets go of what does not fit. "position" holds an atom to where it is.
 
     Parameters
     ----------
@@ -119,6 +123,8 @@ def with_tables(
         if crystal is not None and to_mates:
             restraints, more = with_mates(restraints, to_mates, loss, crystal)
             replaced += more
+        held = [row for row in rows if row.kind == "position"]
+        restraints = with_places(restraints, held, atoms.xyz) if held else restraints
         kinds = [row.kind for row in rows]
         counts = ", ".join(counted(kinds.count(kind), kind) for kind in COUNTS if kind in kinds)
         mated = f"; {len(to_mates)} of them to symmetry mates" if to_mates else ""
@@ -205,7 +211,7 @@ def _records(source: TableSource, lines: Sequence[str], where: str) -> Sequence[
     if "kind" not in (name.strip().strip('"').lower() for name in lines[0].split(mark)):
         raise InputError(
             f"{where}: the first line is '{lines[0].strip()[:60]}'; expected the names of columns ({_COLUMNS}), or "
-            "'external' restraints of REFMAC5, or a scope 'geometry_restraints.edits' of phenix.refine; dictionaries are "
+            "restraints of REFMAC5 ('external'), or of phenix.refine ('geometry_restraints.edits'); a dictionary is "
             "for --restraints"
         )
     return list(csv.DictReader(io.StringIO("\n".join(lines)), delimiter=mark, skipinitialspace=True))
@@ -227,7 +233,7 @@ def _row(cells: dict[str, str], find: Finder, where: str, crystal: Crystal | Non
     operator = operator_of(cells.get("symmetry", ""), find.atoms.xyz[[*index]], crystal, where)
     if len(set(index)) < len(index) and operator == IDENTITY:
         raise InputError(f"{where}: an atom is named twice ({', '.join(labels)}); expected different ones")
-    ideal = 0.0 if kind == "plane" else _number(cells, "ideal", where)
+    ideal = 0.0 if kind in ("plane", "position") else _number(cells, "ideal", where)
     sigma, period = _number(cells, "sigma", where), _number(cells, "period", where) if cells.get("period") else 1.0
     if sigma <= 0.0:
         raise InputError(f"{where}: sigma is {sigma:g}; expected a number above 0")
