@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,7 +14,9 @@ import pytest
 from checks import check_direction
 
 import arrayrefine as ar
+from arrayrefine.__main__ import main
 from arrayrefine.device.restraints import DeviceRestraints
+from arrayrefine.example import DATA, MODEL
 from arrayrefine.further_restraints.tables import read_rows, with_tables
 from arrayrefine.kernels.backend import to_device, to_host
 from arrayrefine.monomers import load_monomers
@@ -66,7 +69,7 @@ def test_a_mate_is_as_if_it_were_there() -> None:
     expected, slope = there(pair.atoms)
     assert value == pytest.approx(0.5 * expected, rel=1e-12)
     np.testing.assert_allclose(gradient.xyz, slope.xyz[:3], rtol=1e-9, atol=1e-9)
-    assert {d.kind: len(d) for d in here.to_mates} == {"table to mate": 3, "table, robust to mate": 1}
+    assert {d.kind: len(d) for d in here.to_mates} == {"table to mate": 3, "table to mate, robust": 1}
     assert here.restraints.notes[-1] == (
         "restraint table in memory (builtins.list): 4 distances, 1 robust distance; 4 of them to symmetry mates"
     )
@@ -225,6 +228,38 @@ def test_what_is_refused(more: dict[str, Any], words: str) -> None:
     given = model("P 1 2 1", False)
     with pytest.raises(ar.InputError, match=words):
         read_rows([row("A/1/O", "A/2/O") | more], given.atoms, given.crystal)
+
+
+def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every class is in the report; Gln 108 is drawn to His 149 of the next molecule, and 40 to 45 stay."""
+    table, out = tmp_path / "known.csv", tmp_path / "out"
+    table.write_text(
+        "kind,atom1,atom2,ideal,sigma,slack,symmetry\n"
+        'distance,A/108/OE1,A/149/NE2,2.9,0.02,,"x-1,y,z"\n'
+        "robust distance,A/158/O,A/408/O,3.4,0.1,,nearest\n"
+        "distance,A/10/O,A/17/N,12.5,0.02,0.5,\n"
+        + "".join(f"position,A/{number}/CA,,,0.005,,\n" for number in range(40, 46))
+    )
+    flags = ["--cycles", "1", "--d-min", "3.5", "--tls", "none", "--anisotropic", "none", "--hydrogens", "strip"]
+    assert main(["refine", str(MODEL), str(DATA), "--restraint-tables", str(table), *flags, "--out", str(out)]) == 0
+    assert "restraint table known.csv: 2 distances, 1 robust distance, 6 positions; 2 of them to symmetry mates" in (
+        capsys.readouterr().out
+    )
+    report = json.loads((out / "report.json").read_text())
+    assert {row["type"]: row["count"] for row in report["restraints"] if "table" in row["type"]} == {
+        "a_table_d": 1, "a_table_to_mate_d": 1, "a_table_to_mate_robust_d": 1, "a_table_position_d": 6,
+    }  # fmt: skip
+    before, after = (ar.read_model(path) for path in (MODEL, out / "refined.cif"))
+
+    def xyz(model: Any, selection: str) -> np.ndarray:
+        return np.asarray(model.atoms.xyz[ar.select(model.atoms, selection)])
+
+    rotation, shift = after.crystal.cartesian_operator(*after.crystal.operator_named("x-1,y,z"))
+    mate = rotation @ xyz(after, "//A/149/NE2")[0] + shift
+    assert np.linalg.norm(xyz(after, "//A/108/OE1")[0] - mate) == pytest.approx(2.9, abs=0.1)  # from 3.54
+    assert np.linalg.norm(xyz(after, "//A/10/O") - xyz(after, "//A/17/N")) == pytest.approx(13.0, abs=0.1)  # from 13.26
+    held = "chain A and 40-45 and name CA"
+    assert np.abs(xyz(after, held) - xyz(before, held)).max() < 0.02
 
 
 def test_without_a_crystal() -> None:

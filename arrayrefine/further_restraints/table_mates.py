@@ -134,7 +134,7 @@ def with_mates(
     across = across.with_distances(mates)
     sigma = [row.sigma * (_HALF if _is_about_axis(row, how) else 1.0) for row, how in zip(rows, operators)]
     classes = [*across.distances]
-    for name, alpha, robust in ((TABLE + TO_MATE, 2.0, False), (ROBUST + TO_MATE, loss, True)):
+    for name, alpha, robust in ((TABLE + TO_MATE, 2.0, False), (ROBUST.replace(TABLE, TABLE + TO_MATE), loss, True)):
         some = [k for k, row in enumerate(rows) if (row.kind == "robust distance") == robust]
         if some:
             known = next((d for d in classes if d.kind == name), None)
@@ -186,7 +186,7 @@ def without_same(
     def left(classes: Sequence[Distances]) -> tuple[Distances, ...]:
         kept = []
         for d in classes:
-            known = d.kind.removesuffix(TO_MATE) in (TABLE, ROBUST, PLACE) or d.index.shape[1] != 2
+            known = d.kind.startswith(TABLE) or d.index.shape[1] != 2
             same = [not known and _is_known(pair, within, beyond, restraints.across, n) for pair in d.index.tolist()]
             kept.append(d.select(np.flatnonzero(~np.array(same, dtype=bool))) if any(same) else d)
         return tuple(d for d in kept if len(d))

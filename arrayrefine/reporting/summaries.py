@@ -31,7 +31,8 @@ _NAMES = {
     "table, robust": "table_robust_d", "bond to mate": "bond_to_mate_d", "angle to mate": "angle_to_mate_deg",
     "torsion to mate": "torsion_to_mate_deg", "plane to mate": "plane_to_mate", "metal to mate": "metal_to_mate_d",
     "metal to mate, robust": "metal_to_mate_robust_d", "base pairs to mate": "base_pair_to_mate_d",
-    "secondary structure to mate": "hydrogen_bond_to_mate_d",
+    "secondary structure to mate": "hydrogen_bond_to_mate_d", "table to mate": "table_to_mate_d",
+    "table to mate, robust": "table_to_mate_robust_d", "table, position": "table_position_d",
 }  # fmt: skip
 
 
