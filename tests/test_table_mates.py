@@ -237,7 +237,7 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         "kind,atom1,atom2,ideal,sigma,slack,symmetry\n"
         'distance,A/108/OE1,A/149/NE2,2.9,0.02,,"x-1,y,z"\n'
         "robust distance,A/158/O,A/408/O,3.4,0.1,,nearest\n"
-        "distance,A/10/O,A/17/N,12.5,0.02,0.5,\n"
+        "distance,A/10/O,A/17/N,12.5,0.01,0.5,\n"
         + "".join(f"position,A/{number}/CA,,,0.005,,\n" for number in range(40, 46))
     )
     flags = ["--cycles", "1", "--d-min", "3.5", "--tls", "none", "--anisotropic", "none", "--hydrogens", "strip"]
