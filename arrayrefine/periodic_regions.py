@@ -8,7 +8,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
-from arrayrefine.kernels.processes import shared
+from arrayrefine.kernels.processes import release, shared
 from arrayrefine.kernels.threads import each, pieces
 
 _SLABS = 8
@@ -73,4 +73,6 @@ def without_islands(mask: NDArray[np.bool_], smallest: float) -> NDArray[np.bool
     each(measure, len(slabs), 1)
     stays = ~(np.bincount(region, size.sum(axis=0))[region] < smallest)
     each(clear, len(slabs), 1)
-    return kept.copy()
+    found = kept.copy()
+    release(["labels", "labels of slabs", "sizes of pieces", "without islands"])
+    return found

@@ -248,7 +248,7 @@ class SolventModel:
             return
         mask = self.mask(atoms)
         stored = fft.kept((mask.shape[0], mask.shape[1], mask.shape[2]), reach(self.crystal, self.d_min))
-        self._transform = fft.rfftn(mask.astype(np.float32)[None], stored, self.threads)
+        self._transform = fft.rfftn(mask[None], stored, self.threads)
         self._points, self._made_for = mask.size, made_for
 
 

@@ -18,6 +18,8 @@ Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
 _TINY = 1e-12
+_BLOCK = 1 << 15
+"""Pairs that are measured at a time; their vectors stay in the cache."""
 
 
 class Pairs(NamedTuple):
@@ -277,6 +279,19 @@ def separations(xyz: Float, pairs_i: Int, pairs_j: Int, rotation: Float, shift: 
         moved = np.matmul(rotation, xyz[pairs_j[image]][:, :, None])[:, :, 0] + shift
         delta[image] = xyz[pairs_i[image]] - moved
     return delta
+
+
+def squared_distances(xyz: Float, pairs_i: Int, pairs_j: Int, rotation: Float, shift: Float, image: Int) -> Float:
+    """Squares of the lengths of `separations` (p,), Å²; vectors of millions of pairs are not there all at once."""
+    squared = np.empty(len(pairs_i))
+    none: Int = image[:0]
+    for start in range(0, len(squared), _BLOCK):
+        here = slice(start, start + _BLOCK)
+        delta = separations(xyz, pairs_i[here], pairs_j[here], rotation, shift, none)
+        np.einsum("ij,ij->i", delta, delta, out=squared[here])
+    delta = separations(xyz, pairs_i[image], pairs_j[image], rotation, shift, np.arange(len(image)))
+    squared[image] = np.einsum("ij,ij->i", delta, delta)
+    return squared
 
 
 def repulsion_terms(

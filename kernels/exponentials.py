@@ -41,6 +41,11 @@ class _Owners(threading.local):
 _owners = _Owners()
 
 
+def kept_names() -> set[str]:
+    """Names of the memory in which somebody has Gaussians in this thread."""
+    return {name for name, owner in _owners.last.items() if owner() is not None}
+
+
 class Exponentials:
     """The Gaussians of the last splat, for the gather that follows at the same atoms.
 

@@ -40,7 +40,7 @@ def rfftn(grids: Array, stored: tuple[int, int, int], threads: int = 1, out: Arr
 
     Parameters
     ----------
-    grids : (K, nx, ny, nz) float32 or float64
+    grids : (K, nx, ny, nz) float32 or float64, or bool, which is taken for float32
     stored : tuple of 3 ints
         As `kept` gives it.
     threads : int
@@ -54,16 +54,17 @@ def rfftn(grids: Array, stored: tuple[int, int, int], threads: int = 1, out: Arr
     """
     count, nx, ny, _ = grids.shape
     kind = np.result_type(grids.dtype, np.complex64)
+    real = np.result_type(grids.dtype, np.float32)
     half = shared("half", kind, count, nx, stored[1], stored[2])
     found = shared("transforms", kind, count, *stored) if out is None else out
     low, high, from_low, from_high = _halves(ny, stored[1])
     first, last, from_first, from_last = _halves(nx, stored[0])
-    layers = pieces(nx, _CACHE // max(grids[:, 0].nbytes, 1))
+    layers = pieces(nx, _CACHE // max(grids[:, 0].size * real.itemsize, 1))
     columns = pieces(stored[1], _CACHE // max(half[:, :, 0].nbytes, 1))
 
     def along_z_and_y(number: int) -> None:
         here = layers[number]
-        line = scipy.fft.rfft(grids[:, here], axis=3)[..., : stored[2]]
+        line = scipy.fft.rfft(grids[:, here].astype(real, copy=False), axis=3)[..., : stored[2]]
         line = scipy.fft.fft(line, axis=2, overwrite_x=True)
         half[:, here, low], half[:, here, high] = line[:, :, from_low], line[:, :, from_high]
 

@@ -74,8 +74,12 @@ def solvent_mask(
         return on_device
     step = np.asarray(orth, dtype=float) / np.asarray(shape)
     mates = all_mates(fractional, rotations, translations) * np.asarray(shape)
-    covered = _spheres(mates, np.tile(radius, len(rotations)), step, shape)
-    return dilate(~covered, step, shrink)
+    outside = ~_spheres(mates, np.tile(radius, len(rotations)), step, shape)
+    # Larger than all that the density needs, and idle for a whole step.
+    processes.release(["ends", "inside"])
+    found = dilate(outside, step, shrink)
+    processes.release(["dilated"])
+    return found
 
 
 def _spheres(position: Array, radius: Array, step: Array, shape: tuple[int, int, int]) -> NDArray[np.bool_]:

@@ -24,7 +24,7 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -83,9 +83,19 @@ def shared(name: str, dtype: Any, *shape: int) -> Array:
     return held[:size].reshape(shape)
 
 
-def release() -> None:
-    """Let go of the arrays that `shared` keeps for this thread."""
-    _here.own.clear()
+def idle() -> dict[str, int]:
+    """Names and bytes of the arrays that `shared` keeps for this thread, or for its team."""
+    found: dict[str, int] = {}
+    for (name, _), held in (_here.own if _here.team is None else _here.team.held).items():
+        found[name] = found.get(name, 0) + held.nbytes
+    return found
+
+
+def release(names: Collection[str] | None = None) -> None:
+    """Let go of the arrays that `shared` keeps for this thread, of these names or all; those of a team stay, as memory
+    that all members see is slow to have."""
+    for key in [key for key in _here.own if names is None or key[0] in names]:
+        del _here.own[key]
 
 
 def together(work: Callable[[], Result], count: int, again: Callable[[str], Result] | None = None) -> Result:

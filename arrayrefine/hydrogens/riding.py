@@ -51,10 +51,10 @@ def fold_columns(riding: Riding, jacobian: sparse.csr_array, n: int) -> sparse.c
     """Add the columns of the children's coordinates (m, 3n) to those of their parents."""
     if not len(riding):
         return jacobian
-    target = np.arange(n)
+    target = np.arange(n, dtype=np.int32)
     target[riding.child] = riding.parent
-    column = (3 * target[:, None] + np.arange(3)).reshape(-1)
-    moves = sparse.csr_array((np.ones(3 * n), (np.arange(3 * n), column)), shape=(3 * n, 3 * n))
+    column = (3 * target[:, None] + np.arange(3, dtype=np.int32)).reshape(-1)
+    moves = sparse.csr_array((np.ones(3 * n), column, np.arange(3 * n + 1, dtype=np.int32)), shape=(3 * n, 3 * n))
     return sparse.csr_array(jacobian @ moves)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from arrayrefine.atoms import Atoms
 from arrayrefine.displacements.displacement import total_u
 from arrayrefine.kernels import adp_aniso, symmetric
-from arrayrefine.kernels.processes import shared
+from arrayrefine.kernels.processes import release, shared
 from arrayrefine.kernels.threads import each
 from arrayrefine.targets.adp import AdpTarget, Shapes
 
@@ -23,6 +23,8 @@ _Pairs: TypeAlias = tuple[Int, Int, Float]
 
 _PAIRS = 8192
 """Pairs whose blocks are made at a time: each takes some 3 kB, and a large model has millions."""
+_STRAIN_BLOCKS = "strain blocks of the first", "strain blocks between", "strain blocks of the second"
+"""Names of what processes share."""
 _STRONG = 1.0 / 0.25**2
 """Weight from which a pair enters in full: bonds and angles. The others are weaker and many; only their diagonal is
 kept, for tensors as it is in the mean of all directions, and the factor stays sparse."""
@@ -131,7 +133,7 @@ def _added(
     terms: Callable[[Float, Float, Int, Int, Float], Sequence[_Blocks]],
 ) -> _Pairs:  # fmt: skip
     """What terms have between the atoms of pairs; what they have of each atom is added to `block`."""
-    one, both, two = (shared(f"strain blocks {k}", float, len(i), 6, 6) for k in range(3))
+    one, both, two = (shared(name, float, len(i), 6, 6) for name in _STRAIN_BLOCKS)
     parts = [slice(start, start + _PAIRS) for start in range(0, len(i), _PAIRS)]
 
     def work(number: int) -> None:
@@ -145,7 +147,9 @@ def _added(
     for k in parts:
         np.add.at(block, i[k], one[k])
         np.add.at(block, j[k], two[k])
-    return i, j, both.copy()
+    found = i, j, both.copy()
+    release(_STRAIN_BLOCKS)
+    return found
 
 
 def _of_logarithms(target: AdpTarget, atoms: Atoms, some: NDArray[np.bool_]) -> sparse.csr_array:
@@ -155,7 +159,7 @@ def _of_logarithms(target: AdpTarget, atoms: Atoms, some: NDArray[np.bool_]) -> 
     w = weight * 0.25 * (b[i] + b[j]) ** 2 / (b[i] * b[j])
     diagonal = (np.bincount(i, w, n) + np.bincount(j, w, n)).astype(float)
     strong = weight >= _STRONG
-    off = sparse.coo_array((-w[strong], (i[strong], j[strong])), shape=(n, n))
+    off = sparse.coo_array((-w[strong], (i[strong].astype(np.int32), j[strong].astype(np.int32))), shape=(n, n))
     return sparse.csr_array(off + off.T + sparse.diags_array(diagonal))
 
 
@@ -164,7 +168,7 @@ class _Places:
 
     def __init__(self, n: int, scalar: Int, tensor: Int) -> None:
         self._scalar, self._tensor = scalar, tensor
-        self._first, self._width = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
+        self._first, self._width = np.zeros(n, dtype=np.int32), np.zeros(n, dtype=np.int32)
         self._first[scalar], self._width[scalar] = np.arange(len(scalar)), 1
         self._first[tensor], self._width[tensor] = len(scalar) + 6 * np.arange(len(tensor)), 6
         self.tensor = self._width == 6
@@ -179,7 +183,7 @@ class _Places:
         i, j, values = i[~whole], j[~whole], values[~whole]
         part = sparse.coo_array(plain)
         row, column, data = self._spread(i, j, values)
-        own = np.arange(len(self._scalar))
+        own = np.arange(len(self._scalar), dtype=np.int32)
         rows = np.concatenate([part.row, own, row, column])
         columns = np.concatenate([part.col, own, column, row])
         data = np.concatenate([part.data, block[self._scalar, 0, 0], data, data])
@@ -192,7 +196,7 @@ class _Places:
     def _between_tensors(self, block: Float, i: Int, j: Int, values: Float) -> sparse.csr_array:
         """The part of the matrix by tensors alone."""
         n, first = len(self._tensor), len(self._scalar)
-        one, two = (self._first[i] - first) // 6, (self._first[j] - first) // 6
+        one, two = (((self._first[k] - first) // 6).astype(np.int64) for k in (i, j))
         every = np.arange(n)
         row, column = np.concatenate([one, two, every]), np.concatenate([two, one, every])
         data = np.concatenate([values, values.transpose(0, 2, 1), block[self._tensor]])
@@ -205,11 +209,12 @@ class _Places:
             again = np.flatnonzero(count > more)
             summed[again] += data[order[start[again] + more]]
         index = np.searchsorted(row, np.arange(n + 1)).astype(np.int32)
+        del data  # as much again as what it was summed to
         return sparse.csr_array(sparse.bsr_array((summed, column.astype(np.int32), index), shape=(6 * n, 6 * n)))
 
     def _spread(self, i: Int, j: Int, values: Float) -> tuple[Int, Int, Float]:
         """Row, column and value of blocks (p, 6, 6) of pairs of atoms; what belongs to no place is left out."""
-        number = np.arange(6)
+        number = np.arange(6, dtype=np.int32)
         row = np.broadcast_to((self._first[i][:, None] + number)[:, :, None], values.shape)
         column = np.broadcast_to((self._first[j][:, None] + number)[:, None, :], values.shape)
         there = (number < self._width[i][:, None])[:, :, None] & (number < self._width[j][:, None])[:, None, :]

@@ -19,6 +19,7 @@ from arrayrefine.kernels.contacts import (
     pairs_of,
     repulsion_terms,
     separations,
+    squared_distances,
 )
 from arrayrefine.kernels.contacts_tables import Rules, Symmetry
 from arrayrefine.kernels.processes import told
@@ -68,8 +69,7 @@ class _List:
 
     def near(self, xyz: Float, q: Float, skin: float) -> _List:
         """The pairs of atoms that are there together by occupancies q, and at most `skin` (Å) beyond their limit."""
-        delta = separations(xyz, self.i, self.j, self.rotation, self.shift, self.image)
-        squared = np.einsum("ij,ij->i", delta, delta)
+        squared = squared_distances(xyz, self.i, self.j, self.rotation, self.shift, self.image)
         keep = squared < (self.d0 + skin) ** 2
         if (q <= 0.0).any():
             keep &= (q[self.i] > 0.0) & (q[self.j] > 0.0)
@@ -247,9 +247,8 @@ class Contacts:
     def _distances(self, pairs: Pairs, atoms: Atoms) -> Float:
         image = np.flatnonzero(pairs.image)
         rotation, shift = self._operators(pairs, image)
-        delta = separations(atoms.xyz, pairs.i, pairs.j, rotation, shift, image)
-        distance: Float = np.sqrt(np.einsum("ij,ij->i", delta, delta))
-        return distance
+        squared = squared_distances(atoms.xyz, pairs.i, pairs.j, rotation, shift, image)
+        return np.sqrt(squared, out=squared)
 
     def _operators(self, pairs: Pairs, image: Int) -> tuple[Float, Float]:
         """Cartesian rotations and translations of the pairs with an image."""

@@ -61,9 +61,9 @@ def jacobian(target: GeometryTarget, atoms: Atoms, torsions: bool = False) -> sp
         if kind in _MANY:
             index, slope = _parted(index, slope, atoms.identity.residue)
         shape = (*index.shape, 3)
-        row = np.arange(count, count + len(index))
+        row = np.arange(count, count + len(index), dtype=np.int32)
         rows.append(np.broadcast_to(row[:, None, None], shape).ravel())
-        columns.append((3 * index[:, :, None] + np.arange(3)).ravel())
+        columns.append((3 * index[:, :, None] + np.arange(3)).astype(np.int32).ravel())
         values.append(slope.ravel())
         count += len(index)
     entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
