@@ -17,8 +17,8 @@ from scipy.sparse.linalg import SuperLU
 from scipy.spatial import cKDTree
 
 from arrayrefine.atoms import WATERS, Atoms
-from arrayrefine.preconditioner import symmetric_factor
 from arrayrefine.problem import Problem
+from arrayrefine.sparse_factor import symmetric_factor
 from arrayrefine.state import State
 from arrayrefine.targets.geometry_curvature import normal_matrix
 from arrayrefine.topology.polymers import of_polymers
@@ -107,8 +107,8 @@ def standard_uncertainties(problem: Problem, state: State, weight: float | None 
     allowed = atoms.site_projection[free]
     places = np.arange(len(allowed) + 1)
     forbidden = sparse.bsr_array((_HELD * (np.eye(3) - allowed), places[:-1], places))
-    matrix = sparse.diags_array(h) + weight * restraints + forbidden
-    variance = _inverse_diagonal(symmetric_factor(matrix), atoms.xyz[free], seed).reshape(-1, 3)
+    factor = symmetric_factor(lambda: sparse.diags_array(h) + weight * restraints + forbidden)
+    variance = _inverse_diagonal(factor, atoms.xyz[free], seed).reshape(-1, 3)
     fixed = np.diagonal(allowed, axis1=1, axis2=2) < _FIXED
     found[free] = np.where(fixed, 0.0, np.sqrt(variance))
     found[(found > _UNKNOWN * _LARGEST).any(axis=1)] = np.nan

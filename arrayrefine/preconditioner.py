@@ -13,14 +13,12 @@ and are scaled by the diagonal only. With copies that are the same A is Mᵀ A M
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import scipy.sparse as sparse
 from numpy.typing import NDArray
-from scipy.sparse.linalg import SuperLU, splu
 
 from arrayrefine.atoms import Gradient
 from arrayrefine.displacements.displacement import CURVATURE_BY_U
@@ -28,6 +26,7 @@ from arrayrefine.kernels import symmetric
 from arrayrefine.kernels.processes import gathered, kept, shared
 from arrayrefine.kernels.threads import each, pieces
 from arrayrefine.parameters import Parameters
+from arrayrefine.sparse_factor import Cholesky, Matrix, made
 
 Float = NDArray[np.float64]
 
@@ -50,47 +49,7 @@ _TLS_RIDGE = 1e-3
 """Added to the scaled diagonal of a group's matrix: in a small group not all motions can be told apart."""
 
 
-def symmetric_factor(matrix: Any) -> SuperLU:
-    """Factor of a sparse symmetric positive definite matrix, ordered for little fill and without pivoting."""
-    return splu(
-        sparse.csc_matrix(matrix), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
-    )
-
-
-class _Cholesky:
-    """Factor of a sparse symmetric positive definite matrix, applied from either side."""
-
-    def __init__(self, matrix: Any) -> None:
-        factor = symmetric_factor(matrix)
-        if not np.array_equal(factor.perm_r, factor.perm_c):
-            raise ArithmeticError("the factorisation pivoted")
-        self._order = factor.perm_c.copy()  # itself a view, which keeps the whole factor
-        self._root = np.sqrt(factor.U.diagonal())
-        lower = factor.L.tocsc()
-        del factor  # L, U and SuperLU's own of both: most of the memory of a large model
-        # A triangular matrix is its own factor: SuperLU then only serves the two solves.
-        self._lower = splu(lower, permc_spec="NATURAL", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
-
-    def forward(self, p: Float) -> Float:
-        """Pᵀ L^{-T} D^{-1/2} P p."""
-        return np.asarray(self._lower.solve(self._permuted(p) / self._root, trans="T")[self._order])
-
-    def adjoint(self, g: Float) -> Float:
-        """Pᵀ D^{-1/2} L^{-1} P g."""
-        return np.asarray((self._lower.solve(self._permuted(g)) / self._root)[self._order])
-
-    def _permuted(self, a: Float) -> Float:
-        permuted = np.empty_like(a)
-        permuted[self._order] = a
-        return permuted
-
-    @property
-    def unit(self) -> Float:
-        """Length of one unit of p along each entry that nothing is coupled to."""
-        return np.asarray(1.0 / self._root[self._order])
-
-
-Factor: TypeAlias = "_Cholesky | Float | None"
+Factor: TypeAlias = "Cholesky | Float | None"
 """Factor of A, or the length of one unit of p along each entry; None where another process of a team has it."""
 
 
@@ -235,29 +194,21 @@ class ChangeOfVariable:
 
 
 def _forward(factor: Factor, p: Float) -> Float:
-    return factor.forward(p) if isinstance(factor, _Cholesky) else _unit(factor) * p
+    return factor.forward(p) if isinstance(factor, Cholesky) else _unit(factor) * p
 
 
 def _adjoint(factor: Factor, g: Float) -> Float:
-    return factor.adjoint(g) if isinstance(factor, _Cholesky) else _unit(factor) * g
+    return factor.adjoint(g) if isinstance(factor, Cholesky) else _unit(factor) * g
 
 
 def _unit(factor: Factor) -> Float:
     assert factor is not None, "another process has this factor"
-    return factor.unit if isinstance(factor, _Cholesky) else factor
-
-
-Matrix: TypeAlias = "Any | Callable[[], Any] | None"
-"""A sparse matrix, or what makes it where another process of a team would make it in vain, or None."""
-
-
-def _made(matrix: Matrix) -> Any | None:
-    return matrix() if callable(matrix) else matrix
+    return factor.unit if isinstance(factor, Cholesky) else factor
 
 
 def build(
-    parameters: Parameters, xray: Gradient, *, xyz_matrix: Matrix = None, geometry: float = 0.0,
-    adp_matrix: Matrix = None, adp: float = 0.0,
+    parameters: Parameters, xray: Gradient, *, xyz_matrix: Matrix | None = None, geometry: float = 0.0,
+    adp_matrix: Matrix | None = None, adp: float = 0.0,
 ) -> ChangeOfVariable:  # fmt: skip
     """Make the change of variable for one step.
 
@@ -290,8 +241,8 @@ def build(
     ).astype(float)  # fmt: skip
     xyz, displacement = kept(
         [
-            lambda: _coordinates(parameters, xray, _made(xyz_matrix), geometry),
-            lambda: _displacements(parameters, xray, bounded, _made(adp_matrix), adp),
+            lambda: _coordinates(parameters, xray, xyz_matrix, geometry),
+            lambda: _displacements(parameters, xray, bounded, adp_matrix, adp),
         ]
     )
     return ChangeOfVariable(
@@ -300,33 +251,42 @@ def build(
     )  # fmt: skip
 
 
-def _coordinates(parameters: Parameters, xray: Gradient, matrix: Any | None, weight: float) -> Factor:
+def _coordinates(parameters: Parameters, xray: Gradient, matrix: Matrix | None, weight: float) -> Factor:
     copied = len(parameters.copies) > 0
     h = _floored(xray.xyz[... if copied else parameters.xyz].reshape(-1))
     moves = parameters.carried.shifts(parameters.xyz) if copied else None
     if not len(h) or matrix is None:
         return 1.0 / np.sqrt(h if moves is None else moves.multiply(moves).T @ h)
-    normal = weight * matrix
-    least = _STIFFNESS * float(normal.diagonal().mean())
-    of_data = sparse.diags_array(np.maximum(h, least))
-    return _Cholesky(normal + (of_data if moves is None else moves.T @ of_data @ moves))
+
+    def whole() -> Any:
+        normal = weight * made(matrix)
+        of_data = sparse.diags_array(np.maximum(h, _STIFFNESS * float(normal.diagonal().mean())))
+        return normal + (of_data if moves is None else moves.T @ of_data @ moves)
+
+    return Cholesky(whole)
 
 
 def _displacements(
-    parameters: Parameters, xray: Gradient, bounded: NDArray[np.bool_], matrix: Any | None, weight: float
+    parameters: Parameters, xray: Gradient, bounded: NDArray[np.bool_], matrix: Matrix | None, weight: float
 ) -> Factor:
     """Factor for the logarithms of B and the components of S; diagonal without restraints."""
     if not parameters.sizes.b + parameters.sizes.u:
         return np.zeros(0)
-    data = displacement_curvature(parameters, xray).matrix()
-    if matrix is None:
-        return np.asarray(1.0 / np.sqrt(data.diagonal()))
-    alone = np.zeros(matrix.shape[0], dtype=bool)
-    alone[: len(bounded)] = bounded
-    if alone.any():
-        coupled = sparse.diags_array((~alone).astype(float))
-        matrix = coupled @ matrix @ coupled + sparse.diags_array(np.where(alone, matrix.diagonal(), 0.0))
-    return _Cholesky(weight * matrix + data)
+
+    def of_data() -> Any:
+        return displacement_curvature(parameters, xray).matrix()
+
+    def whole() -> Any:
+        restraints = made(matrix)
+        alone = np.zeros(restraints.shape[0], dtype=bool)
+        alone[: len(bounded)] = bounded
+        if alone.any():
+            coupled = sparse.diags_array((~alone).astype(float))
+            diagonal = np.where(alone, restraints.diagonal(), 0.0)
+            restraints = coupled @ restraints @ coupled + sparse.diags_array(diagonal)
+        return weight * restraints + of_data()
+
+    return np.asarray(1.0 / np.sqrt(of_data().diagonal())) if matrix is None else Cholesky(whole)
 
 
 class DisplacementCurvature(NamedTuple):
@@ -369,7 +329,8 @@ def _side_by_side(diagonal: Float, block: Float) -> Any:
     n = len(block)
     parts: list[Any] = [sparse.diags_array(diagonal)] if len(diagonal) else []
     if n:
-        parts.append(sparse.bsr_array((block, np.arange(n), np.arange(n + 1)), shape=(6 * n, 6 * n)))
+        place = np.arange(n + 1, dtype=np.int32)
+        parts.append(sparse.bsr_array((block, place[:-1], place), shape=(6 * n, 6 * n)))
     return sparse.block_diag(parts)
 
 

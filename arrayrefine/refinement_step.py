@@ -19,6 +19,7 @@ from arrayrefine.device.objective import Member
 from arrayrefine.displacements.tls_motion import in_reach, sensible
 from arrayrefine.kernels.blas import one_blas_thread
 from arrayrefine.kernels.processes import size
+from arrayrefine.kernels.work_memory import give_back
 from arrayrefine.minimize import INTERRUPTED, Objective, Solution, minimise
 from arrayrefine.occupancies.overlapping import with_overlaps
 from arrayrefine.parameters import Parameters
@@ -141,11 +142,13 @@ def _minimised(
             adp_matrix = partial(restraints_curvature, problem.adp, state.atoms, parameters)
             if size() > 2:
                 adp_matrix()  # by all processes, which keep it; two have a task each
+    give_back()  # factors are made in the place of what evaluations work with, which they make anew
     curvature = with_overlaps(state.xray.curvature(state.atoms), state.xray, state.atoms)
     change = preconditioner.build(
         parameters, curvature, xyz_matrix=xyz_matrix, geometry=found.geometry or 0.0,
         adp_matrix=adp_matrix, adp=found.adp or 0.0,
     )  # fmt: skip
+    problem.adp.release()  # only a step that is refused asks for it again
     how = problem.options.minimiser, stop, nearness(state)
     if problem.meet is None:
         solution = minimise(objective, change, *how)
@@ -153,6 +156,7 @@ def _minimised(
         with problem.meet(objective) as place:
             solution = minimise(place, change, *how)
     problem.geometry.agree()
+    give_back()  # the mask of the model that comes next takes as much
     if isinstance(objective, Share):
         problem.counts["launches"] = objective.launches
     return solution, change
@@ -231,10 +235,8 @@ def run_step(problem: Problem, path: Path, cycle: int, target: str, stop: Callab
         notes += [reached.reason, f"{objected}: rolled back, tried again with {_said(change)}"]
         # The factor is on what the refused step went by.
         trial = dataclasses.replace(trial, steering=_times(candidate.steering, change), last=candidate.last)
-    return path, _record(
-        problem, path, cycle, target, parameters.size, found.as_dict(), evaluations, began, "; ".join(notes),
-        gain,
-    )  # fmt: skip
+    said = "; ".join(notes)
+    return path, _record(problem, path, cycle, target, parameters.size, found.as_dict(), evaluations, began, said, gain)
 
 
 def _fits_better(one: State, two: State) -> bool:

@@ -26,6 +26,7 @@ from arrayrefine.occupancies.groups import LEAST, OccupancyGroups
 from arrayrefine.parameters import Parameters
 from arrayrefine.restraints import Restraints
 from arrayrefine.scattering.gaussians import Anisotropic
+from arrayrefine.sparse_factor import Cholesky
 from arrayrefine.structure_factors import StructureFactors
 from arrayrefine.targets.adp import AdpTarget, Shapes
 from arrayrefine.targets.adp_curvature import log_matrix, strain_matrix
@@ -277,7 +278,7 @@ def test_where_the_spread_of_b_is_restrained_only_the_size_of_a_tensor_has_a_cur
 
 def test_a_matrix_that_cannot_be_factored_in_its_order_is_refused() -> None:
     with pytest.raises(ArithmeticError, match="pivoted"):
-        preconditioner._Cholesky(np.array([[0.0, 1.0], [1.0, 0.0]]))
+        Cholesky(np.array([[0.0, 1.0], [1.0, 0.0]]))
 
 
 def test_curvatures_of_sizes_and_of_shapes_add_up_whatever_pairs_they_have() -> None:

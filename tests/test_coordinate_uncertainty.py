@@ -23,8 +23,8 @@ from arrayrefine.coordinate_uncertainty import (
 )
 from arrayrefine.example import DATA, MODEL
 from arrayrefine.io.output.refinement_items import last_weights
-from arrayrefine.preconditioner import symmetric_factor
 from arrayrefine.problem import Problem
+from arrayrefine.sparse_factor import symmetric_factor
 from arrayrefine.state import State
 from arrayrefine.targets.geometry_curvature import normal_matrix
 

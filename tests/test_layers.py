@@ -99,7 +99,8 @@ LAYERS = [
     {"topology.polymers"},
     {
         "atoms", "crystal", "example", "io", "lattice_symmetry", "monomers", "options", "periodic_regions",
-        "reflections", "restraints", "version", "displacements.common_anisotropy", "displacements.displacement",
+        "reflections", "restraints", "sparse_factor", "version", "displacements.common_anisotropy",
+        "displacements.displacement",
         "displacements.tls", "displacements.tls_motion", "hydrogens.riding", "measurements.anomalous",
         "measurements.intensity_statistics", "measurements.phases",
         "occupancies.groups", "strict_ncs.account", "strict_ncs.carried", "strict_ncs.consensus", "strict_ncs.copies",

@@ -14,6 +14,7 @@ from arrayrefine.displacements.displacement import B_BOUNDS
 from arrayrefine.minimize import Objective, minimise
 from arrayrefine.options import Minimiser
 from arrayrefine.parameters import Parameters
+from arrayrefine.sparse_factor import Cholesky
 
 
 class Chain:
@@ -197,7 +198,7 @@ def test_start_at_the_minimum_ends_at_once(atoms: Atoms) -> None:
 
 def test_a_factor_keeps_no_more_than_its_lower_half() -> None:
     matrix = sparse.diags_array([-1.0, 4.0, -1.0], offsets=[-1, 0, 1], shape=(6, 6)).tocsc()
-    factor = preconditioner._Cholesky(matrix)
+    factor = Cholesky(matrix)
     assert factor._order.base is None  # a view would keep all that SuperLU has
     p = np.arange(6.0)
     np.testing.assert_allclose(factor.adjoint(matrix @ factor.forward(p)), p, atol=1e-12)

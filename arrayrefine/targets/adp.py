@@ -16,6 +16,7 @@ from arrayrefine.displacements.displacement import EIGHT_PI_SQUARED, has_u, tota
 from arrayrefine.kernels import adp, adp_aniso, symmetric
 from arrayrefine.kernels.contacts import neighbour_pairs
 from arrayrefine.kernels.neighbours import Neighbours
+from arrayrefine.kernels.processes import size
 from arrayrefine.options import Geometry
 from arrayrefine.restraints import Restraints
 
@@ -219,6 +220,11 @@ class AdpTarget:
         image = None if self.image is None else self.image[keep]
         weight = self.weight[keep]
         return replace(self, i=self.i[keep], j=self.j[keep], weight=weight, image=image, curvatures=[])
+
+    def release(self) -> None:
+        """Let go of the curvature that is kept; not in a team, whose members all have it or none."""
+        if size() == 1:
+            self.curvatures.clear()
 
     def on(self, some: NDArray[np.bool_]) -> AdpTarget:
         """Only the restraints that act on some of the atoms (N,)."""

@@ -17,9 +17,11 @@ import numpy as np
 
 from arrayrefine.atoms import Atoms, Gradient
 from arrayrefine.kernels.processes import gathered
+from arrayrefine.kernels.work_memory import give_back
 from arrayrefine.options import Weighting
 from arrayrefine.parameters import Parameters
-from arrayrefine.preconditioner import displacement_curvature, symmetric_factor
+from arrayrefine.preconditioner import displacement_curvature
+from arrayrefine.sparse_factor import symmetric_factor
 from arrayrefine.targets.adp import AdpTarget
 from arrayrefine.targets.adp_curvature import strain_matrix
 
@@ -51,7 +53,7 @@ class _Curvatures(NamedTuple):
 
     def determined(self, weight: float) -> tuple[float, float]:
         """γ with this weight of the restraints, and the derivative of ln γ by that of the weight, between -1 and 0."""
-        solved = symmetric_factor(self.data + weight * self.restraints).solve(self.probes)
+        solved = symmetric_factor(lambda: self.data + weight * self.restraints).solve(self.probes)
         found = float(np.einsum("nk,nk->", self.probes, solved))
         lost = weight * float(np.einsum("nk,nk->", solved, self.restraints @ solved))
         return found / self.probes.shape[1], -lost / found if found > 0.0 else 0.0
@@ -97,6 +99,7 @@ def evidence(
     value, _ = target.on(parameters.copies.some(parameters.b | parameters.u))(atoms)
     if not value > _NOTHING * np.count_nonzero(parameters.b | parameters.u):
         return None
+    give_back()  # factors take more than all that has been evaluated before
     curvatures = _Curvatures.at(target, atoms, parameters, curvature, seed)
     low, high = options.adp_prior / options.clamp, options.adp_prior * options.clamp
     # Where a factor costs seconds, the limit that tensors mostly end at comes first.
