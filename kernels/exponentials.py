@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,11 @@ def kept_names() -> set[str]:
     return {name for name, owner in _owners.last.items() if owner() is not None}
 
 
+def _nowhere() -> Array | None:
+    """Memory of nobody."""
+    return None
+
+
 class Exponentials:
     """The Gaussians of the last splat, for the gather that follows at the same atoms.
 
@@ -58,11 +64,11 @@ class Exponentials:
     def __init__(self, name: str) -> None:
         self._name = name
         self._made_for: tuple[Bricks, Array, Array] | None = None
-        self._held = np.zeros(0)
+        self._memory: Callable[[], Array | None] = _nowhere
 
     def __getstate__(self) -> dict[str, Any]:
         """They are not worth copying."""
-        return {"_name": self._name, "_made_for": None, "_held": np.zeros(0)}
+        return {"_name": self._name, "_made_for": None, "_memory": _nowhere}
 
     def make_room(self, bricks: Bricks, fractional: Array, precision: Array) -> bool:
         """Get ready to keep; False where it would take too much memory."""
@@ -70,7 +76,8 @@ class Exponentials:
         size = math.prod(bricks.width) * len(bricks.atom)
         if size * bricks.dtype.itemsize > _LARGEST:
             return False
-        self._held = shared(self._name, bricks.dtype, size)
+        # Weakly, so that one whose memory became too small for another does not keep it.
+        self._memory = weakref.ref(shared(self._name, bricks.dtype, size).base)
         self._made_for = bricks, fractional, precision
         _owners.last[self._name] = weakref.ref(self)
         return True
@@ -86,4 +93,6 @@ class Exponentials:
 
     def of(self, points: int, here: slice) -> Array:
         """Array (points, S) of some places."""
-        return self._held[points * here.start : points * here.stop].reshape(points, -1)
+        memory = self._memory()
+        assert memory is not None, "nothing is held"
+        return memory[points * here.start : points * here.stop].reshape(points, -1)

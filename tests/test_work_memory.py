@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import pickle
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -126,6 +127,23 @@ def test_gaussians_that_somebody_has_stay() -> None:
     shared("large", np.uint8, work_memory._WORTH)
     work_memory.give_back()
     assert not processes.idle()
+
+
+def test_gaussians_in_memory_that_is_too_small_for_others_are_gone() -> None:
+    one, two = exponentials.Exponentials("tensors"), exponentials.Exponentials("tensors")
+    bricks, at = _Bricks(), np.zeros((1, 3))
+    assert one.make_room(bricks, at, at)  # type: ignore[arg-type]
+    assert one.hold(bricks, at, at)  # type: ignore[arg-type]
+    one.of(4, slice(0, 2))[:] = 1.0
+    memory = weakref.ref(one.of(4, slice(0, 2)).base)
+    assert memory() is not None
+    many = _Bricks()
+    many.atom = np.zeros(40)
+    assert two.make_room(many, at, at)  # type: ignore[arg-type]
+    assert memory() is None
+    assert not one.hold(bricks, at, at)  # type: ignore[arg-type]
+    copied = pickle.loads(pickle.dumps(two))
+    assert not copied.hold(many, at, at)
 
 
 def test_a_minimisation_keeps_factors_but_no_matrices(case: Callable[[str], Path]) -> None:
